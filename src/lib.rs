@@ -1,1 +1,3 @@
 //! The guest.
+#![allow(missing_docs)]
+wit_bindgen::generate!({ world: "exports", path: "wit", generate_all });
