@@ -1,1 +1,58 @@
-//! The host.
+//! A host for workflow connectors: WebAssembly components that export `workflow:connector`.
+//!
+//! It is made to run the connectors of many authors for many tenants in one process. It trusts neither: every call
+//! has a store of its own, with no files, environment or sockets, bounded memory, computing time, wall-clock
+//! time and output, and reaches only those hosts to which the tenant's own connection leads.
+//!
+//! ```no_run
+//! use connector_host::interface::action::Call;
+//! use connector_host::{Connection, Host, HostOptions, Tenant, TenantOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // Once in a process.
+//! let host = Host::new(HostOptions::default())?;
+//! let connector = host.load_file("azure_iot_connector.wasm").await?;
+//! println!("{}", connector.descriptor().title);
+//!
+//! // Once for each tenant: its limits, its connections, its TLS sessions.
+//! let tenant = Tenant::new(TenantOptions { name: "contoso".into(), ..Default::default() })?;
+//!
+//! // For each call: the tenant, and the account that it linked.
+//! let connection: Connection = serde_json::from_str(&std::fs::read_to_string("connection.json")?)?;
+//! let outcome = connector
+//!     .invoke(&tenant, &connection, "get-device", r#"{"deviceId": "pump-1"}"#, &Call::default())
+//!     .await?;
+//! println!("{}", serde_json::to_string(&outcome)?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | type | one for each | holds |
+//! |---|---|---|
+//! | [`Host`] | process | engine, instance pool, compiled-component cache |
+//! | [`Connector`] | component | compiled code, descriptor |
+//! | [`Tenant`] | tenant | limits, permitted hosts, trust roots, connection pool, TLS sessions |
+//! | [`Connection`] | linked account | the values a person entered, as a secret |
+
+mod cache;
+mod connection;
+mod connector;
+mod egress;
+mod error;
+mod exports;
+mod host;
+pub mod interface;
+mod limits;
+mod secret;
+mod state;
+mod tenant;
+mod version;
+
+pub use connection::Connection;
+pub use connector::Connector;
+pub use egress::{Destination, EgressDenied, EgressLayer};
+pub use error::{CallError, Failure, LoadError, SetupError, TenantError};
+pub use host::{Host, HostOptions};
+pub use limits::Limits;
+pub use secret::Secret;
+pub use tenant::{HostRule, HostRuleError, Tenant, TenantOptions, TrustRoots};

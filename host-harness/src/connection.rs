@@ -1,0 +1,98 @@
+//! A linked account.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+/// A linked account: which way of authorizing was chosen, and the values for it.
+///
+/// From JSON or TOML it reads as `{"authProfile": "...", "values": {...}}` (or `auth-profile`). It is never
+/// written: the values hold secrets.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    auth_profile: String,
+    values: Secret,
+}
+
+impl Connection {
+    /// `values` is a JSON object that follows the schema of the profile.
+    #[must_use]
+    pub fn new(auth_profile: impl Into<String>, values: impl Into<Secret>) -> Self {
+        Self {
+            auth_profile: auth_profile.into(),
+            values: values.into(),
+        }
+    }
+
+    /// Id of the chosen profile.
+    #[must_use]
+    pub fn auth_profile(&self) -> &str {
+        &self.auth_profile
+    }
+
+    /// The values, a JSON object.
+    #[must_use]
+    pub fn values(&self) -> &Secret {
+        &self.values
+    }
+
+    /// Every text in the values, wherever it is.
+    pub(crate) fn texts(&self) -> Vec<Zeroizing<String>> {
+        let mut texts = Vec::new();
+        if let Ok(values) = serde_json::from_str(self.values.expose()) {
+            collect_texts(values, &mut texts);
+        }
+        texts
+    }
+}
+
+fn collect_texts(value: Value, texts: &mut Vec<Zeroizing<String>>) {
+    match value {
+        Value::String(text) => texts.push(Zeroizing::new(text)),
+        Value::Array(items) => items
+            .into_iter()
+            .for_each(|item| collect_texts(item, texts)),
+        Value::Object(fields) => fields
+            .into_iter()
+            .for_each(|(_, item)| collect_texts(item, texts)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+impl<'de> Deserialize<'de> for Connection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        struct Plain {
+            #[serde(alias = "auth-profile", alias = "auth_profile")]
+            auth_profile: String,
+            values: serde_json::Map<String, Value>,
+        }
+
+        let Plain {
+            auth_profile,
+            values,
+        } = Plain::deserialize(deserializer)?;
+        let values = serde_json::to_string(&values).map_err(serde::de::Error::custom)?;
+        Ok(Self::new(auth_profile, values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Connection;
+
+    #[test]
+    fn reads_both_spellings_and_does_not_print() {
+        for key in ["authProfile", "auth-profile"] {
+            let text = format!(r#"{{"{key}":"sas","values":{{"key":"hunter2","list":["a"]}}}}"#);
+            let connection: Connection = serde_json::from_str(&text).unwrap();
+            assert_eq!(connection.auth_profile(), "sas");
+            assert!(connection.values().expose().contains("hunter2"));
+            assert!(!format!("{connection:?}").contains("hunter2"));
+            assert_eq!(connection.texts().len(), 2);
+        }
+    }
+}

@@ -1,0 +1,631 @@
+//! A loaded connector and its calls.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use semver::Version;
+use tokio::time::{Instant, timeout_at};
+use wasmtime::component::InstancePre;
+
+use crate::connection::Connection;
+use crate::egress::{AllowList, Exchange};
+use crate::error::{CallError, Failure, LoadError};
+use crate::exports::{
+    self, Export, Exports, WireCall, WireOwnedConnection, WirePollRequest, WireStored,
+};
+use crate::host::HostInner;
+use crate::interface::action::{Call, Outcome};
+use crate::interface::connection::{Report, Validation};
+use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
+use crate::interface::metadata::{Descriptor, Stored};
+use crate::interface::trigger::{
+    Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription,
+};
+use crate::interface::types;
+use crate::limits::{ByteBudget, LimitHit};
+use crate::state::{State, new_store};
+use crate::tenant::{Tenant, TenantOptions};
+
+/// A loaded connector. Cheap to clone; any number of calls may run at the same time, each in a store of its own.
+///
+/// Every function that takes a connection first has it validated without a network and derives from that which
+/// hosts the call may reach. All of them fail with [`CallError`], and end with the tenant's deadline.
+/// Dropping the future ends the call.
+#[derive(Clone)]
+pub struct Connector {
+    inner: Arc<ConnectorInner>,
+}
+
+struct ConnectorInner {
+    host: Arc<HostInner>,
+    pre: InstancePre<State>,
+    exports: Exports,
+    descriptor: Descriptor,
+    interface: Version,
+}
+
+/// What a call of a guest is made of, the connection's hosts among it.
+struct Prepared {
+    allowed: AllowList,
+    deadline: Instant,
+}
+
+impl Connector {
+    pub(crate) async fn new(
+        host: Arc<HostInner>,
+        pre: InstancePre<State>,
+        interface: &Version,
+    ) -> Result<Self, LoadError> {
+        let exports = Exports::find(pre.component(), interface)?;
+        let tenant = Tenant::new(TenantOptions {
+            name: "(loading)".to_owned(),
+            ..Default::default()
+        })
+        .map_err(|error| LoadError::Compile(error.to_string()))?;
+        let run = Run {
+            host: &host,
+            pre: &pre,
+            exports: &exports,
+            tenant: &tenant,
+        };
+        run.check_types().await?;
+        let prepared = Prepared::without_network(&tenant);
+        let descriptor = run
+            .call::<exports::Describe>(prepared, |_| ())
+            .await
+            .map_err(LoadError::Describe)?;
+        let interface = interface.clone();
+        Ok(Self {
+            inner: Arc::new(ConnectorInner {
+                host,
+                pre,
+                exports,
+                descriptor,
+                interface,
+            }),
+        })
+    }
+
+    /// What the connector is and can do.
+    #[must_use]
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.inner.descriptor
+    }
+
+    /// The interface version that the host and the connector agreed on.
+    #[must_use]
+    pub fn interface_version(&self) -> &Version {
+        &self.inner.interface
+    }
+
+    /// Judges the values of a connection, without any network.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`], but never the connector's own: what is wrong is in the answer.
+    pub async fn validate(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+    ) -> Result<Validation, CallError> {
+        self.pure::<exports::Validate>(tenant, |_| (connection.into(),))
+            .await
+    }
+
+    /// Tries the account out, changing nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]; a check that fails is part of the report.
+    pub async fn test(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+    ) -> Result<Report, CallError> {
+        self.online::<exports::Test, _>(tenant, connection, |ms| (connection.into(), ms))
+            .await
+    }
+
+    /// The connection's name for a list, never with a secret in it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn label(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+    ) -> Result<String, CallError> {
+        answer(
+            self.pure::<exports::Label>(tenant, |_| (connection.into(),))
+                .await,
+        )
+    }
+
+    /// Offers values for a field.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn options(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        request: &ChoicesRequest,
+    ) -> Result<Choices, CallError> {
+        self.online::<exports::Options, _>(tenant, connection, |ms| {
+            (connection.into(), request, ms)
+        })
+        .await
+    }
+
+    /// The schema of an operation as it is for this account and this partly filled-in input, a JSON text.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn resolve_schema(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        operation: &str,
+        direction: Direction,
+        partial: &str,
+    ) -> Result<String, CallError> {
+        self.online::<exports::ResolveSchema, _>(tenant, connection, |ms| {
+            (connection.into(), operation, direction, partial, ms)
+        })
+        .await
+    }
+
+    /// Lists what can be polled in parallel, each with its own cursor.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn partitions(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        trigger: &str,
+        config: &str,
+    ) -> Result<Vec<Partition>, CallError> {
+        self.online::<exports::Partitions, _>(tenant, connection, |ms| {
+            (connection.into(), trigger, config, ms)
+        })
+        .await
+    }
+
+    /// Fetches the next events of a trigger.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]. Polling again with the same cursor loses and doubles nothing.
+    pub async fn poll(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        request: &PollRequest,
+    ) -> Result<Page, CallError> {
+        self.online::<exports::Poll, _>(tenant, connection, |ms| {
+            (WirePollRequest::new(connection, request, ms),)
+        })
+        .await
+    }
+
+    /// Real examples of events; moves no cursor.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn sample(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        trigger: &str,
+        config: &str,
+        limit: u32,
+    ) -> Result<Vec<Event>, CallError> {
+        self.online::<exports::Sample, _>(tenant, connection, |ms| {
+            (connection.into(), trigger, config, limit, ms)
+        })
+        .await
+    }
+
+    /// Asks the service to call `url`.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn subscribe(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        trigger: &str,
+        config: &str,
+        url: &str,
+    ) -> Result<Subscription, CallError> {
+        self.online::<exports::Subscribe, _>(tenant, connection, |ms| {
+            (connection.into(), trigger, config, url, ms)
+        })
+        .await
+    }
+
+    /// Puts a subscription's end off; `state` is [`Subscription::state`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn renew(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        trigger: &str,
+        config: &str,
+        state: &[u8],
+    ) -> Result<Subscription, CallError> {
+        self.online::<exports::Renew, _>(tenant, connection, |ms| {
+            (connection.into(), trigger, config, state, ms)
+        })
+        .await
+    }
+
+    /// Asks the service to call no more.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn unsubscribe(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        trigger: &str,
+        config: &str,
+        state: &[u8],
+    ) -> Result<(), CallError> {
+        self.online::<exports::Unsubscribe, _>(tenant, connection, |ms| {
+            (connection.into(), trigger, config, state, ms)
+        })
+        .await
+    }
+
+    /// Takes a request that came for a subscription.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn receive(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        trigger: &str,
+        config: &str,
+        state: &[u8],
+        request: &ReceivedRequest,
+    ) -> Result<Received, CallError> {
+        self.online::<exports::Receive, _>(tenant, connection, |_| {
+            (connection.into(), trigger, config, state, request)
+        })
+        .await
+    }
+
+    /// Does one thing; `input` is a JSON text.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`]. Except for [`CallError::Connector`], which says so itself, and [`CallError::Busy`],
+    /// whether the action had its effect is not known.
+    pub async fn invoke(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        action: &str,
+        input: &str,
+        call: &Call,
+    ) -> Result<Outcome, CallError> {
+        self.online::<exports::Invoke, _>(tenant, connection, |ms| {
+            (connection.into(), action, input, WireCall::new(call, ms))
+        })
+        .await
+    }
+
+    /// Goes on with a page or with pending work.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connector::invoke`].
+    pub async fn resume(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        action: &str,
+        token: &str,
+        call: &Call,
+    ) -> Result<Outcome, CallError> {
+        self.online::<exports::Resume, _>(tenant, connection, |ms| {
+            (connection.into(), action, token, WireCall::new(call, ms))
+        })
+        .await
+    }
+
+    /// Does the same thing to many inputs; as many results as inputs, in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connector::invoke`].
+    pub async fn invoke_batch(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        action: &str,
+        inputs: &[String],
+        call: &Call,
+    ) -> Result<Vec<Result<Outcome, types::Error>>, CallError> {
+        self.online::<exports::InvokeBatch, _>(tenant, connection, |ms| {
+            (connection.into(), action, inputs, WireCall::new(call, ms))
+        })
+        .await
+    }
+
+    /// Carries something that was stored with an older version of the connector over to this one.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn migrate(
+        &self,
+        tenant: &Tenant,
+        from_version: &str,
+        item: Stored,
+    ) -> Result<Stored, CallError> {
+        let item = match item {
+            Stored::Connection(connection) => WireStored::Connection(WireOwnedConnection {
+                auth_profile: connection.auth_profile().to_owned(),
+                values: connection.values().expose().to_owned(),
+            }),
+            Stored::Input(input) => WireStored::Input(input),
+            Stored::Cursor(cursor) => WireStored::Cursor(cursor),
+        };
+        let migrated = answer(
+            self.pure::<exports::Migrate>(tenant, |_| (from_version, item))
+                .await,
+        )?;
+        Ok(match migrated {
+            WireStored::Connection(connection) => {
+                Stored::Connection(Connection::new(connection.auth_profile, connection.values))
+            }
+            WireStored::Input(input) => Stored::Input(input),
+            WireStored::Cursor(cursor) => Stored::Cursor(cursor),
+        })
+    }
+
+    /// A call without a network.
+    async fn pure<'a, E: Export>(
+        &self,
+        tenant: &Tenant,
+        params: impl FnOnce(u64) -> E::Params<'a>,
+    ) -> Result<E::Answer, CallError> {
+        self.run(tenant)
+            .call::<E>(Prepared::without_network(tenant), params)
+            .await
+    }
+
+    /// A call that may reach what its connection leads to.
+    async fn online<'a, E, T>(
+        &self,
+        tenant: &Tenant,
+        connection: &'a Connection,
+        params: impl FnOnce(u64) -> E::Params<'a>,
+    ) -> Result<T, CallError>
+    where
+        E: Export<Answer = Result<T, types::Error>>,
+    {
+        let prepared = self.prepare(tenant, connection).await?;
+        answer_with_denials(
+            self.run(tenant)
+                .call_with_denials::<E>(prepared, params)
+                .await,
+        )
+    }
+
+    async fn prepare(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+    ) -> Result<Prepared, CallError> {
+        let prepared = Prepared::without_network(tenant);
+        let deadline = prepared.deadline;
+        let validation = self
+            .run(tenant)
+            .call::<exports::Validate>(prepared, |_| (connection.into(),))
+            .await?;
+        let allowed = AllowList::derive(
+            &self.inner.descriptor.egress,
+            &validation.normalized,
+            &connection.texts(),
+            &tenant.inner().options.allow_hosts,
+        )
+        .map_err(CallError::Egress)?;
+        Ok(Prepared { allowed, deadline })
+    }
+
+    fn run<'a>(&'a self, tenant: &'a Tenant) -> Run<'a> {
+        let ConnectorInner {
+            host, pre, exports, ..
+        } = &*self.inner;
+        Run {
+            host,
+            pre,
+            exports,
+            tenant,
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("id", &self.inner.descriptor.id)
+            .field("version", &self.inner.descriptor.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    fn without_network(tenant: &Tenant) -> Self {
+        Self {
+            allowed: AllowList::default(),
+            deadline: Instant::now() + tenant.deadline(),
+        }
+    }
+}
+
+fn answer<T>(result: Result<Result<T, types::Error>, CallError>) -> Result<T, CallError> {
+    answer_with_denials(result.map(|answer| (answer, Vec::new())))
+}
+
+type WithDenials<T> = (T, Vec<crate::egress::EgressDenied>);
+
+fn answer_with_denials<T>(
+    result: Result<WithDenials<Result<T, types::Error>>, CallError>,
+) -> Result<T, CallError> {
+    let (answer, denials) = result?;
+    answer.map_err(|error| CallError::Connector(Box::new(Failure { error, denials })))
+}
+
+/// Everything that one run of a guest needs.
+struct Run<'a> {
+    host: &'a HostInner,
+    pre: &'a InstancePre<State>,
+    exports: &'a Exports,
+    tenant: &'a Tenant,
+}
+
+impl Run<'_> {
+    async fn call<'p, E: Export>(
+        &self,
+        prepared: Prepared,
+        params: impl FnOnce(u64) -> E::Params<'p>,
+    ) -> Result<E::Answer, CallError> {
+        self.call_with_denials::<E>(prepared, params)
+            .await
+            .map(|(answer, _)| answer)
+    }
+
+    /// Runs one function in a store of its own, within the CPU budget and the deadline.
+    async fn call_with_denials<'p, E: Export>(
+        &self,
+        prepared: Prepared,
+        params: impl FnOnce(u64) -> E::Params<'p>,
+    ) -> Result<WithDenials<E::Answer>, CallError> {
+        let deadline = prepared.deadline;
+        let limit = self.tenant.deadline();
+        tokio::select! {
+            biased;
+            () = self.tenant.closed() => Err(CallError::Cancelled),
+            ended = timeout_at(deadline, self.call_unbounded::<E>(prepared, params)) => {
+                ended.unwrap_or_else(|_| {
+                    tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
+                    Err(CallError::Deadline { limit })
+                })
+            }
+        }
+    }
+
+    async fn call_unbounded<'p, E: Export>(
+        &self,
+        prepared: Prepared,
+        params: impl FnOnce(u64) -> E::Params<'p>,
+    ) -> Result<WithDenials<E::Answer>, CallError> {
+        let deadline = prepared.deadline;
+        // A full pool is an error in wasmtime, so that calls queue here instead. A call that has no turn by its
+        // deadline has done nothing, which its error has to say.
+        let turn = timeout_at(
+            deadline - (deadline - Instant::now()) / 8,
+            self.host.permits.acquire(),
+        );
+        let busy = || CallError::Busy {
+            limit: self.host.options.concurrent_calls as usize,
+        };
+        let _permit = turn.await.map_err(|_| busy())?.map_err(|_| busy())?;
+
+        let limits = self.tenant.limits();
+        let exchange = Arc::new(Exchange {
+            tenant: self.tenant.inner().clone(),
+            allowed: prepared.allowed,
+            deadline,
+            bytes: ByteBudget::new(limits.http_body_bytes),
+            denials: Mutex::default(),
+        });
+        let mut store = new_store(&self.host.engine, limits, exchange);
+        let result: wasmtime::Result<E::Answer> = async {
+            let instance = self.pre.instantiate_async(&mut store).await?;
+            let function = instance.get_typed_func::<E::Params<'p>, (E::Answer,)>(
+                &mut store,
+                self.exports.index::<E>(),
+            )?;
+            let params = params(guest_deadline_ms(deadline, limits.deadline_margin));
+            let (answer,) = function.call_async(&mut store, params).await?;
+            Ok(answer)
+        }
+        .await;
+        let answer = result.map_err(|error| call_error(&error, self.tenant))?;
+        let denials = std::mem::take(
+            &mut *store
+                .data()
+                .exchange()
+                .denials
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        Ok((answer, denials))
+    }
+
+    /// Compares the functions with the interface, which takes an instance.
+    async fn check_types(&self) -> Result<(), LoadError> {
+        let exchange = Arc::new(Exchange {
+            tenant: self.tenant.inner().clone(),
+            allowed: AllowList::default(),
+            deadline: Instant::now() + self.tenant.deadline(),
+            bytes: ByteBudget::new(0),
+            denials: Mutex::default(),
+        });
+        let mut store = new_store(&self.host.engine, self.tenant.limits(), exchange);
+        let instance = self
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(|error| LoadError::Describe(call_error(&error, self.tenant)))?;
+        exports::check_types(self.exports, &instance, &mut store)
+    }
+}
+
+/// The milliseconds that the guest is told: a bit less than the host allows.
+fn guest_deadline_ms(deadline: Instant, margin: Duration) -> u64 {
+    let left = deadline.saturating_duration_since(Instant::now());
+    // Where little is left, the margin must not eat it up.
+    let told = left.saturating_sub(margin.min(left / 4));
+    u64::try_from(told.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn call_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
+    match error.downcast_ref::<LimitHit>() {
+        Some(LimitHit::Cpu) => {
+            return CallError::CpuBudget {
+                limit: tenant.limits().cpu,
+            };
+        }
+        Some(&LimitHit::Memory { wanted, limit }) => {
+            return CallError::MemoryLimit { wanted, limit };
+        }
+        Some(&LimitHit::Table { wanted, limit }) => return CallError::TableLimit { wanted, limit },
+        None => {}
+    }
+    let message = format!("{error:#}");
+    if error.is::<wasmtime::Trap>() || error.is::<wasmtime::WasmBacktrace>() {
+        CallError::Trap { message }
+    } else {
+        CallError::Host { message }
+    }
+}

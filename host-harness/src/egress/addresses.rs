@@ -1,0 +1,130 @@
+//! Which addresses are public.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ip_network::{Ipv4Network, Ipv6Network};
+
+/// Whether an address belongs to the public Internet.
+///
+/// An IPv6 address that carries an IPv4 address is judged by that one where the kernel would use it, and refused
+/// where a gateway would: what is behind a translator is not ours to know.
+pub(crate) fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(mapped) => is_public_v4(mapped),
+            None => is_public_v6(address),
+        },
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let network = Ipv4Network::from(address);
+    // `is_global` covers private, loopback, link-local (and the metadata service in it), shared (CGNAT),
+    // documentation, benchmarking, reserved and protocol-assignment ranges.
+    network.is_global()
+        && !network.is_multicast()
+        && !network.is_reserved()
+        && !address.is_broadcast()
+        // 0.0.0.0/8, "this network"; some kernels connect it to the machine itself.
+        && address.octets()[0] != 0
+        // The deprecated 6to4 relay anycast.
+        && !matches!(address.octets(), [192, 88, 99, _])
+        // Azure's own metadata and DNS address: public in form, private in fact.
+        && address != Ipv4Addr::new(168, 63, 129, 16)
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let network = Ipv6Network::from(address);
+    if !network.is_global() || network.is_multicast() {
+        return false;
+    }
+    match address.segments() {
+        // IPv4-compatible and other addresses of ::/96.
+        [0, 0, 0, 0, 0, 0, ..] => false,
+        // NAT64, the well-known and the local prefix.
+        [0x64, 0xff9b, ..] => false,
+        // Discard-only.
+        [0x100, 0, 0, 0, ..] => false,
+        // IETF protocol assignments, with Teredo, ORCHID and benchmarking in them.
+        [0x2001, second, ..] if second < 0x200 => false,
+        // Documentation.
+        [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
+        // 6to4.
+        [0x2002, ..] => false,
+        // Only 2000::/3 is assigned as global unicast.
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_public;
+
+    #[test]
+    fn refuses_what_is_not_public() {
+        for text in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.8.8.8",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.255.255.250",
+            "240.0.0.1",
+            "255.255.255.255",
+            "168.63.129.16",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::7f00:1",
+            "64:ff9b::808:808",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:10::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "2002:808:808::1",
+            "3fff::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "5f00::1",
+            "4000::1",
+        ] {
+            assert!(!is_public(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn accepts_what_is_public() {
+        for text in [
+            "8.8.8.8",
+            "20.50.4.60",
+            "1.1.1.1",
+            "2606:4700:4700::1111",
+            "2a00:1450::1",
+            "2603:1030::1",
+            "::ffff:8.8.8.8",
+        ] {
+            assert!(is_public(text.parse().unwrap()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What can go wrong, by who can mend it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use semver::{Version, VersionReq};
+use serde::Serialize;
+
+use crate::egress::EgressDenied;
+use crate::interface::types;
+
+/// The host could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// wasmtime refused its configuration.
+    #[error("the WebAssembly engine could not be set up: {0}")]
+    Engine(String),
+    /// The cache of compiled components cannot be used.
+    #[error("the cache of compiled components cannot be used: {0}")]
+    Cache(#[source] std::io::Error),
+    /// The thread that counts epochs could not be started.
+    #[error("the epoch thread could not be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The tenant could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TenantError {
+    /// The trust roots hold no certificate, or one that cannot be read.
+    #[error("the trust roots cannot be used: {0}")]
+    TrustRoots(String),
+    /// The TLS client could not be set up.
+    #[error("TLS could not be set up: {0}")]
+    Tls(#[source] rustls::Error),
+}
+
+/// A component was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("{path} could not be read: {source}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The bytes are no component.
+    #[error("not a component: {0}")]
+    NotAComponent(String),
+    /// The component exports nothing of `workflow:connector`.
+    #[error("this component is no connector: it exports no interface of `workflow:connector`")]
+    NotAConnector,
+    /// The component was built on an interface version that this host does not speak.
+    #[error(
+        "this connector was built on workflow:connector {}, and this host speaks {accepted}; use a connector or a host of the other's version",
+        join(exported)
+    )]
+    InterfaceVersion {
+        /// What the component exports.
+        exported: Vec<Version>,
+        /// What the host accepts.
+        accepted: VersionReq,
+    },
+    /// One of the interfaces is missing, or one of its functions.
+    #[error("this connector does not export `{0}`")]
+    MissingInterface(String),
+    /// A function's type is not that of the interface.
+    #[error("this connector's `{function}` does not fit the interface: {reason}")]
+    FunctionType {
+        /// Interface and function.
+        function: String,
+        /// What differs.
+        reason: String,
+    },
+    /// The component could not be compiled or linked.
+    #[error("the connector could not be compiled or linked: {0}")]
+    Compile(String),
+    /// It could not say what it is.
+    #[error("the connector could not describe itself: {0}")]
+    Describe(#[source] CallError),
+}
+
+fn join(versions: &[Version]) -> String {
+    versions
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
+/// The connector answered with an error.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The connector's own error.
+    pub error: types::Error,
+    /// What the host refused during the call: often the true cause.
+    pub denials: Vec<EgressDenied>,
+}
+
+/// A call did not come to its end.
+#[derive(Clone, Debug, thiserror::Error, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+#[non_exhaustive]
+pub enum CallError {
+    /// The connector answered with an error. Everything a caller needs is in it.
+    #[error("{}", .0.error.message)]
+    Connector(Box<Failure>),
+    /// The connection leads to a host that the connector may not reach.
+    #[error("{0}")]
+    Egress(Box<EgressDenied>),
+    /// The guest crashed: a defect of the connector. Calling again may help.
+    #[error("the connector crashed: {message}")]
+    Trap {
+        /// What wasmtime says, with the guest's stack.
+        message: String,
+    },
+    /// The call took longer than its deadline; its effect is not known.
+    #[error("no answer within {} ms (limit: deadline)", limit.as_millis())]
+    Deadline {
+        /// The deadline.
+        #[serde(serialize_with = "as_millis")]
+        limit: Duration,
+    },
+    /// The guest computed for longer than it may.
+    #[error("the connector computed for more than {} ms (limit: cpu)", limit.as_millis())]
+    CpuBudget {
+        /// The budget.
+        #[serde(serialize_with = "as_millis")]
+        limit: Duration,
+    },
+    /// The guest asked for more memory than it may have.
+    #[error(
+        "the connector asked for {wanted} bytes of memory, {limit} are allowed (limit: memory_bytes)"
+    )]
+    MemoryLimit {
+        /// What it asked for, in bytes.
+        wanted: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The guest asked for larger tables than it may have.
+    #[error(
+        "the connector asked for {wanted} table elements, {limit} are allowed (limit: table_elements)"
+    )]
+    TableLimit {
+        /// What it asked for, in elements.
+        wanted: usize,
+        /// The limit, in elements.
+        limit: usize,
+    },
+    /// The host ran as many calls as it may and none ended in time; nothing was done.
+    #[error("the host is running {limit} calls already (limit: concurrent_calls)")]
+    Busy {
+        /// How many calls run at once.
+        limit: usize,
+    },
+    /// The tenant was closed. A call that was under way may have had its effect.
+    #[error("the tenant was closed")]
+    Cancelled,
+    /// A defect of the host, or a lack of resources.
+    #[error("the host failed: {message}")]
+    Host {
+        /// What happened.
+        message: String,
+    },
+}
+
+fn as_millis<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl CallError {
+    /// The connector's own error, where it answered with one.
+    #[must_use]
+    pub fn connector(&self) -> Option<&types::Error> {
+        match self {
+            Self::Connector(failure) => Some(&failure.error),
+            _ => None,
+        }
+    }
+}

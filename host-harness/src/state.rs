@@ -1,0 +1,206 @@
+//! What a store holds: WASI with nothing granted, and the host's side of HTTP.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::egress::{Exchange, Hooks};
+use crate::limits::{EPOCH_TICK, LimitHit, Limits, StoreLimiter};
+
+/// What belongs to one call.
+pub(crate) struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    limiter: StoreLimiter,
+}
+
+/// A store for one call, every bound in force.
+///
+/// Files, environment and arguments are empty. Sockets are linked and denied: a rule of protocol `tls` is on
+/// the allow-list of [`Exchange`] already, and `socket_addr_check` with the addresses behind it is the place
+/// to admit it.
+pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange>) -> Store<State> {
+    let log = GuestLog::new(exchange.tenant.options.name.clone(), limits.log_bytes);
+    let wasi = WasiCtx::builder()
+        .stdout(log.clone())
+        .stderr(log)
+        .max_random_size(limits.random_bytes)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .build();
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(limits.handles);
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(limits.header_bytes);
+    let limiter = StoreLimiter::new(limits);
+    let mut store = Store::new(
+        engine,
+        State {
+            wasi,
+            table,
+            http,
+            hooks: Hooks(exchange),
+            limiter,
+        },
+    );
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(limits.hostcall_bytes);
+    store.set_max_component_handles(limits.handles);
+
+    // One tick at a time, so that ticks which pass while the guest waits in the host cost one at most.
+    let mut ticks =
+        u64::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u64::MAX);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| match ticks.checked_sub(1) {
+        Some(left) => {
+            ticks = left;
+            Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(tokio::task::yield_now()),
+            ))
+        }
+        None => Err(LimitHit::Cpu.into()),
+    });
+    store
+}
+
+impl State {
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.hooks.0
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.hooks,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
+/// Standard output and error of a guest: lines to the log, up to a number of bytes, the rest dropped.
+#[derive(Clone)]
+struct GuestLog(Arc<Mutex<LogBuffer>>);
+
+struct LogBuffer {
+    tenant: String,
+    line: Vec<u8>,
+    left: usize,
+}
+
+impl GuestLog {
+    fn new(tenant: String, bytes: usize) -> Self {
+        Self(Arc::new(Mutex::new(LogBuffer {
+            tenant,
+            line: Vec::new(),
+            left: bytes,
+        })))
+    }
+}
+
+impl LogBuffer {
+    fn write(&mut self, bytes: &[u8]) {
+        let kept = &bytes[..bytes.len().min(self.left)];
+        self.left -= kept.len();
+        for piece in kept.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                self.flush();
+            }
+        }
+        if self.left == 0 {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end();
+        if !line.is_empty() {
+            // Escaped: a guest must not be able to forge lines of the log or drive a terminal.
+            tracing::info!(target: "connector_host::guest", tenant = %self.tenant, "{}", line.escape_debug());
+        }
+    }
+}
+
+impl Drop for LogBuffer {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl IsTerminal for GuestLog {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestLog {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+}
+
+impl AsyncWrite for GuestLog {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LogBuffer;
+
+    #[test]
+    fn a_guest_cannot_fill_the_log() {
+        let mut log = LogBuffer {
+            tenant: "t".to_owned(),
+            line: Vec::new(),
+            left: 10,
+        };
+        log.write(b"12345");
+        log.write(b"6789012345");
+        log.write(b"more");
+        assert_eq!(log.left, 0);
+        assert!(log.line.is_empty());
+    }
+}
