@@ -1,3 +1,24 @@
-//! The guest.
-#![allow(missing_docs)]
-wit_bindgen::generate!({ world: "exports", path: "wit", generate_all });
+//! A workflow connector for Azure IoT Hub and its Device Provisioning Service, as one WASI 0.2 component.
+//!
+//! The exports here decode, dispatch and encode, and nothing else. Layers point one way: exports, then triggers and
+//! actions, then the services ([`iothub`], [`dps`]), then [`http`], then [`auth`]. All of it is a pure function of what a
+//! call is given; what an instance keeps is only a cache.
+
+pub mod actions;
+pub mod auth;
+pub mod bindings;
+pub mod connection;
+pub mod discovery;
+pub mod dps;
+pub mod error;
+pub mod http;
+pub mod iothub;
+pub mod manifest;
+pub mod migrate;
+pub mod platform;
+pub mod secret;
+pub mod session;
+pub mod triggers;
+
+#[cfg(target_family = "wasm")]
+mod exports;

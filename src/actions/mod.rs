@@ -1,0 +1,145 @@
+//! The actions, one file each. A new one is its file and its line in [`ALL`].
+
+mod create_device;
+mod get_device;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
+use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
+use crate::bindings::workflow::connector::types::Connection;
+use crate::connection::Account;
+use crate::error::{Error, ErrorCode, Result};
+use crate::manifest::schema;
+use crate::platform::Platform;
+use crate::session::Session;
+
+/// All actions, in the order in which a person is shown them.
+pub static ALL: &[&dyn Action] = &[&create_device::CreateDevice, &get_device::GetDevice];
+
+/// One thing that the connector can do.
+pub trait Action: Sync {
+    /// What it declares.
+    fn descriptor(&self) -> ActionDescriptor;
+
+    /// Does it. `input` has been checked against the declared schema.
+    ///
+    /// # Errors
+    /// Those of the service, and what a schema cannot say about the input.
+    fn invoke(&self, session: &Session, input: Value, call: &Call) -> Result<Outcome>;
+
+    /// Goes on with a page.
+    ///
+    /// # Errors
+    /// `unsupported` unless the action has pages.
+    fn resume(&self, _session: &Session, _token: &str, _call: &Call) -> Result<Outcome> {
+        Err(Error::new(ErrorCode::Unsupported, "This action is done at once; there is nothing to go on with."))
+    }
+}
+
+/// Does one thing. See `action.invoke` of the interface.
+///
+/// # Errors
+/// As there.
+pub fn invoke(platform: &dyn Platform, connection: &Connection, id: &str, input: &str, call: &Call) -> Result<Outcome> {
+    let action = find(id)?;
+    let input = read_input(&action.descriptor().operation.input_schema, input)?;
+    in_session(platform, connection, call, |session| action.invoke(session, input, call))
+}
+
+/// Goes on with a page. See `action.resume` of the interface.
+///
+/// # Errors
+/// As there.
+pub fn resume(platform: &dyn Platform, connection: &Connection, id: &str, token: &str, call: &Call) -> Result<Outcome> {
+    let action = find(id)?;
+    in_session(platform, connection, call, |session| action.resume(session, token, call))
+}
+
+/// Does the same to many inputs. See `action.invoke-batch` of the interface.
+///
+/// # Errors
+/// As there; an item's own error is in its place.
+pub fn invoke_batch(
+    platform: &dyn Platform,
+    connection: &Connection,
+    id: &str,
+    inputs: &[String],
+    call: &Call,
+) -> Result<Vec<Result<Outcome>>> {
+    let action = find(id)?;
+    let schema = action.descriptor().operation.input_schema;
+    let account = Account::open(connection)?;
+    let started = platform.monotonic();
+    let one = |(index, input): (usize, &String)| {
+        let spent = u64::try_from(platform.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = call.deadline_ms.saturating_sub(spent);
+        let result = if deadline_ms == 0 {
+            Err(Error::new(ErrorCode::Timeout, "The batch's time was up before this item was begun."))
+        } else {
+            let session = Session::new(platform, &account, deadline_ms, call.dry_run);
+            read_input(&schema, input).and_then(|input| planned(&session, action.invoke(&session, input, call)))
+        };
+        result.map_err(|error| error.with_item(u32::try_from(index).unwrap_or(u32::MAX)))
+    };
+    Ok(inputs.iter().enumerate().map(one).collect())
+}
+
+/// The input as the action's own type; the schema has judged it already.
+///
+/// # Errors
+/// `invalid-input` where the type is stricter than the schema.
+pub fn typed<T: DeserializeOwned>(input: Value) -> Result<T> {
+    serde_json::from_value(input).map_err(|error| Error::field("", "wrong-type", error.to_string()))
+}
+
+/// Reads a JSON text and judges it by a schema. Members that are null at the top count as left out, since a form sends empty fields so.
+///
+/// # Errors
+/// `invalid-input` with every field at fault.
+pub fn read_input(schema: &str, text: &str) -> Result<Value> {
+    let mut input: Value = serde_json::from_str(text).map_err(|error| {
+        Error::field("", "not-json", format!("is not valid JSON (line {}, column {})", error.line(), error.column()))
+    })?;
+    if let Some(members) = input.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    let schema: Value = serde_json::from_str(schema).map_err(|error| {
+        Error::new(ErrorCode::Internal, "A schema of the connector is broken").with_detail(error.to_string())
+    })?;
+    let problems = schema::check(&schema, &input);
+    if problems.is_empty() {
+        Ok(input)
+    } else {
+        Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
+    }
+}
+
+fn find(id: &str) -> Result<&'static dyn Action> {
+    ALL.iter()
+        .copied()
+        .find(|action| action.descriptor().operation.id == id)
+        .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("This connector has no action \"{id}\".")))
+}
+
+fn in_session(
+    platform: &dyn Platform,
+    connection: &Connection,
+    call: &Call,
+    work: impl FnOnce(&Session) -> Result<Outcome>,
+) -> Result<Outcome> {
+    let account = Account::open(connection)?;
+    let session = Session::new(platform, &account, call.deadline_ms, call.dry_run);
+    planned(&session, work(&session))
+}
+
+/// A dry run ends with an error inside and with its plan outside.
+fn planned(session: &Session, result: Result<Outcome>) -> Result<Outcome> {
+    match (result, session.planned()) {
+        (Err(error), Some(plan)) if error.code() == ErrorCode::Cancelled => {
+            Ok(Outcome::Planned(Value::from(plan).to_string()))
+        }
+        (result, _) => result,
+    }
+}

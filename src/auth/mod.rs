@@ -1,0 +1,9 @@
+//! Authorization: shared access signatures, and the instance's cache of them.
+
+mod cache;
+mod permission;
+mod sas;
+
+pub use cache::{known_good, learn_host_scope, learn_skew, mark_good, skew, token};
+pub use permission::{Permission, Probe};
+pub use sas::{Dialect, SharedAccessKey, percent_encode, sign};

@@ -1,0 +1,627 @@
+//! From what was entered to what is used, with everything that is wrong said at once.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::paste::{self, ConnectionString, Host, NotAHost};
+use super::schema::{CONNECTION_STRING, SHARED_ACCESS_KEY};
+use crate::auth::SharedAccessKey;
+use crate::bindings::exports::workflow::connector::connection::Validation;
+use crate::bindings::workflow::connector::types::Connection;
+use crate::error::{Error, ErrorCode, FieldProblem, Result, Severity};
+use crate::http::{Api, Service};
+use crate::secret::Secret;
+
+/// Azure's own domains, by cloud: public, China, US Government (from the Azure IoT Explorer's list of hosts), each also
+/// reached as `NAME.privatelink.DOMAIN`. The sovereign ones of DPS follow the same pattern.
+pub const HUB_SUFFIXES: [&str; 3] = [".azure-devices.net", ".azure-devices.cn", ".azure-devices.us"];
+/// See [`HUB_SUFFIXES`].
+pub const DPS_SUFFIXES: [&str; 3] =
+    [".azure-devices-provisioning.net", ".azure-devices-provisioning.cn", ".azure-devices-provisioning.us"];
+/// See [`HUB_SUFFIXES`].
+pub const EVENT_HUB_SUFFIXES: [&str; 3] =
+    [".servicebus.windows.net", ".servicebus.chinacloudapi.cn", ".servicebus.usgovcloudapi.net"];
+
+/// A linked account that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Account {
+    /// The hub's service API.
+    pub hub: Api,
+    /// The provisioning service's, where it was given.
+    pub dps: Option<Api>,
+    /// The Event Hub-compatible endpoint, where it was pinned.
+    pub event_hub: Option<EventHubPin>,
+}
+
+/// A pinned Event Hub-compatible endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventHubPin {
+    /// The namespace's host.
+    pub host: String,
+    /// The Event Hub-compatible name.
+    pub path: String,
+    /// The policy of its own, where a whole connection string was pasted; otherwise the hub's.
+    pub key: Option<SharedAccessKey>,
+}
+
+impl Account {
+    /// Reads a connection for use.
+    ///
+    /// # Errors
+    /// `invalid-config` with every field at fault.
+    pub fn open(connection: &Connection) -> Result<Self> {
+        let (account, validation) = read(connection);
+        let errors = validation.problems.into_iter().filter(|problem| problem.severity == Severity::Error).collect();
+        account.ok_or_else(|| Error::fields(ErrorCode::InvalidConfig, "The connection cannot be used", errors))
+    }
+
+    /// The provisioning service.
+    ///
+    /// # Errors
+    /// `invalid-config` where the account has none.
+    pub fn dps(&self) -> Result<&Api> {
+        self.dps.as_ref().ok_or_else(|| {
+            let mut problem = crate::error::problem(
+                "/dpsHostName",
+                "missing",
+                "this operation needs a Device Provisioning Service, and the account has none",
+            );
+            problem.fix =
+                Some("Edit the connection: enter the DPS service endpoint, a policy name and its key.".to_owned());
+            Error::fields(ErrorCode::InvalidConfig, "The connection is not complete", vec![problem])
+        })
+    }
+}
+
+/// The connection's display name.
+///
+/// # Errors
+/// `invalid-config` where there is no name to show.
+pub fn label(connection: &Connection) -> Result<String> {
+    let account = Account::open(connection)?;
+    let name = account.hub.host.split('.').next().unwrap_or(&account.hub.host);
+    let dps = account
+        .dps
+        .as_ref()
+        .map(|dps| format!(" + {}", dps.host.split('.').next().unwrap_or(&dps.host)))
+        .unwrap_or_default();
+    Ok(format!("{name}{dps} ({})", account.hub.key.policy))
+}
+
+/// Judges a connection, and opens it where nothing is wrong. Never fails: what cannot be read is a problem, too.
+pub fn read(connection: &Connection) -> (Option<Account>, Validation) {
+    let mut form = Form::default();
+    let account = form.read(connection);
+    let normalized = form.normalized(account.as_ref());
+    let usable = !form.problems.iter().any(|problem| problem.severity == Severity::Error);
+    (account.filter(|_| usable), Validation { problems: form.problems, normalized: normalized.to_string() })
+}
+
+#[derive(Default)]
+struct Form {
+    values: Map<String, Value>,
+    problems: Vec<FieldProblem>,
+    trusted: Vec<String>,
+}
+
+const COMMON_FIELDS: [&str; 6] = [
+    "eventHubEndpoint",
+    "eventHubPath",
+    "dpsHostName",
+    "dpsSharedAccessKeyName",
+    "dpsSharedAccessKey",
+    "trustedHostSuffixes",
+];
+
+impl Form {
+    fn say(&mut self, severity: Severity, field: &str, code: &str, message: impl Into<String>, fix: Option<&str>) {
+        let pointer = if field.is_empty() { String::new() } else { format!("/{field}") };
+        // One finding of a kind is enough for a field.
+        if self.problems.iter().any(|known| known.pointer == pointer && known.code == code) {
+            return;
+        }
+        let fix = fix.map(str::to_owned);
+        self.problems.push(FieldProblem { pointer, code: code.to_owned(), message: message.into(), fix, severity });
+    }
+
+    fn wrong(&mut self, field: &str, code: &str, message: impl Into<String>, fix: &str) {
+        self.say(Severity::Error, field, code, message, Some(fix));
+    }
+
+    fn read(&mut self, connection: &Connection) -> Option<Account> {
+        let own: &[&str] = match connection.auth_profile.as_str() {
+            SHARED_ACCESS_KEY => &["iotHubName", "sharedAccessKeyName", "sharedAccessKey"],
+            CONNECTION_STRING => &["iotHubConnectionString"],
+            _ => {
+                self.say(
+                    Severity::Error,
+                    "",
+                    "unknown-auth-profile",
+                    "there is no such way of authorizing",
+                    Some("Use `shared-access-key` or `connection-string`."),
+                );
+                return None;
+            }
+        };
+        match serde_json::from_str(&connection.values) {
+            Ok(Value::Object(values)) => self.values = values,
+            Ok(_) => self.wrong(
+                "",
+                "wrong-type",
+                "the values must be a JSON object",
+                "Send an object with a member for each field.",
+            ),
+            // The parser's own message may quote the text, and with it a key.
+            Err(error) => {
+                let message =
+                    format!("the values are not valid JSON (line {}, column {})", error.line(), error.column());
+                self.wrong("", "not-json", message, "Send a JSON object with a member for each field.");
+            }
+        }
+        if !self.problems.is_empty() {
+            return None;
+        }
+        self.refuse_unknown(own);
+        self.trusted = self.read_trusted();
+        let hub = self.read_hub(&connection.auth_profile);
+        let dps = self.read_dps();
+        let event_hub = self.read_event_hub();
+        Some(Account { hub: hub?, dps, event_hub })
+    }
+
+    fn refuse_unknown(&mut self, own: &[&str]) {
+        let unknown: Vec<String> = self
+            .values
+            .keys()
+            .filter(|name| !own.contains(&name.as_str()) && !COMMON_FIELDS.contains(&name.as_str()))
+            .cloned()
+            .collect();
+        for name in unknown {
+            // A name may be a key that was pasted into the wrong place: only what looks like a field name is repeated.
+            let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphabetic());
+            let (field, message) = if plain {
+                (name.as_str(), format!("there is no field \"{name}\""))
+            } else {
+                ("", "there is a field of an unknown name".to_owned())
+            };
+            self.wrong(field, "unknown-field", message, "Remove it, or check its spelling.");
+        }
+    }
+
+    /// The text of a field, trimmed; none where it is empty or not a text.
+    fn text(&mut self, field: &str) -> Option<String> {
+        let text = match self.values.get(field) {
+            None | Some(Value::Null) => return None,
+            Some(Value::String(text)) => text.clone(),
+            Some(_) => {
+                self.wrong(field, "wrong-type", "must be a text", "Enter it as a text.");
+                return None;
+            }
+        };
+        if text.len() > 4096 {
+            self.wrong(field, "too-long", "is longer than 4,096 characters", "Copy the value again.");
+            return None;
+        }
+        let trimmed = text.trim();
+        if trimmed.len() != text.len() && !trimmed.is_empty() {
+            self.say(Severity::Info, field, "trimmed", "white space around the value was left out", None);
+        }
+        (!trimmed.is_empty()).then(|| trimmed.to_owned())
+    }
+
+    fn required(&mut self, field: &str, what: &str, fix: &str) -> Option<String> {
+        let text = self.text(field);
+        let said = self
+            .problems
+            .iter()
+            .any(|problem| problem.pointer == format!("/{field}") && problem.severity == Severity::Error);
+        if text.is_none() && !said {
+            self.wrong(field, "missing", format!("{what} is missing"), fix);
+        }
+        text
+    }
+
+    fn read_trusted(&mut self) -> Vec<String> {
+        let field = "trustedHostSuffixes";
+        let entries = match self.values.get(field) {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Array(entries)) if entries.len() <= 8 => entries.clone(),
+            Some(Value::Array(_)) => {
+                self.wrong(field, "too-many", "has more than 8 domains", "Name only those that are needed.");
+                return Vec::new();
+            }
+            Some(_) => {
+                self.wrong(field, "wrong-type", "must be a list of texts", "Send a list such as [\"localhost\"].");
+                return Vec::new();
+            }
+        };
+        let mut trusted = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let pointer = format!("{field}/{index}");
+            let Some(text) = entry.as_str() else {
+                self.wrong(&pointer, "wrong-type", "must be a text", "Enter a domain such as `localhost`.");
+                continue;
+            };
+            match paste::host(text.trim_start_matches('.'), "", &[]) {
+                Ok(host) if host.port.is_none() => trusted.push(host.name),
+                _ => self.wrong(
+                    &pointer,
+                    "not-a-domain",
+                    "is not a domain",
+                    "Enter a domain such as `localhost` or `plant.example.com`.",
+                ),
+            }
+        }
+        trusted
+    }
+
+    fn read_hub(&mut self, profile: &str) -> Option<Api> {
+        if profile == CONNECTION_STRING {
+            let field = "iotHubConnectionString";
+            let fix = "In the hub open Shared access policies, then the policy, and copy Primary connection string.";
+            let text = self.required(field, "the connection string", fix)?;
+            let Some(parts) = paste::connection_string(&text) else {
+                self.wrong(field, "not-a-connection-string", "is not a connection string", fix);
+                return None;
+            };
+            if !self.is_of(field, &parts, Service::IotHub) {
+                return None;
+            }
+            let host = match parts.host {
+                Some(host) => self.host(field, &host, Service::IotHub),
+                None => {
+                    self.wrong(field, "missing-host", "the connection string has no HostName", fix);
+                    None
+                }
+            };
+            let policy = match parts.key_name {
+                Some(name) => self.policy(field, name),
+                None => {
+                    self.wrong(field, "missing-key-name", "the connection string has no SharedAccessKeyName", fix);
+                    None
+                }
+            };
+            let key = match parts.key {
+                Some(key) => self.key(field, key),
+                None => {
+                    self.wrong(field, "missing-key", "the connection string has no SharedAccessKey", fix);
+                    None
+                }
+            };
+            return Some(Api {
+                service: Service::IotHub,
+                host: host?.authority(),
+                key: SharedAccessKey { policy: policy?, key: key? },
+            });
+        }
+        self.read_service(
+            Service::IotHub,
+            ["iotHubName", "sharedAccessKeyName", "sharedAccessKey"],
+            ["the hub's name", "the name of a shared access policy", "the policy's key"],
+        )
+    }
+
+    fn read_dps(&mut self) -> Option<Api> {
+        let fields = ["dpsHostName", "dpsSharedAccessKeyName", "dpsSharedAccessKey"];
+        let given = fields
+            .iter()
+            .any(|field| self.values.get(*field).is_some_and(|value| !value.is_null() && value.as_str() != Some("")));
+        if !given {
+            return None;
+        }
+        self.read_service(
+            Service::Dps,
+            fields,
+            ["the service endpoint", "the name of a shared access policy", "the policy's key"],
+        )
+    }
+
+    /// Reads host, policy and key, any of which may hold a whole connection string.
+    fn read_service(&mut self, service: Service, fields: [&str; 3], what: [&str; 3]) -> Option<Api> {
+        let portal = match service {
+            Service::IotHub => "In the Azure portal open the hub",
+            Service::Dps => "In the Azure portal open the Device Provisioning Service",
+        };
+        let [host_field, name_field, key_field] = fields;
+        let mut host_text = self.text(host_field);
+        let mut name_text = self.text(name_field);
+        let mut key_text = self.text(key_field).map(Secret::new);
+        for field in fields {
+            let pasted = self.values.get(field).and_then(Value::as_str).and_then(paste::connection_string);
+            let Some(parts) = pasted else { continue };
+            if !self.is_of(field, &parts, service) {
+                return None;
+            }
+            if field != key_field && parts.key.is_some() {
+                self.say(
+                    Severity::Warning,
+                    field,
+                    "key-in-plain-field",
+                    "a whole connection string with its key stands in a field that is not kept secret",
+                    Some("It works. Better: enter only the name here, and the key in the field for the key."),
+                );
+            }
+            let own =
+                |text: &Option<String>| text.as_deref().is_none_or(|text| paste::connection_string(text).is_some());
+            if own(&host_text) {
+                host_text = parts.host;
+            }
+            if own(&name_text) {
+                name_text = parts.key_name;
+            }
+            if key_text.as_ref().is_none_or(|key| paste::connection_string(key.expose()).is_some()) {
+                key_text = parts.key;
+            }
+        }
+        let missing = |form: &mut Self, field: &str, what: &str, place: &str| {
+            let pointer = format!("/{field}");
+            if !form.problems.iter().any(|problem| problem.pointer == pointer && problem.severity == Severity::Error) {
+                form.wrong(field, "missing", format!("{what} is missing"), &format!("{portal}{place}"));
+            }
+        };
+        if host_text.is_none() {
+            missing(self, host_field, what[0], "; Overview shows it.");
+        }
+        if name_text.is_none() {
+            missing(self, name_field, what[1], ", then Shared access policies, and enter the name of one.");
+        }
+        if key_text.is_none() {
+            missing(self, key_field, what[2], ", then Shared access policies, then the policy, and copy Primary key.");
+        }
+        let host = host_text.and_then(|text| self.host(host_field, &text, service));
+        let policy = name_text.and_then(|text| self.policy(name_field, text));
+        let key = key_text.and_then(|text| self.key(key_field, text));
+        Some(Api { service, host: host?.authority(), key: SharedAccessKey { policy: policy?, key: key? } })
+    }
+
+    /// Whether a connection string belongs to a service.
+    fn is_of(&mut self, field: &str, parts: &ConnectionString, service: Service) -> bool {
+        if parts.is_device {
+            self.wrong(
+                field,
+                "device-connection-string",
+                "is the connection string of one device",
+                "Copy the connection string of a shared access policy: it has a SharedAccessKeyName and no DeviceId.",
+            );
+            return false;
+        }
+        if parts.is_event_hub {
+            self.wrong(
+                field,
+                "event-hub-connection-string",
+                "is a connection string of an Event Hub",
+                match service {
+                    Service::IotHub => "Enter it as EventHub compatible Endpoint, and the hub's own values here.",
+                    Service::Dps => {
+                        "Enter it as EventHub compatible Endpoint, and the provisioning service's own values here."
+                    }
+                },
+            );
+            return false;
+        }
+        true
+    }
+
+    fn host(&mut self, field: &str, text: &str, service: Service) -> Option<Host> {
+        let (domain, suffixes) = match service {
+            Service::IotHub => (HUB_SUFFIXES[0], &HUB_SUFFIXES),
+            Service::Dps => (DPS_SUFFIXES[0], &DPS_SUFFIXES),
+        };
+        self.checked_host(field, text, domain, suffixes, &["https", "http", "amqps", "mqtts"])
+    }
+
+    fn checked_host(
+        &mut self,
+        field: &str,
+        text: &str,
+        domain: &str,
+        suffixes: &[&str],
+        schemes: &[&str],
+    ) -> Option<Host> {
+        let host = match paste::host(text, domain, schemes) {
+            Ok(host) => host,
+            Err(why) => {
+                let (code, message, fix) = explain(why);
+                self.wrong(field, code, message, fix);
+                return None;
+            }
+        };
+        if host.completed {
+            self.say(Severity::Info, field, "completed", format!("understood as {}", host.name), None);
+        } else if host.trimmed {
+            self.say(Severity::Info, field, "host-only", format!("understood as {}", host.authority()), None);
+        }
+        let trusted =
+            self.trusted.iter().any(|domain| host.name == *domain || host.name.ends_with(&format!(".{domain}")));
+        if trusted {
+            return Some(host);
+        }
+        if host.port.is_some() {
+            self.wrong(field, "port", "has a port; Azure's services listen on 443", "Remove the port.");
+            return None;
+        }
+        let ends_in = |suffixes: &[&str]| {
+            suffixes.iter().any(|suffix| host.name.len() > suffix.len() && host.name.ends_with(suffix))
+        };
+        if ends_in(suffixes) {
+            return Some(host);
+        }
+        let (code, message, fix) = if ends_in(&HUB_SUFFIXES) {
+            ("wrong-service", "is the host of an IoT hub, which is not wanted here", "Enter it as IoTHub name.")
+        } else if ends_in(&DPS_SUFFIXES) {
+            (
+                "wrong-service",
+                "is the host of a Device Provisioning Service, which is not wanted here",
+                "Enter it as DPS service endpoint.",
+            )
+        } else if ends_in(&EVENT_HUB_SUFFIXES) {
+            (
+                "wrong-service",
+                "is the host of an Event Hub namespace, which is not wanted here",
+                "Enter it as EventHub compatible Endpoint.",
+            )
+        } else {
+            (
+                "unknown-suffix",
+                "does not belong to one of Azure's domains",
+                "Check the spelling. Where the host is right all the same, add its domain to Trusted domains.",
+            )
+        };
+        let message =
+            if code == "unknown-suffix" { format!("{message} ({})", suffixes.join(", ")) } else { message.to_owned() };
+        self.wrong(field, code, message, fix);
+        None
+    }
+
+    fn policy(&mut self, field: &str, name: String) -> Option<String> {
+        let fix = "In Shared access policies copy the policy's name.";
+        if name.len() > 64 {
+            self.wrong(field, "too-long", "is longer than the 64 characters that a policy's name can have", fix);
+            return None;
+        }
+        // "Shared access policies": letters, digits and a few signs; anything else was pasted wrongly.
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@' | b'\'')) {
+            self.wrong(field, "characters", "has characters that a policy's name cannot have", fix);
+            return None;
+        }
+        Some(name)
+    }
+
+    fn key(&mut self, field: &str, key: Secret) -> Option<Secret> {
+        let text = key.expose();
+        let copy = "In Shared access policies open the policy and copy Primary key.";
+        if text.starts_with("SharedAccessSignature ") {
+            self.wrong(
+                field,
+                "sas-token",
+                "is a shared access signature, which runs out; the key that signs is wanted",
+                copy,
+            );
+            return None;
+        }
+        if text.contains(char::is_whitespace) {
+            self.wrong(field, "whitespace", "has white space inside", copy);
+            return None;
+        }
+        match STANDARD.decode(text) {
+            Ok(bytes) if bytes.len() >= 16 => Some(key),
+            Ok(_) => {
+                self.wrong(field, "too-short", "is shorter than any key of a policy", copy);
+                None
+            }
+            Err(_) => {
+                self.wrong(field, "not-base64", "is not base64, as every key of a policy is", copy);
+                None
+            }
+        }
+    }
+
+    fn read_event_hub(&mut self) -> Option<EventHubPin> {
+        let (endpoint_field, path_field) = ("eventHubEndpoint", "eventHubPath");
+        let endpoint = self.text(endpoint_field);
+        let path = self.text(path_field);
+        let fix = "In the hub open Built-in endpoints and copy both values, or leave both empty.";
+        let Some(endpoint) = endpoint else {
+            if path.is_some() {
+                self.wrong(endpoint_field, "missing", "the path is given without its endpoint", fix);
+            }
+            return None;
+        };
+        let parts = paste::connection_string(&endpoint);
+        let mut key = None;
+        let mut entity = None;
+        let host_text = match parts {
+            None => endpoint,
+            Some(parts) if !parts.is_event_hub => {
+                self.wrong(endpoint_field, "wrong-service", "is not a connection string of an Event Hub", fix);
+                return None;
+            }
+            Some(parts) => {
+                entity = parts.entity_path;
+                if let (Some(name), Some(secret)) = (parts.key_name, parts.key) {
+                    let policy = self.policy(endpoint_field, name);
+                    let secret = self.key(endpoint_field, secret);
+                    key = policy.zip(secret).map(|(policy, key)| SharedAccessKey { policy, key });
+                }
+                parts.host.unwrap_or_default()
+            }
+        };
+        let host = self.checked_host(
+            endpoint_field,
+            &host_text,
+            EVENT_HUB_SUFFIXES[0],
+            &EVENT_HUB_SUFFIXES,
+            &["sb", "amqps", "https"],
+        );
+        let path = match (path, entity) {
+            (Some(path), Some(entity)) if path != entity => {
+                self.wrong(
+                    path_field,
+                    "mismatched-path",
+                    "is not the EntityPath of the endpoint's connection string",
+                    "Leave it empty, or copy both values from the same place.",
+                );
+                None
+            }
+            (Some(path), _) | (None, Some(path)) => self.path(path_field, path),
+            (None, None) => {
+                self.wrong(path_field, "missing", "the endpoint is given without its path", fix);
+                None
+            }
+        };
+        Some(EventHubPin { host: host?.authority(), path: path?, key })
+    }
+
+    fn path(&mut self, field: &str, path: String) -> Option<String> {
+        // Event Hub names: letters, digits, periods, hyphens, underscores, up to 256.
+        let fine = path.len() <= 256
+            && path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+        if !fine {
+            self.wrong(
+                field,
+                "characters",
+                "is not the name of an Event Hub",
+                "In Built-in endpoints copy Event Hub-compatible name.",
+            );
+        }
+        fine.then_some(path)
+    }
+
+    fn normalized(&self, account: Option<&Account>) -> Value {
+        let mut normalized = Map::new();
+        let mut set = |name: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                normalized.insert(name.to_owned(), value.into());
+            }
+        };
+        if let Some(account) = account {
+            set("iotHubName", Some(&account.hub.host));
+            set("sharedAccessKeyName", Some(&account.hub.key.policy));
+            set("dpsHostName", account.dps.as_ref().map(|dps| dps.host.as_str()));
+            set("dpsSharedAccessKeyName", account.dps.as_ref().map(|dps| dps.key.policy.as_str()));
+            set("eventHubEndpoint", account.event_hub.as_ref().map(|pin| format!("sb://{}/", pin.host)).as_deref());
+            set("eventHubHostName", account.event_hub.as_ref().map(|pin| pin.host.as_str()));
+            set("eventHubPath", account.event_hub.as_ref().map(|pin| pin.path.as_str()));
+        }
+        if !self.trusted.is_empty() {
+            normalized.insert("trustedHostSuffixes".to_owned(), json!(self.trusted));
+        }
+        Value::Object(normalized)
+    }
+}
+
+fn explain(why: NotAHost) -> (&'static str, &'static str, &'static str) {
+    let copy = "Copy the host name from the service's Overview in the Azure portal.";
+    match why {
+        NotAHost::Empty => ("missing", "no host name is left of it", copy),
+        NotAHost::Whitespace => ("whitespace", "has white space inside", copy),
+        NotAHost::Characters => ("characters", "has characters that a host name cannot have", copy),
+        NotAHost::Scheme => ("scheme", "begins with a scheme that does not belong to this service", copy),
+        NotAHost::UserInfo => ("user-info", "has an @, and what stands before it does not belong in a host name", copy),
+        NotAHost::Path => ("path", "has more than a host name: a path or a query", copy),
+        NotAHost::Port => ("port", "has a port that is none", copy),
+        NotAHost::Address => ("address", "is an address; the service's certificate is for its name", copy),
+        NotAHost::Length => ("too-long", "is longer than a host name can be", copy),
+    }
+}

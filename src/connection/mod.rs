@@ -1,0 +1,10 @@
+//! The account: reading what a person entered, judging it, and trying it out.
+
+mod account;
+mod paste;
+mod schema;
+mod test;
+
+pub use account::{Account, DPS_SUFFIXES, EventHubPin, HUB_SUFFIXES, label, read};
+pub use schema::{CONNECTION_STRING, SHARED_ACCESS_KEY, profiles};
+pub use test::test;

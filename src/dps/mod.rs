@@ -1,0 +1,125 @@
+//! The service API of the Device Provisioning Service, version 2021-10-01: enrollments and registrations.
+
+mod types;
+
+pub use types::RegistrationId;
+
+use serde_json::{Value, json};
+
+use crate::auth::Permission;
+use crate::error::Result;
+use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
+use crate::platform::Method;
+
+/// The provisioning service, for the time of one call.
+pub struct Dps<'a> {
+    client: &'a Client<'a>,
+}
+
+impl<'a> Dps<'a> {
+    /// The service behind a client.
+    pub fn new(client: &'a Client<'a>) -> Self {
+        Self { client }
+    }
+
+    /// The service's host, which names it in events.
+    pub fn host(&self) -> &str {
+        &self.client.api().host
+    }
+
+    /// An individual enrollment.
+    ///
+    /// # Errors
+    /// `not-found`, and those of the service.
+    pub fn enrollment(&self, id: &RegistrationId) -> Result<Tagged> {
+        let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Creates an individual enrollment (`if_match` none) or replaces one.
+    ///
+    /// # Errors
+    /// `conflict`, `precondition-failed`, and those of the service.
+    pub fn put_enrollment(&self, id: &RegistrationId, enrollment: Value, if_match: Option<&IfMatch>) -> Result<Tagged> {
+        let safety = if_match.map_or(Safety::Once, IfMatch::safety);
+        let mut request = Request::new(Method::Put, ["enrollments", id.as_str()], safety, Permission::EnrollmentWrite)
+            .json(enrollment);
+        if let Some(if_match) = if_match {
+            request = request.header("if-match", if_match);
+        }
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Deletes an individual enrollment.
+    ///
+    /// # Errors
+    /// `precondition-failed`, `not-found`, and those of the service.
+    pub fn delete_enrollment(&self, id: &RegistrationId, if_match: &IfMatch) -> Result<()> {
+        self.delete("enrollments", id, if_match, Permission::EnrollmentWrite)
+    }
+
+    /// One page of the individual enrollments that a query selects.
+    ///
+    /// # Errors
+    /// `invalid-input` where the service does not understand it or knows no such continuation, and those of the service.
+    pub fn query_enrollments(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
+        self.query("enrollments", query, page_size, continuation)
+    }
+
+    /// One page of the enrollment groups that a query selects.
+    ///
+    /// # Errors
+    /// As [`Self::query_enrollments`].
+    pub fn query_enrollment_groups(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
+        self.query("enrollmentGroups", query, page_size, continuation)
+    }
+
+    /// The state of a registration.
+    ///
+    /// # Errors
+    /// `not-found`, and those of the service.
+    pub fn registration(&self, id: &RegistrationId) -> Result<Tagged> {
+        let request =
+            Request::new(Method::Get, ["registrations", id.as_str()], Safety::Read, Permission::RegistrationStatusRead);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Deletes the state of a registration: the device has to register anew.
+    ///
+    /// # Errors
+    /// `precondition-failed`, `not-found`, and those of the service.
+    pub fn delete_registration(&self, id: &RegistrationId, if_match: &IfMatch) -> Result<()> {
+        self.delete("registrations", id, if_match, Permission::RegistrationStatusWrite)
+    }
+
+    /// One page of the registrations of an enrollment group.
+    ///
+    /// # Errors
+    /// `not-found` where there is no such group, and those of the service.
+    pub fn query_registrations(
+        &self,
+        group: &RegistrationId,
+        page_size: u32,
+        continuation: Option<&str>,
+    ) -> Result<Page> {
+        let request = Request::new(
+            Method::Post,
+            ["registrations", group.as_str(), "query"],
+            Safety::Read,
+            Permission::RegistrationStatusRead,
+        );
+        Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
+    }
+
+    fn query(&self, collection: &str, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
+        let request = Request::new(Method::Post, [collection, "query"], Safety::Read, Permission::EnrollmentRead)
+            .json(json!({ "query": query }));
+        Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
+    }
+
+    fn delete(&self, collection: &str, id: &RegistrationId, if_match: &IfMatch, permission: Permission) -> Result<()> {
+        let request = Request::new(Method::Delete, [collection, id.as_str()], Safety::Repeatable, permission)
+            .header("if-match", if_match);
+        self.client.send(&request).map(drop)
+    }
+}

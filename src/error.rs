@@ -1,0 +1,173 @@
+//! The one error of the connector: the record of the interface, with constructors that keep it consistent.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::bindings::workflow::connector::types::Error as Record;
+pub use crate::bindings::workflow::connector::types::{
+    EffectState, ErrorCode, FieldProblem, MissingPermission, Retry, ServiceFault, Severity,
+};
+
+/// What every fallible function of the connector answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A typed, actionable error. Boxed, since it is large and rare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Error(Box<Record>);
+
+impl Error {
+    /// An error that changed nothing, with the retry advice that its code usually has.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(Box::new(Record {
+            code,
+            message: message.into(),
+            detail: None,
+            fields: Vec::new(),
+            item: None,
+            retry: usual_retry(code),
+            effect: EffectState::None,
+            service: None,
+            missing_permission: None,
+        }))
+    }
+
+    /// Bad input, with every field at fault. `code` is `invalid-input` or `invalid-config`.
+    pub fn fields(code: ErrorCode, what: &str, fields: Vec<FieldProblem>) -> Self {
+        let message = match fields.as_slice() {
+            [one] => format!("{what}: {}", describe(one)),
+            many => format!(
+                "{what}: {} problems, the first: {}",
+                many.len(),
+                many.first().map(describe).unwrap_or_default()
+            ),
+        };
+        let mut error = Self::new(code, message);
+        error.0.fields = fields;
+        error
+    }
+
+    /// Bad input in one field.
+    pub fn field(pointer: &str, code: &str, message: impl Into<String>) -> Self {
+        let problem = problem(pointer, code, message);
+        Self::fields(ErrorCode::InvalidInput, "The input does not fit", vec![problem])
+    }
+
+    /// Adds technical detail for a log.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// Replaces the retry advice.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.0.retry = retry;
+        self
+    }
+
+    /// States what may have been done.
+    #[must_use]
+    pub fn with_effect(mut self, effect: EffectState) -> Self {
+        self.0.effect = effect;
+        self
+    }
+
+    /// Adds what the service said.
+    #[must_use]
+    pub fn with_service(mut self, fault: ServiceFault) -> Self {
+        self.0.service = Some(fault);
+        self
+    }
+
+    /// Names the permission that was lacking.
+    #[must_use]
+    pub fn with_missing_permission(mut self, missing: MissingPermission) -> Self {
+        self.0.missing_permission = Some(missing);
+        self
+    }
+
+    /// Names the item of a batch.
+    #[must_use]
+    pub fn with_item(mut self, item: u32) -> Self {
+        self.0.item = Some(item);
+        self
+    }
+
+    /// Its code.
+    pub fn code(&self) -> ErrorCode {
+        self.0.code
+    }
+
+    /// The record of the interface.
+    pub fn record(&self) -> &Record {
+        &self.0
+    }
+
+    /// The service's own HTTP status, where it answered.
+    pub fn status(&self) -> Option<u16> {
+        self.0.service.as_ref().and_then(|fault| fault.status)
+    }
+}
+
+impl From<Error> for Record {
+    fn from(error: Error) -> Self {
+        *error.0
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.code, self.0.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A finding of severity `error`.
+pub fn problem(pointer: &str, code: &str, message: impl Into<String>) -> FieldProblem {
+    FieldProblem {
+        pointer: pointer.to_owned(),
+        code: code.to_owned(),
+        message: message.into(),
+        fix: None,
+        severity: Severity::Error,
+    }
+}
+
+/// A duration as the interface's retry advice; rounded up, so that nobody comes early.
+pub fn retry_after(wait: Duration) -> Retry {
+    Retry::After(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
+}
+
+fn describe(problem: &FieldProblem) -> String {
+    if problem.pointer.is_empty() {
+        problem.message.clone()
+    } else {
+        format!("{}: {}", problem.pointer, problem.message)
+    }
+}
+
+fn usual_retry(code: ErrorCode) -> Retry {
+    match code {
+        ErrorCode::AuthFailed | ErrorCode::AuthExpired => Retry::AfterReauthentication,
+        ErrorCode::InvalidConfig | ErrorCode::PermissionDenied | ErrorCode::ConsumerConflict => {
+            Retry::AfterReconfiguration
+        }
+        ErrorCode::Timeout
+        | ErrorCode::RateLimited
+        | ErrorCode::QuotaExceeded
+        | ErrorCode::Unavailable
+        | ErrorCode::DeviceOffline => Retry::Backoff,
+        ErrorCode::InvalidInput
+        | ErrorCode::NotFound
+        | ErrorCode::Conflict
+        | ErrorCode::PreconditionFailed
+        | ErrorCode::PositionLost
+        | ErrorCode::PayloadTooLarge
+        | ErrorCode::Unsupported
+        | ErrorCode::Cancelled
+        | ErrorCode::Protocol
+        | ErrorCode::Internal => Retry::Never,
+    }
+}

@@ -1,0 +1,552 @@
+//! A request from its parts to its judged answer.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::fault::Fault;
+use super::retry;
+use crate::auth::{self, Permission, SharedAccessKey, percent_encode};
+use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result, Retry};
+use crate::platform::{ExchangeError, ExchangeErrorKind, ExchangeLimits, Method, Platform, WireRequest, WireResponse};
+
+/// Until a connection, TLS included, is there.
+const CONNECT: Duration = Duration::from_secs(10);
+/// From then until the service begins to answer; direct methods add their own waiting.
+const FIRST_BYTE: Duration = Duration::from_secs(30);
+/// The largest answer that is read. The largest of the service's own is a page of 1,000 twins of 8 KB tags and twice
+/// 32 KB properties, which nobody has in full; a page that is larger can be asked for in smaller ones.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+/// Clocks that differ by less cannot be why a token was refused.
+const SKEW_THAT_MATTERS: i64 = 60;
+
+/// Which service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Azure IoT Hub's service API.
+    IotHub,
+    /// The Device Provisioning Service's service API.
+    Dps,
+}
+
+impl Service {
+    /// Its name for a person.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::IotHub => "Azure IoT Hub",
+            Self::Dps => "the Device Provisioning Service",
+        }
+    }
+
+    /// The newest stable version of its API in Microsoft's SDKs.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::IotHub => "2021-04-12",
+            Self::Dps => "2021-10-01",
+        }
+    }
+
+    fn permissions(self) -> &'static [Permission] {
+        match self {
+            Self::IotHub => &Permission::HUB,
+            Self::Dps => &Permission::DPS,
+        }
+    }
+}
+
+/// Where a service is and what opens it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    /// Which service.
+    pub service: Service,
+    /// Its host, lower case, with `:port` where it is not 443.
+    pub host: String,
+    /// The policy that signs.
+    pub key: SharedAccessKey,
+}
+
+/// Whether a request may be sent twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Safety {
+    /// It changes nothing.
+    Read,
+    /// Twice is the same as once.
+    Repeatable,
+    /// Twice may be twice.
+    Once,
+}
+
+/// A request to one of the services, not yet bound to a host.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: Method,
+    segments: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    headers: Vec<(&'static str, String)>,
+    body: Option<Value>,
+    safety: Safety,
+    permission: Permission,
+    wait: Duration,
+}
+
+impl Request {
+    /// A request for the path of these segments, which are percent-encoded here.
+    pub fn new<'s>(
+        method: Method,
+        segments: impl IntoIterator<Item = &'s str>,
+        safety: Safety,
+        permission: Permission,
+    ) -> Self {
+        Self {
+            method,
+            segments: segments.into_iter().map(str::to_owned).collect(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: None,
+            safety,
+            permission,
+            wait: Duration::ZERO,
+        }
+    }
+
+    /// Adds a query parameter.
+    #[must_use]
+    pub fn query(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.query.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds a header; what cannot stand in one is refused when the request is sent.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds a JSON body.
+    #[must_use]
+    pub fn json(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// Lets the service take this much longer before it answers.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    fn path(&self) -> String {
+        self.segments.iter().fold(String::new(), |path, segment| path + "/" + &percent_encode(segment))
+    }
+
+    fn path_with_query(&self, version: &str) -> String {
+        let mut text = self.path() + "?";
+        for (name, value) in &self.query {
+            text += &format!("{name}={}&", percent_encode(value));
+        }
+        text + "api-version=" + version
+    }
+
+    /// The resource that a token for this request can be narrowed to: the collection and the id in it.
+    ///
+    /// None where the path needs percent-encoding: how the services compare such a resource is not documented.
+    fn scope(&self) -> Option<String> {
+        let narrow: Vec<&str> = self.segments.iter().take(2).map(String::as_str).collect();
+        let plain = narrow.iter().all(|segment| percent_encode(segment) == *segment);
+        (plain && !narrow.is_empty()).then(|| format!("/{}", narrow.join("/")))
+    }
+}
+
+/// What a dry run would have sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The method.
+    pub method: &'static str,
+    /// The URL.
+    pub url: String,
+    /// The headers besides the authorization.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Option<Value>,
+}
+
+/// A successful answer.
+#[derive(Clone, Debug)]
+pub struct Response(WireResponse);
+
+impl Response {
+    /// HTTP status, 200 to 299.
+    pub fn status(&self) -> u16 {
+        self.0.status
+    }
+
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.header(name)
+    }
+
+    /// The body as JSON; an empty one is null.
+    ///
+    /// # Errors
+    /// `protocol` where it is not JSON.
+    pub fn json(&self) -> Result<Value> {
+        if self.0.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&self.0.body).map_err(|error| {
+            Error::new(ErrorCode::Protocol, "The service's answer is not valid JSON")
+                .with_detail(error.to_string())
+                .with_retry(Retry::Backoff)
+        })
+    }
+}
+
+/// How a permission probe came out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProbeAnswer {
+    /// The request got past authorization.
+    Granted(u16),
+    /// It was refused with this status.
+    Refused(u16),
+    /// No request of the service API needs this permission.
+    NoProbe,
+}
+
+/// One service, for the time of one call.
+pub struct Client<'a> {
+    platform: &'a dyn Platform,
+    api: &'a Api,
+    /// On the monotonic clock.
+    deadline: Duration,
+    dry_run: bool,
+    planned: RefCell<Option<Plan>>,
+    effects: Cell<u32>,
+}
+
+impl<'a> Client<'a> {
+    /// A client that must be done at `deadline` on the monotonic clock. In a dry run nothing but reads is sent.
+    pub fn new(platform: &'a dyn Platform, api: &'a Api, deadline: Duration, dry_run: bool) -> Self {
+        Self { platform, api, deadline, dry_run, planned: RefCell::new(None), effects: Cell::new(0) }
+    }
+
+    /// Where it sends to.
+    pub fn api(&self) -> &Api {
+        self.api
+    }
+
+    /// What a dry run stopped at.
+    pub fn planned(&self) -> Option<Plan> {
+        self.planned.borrow().clone()
+    }
+
+    /// How much time is left.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_sub(self.platform.monotonic())
+    }
+
+    /// Sends a request: signed, within the time left, tried again where that is safe.
+    ///
+    /// # Errors
+    /// Every refusal and failure, typed; `effect` says what the request may have done. In a dry run, a request that
+    /// would change something is kept as the plan and answered with `cancelled`.
+    pub fn send(&self, request: &Request) -> Result<Response> {
+        if let Some((name, _)) =
+            request.headers.iter().find(|(_, value)| !value.bytes().all(|b| (0x20..0x7f).contains(&b)))
+        {
+            return Err(Error::new(
+                ErrorCode::InvalidInput,
+                format!("A value for the header `{name}` has characters that cannot stand there"),
+            ));
+        }
+        if self.dry_run && request.safety != Safety::Read {
+            return Err(self.plan(request));
+        }
+        let mut scope = request.scope();
+        let mut unsure = false;
+        let mut widened = false;
+        let mut skew_tried = false;
+        let mut attempt = 1;
+        loop {
+            let outcome = self.exchange(request, scope.as_deref());
+            if widened && outcome.as_ref().is_ok_and(|answer| answer.status != 401) {
+                auth::learn_host_scope(&self.api.host);
+            }
+            let (error, transient, asked) = match outcome {
+                Ok(answer) if (200..300).contains(&answer.status) => {
+                    auth::mark_good(&self.api.key, &self.api.host);
+                    if request.safety != Safety::Read {
+                        self.effects.set(self.effects.get() + 1);
+                    }
+                    return Ok(Response(answer));
+                }
+                // An attempt before this one got through after all: what it was to remove is gone.
+                Ok(answer) if answer.status == 404 && request.method == Method::Delete && unsure => {
+                    return Ok(Response(answer));
+                }
+                Ok(answer) if answer.status == 401 && !skew_tried && self.learn_skew(&answer) => {
+                    skew_tried = true;
+                    continue;
+                }
+                Ok(answer) if answer.status == 401 && scope.is_some() => {
+                    // A token for the whole host is the widest that there is; where it opens, it is what this service wants.
+                    scope = None;
+                    widened = true;
+                    continue;
+                }
+                Ok(answer) => {
+                    let fault = Fault::read(&answer, self.platform.unix_time());
+                    let transient =
+                        retry::status_is_transient(fault.status, request.safety, fault.retry_after.is_some());
+                    let asked = fault.retry_after;
+                    (self.refusal(request, &fault), transient, asked)
+                }
+                Err(error) => {
+                    let transient = retry::failure_is_transient(&error, request.safety);
+                    (self.failure(request, &error), transient, None)
+                }
+            };
+            let pause = retry::pause(attempt + 1, asked, self.platform.random());
+            if !transient || attempt >= retry::ATTEMPTS || pause >= self.remaining() {
+                return Err(error);
+            }
+            unsure |= error.record().effect == EffectState::Unknown;
+            self.platform.sleep(pause);
+            attempt += 1;
+        }
+    }
+
+    /// Finds out whether the key holds a permission, with one request that changes nothing.
+    ///
+    /// # Errors
+    /// Where the service could not be asked.
+    pub fn probe(&self, permission: Permission, name: &str) -> Result<ProbeAnswer> {
+        let Some(probe) = permission.probe(name) else { return Ok(ProbeAnswer::NoProbe) };
+        let mut request =
+            Request::new(probe.method, probe.segments.iter().map(String::as_str), Safety::Read, permission);
+        if let Some(etag) = probe.if_match {
+            request = request.header("if-match", etag);
+        }
+        let mut skew_tried = false;
+        for attempt in 1.. {
+            let answer = self.exchange(&request, None).map_err(|error| self.failure(&request, &error))?;
+            match answer.status {
+                401 if !skew_tried && self.learn_skew(&answer) => skew_tried = true,
+                401 | 403 => return Ok(ProbeAnswer::Refused(answer.status)),
+                429 | 500..600 => {
+                    let fault = Fault::read(&answer, self.platform.unix_time());
+                    let pause = retry::pause(attempt + 1, fault.retry_after, self.platform.random());
+                    if attempt >= retry::ATTEMPTS || pause >= self.remaining() {
+                        return Err(self.refusal(&request, &fault));
+                    }
+                    self.platform.sleep(pause);
+                }
+                status => {
+                    auth::mark_good(&self.api.key, &self.api.host);
+                    return Ok(ProbeAnswer::Granted(status));
+                }
+            }
+        }
+        unreachable!("the loop above ends by itself")
+    }
+
+    /// A name for a thing that does not exist.
+    pub fn probe_name(&self) -> String {
+        format!("permission-probe-{:016x}", self.platform.random())
+    }
+
+    fn exchange(&self, request: &Request, scope: Option<&str>) -> Result<WireResponse, ExchangeError> {
+        let remaining = self.remaining();
+        if remaining.is_zero() {
+            let detail = "the call's deadline had passed before the request was sent".to_owned();
+            return Err(ExchangeError { kind: ExchangeErrorKind::Timeout, sent: false, detail });
+        }
+        let mut headers = vec![("accept", "application/json".to_owned()), ("user-agent", USER_AGENT.to_owned())];
+        if request.body.is_some() {
+            headers.push(("content-type", "application/json; charset=utf-8".to_owned()));
+        }
+        headers.extend(request.headers.iter().cloned());
+        let wire = WireRequest {
+            method: request.method,
+            authority: self.api.host.clone(),
+            path_with_query: request.path_with_query(self.api.service.api_version()),
+            headers,
+            authorization: auth::token(&self.api.key, &self.api.host, scope, self.platform.unix_time()),
+            body: request.body.as_ref().map(|body| body.to_string().into_bytes()),
+        };
+        let limits = ExchangeLimits {
+            connect: CONNECT.min(remaining),
+            first_byte: (FIRST_BYTE + request.wait).min(remaining),
+            total: remaining,
+            body_bytes: LARGEST_ANSWER,
+        };
+        self.platform.exchange(&wire, &limits)
+    }
+
+    /// Whether the service's clock explains a refusal; if so, later tokens go by it.
+    fn learn_skew(&self, answer: &WireResponse) -> bool {
+        let Some(theirs) = answer.header("date").and_then(|date| httpdate::parse_http_date(date).ok()) else {
+            return false;
+        };
+        let Ok(theirs) = theirs.duration_since(std::time::UNIX_EPOCH) else { return false };
+        let difference =
+            theirs.as_secs().cast_signed().saturating_sub(self.platform.unix_time().as_secs().cast_signed());
+        let matters = difference.saturating_sub(auth::skew(&self.api.host)).abs() > SKEW_THAT_MATTERS;
+        if matters {
+            auth::learn_skew(&self.api.host, difference);
+        }
+        matters
+    }
+
+    fn plan(&self, request: &Request) -> Error {
+        *self.planned.borrow_mut() = Some(Plan {
+            method: request.method.as_str(),
+            url: format!("https://{}{}", self.api.host, request.path_with_query(self.api.service.api_version())),
+            headers: request.headers.clone(),
+            body: request.body.clone(),
+        });
+        Error::new(ErrorCode::Cancelled, "This is a dry run: nothing was sent")
+    }
+
+    fn refusal(&self, request: &Request, fault: &Fault) -> Error {
+        let service = self.api.service.title();
+        let said = fault.message.as_deref().map(|message| format!(" It says: {message}")).unwrap_or_default();
+        let mut code = fault.code();
+        if fault.status == 401 && self.key_is_good(request.permission) {
+            code = ErrorCode::PermissionDenied;
+        }
+        let policy = &self.api.key.policy;
+        let message = match code {
+            ErrorCode::PermissionDenied => {
+                format!("The policy \"{policy}\" lacks \"{}\" on {service}.", request.permission.title())
+            }
+            ErrorCode::AuthFailed => format!(
+                "{service} at {} does not accept the key of the policy \"{policy}\". The policy may have no such key any more, or none of the permissions that were tried.",
+                self.api.host
+            ),
+            ErrorCode::NotFound => format!("{service} knows no {}.{said}", self.what(request)),
+            ErrorCode::Conflict => format!("{service} has a {} already, or is changing it.{said}", self.what(request)),
+            ErrorCode::PreconditionFailed => format!("The {} was changed since it was read.{said}", self.what(request)),
+            ErrorCode::DeviceOffline => format!("The device is not connected or is disabled.{said}"),
+            ErrorCode::RateLimited => format!("{service} asks to slow down.{said}"),
+            ErrorCode::QuotaExceeded => format!("A quota of {service} is used up.{said}"),
+            ErrorCode::Timeout => format!("{service} or the device did not answer in time.{said}"),
+            ErrorCode::InvalidInput => format!("{service} does not take the {}.{said}", self.what(request)),
+            ErrorCode::PayloadTooLarge => format!("The {} is too large for {service}.{said}", self.what(request)),
+            ErrorCode::Unsupported => format!("The hub's tier does not offer this.{said}"),
+            _ => format!("{service} answered with status {}.{said}", fault.status),
+        };
+        let mut error =
+            Error::new(code, message).with_service(fault.service()).with_effect(self.effect_of_refusal(request, fault));
+        if code == ErrorCode::PermissionDenied {
+            error = error.with_missing_permission(MissingPermission {
+                permission: request.permission.id().to_owned(),
+                remedy: request.permission.remedy(policy),
+            });
+        } else if code != ErrorCode::AuthFailed
+            && let Some(advice) = fault.retry()
+        {
+            error = error.with_retry(advice);
+        }
+        error
+    }
+
+    /// What a refused request, or one before it in the same call, may have done.
+    fn effect_of_refusal(&self, request: &Request, fault: &Fault) -> EffectState {
+        let may_have_run = matches!(fault.status, 408 | 500 | 502 | 503 | 504) && fault.retry_after.is_none();
+        match request.safety {
+            Safety::Read => self.effect_so_far(),
+            _ if may_have_run => EffectState::Unknown,
+            _ => self.effect_so_far(),
+        }
+    }
+
+    fn effect_so_far(&self) -> EffectState {
+        if self.effects.get() > 0 { EffectState::Applied } else { EffectState::None }
+    }
+
+    fn failure(&self, request: &Request, error: &ExchangeError) -> Error {
+        use ExchangeErrorKind as Kind;
+        let host = &self.api.host;
+        let (code, message, advice) = match error.kind {
+            Kind::Dns => {
+                (ErrorCode::Unavailable, format!("The host name {host} has no address. Is it spelled right?"), None)
+            }
+            Kind::Connect => (ErrorCode::Unavailable, format!("{host} cannot be reached."), None),
+            Kind::Tls => (
+                ErrorCode::Unavailable,
+                format!("No secure connection to {host}: its certificate is not trusted, or the handshake failed."),
+                Some(Retry::AfterReconfiguration),
+            ),
+            Kind::Timeout => (ErrorCode::Timeout, format!("{host} did not answer in time."), None),
+            Kind::Broken => (ErrorCode::Unavailable, format!("The connection to {host} broke."), None),
+            Kind::TooLarge => (
+                ErrorCode::PayloadTooLarge,
+                format!("The answer of {host} is larger than this connector or its host reads."),
+                None,
+            ),
+            Kind::Denied => (
+                ErrorCode::Unavailable,
+                format!("The engine that runs this connector does not let it connect to {host}."),
+                Some(Retry::AfterReconfiguration),
+            ),
+            Kind::Protocol => {
+                (ErrorCode::Protocol, format!("{host} does not answer as an HTTP server should."), Some(Retry::Backoff))
+            }
+            Kind::HostLimit => {
+                (ErrorCode::Unavailable, "A limit of the engine that runs this connector is reached.".to_owned(), None)
+            }
+        };
+        let effect =
+            if error.sent && request.safety != Safety::Read { EffectState::Unknown } else { self.effect_so_far() };
+        let result = Error::new(code, message).with_detail(error.detail.clone()).with_effect(effect);
+        advice.map_or(result.clone(), |advice| result.with_retry(advice))
+    }
+
+    /// Whether the service accepts this key for anything at all; asked only after a refusal.
+    fn key_is_good(&self, refused: Permission) -> bool {
+        if auth::known_good(&self.api.key, &self.api.host) {
+            return true;
+        }
+        let name = self.probe_name();
+        self.api
+            .service
+            .permissions()
+            .iter()
+            .filter(|permission| **permission != refused)
+            .any(|permission| matches!(self.probe(*permission, &name), Ok(ProbeAnswer::Granted(_))))
+    }
+
+    /// The thing that a path names, for a person.
+    fn what(&self, request: &Request) -> String {
+        let mut segments = request.segments.iter().map(String::as_str);
+        let collection = segments.next().unwrap_or("resource");
+        let noun = match collection {
+            "devices" => "device",
+            "twins" => "device twin",
+            "enrollments" => "individual enrollment",
+            "enrollmentGroups" => "enrollment group",
+            "registrations" => "registration",
+            "configurations" => "configuration",
+            other => other,
+        };
+        match segments.next() {
+            None => format!("{noun} request"),
+            Some("query") => "query".to_owned(),
+            Some(id) => format!("{noun} \"{id}\""),
+        }
+    }
+}
+
+/// Names the connector to the service, as Microsoft asks clients to.
+const USER_AGENT: &str = concat!("azure-iot-connector/", env!("CARGO_PKG_VERSION"));
+
+impl From<Plan> for Value {
+    fn from(plan: Plan) -> Self {
+        let headers: serde_json::Map<String, Value> =
+            plan.headers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        json!({ "method": plan.method, "url": plan.url, "headers": headers, "body": plan.body })
+    }
+}

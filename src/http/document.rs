@@ -1,0 +1,154 @@
+//! What the services' APIs share: ETags, documents that have one, pages.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::client::{Request, Response, Safety};
+use crate::error::{Error, ErrorCode, Result, Retry};
+
+/// An entity tag, without its quotes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ETag(String);
+
+impl ETag {
+    /// Reads one, quoted or not.
+    ///
+    /// # Errors
+    /// `invalid-input` at `pointer`.
+    pub fn parse(text: &str, pointer: &str) -> Result<Self> {
+        let bare = text.strip_prefix("W/").unwrap_or(text);
+        let bare = bare.strip_prefix('"').and_then(|bare| bare.strip_suffix('"')).unwrap_or(bare);
+        let fine = (1..=128).contains(&bare.len()) && bare.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+        if fine {
+            Ok(Self(bare.to_owned()))
+        } else {
+            Err(Error::field(pointer, "characters", "is not an ETag as the service gives it out"))
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What must be so for a change to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// The thing exists.
+    Any,
+    /// The thing is as it was when it had this tag.
+    Tag(ETag),
+}
+
+impl IfMatch {
+    /// From an optional input field.
+    ///
+    /// # Errors
+    /// `invalid-input` at `pointer`.
+    pub fn from_input(etag: Option<&str>, pointer: &str) -> Result<Self> {
+        match etag {
+            None | Some("*") => Ok(Self::Any),
+            Some(text) => ETag::parse(text, pointer).map(Self::Tag),
+        }
+    }
+
+    /// Where a tag is stated, a repetition is refused and cannot undo another's change; but it would hide the first
+    /// one's success, so only the unconditional change is repeated.
+    pub fn safety(&self) -> Safety {
+        match self {
+            Self::Any => Safety::Repeatable,
+            Self::Tag(_) => Safety::Once,
+        }
+    }
+}
+
+impl fmt::Display for IfMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // The services want the quotes, around the star as well (seen of Microsoft's Python client).
+            Self::Any => f.write_str("\"*\""),
+            Self::Tag(tag) => write!(f, "\"{}\"", tag.as_str()),
+        }
+    }
+}
+
+/// A document and its entity tag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tagged {
+    /// The document, a JSON object.
+    pub document: Value,
+    /// Its tag, where the service gave one.
+    pub etag: Option<ETag>,
+}
+
+impl Tagged {
+    /// Reads a successful answer. The header counts before the body's own `etag`, as in the C# SDK.
+    ///
+    /// # Errors
+    /// `protocol` where it is no JSON object.
+    pub fn from_response(response: &Response) -> Result<Self> {
+        let document = response.json()?;
+        if !document.is_object() {
+            return Err(unexpected("an object"));
+        }
+        let header = response.header("etag").and_then(|text| ETag::parse(text, "").ok());
+        let etag =
+            header.or_else(|| document.get("etag").and_then(Value::as_str).and_then(|text| ETag::parse(text, "").ok()));
+        Ok(Self { document, etag })
+    }
+}
+
+/// One page of a query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The records.
+    pub items: Vec<Value>,
+    /// Asks for the next page; none: that was the last one.
+    pub continuation: Option<String>,
+}
+
+impl Page {
+    /// Asks for a page, the first or another.
+    pub fn asked(request: Request, page_size: u32, continuation: Option<&str>) -> Request {
+        let request = request.header("x-ms-max-item-count", page_size);
+        match continuation {
+            Some(continuation) => request.header("x-ms-continuation", continuation),
+            None => request,
+        }
+    }
+
+    /// Reads a successful answer.
+    ///
+    /// # Errors
+    /// `protocol` where it is no JSON list.
+    pub fn from_response(response: &Response) -> Result<Self> {
+        let continuation = response.header("x-ms-continuation").filter(|text| !text.is_empty()).map(str::to_owned);
+        match response.json()? {
+            Value::Array(items) => Ok(Self { items, continuation }),
+            _ => Err(unexpected("a list")),
+        }
+    }
+}
+
+fn unexpected(wanted: &str) -> Error {
+    Error::new(ErrorCode::Protocol, format!("The service's answer is not {wanted}, as its description says"))
+        .with_retry(Retry::Backoff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etags_lose_their_quotes_and_get_them_back() {
+        for text in ["AAAA=", "\"AAAA=\"", "W/\"AAAA=\""] {
+            assert_eq!(IfMatch::from_input(Some(text), "").expect("a tag").to_string(), "\"AAAA=\"");
+        }
+        assert_eq!(IfMatch::from_input(None, "").expect("any").to_string(), "\"*\"");
+        for text in ["", "a\r\nx: y", "a\"b", "ä"] {
+            assert!(IfMatch::from_input(Some(text), "/etag").is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The one way to the services' HTTP APIs: a request is built here, signed here, sent, retried and judged here.
+
+mod client;
+mod document;
+mod fault;
+mod retry;
+
+pub use client::{Api, Client, Plan, ProbeAnswer, Request, Response, Safety, Service};
+pub use document::{ETag, IfMatch, Page, Tagged};
+pub use fault::Fault;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! The service API of Azure IoT Hub, version 2021-04-12: device identities, twins, queries, direct methods,
+//! configurations. Documents are passed on as the service has them, so that members this code does not know survive.
+
+mod types;
+
+pub use types::DeviceId;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::auth::Permission;
+use crate::error::Result;
+use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
+use crate::platform::Method;
+
+/// How long the hub waits for a device's answer where the caller does not say ("Invoke direct methods from IoT Hub").
+const METHOD_RESPONSE: Duration = Duration::from_secs(30);
+/// Configurations that a hub can have ("IoT Hub quotas and throttling"), and so the most that are asked for.
+const MOST_CONFIGURATIONS: u32 = 100;
+
+/// The hub, for the time of one call.
+pub struct IotHub<'a> {
+    client: &'a Client<'a>,
+}
+
+impl<'a> IotHub<'a> {
+    /// The hub behind a client.
+    pub fn new(client: &'a Client<'a>) -> Self {
+        Self { client }
+    }
+
+    /// The hub's host, which names it in events.
+    pub fn host(&self) -> &str {
+        &self.client.api().host
+    }
+
+    /// A device identity, keys included.
+    ///
+    /// # Errors
+    /// `not-found`, and those of the service.
+    pub fn device(&self, id: &DeviceId) -> Result<Tagged> {
+        let request = Request::new(Method::Get, ["devices", id.as_str()], Safety::Read, Permission::RegistryRead);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Creates a device identity.
+    ///
+    /// # Errors
+    /// `conflict` where it exists, and those of the service.
+    pub fn create_device(&self, id: &DeviceId, device: Value) -> Result<Tagged> {
+        let request =
+            Request::new(Method::Put, ["devices", id.as_str()], Safety::Once, Permission::RegistryWrite).json(device);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Replaces a device identity.
+    ///
+    /// # Errors
+    /// `precondition-failed` where its ETag differs, `not-found`, and those of the service.
+    pub fn replace_device(&self, id: &DeviceId, device: Value, if_match: &IfMatch) -> Result<Tagged> {
+        let request = Request::new(Method::Put, ["devices", id.as_str()], if_match.safety(), Permission::RegistryWrite)
+            .header("if-match", if_match)
+            .json(device);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Deletes a device identity and its twin.
+    ///
+    /// # Errors
+    /// `precondition-failed`, `not-found`, and those of the service.
+    pub fn delete_device(&self, id: &DeviceId, if_match: &IfMatch) -> Result<()> {
+        let request =
+            Request::new(Method::Delete, ["devices", id.as_str()], Safety::Repeatable, Permission::RegistryWrite)
+                .header("if-match", if_match);
+        self.client.send(&request).map(drop)
+    }
+
+    /// A device's twin.
+    ///
+    /// # Errors
+    /// `not-found`, and those of the service.
+    pub fn twin(&self, id: &DeviceId) -> Result<Tagged> {
+        let request = Request::new(Method::Get, ["twins", id.as_str()], Safety::Read, Permission::ServiceConnect);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Merges a patch into a twin's tags and desired properties; a null removes a key.
+    ///
+    /// # Errors
+    /// `precondition-failed`, `not-found`, and those of the service.
+    pub fn update_twin(&self, id: &DeviceId, patch: Value, if_match: &IfMatch) -> Result<Tagged> {
+        // A merge that is made twice is the same as once, unless someone else wrote in between: their ETag tells.
+        let request =
+            Request::new(Method::Patch, ["twins", id.as_str()], if_match.safety(), Permission::ServiceConnect)
+                .header("if-match", if_match)
+                .json(patch);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// One page of a query in the hub's query language.
+    ///
+    /// # Errors
+    /// `invalid-input` where the hub does not understand it or knows no such continuation, and those of the service.
+    pub fn query(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
+        let request = Request::new(Method::Post, ["devices", "query"], Safety::Read, Permission::ServiceConnect)
+            .json(json!({ "query": query }));
+        Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
+    }
+
+    /// Calls a direct method: the device's status and payload. `connect` is how long to wait for the device to connect.
+    ///
+    /// # Errors
+    /// `device-offline`, `timeout` (the method may have run), `not-found`, and those of the service.
+    pub fn invoke_method(
+        &self,
+        id: &DeviceId,
+        method: &str,
+        payload: &Value,
+        response: Option<Duration>,
+        connect: Option<Duration>,
+    ) -> Result<Value> {
+        let mut body = json!({ "methodName": method, "payload": payload });
+        if let Some(response) = response {
+            body["responseTimeoutInSeconds"] = response.as_secs().into();
+        }
+        if let Some(connect) = connect {
+            body["connectTimeoutInSeconds"] = connect.as_secs().into();
+        }
+        let wait = response.unwrap_or(METHOD_RESPONSE) + connect.unwrap_or_default();
+        let request =
+            Request::new(Method::Post, ["twins", id.as_str(), "methods"], Safety::Once, Permission::ServiceConnect)
+                .json(body)
+                .wait(wait);
+        self.client.send(&request)?.json()
+    }
+
+    /// All automatic device configurations: the API has no pages for them.
+    ///
+    /// # Errors
+    /// Those of the service.
+    pub fn configurations(&self) -> Result<Vec<Value>> {
+        let request = Request::new(Method::Get, ["configurations"], Safety::Read, Permission::RegistryRead)
+            .query("top", MOST_CONFIGURATIONS);
+        Page::from_response(&self.client.send(&request)?).map(|page| page.items)
+    }
+
+    /// One automatic device configuration.
+    ///
+    /// # Errors
+    /// `not-found`, and those of the service.
+    pub fn configuration(&self, id: &str) -> Result<Tagged> {
+        let request = Request::new(Method::Get, ["configurations", id], Safety::Read, Permission::RegistryRead);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+}

@@ -1,0 +1,51 @@
+//! Ids of the hub.
+
+use crate::error::{Error, Result};
+
+/// The id of a device: 1 to 128 ASCII letters, digits and the signs of "Identity registry"; case matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceId(String);
+
+impl DeviceId {
+    /// The rule as a regular expression.
+    pub const PATTERN: &'static str = r"^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$";
+
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// `invalid-input` at `pointer`.
+    pub fn parse(text: &str, pointer: &str) -> Result<Self> {
+        let sign = |b: u8| b.is_ascii_alphanumeric() || b"-:.+%_#*?!(),=@;$'".contains(&b);
+        // A path made of dots would lead elsewhere, whatever the registry says of such an id.
+        let fine = (1..=128).contains(&text.len()) && text.bytes().all(sign) && !matches!(text, "." | "..");
+        if fine {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::field(
+                pointer,
+                "characters",
+                "is not a device id: 1 to 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '",
+            ))
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_would_lead_elsewhere_are_refused() {
+        for text in ["", ".", "..", "a/b", "a b", "a\n", "ä", &"a".repeat(129), "a\"b", "a\\b", "<x>"] {
+            assert!(DeviceId::parse(text, "/deviceId").is_err(), "{text:?}");
+        }
+        for text in ["d1", "d 1".replace(' ', "-").as_str(), "d%1#?", "a:b;c", "...", &"a".repeat(128)] {
+            assert!(DeviceId::parse(text, "/deviceId").is_ok(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What the connector declares: connection forms, permissions, triggers, actions, egress.
+
+pub mod fields;
+pub mod schema;
+
+use serde_json::Value;
+
+use crate::auth::Permission;
+use crate::bindings::exports::workflow::connector::metadata::{
+    ActionDescriptor, Descriptor, EgressProtocol, EgressRule, Limit, Operation, Permission as PermissionRecord,
+    TriggerDescriptor,
+};
+use crate::connection::{self, DPS_SUFFIXES, HUB_SUFFIXES};
+use crate::{actions, triggers};
+
+/// The version of `wit/` that this was built on.
+pub const INTERFACE_VERSION: &str = "0.1.0";
+
+/// What triggers and actions declare in common.
+pub struct Spec {
+    /// Stable id.
+    pub id: &'static str,
+    /// Short name.
+    pub title: &'static str,
+    /// Markdown.
+    pub help: &'static str,
+    /// Heading.
+    pub group: &'static str,
+    /// Schema of the input or configuration.
+    pub input: Value,
+    /// Schema of the output or of an event's data.
+    pub output: Value,
+    /// Example of the input.
+    pub input_sample: Value,
+    /// Example of the output.
+    pub output_sample: Value,
+    /// Whether `resolve-schema` can say more about the output.
+    pub dynamic_output: bool,
+    /// What it needs.
+    pub permissions: &'static [Permission],
+    /// What the service bounds: title, value, unit.
+    pub limits: &'static [(&'static str, u64, &'static str)],
+}
+
+impl Spec {
+    /// As the interface has it.
+    pub fn operation(self) -> Operation {
+        Operation {
+            id: self.id.to_owned(),
+            revision: 1,
+            deprecated_by: None,
+            title: self.title.to_owned(),
+            help: self.help.to_owned(),
+            group: self.group.to_owned(),
+            input_schema: self.input.to_string(),
+            output_schema: self.output.to_string(),
+            input_sample: self.input_sample.to_string(),
+            output_sample: self.output_sample.to_string(),
+            dynamic_input: false,
+            dynamic_output: self.dynamic_output,
+            permissions: self.permissions.iter().map(|permission| permission.id().to_owned()).collect(),
+            limits: self
+                .limits
+                .iter()
+                .map(|(title, value, unit)| Limit {
+                    title: (*title).to_owned(),
+                    value: *value,
+                    unit: (*unit).to_owned(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// All of it.
+pub fn descriptor() -> Descriptor {
+    Descriptor {
+        id: "azure-iot".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        interface_version: INTERFACE_VERSION.to_owned(),
+        title: "Entra ID IoT".to_owned(),
+        help: "Reacts to and acts on **Azure IoT Hub** and its **Device Provisioning Service**: device identities, twins, direct methods, \
+               enrollments and registrations. Link an account with a shared access policy of the hub; add one of the provisioning service for enrollments and registrations."
+            .to_owned(),
+        auth_profiles: connection::profiles(),
+        permissions: permissions().map(permission_record).collect(),
+        triggers: trigger_descriptors(),
+        actions: action_descriptors(),
+        egress: egress(),
+        unsupported: ["trigger.subscribe", "trigger.renew", "trigger.unsubscribe", "trigger.receive"].map(str::to_owned).to_vec(),
+    }
+}
+
+/// The triggers, as declared.
+pub fn trigger_descriptors() -> Vec<TriggerDescriptor> {
+    triggers::ALL.iter().map(|trigger| trigger.descriptor()).collect()
+}
+
+/// The actions, as declared.
+pub fn action_descriptors() -> Vec<ActionDescriptor> {
+    actions::ALL.iter().map(|action| action.descriptor()).collect()
+}
+
+/// All permissions, in the order of the connection guide.
+pub fn permissions() -> impl Iterator<Item = Permission> {
+    Permission::HUB.into_iter().chain(Permission::DPS)
+}
+
+/// Ids of the operations that need a permission.
+pub fn unlocked_by(permission: Permission) -> Vec<String> {
+    operations()
+        .filter(|operation| operation.permissions.iter().any(|needed| needed == permission.id()))
+        .map(|operation| operation.id)
+        .collect()
+}
+
+/// All operations, triggers first.
+pub fn operations() -> impl Iterator<Item = Operation> {
+    trigger_descriptors()
+        .into_iter()
+        .map(|trigger| trigger.operation)
+        .chain(action_descriptors().into_iter().map(|action| action.operation))
+}
+
+fn permission_record(permission: Permission) -> PermissionRecord {
+    let purpose = match permission {
+        Permission::RegistryRead => "Reading device identities and automatic device configurations.",
+        Permission::RegistryWrite => "Creating, changing and deleting device identities.",
+        Permission::ServiceConnect => "Twins, queries, direct methods and messages, from the cloud's side.",
+        Permission::DeviceConnect => "Speaking to the hub as a device.",
+        Permission::ServiceConfig => "The provisioning service's own configuration.",
+        Permission::EnrollmentRead => "Reading enrollments.",
+        Permission::EnrollmentWrite => "Creating, changing and deleting enrollments.",
+        Permission::RegistrationStatusRead => "Reading the state of registrations.",
+        Permission::RegistrationStatusWrite => "Deleting registrations.",
+    };
+    PermissionRecord {
+        id: permission.id().to_owned(),
+        title: permission.title().to_owned(),
+        service: permission.service().to_owned(),
+        help: format!(
+            "{purpose} In the Azure portal open the {}, then **Shared access policies**, then the policy.",
+            permission.service()
+        ),
+    }
+}
+
+fn egress() -> Vec<EgressRule> {
+    let https = |field: &str, suffixes: &[&str], purpose: &str| EgressRule {
+        protocol: EgressProtocol::Https,
+        host: format!("{{{field}}}"),
+        default_port: 443,
+        suffixes: suffixes.iter().map(|suffix| (*suffix).to_owned()).collect(),
+        purpose: purpose.to_owned(),
+    };
+    vec![
+        https("iotHubName", &HUB_SUFFIXES, "The hub's service API"),
+        https("dpsHostName", &DPS_SUFFIXES, "The provisioning service's API"),
+    ]
+}

@@ -1,0 +1,74 @@
+//! Carrying stored things over from an older version. This is the first version, so nothing has to be changed yet:
+//! what is stored is checked for being readable and handed back.
+
+use semver::Version;
+
+use crate::bindings::exports::workflow::connector::metadata::Stored;
+use crate::error::{Error, ErrorCode, Result};
+use crate::manifest;
+use crate::triggers;
+
+/// See `metadata.migrate` of the interface.
+///
+/// # Errors
+/// As there.
+pub fn migrate(from_version: &str, item: Stored) -> Result<Stored> {
+    let from = Version::parse(from_version).map_err(|error| {
+        Error::field("/from-version", "not-a-version", format!("is not a semantic version: {error}"))
+    })?;
+    let own = Version::parse(env!("CARGO_PKG_VERSION")).map_err(|error| {
+        Error::new(ErrorCode::Internal, "The connector's own version is broken").with_detail(error.to_string())
+    })?;
+    if from > own {
+        return Err(Error::new(
+            ErrorCode::Unsupported,
+            format!("This was stored by version {from}; this is {own} and cannot read it."),
+        ));
+    }
+    match &item {
+        Stored::Connection(connection) => {
+            if let Err(error) = serde_json::from_str::<serde_json::Value>(&connection.values) {
+                return Err(Error::field(
+                    "/values",
+                    "not-json",
+                    format!("is not valid JSON (line {}, column {})", error.line(), error.column()),
+                ));
+            }
+        }
+        Stored::Input(input) => known(&input.operation, input.revision)?,
+        Stored::Cursor(cursor) => {
+            known(&cursor.trigger, cursor.revision)?;
+            triggers::check_cursor(&cursor.value)?;
+        }
+    }
+    Ok(item)
+}
+
+fn known(id: &str, revision: u32) -> Result<()> {
+    let operation = manifest::operations().find(|operation| operation.id == id);
+    let operation =
+        operation.ok_or_else(|| Error::field("/operation", "not-found", format!("there is no operation \"{id}\"")))?;
+    if (1..=operation.revision).contains(&revision) {
+        Ok(())
+    } else {
+        Err(Error::field("/revision", "not-found", format!("\"{id}\" has revisions 1 to {}", operation.revision)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::exports::workflow::connector::metadata::StoredInput;
+
+    fn input(revision: u32) -> Stored {
+        Stored::Input(StoredInput { operation: "get-device".into(), revision, value: "{}".into() })
+    }
+
+    #[test]
+    fn own_things_pass_and_newer_ones_do_not() {
+        assert_eq!(migrate("0.1.0", input(1)), Ok(input(1)));
+        assert_eq!(migrate("9.0.0", input(1)).expect_err("newer").code(), ErrorCode::Unsupported);
+        assert_eq!(migrate("x", input(1)).expect_err("no version").code(), ErrorCode::InvalidInput);
+        assert_eq!(migrate("0.1.0", input(2)).expect_err("no such revision").code(), ErrorCode::InvalidInput);
+    }
+}

@@ -1,0 +1,486 @@
+//! Triggers on records that the service keeps without a log of their changes.
+//!
+//! The whole collection is read page by page, over as many polls as that takes, and compared with what the cursor
+//! knows. A record that a scan did not come by is looked up before it counts as gone: records move between pages while
+//! they are read. What is known changes with the event that tells it, so nothing is told twice or left out.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::WHOLE;
+use super::cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Place, Positions, State, digest};
+use crate::bindings::exports::workflow::connector::trigger::{
+    Event, LostPolicy, Notice, Page, Payload, PollRequest, Start,
+};
+use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::manifest::schema::{list, one_of, with};
+use crate::session::Session;
+
+/// Events of one page at the most: each carries a position that grows with the page.
+const MOST_EVENTS: usize = 256;
+/// No page is begun with less time than this left.
+const TIME_FOR_A_PAGE: Duration = Duration::from_millis(1_500);
+
+/// What happened to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// It was not there before.
+    Created,
+    /// Its state differs.
+    Updated,
+    /// It is gone.
+    Deleted,
+}
+
+impl Change {
+    /// As it stands in configuration, data and event types.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// Which changes a person wants to hear of; a field of every trigger's configuration.
+pub fn changes_field() -> Value {
+    let schema = list("Changes", one_of("Change", &["created", "updated", "deleted"]));
+    with(
+        schema,
+        json!({ "description": "Which changes fire the trigger. Empty: all of them.", "default": ["created", "updated", "deleted"], "maxItems": 3 }),
+    )
+}
+
+/// Reads [`changes_field`].
+pub fn wanted(config: &Value) -> BTreeSet<Change> {
+    let all = [Change::Created, Change::Updated, Change::Deleted];
+    let named: Vec<&str> =
+        config.get("changes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    all.into_iter().filter(|change| named.is_empty() || named.contains(&change.as_str())).collect()
+}
+
+/// A record of the collection.
+pub struct Record {
+    /// Its id within the collection.
+    pub key: String,
+    /// Its state, as far as the trigger cares.
+    pub fingerprint: Fingerprint,
+    /// The record itself.
+    pub body: Value,
+}
+
+/// A page of the collection.
+pub struct Batch {
+    /// The records.
+    pub records: Vec<Record>,
+    /// Asks for the next page; none: that was the last one.
+    pub next: Option<String>,
+}
+
+/// What became of a record that a scan did not come by.
+pub enum Lookup {
+    /// It exists.
+    Present(Record),
+    /// It exists, and whether it changed cannot be told.
+    Unknown,
+    /// It exists and no longer belongs to what was selected.
+    Outside,
+    /// It does not exist.
+    Gone,
+}
+
+/// What an event says, besides what all of them have in common.
+pub struct Telling {
+    /// CloudEvents `type`.
+    pub event_type: String,
+    /// CloudEvents `subject`.
+    pub subject: String,
+    /// CloudEvents `time`.
+    pub time: Option<String>,
+    /// CloudEvents `data`.
+    pub data: Value,
+    /// One line for a person.
+    pub summary: String,
+}
+
+/// A collection of a service.
+pub trait Collection {
+    /// The trigger's id.
+    fn trigger(&self) -> &'static str;
+    /// CloudEvents `source`: the service that has it.
+    fn source(&self) -> String;
+    /// What of the configuration selects the records: with another selection, a cursor is about something else.
+    fn selection(&self) -> String;
+    /// Which changes are told.
+    fn wants(&self, change: Change, body: Option<&Value>) -> bool;
+    /// One page.
+    ///
+    /// # Errors
+    /// Those of the service.
+    fn page(&self, place: Option<&str>) -> Result<Batch>;
+    /// One record.
+    ///
+    /// # Errors
+    /// Those of the service.
+    fn look_up(&self, key: &str) -> Result<Lookup>;
+    /// What an event says. `body` is none for a record that is gone.
+    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling;
+    /// How long to wait between scans.
+    fn interval(&self) -> Duration;
+}
+
+/// One poll of a collection.
+///
+/// # Errors
+/// As the interface's `poll`.
+pub fn poll(session: &Session, collection: &dyn Collection, request: &PollRequest) -> Result<Page> {
+    if request.partition != WHOLE {
+        return Err(Error::new(
+            ErrorCode::NotFound,
+            format!("This trigger has no partition \"{}\", only \"{WHOLE}\".", request.partition),
+        ));
+    }
+    Scan::begin(session, collection, request)?.run()
+}
+
+/// Up to `limit` records as events.
+///
+/// # Errors
+/// Those of the service.
+pub fn sample(collection: &dyn Collection, limit: u32) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
+    let mut place: Option<String> = None;
+    loop {
+        let batch = collection.page(place.as_deref())?;
+        for record in batch.records {
+            if events.len() >= limit as usize {
+                return Ok(events);
+            }
+            events.push(event(
+                collection,
+                Change::Created,
+                &record.key,
+                record.fingerprint,
+                Some(&record.body),
+                Vec::new(),
+            ));
+        }
+        match batch.next {
+            Some(next) => place = Some(next),
+            None => return Ok(events),
+        }
+    }
+}
+
+/// An event that stands in where the account has nothing to show.
+pub fn static_sample(trigger: &str, data: String) -> Event {
+    Event {
+        id: "sample".to_owned(),
+        source: "https://example.azure-devices.net".to_owned(),
+        event_type: format!("azure.iot.{trigger}.sample"),
+        subject: None,
+        time: None,
+        content_type: Some("application/json".to_owned()),
+        data: Payload::Json(data),
+        attributes: Vec::new(),
+        partition: WHOLE.to_owned(),
+        order_key: "sample".to_owned(),
+        summary: "An example: the account has no record yet".to_owned(),
+        position: Vec::new(),
+    }
+}
+
+struct Scan<'a> {
+    session: &'a Session<'a>,
+    collection: &'a dyn Collection,
+    request: &'a PollRequest,
+    state: State,
+    positions: Positions,
+    events: Vec<Event>,
+    bytes: u64,
+    notices: Vec<Notice>,
+}
+
+/// Whether a page can take more.
+#[derive(PartialEq, Eq)]
+enum Room {
+    Left,
+    Full,
+}
+
+impl<'a> Scan<'a> {
+    fn begin(session: &'a Session<'a>, collection: &'a dyn Collection, request: &'a PollRequest) -> Result<Self> {
+        let scope = scope(collection);
+        let mut notices = Vec::new();
+        let state = match &request.cursor {
+            None => State::new(scope, seeding(&request.start)?),
+            Some(cursor) => {
+                let state = State::read(cursor)?;
+                if state.scope == scope { state } else { begin_anew(scope, request.on_position_lost, &mut notices)? }
+            }
+        };
+        let same = notices.is_empty();
+        let positions = Positions::after(request.cursor.as_ref().filter(|_| same), &state);
+        Ok(Self { session, collection, request, state, positions, events: Vec::new(), bytes: 0, notices })
+    }
+
+    fn run(mut self) -> Result<Page> {
+        // A snapshot of another selection cannot carry the positions of this one: hand the new beginning over first.
+        if !self.notices.is_empty() {
+            return Ok(self.finish(true));
+        }
+        loop {
+            match self.step() {
+                Ok(Step::Full) => return Ok(self.finish(true)),
+                Ok(Step::Done) => return Ok(self.finish(false)),
+                Ok(Step::Page) if self.session.remaining() < TIME_FOR_A_PAGE => return Ok(self.finish(true)),
+                Ok(Step::Page) => {}
+                // What was found until now is not lost; the next poll meets the error again if it lasts.
+                Err(error) if !self.events.is_empty() && error.code() != ErrorCode::Internal => {
+                    self.notice(
+                        Severity::Warning,
+                        "scan-interrupted",
+                        format!("The scan stopped early: {}", error.record().message),
+                    );
+                    return Ok(self.finish(true));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        match self.state.place.clone() {
+            Place::Start => self.read_page(None),
+            Place::Page(place) => match self.read_page(Some(&place)) {
+                Err(error) if error.code() == ErrorCode::InvalidInput => {
+                    // The service has forgotten the continuation; what is known stays, so that nothing is told twice.
+                    self.notice(
+                        Severity::Info,
+                        "scan-restarted",
+                        "The service no longer knows where the scan was; it begins at the first page.".to_owned(),
+                    );
+                    self.state.place = Place::Start;
+                    self.forget_seen();
+                    Ok(Step::Page)
+                }
+                other => other,
+            },
+            Place::Sweep => self.sweep(),
+        }
+    }
+
+    fn read_page(&mut self, place: Option<&str>) -> Result<Step> {
+        let batch = self.collection.page(place)?;
+        for record in &batch.records {
+            if self.meet(record)? == Room::Full {
+                return Ok(Step::Full);
+            }
+        }
+        self.state.place = batch.next.map_or(Place::Sweep, Place::Page);
+        Ok(Step::Page)
+    }
+
+    /// Compares a record with what is known of it.
+    fn meet(&mut self, record: &Record) -> Result<Room> {
+        let change = match self.state.records.get(&record.key) {
+            Some(known) if known.fingerprint == record.fingerprint => None,
+            Some(_) => Some(Change::Updated),
+            None => Some(Change::Created),
+        };
+        if change == Some(Change::Created) && self.state.records.len() >= MOST_RECORDS {
+            return Err(Error::new(
+                ErrorCode::QuotaExceeded,
+                format!(
+                    "The collection has more than {MOST_RECORDS} records. Narrow the trigger's configuration, and use several triggers."
+                ),
+            ));
+        }
+        if let Some(change) =
+            change.filter(|change| !self.state.seeding && self.collection.wants(*change, Some(&record.body)))
+        {
+            let delta = Delta::Put(record.key.clone(), record.fingerprint);
+            if self.deliver(change, &record.key, record.fingerprint, Some(&record.body), &delta) == Room::Full {
+                return Ok(Room::Full);
+            }
+        }
+        self.state.records.insert(record.key.clone(), Known { fingerprint: record.fingerprint, seen: true });
+        Ok(Room::Left)
+    }
+
+    /// Looks up what the scan did not come by.
+    fn sweep(&mut self) -> Result<Step> {
+        let unseen: Vec<(String, Fingerprint)> = self
+            .state
+            .records
+            .iter()
+            .filter(|(_, known)| !known.seen)
+            .map(|(key, known)| (key.clone(), known.fingerprint))
+            .collect();
+        for (looked_up, (key, fingerprint)) in unseen.into_iter().enumerate() {
+            // At least one each poll, so that a short deadline slows the sweep down and never stops it.
+            if looked_up > 0 && self.session.remaining() < TIME_FOR_A_PAGE {
+                return Ok(Step::Full);
+            }
+            match self.collection.look_up(&key)? {
+                Lookup::Present(record) => {
+                    if self.meet(&record)? == Room::Full {
+                        return Ok(Step::Full);
+                    }
+                }
+                Lookup::Unknown => {
+                    self.state.records.insert(key, Known { fingerprint, seen: true });
+                }
+                Lookup::Outside => {
+                    self.state.records.remove(&key);
+                }
+                Lookup::Gone => {
+                    let wanted = !self.state.seeding && self.collection.wants(Change::Deleted, None);
+                    if wanted
+                        && self.deliver(Change::Deleted, &key, fingerprint, None, &Delta::Remove(key.clone()))
+                            == Room::Full
+                    {
+                        return Ok(Step::Full);
+                    }
+                    self.state.records.remove(&key);
+                }
+            }
+        }
+        self.forget_seen();
+        self.state.place = Place::Start;
+        self.state.seeding = false;
+        Ok(Step::Done)
+    }
+
+    fn deliver(
+        &mut self,
+        change: Change,
+        key: &str,
+        fingerprint: Fingerprint,
+        body: Option<&Value>,
+        delta: &Delta,
+    ) -> Room {
+        let most = (self.request.budget.events as usize).min(MOST_EVENTS);
+        if self.events.len() >= most {
+            return Room::Full;
+        }
+        let mut event = event(self.collection, change, key, fingerprint, body, Vec::new());
+        let size = match &event.data {
+            Payload::Json(text) | Payload::Text(text) => text.len() as u64,
+            Payload::Bytes(bytes) => bytes.len() as u64,
+        };
+        if !self.events.is_empty() && self.bytes + size > self.request.budget.bytes {
+            return Room::Full;
+        }
+        self.bytes += size;
+        event.position = self.positions.push(delta);
+        self.events.push(event);
+        Room::Left
+    }
+
+    fn forget_seen(&mut self) {
+        for known in self.state.records.values_mut() {
+            known.seen = false;
+        }
+    }
+
+    fn notice(&mut self, severity: Severity, code: &str, message: String) {
+        self.notices.push(Notice { severity, code: code.to_owned(), message });
+    }
+
+    fn finish(self, more: bool) -> Page {
+        let wait = if more { Duration::ZERO } else { self.collection.interval() };
+        Page {
+            next: self.state.cursor(),
+            events: self.events,
+            more,
+            wait_hint_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            lag: None,
+            notices: self.notices,
+        }
+    }
+}
+
+enum Step {
+    /// A page was read; there may be another.
+    Page,
+    /// The budget is used up.
+    Full,
+    /// The scan is complete.
+    Done,
+}
+
+fn scope(collection: &dyn Collection) -> [u8; 8] {
+    let selection = collection.selection();
+    let source = collection.source();
+    let digest = digest([collection.trigger(), source.as_str(), selection.as_str()]);
+    let mut scope = [0; 8];
+    scope.copy_from_slice(&digest[..8]);
+    scope
+}
+
+fn seeding(start: &Start) -> Result<bool> {
+    match start {
+        Start::Now => Ok(true),
+        Start::Earliest => Ok(false),
+        Start::AtTime(_) | Start::AtPosition(_) => Err(Error::field(
+            "/start",
+            "not-allowed",
+            "the service keeps no history of these records: this trigger starts `now` or `earliest`",
+        )),
+    }
+}
+
+fn begin_anew(scope: [u8; 8], policy: LostPolicy, notices: &mut Vec<Notice>) -> Result<State> {
+    let reason = "The cursor belongs to another service or to another selection of records: the connection or the trigger's configuration was changed.";
+    let (seeding, how) = match policy {
+        LostPolicy::Stop => return Err(Error::new(ErrorCode::PositionLost, reason)),
+        LostPolicy::Earliest => (false, "Every record that is there is told as created."),
+        LostPolicy::Now => (true, "What changes from now on is told."),
+    };
+    notices.push(Notice {
+        severity: Severity::Warning,
+        code: "position-lost".to_owned(),
+        message: format!("{reason} {how}"),
+    });
+    Ok(State::new(scope, seeding))
+}
+
+fn event(
+    collection: &dyn Collection,
+    change: Change,
+    key: &str,
+    fingerprint: Fingerprint,
+    body: Option<&Value>,
+    position: Vec<u8>,
+) -> Event {
+    let source = collection.source();
+    let telling = collection.tell(change, key, body);
+    let hash = fingerprint.hex();
+    let id: String = digest([source.as_str(), collection.trigger(), change.as_str(), key, hash.as_str()])[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Event {
+        id,
+        source,
+        event_type: telling.event_type,
+        subject: Some(telling.subject),
+        time: telling.time,
+        content_type: Some("application/json".to_owned()),
+        data: Payload::Json(telling.data.to_string()),
+        attributes: Vec::new(),
+        partition: WHOLE.to_owned(),
+        order_key: key.to_owned(),
+        summary: telling.summary,
+        position,
+    }
+}
+
+/// A member of a record as text; empty where it is none.
+pub fn text<'v>(body: &'v Value, name: &str) -> &'v str {
+    body.get(name).and_then(Value::as_str).unwrap_or_default()
+}

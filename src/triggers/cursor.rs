@@ -1,0 +1,372 @@
+//! The cursor of a polled collection: which records were seen, each with a fingerprint of its state.
+//!
+//! The snapshot holds all records, sorted and compressed: each id as what differs from the one before it, six bytes of
+//! fingerprint. The position holds what was delivered since, and is what changes with every event. An engine that
+//! commits in the middle of a page thus stores a few dozen bytes, not the collection.
+
+use std::collections::BTreeMap;
+
+use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::inflate::decompress_to_vec_with_limit;
+use sha2::{Digest as _, Sha256};
+
+use crate::bindings::workflow::connector::types::Cursor;
+use crate::error::{Error, ErrorCode, Result};
+
+/// The form of snapshot and position; a new form gets a new number.
+const FORMAT: u8 = 1;
+/// Records of a collection at the most: 200,000 with ids of 20 characters are a snapshot of about 2 MB.
+pub const MOST_RECORDS: usize = 200_000;
+/// What a snapshot may unpack to; [`MOST_RECORDS`] with the longest ids stay below.
+const MOST_BYTES: usize = MOST_RECORDS * 150;
+/// Fast: the fingerprints do not shrink anyhow.
+const COMPRESSION: u8 = 1;
+
+/// A short hash of a record's state. A change goes unseen once in 2^48.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 6]);
+
+impl Fingerprint {
+    /// Of the parts of a state, in order.
+    pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+        let digest = digest(parts);
+        let mut short = [0; 6];
+        short.copy_from_slice(&digest[..6]);
+        Self(short)
+    }
+
+    /// For an event's id.
+    pub fn hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A hash of parts that cannot be shifted between them.
+pub fn digest<'p>(parts: impl IntoIterator<Item = &'p str>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().into()
+}
+
+/// What is known of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its state when last seen.
+    pub fingerprint: Fingerprint,
+    /// Whether the scan under way has come by it.
+    pub seen: bool,
+}
+
+/// Where a scan is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Before its first page.
+    Start,
+    /// Before the page that this text asks for.
+    Page(String),
+    /// After its last page: what was not seen is looked up.
+    Sweep,
+}
+
+/// One thing delivered since the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delta {
+    /// The record is known in this state.
+    Put(String, Fingerprint),
+    /// The record is gone.
+    Remove(String),
+}
+
+/// All that a poll goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Which collection of which service this is about.
+    pub scope: [u8; 8],
+    /// Still taking stock: records are noted without an event.
+    pub seeding: bool,
+    /// Where the scan is.
+    pub place: Place,
+    /// The records.
+    pub records: BTreeMap<String, Known>,
+}
+
+impl State {
+    /// Nothing known yet.
+    pub fn new(scope: [u8; 8], seeding: bool) -> Self {
+        Self { scope, seeding, place: Place::Start, records: BTreeMap::new() }
+    }
+
+    /// Reads a cursor.
+    ///
+    /// # Errors
+    /// `invalid-input` where it is none of this trigger's.
+    pub fn read(cursor: &Cursor) -> Result<Self> {
+        let mut position = Reader::new(&cursor.position);
+        position.expect_format()?;
+        let mut state = if cursor.snapshot.is_empty() {
+            let scope = position.array()?;
+            Self::new(scope, position.byte()? == 1)
+        } else {
+            Self::unpack(&cursor.snapshot)?
+        };
+        while !position.is_empty() {
+            match position.byte()? {
+                0 => {
+                    let key = position.text()?;
+                    state.records.insert(key, Known { fingerprint: Fingerprint(position.array()?), seen: false });
+                }
+                1 => {
+                    state.records.remove(&position.text()?);
+                }
+                _ => return Err(broken()),
+            }
+        }
+        Ok(state)
+    }
+
+    /// A cursor for this state, with nothing delivered since.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { snapshot: self.pack(), position: vec![FORMAT] }
+    }
+
+    fn pack(&self) -> Vec<u8> {
+        let mut raw = Vec::with_capacity(self.records.len() * 16 + 64);
+        raw.extend(self.scope);
+        raw.push(u8::from(self.seeding));
+        match &self.place {
+            Place::Start => raw.push(0),
+            Place::Page(text) => {
+                raw.push(1);
+                put_text(&mut raw, text);
+            }
+            Place::Sweep => raw.push(2),
+        }
+        put_number(&mut raw, self.records.len());
+        let mut last = "";
+        for (key, known) in &self.records {
+            let shared = last.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
+            put_number(&mut raw, shared << 1 | usize::from(known.seen));
+            put_bytes(&mut raw, &key.as_bytes()[shared..]);
+            raw.extend(known.fingerprint.0);
+            last = key;
+        }
+        let mut packed = vec![FORMAT];
+        packed.extend(compress_to_vec(&raw, COMPRESSION));
+        packed
+    }
+
+    fn unpack(snapshot: &[u8]) -> Result<Self> {
+        let mut outer = Reader::new(snapshot);
+        outer.expect_format()?;
+        let raw = decompress_to_vec_with_limit(outer.0, MOST_BYTES).map_err(|_| broken())?;
+        let mut reader = Reader::new(&raw);
+        let scope = reader.array()?;
+        let seeding = reader.byte()? == 1;
+        let place = match reader.byte()? {
+            0 => Place::Start,
+            1 => Place::Page(reader.text()?),
+            2 => Place::Sweep,
+            _ => return Err(broken()),
+        };
+        let count = reader.number()?;
+        if count > MOST_RECORDS {
+            return Err(broken());
+        }
+        let mut records = BTreeMap::new();
+        let mut last: Vec<u8> = Vec::new();
+        for _ in 0..count {
+            let head = reader.number()?;
+            let shared = head >> 1;
+            if shared > last.len() {
+                return Err(broken());
+            }
+            last.truncate(shared);
+            last.extend_from_slice(reader.bytes()?);
+            let key = std::str::from_utf8(&last).map_err(|_| broken())?.to_owned();
+            records.insert(key, Known { fingerprint: Fingerprint(reader.array()?), seen: head & 1 == 1 });
+        }
+        if reader.is_empty() { Ok(Self { scope, seeding, place, records }) } else { Err(broken()) }
+    }
+}
+
+/// The positions of one page's events: each adds to the one before.
+pub struct Positions(Vec<u8>);
+
+impl Positions {
+    /// Goes on from the cursor that the poll was given, or from a state that no cursor has been made of yet.
+    pub fn after(cursor: Option<&Cursor>, fresh: &State) -> Self {
+        Self(match cursor {
+            Some(cursor) => cursor.position.clone(),
+            None => {
+                let mut position = vec![FORMAT];
+                position.extend(fresh.scope);
+                position.push(u8::from(fresh.seeding));
+                position
+            }
+        })
+    }
+
+    /// The position after one more delivery.
+    pub fn push(&mut self, delta: &Delta) -> Vec<u8> {
+        match delta {
+            Delta::Put(key, fingerprint) => {
+                self.0.push(0);
+                put_text(&mut self.0, key);
+                self.0.extend(fingerprint.0);
+            }
+            Delta::Remove(key) => {
+                self.0.push(1);
+                put_text(&mut self.0, key);
+            }
+        }
+        self.0.clone()
+    }
+}
+
+fn broken() -> Error {
+    Error::new(ErrorCode::InvalidInput, "The cursor is not one of this trigger's, or it was cut or changed.")
+        .with_detail("cursor of a polled collection: not readable in format 1")
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: usize) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_number(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_bytes(out, text.as_bytes());
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn expect_format(&mut self) -> Result<()> {
+        match self.byte()? {
+            FORMAT => Ok(()),
+            newer if newer > FORMAT => {
+                Err(Error::new(ErrorCode::Unsupported, "The cursor was written by a newer version of this connector."))
+            }
+            _ => Err(broken()),
+        }
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(broken)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        self.take(1)?.first().copied().ok_or_else(broken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        self.take(N)?.try_into().map_err(|_| broken())
+    }
+
+    fn number(&mut self) -> Result<usize> {
+        let mut number = 0_usize;
+        for shift in (0..28).step_by(7) {
+            let byte = self.byte()?;
+            number |= usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(broken())
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8]> {
+        let count = self.number()?;
+        self.take(count)
+    }
+
+    fn text(&mut self) -> Result<String> {
+        std::str::from_utf8(self.bytes()?).map(str::to_owned).map_err(|_| broken())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(count: usize) -> State {
+        let mut state = State::new([7; 8], false);
+        state.place = Place::Page("token/ä".into());
+        for index in 0..count {
+            let key = format!("plant-north-press-{index:06}");
+            let fingerprint = Fingerprint::of([key.as_str(), "etag"]);
+            state.records.insert(key, Known { fingerprint, seen: index % 3 == 0 });
+        }
+        state
+    }
+
+    #[test]
+    fn survives_many_thousands_of_records_and_stays_compact() {
+        let state = state(50_000);
+        let cursor = state.cursor();
+        assert_eq!(State::read(&cursor).expect("readable"), state);
+        let each = cursor.snapshot.len() as f64 / 50_000.0;
+        assert!(each < 10.0, "{each} bytes for a record whose id has 24 characters");
+    }
+
+    #[test]
+    fn the_position_is_applied_to_the_snapshot_it_belongs_to() {
+        let state = state(10);
+        let cursor = state.cursor();
+        let mut positions = Positions::after(Some(&cursor), &state);
+        let changed = Fingerprint::of(["new"]);
+        positions.push(&Delta::Put("plant-north-press-000001".into(), changed));
+        let position = positions.push(&Delta::Remove("plant-north-press-000002".into()));
+        let read = State::read(&Cursor { snapshot: cursor.snapshot, position }).expect("readable");
+        assert_eq!(read.records["plant-north-press-000001"].fingerprint, changed);
+        assert!(!read.records.contains_key("plant-north-press-000002"));
+        assert_eq!(read.records.len(), 9);
+    }
+
+    #[test]
+    fn a_position_without_a_snapshot_knows_how_it_began() {
+        let fresh = State::new([3; 8], false);
+        let mut positions = Positions::after(None, &fresh);
+        let position = positions.push(&Delta::Put("a".into(), Fingerprint::of(["1"])));
+        let read = State::read(&Cursor { snapshot: Vec::new(), position }).expect("readable");
+        assert_eq!((read.scope, read.seeding, read.records.len()), ([3; 8], false, 1));
+    }
+
+    #[test]
+    fn whatever_comes_is_read_or_refused() {
+        let whole = state(40).cursor();
+        for cut in 0..whole.snapshot.len() {
+            let _ = State::read(&Cursor { snapshot: whole.snapshot[..cut].to_vec(), position: vec![1] });
+            let mut flipped = whole.snapshot.clone();
+            flipped[cut] ^= 0x55;
+            let _ = State::read(&Cursor { snapshot: flipped, position: vec![1] });
+        }
+        for position in
+            [vec![], vec![0], vec![1, 9], vec![1, 0, 200], vec![9], vec![1, 0, 0xff, 0xff, 0xff, 0xff, 0xff]]
+        {
+            assert!(State::read(&Cursor { snapshot: whole.snapshot.clone(), position }).is_err());
+        }
+        let newer = State::read(&Cursor { snapshot: vec![], position: vec![2] }).expect_err("newer");
+        assert_eq!(newer.code(), ErrorCode::Unsupported);
+    }
+}

@@ -1,0 +1,186 @@
+//! An individual enrollment was created, changed or deleted.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::collection::{self, Batch, Change, Collection, Lookup, Record, Telling, changes_field, text, wanted};
+use super::cursor::Fingerprint;
+use super::{Trigger, glob};
+use crate::actions::typed;
+use crate::auth::Permission;
+use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
+use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
+use crate::dps::{Dps, RegistrationId};
+use crate::error::{ErrorCode, Result};
+use crate::manifest::schema::{help, object, one_of, string, with};
+use crate::manifest::{Spec, fields};
+use crate::session::Session;
+
+/// `individual-enrollment-changed`.
+pub struct IndividualEnrollmentChanged;
+
+const ID: &str = "individual-enrollment-changed";
+const INTERVAL: Duration = Duration::from_secs(30);
+/// The service's largest page.
+const PAGE: u32 = 1000;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Config {
+    registration_ids: Option<String>,
+}
+
+impl Trigger for IndividualEnrollmentChanged {
+    fn descriptor(&self) -> TriggerDescriptor {
+        let spec = Spec {
+            id: ID,
+            title: "Individual enrollment changed",
+            help: "Fires when an individual enrollment of the Device Provisioning Service is created, changed or deleted. \
+                   The service keeps no log of changes: between two polls only the last of several changes to one enrollment is seen.",
+            group: "Enrollments",
+            input: object(
+                [
+                    ("changes", changes_field()),
+                    (
+                        "registrationIds",
+                        with(
+                            help(
+                                string("Registration ids"),
+                                "Only these, as a pattern: `*` stands for any characters, `?` for one. Empty: all.",
+                            ),
+                            json!({ "minLength": 1, "maxLength": 128, "examples": ["press-*"] }),
+                        ),
+                    ),
+                ],
+                &[],
+            ),
+            output: object(
+                [
+                    ("change", one_of("Change", &["created", "updated", "deleted"])),
+                    ("registrationId", string("Registration id")),
+                    (
+                        "enrollment",
+                        help(
+                            fields::enrollment_output(),
+                            "The enrollment as it is now; absent when it was deleted. Keys are left out.",
+                        ),
+                    ),
+                ],
+                &["change", "registrationId"],
+            ),
+            input_sample: json!({ "changes": ["created", "deleted"], "registrationIds": "press-*" }),
+            output_sample: json!({ "change": "created", "registrationId": "press-17", "enrollment": fields::enrollment_sample() }),
+            dynamic_output: false,
+            permissions: &[Permission::EnrollmentRead],
+            limits: &[
+                ("Operations of a provisioning service", 1000, "requests/minute"),
+                ("Records that one trigger follows", 200_000, "items"),
+            ],
+        };
+        TriggerDescriptor {
+            operation: spec.operation(),
+            kind: TriggerKind::Polling,
+            start_modes: vec![StartMode::Now, StartMode::Earliest],
+            min_interval_ms: 5_000,
+        }
+    }
+
+    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
+        collection::poll(session, &Enrollments::open(session, config)?, request)
+    }
+
+    fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
+        collection::sample(&Enrollments::open(session, config)?, limit)
+    }
+}
+
+struct Enrollments<'a> {
+    dps: Dps<'a>,
+    changes: BTreeSet<Change>,
+    pattern: String,
+}
+
+impl<'a> Enrollments<'a> {
+    fn open(session: &'a Session, config: Value) -> Result<Self> {
+        let changes = wanted(&config);
+        let config: Config = typed(config)?;
+        Ok(Self {
+            dps: session.dps()?,
+            changes,
+            pattern: config.registration_ids.unwrap_or_else(|| "*".to_owned()).to_lowercase(),
+        })
+    }
+
+    fn record(&self, body: Value) -> Option<Record> {
+        let key = text(&body, "registrationId").to_owned();
+        // Ids of the provisioning service are the same in any case.
+        let selected = !key.is_empty() && glob::fits(&self.pattern, &key.to_lowercase());
+        selected.then(|| Record { fingerprint: Fingerprint::of([text(&body, "etag")]), key, body: without_keys(body) })
+    }
+}
+
+impl Collection for Enrollments<'_> {
+    fn trigger(&self) -> &'static str {
+        ID
+    }
+
+    fn source(&self) -> String {
+        format!("https://{}/enrollments", self.dps.host())
+    }
+
+    fn selection(&self) -> String {
+        self.pattern.clone()
+    }
+
+    fn wants(&self, change: Change, _body: Option<&Value>) -> bool {
+        self.changes.contains(&change)
+    }
+
+    fn page(&self, place: Option<&str>) -> Result<Batch> {
+        let page = self.dps.query_enrollments("SELECT * FROM enrollments", PAGE, place)?;
+        Ok(Batch {
+            records: page.items.into_iter().filter_map(|body| self.record(body)).collect(),
+            next: page.continuation,
+        })
+    }
+
+    fn look_up(&self, key: &str) -> Result<Lookup> {
+        match self.dps.enrollment(&RegistrationId::parse(key, "")?) {
+            Ok(found) => Ok(self.record(found.document).map_or(Lookup::Unknown, Lookup::Present)),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(Lookup::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling {
+        let mut data = json!({ "change": change.as_str(), "registrationId": key });
+        let mut time = None;
+        if let Some(body) = body {
+            let member = if change == Change::Created { "createdDateTimeUtc" } else { "lastUpdatedDateTimeUtc" };
+            time = body.get(member).and_then(Value::as_str).map(str::to_owned);
+            data["enrollment"] = body.clone();
+        }
+        Telling {
+            event_type: format!("azure.iot.dps.enrollment.{}", change.as_str()),
+            subject: format!("enrollments/{key}"),
+            time,
+            data,
+            summary: format!("Enrollment {key} {}", change.as_str()),
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        INTERVAL
+    }
+}
+
+/// The attestation without what opens anything: an event is logged, stored and shown.
+fn without_keys(mut body: Value) -> Value {
+    if let Some(attestation) = body.get_mut("attestation").and_then(Value::as_object_mut) {
+        attestation.remove("symmetricKey");
+    }
+    body
+}

@@ -1,0 +1,142 @@
+//! The triggers, one file each. A new one is its file and its line in [`ALL`].
+
+mod collection;
+mod cursor;
+mod device_twin_changed;
+mod glob;
+mod individual_enrollment_changed;
+mod registration_status_changed;
+mod service_configuration_changed;
+
+use serde_json::Value;
+
+use crate::actions::read_input;
+use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
+use crate::bindings::exports::workflow::connector::trigger::{Event, Page, Partition, PollRequest};
+use crate::bindings::workflow::connector::types::Connection;
+use crate::connection::Account;
+use crate::error::{Error, ErrorCode, Result};
+use crate::platform::Platform;
+use crate::session::Session;
+
+/// All triggers, in the order in which a person is shown them.
+pub static ALL: &[&dyn Trigger] = &[
+    &individual_enrollment_changed::IndividualEnrollmentChanged,
+    &registration_status_changed::RegistrationStatusChanged,
+    &service_configuration_changed::ServiceConfigurationChanged,
+    &device_twin_changed::DeviceTwinChanged,
+];
+
+/// The one partition of a trigger that cannot be polled in parallel.
+pub const WHOLE: &str = "all";
+
+/// Something that yields events.
+pub trait Trigger: Sync {
+    /// What it declares.
+    fn descriptor(&self) -> TriggerDescriptor;
+
+    /// The next events. `config` has been checked against the declared schema.
+    ///
+    /// # Errors
+    /// Those of the interface's `poll`.
+    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page>;
+
+    /// What there is, as events. Empty: nothing is there.
+    ///
+    /// # Errors
+    /// Those of the service.
+    fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>>;
+
+    /// What can be polled in parallel.
+    ///
+    /// # Errors
+    /// Those of the service.
+    fn partitions(&self, _session: &Session, _config: Value) -> Result<Vec<Partition>> {
+        Ok(vec![Partition { id: WHOLE.to_owned(), title: "All records".to_owned() }])
+    }
+}
+
+/// See `trigger.poll` of the interface.
+///
+/// # Errors
+/// As there.
+pub fn poll(platform: &dyn Platform, request: &PollRequest) -> Result<Page> {
+    let (trigger, config) = prepare(&request.trigger, &request.config)?;
+    if request.budget.events == 0 {
+        return Err(Error::field("/budget/events", "too-small", "must be at least 1"));
+    }
+    let account = Account::open(&request.connection)?;
+    trigger.poll(&Session::new(platform, &account, request.budget.deadline_ms, false), config, request)
+}
+
+/// See `trigger.partitions` of the interface.
+///
+/// # Errors
+/// As there.
+pub fn partitions(
+    platform: &dyn Platform,
+    connection: &Connection,
+    id: &str,
+    config: &str,
+    deadline_ms: u64,
+) -> Result<Vec<Partition>> {
+    let (trigger, config) = prepare(id, config)?;
+    Session::run(platform, connection, deadline_ms, |session| trigger.partitions(session, config))
+}
+
+/// See `trigger.sample` of the interface. Where the account has nothing, the static sample stands in.
+///
+/// # Errors
+/// As there.
+pub fn sample(
+    platform: &dyn Platform,
+    connection: &Connection,
+    id: &str,
+    config: &str,
+    limit: u32,
+    deadline_ms: u64,
+) -> Result<Vec<Event>> {
+    let (trigger, config) = prepare(id, config)?;
+    let events = Session::run(platform, connection, deadline_ms, |session| {
+        trigger.sample(session, config, limit.clamp(1, 100))
+    })?;
+    if !events.is_empty() {
+        return Ok(events);
+    }
+    let operation = trigger.descriptor().operation;
+    Ok(vec![collection::static_sample(&operation.id, operation.output_sample)])
+}
+
+/// The error of a webhook's function, for triggers that are polled.
+pub fn no_webhook(id: &str) -> Error {
+    match find(id) {
+        Ok(_) => {
+            Error::new(ErrorCode::Unsupported, format!("The trigger \"{id}\" is polled; the service does not call."))
+        }
+        Err(error) => error,
+    }
+}
+
+fn find(id: &str) -> Result<&'static dyn Trigger> {
+    ALL.iter()
+        .copied()
+        .find(|trigger| trigger.descriptor().operation.id == id)
+        .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("This connector has no trigger \"{id}\".")))
+}
+
+fn prepare(id: &str, config: &str) -> Result<(&'static dyn Trigger, Value)> {
+    let trigger = find(id)?;
+    let config = read_input(&trigger.descriptor().operation.input_schema, config).map_err(|error| {
+        let record = error.record();
+        Error::fields(ErrorCode::InvalidConfig, "The trigger's configuration does not fit", record.fields.clone())
+    })?;
+    Ok((trigger, config))
+}
+
+/// Whether a stored cursor can be read.
+///
+/// # Errors
+/// `invalid-input` or `unsupported` where it cannot.
+pub fn check_cursor(cursor: &crate::bindings::workflow::connector::types::Cursor) -> Result<()> {
+    cursor::State::read(cursor).map(drop)
+}
