@@ -27,19 +27,14 @@ impl CompiledCache {
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         require_private(directory)?;
-        Ok(Self {
-            directory: directory.to_owned(),
-        })
+        Ok(Self { directory: directory.to_owned() })
     }
 
     /// The component, from the cache or compiled and then put there.
     pub(crate) fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
         let path = self.directory.join(file_name(engine, wasm));
         if path.exists() {
-            #[allow(
-                unsafe_code,
-                reason = "only `store` writes here, and `open` saw to it that nobody else can"
-            )]
+            #[allow(unsafe_code, reason = "only `store` writes here, and `open` saw to it that nobody else can")]
             // SAFETY: the file was written by `store` of this or another process of the same owner, whole
             // (renamed into place), for an engine with the same compatibility hash.
             match unsafe { Component::deserialize_file(engine, &path) } {
@@ -82,10 +77,7 @@ fn require_private(directory: &Path) -> io::Result<()> {
     if fs::metadata(directory)?.permissions().mode() & 0o022 != 0 {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!(
-                "others may write to the cache of compiled components; run `chmod go-w {}`",
-                directory.display()
-            ),
+            format!("others may write to the cache of compiled components; run `chmod go-w {}`", directory.display()),
         ));
     }
     Ok(())
@@ -107,10 +99,7 @@ mod tests {
         let engine = Engine::default();
         let wasm = wat::parse_str("(component)").unwrap();
         cache.load(&engine, &wasm).unwrap();
-        let files: Vec<_> = fs::read_dir(&cache.directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
+        let files: Vec<_> = fs::read_dir(&cache.directory).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(files.len(), 1);
         // A file that is no compiled component is replaced, not trusted.
         fs::write(&files[0], b"rubbish").unwrap();

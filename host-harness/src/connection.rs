@@ -20,10 +20,7 @@ impl Connection {
     /// `values` is a JSON object that follows the schema of the profile.
     #[must_use]
     pub fn new(auth_profile: impl Into<String>, values: impl Into<Secret>) -> Self {
-        Self {
-            auth_profile: auth_profile.into(),
-            values: values.into(),
-        }
+        Self { auth_profile: auth_profile.into(), values: values.into() }
     }
 
     /// Id of the chosen profile.
@@ -51,12 +48,8 @@ impl Connection {
 fn collect_texts(value: Value, texts: &mut Vec<Zeroizing<String>>) {
     match value {
         Value::String(text) => texts.push(Zeroizing::new(text)),
-        Value::Array(items) => items
-            .into_iter()
-            .for_each(|item| collect_texts(item, texts)),
-        Value::Object(fields) => fields
-            .into_iter()
-            .for_each(|(_, item)| collect_texts(item, texts)),
+        Value::Array(items) => items.into_iter().for_each(|item| collect_texts(item, texts)),
+        Value::Object(fields) => fields.into_iter().for_each(|(_, item)| collect_texts(item, texts)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -71,10 +64,7 @@ impl<'de> Deserialize<'de> for Connection {
             values: serde_json::Map<String, Value>,
         }
 
-        let Plain {
-            auth_profile,
-            values,
-        } = Plain::deserialize(deserializer)?;
+        let Plain { auth_profile, values } = Plain::deserialize(deserializer)?;
         let values = serde_json::to_string(&values).map_err(serde::de::Error::custom)?;
         Ok(Self::new(auth_profile, values))
     }

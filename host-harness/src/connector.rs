@@ -11,17 +11,13 @@ use wasmtime::component::InstancePre;
 use crate::connection::Connection;
 use crate::egress::{AllowList, Exchange};
 use crate::error::{CallError, Failure, LoadError};
-use crate::exports::{
-    self, Export, Exports, WireCall, WireOwnedConnection, WirePollRequest, WireStored,
-};
+use crate::exports::{self, Export, Exports, WireCall, WireOwnedConnection, WirePollRequest, WireStored};
 use crate::host::HostInner;
 use crate::interface::action::{Call, Outcome};
 use crate::interface::connection::{Report, Validation};
 use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
 use crate::interface::metadata::{Descriptor, Stored};
-use crate::interface::trigger::{
-    Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription,
-};
+use crate::interface::trigger::{Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription};
 use crate::interface::types;
 use crate::limits::{ByteBudget, LimitHit};
 use crate::state::{State, new_store};
@@ -58,33 +54,14 @@ impl Connector {
         interface: &Version,
     ) -> Result<Self, LoadError> {
         let exports = Exports::find(pre.component(), interface)?;
-        let tenant = Tenant::new(TenantOptions {
-            name: "(loading)".to_owned(),
-            ..Default::default()
-        })
-        .map_err(|error| LoadError::Compile(error.to_string()))?;
-        let run = Run {
-            host: &host,
-            pre: &pre,
-            exports: &exports,
-            tenant: &tenant,
-        };
+        let tenant = Tenant::new(TenantOptions { name: "(loading)".to_owned(), ..Default::default() })
+            .map_err(|error| LoadError::Compile(error.to_string()))?;
+        let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant };
         run.check_types().await?;
         let prepared = Prepared::without_network(&tenant);
-        let descriptor = run
-            .call::<exports::Describe>(prepared, |_| ())
-            .await
-            .map_err(LoadError::Describe)?;
+        let descriptor = run.call::<exports::Describe>(prepared, |_| ()).await.map_err(LoadError::Describe)?;
         let interface = interface.clone();
-        Ok(Self {
-            inner: Arc::new(ConnectorInner {
-                host,
-                pre,
-                exports,
-                descriptor,
-                interface,
-            }),
-        })
+        Ok(Self { inner: Arc::new(ConnectorInner { host, pre, exports, descriptor, interface }) })
     }
 
     /// What the connector is and can do.
@@ -104,13 +81,8 @@ impl Connector {
     /// # Errors
     ///
     /// [`CallError`], but never the connector's own: what is wrong is in the answer.
-    pub async fn validate(
-        &self,
-        tenant: &Tenant,
-        connection: &Connection,
-    ) -> Result<Validation, CallError> {
-        self.pure::<exports::Validate>(tenant, |_| (connection.into(),))
-            .await
+    pub async fn validate(&self, tenant: &Tenant, connection: &Connection) -> Result<Validation, CallError> {
+        self.pure::<exports::Validate>(tenant, |_| (connection.into(),)).await
     }
 
     /// Tries the account out, changing nothing.
@@ -118,13 +90,8 @@ impl Connector {
     /// # Errors
     ///
     /// [`CallError`]; a check that fails is part of the report.
-    pub async fn test(
-        &self,
-        tenant: &Tenant,
-        connection: &Connection,
-    ) -> Result<Report, CallError> {
-        self.online::<exports::Test, _>(tenant, connection, |ms| (connection.into(), ms))
-            .await
+    pub async fn test(&self, tenant: &Tenant, connection: &Connection) -> Result<Report, CallError> {
+        self.online::<exports::Test, _>(tenant, connection, |ms| (connection.into(), ms)).await
     }
 
     /// The connection's name for a list, never with a secret in it.
@@ -132,15 +99,8 @@ impl Connector {
     /// # Errors
     ///
     /// [`CallError`].
-    pub async fn label(
-        &self,
-        tenant: &Tenant,
-        connection: &Connection,
-    ) -> Result<String, CallError> {
-        answer(
-            self.pure::<exports::Label>(tenant, |_| (connection.into(),))
-                .await,
-        )
+    pub async fn label(&self, tenant: &Tenant, connection: &Connection) -> Result<String, CallError> {
+        answer(self.pure::<exports::Label>(tenant, |_| (connection.into(),)).await)
     }
 
     /// Offers values for a field.
@@ -154,10 +114,7 @@ impl Connector {
         connection: &Connection,
         request: &ChoicesRequest,
     ) -> Result<Choices, CallError> {
-        self.online::<exports::Options, _>(tenant, connection, |ms| {
-            (connection.into(), request, ms)
-        })
-        .await
+        self.online::<exports::Options, _>(tenant, connection, |ms| (connection.into(), request, ms)).await
     }
 
     /// The schema of an operation as it is for this account and this partly filled-in input, a JSON text.
@@ -191,10 +148,7 @@ impl Connector {
         trigger: &str,
         config: &str,
     ) -> Result<Vec<Partition>, CallError> {
-        self.online::<exports::Partitions, _>(tenant, connection, |ms| {
-            (connection.into(), trigger, config, ms)
-        })
-        .await
+        self.online::<exports::Partitions, _>(tenant, connection, |ms| (connection.into(), trigger, config, ms)).await
     }
 
     /// Fetches the next events of a trigger.
@@ -208,10 +162,7 @@ impl Connector {
         connection: &Connection,
         request: &PollRequest,
     ) -> Result<Page, CallError> {
-        self.online::<exports::Poll, _>(tenant, connection, |ms| {
-            (WirePollRequest::new(connection, request, ms),)
-        })
-        .await
+        self.online::<exports::Poll, _>(tenant, connection, |ms| (WirePollRequest::new(connection, request, ms),)).await
     }
 
     /// Real examples of events; moves no cursor.
@@ -227,10 +178,8 @@ impl Connector {
         config: &str,
         limit: u32,
     ) -> Result<Vec<Event>, CallError> {
-        self.online::<exports::Sample, _>(tenant, connection, |ms| {
-            (connection.into(), trigger, config, limit, ms)
-        })
-        .await
+        self.online::<exports::Sample, _>(tenant, connection, |ms| (connection.into(), trigger, config, limit, ms))
+            .await
     }
 
     /// Asks the service to call `url`.
@@ -246,10 +195,8 @@ impl Connector {
         config: &str,
         url: &str,
     ) -> Result<Subscription, CallError> {
-        self.online::<exports::Subscribe, _>(tenant, connection, |ms| {
-            (connection.into(), trigger, config, url, ms)
-        })
-        .await
+        self.online::<exports::Subscribe, _>(tenant, connection, |ms| (connection.into(), trigger, config, url, ms))
+            .await
     }
 
     /// Puts a subscription's end off; `state` is [`Subscription::state`].
@@ -265,10 +212,7 @@ impl Connector {
         config: &str,
         state: &[u8],
     ) -> Result<Subscription, CallError> {
-        self.online::<exports::Renew, _>(tenant, connection, |ms| {
-            (connection.into(), trigger, config, state, ms)
-        })
-        .await
+        self.online::<exports::Renew, _>(tenant, connection, |ms| (connection.into(), trigger, config, state, ms)).await
     }
 
     /// Asks the service to call no more.
@@ -284,10 +228,8 @@ impl Connector {
         config: &str,
         state: &[u8],
     ) -> Result<(), CallError> {
-        self.online::<exports::Unsubscribe, _>(tenant, connection, |ms| {
-            (connection.into(), trigger, config, state, ms)
-        })
-        .await
+        self.online::<exports::Unsubscribe, _>(tenant, connection, |ms| (connection.into(), trigger, config, state, ms))
+            .await
     }
 
     /// Takes a request that came for a subscription.
@@ -304,10 +246,8 @@ impl Connector {
         state: &[u8],
         request: &ReceivedRequest,
     ) -> Result<Received, CallError> {
-        self.online::<exports::Receive, _>(tenant, connection, |_| {
-            (connection.into(), trigger, config, state, request)
-        })
-        .await
+        self.online::<exports::Receive, _>(tenant, connection, |_| (connection.into(), trigger, config, state, request))
+            .await
     }
 
     /// Does one thing; `input` is a JSON text.
@@ -373,12 +313,7 @@ impl Connector {
     /// # Errors
     ///
     /// [`CallError`].
-    pub async fn migrate(
-        &self,
-        tenant: &Tenant,
-        from_version: &str,
-        item: Stored,
-    ) -> Result<Stored, CallError> {
+    pub async fn migrate(&self, tenant: &Tenant, from_version: &str, item: Stored) -> Result<Stored, CallError> {
         let item = match item {
             Stored::Connection(connection) => WireStored::Connection(WireOwnedConnection {
                 auth_profile: connection.auth_profile().to_owned(),
@@ -387,10 +322,7 @@ impl Connector {
             Stored::Input(input) => WireStored::Input(input),
             Stored::Cursor(cursor) => WireStored::Cursor(cursor),
         };
-        let migrated = answer(
-            self.pure::<exports::Migrate>(tenant, |_| (from_version, item))
-                .await,
-        )?;
+        let migrated = answer(self.pure::<exports::Migrate>(tenant, |_| (from_version, item)).await)?;
         Ok(match migrated {
             WireStored::Connection(connection) => {
                 Stored::Connection(Connection::new(connection.auth_profile, connection.values))
@@ -406,9 +338,7 @@ impl Connector {
         tenant: &Tenant,
         params: impl FnOnce(u64) -> E::Params<'a>,
     ) -> Result<E::Answer, CallError> {
-        self.run(tenant)
-            .call::<E>(Prepared::without_network(tenant), params)
-            .await
+        self.run(tenant).call::<E>(Prepared::without_network(tenant), params).await
     }
 
     /// A call that may reach what its connection leads to.
@@ -422,24 +352,13 @@ impl Connector {
         E: Export<Answer = Result<T, types::Error>>,
     {
         let prepared = self.prepare(tenant, connection).await?;
-        answer_with_denials(
-            self.run(tenant)
-                .call_with_denials::<E>(prepared, params)
-                .await,
-        )
+        answer_with_denials(self.run(tenant).call_with_denials::<E>(prepared, params).await)
     }
 
-    async fn prepare(
-        &self,
-        tenant: &Tenant,
-        connection: &Connection,
-    ) -> Result<Prepared, CallError> {
+    async fn prepare(&self, tenant: &Tenant, connection: &Connection) -> Result<Prepared, CallError> {
         let prepared = Prepared::without_network(tenant);
         let deadline = prepared.deadline;
-        let validation = self
-            .run(tenant)
-            .call::<exports::Validate>(prepared, |_| (connection.into(),))
-            .await?;
+        let validation = self.run(tenant).call::<exports::Validate>(prepared, |_| (connection.into(),)).await?;
         let allowed = AllowList::derive(
             &self.inner.descriptor.egress,
             &validation.normalized,
@@ -451,15 +370,8 @@ impl Connector {
     }
 
     fn run<'a>(&'a self, tenant: &'a Tenant) -> Run<'a> {
-        let ConnectorInner {
-            host, pre, exports, ..
-        } = &*self.inner;
-        Run {
-            host,
-            pre,
-            exports,
-            tenant,
-        }
+        let ConnectorInner { host, pre, exports, .. } = &*self.inner;
+        Run { host, pre, exports, tenant }
     }
 }
 
@@ -474,10 +386,7 @@ impl fmt::Debug for Connector {
 
 impl Prepared {
     fn without_network(tenant: &Tenant) -> Self {
-        Self {
-            allowed: AllowList::default(),
-            deadline: Instant::now() + tenant.deadline(),
-        }
+        Self { allowed: AllowList::default(), deadline: Instant::now() + tenant.deadline() }
     }
 }
 
@@ -487,9 +396,7 @@ fn answer<T>(result: Result<Result<T, types::Error>, CallError>) -> Result<T, Ca
 
 type WithDenials<T> = (T, Vec<crate::egress::EgressDenied>);
 
-fn answer_with_denials<T>(
-    result: Result<WithDenials<Result<T, types::Error>>, CallError>,
-) -> Result<T, CallError> {
+fn answer_with_denials<T>(result: Result<WithDenials<Result<T, types::Error>>, CallError>) -> Result<T, CallError> {
     let (answer, denials) = result?;
     answer.map_err(|error| CallError::Connector(Box::new(Failure { error, denials })))
 }
@@ -508,9 +415,7 @@ impl Run<'_> {
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
     ) -> Result<E::Answer, CallError> {
-        self.call_with_denials::<E>(prepared, params)
-            .await
-            .map(|(answer, _)| answer)
+        self.call_with_denials::<E>(prepared, params).await.map(|(answer, _)| answer)
     }
 
     /// Runs one function in a store of its own, within the CPU budget and the deadline.
@@ -541,13 +446,8 @@ impl Run<'_> {
         let deadline = prepared.deadline;
         // A full pool is an error in wasmtime, so that calls queue here instead. A call that has no turn by its
         // deadline has done nothing, which its error has to say.
-        let turn = timeout_at(
-            deadline - (deadline - Instant::now()) / 8,
-            self.host.permits.acquire(),
-        );
-        let busy = || CallError::Busy {
-            limit: self.host.options.concurrent_calls as usize,
-        };
+        let turn = timeout_at(deadline - (deadline - Instant::now()) / 8, self.host.permits.acquire());
+        let busy = || CallError::Busy { limit: self.host.options.concurrent_calls as usize };
         let _permit = turn.await.map_err(|_| busy())?.map_err(|_| busy())?;
 
         let limits = self.tenant.limits();
@@ -561,24 +461,16 @@ impl Run<'_> {
         let mut store = new_store(&self.host.engine, limits, exchange);
         let result: wasmtime::Result<E::Answer> = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
-            let function = instance.get_typed_func::<E::Params<'p>, (E::Answer,)>(
-                &mut store,
-                self.exports.index::<E>(),
-            )?;
+            let function =
+                instance.get_typed_func::<E::Params<'p>, (E::Answer,)>(&mut store, self.exports.index::<E>())?;
             let params = params(guest_deadline_ms(deadline, limits.deadline_margin));
             let (answer,) = function.call_async(&mut store, params).await?;
             Ok(answer)
         }
         .await;
         let answer = result.map_err(|error| call_error(&error, self.tenant))?;
-        let denials = std::mem::take(
-            &mut *store
-                .data()
-                .exchange()
-                .denials
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let denials =
+            std::mem::take(&mut *store.data().exchange().denials.lock().unwrap_or_else(PoisonError::into_inner));
         Ok((answer, denials))
     }
 
@@ -612,9 +504,7 @@ fn guest_deadline_ms(deadline: Instant, margin: Duration) -> u64 {
 fn call_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
     match error.downcast_ref::<LimitHit>() {
         Some(LimitHit::Cpu) => {
-            return CallError::CpuBudget {
-                limit: tenant.limits().cpu,
-            };
+            return CallError::CpuBudget { limit: tenant.limits().cpu };
         }
         Some(&LimitHit::Memory { wanted, limit }) => {
             return CallError::MemoryLimit { wanted, limit };

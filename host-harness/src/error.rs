@@ -85,11 +85,7 @@ pub enum LoadError {
 }
 
 fn join(versions: &[Version]) -> String {
-    versions
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" and ")
+    versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 /// The connector answered with an error.
@@ -134,9 +130,7 @@ pub enum CallError {
         limit: Duration,
     },
     /// The guest asked for more memory than it may have.
-    #[error(
-        "the connector asked for {wanted} bytes of memory, {limit} are allowed (limit: memory_bytes)"
-    )]
+    #[error("the connector asked for {wanted} bytes of memory, {limit} are allowed (limit: memory_bytes)")]
     MemoryLimit {
         /// What it asked for, in bytes.
         wanted: usize,
@@ -144,9 +138,7 @@ pub enum CallError {
         limit: usize,
     },
     /// The guest asked for larger tables than it may have.
-    #[error(
-        "the connector asked for {wanted} table elements, {limit} are allowed (limit: table_elements)"
-    )]
+    #[error("the connector asked for {wanted} table elements, {limit} are allowed (limit: table_elements)")]
     TableLimit {
         /// What it asked for, in elements.
         wanted: usize,

@@ -4,9 +4,7 @@
 //! the guest's memory. One line of [`exports!`] is all there is to say about a function.
 
 use semver::Version;
-use wasmtime::component::{
-    Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Lower,
-};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Lower};
 
 use crate::connection::Connection;
 use crate::error::LoadError;
@@ -94,12 +92,8 @@ impl Exports {
         let indices = NAMES.iter().map(|(interface, function)| {
             let interface = export_name(interface, version);
             let missing = || LoadError::MissingInterface(format!("{interface}#{function}"));
-            let instance = component
-                .get_export_index(None, &interface)
-                .ok_or_else(missing)?;
-            component
-                .get_export_index(Some(&instance), *function)
-                .ok_or_else(missing)
+            let instance = component.get_export_index(None, &interface).ok_or_else(missing)?;
+            component.get_export_index(Some(&instance), *function).ok_or_else(missing)
         });
         indices.collect::<Result<_, _>>().map(Self)
     }
@@ -117,10 +111,7 @@ fn type_of<E: Export>(
     instance
         .get_typed_func::<E::Params<'_>, (E::Answer,)>(&mut *store, exports.index::<E>())
         .map(drop)
-        .map_err(|error| LoadError::FunctionType {
-            function: E::NAME.to_owned(),
-            reason: format!("{error:#}"),
-        })
+        .map_err(|error| LoadError::FunctionType { function: E::NAME.to_owned(), reason: format!("{error:#}") })
 }
 
 /// A connection on its way into the guest.
@@ -134,10 +125,7 @@ pub(crate) struct WireConnection<'a> {
 
 impl<'a> From<&'a Connection> for WireConnection<'a> {
     fn from(connection: &'a Connection) -> Self {
-        Self {
-            auth_profile: connection.auth_profile(),
-            values: connection.values().expose(),
-        }
+        Self { auth_profile: connection.auth_profile(), values: connection.values().expose() }
     }
 }
 
@@ -192,11 +180,7 @@ pub(crate) struct WirePollRequest<'a> {
 }
 
 impl<'a> WirePollRequest<'a> {
-    pub(crate) fn new(
-        connection: &'a Connection,
-        request: &'a PollRequest,
-        deadline_ms: u64,
-    ) -> Self {
+    pub(crate) fn new(connection: &'a Connection, request: &'a PollRequest, deadline_ms: u64) -> Self {
         let budget = request.budget;
         Self {
             connection: connection.into(),

@@ -78,23 +78,11 @@ impl Host {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(unusable)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(unusable)?;
-        let cache = options
-            .cache_directory
-            .as_deref()
-            .map(CompiledCache::open)
-            .transpose()
-            .map_err(SetupError::Cache)?;
+        let cache =
+            options.cache_directory.as_deref().map(CompiledCache::open).transpose().map_err(SetupError::Cache)?;
         // More permits than a semaphore can hold are as good as none.
         let permits = Semaphore::new(options.concurrent_calls as usize);
-        Ok(Self {
-            inner: Arc::new(HostInner {
-                engine,
-                permits,
-                options,
-                linker,
-                cache,
-            }),
-        })
+        Ok(Self { inner: Arc::new(HostInner { engine, permits, options, linker, cache }) })
     }
 
     /// Loads a component from a file. See [`Host::load`].
@@ -104,10 +92,7 @@ impl Host {
     /// [`LoadError`].
     pub async fn load_file(&self, path: impl AsRef<Path>) -> Result<Connector, LoadError> {
         let path = path.as_ref();
-        let wasm = std::fs::read(path).map_err(|source| LoadError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let wasm = std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
         self.load(wasm).await
     }
 
@@ -130,11 +115,8 @@ impl Host {
             .await
             .map_err(|error| LoadError::Compile(error.to_string()))?
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let pre = self
-            .inner
-            .linker
-            .instantiate_pre(&component)
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let pre =
+            self.inner.linker.instantiate_pre(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         Connector::new(self.inner.clone(), pre, &version).await
     }
 
@@ -156,9 +138,7 @@ impl HostInner {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host")
-            .field("options", &self.inner.options)
-            .finish_non_exhaustive()
+        f.debug_struct("Host").field("options", &self.inner.options).finish_non_exhaustive()
     }
 }
 
@@ -227,14 +207,8 @@ mod tests {
         )
         .unwrap();
         let error = host.load(wasm).await.unwrap_err();
-        assert!(
-            matches!(error, LoadError::InterfaceVersion { .. }),
-            "{error}"
-        );
-        assert!(
-            error.to_string().contains("0.9.0") && error.to_string().contains("^0.1"),
-            "{error}"
-        );
+        assert!(matches!(error, LoadError::InterfaceVersion { .. }), "{error}");
+        assert!(error.to_string().contains("0.9.0") && error.to_string().contains("^0.1"), "{error}");
     }
 
     #[test]
@@ -247,9 +221,7 @@ mod tests {
             let mut store = wasmtime::Store::new(engine, ());
             store.set_epoch_deadline(2);
             let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
-            let spin = instance
-                .get_typed_func::<(), ()>(&mut store, "spin")
-                .unwrap();
+            let spin = instance.get_typed_func::<(), ()>(&mut store, "spin").unwrap();
             let begun = Instant::now();
             let error = spin.call(&mut store, ()).unwrap_err();
             assert_eq!(error.downcast_ref(), Some(&wasmtime::Trap::Interrupt));
@@ -260,10 +232,7 @@ mod tests {
             drop((error, spin, instance, store, module, host));
             let begun = Instant::now();
             while weak.upgrade().is_some() {
-                assert!(
-                    begun.elapsed() < Duration::from_secs(5),
-                    "the engine is still held"
-                );
+                assert!(begun.elapsed() < Duration::from_secs(5), "the engine is still held");
                 thread::sleep(EPOCH_TICK);
             }
         }

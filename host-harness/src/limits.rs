@@ -90,42 +90,21 @@ pub(crate) struct StoreLimiter {
 
 impl StoreLimiter {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self {
-            memory_bytes: limits.memory_bytes,
-            table_elements: limits.table_elements,
-        }
+        Self { memory_bytes: limits.memory_bytes, table_elements: limits.table_elements }
     }
 }
 
 impl ResourceLimiter for StoreLimiter {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > self.memory_bytes {
-            return Err(LimitHit::Memory {
-                wanted: desired,
-                limit: self.memory_bytes,
-            }
-            .into());
+            return Err(LimitHit::Memory { wanted: desired, limit: self.memory_bytes }.into());
         }
         Ok(true)
     }
 
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > self.table_elements {
-            return Err(LimitHit::Table {
-                wanted: desired,
-                limit: self.table_elements,
-            }
-            .into());
+            return Err(LimitHit::Table { wanted: desired, limit: self.table_elements }.into());
         }
         Ok(true)
     }
@@ -153,10 +132,7 @@ pub(crate) struct ByteBudget {
 
 impl ByteBudget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self {
-            left: Arc::new(AtomicU64::new(limit)),
-            limit,
-        }
+        Self { left: Arc::new(AtomicU64::new(limit)), limit }
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -165,11 +141,7 @@ impl ByteBudget {
 
     /// Takes `bytes` out; false, and nothing taken, where there are not that many left.
     pub(crate) fn take(&self, bytes: u64) -> bool {
-        self.left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(bytes)
-            })
-            .is_ok()
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 }
 

@@ -44,31 +44,18 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(limits.header_bytes);
     let limiter = StoreLimiter::new(limits);
-    let mut store = Store::new(
-        engine,
-        State {
-            wasi,
-            table,
-            http,
-            hooks: Hooks(exchange),
-            limiter,
-        },
-    );
+    let mut store = Store::new(engine, State { wasi, table, http, hooks: Hooks(exchange), limiter });
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.hostcall_bytes);
     store.set_max_component_handles(limits.handles);
 
     // One tick at a time, so that ticks which pass while the guest waits in the host cost one at most.
-    let mut ticks =
-        u64::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u64::MAX);
+    let mut ticks = u64::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u64::MAX);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| match ticks.checked_sub(1) {
         Some(left) => {
             ticks = left;
-            Ok(UpdateDeadline::YieldCustom(
-                1,
-                Box::pin(tokio::task::yield_now()),
-            ))
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         }
         None => Err(LimitHit::Cpu.into()),
     });
@@ -83,20 +70,13 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView {
-            hooks: &mut self.hooks,
-            table: &mut self.table,
-            ctx: &mut self.http,
-        }
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }
 
@@ -112,11 +92,7 @@ struct LogBuffer {
 
 impl GuestLog {
     fn new(tenant: String, bytes: usize) -> Self {
-        Self(Arc::new(Mutex::new(LogBuffer {
-            tenant,
-            line: Vec::new(),
-            left: bytes,
-        })))
+        Self(Arc::new(Mutex::new(LogBuffer { tenant, line: Vec::new(), left: bytes })))
     }
 }
 
@@ -165,15 +141,8 @@ impl StdoutStream for GuestLog {
 }
 
 impl AsyncWrite for GuestLog {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write(bytes);
+    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -192,11 +161,7 @@ mod tests {
 
     #[test]
     fn a_guest_cannot_fill_the_log() {
-        let mut log = LogBuffer {
-            tenant: "t".to_owned(),
-            line: Vec::new(),
-            left: 10,
-        };
+        let mut log = LogBuffer { tenant: "t".to_owned(), line: Vec::new(), left: 10 };
         log.write(b"12345");
         log.write(b"6789012345");
         log.write(b"more");

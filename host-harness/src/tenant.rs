@@ -112,24 +112,13 @@ impl Tenant {
         let client = HttpClient::new(&options)?;
         let http_permits = Arc::new(Semaphore::new(options.limits.http_concurrency));
         let (closed, _) = watch::channel(false);
-        Ok(Self {
-            inner: Arc::new(TenantInner {
-                options,
-                client,
-                http_permits,
-                closed,
-            }),
-            deadline,
-        })
+        Ok(Self { inner: Arc::new(TenantInner { options, client, http_permits, closed }), deadline })
     }
 
     /// The same tenant with another deadline for its calls.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            deadline,
-        }
+        Self { inner: self.inner.clone(), deadline }
     }
 
     /// Ends all running calls with [`CallError::Cancelled`](crate::CallError::Cancelled), and every later one.
@@ -196,15 +185,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_host() {
-        for text in [
-            "",
-            "a b",
-            "https://localhost",
-            "localhost:99999",
-            "localhost:",
-            "*",
-            "user@host",
-        ] {
+        for text in ["", "a b", "https://localhost", "localhost:99999", "localhost:", "*", "user@host"] {
             assert!(text.parse::<HostRule>().is_err(), "{text}");
         }
     }

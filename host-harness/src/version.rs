@@ -24,20 +24,13 @@ pub(crate) fn negotiate(wasm: &[u8], accepted: &VersionReq) -> Result<Version, L
     if exported.is_empty() {
         return Err(LoadError::NotAConnector);
     }
-    let Some((version, interfaces)) = exported
-        .iter()
-        .rev()
-        .find(|(version, _)| accepted.matches(version))
-    else {
+    let Some((version, interfaces)) = exported.iter().rev().find(|(version, _)| accepted.matches(version)) else {
         return Err(LoadError::InterfaceVersion {
             exported: exported.into_keys().collect(),
             accepted: accepted.clone(),
         });
     };
-    match INTERFACES
-        .into_iter()
-        .find(|name| !interfaces.contains(*name))
-    {
+    match INTERFACES.into_iter().find(|name| !interfaces.contains(*name)) {
         Some(name) => Err(LoadError::MissingInterface(export_name(name, version))),
         None => Ok(version.clone()),
     }
@@ -49,12 +42,9 @@ pub(crate) fn export_name(interface: &str, version: &Version) -> String {
 }
 
 fn exported_interfaces(wasm: &[u8]) -> Result<BTreeMap<Version, BTreeSet<String>>, LoadError> {
-    let malformed =
-        |error: wasmparser::BinaryReaderError| LoadError::NotAComponent(error.to_string());
+    let malformed = |error: wasmparser::BinaryReaderError| LoadError::NotAComponent(error.to_string());
     if !Parser::is_component(wasm) {
-        return Err(LoadError::NotAComponent(
-            "this is no WebAssembly component".to_owned(),
-        ));
+        return Err(LoadError::NotAComponent("this is no WebAssembly component".to_owned()));
     }
     let mut found = BTreeMap::<Version, BTreeSet<String>>::new();
     // Components and modules nest; only the exports of the outermost one count.
@@ -66,17 +56,12 @@ fn exported_interfaces(wasm: &[u8]) -> Result<BTreeMap<Version, BTreeSet<String>
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
                     let name = export.map_err(malformed)?.name.name;
-                    let Some((interface, version)) = name
-                        .strip_prefix(PACKAGE)
-                        .and_then(|rest| rest.split_once('@'))
+                    let Some((interface, version)) = name.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@'))
                     else {
                         continue;
                     };
                     if let Ok(version) = version.parse::<Version>() {
-                        found
-                            .entry(version)
-                            .or_default()
-                            .insert(interface.to_owned());
+                        found.entry(version).or_default().insert(interface.to_owned());
                     }
                 }
             }
@@ -93,11 +78,7 @@ mod tests {
     fn component(version: &str, interfaces: &[&str]) -> Vec<u8> {
         let exports: String = interfaces
             .iter()
-            .map(|name| {
-                format!(
-                    "(instance $i{name}) (export \"{PACKAGE}{name}@{version}\" (instance $i{name}))"
-                )
-            })
+            .map(|name| format!("(instance $i{name}) (export \"{PACKAGE}{name}@{version}\" (instance $i{name}))"))
             .collect();
         wat::parse_str(format!("(component {exports} (core module (func)))")).unwrap()
     }
@@ -122,23 +103,11 @@ mod tests {
     #[test]
     fn refuses_what_is_no_connector() {
         let module = wat::parse_str("(module)").unwrap();
-        assert!(matches!(
-            negotiate(&module, &accepted()),
-            Err(LoadError::NotAComponent(_))
-        ));
-        assert!(matches!(
-            negotiate(b"\0asm", &accepted()),
-            Err(LoadError::NotAComponent(_))
-        ));
+        assert!(matches!(negotiate(&module, &accepted()), Err(LoadError::NotAComponent(_))));
+        assert!(matches!(negotiate(b"\0asm", &accepted()), Err(LoadError::NotAComponent(_))));
         let empty = wat::parse_str("(component)").unwrap();
-        assert!(matches!(
-            negotiate(&empty, &accepted()),
-            Err(LoadError::NotAConnector)
-        ));
+        assert!(matches!(negotiate(&empty, &accepted()), Err(LoadError::NotAConnector)));
         let partial = component("0.1.0", &["metadata", "connection"]);
-        assert!(matches!(
-            negotiate(&partial, &accepted()),
-            Err(LoadError::MissingInterface(_))
-        ));
+        assert!(matches!(negotiate(&partial, &accepted()), Err(LoadError::MissingInterface(_))));
     }
 }

@@ -67,10 +67,7 @@ impl TenantClient {
         Ok(Self(client))
     }
 
-    pub(crate) fn request(
-        &self,
-        request: http::Request<RequestBody>,
-    ) -> hyper_util::client::legacy::ResponseFuture {
+    pub(crate) fn request(&self, request: http::Request<RequestBody>) -> hyper_util::client::legacy::ResponseFuture {
         self.0.request(request)
     }
 }
@@ -91,15 +88,11 @@ fn tls_config(trust: &TrustRoots) -> Result<ClientConfig, TenantError> {
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             let unusable = |reason: String| TenantError::TrustRoots(reason);
             let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-            roots
-                .add(certificate)
-                .map_err(|error| unusable(error.to_string()))?;
+            roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
             count += 1;
         }
         if count == 0 {
-            return Err(TenantError::TrustRoots(
-                "there is no certificate in them".to_owned(),
-            ));
+            return Err(TenantError::TrustRoots("there is no certificate in them".to_owned()));
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -154,16 +147,11 @@ impl tower_service::Service<Uri> for VettedConnector {
         let this = self.clone();
         Box::pin(async move {
             let host = uri.host().unwrap_or_default();
-            let host = host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned();
+            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             let port = uri.port_u16().unwrap_or(443);
             // One clock for the name, the connection and the handshake: a server that accepts and then says
             // nothing is no slower to fail than one that does not answer.
-            tokio::time::timeout(this.timeout, this.connect(&host, port))
-                .await
-                .unwrap_or(Err(ConnectError::TimedOut))
+            tokio::time::timeout(this.timeout, this.connect(&host, port)).await.unwrap_or(Err(ConnectError::TimedOut))
         })
     }
 }
@@ -175,8 +163,7 @@ impl VettedConnector {
         let tcp = connect_first(&addresses, deadline).await?;
         // Requests are single writes; waiting for more to send only adds latency.
         let _ = tcp.set_nodelay(true);
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|error| ConnectError::Dns(error.to_string()))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| ConnectError::Dns(error.to_string()))?;
         let tls = self.tls.connect(name, tcp).await.map_err(tls_error)?;
         Ok(VettedStream(TokioIo::new(tls)))
     }
@@ -196,9 +183,7 @@ impl VettedConnector {
         if self.allow_private_networks {
             return Ok(found);
         }
-        let (vetted, prohibited): (Vec<_>, Vec<_>) = found
-            .into_iter()
-            .partition(|address| is_public(address.ip()));
+        let (vetted, prohibited): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| is_public(address.ip()));
         if vetted.is_empty() {
             let prohibited: Vec<IpAddr> = prohibited.iter().map(SocketAddr::ip).collect();
             let denied = EgressDenied::address(format!("{host}:{port}"), &prohibited);
@@ -209,10 +194,7 @@ impl VettedConnector {
 }
 
 /// Tries one address after the other, each with its share of the time that is left.
-async fn connect_first(
-    addresses: &[SocketAddr],
-    deadline: Instant,
-) -> Result<TcpStream, ConnectError> {
+async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
     let mut last = ConnectError::TimedOut;
     let tried = addresses.len().min(ADDRESSES);
     for (index, address) in addresses.iter().take(tried).enumerate() {
@@ -221,9 +203,7 @@ async fn connect_first(
         let share = left / u32::try_from(tried - index).unwrap_or(1);
         last = match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                ConnectError::Refused
-            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => ConnectError::Refused,
             Ok(Err(error)) => ConnectError::Unreachable(error),
             Err(_) => ConnectError::TimedOut,
         };
@@ -232,13 +212,8 @@ async fn connect_first(
 }
 
 fn tls_error(error: io::Error) -> ConnectError {
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
-        Some(rustls::Error::InvalidCertificate(reason)) => {
-            ConnectError::Certificate(reason.clone())
-        }
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(reason)) => ConnectError::Certificate(reason.clone()),
         Some(rustls::Error::AlertReceived(alert)) => ConnectError::Alert(*alert),
         _ => ConnectError::Tls(error),
     }
@@ -254,21 +229,13 @@ impl Connection for VettedStream {
 }
 
 impl hyper::rt::Read for VettedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
 impl hyper::rt::Write for VettedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 

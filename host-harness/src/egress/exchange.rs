@@ -53,11 +53,7 @@ impl Exchange {
             .authority()
             .and_then(|authority| split_authority(authority.as_str()))
             .ok_or(Error::HttpRequestUriInvalid)?;
-        let destination = Destination {
-            protocol: EgressProtocol::Https,
-            host,
-            port: port.unwrap_or(443),
-        };
+        let destination = Destination { protocol: EgressProtocol::Https, host, port: port.unwrap_or(443) };
         if uri.scheme() != Some(&http::uri::Scheme::HTTPS) {
             self.deny(EgressDenied::plain_text(&destination));
             return Err(Error::HttpRequestDenied);
@@ -78,18 +74,12 @@ impl Exchange {
         let limits = &self.tenant.options.limits;
         let connect_timeout = options.connect_timeout.unwrap_or(limits.connect_timeout);
         let connect_until = self.until(Some(connect_timeout.min(limits.connect_timeout)));
-        let permit = timeout_at(
-            connect_until,
-            self.tenant.http_permits.clone().acquire_owned(),
-        )
-        .await
-        .map_err(|_| Error::ConnectionLimitReached)?
-        .map_err(|_| Error::ConnectionLimitReached)?;
+        let permit = timeout_at(connect_until, self.tenant.http_permits.clone().acquire_owned())
+            .await
+            .map_err(|_| Error::ConnectionLimitReached)?
+            .map_err(|_| Error::ConnectionLimitReached)?;
 
-        let mut request = request.map(|body| RequestBody {
-            inner: body,
-            bytes: self.bytes.clone(),
-        });
+        let mut request = request.map(|body| RequestBody { inner: body, bytes: self.bytes.clone() });
         let mut connected = capture_connection(&mut request);
         let response = self.tenant.client.request(request);
         tokio::pin!(response);
@@ -118,14 +108,7 @@ impl Exchange {
         Ok(response.map(|inner| {
             let timer = Box::pin(sleep_until(self.until(between)));
             let left = limit;
-            let body = ResponseBody {
-                inner,
-                exchange: self,
-                between,
-                timer,
-                left,
-                _permit: permit,
-            };
+            let body = ResponseBody { inner, exchange: self, between, timer, left, _permit: permit };
             body.boxed_unsync()
         }))
     }
@@ -167,19 +150,15 @@ impl Exchange {
 
 fn connect_error(error: &ConnectError) -> Error {
     match error {
-        ConnectError::Dns(reason) => Error::DnsError {
-            rcode: Some(reason.clone()),
-            info_code: None,
-        },
+        ConnectError::Dns(reason) => Error::DnsError { rcode: Some(reason.clone()), info_code: None },
         ConnectError::Prohibited(_) => Error::DestinationIpProhibited,
         ConnectError::Refused => Error::ConnectionRefused,
         ConnectError::Unreachable(_) => Error::DestinationUnavailable,
         ConnectError::TimedOut => Error::ConnectionTimeout,
         ConnectError::Certificate(_) => Error::TlsCertificateError,
-        ConnectError::Alert(alert) => Error::TlsAlertReceived {
-            alert_id: Some(u8::from(*alert)),
-            alert_message: Some(format!("{alert:?}")),
-        },
+        ConnectError::Alert(alert) => {
+            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
+        }
         ConnectError::Tls(_) => Error::TlsProtocolError,
     }
 }
@@ -195,21 +174,14 @@ impl WasiHttpHooks for Hooks {
         _response_processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<
         dyn Future<
-                Output = Result<
-                    (
-                        http::Response<WasiBody>,
-                        Box<dyn Future<Output = Result<(), Error>> + Send>,
-                    ),
-                    Error,
-                >,
+                Output = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>,
             > + Send,
     > {
         let exchange = self.0.clone();
         Box::new(async move {
             let response = exchange.send(request, options.unwrap_or_default()).await?;
             // The pool drives the connection; nothing is left to wait for.
-            let rest: Box<dyn Future<Output = Result<(), Error>> + Send> =
-                Box::new(async { Ok(()) });
+            let rest: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
             Ok((response, rest))
         })
     }
@@ -232,19 +204,14 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) else {
             return Poll::Ready(None);
         };
         let frame = frame?;
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
         if !self.bytes.take(length) {
-            return Poll::Ready(Some(Err(Box::new(BodyTooLarge {
-                limit: self.bytes.limit(),
-            }))));
+            return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit: self.bytes.limit() }))));
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -272,10 +239,7 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Pending => {

@@ -90,9 +90,7 @@ impl EgressDenied {
         Self {
             layer: EgressLayer::Request,
             destination: destination.to_string(),
-            reason:
-                "no egress rule of its descriptor yields this host and port for this connection"
-                    .to_owned(),
+            reason: "no egress rule of its descriptor yields this host and port for this connection".to_owned(),
             remedy: "The connector has to declare it; an operator cannot permit it.".to_owned(),
         }
     }
@@ -109,11 +107,7 @@ impl EgressDenied {
 
     /// A name behind which there are no public addresses.
     pub(crate) fn address(destination: String, prohibited: &[IpAddr]) -> Self {
-        let addresses = prohibited
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let addresses = prohibited.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Self {
             layer: EgressLayer::Address,
             destination,
@@ -126,9 +120,7 @@ impl EgressDenied {
 }
 
 fn allow_host_remedy(destination: &Destination) -> String {
-    format!(
-        "To permit it to this tenant, add `--allow-host {destination}` (library: `TenantOptions::allow_hosts`)."
-    )
+    format!("To permit it to this tenant, add `--allow-host {destination}` (library: `TenantOptions::allow_hosts`).")
 }
 
 /// What one connection may reach. Empty by default.
@@ -152,26 +144,15 @@ impl AllowList {
         allowed: &[HostRule],
     ) -> Result<Self, Box<EgressDenied>> {
         let fields: Value = serde_json::from_str(normalized).unwrap_or(Value::Null);
-        let own: Vec<Zeroizing<String>> = own
-            .iter()
-            .map(|text| Zeroizing::new(text.to_ascii_lowercase()))
-            .collect();
+        let own: Vec<Zeroizing<String>> = own.iter().map(|text| Zeroizing::new(text.to_ascii_lowercase())).collect();
         let mut destinations = BTreeSet::new();
         for rule in rules {
             let Some(filled) = fill(&rule.host, &fields) else {
                 continue;
             };
-            let destination = |host, port| Destination {
-                protocol: rule.protocol,
-                host,
-                port,
-            };
+            let destination = |host, port| Destination { protocol: rule.protocol, host, port };
             let Some((host, port)) = split_authority(&filled) else {
-                let shown: String = filled
-                    .chars()
-                    .filter(|c| !c.is_control())
-                    .take(253)
-                    .collect();
+                let shown: String = filled.chars().filter(|c| !c.is_control()).take(253).collect();
                 let destination = destination(shown, rule.default_port);
                 return Err(Box::new(EgressDenied {
                     remedy: "Correct the connection.".to_owned(),
@@ -202,9 +183,7 @@ fn judge(
     let entered = own.iter().any(|text| mentions(text, host))
         || own.iter().any(|text| {
             !text.is_empty()
-                && rule.suffixes.iter().any(|suffix| {
-                    is_narrow(suffix) && *host == format!("{}{suffix}", text.as_str())
-                })
+                && rule.suffixes.iter().any(|suffix| is_narrow(suffix) && *host == format!("{}{suffix}", text.as_str()))
         });
     if !entered {
         return Err("the host does not stem from the values of the connection".to_owned());
@@ -218,9 +197,10 @@ fn judge(
     if allowed.iter().any(|rule| rule.matches(host, *port)) {
         return Ok(());
     }
-    let suffixed = rule.suffixes.iter().any(|suffix| {
-        suffix.starts_with('.') && host.len() > suffix.len() && host.ends_with(suffix.as_str())
-    });
+    let suffixed = rule
+        .suffixes
+        .iter()
+        .any(|suffix| suffix.starts_with('.') && host.len() > suffix.len() && host.ends_with(suffix.as_str()));
     if suffixed && host.parse::<IpAddr>().is_err() {
         return Ok(());
     }
@@ -284,10 +264,7 @@ pub(crate) fn split_authority(text: &str) -> Option<(String, Option<u16>)> {
     };
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     (host.len() <= 253 && host.split('.').all(label)).then_some(())?;
     Some((host, parse_port(port)?))
@@ -300,10 +277,7 @@ fn parse_port(text: &str) -> Option<Option<u16>> {
     }
     let digits = text.strip_prefix(':')?;
     let port = digits.parse::<u16>().ok().filter(|port| *port != 0)?;
-    digits
-        .bytes()
-        .all(|b| b.is_ascii_digit())
-        .then_some(Some(port))
+    digits.bytes().all(|b| b.is_ascii_digit()).then_some(Some(port))
 }
 
 #[cfg(test)]
@@ -320,15 +294,8 @@ mod tests {
         }
     }
 
-    fn derive(
-        normalized: &str,
-        own: &[&str],
-        allowed: &[&str],
-    ) -> Result<Vec<String>, EgressDenied> {
-        let own: Vec<_> = own
-            .iter()
-            .map(|text| Zeroizing::new((*text).to_owned()))
-            .collect();
+    fn derive(normalized: &str, own: &[&str], allowed: &[&str]) -> Result<Vec<String>, EgressDenied> {
+        let own: Vec<_> = own.iter().map(|text| Zeroizing::new((*text).to_owned())).collect();
         let allowed: Vec<HostRule> = allowed.iter().map(|text| text.parse().unwrap()).collect();
         let normalized = format!(r#"{{"iotHubName":"{normalized}"}}"#);
         AllowList::derive(&[rule()], &normalized, &own, &allowed)
@@ -339,21 +306,10 @@ mod tests {
     #[test]
     fn accepts_what_the_tenant_entered() {
         let hub = vec!["hub.azure-devices.net:443".to_owned()];
+        assert_eq!(derive("hub.azure-devices.net", &["hub.azure-devices.net"], &[]).unwrap(), hub);
+        assert_eq!(derive("hub.azure-devices.net", &["HUB.Azure-Devices.net."], &[]).unwrap(), hub);
         assert_eq!(
-            derive("hub.azure-devices.net", &["hub.azure-devices.net"], &[]).unwrap(),
-            hub
-        );
-        assert_eq!(
-            derive("hub.azure-devices.net", &["HUB.Azure-Devices.net."], &[]).unwrap(),
-            hub
-        );
-        assert_eq!(
-            derive(
-                "hub.azure-devices.net",
-                &["HostName=hub.azure-devices.net;SharedAccessKey=x"],
-                &[]
-            )
-            .unwrap(),
+            derive("hub.azure-devices.net", &["HostName=hub.azure-devices.net;SharedAccessKey=x"], &[]).unwrap(),
             hub
         );
         // A short name, completed by the rule's own suffix.
@@ -364,12 +320,8 @@ mod tests {
 
     #[test]
     fn refuses_a_host_of_the_guests_choice() {
-        for own in [
-            "hub.azure-devices.net",
-            "myevil",
-            "evil.azure-devices.net.example.com",
-            "x-evil.azure-devices.net",
-        ] {
+        for own in ["hub.azure-devices.net", "myevil", "evil.azure-devices.net.example.com", "x-evil.azure-devices.net"]
+        {
             let denied = derive("evil.azure-devices.net", &[own], &[]).unwrap_err();
             assert_eq!(denied.layer, EgressLayer::Policy, "{own}");
             assert!(denied.reason.contains("stem"), "{denied}");
@@ -381,23 +333,9 @@ mod tests {
     #[test]
     fn a_foreign_host_needs_the_operators_permission_and_says_so() {
         let denied = derive("localhost:8443", &["localhost:8443"], &[]).unwrap_err();
-        assert!(
-            denied.to_string().contains("--allow-host localhost:8443"),
-            "{denied}"
-        );
-        assert_eq!(
-            derive("localhost:8443", &["localhost:8443"], &["localhost:8443"]).unwrap(),
-            ["localhost:8443"]
-        );
-        assert_eq!(
-            derive(
-                "localhost:8443",
-                &["https://localhost:8443/"],
-                &["localhost"]
-            )
-            .unwrap(),
-            ["localhost:8443"]
-        );
+        assert!(denied.to_string().contains("--allow-host localhost:8443"), "{denied}");
+        assert_eq!(derive("localhost:8443", &["localhost:8443"], &["localhost:8443"]).unwrap(), ["localhost:8443"]);
+        assert_eq!(derive("localhost:8443", &["https://localhost:8443/"], &["localhost"]).unwrap(), ["localhost:8443"]);
         assert!(derive("localhost:8443", &["localhost:8443"], &["localhost:1"]).is_err());
         // A port of the guest's choice.
         assert!(derive("localhost:22", &["localhost:8443"], &["localhost"]).is_err());
@@ -406,14 +344,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_host_name() {
-        for host in [
-            "hub.azure-devices.net/x",
-            "user@hub.azure-devices.net",
-            "hub..net",
-            "hub azure",
-            "hub:0",
-            "hub:443:1",
-        ] {
+        for host in
+            ["hub.azure-devices.net/x", "user@hub.azure-devices.net", "hub..net", "hub azure", "hub:0", "hub:443:1"]
+        {
             assert!(derive(host, &[host], &[]).is_err(), "{host}");
         }
         assert!(!is_narrow(".net"));
@@ -421,14 +354,8 @@ mod tests {
 
     #[test]
     fn splits_authorities() {
-        assert_eq!(
-            split_authority("Host.:1"),
-            Some(("host".to_owned(), Some(1)))
-        );
-        assert_eq!(
-            split_authority("[::1]:8443"),
-            Some(("::1".to_owned(), Some(8443)))
-        );
+        assert_eq!(split_authority("Host.:1"), Some(("host".to_owned(), Some(1))));
+        assert_eq!(split_authority("[::1]:8443"), Some(("::1".to_owned(), Some(8443))));
         assert_eq!(split_authority("host:+1"), None);
         assert_eq!(split_authority(""), None);
     }

@@ -20,11 +20,7 @@ pub struct Call {
 impl Default for Call {
     /// A first attempt, for real, without an idempotency key.
     fn default() -> Self {
-        Self {
-            idempotency_key: None,
-            attempt: 1,
-            dry_run: false,
-        }
+        Self { idempotency_key: None, attempt: 1, dry_run: false }
     }
 }
 

@@ -22,9 +22,7 @@ impl Validation {
     /// Whether the values can be used: there is no problem of severity `error`.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.problems
-            .iter()
-            .all(|problem| problem.severity != Severity::Error)
+        self.problems.iter().all(|problem| problem.severity != Severity::Error)
     }
 }
 

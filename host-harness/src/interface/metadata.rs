@@ -206,9 +206,7 @@ pub struct ActionDescriptor {
 }
 
 /// What an egress rule opens.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ComponentType, Lift, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ComponentType, Lift, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]

@@ -28,9 +28,7 @@ pub(crate) mod json_text {
         }
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<String, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
         serde_json::Value::deserialize(deserializer).map(|value| value.to_string())
     }
 }
@@ -45,9 +43,7 @@ pub(crate) mod base64_bytes {
         serializer.serialize_str(&STANDARD.encode(bytes))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         STANDARD.decode(text).map_err(serde::de::Error::custom)
     }
@@ -63,10 +59,7 @@ mod tests {
         let json = |value: &dyn erased::Json| value.json();
         assert_eq!(json(&ErrorCode::PermissionDenied), r#""permission-denied""#);
         assert_eq!(json(&Retry::After(250)), r#"{"after":250}"#);
-        assert_eq!(
-            json(&Start::AtTime("2026-01-01T00:00:00Z".into())),
-            r#"{"at-time":"2026-01-01T00:00:00Z"}"#
-        );
+        assert_eq!(json(&Start::AtTime("2026-01-01T00:00:00Z".into())), r#"{"at-time":"2026-01-01T00:00:00Z"}"#);
     }
 
     #[test]
@@ -75,10 +68,7 @@ mod tests {
         let text = serde_json::to_string(&payload).unwrap();
         assert_eq!(text, r#"{"json":{"b":1.50,"a":[true]}}"#);
 
-        let cursor = Cursor {
-            snapshot: vec![0, 255],
-            position: vec![],
-        };
+        let cursor = Cursor { snapshot: vec![0, 255], position: vec![] };
         let text = serde_json::to_string(&cursor).unwrap();
         assert_eq!(text, r#"{"snapshot":"AP8=","position":""}"#);
         assert_eq!(serde_json::from_str::<Cursor>(&text).unwrap(), cursor);

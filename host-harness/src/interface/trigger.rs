@@ -75,9 +75,7 @@ impl Event {
     #[must_use]
     pub fn cursor(&self, given: Option<&Cursor>) -> Cursor {
         Cursor {
-            snapshot: given
-                .map(|cursor| cursor.snapshot.clone())
-                .unwrap_or_default(),
+            snapshot: given.map(|cursor| cursor.snapshot.clone()).unwrap_or_default(),
             position: self.position.clone(),
         }
     }
@@ -104,9 +102,7 @@ pub enum Start {
 }
 
 /// What to do when the cursor points at something that is gone.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, ComponentType, Lower, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ComponentType, Lower, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
@@ -138,11 +134,7 @@ pub struct Budget {
 impl Default for Budget {
     /// 100 events, 1 MiB, no waiting.
     fn default() -> Self {
-        Self {
-            events: 100,
-            bytes: 1 << 20,
-            wait_ms: 0,
-        }
+        Self { events: 100, bytes: 1 << 20, wait_ms: 0 }
     }
 }
 
@@ -225,9 +217,7 @@ pub struct Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("expires", &self.expires)
-            .finish_non_exhaustive()
+        f.debug_struct("Subscription").field("expires", &self.expires).finish_non_exhaustive()
     }
 }
 
@@ -246,9 +236,7 @@ pub struct Header {
 impl fmt::Debug for Header {
     /// Names only: values may be credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Header")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Header").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -172,9 +172,7 @@ pub struct MissingPermission {
 }
 
 /// The one error of every function of a connector.
-#[derive(
-    Clone, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize, thiserror::Error,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize, thiserror::Error)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 #[error("{message}")]
@@ -201,9 +199,7 @@ pub struct Error {
 }
 
 /// Where a poll goes on. Opaque: store it, hand it back.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, ComponentType, Lift, Lower, Serialize, Deserialize,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, ComponentType, Lift, Lower, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Cursor {

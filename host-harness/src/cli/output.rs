@@ -1,0 +1,244 @@
+//! What people and machines get to see.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{ContentArrangement, Table};
+use connector_host::interface::types;
+use connector_host::interface::types::{EffectState, FieldProblem, Retry, Severity};
+use connector_host::{CallError, Failure};
+use indicatif::ProgressBar;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Done, Exit};
+
+/// Standard output, for people or for machines.
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether to write for machines.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// One JSON document: indented for people, on one line for machines.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Done {
+        let text = if self.json { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
+        self.raw(&text.map_err(|error| Exit::Failed(error.into()))?)
+    }
+
+    /// One JSON text that came from the connector.
+    pub(crate) fn json_text(&self, text: &str) -> Done {
+        match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(value) => self.json(&value),
+            Err(_) => self.line(text),
+        }
+    }
+
+    /// A line for people.
+    pub(crate) fn line(&self, text: &str) -> Done {
+        self.raw(&clean(text))
+    }
+
+    /// A heading with an empty line before it.
+    pub(crate) fn heading(&self, text: &str) -> Done {
+        self.raw(&format!("\n{}", clean(text)))
+    }
+
+    /// A table; nothing where it has no rows.
+    pub(crate) fn table<const N: usize>(&self, header: [&str; N], rows: Vec<[String; N]>) -> Done {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.raw(&table(&header, rows).to_string())
+    }
+
+    fn raw(&self, text: &str) -> Done {
+        match writeln!(io::stdout().lock(), "{text}") {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Exit::OutputClosed),
+            Err(error) => Err(Exit::Failed(error.into())),
+        }
+    }
+
+    /// Shows that something is going on, on a terminal, until it is dropped.
+    pub(crate) fn spinner(&self, message: &'static str) -> Spinner {
+        if !io::stderr().is_terminal() {
+            return Spinner(None);
+        }
+        let bar = ProgressBar::new_spinner().with_message(message);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Spinner(Some(bar))
+    }
+
+    /// Says why a command failed: JSON to standard output, text to standard error.
+    pub(crate) fn error(&self, exit: &Exit) {
+        let document = match exit {
+            Exit::Said | Exit::OutputClosed => return,
+            Exit::Call(CallError::Connector(failure)) if self.json => json!({
+                "error": failure.error,
+                "denials": failure.denials,
+            }),
+            Exit::Call(error) if self.json => {
+                let mut details = json!(error);
+                details["message"] = json!(error.to_string());
+                json!({ "error": details })
+            }
+            Exit::Usage(error) | Exit::Failed(error) if self.json => {
+                let kind = if matches!(exit, Exit::Usage(_)) { "usage" } else { "failed" };
+                json!({ "error": { "kind": kind, "message": format!("{error:#}") } })
+            }
+            Exit::Call(CallError::Connector(failure)) => return print_failure(failure),
+            Exit::Call(error) => return eprintln!("error: {}", clean(&error.to_string())),
+            Exit::Usage(error) | Exit::Failed(error) => {
+                return eprintln!("error: {}", clean(&format!("{error:#}")));
+            }
+        };
+        // Where standard output is closed there is nobody left to tell.
+        let _ = self.raw(&document.to_string());
+    }
+
+    /// Warns on standard error.
+    pub(crate) fn warn(&self, text: &str) {
+        eprintln!("{}", clean(text));
+    }
+}
+
+/// See [`Output::spinner`].
+pub(crate) struct Spinner(Option<ProgressBar>);
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A word of the interface, as it is written in JSON.
+pub(crate) fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Makes control characters visible: connectors and services must not be able to drive the terminal.
+pub(crate) fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && character != '\n' && character != '\t' {
+            clean.extend(character.escape_default());
+        } else {
+            clean.push(character);
+        }
+    }
+    clean
+}
+
+/// Rows for [`FIELD_HEADER`].
+pub(crate) fn field_rows(problems: &[FieldProblem]) -> Vec<[String; 4]> {
+    problems
+        .iter()
+        .map(|problem| {
+            let severity = match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                Severity::Info => "info",
+            };
+            [
+                severity.to_owned(),
+                problem.pointer.clone(),
+                problem.message.clone(),
+                problem.fix.clone().unwrap_or_default(),
+            ]
+        })
+        .collect()
+}
+
+/// The columns of [`field_rows`].
+pub(crate) const FIELD_HEADER: [&str; 4] = ["", "Field", "Problem", "What to do"];
+
+fn table<const N: usize>(header: &[&str; N], rows: Vec<[String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row.map(|cell| clean(&cell)).to_vec());
+    }
+    table
+}
+
+fn print_failure(failure: &Failure) {
+    let types::Error { code, message, detail, fields, item, retry, effect, service, missing_permission } =
+        &failure.error;
+    eprintln!("error: {} ({})", clean(message), word(code));
+    if let Some(item) = item {
+        eprintln!("  item:       {item}");
+    }
+    if !fields.is_empty() {
+        eprintln!("{}", table(&FIELD_HEADER, field_rows(fields)));
+    }
+    if let Some(missing) = missing_permission {
+        eprintln!("  permission: {}", clean(&missing.permission));
+        eprintln!("  remedy:     {}", clean(&missing.remedy));
+    }
+    if let Some(service) = service {
+        let mut said = Vec::new();
+        if let Some(status) = service.status {
+            said.push(format!("HTTP {status}"));
+        }
+        if let Some(code) = &service.code {
+            said.push(format!("code {code}"));
+        }
+        if let Some(id) = &service.tracking_id {
+            said.push(format!("tracking id {id}"));
+        }
+        eprintln!("  service:    {}", clean(&said.join(", ")));
+    }
+    let retry = match retry {
+        Retry::Never => "the same call fails again".to_owned(),
+        Retry::After(ms) => format!("after {ms} ms"),
+        Retry::Backoff => "with growing pauses".to_owned(),
+        Retry::AfterReauthentication => "once the account is linked anew".to_owned(),
+        Retry::AfterReconfiguration => "once the configuration is changed".to_owned(),
+    };
+    eprintln!("  retry:      {retry}");
+    let effect = match effect {
+        EffectState::None => "nothing was changed",
+        EffectState::Unknown => "it is not known whether the change was made",
+        EffectState::Applied => "the change was made",
+    };
+    eprintln!("  effect:     {effect}");
+    if let Some(detail) = detail {
+        eprintln!("  detail:     {}", clean(detail));
+    }
+    for denial in &failure.denials {
+        eprintln!("  denied:     {}", clean(&denial.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{clean, word};
+    use connector_host::interface::types::ErrorCode;
+
+    #[test]
+    fn control_characters_are_shown() {
+        assert_eq!(clean("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\nc");
+    }
+
+    #[test]
+    fn words_are_those_of_the_interface() {
+        assert_eq!(word(&ErrorCode::NotFound), "not-found");
+    }
+}

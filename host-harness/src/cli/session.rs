@@ -1,0 +1,208 @@
+//! What every command needs: the connector, the tenant and the connection, from the global arguments.
+
+use std::env;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use connector_host::{Connection, Connector, Host, HostOptions, HostRule, Limits, Tenant, TenantOptions, TrustRoots};
+use tracing_subscriber::EnvFilter;
+
+use super::output::Output;
+use super::{Done, Exit, connection, files, usage};
+
+/// Where `cargo xtask build` puts the component, below the target directory.
+const BUILT_COMPONENT: &str = "component/azure_iot_connector.wasm";
+
+/// The arguments of every command.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArguments {
+    /// The component to run [default: the one that `cargo xtask build` made].
+    #[arg(long, global = true, value_name = "FILE")]
+    component: Option<PathBuf>,
+    /// The linked account, JSON or TOML: {"authProfile": "...", "values": {...}} [default: the JSON in the
+    /// environment variable CONNECTOR_CONNECTION].
+    #[arg(long, global = true, value_name = "FILE")]
+    connection: Option<PathBuf>,
+    /// Certificates (PEM) to trust beside the public ones.
+    #[arg(long, global = true, value_name = "PEM")]
+    trust_roots: Option<PathBuf>,
+    /// Permit connections to a host outside of the connector's own domains. Can be repeated.
+    #[arg(long, global = true, value_name = "HOST[:PORT]")]
+    allow_host: Vec<HostRule>,
+    /// Permit addresses that are not public, such as loopback.
+    #[arg(long, global = true)]
+    allow_private_networks: bool,
+    /// How long one call may take.
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    deadline: Option<Duration>,
+    /// How long one call may compute.
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    cpu: Option<Duration>,
+    /// How much memory one call may use.
+    #[arg(long, global = true, value_name = "MIB", hide_short_help = true)]
+    memory: Option<usize>,
+    /// How large one HTTP response may be.
+    #[arg(long, global = true, value_name = "MIB", hide_short_help = true)]
+    response: Option<u64>,
+    /// Where to keep compiled components [default: the user's cache directory].
+    #[arg(long, global = true, value_name = "DIRECTORY", hide_short_help = true)]
+    cache: Option<PathBuf>,
+    /// Log more, among it what the connector itself logs. RUST_LOG says it in detail.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+impl SessionArguments {
+    pub(crate) fn verbose(&self) -> bool {
+        self.verbose
+    }
+}
+
+/// Reads a number of seconds above zero.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds, such as 2.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "a number of seconds above 0".to_owned())
+}
+
+/// Logs to standard error.
+pub(crate) fn start_log(verbose: bool) {
+    // Denials of egress are part of the error that a command ends with.
+    let default = if verbose { "warn,connector_host=debug" } else { "warn,connector_host::egress=error" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+/// The connector, the tenant and the connection of this run.
+pub(crate) struct Session<'a> {
+    arguments: SessionArguments,
+    output: &'a Output,
+}
+
+/// What a command on an account works with.
+pub(crate) struct Linked {
+    pub(crate) connector: Connector,
+    pub(crate) tenant: Tenant,
+    pub(crate) connection: Connection,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(arguments: SessionArguments, output: &'a Output) -> Self {
+        Self { arguments, output }
+    }
+
+    /// Loads the component.
+    pub(crate) async fn connector(&self) -> Done<Connector> {
+        let path = match &self.arguments.component {
+            Some(path) => path.clone(),
+            None => built_component()?,
+        };
+        let wasm = std::fs::read(&path)
+            .with_context(|| format!("the component {} cannot be read", path.display()))
+            .map_err(usage)?;
+        let mut options = HostOptions::default();
+        options.cache_directory = self.arguments.cache.clone().or_else(default_cache);
+        // One call at a time or a few; no need to reserve for hundreds.
+        options.concurrent_calls = 16;
+        let host = Host::new(options).map_err(|error| Exit::Failed(error.into()))?;
+        let _spinner = self.output.spinner("loading the connector");
+        host.load(wasm).await.with_context(|| format!("{} cannot be loaded", path.display())).map_err(Exit::Failed)
+    }
+
+    /// Loads the component and everything that its calls need.
+    pub(crate) async fn linked(&self) -> Done<Linked> {
+        let tenant = self.tenant()?;
+        let Some(source) = connection::Source::find(self.arguments.connection.as_deref()) else {
+            return Err(usage(anyhow!("no connection: add `--connection FILE` or set CONNECTOR_CONNECTION")));
+        };
+        let raw = source.read().map_err(usage)?;
+        let connector = self.connector().await?;
+        let connection = raw.complete(connector.descriptor()).map_err(usage)?;
+        Ok(Linked { connector, tenant, connection })
+    }
+
+    /// Whether a connection was given.
+    pub(crate) fn has_connection(&self) -> bool {
+        connection::Source::find(self.arguments.connection.as_deref()).is_some()
+    }
+
+    fn tenant(&self) -> Done<Tenant> {
+        let arguments = &self.arguments;
+        let mut limits = Limits::default();
+        if let Some(deadline) = arguments.deadline {
+            limits.deadline = deadline;
+        }
+        if let Some(cpu) = arguments.cpu {
+            limits.cpu = cpu;
+        }
+        if let Some(mib) = arguments.memory {
+            limits.memory_bytes = mib.saturating_mul(1 << 20);
+        }
+        if let Some(mib) = arguments.response {
+            limits.response_bytes = mib.saturating_mul(1 << 20);
+            limits.http_body_bytes = limits.http_body_bytes.max(limits.response_bytes);
+        }
+        let trust_roots = match &arguments.trust_roots {
+            Some(path) => TrustRoots::PublicAnd(files::read_text(path).map_err(usage)?),
+            None => TrustRoots::Public,
+        };
+        Tenant::new(TenantOptions {
+            name: "command-line".to_owned(),
+            limits,
+            trust_roots,
+            allow_hosts: arguments.allow_host.clone(),
+            allow_private_networks: arguments.allow_private_networks,
+        })
+        .map_err(usage)
+    }
+}
+
+fn default_cache() -> Option<PathBuf> {
+    dirs::cache_dir().map(|cache| cache.join("connector-host").join("compiled"))
+}
+
+/// The newest component that was built in this directory or one above.
+fn built_component() -> Done<PathBuf> {
+    let here = env::current_dir().map_err(|error| Exit::Failed(error.into()))?;
+    let beside = here.ancestors().map(|directory| directory.join("target"));
+    let elsewhere = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    beside
+        .chain(elsewhere)
+        .map(|target| target.join(BUILT_COMPONENT))
+        .filter_map(|path| Some((modified(&path)?, path)))
+        .max()
+        .map(|(_, path)| path)
+        .ok_or_else(|| {
+            usage(anyhow!(
+                "no component: run `cargo xtask build` to make target/{BUILT_COMPONENT}, or add `--component FILE`"
+            ))
+        })
+}
+
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
+    path.metadata().ok()?.modified().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::seconds;
+
+    #[test]
+    fn reads_seconds() {
+        assert_eq!(seconds("2.5").unwrap(), Duration::from_millis(2500));
+        for text in ["0", "-1", "x", "inf", "NaN"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}
