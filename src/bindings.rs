@@ -2,6 +2,7 @@
 
 #![allow(
     missing_docs,
+    unsafe_code,
     clippy::all,
     clippy::allow_attributes_without_reason,
     clippy::unwrap_used,
@@ -16,3 +17,8 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     default_bindings_module: "crate::bindings",
 });
+
+#[cfg(target_family = "wasm")]
+export!(Export with_types_in crate::bindings);
+#[cfg(target_family = "wasm")]
+use crate::exports::Component as Export;

@@ -4,11 +4,10 @@ use crate::bindings::exports::workflow::connector::{action, connection, discover
 use crate::bindings::workflow::connector::types::{Connection, Error, Json};
 use crate::error::Result;
 use crate::platform::wasi::WasiPlatform;
-use crate::{actions, bindings, manifest, migrate, triggers};
+use crate::{actions, manifest, migrate, triggers};
 
-struct Component;
-
-bindings::export!(Component with_types_in bindings);
+/// What the exports are implemented on.
+pub struct Component;
 
 const PLATFORM: WasiPlatform = WasiPlatform;
 

@@ -6,4 +6,4 @@ mod sas;
 
 pub use cache::{known_good, learn_host_scope, learn_skew, mark_good, skew, token};
 pub use permission::{Permission, Probe};
-pub use sas::{Dialect, SharedAccessKey, percent_encode, sign};
+pub use sas::{Dialect, SharedAccessKey, decode_key, percent_encode, sign};

@@ -4,7 +4,9 @@
 //! the key's text as it is ("Control access to IoT Hub with shared access signatures"; the SDKs' `sas_credential`).
 
 use base64::Engine as _;
+use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
@@ -14,6 +16,10 @@ use crate::secret::Secret;
 
 /// All but the unreserved characters of RFC 3986, as the C# and Node SDKs encode.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// As Microsoft's SDKs decode: bits that the last character has too many are ignored.
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// Which service a signature is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +60,11 @@ impl SharedAccessKey {
     }
 }
 
+/// A key's bytes; none where its text is not base64.
+pub fn decode_key(key: &Secret) -> Option<Zeroizing<Vec<u8>>> {
+    LENIENT.decode(key.expose()).ok().map(Zeroizing::new)
+}
+
 /// Percent-encodes all but the unreserved characters: the `sr` field, and a segment of a path.
 pub fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
@@ -62,10 +73,10 @@ pub fn percent_encode(text: &str) -> String {
 /// The `sig` field, percent-encoded: HMAC-SHA256 of `sr`, a line feed and `expiry`.
 pub fn sign(dialect: Dialect, key: &Secret, sr: &str, expiry: u64) -> String {
     let text = key.expose().as_bytes();
-    let key = Zeroizing::new(match dialect {
-        Dialect::IotHub => STANDARD.decode(text).unwrap_or_else(|_| text.to_vec()),
-        Dialect::EventHubs => text.to_vec(),
-    });
+    let key = match dialect {
+        Dialect::IotHub => decode_key(key).unwrap_or_else(|| Zeroizing::new(text.to_vec())),
+        Dialect::EventHubs => Zeroizing::new(text.to_vec()),
+    };
     // HMAC takes a key of any length: the error cannot happen, and an empty signature would merely be refused.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
     mac.update(format!("{sr}\n{expiry}").as_bytes());

@@ -1,12 +1,10 @@
 //! From what was entered to what is used, with everything that is wrong said at once.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::paste::{self, ConnectionString, Host, NotAHost};
 use super::schema::{CONNECTION_STRING, SHARED_ACCESS_KEY};
-use crate::auth::SharedAccessKey;
+use crate::auth::{SharedAccessKey, decode_key};
 use crate::bindings::exports::workflow::connector::connection::Validation;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::error::{Error, ErrorCode, FieldProblem, Result, Severity};
@@ -504,13 +502,13 @@ impl Form {
             self.wrong(field, "whitespace", "has white space inside", copy);
             return None;
         }
-        match STANDARD.decode(text) {
-            Ok(bytes) if bytes.len() >= 16 => Some(key),
-            Ok(_) => {
+        match decode_key(&key) {
+            Some(bytes) if bytes.len() >= 16 => Some(key),
+            Some(_) => {
                 self.wrong(field, "too-short", "is shorter than any key of a policy", copy);
                 None
             }
-            Err(_) => {
+            None => {
                 self.wrong(field, "not-base64", "is not base64, as every key of a policy is", copy);
                 None
             }
