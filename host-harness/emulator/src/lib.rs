@@ -1,1 +1,236 @@
-//! The emulator.
+//! An emulator of the Azure IoT Hub service API and the Device Provisioning Service on loopback.
+//!
+//! It serves HTTPS with a certificate authority of its own, checks shared access signatures, permissions, ETags, API
+//! versions and limits as the services do, and answers with their status codes, error bodies and headers, so that
+//! Microsoft's own SDKs work against it unchanged. It can be told to misbehave ([`Faults`]), records what changed
+//! ([`Journal`]) and what went over the wire ([`Traffic`]), and simulates devices ([`DeviceSide`]).
+//!
+//! ```
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use azure_iot_emulator::{Emulator, EmulatorOptions};
+//!
+//! let emulator = Emulator::start(EmulatorOptions::default()).await?;
+//! let connection = emulator.hub_connection_string("connector").ok_or("no such policy")?;
+//! assert!(connection.starts_with("HostName=localhost:"));
+//! emulator.faults().add_text("POST /devices/query=429x3")?;
+//! // … run a client that trusts `emulator.ca_pem()` …
+//! for change in emulator.journal().snapshot(1..) {
+//!     println!("{} {:?} {}", change.seq, change.kind, change.id);
+//! }
+//! emulator.shutdown().await;
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+//! ```
+//!
+//! # Where the emulator had to choose
+//!
+//! The published material leaves some behaviour open. Each choice is documented where it is made; the ones that a
+//! client is likeliest to notice are these:
+//!
+//! | question | choice | where |
+//! |---|---|---|
+//! | policy without the permission | 401, 401002, like a wrong key | [`auth`](self) |
+//! | PUT without `If-Match` on an existing entity | 409, hub and DPS | `etag::Precondition::decide` |
+//! | PUT with `If-Match` on a missing entity | 404 | same |
+//! | keys of a symmetric-key enrollment | only in `attestationmechanism` | `dps::enrollments` |
+//! | a twin's ETag | changes with tags and desired properties, not with reported ones | `hub::twins` |
+//! | PUT of a twin without a section | the section becomes empty | `hub::twins` |
+
+mod auth;
+mod certificate;
+mod device_side;
+mod dps;
+mod error;
+mod etag;
+mod faults;
+mod hub;
+mod journal;
+mod options;
+mod paging;
+mod query;
+mod random;
+mod server;
+mod store;
+mod throttle;
+mod traffic;
+mod world;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+pub use device_side::{
+    Credential, DeviceMessage, DeviceSide, MethodCall, MethodReply, RegistrationState, TelemetryMessage, TelemetrySink,
+};
+pub use error::{ErrorCode, ServiceError};
+pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults};
+pub use journal::{Change, ChangeKind, Journal, TwinPart};
+pub use options::{DevicesOnline, EmulatorOptions, Permission, Policy};
+pub use server::Service;
+pub use traffic::{Exchange, Traffic};
+
+use certificate::Certificates;
+use world::{Shared, World};
+
+/// Why the emulator did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmulatorError {
+    /// The address is not a loopback address.
+    #[error("the emulator listens on loopback only, and {0} is not a loopback address")]
+    NotLoopback(IpAddr),
+    /// A policy has no usable name or key.
+    #[error("{0}")]
+    Policy(String),
+    /// The port could not be bound.
+    #[error("could not listen on {address}: {source}")]
+    Bind {
+        /// Where it tried to listen.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The certificate directory could not be read or written.
+    #[error("the certificate directory cannot be used: {0}")]
+    CertificateDir(io::Error),
+    /// A certificate could not be made or read.
+    #[error("the certificates could not be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The TLS settings were refused.
+    #[error("the TLS settings were refused: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A running emulator. Dropping it stops it, too, but without waiting for open connections.
+pub struct Emulator {
+    world: Shared,
+    ca_pem: String,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+impl Emulator {
+    /// Starts both services.
+    ///
+    /// # Errors
+    /// When the address is not loopback or taken, a policy is unusable, or the certificates cannot be made.
+    pub async fn start(options: EmulatorOptions) -> Result<Self, EmulatorError> {
+        if !options.listen.is_loopback() {
+            return Err(EmulatorError::NotLoopback(options.listen));
+        }
+        world::check_policies(&options.hub_policies).map_err(EmulatorError::Policy)?;
+        world::check_policies(&options.dps_policies).map_err(EmulatorError::Policy)?;
+        let Certificates { ca_pem, tls } = Certificates::issue(options.certificate_dir.as_deref())?;
+        let (hub_listener, hub_port) = bind(options.listen, options.hub_port).await?;
+        let (dps_listener, dps_port) = bind(options.listen, options.dps_port).await?;
+        let world = Arc::new(World::new(options, hub_port, dps_port));
+        let (stop, stopped) = watch::channel(false);
+        let tls = TlsAcceptor::from(tls);
+        let listeners =
+            [(Service::Hub, hub_listener, hub::routes(&world)), (Service::Dps, dps_listener, dps::routes(&world))].map(
+                |(service, listener, router)| {
+                    server::spawn(server::serve(world.clone(), service, listener, tls.clone(), router, stopped.clone()))
+                },
+            );
+        Ok(Self { world, ca_pem, stop, listeners: listeners.into() })
+    }
+
+    /// The hub's host and port, `localhost:PORT`.
+    pub fn hub_host(&self) -> String {
+        self.world.hub_host()
+    }
+
+    /// The provisioning service's host and port, `localhost:PORT`.
+    pub fn dps_host(&self) -> String {
+        self.world.dps_host()
+    }
+
+    /// The provisioning service's id scope.
+    pub fn id_scope(&self) -> &str {
+        &self.world.options.id_scope
+    }
+
+    /// The certificate authority that clients have to trust, PEM.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// A shared access policy of the hub.
+    pub fn hub_policy(&self, name: &str) -> Option<&Policy> {
+        self.world.policy(Service::Hub, name)
+    }
+
+    /// A shared access policy of the provisioning service.
+    pub fn dps_policy(&self, name: &str) -> Option<&Policy> {
+        self.world.policy(Service::Dps, name)
+    }
+
+    /// The connection string of a hub policy, as the portal shows it. Contains the primary key.
+    pub fn hub_connection_string(&self, policy: &str) -> Option<String> {
+        self.hub_policy(policy).map(|policy| connection_string(&self.hub_host(), policy))
+    }
+
+    /// The connection string of a DPS policy, as the portal shows it. Contains the primary key.
+    pub fn dps_connection_string(&self, policy: &str) -> Option<String> {
+        self.dps_policy(policy).map(|policy| connection_string(&self.dps_host(), policy))
+    }
+
+    /// The rules of misbehaviour.
+    pub fn faults(&self) -> &Faults {
+        &self.world.faults
+    }
+
+    /// What has changed.
+    pub fn journal(&self) -> &Journal {
+        &self.world.journal
+    }
+
+    /// What went over the wire.
+    pub fn traffic(&self) -> &Traffic {
+        &self.world.traffic
+    }
+
+    /// The simulated devices.
+    pub fn devices(&self) -> DeviceSide {
+        DeviceSide::new(self.world.clone())
+    }
+
+    /// Adds a receiver of everything that devices send from now on.
+    pub fn add_telemetry_sink(&self, sink: Arc<dyn TelemetrySink>) {
+        self.world.sinks.write().unwrap_or_else(std::sync::PoisonError::into_inner).push(sink);
+    }
+
+    /// Stops listening, gives open exchanges two seconds to finish, and closes their connections.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        for listener in self.listeners.drain(..) {
+            let _ = listener.await;
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        for listener in &self.listeners {
+            listener.abort();
+        }
+    }
+}
+
+async fn bind(address: IpAddr, port: u16) -> Result<(TcpListener, u16), EmulatorError> {
+    let address = SocketAddr::new(address, port);
+    let failed = |source| EmulatorError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    Ok((listener, port))
+}
+
+fn connection_string(host: &str, policy: &Policy) -> String {
+    format!("HostName={host};SharedAccessKeyName={};SharedAccessKey={}", policy.name, policy.primary_key)
+}

@@ -1,0 +1,49 @@
+//! What DPS says about a certificate instead of giving it back.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use sha1::{Digest as _, Sha1};
+use sha2::Sha256;
+use x509_parser::pem::parse_x509_pem;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::error::{ServiceError, invalid};
+use crate::journal::rfc3339;
+use crate::random::encode_hex;
+
+/// A certificate's description; thumbprints and serial number are upper-case hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CertificateInfo {
+    pub(super) subject_name: String,
+    pub(super) sha1_thumbprint: String,
+    pub(super) sha256_thumbprint: String,
+    pub(super) issuer_name: String,
+    not_before_utc: String,
+    not_after_utc: String,
+    serial_number: String,
+    version: u32,
+}
+
+/// Describes a certificate given in PEM, or in base64 without the PEM lines.
+pub(super) fn describe(certificate: &str) -> Result<CertificateInfo, ServiceError> {
+    let bad = || invalid("the certificate could not be read; it must be X.509 in PEM or base64");
+    let der = if certificate.contains("-----BEGIN") {
+        parse_x509_pem(certificate.as_bytes()).map_err(|_| bad())?.1.contents
+    } else {
+        STANDARD.decode(certificate.split_whitespace().collect::<String>()).map_err(|_| bad())?
+    };
+    let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| bad())?;
+    let validity = parsed.validity();
+    Ok(CertificateInfo {
+        subject_name: parsed.subject().to_string(),
+        sha1_thumbprint: encode_hex(&Sha1::digest(&der)).to_uppercase(),
+        sha256_thumbprint: encode_hex(&Sha256::digest(&der)).to_uppercase(),
+        issuer_name: parsed.issuer().to_string(),
+        not_before_utc: rfc3339(validity.not_before.to_datetime()),
+        not_after_utc: rfc3339(validity.not_after.to_datetime()),
+        serial_number: encode_hex(parsed.raw_serial()).to_uppercase(),
+        version: parsed.version().0 + 1,
+    })
+}

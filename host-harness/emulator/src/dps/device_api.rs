@@ -1,0 +1,325 @@
+//! The registration API that devices call, and what registering does.
+//!
+//! Over HTTPS only symmetric keys can be used: the emulator asks for no client certificates and has no TPM challenge.
+//! In process ([`crate::DeviceSide`]) every kind of attestation can.
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde_json::json;
+
+use super::Dps;
+use super::model::{
+    AllocationPolicy, AttestationType, CaReferences, Certificate, Certificates, Enrollment, Kind, ProvisioningStatus,
+    check_id, key,
+};
+use super::registrations::Registration;
+use crate::auth::{Token, derive_device_key, unauthorized};
+use crate::device_side::{Credential, RegistrationState};
+use crate::error::{ErrorCode, ServiceError};
+use crate::etag::{self, Precondition};
+use crate::hub::twins::{Change, PropertiesBody, Twin, TwinBody};
+use crate::hub::{Authentication, AuthenticationType, Device, DeviceBody, Hub, KeyPair};
+use crate::journal::ChangeKind;
+use crate::random;
+use crate::server::json_response;
+use crate::world::{Shared, World, lock, now};
+
+/// How long a device should wait before it asks again, seconds; the service says 3.
+const RETRY_AFTER: u64 = 3;
+
+/// What a device shows for itself.
+pub(crate) enum Proof<'a> {
+    Credential(&'a Credential),
+    /// A token over `{idScope}/registrations/{id}`.
+    Token(&'a Token),
+}
+
+impl Proof<'_> {
+    fn by_key(&self, world: &World, keys: &[String]) -> bool {
+        match self {
+            Self::Credential(Credential::SymmetricKey(key)) => keys.contains(key),
+            Self::Credential(_) => false,
+            Self::Token(token) => {
+                let tolerance = world.options.clock_tolerance.as_secs();
+                token.verify(keys.iter().map(String::as_str), now().unix_timestamp(), tolerance).is_ok()
+            }
+        }
+    }
+
+    fn by_certificate(&self, registration_id: &str, enrollment: &Enrollment) -> bool {
+        let Self::Credential(Credential::X509 { subject, thumbprint, issuers }) = self else { return false };
+        let Some(x509) = &enrollment.attestation.x509 else { return false };
+        let is = |certificate: &Certificate, wanted: &str| {
+            certificate.info.as_ref().is_some_and(|info| {
+                info.sha1_thumbprint.eq_ignore_ascii_case(wanted) || info.sha256_thumbprint.eq_ignore_ascii_case(wanted)
+            })
+        };
+        let any = |certificates: &Option<Certificates>, wanted: &str| {
+            certificates
+                .iter()
+                .flat_map(|certificates| [&certificates.primary, &certificates.secondary])
+                .flatten()
+                .any(|certificate| is(certificate, wanted))
+        };
+        let CaReferences { primary, secondary } = x509.ca_references.clone().unwrap_or_default();
+        subject.eq_ignore_ascii_case(registration_id)
+            && (any(&x509.client_certificates, thumbprint)
+                || issuers.iter().any(|issuer| {
+                    any(&x509.signing_certificates, issuer)
+                        || [&primary, &secondary].into_iter().flatten().any(|reference| reference == issuer)
+                }))
+    }
+
+    fn fits(&self, world: &World, kind: Kind, registration_id: &str, enrollment: &Enrollment) -> bool {
+        match enrollment.attestation.kind {
+            AttestationType::SymmetricKey => self.by_key(world, &device_keys(kind, registration_id, enrollment)),
+            AttestationType::X509 => self.by_certificate(registration_id, enrollment),
+            AttestationType::Tpm => match (self, &enrollment.attestation.tpm) {
+                (Self::Credential(Credential::Tpm { endorsement_key }), Some(tpm)) => {
+                    *endorsement_key == tpm.endorsement_key
+                }
+                _ => false,
+            },
+            AttestationType::None => false,
+        }
+    }
+}
+
+/// The device's own keys: an individual enrollment's, or derived from a group's. Devices derive from the id as they
+/// write it, or in lower case.
+fn device_keys(kind: Kind, registration_id: &str, enrollment: &Enrollment) -> Vec<String> {
+    let keys = enrollment.attestation.keys();
+    match kind {
+        Kind::Individual => keys.map(str::to_owned).collect(),
+        Kind::Group => keys.filter_map(|group_key| derive_device_key(group_key, registration_id)).collect(),
+    }
+}
+
+/// Registers a device, for the first time or again. Returns its record and the operation's id.
+pub(crate) fn register(
+    world: &World,
+    registration_id: &str,
+    proof: &Proof<'_>,
+) -> Result<(RegistrationState, String), ServiceError> {
+    check_id(Kind::Individual, registration_id)?;
+    let mut dps = lock(&world.dps);
+    let (kind, enrollment) = attest(&dps, world, registration_id, proof)?;
+    let now = now();
+    let old = dps.registrations.get(&key(registration_id)).map(|registration| registration.state.clone());
+    let mut state = RegistrationState {
+        registration_id: registration_id.to_owned(),
+        created_date_time_utc: old.as_ref().map_or(now, |old| old.created_date_time_utc),
+        assigned_hub: None,
+        device_id: None,
+        status: "failed",
+        substatus: None,
+        error_code: None,
+        error_message: None,
+        last_updated_date_time_utc: now,
+        etag: etag::fresh_quoted(),
+    };
+    match assign(world, kind, registration_id, &enrollment) {
+        Ok((device_id, substatus)) => {
+            state.status = "assigned";
+            state.assigned_hub = Some(world.hub_host());
+            state.device_id = Some(device_id);
+            state.substatus = Some(substatus);
+        }
+        Err(error) => {
+            if error.code() == ErrorCode::DEVICE_DISABLED {
+                state.status = "disabled";
+            }
+            state.error_code = Some(error.code().number());
+            state.error_message = Some(error.message().to_owned());
+        }
+    }
+    dps.journal.append(ChangeKind::RegistrationChanged, registration_id, Some(&state.etag), json!(state));
+    let operation = format!("5.{}.{}", random::hex(8), random::uuid());
+    let registration = Registration {
+        state: state.clone(),
+        group: (kind == Kind::Group).then(|| key(&enrollment.id)),
+        operation: operation.clone(),
+    };
+    dps.registrations.insert(&key(registration_id), registration);
+    Ok((state, operation))
+}
+
+/// The enrollment that the proof fits; an individual one goes before groups.
+fn attest(
+    dps: &Dps,
+    world: &World,
+    registration_id: &str,
+    proof: &Proof<'_>,
+) -> Result<(Kind, Enrollment), ServiceError> {
+    if let Some(enrollment) = dps.enrollments.get(&key(registration_id)) {
+        return if proof.fits(world, Kind::Individual, registration_id, enrollment) {
+            Ok((Kind::Individual, enrollment.clone()))
+        } else {
+            Err(unauthorized())
+        };
+    }
+    dps.groups
+        .iter()
+        .find(|group| proof.fits(world, Kind::Group, registration_id, group))
+        .map(|group| (Kind::Group, group.clone()))
+        .ok_or_else(unauthorized)
+}
+
+/// Chooses the hub and makes the device there. Returns its id and the substatus.
+fn assign(
+    world: &World,
+    kind: Kind,
+    registration_id: &str,
+    enrollment: &Enrollment,
+) -> Result<(String, &'static str), ServiceError> {
+    let body = &enrollment.body;
+    if body.provisioning_status == ProvisioningStatus::Disabled {
+        return Err(ServiceError::new(ErrorCode::DEVICE_DISABLED, "the enrollment is disabled"));
+    }
+    if body.allocation_policy == AllocationPolicy::Custom {
+        return Err(ServiceError::new(ErrorCode::CUSTOM_ALLOCATION_FAILED, "the allocation webhook gave no answer"));
+    }
+    let wanted: Vec<&String> = match &body.iot_hub_host_name {
+        Some(host) => vec![host],
+        None => body.iot_hubs.iter().flatten().collect(),
+    };
+    let host = world.hub_host();
+    if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(&host)) {
+        return Err(ServiceError::new(
+            ErrorCode::LINKED_HUB_NOT_FOUND,
+            format!("none of the enrollment's hubs is linked; linked is {host}"),
+        ));
+    }
+    let device_id = body.device_id.clone().unwrap_or_else(|| registration_id.to_owned());
+    let mut hub = lock(&world.hub);
+    let policy = body.reprovision_policy;
+    if hub.devices.get(&device_id).is_some() {
+        if !policy.update_hub_assignment {
+            return Ok((device_id, "reprovisionedToInitialAssignment"));
+        }
+        let authentication = authentication(kind, registration_id, enrollment);
+        let device = hub.device_mut(&device_id)?;
+        device.authentication = authentication.unwrap_or_else(|| device.authentication.clone());
+        if policy.migrate_device_data {
+            return Ok((device_id, "deviceDataMigrated"));
+        }
+        device.twin = Twin::new(now());
+        write_initial_twin(&mut hub, &device_id, enrollment, Change::Replace)?;
+        return Ok((device_id, "deviceDataReset"));
+    }
+    let device = DeviceBody {
+        capabilities: Some(crate::hub::CapabilitiesBody { iot_edge: Some(body.capabilities.iot_edge) }),
+        ..DeviceBody::default()
+    };
+    hub.put_device(&device_id, device, &Precondition::None)?;
+    if let Some(authentication) = authentication(kind, registration_id, enrollment) {
+        hub.device_mut(&device_id).map(|device: &mut Device| device.authentication = authentication)?;
+    }
+    write_initial_twin(&mut hub, &device_id, enrollment, Change::Merge)?;
+    Ok((device_id, "initialAssignment"))
+}
+
+/// How the device will prove itself to the hub. `None` leaves it to the hub: new keys, as for a TPM.
+fn authentication(kind: Kind, registration_id: &str, enrollment: &Enrollment) -> Option<Authentication> {
+    let none = || Authentication {
+        kind: AuthenticationType::CertificateAuthority,
+        symmetric_key: None,
+        thumbprints: Default::default(),
+    };
+    match enrollment.attestation.kind {
+        AttestationType::SymmetricKey => {
+            let mut keys = device_keys(kind, registration_id, enrollment).into_iter();
+            let symmetric_key = Some(KeyPair { primary: keys.next()?, secondary: keys.next()? });
+            Some(Authentication { kind: AuthenticationType::Sas, symmetric_key, ..none() })
+        }
+        AttestationType::X509 => {
+            let certificates = enrollment.attestation.x509.as_ref()?.client_certificates.as_ref();
+            let thumbprint = |certificate: Option<&Certificate>| {
+                certificate.and_then(|certificate| certificate.info.as_ref()).map(|info| info.sha256_thumbprint.clone())
+            };
+            Some(match certificates {
+                Some(certificates) => Authentication {
+                    kind: AuthenticationType::SelfSigned,
+                    symmetric_key: None,
+                    thumbprints: crate::hub::ThumbprintBody {
+                        primary_thumbprint: thumbprint(certificates.primary.as_ref()),
+                        secondary_thumbprint: thumbprint(certificates.secondary.as_ref()),
+                    },
+                },
+                None => none(),
+            })
+        }
+        AttestationType::Tpm | AttestationType::None => None,
+    }
+}
+
+fn write_initial_twin(
+    hub: &mut Hub,
+    device_id: &str,
+    enrollment: &Enrollment,
+    change: Change,
+) -> Result<(), ServiceError> {
+    let Some(twin) = &enrollment.body.initial_twin else { return Ok(()) };
+    let body = TwinBody {
+        tags: twin.tags.clone(),
+        properties: Some(PropertiesBody { desired: twin.properties.clone().and_then(|properties| properties.desired) }),
+    };
+    hub.write_twin(device_id, None, body, change, &Precondition::None)
+}
+
+fn token(world: &World, scope: &str, id: &str, headers: &HeaderMap) -> Result<Token, ServiceError> {
+    if !scope.eq_ignore_ascii_case(&world.options.id_scope) {
+        return Err(unauthorized());
+    }
+    let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(unauthorized)?;
+    let token = Token::parse(text)?;
+    // The resource begins with the id scope here, not with a host name.
+    let path = ["registrations", id].map(str::to_owned);
+    token.covers(std::slice::from_ref(&world.options.id_scope), &path)?;
+    Ok(token)
+}
+
+/// `PUT /{idScope}/registrations/{id}/register`.
+pub(super) async fn put(
+    State(world): State<Shared>,
+    Path((scope, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, ServiceError> {
+    let token = token(&world, &scope, &id, &headers)?;
+    let (_, operation) = register(&world, &id, &Proof::Token(&token))?;
+    let body = json!({ "operationId": operation, "status": "assigning" });
+    let mut response = json_response(StatusCode::ACCEPTED, None, &body);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+    Ok(response)
+}
+
+/// `GET /{idScope}/registrations/{id}/operations/{operation}`.
+pub(super) async fn operation(
+    State(world): State<Shared>,
+    Path((scope, id, operation)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, ServiceError> {
+    let token = token(&world, &scope, &id, &headers)?;
+    let dps = lock(&world.dps);
+    attest(&dps, &world, &id, &Proof::Token(&token))?;
+    let registration = dps.registration(&id)?;
+    if registration.operation != operation {
+        return Err(ServiceError::new(ErrorCode::OPERATION_NOT_FOUND, "there is no such operation"));
+    }
+    let state = &registration.state;
+    let body = json!({ "operationId": operation, "status": state.status, "registrationState": state });
+    Ok(json_response(StatusCode::OK, None, &body))
+}
+
+/// `POST /{idScope}/registrations/{id}`: the device asks for its own record.
+pub(super) async fn lookup(
+    State(world): State<Shared>,
+    Path((scope, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, ServiceError> {
+    let token = token(&world, &scope, &id, &headers)?;
+    let dps = lock(&world.dps);
+    attest(&dps, &world, &id, &Proof::Token(&token))?;
+    Ok(json_response(StatusCode::OK, None, &json!(dps.registration(&id)?.state)))
+}

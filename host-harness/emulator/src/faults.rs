@@ -1,0 +1,359 @@
+//! Misbehaviour on demand: rules that make the emulated services fail in the ways real ones do.
+//!
+//! # Grammar of the string form
+//!
+//! ```text
+//! rule      = [ service ":" ] method SP path "=" action [ "x" times ] [ "@" probability ]
+//! service   = "hub" | "dps" | "device"
+//! method    = "*" | "GET" | "POST" | …
+//! path      = a path; "*" stands for any text, and a path without one is a prefix
+//! action    = status [ "/" code ] [ "+" seconds ]   answer with this status, error code, Retry-After
+//!           | "latency:" milliseconds               answer late
+//!           | "drop"                                close the connection before the answer
+//!           | "truncate"                            send half of the body, then close
+//!           | "stall"                               send half of the body, then nothing
+//!           | "garbage"                             a body that is not JSON
+//!           | "oversize:" bytes                     so many bytes of white space before the body
+//!           | "etag"                                wrong ETags in header and body
+//!           | "skew:" seconds                       the service's clock is off by so much (may be negative)
+//! times     = how often the rule fires, always when left out
+//! ```
+//!
+//! Examples: `POST /enrollments/query=429x3`, `hub:PATCH /twins/*=412/412001`, `* /=latency:250@0.1`.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::ErrorCode;
+use crate::random::SplitMix;
+use crate::server::Service;
+
+/// What a rule does to the exchanges it matches.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum FaultAction {
+    /// Answers with an error in the service's own form, without doing anything.
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The service's six-digit code; by default the one that fits the status.
+        code: Option<u32>,
+        /// Seconds for the `Retry-After` header.
+        retry_after_secs: Option<u64>,
+        /// A body of one's own instead of the service's.
+        body: Option<String>,
+    },
+    /// Answers late.
+    Latency(Duration),
+    /// Closes the connection without an answer. The request is **not** carried out.
+    DropConnection,
+    /// Carries the request out, but closes the connection without an answer.
+    DropAfterEffect,
+    /// Sends half of the body and closes the connection.
+    TruncateBody,
+    /// Sends half of the body and then nothing more, with the connection open.
+    StallBody,
+    /// Replaces the body by something that is not JSON.
+    Garbage,
+    /// Puts this many bytes of white space before the body: valid JSON, but more than a client should accept.
+    Oversize(usize),
+    /// Answers with ETags that are not the entity's.
+    WrongEtag,
+    /// Handles the request as if the service's clock were off by these seconds.
+    ClockSkew(i64),
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultRule {
+    /// Which API, or any.
+    pub service: Option<Service>,
+    /// The method, or any.
+    pub method: Option<String>,
+    /// The path: a prefix, or with `*` for any text a pattern for the whole path.
+    pub path: String,
+    /// What it does.
+    pub action: FaultAction,
+    /// How often it fires before it is spent; `None` is for ever.
+    pub times: Option<u32>,
+    /// How probable it is that it fires, 0.0 to 1.0. The random sequence has a fixed seed.
+    pub probability: f64,
+}
+
+impl FaultRule {
+    /// A rule for every method on paths that match.
+    pub fn new(path: impl Into<String>, action: FaultAction) -> Self {
+        Self { service: None, method: None, path: path.into(), action, times: None, probability: 1.0 }
+    }
+
+    /// Limits the rule to one API.
+    pub fn service(mut self, service: Service) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    /// Limits the rule to one method.
+    pub fn method(mut self, method: impl Into<String>) -> Self {
+        self.method = Some(method.into());
+        self
+    }
+
+    /// Limits how often the rule fires.
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Makes the rule fire at random.
+    pub fn probability(mut self, probability: f64) -> Self {
+        self.probability = probability;
+        self
+    }
+
+    fn matches(&self, service: Service, method: &str, path: &str) -> bool {
+        self.service.is_none_or(|wanted| wanted == service)
+            && self.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+            && if self.path.contains('*') { glob(&self.path, path) } else { path.starts_with(&self.path) }
+    }
+}
+
+/// A fault rule's string form could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("fault rule '{rule}': {problem}")]
+pub struct FaultSyntaxError {
+    rule: String,
+    problem: String,
+}
+
+impl std::str::FromStr for FaultRule {
+    type Err = FaultSyntaxError;
+
+    fn from_str(rule: &str) -> Result<Self, Self::Err> {
+        parse_rule(rule).map_err(|problem| FaultSyntaxError { rule: rule.to_owned(), problem })
+    }
+}
+
+/// The rules in force. Every rule that matches a request fires, in the order of addition; the first that answers by
+/// itself ends the exchange.
+#[derive(Debug)]
+pub struct Faults {
+    state: Mutex<FaultState>,
+}
+
+#[derive(Debug)]
+struct FaultState {
+    rules: Vec<FaultRule>,
+    random: SplitMix,
+    fired: u64,
+}
+
+const SEED: u64 = 0x1057_F417;
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { state: Mutex::new(FaultState { rules: Vec::new(), random: SplitMix::new(SEED), fired: 0 }) }
+    }
+}
+
+impl Faults {
+    /// Adds a rule.
+    pub fn add(&self, rule: FaultRule) {
+        self.lock().rules.push(rule);
+    }
+
+    /// Adds a rule in its string form (see the module's grammar).
+    ///
+    /// # Errors
+    /// When the text is not such a rule.
+    pub fn add_text(&self, rule: &str) -> Result<(), FaultSyntaxError> {
+        self.add(rule.parse()?);
+        Ok(())
+    }
+
+    /// Removes every rule and starts the random sequence anew.
+    pub fn clear(&self) {
+        let mut state = self.lock();
+        state.rules.clear();
+        state.random = SplitMix::new(SEED);
+    }
+
+    /// How often rules have fired.
+    pub fn fired(&self) -> u64 {
+        self.lock().fired
+    }
+
+    pub(crate) fn pick(&self, service: Service, method: &str, path: &str) -> Vec<FaultAction> {
+        let mut state = self.lock();
+        let FaultState { rules, random, fired } = &mut *state;
+        let mut actions = Vec::new();
+        for rule in rules.iter_mut() {
+            if rule.times == Some(0) || !rule.matches(service, method, path) {
+                continue;
+            }
+            if rule.probability < 1.0 && random.next_unit() >= rule.probability {
+                continue;
+            }
+            if let Some(times) = &mut rule.times {
+                *times -= 1;
+            }
+            *fired += 1;
+            actions.push(rule.action.clone());
+            if matches!(rule.action, FaultAction::Status { .. } | FaultAction::DropConnection) {
+                break;
+            }
+        }
+        actions
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, FaultState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn parse_rule(rule: &str) -> Result<FaultRule, String> {
+    let (target, action) = rule.rsplit_once('=').ok_or("there is no '=' between path and action")?;
+    let (method, path) = target.trim().split_once(' ').ok_or("there is no space between method and path")?;
+    let (service, method) = match method.split_once(':') {
+        Some((service, method)) => (Some(parse_service(service)?), method),
+        None => (None, method),
+    };
+    let path = path.trim();
+    if !path.starts_with('/') && !path.starts_with('*') {
+        return Err(format!("the path '{path}' does not start with '/'"));
+    }
+    let (action, probability) = match action.trim().rsplit_once('@') {
+        Some((action, probability)) => (action, parse_number::<f64>(probability, "the probability")?),
+        None => (action.trim(), 1.0),
+    };
+    if !(0.0..=1.0).contains(&probability) {
+        return Err("the probability is not between 0 and 1".to_owned());
+    }
+    let (action, times) = match action.rsplit_once('x') {
+        Some((action, times)) if !times.is_empty() && times.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (action, Some(parse_number::<u32>(times, "the number of times")?))
+        }
+        _ => (action, None),
+    };
+    Ok(FaultRule {
+        service,
+        method: (method != "*").then(|| method.to_ascii_uppercase()),
+        path: path.to_owned(),
+        action: parse_action(action)?,
+        times,
+        probability,
+    })
+}
+
+fn parse_service(text: &str) -> Result<Service, String> {
+    match text {
+        "hub" => Ok(Service::Hub),
+        "dps" => Ok(Service::Dps),
+        "device" => Ok(Service::Device),
+        _ => Err(format!("there is no service '{text}'; there are hub, dps and device")),
+    }
+}
+
+fn parse_action(text: &str) -> Result<FaultAction, String> {
+    let (name, argument) = text.split_once(':').map_or((text, None), |(name, argument)| (name, Some(argument)));
+    let needed = || argument.ok_or(format!("'{name}' needs a number after ':'"));
+    match name {
+        "latency" => Ok(FaultAction::Latency(Duration::from_millis(parse_number(needed()?, "the latency")?))),
+        "drop" => Ok(FaultAction::DropConnection),
+        "drop-after" => Ok(FaultAction::DropAfterEffect),
+        "truncate" => Ok(FaultAction::TruncateBody),
+        "stall" => Ok(FaultAction::StallBody),
+        "garbage" => Ok(FaultAction::Garbage),
+        "oversize" => Ok(FaultAction::Oversize(parse_number(needed()?, "the size")?)),
+        "etag" => Ok(FaultAction::WrongEtag),
+        "skew" => Ok(FaultAction::ClockSkew(parse_number(needed()?, "the skew")?)),
+        _ => {
+            let (rest, retry_after_secs) = match name.split_once('+') {
+                Some((rest, seconds)) => (rest, Some(parse_number(seconds, "the pause")?)),
+                None => (name, None),
+            };
+            let (status, code) = match rest.split_once('/') {
+                Some((status, code)) => (status, Some(parse_number::<u32>(code, "the code")?)),
+                None => (rest, None),
+            };
+            if let Some(code) = code.filter(|code| ErrorCode::from_number(*code).is_none()) {
+                return Err(format!("{code} is no known error code"));
+            }
+            let status = parse_number::<u16>(status, "the action")?;
+            if !(400..600).contains(&status) {
+                return Err(format!("{status} is no error status"));
+            }
+            Ok(FaultAction::Status { status, code, retry_after_secs, body: None })
+        }
+    }
+}
+
+fn parse_number<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|_| format!("{what} '{text}' could not be read"))
+}
+
+/// `*` stands for any text; everything else for itself.
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => {
+            let Some(rest) = text.strip_prefix(head) else { return false };
+            (0..=rest.len()).any(|start| rest.is_char_boundary(start) && glob(tail, &rest[start..]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_string_form_reads_every_action() {
+        let rule: FaultRule = "POST /enrollments/query=429x3".parse().expect("rule");
+        assert_eq!(rule.times, Some(3));
+        assert!(matches!(rule.action, FaultAction::Status { status: 429, code: None, .. }));
+        let rule: FaultRule = "hub:patch /twins/*=412/412001+7@0.5".parse().expect("rule");
+        assert_eq!(rule.service, Some(Service::Hub));
+        assert_eq!(rule.method.as_deref(), Some("PATCH"));
+        assert!(matches!(
+            rule.action,
+            FaultAction::Status { status: 412, code: Some(412_001), retry_after_secs: Some(7), .. }
+        ));
+        for (text, action) in [
+            ("latency:250", FaultAction::Latency(Duration::from_millis(250))),
+            ("drop", FaultAction::DropConnection),
+            ("drop-after", FaultAction::DropAfterEffect),
+            ("truncatex2", FaultAction::TruncateBody),
+            ("stall", FaultAction::StallBody),
+            ("garbage", FaultAction::Garbage),
+            ("oversize:1000", FaultAction::Oversize(1000)),
+            ("etag", FaultAction::WrongEtag),
+            ("skew:-600", FaultAction::ClockSkew(-600)),
+        ] {
+            let rule: FaultRule = format!("* /={text}").parse().expect("rule");
+            assert_eq!(rule.action, action);
+        }
+        for bad in ["", "GET=429", "GET /x", "GET /x=200", "GET /x=503/123", "moon:GET /=drop", "* /=drop@2"] {
+            assert!(bad.parse::<FaultRule>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_spent_after_its_times() {
+        let faults = Faults::default();
+        faults.add(FaultRule::new("/a*c", FaultAction::DropConnection).times(1));
+        assert!(faults.pick(Service::Hub, "GET", "/xbc").is_empty());
+        assert_eq!(faults.pick(Service::Hub, "GET", "/abc").len(), 1);
+        assert!(faults.pick(Service::Hub, "GET", "/abc").is_empty());
+    }
+
+    #[test]
+    fn chance_repeats_with_its_seed() {
+        let run = || {
+            let faults = Faults::default();
+            faults.add(FaultRule::new("/", FaultAction::Garbage).probability(0.3));
+            (0..50).map(|_| faults.pick(Service::Dps, "GET", "/").len()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(), run());
+        assert!((5..30).contains(&run().iter().sum::<usize>()));
+    }
+}

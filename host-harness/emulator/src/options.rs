@@ -1,0 +1,153 @@
+//! How the emulator is set up.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::random;
+
+/// How the emulator is set up. Start from [`EmulatorOptions::default`].
+#[derive(Clone, Debug)]
+pub struct EmulatorOptions {
+    /// The address to listen on. Only loopback is accepted: the emulator is no server for other machines.
+    pub listen: IpAddr,
+    /// The port of the hub; 0 takes any free one.
+    pub hub_port: u16,
+    /// The port of the provisioning service; 0 takes any free one.
+    pub dps_port: u16,
+    /// The hub's short name, as it appears in events and digital twin links.
+    pub hub_name: String,
+    /// The provisioning service's id scope, the first path segment of its device API.
+    pub id_scope: String,
+    /// The hub's shared access policies.
+    pub hub_policies: Vec<Policy>,
+    /// The provisioning service's shared access policies.
+    pub dps_policies: Vec<Policy>,
+    /// The largest page of a query; the services' own limit is 1000.
+    pub max_page_size: usize,
+    /// Which devices answer direct methods.
+    pub devices_online: DevicesOnline,
+    /// Whether the per-unit throttles of the services are enforced (for one S1 unit).
+    pub throttles: bool,
+    /// How long after its expiry a token is still good. The services allow five minutes for clocks that differ.
+    pub clock_tolerance: Duration,
+    /// Where the certificate authority is kept between runs; `None` makes a new one each time.
+    pub certificate_dir: Option<PathBuf>,
+}
+
+impl Default for EmulatorOptions {
+    fn default() -> Self {
+        use Permission::*;
+        Self {
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            hub_port: 0,
+            dps_port: 0,
+            hub_name: "plant".to_owned(),
+            id_scope: "0ne00000000".to_owned(),
+            hub_policies: vec![
+                Policy::generate("iothubowner", [RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect], 32),
+                Policy::generate("service", [ServiceConnect], 32),
+                Policy::generate("device", [DeviceConnect], 32),
+                Policy::generate("registryRead", [RegistryRead], 32),
+                Policy::generate("registryReadWrite", [RegistryRead, RegistryWrite], 32),
+                Policy::generate("connector", [RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect], 32),
+            ],
+            dps_policies: vec![
+                Policy::generate("provisioningserviceowner", Permission::DPS, 64),
+                Policy::generate("connector-triggers", [ServiceConfig, EnrollmentRead, RegistrationStatusRead], 64),
+                Policy::generate("connector", Permission::DPS, 64),
+            ],
+            max_page_size: 1000,
+            devices_online: DevicesOnline::All,
+            throttles: false,
+            clock_tolerance: Duration::from_secs(300),
+            certificate_dir: None,
+        }
+    }
+}
+
+/// Which devices answer direct methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DevicesOnline {
+    /// Every enabled device that was not expressly disconnected; without a handler it echoes the payload with
+    /// status 200.
+    All,
+    /// Only devices that a simulator has connected.
+    Registered,
+}
+
+/// What a shared access policy permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Permission {
+    /// Hub: read the identity registry. Not implied by [`Permission::RegistryWrite`].
+    RegistryRead,
+    /// Hub: change the identity registry.
+    RegistryWrite,
+    /// Hub: the service-facing endpoints: twins, queries, methods, messages.
+    ServiceConnect,
+    /// Hub: the device-facing endpoints.
+    DeviceConnect,
+    /// DPS: the service's configuration.
+    ServiceConfig,
+    /// DPS: read enrollments and enrollment groups.
+    EnrollmentRead,
+    /// DPS: change enrollments and enrollment groups, and see their keys.
+    EnrollmentWrite,
+    /// DPS: read registration records.
+    RegistrationStatusRead,
+    /// DPS: delete registration records.
+    RegistrationStatusWrite,
+}
+
+impl Permission {
+    const DPS: [Permission; 5] = [
+        Self::ServiceConfig,
+        Self::EnrollmentRead,
+        Self::EnrollmentWrite,
+        Self::RegistrationStatusRead,
+        Self::RegistrationStatusWrite,
+    ];
+}
+
+/// A shared access policy.
+#[derive(Clone)]
+pub struct Policy {
+    /// Its name: `skn` in a token, `SharedAccessKeyName` in a connection string.
+    pub name: String,
+    /// The first of two equal keys, base64.
+    pub primary_key: String,
+    /// The second key, base64, for rotation.
+    pub secondary_key: String,
+    /// What the policy permits.
+    pub permissions: BTreeSet<Permission>,
+}
+
+impl Policy {
+    /// A policy with two new random keys of `key_bytes` bytes (hubs use 32, provisioning services 64).
+    pub fn generate(
+        name: impl Into<String>,
+        permissions: impl IntoIterator<Item = Permission>,
+        key_bytes: usize,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            primary_key: random::key(key_bytes),
+            secondary_key: random::key(key_bytes),
+            permissions: permissions.into_iter().collect(),
+        }
+    }
+}
+
+impl fmt::Debug for Policy {
+    /// Prints the name and the permissions, never the keys.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Policy")
+            .field("name", &self.name)
+            .field("permissions", &self.permissions)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,242 @@
+//! Running a checked query over documents.
+//!
+//! Conditions know three outcomes, as in the service's own engine: true, false and undefined, the outcome of comparing
+//! something that is not there. Only true selects; `NOT` of undefined is undefined.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Aggregate, Column, Comparison, Expression, Function, Projection, Query};
+
+impl Query {
+    /// Whether the document is selected.
+    pub(crate) fn selects(&self, document: &Value) -> bool {
+        self.condition.as_ref().is_none_or(|condition| condition.holds(document))
+    }
+
+    /// Whether the answer has one row per document, so that it can be produced page by page.
+    pub(crate) fn is_row_by_row(&self) -> bool {
+        !self.distinct && self.group.is_empty() && !self.has_aggregate()
+    }
+
+    /// Whether rows are the documents themselves.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.projection, Projection::All)
+    }
+
+    /// How many rows at most.
+    pub(crate) fn top(&self) -> Option<usize> {
+        self.top
+    }
+
+    /// One selected document as a row.
+    pub(crate) fn project(&self, document: Value) -> Value {
+        match &self.projection {
+            Projection::All => document,
+            Projection::Columns(columns) => {
+                let mut row = Map::new();
+                for (index, column) in columns.iter().enumerate() {
+                    if let Some(value) = column.expression.as_ref().and_then(|it| it.value(&document)) {
+                        row.insert(column.name(index), value);
+                    }
+                }
+                Value::Object(row)
+            }
+        }
+    }
+
+    /// All rows of a query with groups, aggregates or `DISTINCT`, in the order of first appearance.
+    pub(crate) fn aggregate(&self, documents: impl Iterator<Item = Value>) -> Vec<Value> {
+        if !self.has_aggregate() && self.group.is_empty() {
+            let mut rows: Vec<Value> = Vec::new();
+            for row in documents.map(|document| self.project(document)) {
+                if !rows.contains(&row) {
+                    rows.push(row);
+                }
+            }
+            return rows;
+        }
+        let Projection::Columns(columns) = &self.projection else { return Vec::new() };
+        let mut groups: Vec<(Vec<Option<Value>>, Vec<Value>)> = Vec::new();
+        if self.group.is_empty() {
+            groups.push((Vec::new(), Vec::new()));
+        }
+        for document in documents {
+            let key: Vec<_> = self.group.iter().map(|path| lookup(&document, path).cloned()).collect();
+            match groups.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, members)) => members.push(document),
+                None => groups.push((key, vec![document])),
+            }
+        }
+        groups.iter().map(|(_, members)| row(columns, members)).collect()
+    }
+
+    fn has_aggregate(&self) -> bool {
+        match &self.projection {
+            Projection::All => false,
+            Projection::Columns(columns) => columns.iter().any(|column| column.aggregate.is_some()),
+        }
+    }
+}
+
+fn row(columns: &[Column], members: &[Value]) -> Value {
+    let mut row = Map::new();
+    for (index, column) in columns.iter().enumerate() {
+        let value = match column.aggregate {
+            Some(aggregate) => aggregate.over(column.expression.as_ref(), members),
+            None => members
+                .first()
+                .and_then(|member| column.expression.as_ref().and_then(|expression| expression.value(member))),
+        };
+        if let Some(value) = value {
+            row.insert(column.name(index), value);
+        }
+    }
+    Value::Object(row)
+}
+
+impl Aggregate {
+    fn over(self, expression: Option<&Expression>, members: &[Value]) -> Option<Value> {
+        let Some(expression) = expression else { return Some(json!(members.len())) };
+        let values = members.iter().filter_map(|member| expression.value(member));
+        if self == Self::Count {
+            return Some(json!(values.count()));
+        }
+        let numbers: Vec<f64> = values.filter_map(|value| value.as_f64()).collect();
+        let sum = numbers.iter().sum::<f64>();
+        let result = match self {
+            Self::Count => return None,
+            Self::Sum => sum,
+            Self::Average if numbers.is_empty() => return None,
+            Self::Average => sum / numbers.len() as f64,
+            Self::Minimum => numbers.iter().copied().reduce(f64::min)?,
+            Self::Maximum => numbers.iter().copied().reduce(f64::max)?,
+        };
+        Some(whole(result))
+    }
+}
+
+/// Whole numbers stay whole on the wire.
+fn whole(number: f64) -> Value {
+    if number.fract() == 0.0 && number.abs() < 9e15 { json!(number as i64) } else { json!(number) }
+}
+
+impl Expression {
+    /// Whether the condition is true of the document; undefined is not.
+    pub(crate) fn holds(&self, document: &Value) -> bool {
+        self.truth(document) == Some(true)
+    }
+
+    fn truth(&self, document: &Value) -> Option<bool> {
+        match self {
+            Self::And(left, right) => match (left.truth(document), right.truth(document)) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            },
+            Self::Or(left, right) => match (left.truth(document), right.truth(document)) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            },
+            Self::Not(inner) => inner.truth(document).map(|truth| !truth),
+            Self::Compare(operator, left, right) => compare(*operator, &left.value(document)?, &right.value(document)?),
+            Self::In(needle, list) => {
+                let needle = needle.value(document)?;
+                Some(list.iter().any(|item| {
+                    item.value(document).is_some_and(|item| compare(Comparison::Equal, &needle, &item) == Some(true))
+                }))
+            }
+            Self::Call(function, arguments) => function.apply(arguments, document)?.as_bool(),
+            Self::Path(_) | Self::Literal(_) => self.value(document)?.as_bool(),
+        }
+    }
+
+    fn value(&self, document: &Value) -> Option<Value> {
+        match self {
+            Self::Literal(value) => Some(value.clone()),
+            Self::Path(path) => lookup(document, path).cloned(),
+            Self::Call(function, arguments) => function.apply(arguments, document),
+            _ => self.truth(document).map(Value::Bool),
+        }
+    }
+}
+
+impl Function {
+    fn apply(self, arguments: &[Expression], document: &Value) -> Option<Value> {
+        let first = arguments.first().and_then(|argument| argument.value(document));
+        let second = || arguments.get(1).and_then(|argument| argument.value(document));
+        let both_text = |test: fn(&str, &str) -> bool| {
+            let (first, second) = (first.as_ref()?, second()?);
+            Some(Value::Bool(test(first.as_str()?, second.as_str()?)))
+        };
+        let is = |test: fn(&Value) -> bool| Some(Value::Bool(first.as_ref().is_some_and(test)));
+        match self {
+            Self::IsDefined => Some(Value::Bool(first.is_some())),
+            Self::IsNull => is(Value::is_null),
+            Self::IsBool => is(Value::is_boolean),
+            Self::IsNumber => is(Value::is_number),
+            Self::IsString => is(Value::is_string),
+            Self::IsObject => is(Value::is_object),
+            Self::IsArray => is(Value::is_array),
+            Self::IsPrimitive => is(|value| !value.is_object() && !value.is_array()),
+            Self::StartsWith => both_text(|text, start| text.starts_with(start)),
+            Self::EndsWith => both_text(|text, end| text.ends_with(end)),
+            Self::Contains => both_text(|text, part| text.contains(part)),
+            Self::Lower => Some(first.as_ref()?.as_str()?.to_lowercase().into()),
+            Self::Upper => Some(first.as_ref()?.as_str()?.to_uppercase().into()),
+            Self::Length => Some(json!(first.as_ref()?.as_str()?.chars().count())),
+            Self::Absolute => Some(whole(first.as_ref()?.as_f64()?.abs())),
+            Self::ArrayContains => {
+                let (first, second) = (first.as_ref()?, second()?);
+                Some(Value::Bool(first.as_array()?.contains(&second)))
+            }
+        }
+    }
+}
+
+fn lookup<'a>(document: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(document, |value, key| match value {
+        Value::Object(object) => object.get(key),
+        Value::Array(array) => array.get(key.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+fn compare(operator: Comparison, left: &Value, right: &Value) -> Option<bool> {
+    let ordering = order(left, right);
+    match operator {
+        Comparison::Equal => Some(ordering.map_or_else(|| left == right, Ordering::is_eq)),
+        Comparison::NotEqual => Some(ordering.map_or_else(|| left != right, Ordering::is_ne)),
+        Comparison::Less => ordering.map(Ordering::is_lt),
+        Comparison::LessOrEqual => ordering.map(Ordering::is_le),
+        Comparison::Greater => ordering.map(Ordering::is_gt),
+        Comparison::GreaterOrEqual => ordering.map(Ordering::is_ge),
+    }
+}
+
+fn order(left: &Value, right: &Value) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
+            (Some(left), Some(right)) => Some(left.cmp(&right)),
+            _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
+        },
+        (Value::String(left), Value::String(right)) => Some(match (as_time(left), as_time(right)) {
+            // Times come with and without fractions, so their text does not sort.
+            (Some(left), Some(right)) => left.cmp(&right),
+            _ => left.cmp(right),
+        }),
+        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
+        _ => None,
+    }
+}
+
+fn as_time(text: &str) -> Option<OffsetDateTime> {
+    // Cheap test first: almost no string is a time.
+    (text.len() >= 20 && text.as_bytes()[4] == b'-' && text.as_bytes()[10] == b'T')
+        .then(|| OffsetDateTime::parse(text, &Rfc3339).ok())
+        .flatten()
+}

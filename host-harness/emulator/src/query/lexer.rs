@@ -1,0 +1,105 @@
+//! Tokens of the query language.
+
+use super::QueryError;
+
+/// One token with its position in the text, in characters from 1.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Lexeme {
+    pub(super) token: Token,
+    pub(super) position: usize,
+}
+
+/// A token. Keywords are words; the parser knows them by their place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Token {
+    Word(String),
+    Text(String),
+    Number(serde_json::Number),
+    Symbol(&'static str),
+    End,
+}
+
+const SYMBOLS: &[&str] =
+    &["!=", "<>", "<=", ">=", "=", "<", ">", "(", ")", "[", "]", ",", ".", "*", "+", "-", "/", "%"];
+
+/// Splits a query into tokens; the last one is [`Token::End`].
+pub(super) fn tokens(text: &str) -> Result<Vec<Lexeme>, QueryError> {
+    let mut lexemes = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start();
+        let position = text.len() - rest.len() + 1;
+        let Some(first) = rest.chars().next() else {
+            lexemes.push(Lexeme { token: Token::End, position });
+            return Ok(lexemes);
+        };
+        let (token, length) = match first {
+            '\'' | '"' => string(rest, first, position)?,
+            '0'..='9' => number(rest, position)?,
+            c if c.is_alphabetic() || c == '_' || c == '$' => {
+                let length = rest
+                    .find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$' | '-' | '#' | ':' | '@')))
+                    .unwrap_or(rest.len());
+                (Token::Word(rest[..length].to_owned()), length)
+            }
+            _ => {
+                let symbol = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol));
+                let symbol = symbol.ok_or_else(|| QueryError::at(position, format!("unexpected '{first}'")))?;
+                (Token::Symbol(symbol), symbol.len())
+            }
+        };
+        lexemes.push(Lexeme { token, position });
+        rest = &rest[length..];
+    }
+}
+
+fn string(rest: &str, quote: char, position: usize) -> Result<(Token, usize), QueryError> {
+    let mut value = String::new();
+    let mut characters = rest.char_indices().skip(1).peekable();
+    while let Some((index, character)) = characters.next() {
+        match character {
+            '\\' => match characters.next() {
+                Some((_, escaped)) => value.push(match escaped {
+                    'n' => '\n',
+                    't' => '\t',
+                    'r' => '\r',
+                    other => other,
+                }),
+                None => break,
+            },
+            c if c == quote => {
+                // A doubled quote is a quote.
+                if characters.next_if(|(_, next)| *next == quote).is_some() {
+                    value.push(quote);
+                } else {
+                    return Ok((Token::Text(value), index + quote.len_utf8()));
+                }
+            }
+            other => value.push(other),
+        }
+    }
+    Err(QueryError::at(position, "the string has no end"))
+}
+
+fn number(rest: &str, position: usize) -> Result<(Token, usize), QueryError> {
+    let bytes = rest.as_bytes();
+    let mut length = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if bytes.get(length) == Some(&b'.') && bytes.get(length + 1).is_some_and(u8::is_ascii_digit) {
+        length += 1 + bytes[length + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    }
+    if matches!(bytes.get(length), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(length + 1), Some(b'+' | b'-')));
+        let digits = bytes[length + 1 + sign..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits > 0 {
+            length += 1 + sign + digits;
+        }
+    }
+    let text = &rest[..length];
+    let text = text.trim_start_matches('0');
+    let text =
+        if text.is_empty() || !text.as_bytes()[0].is_ascii_digit() { format!("0{text}") } else { text.to_owned() };
+    match serde_json::from_str::<serde_json::Number>(&text) {
+        Ok(number) => Ok((Token::Number(number), length)),
+        Err(_) => Err(QueryError::at(position, "the number is too large")),
+    }
+}

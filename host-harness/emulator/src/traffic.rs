@@ -1,0 +1,81 @@
+//! The recorder of HTTP exchanges, for contract tests. Off until [`Traffic::record`] turns it on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+
+use crate::server::Service;
+
+/// One exchange. Bodies are as they went over the wire, before TLS.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Exchange {
+    /// Which API was called.
+    pub service: Service,
+    /// The HTTP method.
+    pub method: String,
+    /// The path, still percent-encoded.
+    pub path: String,
+    /// The query, without the question mark; empty when there is none.
+    pub query: String,
+    /// Request headers in order; the value of `authorization` is replaced.
+    pub request_headers: Vec<(String, String)>,
+    /// Request body.
+    pub request_body: Bytes,
+    /// Response status; `None` when a fault dropped the connection instead.
+    pub status: Option<u16>,
+    /// Response headers in order.
+    pub response_headers: Vec<(String, String)>,
+    /// Response body, before a fault cut it short or held it back.
+    pub response_body: Bytes,
+}
+
+/// Records exchanges while it is on.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    on: AtomicBool,
+    exchanges: Mutex<Vec<Exchange>>,
+}
+
+impl Traffic {
+    /// Turns recording on or off. What was recorded stays.
+    pub fn record(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether exchanges are being recorded.
+    pub fn is_recording(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// Everything recorded so far, oldest first.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes everything recorded so far and forgets it.
+    pub fn take(&self) -> Vec<Exchange> {
+        std::mem::take(&mut *self.exchanges.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn push(&self, exchange: Exchange) {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
+    }
+}
+
+/// Header names and values as text, the credentials left out.
+pub(crate) fn printable(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let value = if *name == header::AUTHORIZATION {
+                "(redacted)".to_owned()
+            } else {
+                String::from_utf8_lossy(value.as_bytes()).into_owned()
+            };
+            (name.as_str().to_owned(), value)
+        })
+        .collect()
+}
