@@ -1,1 +1,227 @@
+//! The request path against a scripted platform: what is signed, what is tried again, what an error says.
 
+use std::time::Duration;
+
+use super::{Api, Client, ProbeAnswer, Request, Safety, Service};
+use crate::auth::{Permission, SharedAccessKey};
+use crate::error::{EffectState, ErrorCode, Result, Retry};
+use crate::platform::fake::FakePlatform;
+use crate::platform::{ExchangeError, ExchangeErrorKind, Method, WireResponse};
+use crate::secret::Secret;
+
+const NOW: u64 = 1_800_000_000;
+
+/// Each test has a host of its own: the instance's cache is shared.
+fn api(host: &str) -> Api {
+    let key = SharedAccessKey { policy: "service".into(), key: Secret::new("c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==") };
+    Api { service: Service::IotHub, host: format!("{host}.azure-devices.net"), key }
+}
+
+fn read() -> Request {
+    Request::new(Method::Get, ["devices", "d 1#?"], Safety::Read, Permission::RegistryRead)
+}
+
+fn once() -> Request {
+    Request::new(Method::Post, ["twins", "d1", "methods"], Safety::Once, Permission::ServiceConnect)
+        .json(serde_json::json!({}))
+}
+
+fn send(platform: &FakePlatform, host: &str, request: &Request) -> Result<super::Response> {
+    let api = api(host);
+    Client::new(platform, &api, Duration::from_secs(NOW + 60), false).send(request)
+}
+
+fn fails(kind: ExchangeErrorKind, sent: bool) -> impl FnOnce() -> ExchangeError {
+    move || ExchangeError { kind, sent, detail: "scripted".into() }
+}
+
+#[test]
+fn the_path_is_encoded_and_the_token_covers_it() {
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(200, &[], "{}").then_status(200, &[], "{}");
+    send(&platform, "path", &read()).expect("an answer");
+    send(&platform, "path", &once()).expect("an answer");
+    let requests = platform.requests.borrow();
+    assert_eq!(requests[0].path_with_query, "/devices/d%201%23%3F?api-version=2021-04-12");
+    assert!(requests[0].authorization.expose().contains("sr=path.azure-devices.net&"), "no narrow scope for odd ids");
+    assert!(requests[1].authorization.expose().contains("sr=path.azure-devices.net%2Ftwins%2Fd1&"));
+    assert!(requests[1].authorization.expose().contains(&format!("&se={}&", NOW + 3600)));
+}
+
+#[test]
+fn a_read_is_tried_again_and_a_call_is_not() {
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(503, &[], "").then(|_, _| Err(fails(ExchangeErrorKind::Broken, true)()));
+    platform.then_status(200, &[], "{}");
+    send(&platform, "again", &read()).expect("the third attempt");
+    assert_eq!(platform.sleeps.borrow().len(), 2);
+
+    let platform = FakePlatform::at(NOW);
+    platform.then(|_, _| Err(fails(ExchangeErrorKind::Broken, true)()));
+    let error = send(&platform, "again", &once()).expect_err("not tried again");
+    assert_eq!((error.code(), error.record().effect), (ErrorCode::Unavailable, EffectState::Unknown));
+}
+
+#[test]
+fn what_never_left_is_sent_again() {
+    let platform = FakePlatform::at(NOW);
+    platform.then(|_, _| Err(fails(ExchangeErrorKind::Connect, false)())).then_status(200, &[], "{}");
+    send(&platform, "unsent", &once()).expect("the second attempt");
+}
+
+#[test]
+fn retry_after_is_kept_and_a_deadline_too() {
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(429, &[("retry-after", "7")], "").then_status(200, &[], "{}");
+    send(&platform, "slow", &once()).expect("the second attempt");
+    assert_eq!(*platform.sleeps.borrow(), [Duration::from_secs(7)]);
+
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(429, &[("retry-after", "61")], r#"{"Message":"ErrorCode:ThrottlingException;slow down"}"#);
+    let error = send(&platform, "slow", &once()).expect_err("the deadline is nearer");
+    assert_eq!((error.code(), error.record().retry), (ErrorCode::RateLimited, Retry::After(61_000)));
+    assert!(platform.sleeps.borrow().is_empty());
+    let fault = error.record().service.clone().expect("what the service said");
+    assert_eq!(fault.code.as_deref(), Some("429001 ThrottlingException"));
+}
+
+#[test]
+fn attempts_are_bounded() {
+    let platform = FakePlatform::at(NOW);
+    for _ in 0..4 {
+        platform.then_status(500, &[], "");
+    }
+    let error = send(&platform, "bounded", &read()).expect_err("the fourth is the last");
+    assert_eq!(error.status(), Some(500));
+    assert_eq!(platform.requests.borrow().len(), 4);
+}
+
+#[test]
+fn a_wrong_clock_is_noticed_and_made_up_for() {
+    let platform = FakePlatform::at(NOW);
+    let theirs = std::time::UNIX_EPOCH + Duration::from_secs(NOW + 9_000);
+    platform.then_status(401, &[("date", &httpdate::fmt_http_date(theirs))], "").then_status(200, &[], "{}");
+    send(&platform, "clock", &once()).expect("the second attempt");
+    let requests = platform.requests.borrow();
+    assert!(requests[1].authorization.expose().contains(&format!("&se={}&", NOW + 9_000 + 3600)));
+}
+
+#[test]
+fn a_token_that_is_too_narrow_is_widened_and_stays_so() {
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(401, &[], "").then_status(200, &[], "{}").then_status(200, &[], "{}");
+    send(&platform, "narrow", &once()).expect("the wide token");
+    send(&platform, "narrow", &once()).expect("the wide token at once");
+    let requests = platform.requests.borrow();
+    assert_eq!(requests.len(), 3);
+    assert!(requests[2].authorization.expose().contains("sr=narrow.azure-devices.net&"));
+}
+
+#[test]
+fn a_missing_permission_is_told_from_a_wrong_key() {
+    // Narrow and wide are refused; then the probe of another permission is let through: the key is good.
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(401, &[], "").then_status(401, &[], "").then_status(404, &[], "");
+    let error = send(&platform, "lacks", &once()).expect_err("refused");
+    assert_eq!(error.code(), ErrorCode::PermissionDenied);
+    let missing = error.record().missing_permission.clone().expect("named");
+    assert_eq!(missing.permission, "service-connect");
+    assert!(missing.remedy.contains("Service Connect") && missing.remedy.contains("service"));
+    assert_eq!(error.record().retry, Retry::AfterReconfiguration);
+
+    let platform = FakePlatform::at(NOW);
+    for _ in 0..5 {
+        platform.then_status(401, &[], "");
+    }
+    let error = send(&platform, "wrong", &once()).expect_err("refused");
+    assert_eq!((error.code(), error.record().retry), (ErrorCode::AuthFailed, Retry::AfterReauthentication));
+    let text = format!("{error:?}");
+    assert!(!text.contains("c2VjcmV0") && !text.contains("sig="), "no secret in {text}");
+}
+
+#[test]
+fn a_delete_that_got_through_unseen_is_a_success() {
+    let delete = Request::new(Method::Delete, ["devices", "d1"], Safety::Repeatable, Permission::RegistryWrite);
+    let platform = FakePlatform::at(NOW);
+    platform.then(|_, _| Err(fails(ExchangeErrorKind::Broken, true)())).then_status(404, &[], "");
+    send(&platform, "gone", &delete).expect("it is gone");
+
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(404, &[], r#"{"Message":"ErrorCode:DeviceNotFound;x"}"#);
+    assert_eq!(send(&platform, "gone", &delete).expect_err("never there").code(), ErrorCode::NotFound);
+}
+
+#[test]
+fn a_dry_run_reads_and_does_not_write() {
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(200, &[], "{}");
+    let api = api("dry");
+    let client = Client::new(&platform, &api, Duration::from_secs(NOW + 60), true);
+    client.send(&read()).expect("reads are sent");
+    assert_eq!(client.send(&once()).expect_err("writes are not").code(), ErrorCode::Cancelled);
+    let plan = client.planned().expect("the plan");
+    assert_eq!(
+        (plan.method, plan.url.as_str()),
+        ("POST", "https://dry.azure-devices.net/twins/d1/methods?api-version=2021-04-12")
+    );
+    assert_eq!(platform.requests.borrow().len(), 1);
+}
+
+#[test]
+fn headers_cannot_be_smuggled() {
+    let platform = FakePlatform::at(NOW);
+    let request = read().header("x-ms-continuation", "a\r\nauthorization: x");
+    assert_eq!(send(&platform, "smuggle", &request).expect_err("refused").code(), ErrorCode::InvalidInput);
+    assert!(platform.requests.borrow().is_empty());
+}
+
+#[test]
+fn failures_name_what_to_do() {
+    let cases = [
+        (ExchangeErrorKind::Dns, ErrorCode::Unavailable, Retry::Backoff),
+        (ExchangeErrorKind::Tls, ErrorCode::Unavailable, Retry::AfterReconfiguration),
+        (ExchangeErrorKind::Denied, ErrorCode::Unavailable, Retry::AfterReconfiguration),
+        (ExchangeErrorKind::TooLarge, ErrorCode::PayloadTooLarge, Retry::Never),
+        (ExchangeErrorKind::Protocol, ErrorCode::Protocol, Retry::Backoff),
+        (ExchangeErrorKind::Timeout, ErrorCode::Timeout, Retry::Backoff),
+    ];
+    for (kind, code, retry) in cases {
+        let platform = FakePlatform::at(NOW);
+        for _ in 0..4 {
+            platform.then(move |_, _| Err(fails(kind, true)()));
+        }
+        let error = send(&platform, "failures", &once()).expect_err("fails");
+        assert_eq!((error.code(), error.record().retry), (code, retry), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_deadline_that_has_passed_sends_nothing() {
+    let platform = FakePlatform::at(NOW + 61);
+    let error = send(&platform, "late", &once()).expect_err("too late");
+    assert_eq!((error.code(), error.record().effect), (ErrorCode::Timeout, EffectState::None));
+    assert!(platform.requests.borrow().is_empty());
+}
+
+#[test]
+fn probes_tell_granted_from_refused() {
+    let api = api("probes");
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(404, &[], "").then_status(401, &[], "").then_status(412, &[], "");
+    let client = Client::new(&platform, &api, Duration::from_secs(NOW + 60), false);
+    let probe = |permission| client.probe(permission, "nothing").expect("an answer");
+    assert_eq!(probe(Permission::RegistryRead), ProbeAnswer::Granted(404));
+    assert_eq!(probe(Permission::ServiceConnect), ProbeAnswer::Refused(401));
+    assert_eq!(probe(Permission::RegistryWrite), ProbeAnswer::Granted(412));
+    assert_eq!(probe(Permission::ServiceConfig), ProbeAnswer::NoProbe);
+    let requests = platform.requests.borrow();
+    assert!(requests[2].headers.contains(&("if-match", "\"permission-probe\"".to_owned())), "nothing has this ETag");
+}
+
+#[test]
+fn an_answer_that_is_no_json_is_a_protocol_error() {
+    let platform = FakePlatform::at(NOW);
+    platform.then(|_, _| Ok(WireResponse { status: 200, headers: vec![], body: b"<html>".to_vec() }));
+    let error = send(&platform, "html", &read()).expect("an answer").json().expect_err("not JSON");
+    assert_eq!(error.code(), ErrorCode::Protocol);
+}
