@@ -3,6 +3,7 @@
 mod connection;
 mod cursor;
 mod describe;
+mod emulator;
 mod files;
 mod invoke;
 mod options;
@@ -63,6 +64,8 @@ enum Command {
     Watch(watch::WatchArguments),
     /// Invoke an action.
     Invoke(invoke::InvokeArguments),
+    /// Serve an emulator of IoT Hub and the Device Provisioning Service on this machine.
+    Emulator(emulator::EmulatorArguments),
 }
 
 /// Why a command did not succeed.
@@ -134,6 +137,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Done {
         Command::Poll(arguments) => poll::run(&session, output, arguments).await,
         Command::Watch(arguments) => watch::run(&session, output, arguments).await,
         Command::Invoke(arguments) => invoke::run(&session, output, arguments).await,
+        Command::Emulator(arguments) => emulator::run(output, arguments).await,
     }
 }
 

@@ -1,0 +1,141 @@
+//! `emulator`.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use azure_iot_emulator::{DevicesOnline, Emulator, EmulatorOptions, FaultRule};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::output::Output;
+use super::{Done, Exit, files, usage};
+
+/// The policies that a connection file names.
+const POLICY: &str = "connector";
+
+#[derive(Debug, Args)]
+pub(crate) struct EmulatorArguments {
+    /// The loopback address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    listen: IpAddr,
+    /// The port of the IoT hub; 0: any.
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    hub_port: u16,
+    /// The port of the Device Provisioning Service; 0: any.
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    dps_port: u16,
+    /// Misbehave: [hub:|dps:]METHOD PATH=ACTION, such as "POST /enrollments/query=429x3" or
+    /// "* /=latency:250@0.1". Can be repeated.
+    #[arg(long, value_name = "RULE")]
+    fault: Vec<FaultRule>,
+    /// Which devices answer direct methods.
+    #[arg(long, value_enum, default_value = "all")]
+    devices_online: Online,
+    /// Enforce the services' throttles, as of one S1 unit.
+    #[arg(long)]
+    throttles: bool,
+    /// The tolerance for clocks that differ, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    clock_tolerance: Option<u64>,
+    /// Keep the certificate authority in this directory, so that it stays the same.
+    #[arg(long, value_name = "DIRECTORY")]
+    certificates: Option<PathBuf>,
+    /// Write a connection to this file, and the certificate authority beside it.
+    #[arg(long, value_name = "FILE")]
+    connection_out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Online {
+    /// Every enabled device.
+    All,
+    /// Only those that a simulator connected.
+    Registered,
+}
+
+/// Serves the emulator until it is interrupted.
+pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
+    let mut options = EmulatorOptions {
+        listen: arguments.listen,
+        hub_port: arguments.hub_port,
+        dps_port: arguments.dps_port,
+        devices_online: match arguments.devices_online {
+            Online::All => DevicesOnline::All,
+            Online::Registered => DevicesOnline::Registered,
+        },
+        throttles: arguments.throttles,
+        certificate_dir: arguments.certificates,
+        ..EmulatorOptions::default()
+    };
+    if let Some(seconds) = arguments.clock_tolerance {
+        options.clock_tolerance = Duration::from_secs(seconds);
+    }
+    let emulator = Emulator::start(options).await.map_err(usage)?;
+    for rule in arguments.fault {
+        emulator.faults().add(rule);
+    }
+    let files = match &arguments.connection_out {
+        Some(path) => Some((path, write_connection(&emulator, path).map_err(usage)?)),
+        None => None,
+    };
+    tell(output, &emulator, files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path())))?;
+    tokio::signal::ctrl_c().await.map_err(|error| Exit::Failed(error.into()))?;
+    emulator.shutdown().await;
+    Ok(())
+}
+
+/// Writes the connection and, beside it, the certificate authority; returns where that is.
+fn write_connection(emulator: &Emulator, path: &Path) -> Result<PathBuf> {
+    let connection = serde_json::to_vec_pretty(&connection(emulator)?)?;
+    files::write_atomically(path, &connection)?;
+    let mut authority = path.as_os_str().to_owned();
+    authority.push(".ca.pem");
+    let authority = PathBuf::from(authority);
+    files::write_atomically(&authority, emulator.ca_pem().as_bytes())?;
+    Ok(authority)
+}
+
+/// A connection to the emulator with all permissions. Holds its keys.
+fn connection(emulator: &Emulator) -> Result<Value> {
+    let missing = || anyhow!("the emulator has no policy `{POLICY}`");
+    let hub = emulator.hub_policy(POLICY).with_context(missing)?;
+    let dps = emulator.dps_policy(POLICY).with_context(missing)?;
+    Ok(json!({
+        "authProfile": "shared-access-key",
+        "values": {
+            "iotHubName": emulator.hub_host(),
+            "sharedAccessKeyName": hub.name,
+            "sharedAccessKey": hub.primary_key,
+            "dpsHostName": emulator.dps_host(),
+            "dpsSharedAccessKeyName": dps.name,
+            "dpsSharedAccessKey": dps.primary_key,
+            "trustedHostSuffixes": ["localhost"],
+        },
+    }))
+}
+
+fn tell(output: &Output, emulator: &Emulator, files: Option<(&Path, &Path)>) -> Done {
+    let (hub, dps) = (emulator.hub_host(), emulator.dps_host());
+    if output.is_json() {
+        return output.json(&json!({
+            "hub": hub,
+            "dps": dps,
+            "idScope": emulator.id_scope(),
+            "connection": files.map(|(connection, _)| connection),
+            "trustRoots": files.map(|(_, authority)| authority),
+        }));
+    }
+    output.line(&format!("IoT Hub                      https://{hub}"))?;
+    output.line(&format!("Device Provisioning Service  https://{dps} (id scope {})", emulator.id_scope()))?;
+    match files {
+        Some((connection, authority)) => output.line(&format!(
+            "\nTry it out:\n  connector-host test --connection {} --trust-roots {} --allow-host localhost --allow-private-networks",
+            connection.display(),
+            authority.display()
+        ))?,
+        None => output.line("\nAdd `--connection-out FILE` for a connection to it.")?,
+    }
+    output.line("\nCtrl-C ends it.")
+}
