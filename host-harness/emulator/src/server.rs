@@ -205,13 +205,14 @@ async fn exchange(
             _ => {}
         }
     }
+    parts = parts_with_length(parts, &body, delivery);
     if let Some(record) = &mut record {
         record.status = Some(parts.status.as_u16());
         record.response_headers = printable(&parts.headers);
         record.response_body = body.clone();
     }
     record.into_iter().for_each(|record| world.traffic.push(record));
-    Ok(HttpResponse::from_parts(parts_with_length(parts, &body, delivery), delivery.body(body)))
+    Ok(HttpResponse::from_parts(parts, delivery.body(body)))
 }
 
 type HttpRequest = hyper::Request<Incoming>;
@@ -247,9 +248,12 @@ fn parts_with_length(
     body: &Bytes,
     delivery: Delivery,
 ) -> axum::http::response::Parts {
+    // The router has set the length of the body before the faults.
+    parts.headers.remove(header::CONTENT_LENGTH);
     if delivery != Delivery::Whole {
         // The promise that the body then breaks.
-        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len().max(2)));
+        let length = HeaderValue::from(body.len().max(2));
+        parts.headers.insert(header::CONTENT_LENGTH, length);
     }
     parts
 }
