@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use connector_host::interface::types;
 use connector_host::interface::types::{EffectState, FieldProblem, Retry, Severity};
@@ -168,15 +168,23 @@ pub(crate) fn field_rows(problems: &[FieldProblem]) -> Vec<[String; 4]> {
 /// The columns of [`field_rows`].
 pub(crate) const FIELD_HEADER: [&str; 4] = ["", "Field", "Problem", "What to do"];
 
+/// Columns without any content are left out.
 fn table<const N: usize>(header: &[&str; N], rows: Vec<[String; N]>) -> Table {
+    let filled: Vec<usize> = (0..N).filter(|&column| rows.iter().any(|row| !row[column].is_empty())).collect();
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header.to_vec());
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    if !io::stdout().is_terminal() {
+        table.set_width(NO_TERMINAL_WIDTH);
+    }
+    table.set_header(filled.iter().map(|&column| header[column]));
     for row in rows {
-        table.add_row(row.map(|cell| clean(&cell)).to_vec());
+        table.add_row(filled.iter().map(|&column| clean(&row[column])));
     }
     table
 }
+
+/// How wide tables are in a file or a pipe, in characters.
+const NO_TERMINAL_WIDTH: u16 = 160;
 
 fn print_failure(failure: &Failure) {
     let types::Error { code, message, detail, fields, item, retry, effect, service, missing_permission } =
