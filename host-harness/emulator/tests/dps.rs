@@ -209,7 +209,8 @@ async fn a_group_lets_its_devices_in() {
     }
     let swapped = Credential::derived(&group_key, "m1").expect("credential");
     assert!(devices.provision("m4", swapped).await.is_err());
-    let page = client.call("POST", "/registrations/line/query", &[("x-ms-max-item-count", "2")], None).await.expect(200);
+    let page =
+        client.call("POST", "/registrations/line/query", &[("x-ms-max-item-count", "2")], None).await.expect(200);
     assert_eq!(page.header("x-ms-item-type"), Some("DeviceRegistration"));
     assert_eq!(page.body.as_array().map(Vec::len), Some(2));
     let next = [("x-ms-continuation", page.header("x-ms-continuation").expect("token"))];
@@ -252,11 +253,8 @@ async fn certificates_and_modules_attest() {
     let body = json!({"enrollmentGroupId": "factory", "attestation": {"type": "x509",
         "x509": {"signingCertificates": {"primary": {"certificate": ca}}}}});
     client.put("/enrollmentGroups/factory", body).await.expect(200);
-    let signed = Credential::X509 {
-        subject: "lathe".to_owned(),
-        thumbprint: "00".repeat(32),
-        issuers: vec![ca_thumbprint],
-    };
+    let signed =
+        Credential::X509 { subject: "lathe".to_owned(), thumbprint: "00".repeat(32), issuers: vec![ca_thumbprint] };
     assert_eq!(devices.provision("lathe", signed).await.expect("registration").status, "assigned");
     let device = hub(&emulator, "connector").get("/devices/lathe").await.expect(200);
     assert_eq!(device.body["authentication"], json!({"type": "certificateAuthority"}));
