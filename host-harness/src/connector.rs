@@ -519,3 +519,158 @@ fn call_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
         CallError::Host { message }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::host::{Host, HostOptions};
+    use crate::limits::Limits;
+    use wasmtime::component::Component;
+
+    /// `run: func() -> u32` of a component that is no connector.
+    struct Guest {
+        host: Host,
+        pre: InstancePre<State>,
+        exports: Exports,
+    }
+
+    struct Entry;
+
+    impl Export for Entry {
+        const NAME: &'static str = "test.run";
+        const POSITION: usize = 0;
+        type Params<'a> = ();
+        type Answer = u32;
+    }
+
+    impl Guest {
+        /// `body` is that of the core function; `$memory` is its memory, `$wait` waits that many nanoseconds
+        /// in the host.
+        fn new(body: &str) -> Self {
+            let wasm = wat::parse_str(format!(
+                r#"(component
+                    (import "wasi:io/poll@0.2.0" (instance $poll
+                        (export "pollable" (type $pollable (sub resource)))
+                        (export "[method]pollable.block" (func (param "self" (borrow $pollable))))))
+                    (alias export $poll "pollable" (type $pollable))
+                    (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+                        (alias outer 1 $pollable (type $outer))
+                        (export "pollable" (type $pollable (eq $outer)))
+                        (export "subscribe-duration" (func (param "when" u64) (result (own $pollable))))))
+                    (core func $subscribe (canon lower (func $clock "subscribe-duration")))
+                    (core func $block (canon lower (func $poll "[method]pollable.block")))
+                    (core module $module
+                        (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+                        (import "host" "block" (func $block (param i32)))
+                        (memory $memory 1)
+                        (func $wait (param i64) (call $block (call $subscribe (local.get 0))))
+                        (func (export "run") (result i32) {body}))
+                    (core instance $instance (instantiate $module (with "host" (instance
+                        (export "subscribe" (func $subscribe))
+                        (export "block" (func $block))))))
+                    (func (export "run") (result u32) (canon lift (core func $instance "run"))))"#
+            ))
+            .unwrap();
+            let host = Host::new(HostOptions::default()).unwrap();
+            let component = Component::from_binary(&host.inner.engine, &wasm).unwrap();
+            let exports = Exports::of(vec![component.get_export_index(None, "run").unwrap()]);
+            let pre = host.inner.linker.instantiate_pre(&component).unwrap();
+            Self { host, pre, exports }
+        }
+
+        async fn run(&self, tenant: &Tenant) -> Result<u32, CallError> {
+            let Self { host, pre, exports } = self;
+            let run = Run { host: &host.inner, pre, exports, tenant };
+            run.call::<Entry>(Prepared::without_network(tenant), |_| ()).await
+        }
+    }
+
+    fn tenant(limits: Limits) -> Tenant {
+        Tenant::new(TenantOptions { limits, ..TenantOptions::default() }).unwrap()
+    }
+
+    const SPIN: &str = "(loop $again (br $again)) (i32.const 0)";
+    const WAIT_AN_HOUR: &str = "(call $wait (i64.const 3600000000000)) (i32.const 0)";
+
+    #[tokio::test]
+    async fn a_guest_that_computes_for_ever_uses_its_cpu_budget_up() {
+        let cpu = Duration::from_millis(100);
+        let tenant = tenant(Limits { cpu, ..Limits::default() });
+        let error = Guest::new(SPIN).run(&tenant).await.unwrap_err();
+        assert!(matches!(error, CallError::CpuBudget { limit } if limit == cpu), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_computes_for_ever_does_not_hold_up_others() {
+        let tenant = tenant(Limits { cpu: Duration::from_millis(300), ..Limits::default() });
+        let guest = Guest::new(SPIN);
+        // On the test's single thread the second call gets its turn only if the first one yields.
+        let waiting = Guest::new("(call $wait (i64.const 1000000)) (i32.const 7)");
+        let begun = Instant::now();
+        let (spun, waited) = tokio::join!(guest.run(&tenant), async { (waiting.run(&tenant).await, begun.elapsed()) });
+        assert!(spun.is_err());
+        assert_eq!(waited.0.unwrap(), 7);
+        assert!(waited.1 < Duration::from_millis(200), "{:?}", waited.1);
+    }
+
+    /// Epochs do not end a guest that waits in the host; only the wall clock does.
+    #[tokio::test]
+    async fn a_guest_that_waits_for_ever_meets_the_deadline() {
+        let limit = Duration::from_millis(200);
+        let tenant = tenant(Limits::default()).with_deadline(limit);
+        let begun = Instant::now();
+        let error = Guest::new(WAIT_AN_HOUR).run(&tenant).await.unwrap_err();
+        assert!(matches!(error, CallError::Deadline { limit: named } if named == limit), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn waiting_costs_no_cpu() {
+        let tenant = tenant(Limits { cpu: Duration::from_millis(50), ..Limits::default() });
+        let guest = Guest::new("(call $wait (i64.const 400000000)) (i32.const 1)");
+        assert_eq!(guest.run(&tenant).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded_and_the_limit_is_named() {
+        let tenant = tenant(Limits { memory_bytes: 1 << 20, ..Limits::default() });
+        let error = Guest::new("(memory.grow (i32.const 100))").run(&tenant).await.unwrap_err();
+        assert!(matches!(error, CallError::MemoryLimit { wanted, limit } if wanted == 101 << 16 && limit == 1 << 20));
+        assert!(error.to_string().contains("memory_bytes"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_crash_is_a_trap_and_the_next_call_works() {
+        let tenant = tenant(Limits::default());
+        let guest = Guest::new("(if (i32.eqz (memory.size)) (then unreachable)) (i32.load (i32.const -4))");
+        for _ in 0..2 {
+            let error = guest.run(&tenant).await.unwrap_err();
+            assert!(matches!(error, CallError::Trap { .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn closing_a_tenant_ends_its_calls() {
+        let tenant = tenant(Limits::default());
+        let guest = Guest::new(WAIT_AN_HOUR);
+        let (ended, ()) = tokio::join!(guest.run(&tenant), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            tenant.close();
+        });
+        assert!(matches!(ended, Err(CallError::Cancelled)));
+        assert!(matches!(guest.run(&tenant).await, Err(CallError::Cancelled)));
+    }
+
+    #[test]
+    fn the_guest_is_told_less_than_the_host_allows() {
+        let now = Instant::now();
+        let margin = Duration::from_millis(500);
+        let told = guest_deadline_ms(now + Duration::from_secs(10), margin);
+        assert!((9_300..=9_500).contains(&told), "{told}");
+        let told = guest_deadline_ms(now + Duration::from_millis(400), margin);
+        assert!((200..=300).contains(&told), "{told}");
+        assert_eq!(guest_deadline_ms(now, margin), 0);
+    }
+}

@@ -98,6 +98,12 @@ impl Exports {
         indices.collect::<Result<_, _>>().map(Self)
     }
 
+    /// For tests with components that are no connectors.
+    #[cfg(test)]
+    pub(crate) fn of(indices: Vec<ComponentExportIndex>) -> Self {
+        Self(indices)
+    }
+
     pub(crate) fn index<E: Export>(&self) -> &ComponentExportIndex {
         &self.0[E::POSITION]
     }

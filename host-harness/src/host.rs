@@ -54,14 +54,14 @@ impl Default for HostOptions {
 /// The engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
-    inner: Arc<HostInner>,
+    pub(crate) inner: Arc<HostInner>,
 }
 
 pub(crate) struct HostInner {
     pub(crate) engine: Engine,
     pub(crate) permits: Semaphore,
     pub(crate) options: HostOptions,
-    linker: Linker<State>,
+    pub(crate) linker: Linker<State>,
     cache: Option<CompiledCache>,
 }
 

@@ -128,8 +128,11 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: PollA
             let more = if page.more { ", and there are more" } else { "" };
             let lag = page.lag.map(|lag| format!(", {lag} waiting")).unwrap_or_default();
             output.line(&format!(
-                "{} events from partition {partition}{more}{lag}; next poll in {} ms.",
-                page.events.len(),
+                "{} from partition {partition}{more}{lag}; next poll in {} ms.",
+                match page.events.len() {
+                    1 => "1 event".to_owned(),
+                    count => format!("{count} events"),
+                },
                 if page.more { 0 } else { page.wait_hint_ms }
             ))?;
         }

@@ -276,3 +276,270 @@ impl Body for ResponseBody {
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::Empty;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::interface::metadata::EgressRule;
+    use crate::limits::Limits;
+    use crate::tenant::{Tenant, TenantOptions, TrustRoots};
+
+    /// A server that answers by path: `/small` (5 bytes), `/big` (1 MiB in chunks), `/stall` (1 byte of 10).
+    struct Server {
+        port: u16,
+        ca: String,
+        connections: Arc<AtomicUsize>,
+    }
+
+    impl Server {
+        async fn start() -> Self {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let certificate =
+                rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+            let ca = certificate.pem();
+            let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let config = rustls::ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate.der().clone()], key)
+                .unwrap();
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let connections = Arc::new(AtomicUsize::new(0));
+            let count = connections.clone();
+            tokio::spawn(async move {
+                while let Ok((tcp, _)) = listener.accept().await {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    let acceptor = acceptor.clone();
+                    tokio::spawn(async move {
+                        let Ok(mut tls) = acceptor.accept(tcp).await else { return };
+                        let mut request = Vec::new();
+                        while let Ok(byte) = tls.read_u8().await {
+                            request.push(byte);
+                            if !request.ends_with(b"\r\n\r\n") {
+                                continue;
+                            }
+                            let text = String::from_utf8_lossy(&request).into_owned();
+                            request.clear();
+                            let path = text.split(' ').nth(1).unwrap_or_default();
+                            let written = match path {
+                                "/big" => {
+                                    let mut body = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+                                    for _ in 0..64 {
+                                        body.extend(b"4000\r\n");
+                                        body.extend([b' '; 0x4000]);
+                                        body.extend(b"\r\n");
+                                    }
+                                    body.extend(b"0\r\n\r\n");
+                                    tls.write_all(&body).await
+                                }
+                                "/stall" => tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx").await,
+                                "/silent" => Ok(()),
+                                _ => tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await,
+                            };
+                            if written.is_err() || tls.flush().await.is_err() {
+                                return;
+                            }
+                        }
+                    });
+                }
+            });
+            Self { port, ca, connections }
+        }
+
+        fn options(&self) -> TenantOptions {
+            TenantOptions {
+                trust_roots: TrustRoots::Only(self.ca.clone()),
+                allow_private_networks: true,
+                ..TenantOptions::default()
+            }
+        }
+    }
+
+    fn exchange(tenant: &Tenant, authority: &str) -> Arc<Exchange> {
+        let rule = EgressRule {
+            protocol: EgressProtocol::Https,
+            host: authority.to_owned(),
+            default_port: 443,
+            suffixes: Vec::new(),
+            purpose: String::new(),
+        };
+        let own = [Zeroizing::new(authority.to_owned())];
+        let (host, _) = split_authority(authority).unwrap();
+        let allowed = AllowList::derive(&[rule], "{}", &own, &[host.parse().unwrap()]).unwrap();
+        Arc::new(Exchange {
+            tenant: tenant.inner().clone(),
+            allowed,
+            deadline: Instant::now() + tenant.deadline(),
+            bytes: ByteBudget::new(tenant.limits().http_body_bytes),
+            denials: Mutex::default(),
+        })
+    }
+
+    async fn get(exchange: &Arc<Exchange>, url: &str, options: RequestOptions) -> Result<Bytes, Error> {
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let request = http::Request::get(url).body(body).unwrap();
+        let response = exchange.clone().send(request, options).await?;
+        Ok(response.into_body().collect().await?.to_bytes())
+    }
+
+    async fn simple(exchange: &Arc<Exchange>, url: &str) -> Result<Bytes, Error> {
+        get(exchange, url, RequestOptions::default()).await
+    }
+
+    #[tokio::test]
+    async fn connections_are_kept_and_never_shared_between_tenants() {
+        let server = Server::start().await;
+        let authority = format!("localhost:{}", server.port);
+        let url = format!("https://{authority}/small");
+        for expected in 1..=2 {
+            let tenant = Tenant::new(server.options()).unwrap();
+            for _ in 0..5 {
+                // A store of its own for each call; the connection outlives them.
+                assert_eq!(simple(&exchange(&tenant, &authority), &url).await.unwrap(), "hello");
+            }
+            assert_eq!(server.connections.load(Ordering::SeqCst), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_is_on_the_list_is_reached() {
+        let server = Server::start().await;
+        let tenant = Tenant::new(server.options()).unwrap();
+        let authority = format!("localhost:{}", server.port);
+        let exchange = exchange(&tenant, &authority);
+        for url in [
+            format!("https://localhost:{}/", server.port.wrapping_add(1).max(1)),
+            format!("https://127.0.0.1:{}/", server.port),
+            format!("http://{authority}/"),
+            "https://example.com/".to_owned(),
+        ] {
+            let error = simple(&exchange, &url).await.unwrap_err();
+            assert!(matches!(error, Error::HttpRequestDenied), "{url}: {error}");
+        }
+        assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+        assert_eq!(exchange.denials.lock().unwrap().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn private_addresses_need_permission_and_the_denial_says_how() {
+        let server = Server::start().await;
+        let options = TenantOptions { allow_private_networks: false, ..server.options() };
+        let tenant = Tenant::new(options).unwrap();
+        let authority = format!("localhost:{}", server.port);
+        let exchange = exchange(&tenant, &authority);
+        let error = simple(&exchange, &format!("https://{authority}/")).await.unwrap_err();
+        assert!(matches!(error, Error::DestinationIpProhibited), "{error}");
+        let denied = exchange.denials.lock().unwrap()[0].to_string();
+        assert!(denied.contains("--allow-private-networks") && denied.contains("127.0.0.1"), "{denied}");
+        assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn a_foreign_certificate_is_refused() {
+        let server = Server::start().await;
+        let options = TenantOptions { trust_roots: TrustRoots::Public, ..server.options() };
+        let tenant = Tenant::new(options).unwrap();
+        let authority = format!("localhost:{}", server.port);
+        let error = simple(&exchange(&tenant, &authority), &format!("https://{authority}/")).await.unwrap_err();
+        assert!(matches!(error, Error::TlsCertificateError), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_and_a_missing_name_are_told_apart() {
+        let server = Server::start().await;
+        let tenant = Tenant::new(server.options()).unwrap();
+        let closed = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            format!("localhost:{}", listener.local_addr().unwrap().port())
+        };
+        let error = simple(&exchange(&tenant, &closed), &format!("https://{closed}/")).await.unwrap_err();
+        assert!(matches!(error, Error::ConnectionRefused), "{error}");
+        let error = simple(&exchange(&tenant, "hub.invalid"), "https://hub.invalid/").await.unwrap_err();
+        assert!(matches!(error, Error::DnsError { .. }), "{error}");
+    }
+
+    /// wasmtime's own client leaves the TLS handshake outside of every time-out, so that a server that accepts
+    /// and stays silent holds a guest for ever. Here the handshake is part of connecting.
+    #[tokio::test]
+    async fn a_server_that_accepts_and_stays_silent_meets_the_connect_timeout() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let limits = Limits { connect_timeout: Duration::from_millis(200), ..Limits::default() };
+        let options = TenantOptions { limits, allow_private_networks: true, ..TenantOptions::default() };
+        let tenant = Tenant::new(options).unwrap();
+        let begun = Instant::now();
+        let error = simple(&exchange(&tenant, &authority), &format!("https://{authority}/")).await.unwrap_err();
+        assert!(matches!(error, Error::ConnectionTimeout), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn a_guests_timeouts_are_kept_and_clamped_to_the_deadline() {
+        let server = Server::start().await;
+        let authority = format!("localhost:{}", server.port);
+        let options = |timeout| RequestOptions {
+            connect_timeout: None,
+            first_byte_timeout: Some(timeout),
+            between_bytes_timeout: Some(timeout),
+        };
+        let tenant = Tenant::new(server.options()).unwrap();
+        let short = options(Duration::from_millis(100));
+        let patient = tenant.with_deadline(Duration::from_millis(150));
+        let long = options(Duration::MAX);
+        for (tenant, options) in [(&tenant, short), (&patient, long)] {
+            for path in ["silent", "stall"] {
+                let begun = Instant::now();
+                let exchange = exchange(tenant, &authority);
+                let error = get(&exchange, &format!("https://{authority}/{path}"), options).await.unwrap_err();
+                assert!(matches!(error, Error::ConnectionReadTimeout), "{path}: {error}");
+                assert!(begun.elapsed() < Duration::from_secs(5));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded_one_by_one_and_together() {
+        let server = Server::start().await;
+        let authority = format!("localhost:{}", server.port);
+        let url = format!("https://{authority}/big");
+        let tenant = |response_bytes, http_body_bytes| {
+            let limits = Limits { response_bytes, http_body_bytes, ..Limits::default() };
+            Tenant::new(TenantOptions { limits, ..server.options() }).unwrap()
+        };
+        let error = simple(&exchange(&tenant(1000, 1 << 30), &authority), &url).await.unwrap_err();
+        assert!(matches!(error, Error::HttpResponseBodySize(Some(1000))), "{error}");
+        let exchange = exchange(&tenant(2 << 20, 3 << 19), &authority);
+        assert_eq!(simple(&exchange, &url).await.unwrap().len(), 1 << 20);
+        let error = simple(&exchange, &url).await.unwrap_err();
+        assert!(matches!(error, Error::HttpResponseBodySize(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn exchanges_at_the_same_time_are_bounded() {
+        let server = Server::start().await;
+        let authority = format!("localhost:{}", server.port);
+        let limits = Limits { http_concurrency: 1, connect_timeout: Duration::from_millis(200), ..Limits::default() };
+        let tenant = Tenant::new(TenantOptions { limits, ..server.options() }).unwrap();
+        let exchange = exchange(&tenant, &authority);
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let request = http::Request::get(format!("https://{authority}/stall")).body(body).unwrap();
+        let held = exchange.clone().send(request, RequestOptions::default()).await.unwrap();
+        let url = format!("https://{authority}/small");
+        let error = simple(&exchange, &url).await.unwrap_err();
+        assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+        drop(held);
+        assert_eq!(simple(&exchange, &url).await.unwrap(), "hello");
+    }
+}
