@@ -13,17 +13,27 @@ The last line is "N passed, M failed"; the exit status is 0 only when M is 0.
 import json
 import os
 import sys
+import time
 import traceback
+import uuid
 
-from azure.iot.hub import IoTHubConfigurationManager, IoTHubHttpRuntimeManager, IoTHubRegistryManager
+from azure.iot.hub import (
+    DigitalTwinClient,
+    IoTHubConfigurationManager,
+    IoTHubHttpRuntimeManager,
+    IoTHubJobManager,
+    IoTHubRegistryManager,
+)
 from azure.iot.hub.models import (
+    AuthenticationMechanism,
     CloudToDeviceMethod,
     Configuration,
     ConfigurationContent,
     ConfigurationMetrics,
     ConfigurationQueriesTestInput,
     ExportImportDevice,
-    AuthenticationMechanism,
+    JobProperties,
+    JobRequest,
     PropertyContainer,
     QuerySpecification,
     SymmetricKey,
@@ -366,6 +376,86 @@ def feedback(hub):
     equal(manager.receive_feedback_notification(), None)
     refused(412, manager.complete_feedback_notification, "none")
     refused(412, manager.abandon_feedback_notification, "none")
+
+
+def wait_for(read, *final):
+    for _ in range(100):
+        job = read()
+        if job.status in final:
+            return job
+        time.sleep(0.1)
+    raise AssertionError("the job stayed {}".format(job.status))
+
+
+@check
+def scheduled_twin_job(hub):
+    manager = IoTHubJobManager.from_connection_string(CONNECTION)
+    job_id = "witness-" + uuid.uuid4().hex
+    request = JobRequest(
+        job_id=job_id, type="scheduleUpdateTwin", query_condition="tags.town = 'Bonn'",
+        update_twin=Twin(etag="*", tags={"job": job_id}), max_execution_time_in_seconds=60)
+    made = manager.create_scheduled_job(job_id, request)
+    equal((made.job_id, made.type), (job_id, "scheduleUpdateTwin"))
+    done = wait_for(lambda: manager.get_scheduled_job(job_id), "completed")
+    counts = done.device_job_statistics
+    equal((counts.device_count, counts.succeeded_count, counts.failed_count), (1, 1, 0))
+    equal(hub.get_twin(DEVICE).tags["job"], job_id)
+    refused(409, manager.create_scheduled_job, job_id, request)
+    jobs = manager.query_scheduled_jobs("scheduleUpdateTwin", "completed")
+    expect(job_id in [job["jobId"] for job in jobs.items], "not in the list")
+    parts = hub.query_iot_hub(QuerySpecification(query="SELECT * FROM devices.jobs WHERE jobId = '{}'".format(job_id)))
+    equal((parts.type, len(parts.items)), ("DeviceJob", 1))
+
+
+@check
+def scheduled_method_job(hub):
+    manager = IoTHubJobManager.from_connection_string(CONNECTION)
+    job_id = "witness-" + uuid.uuid4().hex
+    request = JobRequest(
+        job_id=job_id, type="scheduleDeviceMethod", query_condition="deviceId IN ['witness-ca', 'witness-x509']",
+        cloud_to_device_method=CloudToDeviceMethod(method_name="echo", payload=1), max_execution_time_in_seconds=60)
+    manager.create_scheduled_job(job_id, request)
+    counts = wait_for(lambda: manager.get_scheduled_job(job_id), "completed").device_job_statistics
+    equal((counts.succeeded_count, counts.failed_count), (1, 1))
+    refused(400, manager.cancel_scheduled_job, job_id)
+    refused(404, manager.get_scheduled_job, "none")
+
+
+@check
+def cancel_scheduled_job(hub):
+    manager = IoTHubJobManager.from_connection_string(CONNECTION)
+    job_id = "witness-" + uuid.uuid4().hex
+    manager.create_scheduled_job(job_id, JobRequest(
+        job_id=job_id, type="scheduleUpdateTwin", query_condition="*", start_time="2999-01-01T00:00:00Z",
+        update_twin=Twin(etag="*", tags={"never": True})))
+    equal(manager.get_scheduled_job(job_id).status, "scheduled")
+    equal(manager.cancel_scheduled_job(job_id).status, "cancelled")
+
+
+@check
+def export_job(hub):
+    manager = IoTHubJobManager.from_connection_string(CONNECTION)
+    made = manager.create_import_export_job(JobProperties(
+        type="export", output_blob_container_uri="https://example.invalid/c?sig=x", exclude_keys_in_export=True))
+    done = wait_for(lambda: manager.get_import_export_job(made.job_id), "completed")
+    equal((done.progress, done.exclude_keys_in_export), (100, True))
+    expect(made.job_id in [job.job_id for job in manager.get_import_export_jobs()], "not in the list")
+    manager.cancel_import_export_job(made.job_id)
+
+
+@check
+def digital_twins(hub):
+    client = DigitalTwinClient.from_connection_string(CONNECTION)
+    equal(client.get_digital_twin(DEVICE)["$dtId"], DEVICE)
+    client.update_digital_twin(DEVICE, [
+        {"op": "add", "path": "/target", "value": 21.5},
+        {"op": "add", "path": "/thermostat1/target", "value": 22},
+    ])
+    desired = hub.get_twin(DEVICE).properties.desired
+    equal((desired["target"], desired["thermostat1"]), (21.5, {"__t": "c", "target": 22}))
+    equal(client.get_digital_twin(DEVICE)["$metadata"]["target"]["desiredValue"], 21.5)
+    equal(client.invoke_command(DEVICE, "reboot", {"delay": 3}, 5, 10), {"delay": 3})
+    equal(client.invoke_component_command(DEVICE, "thermostat1", "report", {"since": 1}, 5, 10), {"since": 1})
 
 
 @check

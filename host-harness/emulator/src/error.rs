@@ -41,6 +41,7 @@ macro_rules! codes {
 codes! {
     BAD_REQUEST = 400000 "GenericBadRequest";
     INVALID_PROTOCOL_VERSION = 400001 "InvalidProtocolVersion";
+    INVALID_OPERATION = 400003 "InvalidOperation";
     ARGUMENT_INVALID = 400004 "ArgumentInvalid";
     ARGUMENT_NULL = 400005 "ArgumentNull";
     FORMAT_ERROR = 400006 "IotHubFormatError";

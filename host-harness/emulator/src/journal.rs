@@ -53,6 +53,8 @@ pub enum ChangeKind {
     ConfigurationDeleted,
     /// Configuration content was applied to one edge device.
     ConfigurationApplied,
+    /// A job was made or changed its status; the detail has the status.
+    JobChanged,
     /// A direct method was called; the detail has the method, the payload and the outcome.
     MethodInvoked,
     /// A message was queued for a device.

@@ -382,10 +382,11 @@ fn fold_case(uri: Uri) -> Uri {
     };
     let mut segments: Vec<String> = uri.path().split('/').skip(1).map(str::to_owned).collect();
     let first = segments.first().map(|first| fold(first)).unwrap_or_default();
+    let segments_count = segments.len();
     let is_literal = |index: usize| match first.as_str() {
         "messages" => index != 3,
         "statistics" => true,
-        "jobs" => index == 0,
+        "jobs" => index == 0 || (index == 1 && segments_count > 2) || index == 3,
         "devices" | "twins" | "configurations" | "enrollments" | "enrollmentGroups" | "registrations"
         | "digitaltwins" => {
             index.is_multiple_of(2) || (first == "devices" && index == 3 && fold_is_messages(uri.path()))

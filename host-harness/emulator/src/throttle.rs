@@ -17,6 +17,7 @@ pub(crate) enum Throttle {
     Method,
     Configuration,
     Message,
+    Job,
     Dps,
     Telemetry,
 }
@@ -25,7 +26,7 @@ impl Throttle {
     /// How many operations in how many seconds.
     fn rate(self) -> (f64, f64) {
         match self {
-            Self::Registry | Self::Message => (100.0, 60.0),
+            Self::Registry | Self::Message | Self::Job => (100.0, 60.0),
             Self::Query | Self::Configuration => (20.0, 60.0),
             Self::TwinRead => (100.0, 1.0),
             Self::TwinWrite => (50.0, 1.0),

@@ -338,3 +338,83 @@ async fn statistics_messages_and_telemetry() {
         ["{\"t\":20}", "{\"t\":21}", "{\"t\":22}"]
     );
 }
+
+#[tokio::test]
+async fn scheduled_jobs_run_or_are_cancelled() {
+    let emulator = start().await;
+    let client = hub(&emulator, "connector");
+    for n in 0..25 {
+        let id = format!("d{n:02}");
+        client.put(&format!("/devices/{id}"), json!({ "deviceId": id })).await.expect(200);
+    }
+    let twin = json!({"type": "scheduleUpdateTwin", "queryCondition": "startswith(deviceId, 'd1')",
+        "updateTwin": {"etag": "*", "tags": {"batch": 7}}});
+    client.put("/jobs/v2/j1", twin.clone()).await.expect(200);
+    client.put("/jobs/v2/j1", twin.clone()).await.expect(409);
+    let mut finished = Value::Null;
+    for _ in 0..100 {
+        finished = client.get("/jobs/v2/j1").await.expect(200).body;
+        if finished["status"] == "completed" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(finished["deviceJobStatistics"]["succeededCount"], 10);
+    assert!(finished["endTime"].is_string());
+    let parts = client.query(QUERY, "SELECT * FROM devices.jobs WHERE jobId = 'j1'", 4, None).await.expect(200);
+    assert_eq!(parts.header("x-ms-item-type"), Some("DeviceJob"));
+    assert!(parts.header("x-ms-continuation").is_some());
+    let found = client.query(QUERY, "SELECT COUNT() AS n FROM devices WHERE tags.batch = 7", 4, None).await;
+    assert_eq!(found.body, json!([{"n": 10}]));
+
+    let mut later = twin.clone();
+    later["startTime"] = json!("2999-01-01T00:00:00Z");
+    assert_eq!(client.put("/jobs/v2/j2", later).await.expect(200).body["status"], "scheduled");
+    assert_eq!(client.call("POST", "/jobs/v2/j2/cancel", &[], None).await.expect(200).body["status"], "cancelled");
+    client.call("POST", "/jobs/v2/j2/cancel", &[], None).await.expect(400);
+    let list = client.get("/jobs/v2/query?api-version=2021-04-12&jobStatus=cancelled").await.expect(200);
+    assert_eq!(
+        (list.body["items"][0]["jobId"].as_str(), list.body["type"].as_str()),
+        (Some("j2"), Some("jobResponse"))
+    );
+    for bad in [
+        json!({"type": "scheduleUpdateTwin", "updateTwin": {"tags": {}}}),
+        json!({"type": "scheduleDeviceMethod"}),
+        json!({"type": "sing"}),
+        json!({"type": "scheduleUpdateTwin", "updateTwin": {"etag": "*"}, "queryCondition": "tags."}),
+        json!({"type": "scheduleUpdateTwin", "updateTwin": {"etag": "*"}, "startTime": "tomorrow"}),
+    ] {
+        client.put("/jobs/v2/bad", bad).await.expect(400);
+    }
+    hub(&emulator, "registryReadWrite").put("/jobs/v2/j3", twin).await.expect(401);
+}
+
+#[tokio::test]
+async fn digital_twins_are_another_view() {
+    let emulator = start().await;
+    let client = hub(&emulator, "connector");
+    client.put("/devices/d", json!({"deviceId": "d"})).await.expect(200);
+    emulator.devices().report("d", json!({"temperature": 20})).await.expect("report");
+    let twin = client.get("/digitaltwins/d").await.expect(200);
+    assert_eq!((&twin.body["$dtId"], &twin.body["temperature"]), (&json!("d"), &json!(20)));
+    let patch = json!([{"op": "add", "path": "/target", "value": 21}]);
+    let stale = [("if-match", "\"old\"")];
+    client.call("PATCH", "/digitaltwins/d", &stale, Some(patch.clone())).await.expect(412);
+    let patched = client.patch("/digitaltwins/d", patch).await.expect(202);
+    assert!(patched.header("etag").is_some() && patched.header("location").is_some());
+    for bad in [
+        json!([{"op": "test", "path": "/a", "value": 1}]),
+        json!([{"op": "add", "path": "/a/b/c", "value": 1}]),
+        json!([{"op": "add", "path": "/a", "value": 1}, {"op": "add", "path": "/a/b", "value": 1}]),
+    ] {
+        client.patch("/digitaltwins/d", bad).await.expect(400);
+    }
+    emulator.devices().on_method("d", |call| async move { MethodReply::answer(202, json!(call.method)) });
+    let answer = client.post("/digitaltwins/d/components/pump/commands/start", json!({})).await.expect(200);
+    assert_eq!(
+        (answer.body, answer.headers["x-ms-command-statuscode"].to_str().expect("text")),
+        (json!("pump*start"), "202")
+    );
+    let query = "?api-version=2020-09-30&responseTimeoutInSeconds=x";
+    client.post(&format!("/digitaltwins/d/commands/start{query}"), json!({})).await.expect(400);
+}

@@ -24,13 +24,13 @@ const MAX_TIMEOUT: u64 = 3600;
 #[serde(rename_all = "camelCase")]
 pub(super) struct MethodBody {
     #[serde(default)]
-    method_name: Option<String>,
+    pub(super) method_name: Option<String>,
     #[serde(default)]
-    payload: Value,
+    pub(super) payload: Value,
     #[serde(default)]
-    response_timeout_in_seconds: Option<u64>,
+    pub(super) response_timeout_in_seconds: Option<u64>,
     #[serde(default)]
-    connect_timeout_in_seconds: Option<u64>,
+    pub(super) connect_timeout_in_seconds: Option<u64>,
 }
 
 /// A device, or a module on it.
@@ -66,6 +66,13 @@ pub(super) async fn invoke_module(
 }
 
 async fn run(world: &World, target: MethodTarget, body: MethodBody) -> Result<Response, ServiceError> {
+    let (status, payload) = call(world, target, body).await?;
+    Ok(ok(&json!({ "status": status, "payload": payload })))
+}
+
+/// Calls a method, whoever asks for it: the method operations, digital twin commands and jobs. Returns the device's
+/// own status and its payload.
+pub(super) async fn call(world: &World, target: MethodTarget, body: MethodBody) -> Result<(i32, Value), ServiceError> {
     let name = body.method_name.unwrap_or_default();
     if name.is_empty() || name.len() > 100 || name.contains(|c: char| c.is_control() || c == ' ') {
         return Err(invalid("methodName must have 1 to 100 characters and no spaces"));
@@ -102,8 +109,7 @@ async fn run(world: &World, target: MethodTarget, body: MethodBody) -> Result<Re
         Err(error) => json!({ "method": name, "payload": body.payload, "error": error.code().number() }),
     };
     world.journal.append(ChangeKind::MethodInvoked, key, None, detail);
-    let (status, payload) = outcome?;
-    Ok(ok(&json!({ "status": status, "payload": payload })))
+    outcome
 }
 
 /// Waits for the device's answer; for ever when there is none.

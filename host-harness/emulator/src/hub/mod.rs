@@ -3,12 +3,14 @@
 //! | permission | operations |
 //! |---|---|
 //! | RegistryRead | reading devices, modules, configurations, device statistics |
-//! | RegistryWrite | changing them, bulk changes, applying configuration content |
-//! | ServiceConnect | twins, queries, methods, messages, service statistics |
+//! | RegistryWrite | changing them, bulk changes, applying configuration content, import and export |
+//! | ServiceConnect | twins, digital twins, queries, methods, messages, scheduled jobs, service statistics |
 
 mod bulk;
 mod configurations;
 mod devices;
+mod digital_twins;
+mod jobs;
 mod messages;
 mod methods;
 mod modules;
@@ -42,6 +44,7 @@ pub(crate) use configurations::Configuration;
 pub(crate) use devices::{
     Authentication, AuthenticationType, CapabilitiesBody, Device, DeviceBody, KeyPair, Status, ThumbprintBody,
 };
+use jobs::{BlobJob, DeviceJob, Job};
 pub(crate) use messages::accept_telemetry;
 pub(crate) use methods::{MethodTarget, check_target};
 pub(crate) use modules::Module;
@@ -51,12 +54,23 @@ pub(crate) struct Hub {
     pub(crate) devices: Store<Device>,
     pub(crate) modules: Store<Module>,
     pub(crate) configurations: Store<Configuration>,
+    jobs: Store<Job>,
+    device_jobs: Store<DeviceJob>,
+    blob_jobs: Store<BlobJob>,
     pub(crate) journal: Arc<Journal>,
 }
 
 impl Hub {
     pub(crate) fn new(journal: Arc<Journal>) -> Self {
-        Self { devices: Store::default(), modules: Store::default(), configurations: Store::default(), journal }
+        Self {
+            devices: Store::default(),
+            modules: Store::default(),
+            configurations: Store::default(),
+            jobs: Store::default(),
+            device_jobs: Store::default(),
+            blob_jobs: Store::default(),
+            journal,
+        }
     }
 
     pub(crate) fn device(&self, id: &str) -> Result<&Device, ServiceError> {
@@ -121,7 +135,7 @@ pub(crate) fn routes(world: &Shared) -> Router {
     let read = Access::Policy(RegistryRead);
     let write = Access::Policy(RegistryWrite);
     let service = Access::Policy(ServiceConnect);
-    use Throttle::{Configuration, Message, Method, Query, Registry, Telemetry, TwinRead, TwinWrite};
+    use Throttle::{Configuration, Job, Message, Method, Query, Registry, Telemetry, TwinRead, TwinWrite};
     Routes::new(world, Service::Hub)
         .on(GET, "/devices", read, Registry, devices::list)
         .on(POST, "/devices", write, Registry, bulk::run)
@@ -155,6 +169,24 @@ pub(crate) fn routes(world: &Shared) -> Router {
         .on(GET, "/messages/serviceBound/feedback", service, Message, messages::feedback)
         .on(DELETE, "/messages/serviceBound/feedback/{token}", service, Message, messages::settle_feedback)
         .on(POST, "/messages/serviceBound/feedback/{token}/abandon", service, Message, messages::settle_feedback)
+        .on(POST, "/jobs/create", write, Job, jobs::create_blob_job)
+        .on(GET, "/jobs", write, Job, jobs::list_blob_jobs)
+        .on(GET, "/jobs/{id}", write, Job, jobs::get_blob_job)
+        .on(DELETE, "/jobs/{id}", write, Job, jobs::cancel_blob_job)
+        .on(GET, "/jobs/v2/query", service, Job, jobs::list)
+        .on(PUT, "/jobs/v2/{id}", service, Job, jobs::put)
+        .on(GET, "/jobs/v2/{id}", service, Job, jobs::get)
+        .on(POST, "/jobs/v2/{id}/cancel", service, Job, jobs::cancel)
+        .on(GET, "/digitaltwins/{id}", service, TwinRead, digital_twins::get)
+        .on(PATCH, "/digitaltwins/{id}", service, TwinWrite, digital_twins::patch)
+        .on(POST, "/digitaltwins/{id}/commands/{command}", service, Method, digital_twins::command)
+        .on(
+            POST,
+            "/digitaltwins/{id}/components/{component}/commands/{command}",
+            service,
+            Method,
+            digital_twins::component_command,
+        )
         .finish()
 }
 
@@ -186,8 +218,11 @@ async fn run_query(
             let twins = twins.filter_map(|(n, module)| Some((n, twins::of_module(&hub, module)?)));
             (select(&world.pager, &query, &request, twins), "Twin")
         }
-        // Scheduled jobs are not emulated, so there never are any.
-        "devices.jobs" => (select(&world.pager, &query, &request, std::iter::empty()), "DeviceJob"),
+        "devices.jobs" => {
+            let jobs = hub.device_jobs.after(row_start(&query, request.after));
+            let jobs = jobs.map(|(n, job)| (n, job.to_json()));
+            (select(&world.pager, &query, &request, jobs), "DeviceJob")
+        }
         other => {
             return Err(invalid(format!(
                 "there is no collection '{other}'; there are devices, devices.modules and devices.jobs"
