@@ -1,25 +1,4 @@
 //! Misbehaviour on demand: rules that make the emulated services fail in the ways real ones do.
-//!
-//! # Grammar of the string form
-//!
-//! ```text
-//! rule      = [ service ":" ] method SP path "=" action [ "x" times ] [ "@" probability ]
-//! service   = "hub" | "dps" | "device"
-//! method    = "*" | "GET" | "POST" | …
-//! path      = a path; "*" stands for any text, and a path without one is a prefix
-//! action    = status [ "/" code ] [ "+" seconds ]   answer with this status, error code, Retry-After
-//!           | "latency:" milliseconds               answer late
-//!           | "drop"                                close the connection before the answer
-//!           | "truncate"                            send half of the body, then close
-//!           | "stall"                               send half of the body, then nothing
-//!           | "garbage"                             a body that is not JSON
-//!           | "oversize:" bytes                     so many bytes of white space before the body
-//!           | "etag"                                wrong ETags in header and body
-//!           | "skew:" seconds                       the service's clock is off by so much (may be negative)
-//! times     = how often the rule fires, always when left out
-//! ```
-//!
-//! Examples: `POST /enrollments/query=429x3`, `hub:PATCH /twins/*=412/412001`, `* /=latency:250@0.1`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -64,6 +43,28 @@ pub enum FaultAction {
 }
 
 /// One rule.
+///
+/// # Grammar of the string form
+///
+/// ```text
+/// rule      = [ service ":" ] method SP path "=" action [ "x" times ] [ "@" probability ]
+/// service   = "hub" | "dps" | "device"
+/// method    = "*" | "GET" | "POST" | …
+/// path      = a path; "*" stands for any text, and a path without one is a prefix
+/// action    = status [ "/" code ] [ "+" seconds ]   answer with this status, error code, Retry-After
+///           | "latency:" milliseconds               answer late
+///           | "drop"                                close the connection, the request not carried out
+///           | "drop-after"                          carry it out, then close without an answer
+///           | "truncate"                            send half of the body, then close
+///           | "stall"                               send half of the body, then nothing
+///           | "garbage"                             a body that is not JSON
+///           | "oversize:" bytes                     so many bytes of white space before the body
+///           | "etag"                                wrong ETags in header and body
+///           | "skew:" seconds                       the service's clock is off by so much (may be negative)
+/// times     = how often the rule fires, always when left out
+/// ```
+///
+/// Examples: `POST /enrollments/query=429x3`, `hub:PATCH /twins/*=412/412001`, `* /=latency:250@0.1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRule {
     /// Which API, or any.
@@ -161,7 +162,7 @@ impl Faults {
         self.lock().rules.push(rule);
     }
 
-    /// Adds a rule in its string form (see the module's grammar).
+    /// Adds a rule in its string form (the grammar is with [`FaultRule`]).
     ///
     /// # Errors
     /// When the text is not such a rule.

@@ -6,7 +6,8 @@
 //! ([`Journal`]) and what went over the wire ([`Traffic`]), and simulates devices ([`DeviceSide`]).
 //!
 //! ```
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
 //! use azure_iot_emulator::{Emulator, EmulatorOptions};
 //!
 //! let emulator = Emulator::start(EmulatorOptions::default()).await?;
@@ -19,8 +20,8 @@
 //! }
 //! emulator.shutdown().await;
 //! # Ok(())
+//! # })
 //! # }
-//! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 //! ```
 //!
 //! # Where the emulator had to choose
@@ -30,10 +31,14 @@
 //!
 //! | question | choice | where |
 //! |---|---|---|
-//! | policy without the permission | 401, 401002, like a wrong key | [`auth`](self) |
+//! | policy without the permission | 401, 401002, like a wrong key | `auth` |
 //! | PUT without `If-Match` on an existing entity | 409, hub and DPS | `etag::Precondition::decide` |
 //! | PUT with `If-Match` on a missing entity | 404 | same |
 //! | keys of a symmetric-key enrollment | only in `attestationmechanism` | `dps::enrollments` |
+//! | DELETE without `If-Match` | unconditional, as the service descriptions call the header optional | `etag` |
+//! | a bulk request in which an entry failed | hub: 400 with the result body; DPS: 200 | `hub::bulk`, `dps::model` |
+//! | a device that has not registered yet | `unassigned` inside its enrollment, 404 at `/registrations` | `dps::model` |
+//! | import and export jobs | go through their states, but move no data | `hub::jobs` |
 //! | a twin's ETag | changes with tags and desired properties, not with reported ones | `hub::twins` |
 //! | PUT of a twin without a section | the section becomes empty | `hub::twins` |
 

@@ -1,5 +1,6 @@
 //! The recorder of HTTP exchanges, for contract tests. Off until [`Traffic::record`] turns it on.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,8 +9,9 @@ use bytes::Bytes;
 
 use crate::server::Service;
 
-/// One exchange. Bodies are as they went over the wire, before TLS.
-#[derive(Clone, Debug)]
+/// One exchange. Bodies are as they went over the wire, before TLS, and may hold keys of devices; `Debug` leaves them
+/// out.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Exchange {
     /// Which API was called.
@@ -30,6 +32,21 @@ pub struct Exchange {
     pub response_headers: Vec<(String, String)>,
     /// Response body, before a fault cut it short or held it back.
     pub response_body: Bytes,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Exchange")
+            .field("service", &self.service)
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("query", &self.query)
+            .field("request_bytes", &self.request_body.len())
+            .field("status", &self.status)
+            .field("response_bytes", &self.response_body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Records exchanges while it is on.

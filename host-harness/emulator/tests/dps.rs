@@ -174,6 +174,22 @@ async fn a_device_registers_in_process() {
     assert_ne!(again.etag, state.etag);
     assert_eq!(again.created_date_time_utc, state.created_date_time_utc);
 
+    devices.report("sensor-1", json!({"t": 20})).await.expect("report");
+    let mut body = symmetric("sensor");
+    body["deviceId"] = json!("sensor-1");
+    body["reprovisionPolicy"] = json!({"updateHubAssignment": true, "migrateDeviceData": false});
+    client.put_if("/enrollments/sensor", "*", body.clone()).await.expect(200);
+    let reset = devices.provision("sensor", Credential::SymmetricKey(own.clone())).await.expect("registration");
+    assert_eq!(reset.substatus, Some("deviceDataReset"));
+    let after = registry.get("/twins/sensor-1").await.expect(200);
+    assert_eq!(after.body["tags"], json!({}));
+    assert!(after.body["properties"]["reported"].get("t").is_none());
+    assert!(after.body["version"].as_u64() > twin.body["version"].as_u64());
+    body["reprovisionPolicy"] = json!({"updateHubAssignment": false, "migrateDeviceData": false});
+    client.put_if("/enrollments/sensor", "*", body).await.expect(200);
+    let kept = devices.provision("sensor", Credential::SymmetricKey(own.clone())).await.expect("registration");
+    assert_eq!(kept.substatus, Some("reprovisionedToInitialAssignment"));
+
     let mut body = symmetric("sensor");
     body["provisioningStatus"] = json!("disabled");
     client.put_if("/enrollments/sensor", "*", body).await.expect(200);
@@ -192,7 +208,7 @@ async fn a_device_registers_in_process() {
     registry.get("/devices/sensor-1").await.expect(200);
     let changes = emulator.journal().snapshot(..);
     let count = |kind| changes.iter().filter(|change| change.kind == kind).count();
-    assert_eq!((count(ChangeKind::RegistrationChanged), count(ChangeKind::RegistrationDeleted)), (4, 1));
+    assert_eq!((count(ChangeKind::RegistrationChanged), count(ChangeKind::RegistrationDeleted)), (6, 1));
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use crate::auth::{Token, derive_device_key, unauthorized};
 use crate::device_side::{Credential, RegistrationState};
 use crate::error::{ErrorCode, ServiceError};
 use crate::etag::{self, Precondition};
-use crate::hub::twins::{Change, PropertiesBody, Twin, TwinBody};
-use crate::hub::{Authentication, AuthenticationType, Device, DeviceBody, Hub, KeyPair};
+use crate::hub::twins::{Change, PropertiesBody, TwinBody};
+use crate::hub::{Authentication, AuthenticationType, CapabilitiesBody, DeviceBody, KeyPair, ThumbprintBody};
 use crate::journal::ChangeKind;
 use crate::random;
 use crate::server::json_response;
@@ -194,30 +194,37 @@ fn assign(
     let device_id = body.device_id.clone().unwrap_or_else(|| registration_id.to_owned());
     let mut hub = lock(&world.hub);
     let policy = body.reprovision_policy;
-    if hub.devices.get(&device_id).is_some() {
-        if !policy.update_hub_assignment {
-            return Ok((device_id, "reprovisionedToInitialAssignment"));
-        }
-        let authentication = authentication(kind, registration_id, enrollment);
-        let device = hub.device_mut(&device_id)?;
-        device.authentication = authentication.unwrap_or_else(|| device.authentication.clone());
-        if policy.migrate_device_data {
-            return Ok((device_id, "deviceDataMigrated"));
-        }
-        device.twin = Twin::new(now());
-        write_initial_twin(&mut hub, &device_id, enrollment, Change::Replace)?;
-        return Ok((device_id, "deviceDataReset"));
-    }
-    let device = DeviceBody {
-        capabilities: Some(crate::hub::CapabilitiesBody { iot_edge: Some(body.capabilities.iot_edge) }),
-        ..DeviceBody::default()
+    let authentication = authentication(kind, registration_id, enrollment);
+    let initial_twin = initial_twin(enrollment);
+    let Some(device) = hub.devices.get(&device_id) else {
+        let capabilities = CapabilitiesBody { iot_edge: Some(body.capabilities.iot_edge) };
+        let device = DeviceBody {
+            authentication: authentication.map(Into::into),
+            capabilities: Some(capabilities),
+            ..DeviceBody::default()
+        };
+        hub.put_device(&device_id, device, &Precondition::None)?;
+        hub.write_twin(&device_id, None, initial_twin, Change::Merge, &Precondition::None)?;
+        return Ok((device_id, "initialAssignment"));
     };
-    hub.put_device(&device_id, device, &Precondition::None)?;
-    if let Some(authentication) = authentication(kind, registration_id, enrollment) {
-        hub.device_mut(&device_id).map(|device: &mut Device| device.authentication = authentication)?;
+    if !policy.update_hub_assignment {
+        return Ok((device_id, "reprovisionedToInitialAssignment"));
     }
-    write_initial_twin(&mut hub, &device_id, enrollment, Change::Merge)?;
-    Ok((device_id, "initialAssignment"))
+    if let Some(authentication) = authentication.filter(|new| *new != device.authentication) {
+        let device = DeviceBody {
+            authentication: Some(authentication.into()),
+            // Registering again does not let a device back in that the hub's operator has shut out.
+            status: Some(device.status),
+            status_reason: device.status_reason.clone(),
+            ..DeviceBody::default()
+        };
+        hub.put_device(&device_id, device, &Precondition::Any)?;
+    }
+    if policy.migrate_device_data {
+        return Ok((device_id, "deviceDataMigrated"));
+    }
+    hub.reset_twin(&device_id, initial_twin)?;
+    Ok((device_id, "deviceDataReset"))
 }
 
 /// How the device will prove itself to the hub. `None` leaves it to the hub: new keys, as for a TPM.
@@ -242,7 +249,7 @@ fn authentication(kind: Kind, registration_id: &str, enrollment: &Enrollment) ->
                 Some(certificates) => Authentication {
                     kind: AuthenticationType::SelfSigned,
                     symmetric_key: None,
-                    thumbprints: crate::hub::ThumbprintBody {
+                    thumbprints: ThumbprintBody {
                         primary_thumbprint: thumbprint(certificates.primary.as_ref()),
                         secondary_thumbprint: thumbprint(certificates.secondary.as_ref()),
                     },
@@ -254,18 +261,10 @@ fn authentication(kind: Kind, registration_id: &str, enrollment: &Enrollment) ->
     }
 }
 
-fn write_initial_twin(
-    hub: &mut Hub,
-    device_id: &str,
-    enrollment: &Enrollment,
-    change: Change,
-) -> Result<(), ServiceError> {
-    let Some(twin) = &enrollment.body.initial_twin else { return Ok(()) };
-    let body = TwinBody {
-        tags: twin.tags.clone(),
-        properties: Some(PropertiesBody { desired: twin.properties.clone().and_then(|properties| properties.desired) }),
-    };
-    hub.write_twin(device_id, None, body, change, &Precondition::None)
+fn initial_twin(enrollment: &Enrollment) -> TwinBody {
+    let twin = enrollment.body.initial_twin.clone().unwrap_or_default();
+    let desired = twin.properties.and_then(|properties| properties.desired);
+    TwinBody { tags: twin.tags, properties: desired.map(|desired| PropertiesBody { desired: Some(desired) }) }
 }
 
 fn token(world: &World, scope: &str, id: &str, headers: &HeaderMap) -> Result<Token, ServiceError> {

@@ -54,7 +54,7 @@ pub(crate) enum Status {
 }
 
 /// How a device or module proves who it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Authentication {
     pub(crate) kind: AuthenticationType,
     pub(crate) symmetric_key: Option<KeyPair>,
@@ -71,7 +71,7 @@ pub(crate) enum AuthenticationType {
 }
 
 /// Two keys, base64. Never printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct KeyPair {
     pub(crate) primary: String,
     pub(crate) secondary: String,
@@ -178,6 +178,18 @@ fn check_key(key: &str) -> Result<(), ServiceError> {
     match STANDARD.decode(key) {
         Ok(bytes) if (16..=64).contains(&bytes.len()) => Ok(()),
         _ => Err(invalid("a symmetric key must be 16 to 64 bytes in base64")),
+    }
+}
+
+impl From<Authentication> for AuthenticationBody {
+    fn from(authentication: Authentication) -> Self {
+        Self {
+            kind: Some(authentication.kind),
+            symmetric_key: authentication
+                .symmetric_key
+                .map(|keys| KeyPairBody { primary_key: Some(keys.primary), secondary_key: Some(keys.secondary) }),
+            x509_thumbprint: Some(authentication.thumbprints),
+        }
     }
 }
 

@@ -121,6 +121,12 @@ impl Twin {
         Ok(changes)
     }
 
+    /// Drops everything the device has reported.
+    fn forget_reported(&mut self, now: OffsetDateTime) {
+        self.reported = Section { version: self.reported.version + 1, ..Section::new(now) };
+        self.version += 1;
+    }
+
     /// Writes reported properties from the device's side.
     pub(crate) fn report(&mut self, patch: Value, now: OffsetDateTime) -> Result<Value, ServiceError> {
         let Some(patch) = section_patch("properties.reported", patch)? else {
@@ -366,6 +372,16 @@ impl Hub {
         let patch = twin.report(patch, now())?;
         let etag = twin.etag();
         journal(&self.journal, device, module, &etag, vec![(TwinPart::Reported, patch)]);
+        Ok(())
+    }
+
+    /// Takes a device's twin back to its beginnings: the given tags and desired properties, nothing reported.
+    pub(crate) fn reset_twin(&mut self, device: &str, initial: TwinBody) -> Result<(), ServiceError> {
+        self.write_twin(device, None, initial, Change::Replace, &Precondition::None)?;
+        let twin = self.twin_mut(device, None)?;
+        twin.forget_reported(now());
+        let etag = twin.etag();
+        journal(&self.journal, device, None, &etag, vec![(TwinPart::Reported, Value::Null)]);
         Ok(())
     }
 
