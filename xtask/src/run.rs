@@ -1,0 +1,112 @@
+//! Running other programs, loudly.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+/// The folder of the workspace.
+pub fn root() -> Result<PathBuf> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).context("the workspace has no folder")
+}
+
+/// Where cargo builds to.
+pub fn target_dir() -> Result<PathBuf> {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => Ok(PathBuf::from(dir)),
+        None => Ok(root()?.join("target")),
+    }
+}
+
+/// Runs a named piece of work and says how long it took.
+///
+/// # Errors
+/// Those of the work, with its name.
+pub fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    eprintln!("==> {title}");
+    let started = Instant::now();
+    let result = work().with_context(|| format!("{title}: failed"))?;
+    eprintln!("    {title}: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(result)
+}
+
+/// Runs cargo in the workspace.
+///
+/// # Errors
+/// Where it fails.
+pub fn cargo(args: &[&str]) -> Result<()> {
+    Command::new(env!("CARGO")).args(args).run()
+}
+
+/// Whether a program is there and answers to these arguments.
+pub fn answers(program: &str, args: &[&str]) -> bool {
+    std::process::Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// What a program prints.
+///
+/// # Errors
+/// Where it cannot be run or fails.
+pub fn output(program: &str, args: &[&str]) -> Result<String> {
+    let output = std::process::Command::new(program)
+        .args(args)
+        .output()
+        .with_context(|| format!("`{program}` cannot be run"))?;
+    if !output.status.success() {
+        bail!("`{program} {}` failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A program to run in the workspace.
+pub struct Command(std::process::Command);
+
+impl Command {
+    /// A program.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self(std::process::Command::new(program))
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.0.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.0.args(args);
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// Runs it and waits.
+    ///
+    /// # Errors
+    /// Where it cannot be run or fails.
+    pub fn run(mut self) -> Result<()> {
+        self.0.current_dir(root()?);
+        let name = self.0.get_program().to_string_lossy().into_owned();
+        let status = self.0.status().with_context(|| format!("`{name}` cannot be run"))?;
+        if !status.success() {
+            let args: Vec<_> = self.0.get_args().map(|arg| arg.to_string_lossy()).collect();
+            bail!("`{name} {}` ended with {status}", args.join(" "));
+        }
+        Ok(())
+    }
+}

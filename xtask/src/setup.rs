@@ -1,0 +1,66 @@
+//! What a fresh machine with a Rust toolchain and Debian lacks. Each thing is installed only where it is missing, and said.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{Command, answers, output, step};
+
+const WASM_TARGET: &str = "wasm32-wasip2";
+
+/// For building the component and the host: the wasm target.
+///
+/// # Errors
+/// Where it is missing and cannot be installed.
+pub fn for_building() -> Result<()> {
+    let libraries = output("rustc", &["--print", "target-libdir", "--target", WASM_TARGET])?;
+    if Path::new(libraries.trim()).exists() {
+        return Ok(());
+    }
+    step(&format!("Install the Rust target {WASM_TARGET}"), || {
+        Command::new("rustup")
+            .args(["target", "add", WASM_TARGET])
+            .run()
+            .context("without rustup, install the target by hand")
+    })
+}
+
+/// For the tests as well: rustfmt and clippy; Python for Microsoft's own client; Node for the second host.
+///
+/// # Errors
+/// Where something is missing and cannot be installed.
+pub fn for_tests() -> Result<()> {
+    for_building()?;
+    for (component, probe) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if !answers(env!("CARGO"), &[probe, "--version"]) {
+            step(&format!("Install {component}"), || {
+                Command::new("rustup").args(["component", "add", component]).run()
+            })?;
+        }
+    }
+    let mut missing = Vec::new();
+    if !answers("python3", &["-c", "import venv, ensurepip"]) {
+        missing.extend(["python3", "python3-venv"]);
+    }
+    if !answers("node", &["--version"]) || !answers("npm", &["--version"]) {
+        missing.extend(["nodejs", "npm"]);
+    }
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    if !answers("apt-get", &["--version"]) {
+        bail!("these are missing, and there is no apt-get to install them with: {}", packages.join(", "));
+    }
+    step(&format!("Install Debian packages: {}", packages.join(", ")), || {
+        let as_root = output("id", &["-u"])?.trim() == "0";
+        let apt = |args: &[&str]| {
+            let command = if as_root { Command::new("apt-get") } else { Command::new("sudo").arg("apt-get") };
+            command.args(args).env("DEBIAN_FRONTEND", "noninteractive").run()
+        };
+        apt(&["update", "--quiet"])?;
+        let mut args = vec!["install", "--yes", "--no-install-recommends"];
+        args.extend(packages);
+        apt(&args)
+    })
+}
