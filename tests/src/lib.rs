@@ -1,0 +1,181 @@
+//! What the integration tests share: the built component in the host, an emulator of its own for each test, and an
+//! account linked between the two.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use azure_iot_emulator::{Emulator, EmulatorOptions, Policy};
+use connector_host::interface::action::{Call, Outcome};
+use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, PollRequest, Start};
+use connector_host::interface::types::{Cursor, Error};
+use connector_host::{CallError, Connection, Connector, Host, HostOptions, Limits, Tenant, TenantOptions, TrustRoots};
+use serde_json::{Value, json};
+
+/// The workspace.
+///
+/// # Panics
+/// Never: this package is in a folder of it.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a folder of the workspace")
+}
+
+/// The built component.
+///
+/// # Errors
+/// Where it was not built.
+pub fn component() -> Result<PathBuf> {
+    let path = std::env::var_os("CONNECTOR_COMPONENT")
+        .map_or_else(|| workspace().join("target/component/azure_iot_connector.wasm"), PathBuf::from);
+    anyhow::ensure!(path.exists(), "{} is not there: run `cargo xtask build`", path.display());
+    Ok(path)
+}
+
+/// The built component, loaded. Compiled code is kept in the workspace's target folder between runs.
+///
+/// # Errors
+/// Where it was not built, or the host refuses it.
+pub async fn connector() -> Result<Connector> {
+    let mut options = HostOptions::default();
+    options.cache_directory = Some(workspace().join("target/compiled"));
+    options.concurrent_calls = 8;
+    Ok(Host::new(options)?.load_file(component()?).await?)
+}
+
+/// An emulator, the component, and an account between them.
+pub struct World {
+    /// The services.
+    pub emulator: Emulator,
+    /// The component.
+    pub connector: Connector,
+    /// Who calls.
+    pub tenant: Tenant,
+    /// With what account.
+    pub connection: Connection,
+}
+
+impl World {
+    /// Starts an emulator and links an account that may do everything.
+    ///
+    /// # Errors
+    /// Where the component was not built or a port is missing.
+    pub async fn start() -> Result<Self> {
+        Self::with(EmulatorOptions::default()).await
+    }
+
+    /// Starts an emulator with these options.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn with(options: EmulatorOptions) -> Result<Self> {
+        let emulator = Emulator::start(options).await?;
+        let connector = connector().await?;
+        let tenant = Tenant::new(TenantOptions {
+            name: "tests".to_owned(),
+            limits: Limits { deadline: Duration::from_secs(60), ..Limits::default() },
+            trust_roots: TrustRoots::Only(emulator.ca_pem().to_owned()),
+            allow_hosts: vec!["localhost".parse()?],
+            allow_private_networks: true,
+        })?;
+        let connection = link(values(&emulator, "connector", "connector")?);
+        Ok(Self { emulator, connector, tenant, connection })
+    }
+
+    /// An account with other policies than the one that may do everything.
+    ///
+    /// # Errors
+    /// Where there is no such policy.
+    pub fn linked_by(&self, hub_policy: &str, dps_policy: &str) -> Result<Connection> {
+        Ok(link(values(&self.emulator, hub_policy, dps_policy)?))
+    }
+
+    /// Calls an action to its end.
+    ///
+    /// # Errors
+    /// As the action.
+    pub async fn invoke(&self, action: &str, input: Value) -> Result<Outcome, CallError> {
+        self.connector.invoke(&self.tenant, &self.connection, action, &input.to_string(), &Call::default()).await
+    }
+
+    /// Calls an action that is expected to be done at once.
+    ///
+    /// # Errors
+    /// As the action, and where it is not done.
+    pub async fn done(&self, action: &str, input: Value) -> Result<Value> {
+        match self.invoke(action, input).await.with_context(|| format!("{action} failed"))? {
+            Outcome::Done(output) => Ok(serde_json::from_str(&output)?),
+            other => anyhow::bail!("{action} answered {other:?}"),
+        }
+    }
+
+    /// Calls an action that is expected to fail.
+    ///
+    /// # Errors
+    /// Where it does not, or fails in the host.
+    pub async fn refused(&self, action: &str, input: Value) -> Result<Error> {
+        match self.invoke(action, input).await {
+            Ok(outcome) => anyhow::bail!("{action} answered {outcome:?}"),
+            Err(error) => error.connector().cloned().with_context(|| format!("{action}: {error}")),
+        }
+    }
+
+    /// Polls a trigger once.
+    ///
+    /// # Errors
+    /// As the trigger.
+    pub async fn poll(&self, trigger: &str, config: Value, start: Start, cursor: Option<Cursor>) -> Result<Page, CallError> {
+        let request = PollRequest {
+            trigger: trigger.to_owned(),
+            partition: "all".to_owned(),
+            config: config.to_string(),
+            start,
+            on_position_lost: LostPolicy::Stop,
+            cursor,
+            budget: Budget { events: 1_000, bytes: 8 << 20, wait_ms: 0 },
+        };
+        self.connector.poll(&self.tenant, &self.connection, &request).await
+    }
+
+    /// Polls a trigger until there is nothing more.
+    ///
+    /// # Errors
+    /// As the trigger.
+    pub async fn drain(&self, trigger: &str, config: Value, start: Start, mut cursor: Option<Cursor>) -> Result<(Vec<Event>, Cursor)> {
+        let mut events = Vec::new();
+        for _ in 0..500 {
+            let page = self.poll(trigger, config.clone(), start.clone(), cursor).await?;
+            events.extend(page.events);
+            if !page.more {
+                return Ok((events, page.next));
+            }
+            cursor = Some(page.next);
+        }
+        anyhow::bail!("{trigger} does not come to an end")
+    }
+}
+
+/// The values of an account with the emulator.
+///
+/// # Errors
+/// Where there is no such policy.
+pub fn values(emulator: &Emulator, hub_policy: &str, dps_policy: &str) -> Result<Value> {
+    let missing = |name: &str| format!("the emulator has no policy {name}");
+    let hub: &Policy = emulator.hub_policy(hub_policy).with_context(|| missing(hub_policy))?;
+    let dps: &Policy = emulator.dps_policy(dps_policy).with_context(|| missing(dps_policy))?;
+    Ok(json!({
+        "iotHubName": emulator.hub_host(),
+        "sharedAccessKeyName": hub.name,
+        "sharedAccessKey": hub.primary_key,
+        "dpsHostName": emulator.dps_host(),
+        "dpsSharedAccessKeyName": dps.name,
+        "dpsSharedAccessKey": dps.primary_key,
+        "trustedHostSuffixes": ["localhost"],
+    }))
+}
+
+/// An account of the connection guide's form.
+#[must_use]
+pub fn link(values: Value) -> Connection {
+    Connection::new("shared-access-key", connector_host::Secret::new(values.to_string()))
+}
