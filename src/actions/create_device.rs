@@ -33,12 +33,6 @@ struct Input {
 
 impl Action for CreateDevice {
     fn descriptor(&self) -> ActionDescriptor {
-        let thumbprint = |title: &str| {
-            with(
-                help(string(title), "SHA-1 (40 hexadecimal digits) or SHA-256 (64) of the certificate."),
-                json!({ "pattern": "^([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})$", "$comment": "must be 40 or 64 hexadecimal digits", "x-visibility": "advanced" }),
-            )
-        };
         let spec = Spec {
             id: "create-device",
             title: "Create a device",
@@ -61,8 +55,8 @@ impl Action for CreateDevice {
                     ),
                     ("primaryKey", fields::symmetric_key("Primary key")),
                     ("secondaryKey", fields::symmetric_key("Secondary key")),
-                    ("primaryThumbprint", thumbprint("Primary thumbprint")),
-                    ("secondaryThumbprint", thumbprint("Secondary thumbprint")),
+                    ("primaryThumbprint", fields::thumbprint("Primary thumbprint")),
+                    ("secondaryThumbprint", fields::thumbprint("Secondary thumbprint")),
                     ("edge", with(boolean("IoT Edge device"), json!({ "default": false, "x-visibility": "advanced" }))),
                     (
                         "ifExists",

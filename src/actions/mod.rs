@@ -1,7 +1,27 @@
 //! The actions, one file each. A new one is its file and its line in [`ALL`].
 
+mod change;
 mod create_device;
+mod create_or_update_individual_enrollment;
+mod delete_device;
+mod delete_individual_enrollment;
+mod delete_registration_state;
 mod get_device;
+mod get_individual_enrollment;
+mod get_registration_state;
+mod get_twin;
+mod invoke_direct_method;
+mod keys;
+mod list_devices;
+mod paging;
+mod query_individual_enrollments;
+mod query_registration_states;
+mod removal;
+mod update_device;
+mod update_twin;
+
+#[cfg(test)]
+mod tests;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -16,7 +36,23 @@ use crate::platform::Platform;
 use crate::session::Session;
 
 /// All actions, in the order in which a person is shown them.
-pub static ALL: &[&dyn Action] = &[&create_device::CreateDevice, &get_device::GetDevice];
+pub static ALL: &[&dyn Action] = &[
+    &create_device::CreateDevice,
+    &get_device::GetDevice,
+    &update_device::UpdateDevice,
+    &delete_device::DeleteDevice,
+    &list_devices::ListDevices,
+    &get_twin::GetTwin,
+    &update_twin::UpdateTwin,
+    &invoke_direct_method::InvokeDirectMethod,
+    &create_or_update_individual_enrollment::CreateOrUpdateIndividualEnrollment,
+    &get_individual_enrollment::GetIndividualEnrollment,
+    &query_individual_enrollments::QueryIndividualEnrollments,
+    &delete_individual_enrollment::DeleteIndividualEnrollment,
+    &get_registration_state::GetRegistrationState,
+    &query_registration_states::QueryRegistrationStates,
+    &delete_registration_state::DeleteRegistrationState,
+];
 
 /// One thing that the connector can do.
 pub trait Action: Sync {
@@ -138,8 +174,30 @@ fn in_session(
 fn planned(session: &Session, result: Result<Outcome>) -> Result<Outcome> {
     match (result, session.planned()) {
         (Err(error), Some(plan)) if error.code() == ErrorCode::Cancelled => {
-            Ok(Outcome::Planned(Value::from(plan).to_string()))
+            let mut plan = Value::from(plan);
+            hide_secrets(&mut plan);
+            Ok(Outcome::Planned(plan.to_string()))
         }
         (result, _) => result,
+    }
+}
+
+/// A plan is shown and logged: what opens something is left out of it.
+fn hide_secrets(value: &mut Value) {
+    const HIDDEN: &str = "(secret)";
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match (name.as_str(), value) {
+                    ("symmetricKey", Value::Object(keys)) => {
+                        keys.values_mut().filter(|key| !key.is_null()).for_each(|key| *key = HIDDEN.into());
+                    }
+                    ("webhookUrl", value @ Value::String(_)) => *value = HIDDEN.into(),
+                    (_, value) => hide_secrets(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hide_secrets),
+        _ => {}
     }
 }

@@ -11,6 +11,11 @@ use crate::error::Result;
 use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
 use crate::platform::Method;
 
+/// Selects all individual enrollments.
+pub const ALL_ENROLLMENTS: &str = "SELECT * FROM enrollments";
+/// Selects all enrollment groups.
+pub const ALL_ENROLLMENT_GROUPS: &str = "SELECT * FROM enrollmentGroups";
+
 /// The provisioning service, for the time of one call.
 pub struct Dps<'a> {
     client: &'a Client<'a>,
@@ -34,6 +39,16 @@ impl<'a> Dps<'a> {
     pub fn enrollment(&self, id: &RegistrationId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead);
         Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// How the device of an individual enrollment proves who it is, keys included.
+    ///
+    /// # Errors
+    /// `not-found`, and those of the service.
+    pub fn attestation(&self, id: &RegistrationId) -> Result<Value> {
+        let segments = ["enrollments", id.as_str(), "attestationmechanism"];
+        let request = Request::new(Method::Post, segments, Safety::Read, Permission::EnrollmentWrite);
+        Tagged::from_response(&self.client.send(&request)?).map(|found| found.document)
     }
 
     /// Creates an individual enrollment (`if_match` none) or replaces one.
@@ -122,4 +137,17 @@ impl<'a> Dps<'a> {
             .header("if-match", if_match);
         self.client.send(&request).map(drop)
     }
+}
+
+/// An enrollment without the keys of its device.
+pub fn without_keys(mut enrollment: Value) -> Value {
+    if let Some(attestation) = enrollment.get_mut("attestation").and_then(Value::as_object_mut) {
+        attestation.remove("symmetricKey");
+    }
+    enrollment
+}
+
+/// Whether the device of an enrollment has symmetric keys.
+pub fn has_symmetric_keys(enrollment: &Value) -> bool {
+    enrollment.pointer("/attestation/type").and_then(Value::as_str) == Some("symmetricKey")
 }

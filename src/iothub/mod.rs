@@ -1,8 +1,10 @@
 //! The service API of Azure IoT Hub, version 2021-04-12: device identities, twins, queries, direct methods,
 //! configurations. Documents are passed on as the service has them, so that members this code does not know survive.
 
+mod twin;
 mod types;
 
+pub use twin::{TwinPart, check_patch};
 pub use types::DeviceId;
 
 use std::time::Duration;

@@ -61,6 +61,36 @@ pub fn page_size() -> Value {
     with(integer("Page size", 1, 1000), json!({ "default": 100, "x-visibility": "advanced" }))
 }
 
+/// The thumbprint of a device's certificate.
+pub fn thumbprint(title: &str) -> Value {
+    with(
+        help(string(title), "SHA-1 (40 hexadecimal digits) or SHA-256 (64) of the certificate."),
+        json!({ "pattern": "^([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})$", "$comment": "must be 40 or 64 hexadecimal digits", "x-visibility": "advanced" }),
+    )
+}
+
+/// What to do where the thing to delete is not there.
+pub fn if_missing() -> Value {
+    with(
+        help(
+            one_of("If it is missing", &["fail", "ignore"]),
+            "`ignore`: count as done, with `deleted` false. Makes repeating the action harmless.",
+        ),
+        json!({ "default": "fail", "x-visibility": "advanced" }),
+    )
+}
+
+/// Whether an enrollment is answered with the keys of its device.
+pub fn include_keys() -> Value {
+    with(
+        help(
+            boolean("Include keys"),
+            "Answer with the device's symmetric keys as well. Needs the permission **Enrollment write**; whatever logs or stores the output then holds secrets.",
+        ),
+        json!({ "default": false, "x-visibility": "advanced" }),
+    )
+}
+
 /// Keys of a device.
 pub fn symmetric_key(title: &str) -> Value {
     with(
@@ -234,4 +264,14 @@ pub fn registration_sample() -> Value {
 /// Output of an action that has nothing to say but what it did.
 pub fn deleted_output(id_field: &str, id_title: &str) -> Value {
     object([(id_field, string(id_title)), ("deleted", boolean("Deleted"))], &[id_field, "deleted"])
+}
+
+/// A part of the output of a paged action.
+pub fn page_output(title: &str, item: Value) -> Value {
+    object([("items", list(title, item))], &["items"])
+}
+
+/// A device in a list of them: its twin, or some columns of it.
+pub fn listed_device_output() -> Value {
+    with(twin_output(), json!({ "required": ["deviceId"] }))
 }

@@ -19,6 +19,8 @@ pub struct FakePlatform {
     pub requests: RefCell<Vec<WireRequest>>,
     /// Sleeps asked for.
     pub sleeps: RefCell<Vec<Duration>>,
+    /// How often numbers for keys were drawn; each draw yields its own count.
+    pub draws: Cell<u8>,
 }
 
 impl FakePlatform {
@@ -62,6 +64,10 @@ impl Platform for FakePlatform {
     }
     fn random(&self) -> u64 {
         u64::MAX / 2
+    }
+    fn secure_random(&self, bytes: &mut [u8]) {
+        self.draws.set(self.draws.get().wrapping_add(1));
+        bytes.fill(self.draws.get());
     }
     fn exchange(&self, request: &WireRequest, limits: &ExchangeLimits) -> Result<WireResponse, ExchangeError> {
         self.requests.borrow_mut().push(request.clone());

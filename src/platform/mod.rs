@@ -19,6 +19,8 @@ pub trait Platform {
     fn sleep(&self, duration: Duration);
     /// A random number, for jitter and names; not for keys.
     fn random(&self) -> u64;
+    /// Fills `bytes` with numbers that nobody can guess, for keys.
+    fn secure_random(&self, bytes: &mut [u8]);
     /// Sends one request and reads the whole answer, within `limits`.
     ///
     /// # Errors

@@ -44,6 +44,13 @@ impl Platform for WasiPlatform {
         wasip2::random::insecure::get_insecure_random_u64()
     }
 
+    fn secure_random(&self, bytes: &mut [u8]) {
+        let drawn = wasip2::random::random::get_random_bytes(bytes.len() as u64);
+        for (byte, drawn) in bytes.iter_mut().zip(drawn) {
+            *byte = drawn;
+        }
+    }
+
     fn exchange(&self, request: &WireRequest, limits: &ExchangeLimits) -> Result<WireResponse, ExchangeError> {
         let deadline = monotonic_clock::subscribe_duration(nanos(limits.total));
         let (outgoing, options) = prepare(request, limits)?;

@@ -1,0 +1,76 @@
+//! Symmetric keys and certificates, as far as they can be judged before they are sent.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::error::{FieldProblem, problem};
+use crate::platform::Platform;
+
+/// Bytes of a key that is made here, as many as in those that the hub makes.
+const KEY_BYTES: usize = 32;
+
+/// A new key.
+pub fn generate(platform: &dyn Platform) -> String {
+    let mut bytes = [0; KEY_BYTES];
+    platform.secure_random(&mut bytes);
+    STANDARD.encode(bytes)
+}
+
+/// The problem of a key, if it has one.
+pub fn check(key: &str, pointer: &str) -> Option<FieldProblem> {
+    let fine = STANDARD.decode(key).is_ok_and(|bytes| (16..=64).contains(&bytes.len()));
+    (!fine).then(|| problem(pointer, "not-a-key", "must be 16 to 64 bytes in base64"))
+}
+
+/// A certificate as the provisioning service takes it: DER in base64, from that or from PEM.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn certificate(text: &str, pointer: &str) -> Result<String, FieldProblem> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let bad = |message: &str| problem(pointer, "not-a-certificate", message);
+    if text.contains("PRIVATE KEY") {
+        return Err(bad("holds a private key; give the certificate alone"));
+    }
+    let body = match text.split_once(BEGIN) {
+        None => text,
+        Some((_, rest)) => match rest.split_once(END) {
+            Some((body, more)) if !more.contains(BEGIN) => body,
+            Some(_) => return Err(bad("holds several certificates; give the device's own alone")),
+            None => return Err(bad("has no end line")),
+        },
+    };
+    let body: String = body.split_whitespace().collect();
+    // DER begins with the mark of a sequence.
+    match STANDARD.decode(&body) {
+        Ok(der) if der.first() == Some(&0x30) => Ok(body),
+        _ => Err(bad("must be one X.509 certificate in PEM, or its DER form in base64")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_come_in_two_forms_and_never_with_a_key() {
+        let der = STANDARD.encode([0x30, 0x03, 1, 2, 3]);
+        let pem = format!("-----BEGIN CERTIFICATE-----\r\n{der}\r\n-----END CERTIFICATE-----\n");
+        assert_eq!(certificate(&der, "/c").as_deref(), Ok(der.as_str()));
+        assert_eq!(certificate(&pem, "/c").as_deref(), Ok(der.as_str()));
+        let key = format!("{pem}-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+        for bad in [&key, &format!("{pem}{pem}"), "-----BEGIN CERTIFICATE-----\nMAMB", "AAAA", "", "not base64"] {
+            let found = certificate(bad, "/c").expect_err(bad);
+            assert_eq!((found.pointer.as_str(), found.code.as_str()), ("/c", "not-a-certificate"));
+        }
+    }
+
+    #[test]
+    fn keys_have_a_length() {
+        for (bytes, fine) in [(15, false), (16, true), (32, true), (64, true), (65, false)] {
+            assert_eq!(check(&STANDARD.encode(vec![7; bytes]), "/k").is_none(), fine, "{bytes}");
+        }
+        assert!(check("not base64", "/k").is_some());
+    }
+}

@@ -1,0 +1,232 @@
+//! Dropdowns. The services search in device ids only, and there by their beginning; all else is searched here, in as
+//! many pages as one call should ask for.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::read_object;
+use crate::bindings::exports::workflow::connector::discovery::{Choice, Choices, ChoicesRequest};
+use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS};
+use crate::error::{Error, Result};
+use crate::http::Page;
+use crate::iothub::DeviceId;
+use crate::session::Session;
+
+/// Entries where the request does not say.
+const USUAL_LIMIT: u32 = 50;
+/// Entries at the most, and the services' largest page.
+const MOST: u32 = 1000;
+/// Pages that one call searches through.
+const PAGES: usize = 5;
+/// No further page is begun with less time than this left.
+const TIME_FOR_A_PAGE: Duration = Duration::from_millis(1_500);
+/// The form of the page token; a new form gets a new number.
+const FORMAT: u8 = 1;
+
+/// Where the entries of a dropdown come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The hub's devices.
+    Devices,
+    /// The provisioning service's individual enrollments.
+    Enrollments,
+    /// Its enrollment groups.
+    EnrollmentGroups,
+    /// The hub's automatic device configurations.
+    Configurations,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Devices, Self::Enrollments, Self::EnrollmentGroups, Self::Configurations];
+
+    /// As `x-options` names it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Devices => "devices",
+            Self::Enrollments => "enrollments",
+            Self::EnrollmentGroups => "enrollment-groups",
+            Self::Configurations => "configurations",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|source| source.id() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::id).join(", ");
+            Error::field("/source", "not-allowed", format!("must be one of {known}"))
+        })
+    }
+
+    fn id_member(self) -> &'static str {
+        match self {
+            Self::Devices => "deviceId",
+            Self::Enrollments => "registrationId",
+            Self::EnrollmentGroups => "enrollmentGroupId",
+            Self::Configurations => "id",
+        }
+    }
+
+    /// A record as an entry; none where it has no id.
+    fn choice(self, record: &Value) -> Option<Choice> {
+        let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let id = text(&format!("/{}", self.id_member()))?.to_owned();
+        let hints = match self {
+            Self::Devices => vec![text("/status"), text("/connectionState")],
+            Self::Enrollments => {
+                vec![text("/provisioningStatus"), text("/attestation/type"), text("/registrationState/status")]
+            }
+            Self::EnrollmentGroups => vec![text("/provisioningStatus"), text("/attestation/type")],
+            Self::Configurations => vec![text("/targetCondition")],
+        };
+        let hint = hints.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        Some(Choice { label: id.clone(), value: id, hint: (!hint.is_empty()).then_some(hint) })
+    }
+}
+
+/// A request that was understood.
+pub struct Request {
+    source: Source,
+    search: String,
+    place: Place,
+    limit: u32,
+}
+
+/// Where to go on.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Place {
+    /// Asks the service for the page; none: the first one.
+    continuation: Option<String>,
+    /// Records of that page that were dealt with before.
+    skip: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    format: u8,
+    source: String,
+    search: String,
+    continuation: Option<String>,
+    skip: usize,
+}
+
+impl Request {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// `invalid-input` where there is no such source, or the page belongs to something else.
+    pub fn read(request: &ChoicesRequest) -> Result<Self> {
+        let source = Source::parse(&request.source)?;
+        read_object(&request.context, "/context")?;
+        let search = request.search.as_deref().unwrap_or_default().trim().to_owned();
+        let place = match &request.page {
+            None => Place::default(),
+            Some(token) => {
+                let foreign = || Error::field("/page", "not-a-token", "is not a page of this source and search");
+                let token: Token = serde_json::from_str(token).map_err(|_| foreign())?;
+                if token.format != FORMAT || token.source != source.id() || token.search != search {
+                    return Err(foreign());
+                }
+                Place { continuation: token.continuation, skip: token.skip }
+            }
+        };
+        let limit = if request.limit == 0 { USUAL_LIMIT } else { request.limit.min(MOST) };
+        Ok(Self { source, search, place, limit })
+    }
+
+    fn token(&self, place: &Place) -> String {
+        json!({
+            "format": FORMAT,
+            "source": self.source.id(),
+            "search": self.search,
+            "continuation": place.continuation,
+            "skip": place.skip,
+        })
+        .to_string()
+    }
+
+    /// What the hub is asked for, and whether that leaves anything to be searched for here.
+    fn device_query(&self) -> (String, bool) {
+        // How the query language escapes an apostrophe is not documented, so what stands before it has to do.
+        let start = self.search.split('\'').next().unwrap_or_default();
+        let mut query = "SELECT deviceId, status, connectionState FROM devices".to_owned();
+        if !start.is_empty() {
+            query += &format!(" WHERE STARTSWITH(deviceId, '{start}')");
+        }
+        (query, start.len() < self.search.len())
+    }
+
+    fn page_size(&self) -> u32 {
+        if self.search.is_empty() { self.limit } else { MOST }
+    }
+
+    fn fits(&self, choice: &Choice) -> bool {
+        match self.source {
+            Source::Devices => choice.value.starts_with(&self.search),
+            _ => choice.value.to_lowercase().contains(&self.search.to_lowercase()),
+        }
+    }
+}
+
+/// The entries.
+///
+/// # Errors
+/// Those of the service.
+pub fn offer(session: &Session, request: Request) -> Result<Choices> {
+    match request.source {
+        Source::Devices => {
+            // No id has any other sign in it, and in a query it could mean anything.
+            if !request.search.is_empty() && DeviceId::parse(&request.search, "").is_err() && !dots(&request.search) {
+                return Ok(Choices { items: Vec::new(), next: None });
+            }
+            let (query, searched_here) = request.device_query();
+            let size = if searched_here { MOST } else { request.limit };
+            collect(session, &request, |continuation| session.hub().query(&query, size, continuation))
+        }
+        Source::Enrollments => {
+            let (dps, size) = (session.dps()?, request.page_size());
+            collect(session, &request, |continuation| dps.query_enrollments(ALL_ENROLLMENTS, size, continuation))
+        }
+        Source::EnrollmentGroups => {
+            let (dps, size) = (session.dps()?, request.page_size());
+            collect(session, &request, |continuation| {
+                dps.query_enrollment_groups(ALL_ENROLLMENT_GROUPS, size, continuation)
+            })
+        }
+        Source::Configurations => collect(session, &request, |_| {
+            session.hub().configurations().map(|items| Page { items, continuation: None })
+        }),
+    }
+}
+
+/// Not ids themselves, but the beginning of some.
+fn dots(search: &str) -> bool {
+    matches!(search, "." | "..")
+}
+
+fn collect(session: &Session, request: &Request, fetch: impl Fn(Option<&str>) -> Result<Page>) -> Result<Choices> {
+    let limit = request.limit as usize;
+    let mut items = Vec::new();
+    let mut place = request.place.clone();
+    for _ in 0..PAGES {
+        let page = fetch(place.continuation.as_deref())?;
+        for (index, record) in page.items.iter().enumerate().skip(place.skip) {
+            let Some(choice) = request.source.choice(record).filter(|choice| request.fits(choice)) else { continue };
+            if items.len() == limit {
+                place.skip = index;
+                return Ok(Choices { items, next: Some(request.token(&place)) });
+            }
+            items.push(choice);
+        }
+        match page.continuation {
+            None => return Ok(Choices { items, next: None }),
+            Some(next) => place = Place { continuation: Some(next), skip: 0 },
+        }
+        if items.len() == limit || session.remaining() < TIME_FOR_A_PAGE {
+            break;
+        }
+    }
+    Ok(Choices { items, next: Some(request.token(&place)) })
+}

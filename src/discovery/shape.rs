@@ -1,0 +1,77 @@
+//! The shape of a twin, taken from one that is there: what the devices of an account have in their tags and properties
+//! is known to nobody else.
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{ErrorCode, Result};
+use crate::iothub::DeviceId;
+use crate::session::Session;
+
+/// A twin to go by: that of the device in the form, or the first one that the form's condition selects. None: there is
+/// none.
+///
+/// # Errors
+/// Those of the service.
+pub fn example(session: &Session, partial: &Map<String, Value>) -> Result<Option<Value>> {
+    let text = |name: &str| partial.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if let Some(id) = text("deviceId") {
+        // An id may be half typed.
+        let Ok(id) = DeviceId::parse(id, "/partial/deviceId") else { return Ok(None) };
+        return match session.hub().twin(&id) {
+            Ok(found) => Ok(Some(found.document)),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+    }
+    let query = match text("condition") {
+        Some(condition) => format!("SELECT * FROM devices WHERE ({condition})"),
+        None => "SELECT * FROM devices".to_owned(),
+    };
+    Ok(session.hub().query(&query, 1, None)?.items.into_iter().next())
+}
+
+/// The schema with the members that the twin has. Nothing becomes required: other devices may lack them.
+pub fn refine(mut schema: Value, twin: &Value) -> Value {
+    let base = if schema.pointer("/properties/twin").is_some() { "/properties/twin" } else { "" };
+    for (place, part) in [
+        ("/properties/tags", "/tags"),
+        ("/properties/properties/properties/desired", "/properties/desired"),
+        ("/properties/properties/properties/reported", "/properties/reported"),
+    ] {
+        let (Some(members), Some(slot)) = (
+            twin.pointer(part).and_then(Value::as_object),
+            schema.pointer_mut(&format!("{base}{place}")).and_then(Value::as_object_mut),
+        ) else {
+            continue;
+        };
+        slot.insert("properties".to_owned(), properties(members));
+    }
+    schema
+}
+
+fn properties(members: &Map<String, Value>) -> Value {
+    members.iter().map(|(name, value)| (name.clone(), infer(name, value))).collect::<Map<_, _>>().into()
+}
+
+fn infer(name: &str, value: &Value) -> Value {
+    match value {
+        // The hub's own notes mirror the properties and say nothing new.
+        Value::Object(_) if name == "$metadata" => json!({ "type": "object", "additionalProperties": true }),
+        Value::Number(_) if name == "$version" => json!({ "type": "integer" }),
+        Value::Object(members) => {
+            json!({ "type": "object", "properties": properties(members), "additionalProperties": true })
+        }
+        Value::Array(items) => {
+            let mut shapes = items.iter().map(|item| infer("", item));
+            match shapes.next() {
+                Some(first) if shapes.all(|shape| shape == first) => json!({ "type": "array", "items": first }),
+                _ => json!({ "type": "array" }),
+            }
+        }
+        Value::String(_) => json!({ "type": "string" }),
+        // A whole number may be followed by one that is not.
+        Value::Number(_) => json!({ "type": "number" }),
+        Value::Bool(_) => json!({ "type": "boolean" }),
+        Value::Null => json!({}),
+    }
+}

@@ -1,0 +1,167 @@
+//! The limits of twins, checked before anything is sent ("Understand and use device twins in IoT Hub").
+//!
+//! A patch is refused only where no twin could take it; what depends on the twin as it is, the hub decides.
+
+use serde_json::{Map, Value};
+
+use crate::error::{FieldProblem, problem};
+
+/// Objects within each other below tags or properties; the documentation's own example has ten.
+const DEEPEST: usize = 10;
+/// Bytes of a key.
+const LONGEST_KEY: usize = 1024;
+/// Bytes of a text.
+const LONGEST_TEXT: usize = 4096;
+const INTEGERS: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..=4_503_599_627_370_495;
+/// Problems reported for one patch at the most.
+const MOST_PROBLEMS: usize = 64;
+
+/// A part of a twin that the cloud's side writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TwinPart {
+    /// Tags: the device does not see them.
+    Tags,
+    /// Desired properties.
+    Desired,
+}
+
+impl TwinPart {
+    /// Bytes of the whole part.
+    fn largest(self) -> usize {
+        match self {
+            Self::Tags => 8 * 1024,
+            Self::Desired => 32 * 1024,
+        }
+    }
+}
+
+/// Every problem of a patch, which stands at the pointer `at` of the input.
+pub fn check_patch(part: TwinPart, patch: &Value, at: &str) -> Vec<FieldProblem> {
+    let mut check = Check { problems: Vec::new() };
+    let size = patch.as_object().map_or(0, |members| check.object(members, at, 0));
+    if size > part.largest() {
+        let message = format!("has {size} bytes as the hub counts; the limit is {}", part.largest());
+        check.problems.push(problem(at, "too-large", message));
+    }
+    check.problems
+}
+
+struct Check {
+    problems: Vec<FieldProblem>,
+}
+
+impl Check {
+    fn add(&mut self, at: &str, code: &str, message: String) {
+        if self.problems.len() < MOST_PROBLEMS {
+            self.problems.push(problem(at, code, message));
+        }
+    }
+
+    /// The size of what would be kept: a null removes its key.
+    fn object(&mut self, members: &Map<String, Value>, at: &str, depth: usize) -> usize {
+        if depth > DEEPEST {
+            self.add(at, "too-deep", format!("is nested more than {DEEPEST} levels deep"));
+            return 0;
+        }
+        let mut size = 0;
+        for (key, value) in members {
+            let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+            if key.len() > LONGEST_KEY {
+                self.add(&at, "too-long", format!("has a key of {} bytes; the limit is {LONGEST_KEY}", key.len()));
+            }
+            if key.contains(|c: char| c.is_control() || matches!(c, '.' | '$' | ' ')) {
+                self.add(
+                    &at,
+                    "characters",
+                    "has a key with a dot, a dollar sign, a space or a control character".into(),
+                );
+            }
+            if !value.is_null() {
+                size += key.len() + self.value(value, &at, depth);
+            }
+        }
+        size
+    }
+
+    fn value(&mut self, value: &Value, at: &str, depth: usize) -> usize {
+        match value {
+            Value::Null => 0,
+            Value::Bool(_) => 4,
+            Value::Number(number) => {
+                let fits = match number.as_i64() {
+                    Some(whole) => INTEGERS.contains(&whole),
+                    None => !number.is_u64(),
+                };
+                if !fits {
+                    let (least, most) = (INTEGERS.start(), INTEGERS.end());
+                    self.add(at, "out-of-range", format!("must be a whole number from {least} to {most}"));
+                }
+                8
+            }
+            Value::String(text) => {
+                if text.len() > LONGEST_TEXT {
+                    self.add(at, "too-long", format!("has {} bytes; the limit is {LONGEST_TEXT}", text.len()));
+                }
+                text.chars().filter(|c| !c.is_control()).map(char::len_utf8).sum()
+            }
+            Value::Array(items) => {
+                let item = |(index, item)| self.value(item, &format!("{at}/{index}"), depth);
+                items.iter().enumerate().map(item).sum()
+            }
+            Value::Object(members) => self.object(members, at, depth + 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn nested(levels: usize) -> Value {
+        (0..levels).fold(json!({ "property": "value" }), |inner, _| json!({ "k": inner }))
+    }
+
+    #[test]
+    fn limits() {
+        let text = |length: usize| "x".repeat(length);
+        // Two texts as long as a text may be, and keys, come to one part's limit for tags.
+        let full = json!({ "a": text(4096), "b": text(4094) });
+        let table = [
+            (TwinPart::Tags, json!({ "site": "north", "n": [1, { "a": true }], "gone": null }), None),
+            (TwinPart::Tags, nested(10), None),
+            (TwinPart::Tags, nested(11), Some(("/k".repeat(11), "too-deep"))),
+            (TwinPart::Tags, json!({ "a.b": 1 }), Some(("/a.b".into(), "characters"))),
+            (TwinPart::Tags, json!({ "a b": 1 }), Some(("/a b".into(), "characters"))),
+            (TwinPart::Tags, json!({ "a": { "$b": null } }), Some(("/a/$b".into(), "characters"))),
+            (TwinPart::Tags, json!({ "a\u{85}": 1 }), Some(("/a\u{85}".into(), "characters"))),
+            (TwinPart::Tags, json!({ "a/b~": { "c c": 1 } }), Some(("/a~1b~0/c c".into(), "characters"))),
+            (TwinPart::Tags, json!({ text(1024): 1 }), None),
+            (TwinPart::Tags, json!({ text(1025): 1 }), Some((format!("/{}", text(1025)), "too-long"))),
+            (TwinPart::Desired, json!({ "a": text(4096) }), None),
+            (TwinPart::Desired, json!({ "a": [text(4097)] }), Some(("/a/0".into(), "too-long"))),
+            (TwinPart::Desired, json!({ "a": 4_503_599_627_370_495_i64, "b": -4_503_599_627_370_496_i64 }), None),
+            (TwinPart::Desired, json!({ "a": 4_503_599_627_370_496_i64 }), Some(("/a".into(), "out-of-range"))),
+            (TwinPart::Desired, json!({ "a": u64::MAX }), Some(("/a".into(), "out-of-range"))),
+            (TwinPart::Desired, json!({ "a": 1.5e300 }), None),
+            (TwinPart::Tags, full.clone(), None),
+            (TwinPart::Tags, json!({ "a": text(4096), "b": text(4095) }), Some((String::new(), "too-large"))),
+            (TwinPart::Tags, json!({ "a": text(4096), "b": format!("{}\n", text(4094)) }), None),
+            (TwinPart::Desired, json!({ "a": full, "b": true }), None),
+        ];
+        for (part, patch, expected) in table {
+            let found: Vec<(String, String)> =
+                check_patch(part, &patch, "/tags").into_iter().map(|p| (p.pointer, p.code)).collect();
+            let expected: Vec<(String, String)> =
+                expected.into_iter().map(|(at, code)| (format!("/tags{at}"), code.to_owned())).collect();
+            assert_eq!(found, expected, "{part:?} {}", &patch.to_string()[..patch.to_string().len().min(100)]);
+        }
+    }
+
+    #[test]
+    fn problems_are_bounded() {
+        let patch: Map<String, Value> = (0..1000).map(|n| (format!("a b{n}"), json!(1))).collect();
+        assert!(check_patch(TwinPart::Tags, &patch.into(), "").len() <= MOST_PROBLEMS + 1);
+    }
+}
