@@ -221,7 +221,7 @@ impl ServiceError {
 }
 
 impl IntoResponse for ServiceError {
-    /// Carries the error to the end of the pipeline, where the service is known and [`ServiceError::render`] runs.
+    /// Carries the error to the end of the pipeline, where the service is known and the body is rendered.
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.code.status();

@@ -140,7 +140,7 @@ impl Emulator {
         let listeners =
             [(Service::Hub, hub_listener, hub::routes(&world)), (Service::Dps, dps_listener, dps::routes(&world))].map(
                 |(service, listener, router)| {
-                    server::spawn(server::serve(world.clone(), service, listener, tls.clone(), router, stopped.clone()))
+                    tokio::spawn(server::serve(world.clone(), service, listener, tls.clone(), router, stopped.clone()))
                 },
             );
         Ok(Self { world, ca_pem, stop, listeners: listeners.into() })

@@ -1,7 +1,6 @@
 //! The listeners and what happens to every exchange before and after its handler: body limits, faults, the form of
 //! errors, common headers, the traffic record.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -506,11 +505,6 @@ pub(crate) fn query_parameter(uri: &Uri, name: &str) -> Option<String> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         key.eq_ignore_ascii_case(name).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
     })
-}
-
-/// Runs a listener in the background.
-pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(task)
 }
 
 #[cfg(test)]

@@ -144,3 +144,31 @@ async fn nothing_recorded_or_printed_holds_a_key() {
     let journal = serde_json::to_string(&emulator.journal().snapshot(..)).expect("JSON");
     assert!(!journal.contains(key));
 }
+
+/// Nothing a stranger sends may do more than get an error in the service's form.
+#[tokio::test]
+async fn nonsense_gets_an_error_in_the_service_form() {
+    let emulator = start().await;
+    let client = hub(&emulator, "iothubowner");
+    for path in ["/devices/%ff", "/devices/a/b/c/d", "/", "//", "/devices/%00", "/twins/%2e%2e", "/devices/query"] {
+        let answer = client.get(&format!("{path}?api-version=2021-04-12")).await;
+        assert!((400..500).contains(&answer.status), "{path} {}", answer.status);
+        assert!(answer.body["Message"].is_string(), "{path}: {:?}", String::from_utf8_lossy(&answer.bytes));
+    }
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    for query in ["ä = 'ü", "SELECT * FROM devices WHERE a = 1e999999", "SELECT \u{0}", &deep, &"(".repeat(100_000)] {
+        client.query("/devices/query", query, 1, None).await.expect(400);
+    }
+    for header in [
+        "SharedAccessSignature",
+        "SharedAccessSignature sr=&sig=&se=&skn=",
+        "SharedAccessSignature sr=%&sig=%zz&se=99999999999999999999",
+    ] {
+        hub(&emulator, "service").authorize(header).get("/devices").await.expect(401);
+    }
+    let dps = dps(&emulator, "connector");
+    for path in ["/enrollments/%ff", "/nothing", "/0ne00000000/registrations/x/register"] {
+        let answer = dps.get(&format!("{path}?api-version=2021-10-01")).await;
+        assert!(answer.body["errorCode"].is_number(), "{path}: {:?}", String::from_utf8_lossy(&answer.bytes));
+    }
+}

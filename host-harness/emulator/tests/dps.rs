@@ -85,6 +85,7 @@ async fn bad_enrollments_are_refused() {
             "x509": {"clientCertificates": {"primary": {"certificate": "nonsense"}}}}}),
         json!({"registrationId": "e", "attestation": {"type": "symmetricKey"}, "allocationPolicy": "custom"}),
         json!({"registrationId": "e", "attestation": {"type": "symmetricKey"}, "deviceId": "a b"}),
+        json!({"registrationId": "e", "attestation": {"type": "symmetricKey"}, "initialTwin": {"tags": {"a.b": 1}}}),
     ] {
         client.put("/enrollments/e", body).await.expect(400);
     }

@@ -18,7 +18,7 @@ use crate::auth::{Token, derive_device_key, unauthorized};
 use crate::device_side::{Credential, RegistrationState};
 use crate::error::{ErrorCode, ServiceError};
 use crate::etag::{self, Precondition};
-use crate::hub::twins::{Change, PropertiesBody, TwinBody};
+use crate::hub::twins::Change;
 use crate::hub::{Authentication, AuthenticationType, CapabilitiesBody, DeviceBody, KeyPair, ThumbprintBody};
 use crate::journal::ChangeKind;
 use crate::random;
@@ -195,7 +195,7 @@ fn assign(
     let mut hub = lock(&world.hub);
     let policy = body.reprovision_policy;
     let authentication = authentication(kind, registration_id, enrollment);
-    let initial_twin = initial_twin(enrollment);
+    let initial_twin = body.initial_twin.clone().unwrap_or_default().into_twin();
     let Some(device) = hub.devices.get(&device_id) else {
         let capabilities = CapabilitiesBody { iot_edge: Some(body.capabilities.iot_edge) };
         let device = DeviceBody {
@@ -259,12 +259,6 @@ fn authentication(kind: Kind, registration_id: &str, enrollment: &Enrollment) ->
         }
         AttestationType::Tpm | AttestationType::None => None,
     }
-}
-
-fn initial_twin(enrollment: &Enrollment) -> TwinBody {
-    let twin = enrollment.body.initial_twin.clone().unwrap_or_default();
-    let desired = twin.properties.and_then(|properties| properties.desired);
-    TwinBody { tags: twin.tags, properties: desired.map(|desired| PropertiesBody { desired: Some(desired) }) }
 }
 
 fn token(world: &World, scope: &str, id: &str, headers: &HeaderMap) -> Result<Token, ServiceError> {

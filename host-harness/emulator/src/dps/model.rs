@@ -19,6 +19,7 @@ use super::Dps;
 use super::certificate_info::{self, CertificateInfo};
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::etag::{self, Precondition, Write};
+use crate::hub::twins::{Change, PropertiesBody, Twin, TwinBody};
 use crate::hub::{parse_query, row_start, select};
 use crate::journal::{ChangeKind, rfc3339};
 use crate::paging;
@@ -91,6 +92,15 @@ pub(super) struct InitialTwin {
     pub(super) tags: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) properties: Option<InitialProperties>,
+}
+
+impl InitialTwin {
+    /// What the hub is asked to write.
+    pub(super) fn into_twin(self) -> TwinBody {
+        let desired = self.properties.and_then(|properties| properties.desired);
+        let properties = desired.map(|desired| PropertiesBody { desired: Some(desired) });
+        TwinBody { tags: self.tags, properties }
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -477,6 +487,10 @@ impl Dps {
             (body.device_id, body.optional_device_information) = (None, None);
         } else if let Some(device_id) = &body.device_id {
             crate::hub::check_id("deviceId", device_id)?;
+        }
+        if let Some(twin) = body.initial_twin.clone() {
+            // A twin that breaks the hub's limits would make every registration fail.
+            Twin::new(now()).write(twin.into_twin(), Change::Merge, now())?;
         }
         let existing = self.store(kind).get(&key(id));
         let write = precondition.decide(

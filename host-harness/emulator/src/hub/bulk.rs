@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -64,7 +64,6 @@ enum ImportMode {
 /// `POST /devices`.
 pub(super) async fn run(
     State(world): State<Shared>,
-    _headers: HeaderMap,
     JsonBody(entries): JsonBody<Vec<Entry>>,
 ) -> Result<Response, ServiceError> {
     if entries.is_empty() {
