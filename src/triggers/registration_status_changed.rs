@@ -196,6 +196,12 @@ impl<'a> Registrations<'a> {
         let id = enrollment.get("registrationId").cloned();
         let mut state = enrollment.get_mut("registrationState").map(Value::take)?;
         let members = state.as_object_mut()?;
+        // An enrollment that no device has used shows this state; the registration itself does not exist.
+        let unused =
+            members.get("status").and_then(Value::as_str) == Some("unassigned") && !members.contains_key("assignedHub");
+        if unused {
+            return None;
+        }
         if members.get("registrationId").is_none_or(Value::is_null) {
             members.insert("registrationId".to_owned(), id?);
         }

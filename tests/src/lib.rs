@@ -2,7 +2,6 @@
 //! account linked between the two.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use azure_iot_emulator::{Emulator, EmulatorOptions, Policy};
@@ -73,7 +72,7 @@ impl World {
         let connector = connector().await?;
         let tenant = Tenant::new(TenantOptions {
             name: "tests".to_owned(),
-            limits: Limits { deadline: Duration::from_secs(60), ..Limits::default() },
+            limits: Limits::default(),
             trust_roots: TrustRoots::Only(emulator.ca_pem().to_owned()),
             allow_hosts: vec!["localhost".parse()?],
             allow_private_networks: true,
