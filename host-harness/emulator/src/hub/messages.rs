@@ -66,6 +66,16 @@ pub(super) async fn settle_feedback(Path(_token): Path<String>) -> ServiceError 
     ServiceError::new(ErrorCode::MESSAGE_LOCK_LOST, "the lock token is not valid, or no longer")
 }
 
+/// `DELETE /devices/{id}/messages/deviceBound/{token}`, the device's side: completes a message it has received. Devices
+/// of the emulator take their messages in process, so no lock token is ever given out over HTTPS.
+pub(super) async fn complete(
+    State(world): State<Shared>,
+    Path((id, _token)): Path<(String, String)>,
+) -> Result<Response, ServiceError> {
+    lock(&world.hub).device_mut(&id)?;
+    Err(ServiceError::new(ErrorCode::MESSAGE_LOCK_LOST, "the lock token is not valid, or no longer"))
+}
+
 /// `POST /devices/{id}/messages/events`, the device's side.
 pub(super) async fn receive(
     State(world): State<Shared>,

@@ -147,6 +147,7 @@ pub(crate) fn routes(world: &Shared) -> Router {
         .on(POST, "/devices/{id}/applyConfigurationContent", write, Configuration, configurations::apply)
         .on(POST, "/devices/{id}/messages/deviceBound", service, Message, messages::send)
         .on(POST, "/devices/{id}/messages/events", Access::Device, Telemetry, messages::receive)
+        .on(DELETE, "/devices/{id}/messages/deviceBound/{token}", Access::Device, Message, messages::complete)
         .on(GET, "/devices/{id}/modules", read, Registry, modules::list)
         .on(GET, "/devices/{id}/modules/{module}", read, Registry, modules::get)
         .on(PUT, "/devices/{id}/modules/{module}", write, Registry, modules::put)
