@@ -1,0 +1,154 @@
+//! Twins and direct methods.
+
+use serde_json::json;
+
+use super::*;
+use crate::error::EffectState;
+use crate::platform::{ExchangeError, ExchangeErrorKind};
+
+#[test]
+fn a_twin_is_passed_on_as_it_is() {
+    let platform = platform();
+    let twin = json!({ "deviceId": "d1", "etag": "AAAAAAAAAAE=", "tags": {}, "unheardOf": [1] });
+    platform.then_status(200, &[], &twin.to_string());
+    assert_eq!(done(invoke(&platform, "get-twin", json!({ "deviceId": "d1" }))), twin);
+    assert_eq!(requests(&platform), [sent(&format!("GET hub/twins/d1?{HUB}"), &[], None)]);
+}
+
+#[test]
+fn a_patch_is_sent_as_it_was_given() {
+    let platform = platform();
+    platform.then_status(200, &[], "{\"deviceId\":\"d1\"}").then_status(200, &[], "{\"deviceId\":\"d1\"}");
+    let tags = json!({ "site": "north", "gone": null, "nested": { "gone": null } });
+    done(invoke(&platform, "update-twin", json!({ "deviceId": "d1", "tags": tags })));
+    let desired = json!({ "interval": 30, "$metadata": { "$lastUpdated": "x" }, "$version": 7 });
+    done(invoke(
+        &platform,
+        "update-twin",
+        json!({ "deviceId": "d1", "desired": desired, "tags": { "a": 1 }, "etag": "AAAAAAAAAAE=" }),
+    ));
+    assert_eq!(
+        requests(&platform),
+        [
+            sent(&format!("PATCH hub/twins/d1?{HUB}"), &[("if-match", "\"*\"")], Some(json!({ "tags": tags }))),
+            sent(
+                &format!("PATCH hub/twins/d1?{HUB}"),
+                &[("if-match", "\"AAAAAAAAAAE=\"")],
+                Some(json!({ "tags": { "a": 1 }, "properties": { "desired": { "interval": 30 } } })),
+            ),
+        ]
+    );
+}
+
+#[test]
+fn what_no_twin_could_take_is_not_sent() {
+    let long = "x".repeat(4097);
+    let input = json!({ "deviceId": "d1", "tags": { "a.b": 1, "ok": long }, "desired": { "n": { "$x": 1 } } });
+    let expected = [("/tags/a.b", "characters"), ("/tags/ok", "too-long"), ("/desired/n/$x", "characters")];
+    assert_eq!(problems(&platform(), "update-twin", input), pairs(&expected));
+    for nothing in [
+        json!({ "deviceId": "d1" }),
+        json!({ "deviceId": "d1", "tags": {}, "desired": null }),
+        json!({ "deviceId": "d1", "desired": { "$version": 3 } }),
+    ] {
+        assert_eq!(problems(&platform(), "update-twin", nothing), pairs(&[("", "nothing-to-change")]));
+    }
+    let input = json!({ "deviceId": "d1", "reported": {}, "tags": 1 });
+    assert_eq!(
+        problems(&platform(), "update-twin", input),
+        pairs(&[("/reported", "unknown-field"), ("/tags", "wrong-type")])
+    );
+}
+
+#[test]
+fn a_twin_that_was_changed_meanwhile() {
+    let platform = platform();
+    refusal(&platform, 412, "PreconditionFailed");
+    let input = json!({ "deviceId": "d1", "tags": { "a": 1 }, "etag": "AAAAAAAAAAE=" });
+    assert_eq!(fails(invoke(&platform, "update-twin", input.clone())).code(), ErrorCode::PreconditionFailed);
+    let plan = dry_run(&platform, "update-twin", input);
+    assert_eq!((plan["method"].as_str(), &plan["body"]), (Some("PATCH"), &json!({ "tags": { "a": 1 } })));
+}
+
+#[test]
+fn a_method_is_called_and_the_devices_own_status_is_the_output() {
+    let platform = platform();
+    platform.then_status(200, &[], "{\"status\":500,\"payload\":[1]}").then_status(200, &[], "{\"status\":-1}");
+    let input = json!({ "deviceId": "d1", "methodName": "reboot", "payload": "now", "responseTimeoutSeconds": 40, "connectTimeoutSeconds": 10 });
+    assert_eq!(done(invoke(&platform, "invoke-direct-method", input)), json!({ "status": 500, "payload": [1] }));
+    let output = done(invoke(&platform, "invoke-direct-method", json!({ "deviceId": "d1", "methodName": "reboot" })));
+    assert_eq!(output, json!({ "status": -1, "payload": null }));
+    assert_eq!(
+        requests(&platform),
+        [
+            sent(
+                &format!("POST hub/twins/d1/methods?{HUB}"),
+                &[],
+                Some(
+                    json!({ "methodName": "reboot", "payload": "now", "responseTimeoutInSeconds": 40, "connectTimeoutInSeconds": 10 })
+                ),
+            ),
+            sent(
+                &format!("POST hub/twins/d1/methods?{HUB}"),
+                &[],
+                Some(json!({ "methodName": "reboot", "payload": null, "responseTimeoutInSeconds": 30 })),
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_near_deadline_shortens_the_waiting() {
+    let platform = platform();
+    platform.then_status(200, &[], "{\"status\":200}");
+    let near = Call { deadline_ms: 12_100, ..call(false) };
+    let input = json!({ "deviceId": "d1", "methodName": "reboot" }).to_string();
+    done(crate::actions::invoke(&platform, &connection(), "invoke-direct-method", &input, &near));
+    assert_eq!(requests(&platform)[0].body.as_ref().expect("a body")["responseTimeoutInSeconds"], 10);
+}
+
+#[test]
+fn a_method_that_failed_says_whether_it_may_have_run() {
+    let input = || json!({ "deviceId": "d1", "methodName": "reboot" });
+    let platform = platform();
+    refusal(&platform, 404, "DeviceNotOnline");
+    let error = fails(invoke(&platform, "invoke-direct-method", input()));
+    assert_eq!((error.code(), error.record().effect), (ErrorCode::DeviceOffline, EffectState::None));
+    refusal(&platform, 504, "GatewayTimeout");
+    let error = fails(invoke(&platform, "invoke-direct-method", input()));
+    assert_eq!((error.code(), error.record().effect), (ErrorCode::Timeout, EffectState::Unknown));
+    platform.then(|_, _| Err(ExchangeError { kind: ExchangeErrorKind::Timeout, sent: true, detail: String::new() }));
+    let error = fails(invoke(&platform, "invoke-direct-method", input()));
+    assert_eq!((error.code(), error.record().effect), (ErrorCode::Timeout, EffectState::Unknown));
+    for strange in ["[]", "{\"status\":\"ok\"}", ""] {
+        platform.then_status(200, &[], strange);
+        let error = fails(invoke(&platform, "invoke-direct-method", input()));
+        assert_eq!((error.code(), error.record().effect), (ErrorCode::Protocol, EffectState::Applied));
+    }
+    assert_eq!(requests(&platform).len(), 6, "never sent twice");
+}
+
+#[test]
+fn what_no_method_takes_is_not_sent() {
+    let large = json!({ "deviceId": "d1", "methodName": "m", "payload": "x".repeat(128 * 1024 - 1) });
+    assert_eq!(fails(invoke(&platform(), "invoke-direct-method", large)).code(), ErrorCode::PayloadTooLarge);
+    let platform = platform();
+    platform.then_status(200, &[], "{\"status\":200}");
+    let fits = json!({ "deviceId": "d1", "methodName": "m", "payload": "x".repeat(128 * 1024 - 2) });
+    done(invoke(&platform, "invoke-direct-method", fits));
+    let input = json!({ "deviceId": "d1", "methodName": "two words", "responseTimeoutSeconds": 4, "connectTimeoutSeconds": 301 });
+    let expected = [
+        ("/connectTimeoutSeconds", "too-large"),
+        ("/methodName", "characters"),
+        ("/responseTimeoutSeconds", "too-small"),
+    ];
+    assert_eq!(problems(&super::platform(), "invoke-direct-method", input), pairs(&expected));
+}
+
+#[test]
+fn a_dry_run_calls_nothing() {
+    let platform = platform();
+    let plan = dry_run(&platform, "invoke-direct-method", json!({ "deviceId": "d1", "methodName": "reboot" }));
+    assert_eq!(plan["url"], format!("https://actions.azure-devices.net/twins/d1/methods?{HUB}"));
+    assert!(requests(&platform).is_empty());
+}
