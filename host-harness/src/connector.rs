@@ -459,8 +459,9 @@ impl Run<'_> {
             denials: Mutex::default(),
         });
         let mut store = new_store(&self.host.engine, limits, exchange);
+        let instance =
+            self.pre.instantiate_async(&mut store).await.map_err(|error| instantiation_error(&error, self.tenant))?;
         let result: wasmtime::Result<E::Answer> = async {
-            let instance = self.pre.instantiate_async(&mut store).await?;
             let function =
                 instance.get_typed_func::<E::Params<'p>, (E::Answer,)>(&mut store, self.exports.index::<E>())?;
             let params = params(guest_deadline_ms(deadline, limits.deadline_margin));
@@ -468,7 +469,7 @@ impl Run<'_> {
             Ok(answer)
         }
         .await;
-        let answer = result.map_err(|error| call_error(&error, self.tenant))?;
+        let answer = result.map_err(|error| guest_error(&error, self.tenant))?;
         let denials =
             std::mem::take(&mut *store.data().exchange().denials.lock().unwrap_or_else(PoisonError::into_inner));
         Ok((answer, denials))
@@ -476,19 +477,21 @@ impl Run<'_> {
 
     /// Compares the functions with the interface, which takes an instance.
     async fn check_types(&self) -> Result<(), LoadError> {
+        let deadline = Instant::now() + self.tenant.deadline();
         let exchange = Arc::new(Exchange {
             tenant: self.tenant.inner().clone(),
             allowed: AllowList::default(),
-            deadline: Instant::now() + self.tenant.deadline(),
+            deadline,
             bytes: ByteBudget::new(0),
             denials: Mutex::default(),
         });
         let mut store = new_store(&self.host.engine, self.tenant.limits(), exchange);
-        let instance = self
-            .pre
-            .instantiate_async(&mut store)
+        // Making an instance can run code of the guest, which can wait in the host.
+        let instance = timeout_at(deadline, self.pre.instantiate_async(&mut store))
             .await
-            .map_err(|error| LoadError::Describe(call_error(&error, self.tenant)))?;
+            .map_err(|_| CallError::Deadline { limit: self.tenant.deadline() })
+            .and_then(|made| made.map_err(|error| instantiation_error(&error, self.tenant)))
+            .map_err(LoadError::Describe)?;
         exports::check_types(self.exports, &instance, &mut store)
     }
 }
@@ -501,16 +504,10 @@ fn guest_deadline_ms(deadline: Instant, margin: Duration) -> u64 {
     u64::try_from(told.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn call_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
-    match error.downcast_ref::<LimitHit>() {
-        Some(LimitHit::Cpu) => {
-            return CallError::CpuBudget { limit: tenant.limits().cpu };
-        }
-        Some(&LimitHit::Memory { wanted, limit }) => {
-            return CallError::MemoryLimit { wanted, limit };
-        }
-        Some(&LimitHit::Table { wanted, limit }) => return CallError::TableLimit { wanted, limit },
-        None => {}
+/// An instance could not be made: where the guest is not to blame, the host lacks something.
+fn instantiation_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
+    if let Some(limit) = limit_error(error, tenant) {
+        return limit;
     }
     let message = format!("{error:#}");
     if error.is::<wasmtime::Trap>() || error.is::<wasmtime::WasmBacktrace>() {
@@ -518,6 +515,19 @@ fn call_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
     } else {
         CallError::Host { message }
     }
+}
+
+/// A call broke off: a trap, an exit, or an answer that is not what it has to be.
+fn guest_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
+    limit_error(error, tenant).unwrap_or_else(|| CallError::Trap { message: format!("{error:#}") })
+}
+
+fn limit_error(error: &wasmtime::Error, tenant: &Tenant) -> Option<CallError> {
+    Some(match *error.downcast_ref::<LimitHit>()? {
+        LimitHit::Cpu => CallError::CpuBudget { limit: tenant.limits().cpu },
+        LimitHit::Memory { wanted, limit } => CallError::MemoryLimit { wanted, limit },
+        LimitHit::Table { wanted, limit } => CallError::TableLimit { wanted, limit },
+    })
 }
 
 #[cfg(test)]

@@ -76,6 +76,14 @@ pub enum LoadError {
         /// What differs.
         reason: String,
     },
+    /// The component is larger than [`HostOptions::max_component_bytes`](crate::HostOptions::max_component_bytes).
+    #[error("this component has {size} bytes, {limit} are allowed")]
+    TooLarge {
+        /// Its size, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The component could not be compiled or linked.
     #[error("the connector could not be compiled or linked: {0}")]
     Compile(String),
@@ -109,7 +117,8 @@ pub enum CallError {
     /// The connection leads to a host that the connector may not reach.
     #[error("{0}")]
     Egress(Box<EgressDenied>),
-    /// The guest crashed: a defect of the connector. Calling again may help.
+    /// The guest crashed, exited or answered with what cannot be read (too large, not UTF-8): a defect of the
+    /// connector. Calling again may help.
     #[error("the connector crashed: {message}")]
     Trap {
         /// What wasmtime says, with the guest's stack.

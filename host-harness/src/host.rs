@@ -28,6 +28,8 @@ pub struct HostOptions {
     pub cache_directory: Option<PathBuf>,
     /// Calls that run at the same time, over all tenants; more wait for their turn until their deadline.
     pub concurrent_calls: u32,
+    /// The largest component that is compiled, in bytes.
+    pub max_component_bytes: usize,
     /// The most linear memory that any tenant's limits may grant, in bytes.
     pub max_memory_bytes: usize,
 }
@@ -46,6 +48,7 @@ impl Default for HostOptions {
             },
             cache_directory: None,
             concurrent_calls: 256,
+            max_component_bytes: 32 << 20,
             max_memory_bytes: 512 << 20,
         }
     }
@@ -108,6 +111,10 @@ impl Host {
     /// Outside of a tokio runtime.
     pub async fn load(&self, wasm: impl Into<Vec<u8>>) -> Result<Connector, LoadError> {
         let wasm = wasm.into();
+        let limit = self.inner.options.max_component_bytes;
+        if wasm.len() > limit {
+            return Err(LoadError::TooLarge { size: wasm.len(), limit });
+        }
         let version = version::negotiate(&wasm, &self.inner.options.interface)?;
         let inner = self.inner.clone();
         // Compiling takes a core for a while.

@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output::Output;
-use super::{Done, Exit, files, usage};
+use super::signals::interrupted;
+use super::{Done, files, usage};
 
 /// The policies that a connection file names.
 const POLICY: &str = "connector";
@@ -81,7 +82,7 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
         None => None,
     };
     tell(output, &emulator, files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path())))?;
-    tokio::signal::ctrl_c().await.map_err(|error| Exit::Failed(error.into()))?;
+    interrupted().await;
     emulator.shutdown().await;
     Ok(())
 }

@@ -12,6 +12,7 @@ mod poll;
 mod sample;
 mod schema;
 mod session;
+mod signals;
 mod test;
 mod validate;
 mod watch;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::output::Output;
 use super::poll::{Polling, TriggerArguments, print_event, print_notice};
 use super::session::{Linked, Session, seconds};
+use super::signals::interrupted;
 use super::{Done, Exit};
 
 /// The first pause after a failure, doubled with each one after it.
@@ -55,7 +56,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
         .map(|partition| Progress { partition: partition.clone(), due: Instant::now(), failures: 0, defects: 0 })
         .collect();
     let single = progress.len() == 1;
-    let interrupted = tokio::signal::ctrl_c();
+    let interrupted = interrupted();
     tokio::pin!(interrupted);
     output.warn("watching; Ctrl-C ends it");
     while left != Some(0) {
@@ -69,7 +70,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
         };
         let result = tokio::select! {
             biased;
-            _ = &mut interrupted => break,
+            () = &mut interrupted => break,
             result = poll => result,
         };
         let pause = match result {

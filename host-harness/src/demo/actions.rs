@@ -1,0 +1,151 @@
+//! Calling actions as an engine does: retries by the typed advice, and a record of how each call went.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::interface::action::{Call, Outcome, Partial, Pending};
+use crate::interface::metadata::Idempotency;
+use crate::interface::types::{EffectState, Retry};
+use crate::{CallError, Connection, Connector, Tenant};
+
+/// Attempts of one call, those inside of the connector not counted.
+const ATTEMPTS: u32 = 6;
+/// The first pause where the connector leaves it to the engine; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A component and an account.
+#[derive(Clone, Debug)]
+pub(super) struct Linked {
+    pub(super) connector: Connector,
+    pub(super) tenant: Tenant,
+    pub(super) connection: Connection,
+}
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Caller {
+    /// The plant's own system.
+    Plant,
+    /// The workflow.
+    Workflow,
+}
+
+/// How one call went.
+#[derive(Clone, Debug)]
+pub(super) struct ActionRecord {
+    pub(super) caller: Caller,
+    pub(super) action: &'static str,
+    /// `done`, or the code of the error.
+    pub(super) outcome: String,
+    pub(super) attempts: u32,
+    /// All attempts and pauses.
+    pub(super) took: Duration,
+}
+
+/// Calls actions and remembers how that went.
+pub(super) struct Actions {
+    linked: Linked,
+    records: Mutex<Vec<ActionRecord>>,
+}
+
+impl Actions {
+    pub(super) fn new(linked: Linked) -> Self {
+        Self { linked, records: Mutex::default() }
+    }
+
+    pub(super) fn records(&self) -> Vec<ActionRecord> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many calls have ended.
+    pub(super) fn ended(&self) -> usize {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Invokes an action until it succeeds or trying again does not help.
+    pub(super) async fn invoke(
+        &self,
+        caller: Caller,
+        action: &'static str,
+        input: &Value,
+        key: &str,
+    ) -> Result<Value, CallError> {
+        let begun = Instant::now();
+        let input = input.to_string();
+        let mut attempt = 1;
+        let result = loop {
+            let Linked { connector, tenant, connection } = &self.linked;
+            let call = Call { idempotency_key: Some(key.to_owned()), attempt, dry_run: false };
+            match connector.invoke(tenant, connection, action, &input, &call).await {
+                Ok(outcome) => break Ok(output(outcome)),
+                Err(error) => match self.pause(action, &error, attempt) {
+                    Some(pause) => sleep(pause).await,
+                    None => break Err(error),
+                },
+            }
+            attempt += 1;
+        };
+        let outcome = match &result {
+            Ok(_) => "done".to_owned(),
+            Err(error) => code(error),
+        };
+        let record = ActionRecord { caller, action, outcome, attempts: attempt, took: begun.elapsed() };
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        result
+    }
+
+    /// How long to wait before the next attempt; none where there is to be none.
+    fn pause(&self, action: &str, error: &CallError, attempt: u32) -> Option<Duration> {
+        if attempt >= ATTEMPTS {
+            return None;
+        }
+        let descriptor = self.linked.connector.descriptor();
+        let found = descriptor.actions.iter().find(|known| known.operation.id == action);
+        let repeatable = found.is_some_and(|known| known.idempotency == Idempotency::Natural);
+        // What may have been done is done again only where twice is the same as once.
+        if !repeatable && error.connector().is_none_or(|error| error.effect != EffectState::None) {
+            return None;
+        }
+        pause_after(error, attempt)
+    }
+}
+
+/// How long to wait after a failure, as the error advises; none where waiting does not help.
+pub(super) fn pause_after(error: &CallError, attempt: u32) -> Option<Duration> {
+    let growing = (FIRST_PAUSE * 2_u32.pow(attempt.saturating_sub(1).min(10))).min(LONGEST_PAUSE);
+    match error {
+        CallError::Connector(failure) => match failure.error.retry {
+            Retry::After(ms) => Some(Duration::from_millis(ms).min(LONGEST_PAUSE)),
+            Retry::Backoff => Some(growing),
+            Retry::Never | Retry::AfterReauthentication | Retry::AfterReconfiguration => None,
+        },
+        CallError::Deadline { .. } | CallError::Busy { .. } => Some(growing),
+        _ => None,
+    }
+}
+
+/// The error's code, as the interface writes it.
+pub(super) fn code(error: &CallError) -> String {
+    let code = match error.connector() {
+        Some(error) => serde_json::to_value(error.code),
+        None => serde_json::to_value(error).map(|mut value| value.get_mut("kind").map(Value::take).unwrap_or_default()),
+    };
+    match code {
+        Ok(Value::String(code)) => code,
+        _ => "failed".to_owned(),
+    }
+}
+
+fn output(outcome: Outcome) -> Value {
+    match outcome {
+        Outcome::Done(text) | Outcome::Page(Partial { output: text, .. }) | Outcome::Planned(text) => {
+            serde_json::from_str(&text).unwrap_or_default()
+        }
+        Outcome::Pending(Pending { message, .. }) => Value::String(message),
+    }
+}

@@ -1,0 +1,78 @@
+//! Time and chance of a run.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, sleep_until};
+
+/// The simulation's clock: it runs faster than the real one by a factor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    started: Instant,
+    speed: f64,
+}
+
+impl Clock {
+    pub(super) fn start(speed: f64) -> Self {
+        Self { started: Instant::now(), speed }
+    }
+
+    /// Waits until so much of the simulated time has passed.
+    pub(super) async fn until(&self, at: Duration) {
+        sleep_until(self.started + self.real(at)).await;
+    }
+
+    /// How much simulated time has passed.
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed().mul_f64(self.speed)
+    }
+
+    /// A span of simulated time in real time.
+    pub(super) fn real(&self, simulated: Duration) -> Duration {
+        simulated.div_f64(self.speed)
+    }
+}
+
+/// Nanoseconds since 1970.
+pub(super) fn wall() -> i128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
+}
+
+/// SplitMix64: the same numbers for the same seed.
+#[derive(Clone, Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from `low` up to `high`.
+    pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * ((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Random;
+
+    #[test]
+    fn chance_repeats_with_its_seed() {
+        let run = |seed| {
+            let mut random = Random::new(seed);
+            (0..100).map(|_| random.between(2.0, 3.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+        assert!(run(3).into_iter().all(|number| (2.0..3.0).contains(&number)));
+    }
+}
