@@ -32,9 +32,13 @@ struct Input {
 }
 
 impl Action for CreateDevice {
+    fn id(&self) -> &'static str {
+        "create-device"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "create-device",
+            id: self.id(),
             title: "Create a device",
             help: "Adds a device identity to the hub's registry. With symmetric keys and none given, the hub makes them; the output has them.",
             group: "Devices",

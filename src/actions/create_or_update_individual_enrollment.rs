@@ -100,9 +100,13 @@ struct InitialTwin {
 }
 
 impl Action for CreateOrUpdateIndividualEnrollment {
+    fn id(&self) -> &'static str {
+        "create-or-update-individual-enrollment"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "create-or-update-individual-enrollment",
+            id: self.id(),
             title: "Create or update an individual enrollment",
             help: "Lets one device register with the Device Provisioning Service, or changes how it does. \
                    Of an enrollment that exists, what is left empty stays as it is. \

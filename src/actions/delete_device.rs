@@ -25,9 +25,13 @@ struct Input {
 }
 
 impl Action for DeleteDevice {
+    fn id(&self) -> &'static str {
+        "delete-device"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "delete-device",
+            id: self.id(),
             title: "Delete a device",
             help: "Removes a device identity from the hub's registry, with its twin, its modules and the messages that wait for it. \
                    This cannot be undone: to keep a device out for a while, disable it with **Update a device**.",

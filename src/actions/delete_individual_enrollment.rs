@@ -25,9 +25,13 @@ struct Input {
 }
 
 impl Action for DeleteIndividualEnrollment {
+    fn id(&self) -> &'static str {
+        "delete-individual-enrollment"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "delete-individual-enrollment",
+            id: self.id(),
             title: "Delete an individual enrollment",
             help: "Removes an individual enrollment from the Device Provisioning Service: the device cannot register any more. \
                    A device that has registered stays in its hub; delete it there as well to keep it out.",

@@ -25,9 +25,13 @@ struct Input {
 }
 
 impl Action for DeleteRegistrationState {
+    fn id(&self) -> &'static str {
+        "delete-registration-state"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "delete-registration-state",
+            id: self.id(),
             title: "Delete a registration state",
             help: "Makes the Device Provisioning Service forget where a device was assigned: at its next registration it counts as new. \
                    The device stays in its hub, and may register again; to keep it out, disable or delete its enrollment.",

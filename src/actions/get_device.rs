@@ -22,9 +22,13 @@ struct Input {
 }
 
 impl Action for GetDevice {
+    fn id(&self) -> &'static str {
+        "get-device"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "get-device",
+            id: self.id(),
             title: "Get a device",
             help: "Reads a device identity from the hub's registry, its keys included. For tags and properties use **Get a device twin**.",
             group: "Devices",

@@ -25,9 +25,13 @@ struct Input {
 }
 
 impl Action for GetIndividualEnrollment {
+    fn id(&self) -> &'static str {
+        "get-individual-enrollment"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "get-individual-enrollment",
+            id: self.id(),
             title: "Get an individual enrollment",
             help: "Reads an individual enrollment of the Device Provisioning Service. Its symmetric keys are left out unless they are asked for; that needs the permission **Enrollment write** as well.",
             group: "Enrollments",

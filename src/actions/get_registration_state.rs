@@ -22,9 +22,13 @@ struct Input {
 }
 
 impl Action for GetRegistrationState {
+    fn id(&self) -> &'static str {
+        "get-registration-state"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "get-registration-state",
+            id: self.id(),
             title: "Get a registration state",
             help: "Reads how far the registration of a device with the Device Provisioning Service is, and which hub it was assigned to.",
             group: "Registrations",

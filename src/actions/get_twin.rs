@@ -22,9 +22,13 @@ struct Input {
 }
 
 impl Action for GetTwin {
+    fn id(&self) -> &'static str {
+        "get-twin"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "get-twin",
+            id: self.id(),
             title: "Get a device twin",
             help: "Reads a device's tags, its desired and its reported properties. Needs a hub of the Standard or Free tier.",
             group: "Twins",

@@ -39,9 +39,13 @@ struct Input {
 }
 
 impl Action for InvokeDirectMethod {
+    fn id(&self) -> &'static str {
+        "invoke-direct-method"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "invoke-direct-method",
+            id: self.id(),
             title: "Invoke a direct method",
             help: "Calls a method on a device and waits for its answer. The device answers with a status of its own, which the workflow has to judge: a status of 500 is no failure of this action. \
                    After a timeout the method may have run. Where the workflow's own deadline is nearer than the timeouts, they are shortened. Needs a hub of the Standard or Free tier.",

@@ -29,9 +29,13 @@ struct Input {
 }
 
 impl Action for ListDevices {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: ID,
+            id: self.id(),
             title: "List devices",
             help: "Lists the devices of the hub, or those that meet a condition of the hub's query language, page by page. \
                    A query may lag behind by seconds. Needs a hub of the Standard or Free tier.",

@@ -56,6 +56,9 @@ pub static ALL: &[&dyn Action] = &[
 
 /// One thing that the connector can do.
 pub trait Action: Sync {
+    /// Its id. Apart from the rest of what it declares, since every call looks for one action among all.
+    fn id(&self) -> &'static str;
+
     /// What it declares.
     fn descriptor(&self) -> ActionDescriptor;
 
@@ -155,7 +158,7 @@ pub fn read_input(schema: &str, text: &str) -> Result<Value> {
 fn find(id: &str) -> Result<&'static dyn Action> {
     ALL.iter()
         .copied()
-        .find(|action| action.descriptor().operation.id == id)
+        .find(|action| action.id() == id)
         .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("This connector has no action \"{id}\".")))
 }
 

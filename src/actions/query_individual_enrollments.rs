@@ -26,9 +26,13 @@ struct Input {
 }
 
 impl Action for QueryIndividualEnrollments {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: ID,
+            id: self.id(),
             title: "Query individual enrollments",
             help: "Lists the individual enrollments of the Device Provisioning Service page by page. Symmetric keys are left out.",
             group: "Enrollments",

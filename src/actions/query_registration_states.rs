@@ -25,9 +25,13 @@ struct Input {
 }
 
 impl Action for QueryRegistrationStates {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: ID,
+            id: self.id(),
             title: "Query registration states",
             help: "Lists the devices that have registered through an enrollment group of the Device Provisioning Service, page by page. \
                    For individual enrollments use **Query individual enrollments**: each has its registration in it.",

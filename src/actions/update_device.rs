@@ -46,9 +46,13 @@ struct Input {
 }
 
 impl Action for UpdateDevice {
+    fn id(&self) -> &'static str {
+        "update-device"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let spec = Spec {
-            id: "update-device",
+            id: self.id(),
             title: "Update a device",
             help: "Enables or disables a device, changes its keys, its thumbprints or its IoT Edge flag. What is left empty stays as it is. \
                    To change keys without an interruption: **regenerate secondary**, give the device the new secondary key, **swap**, then regenerate secondary again. \

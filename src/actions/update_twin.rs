@@ -30,12 +30,16 @@ struct Input {
 }
 
 impl Action for UpdateTwin {
+    fn id(&self) -> &'static str {
+        "update-twin"
+    }
+
     fn descriptor(&self) -> ActionDescriptor {
         let patch = |title: &str, text: &str, example: Value| {
             with(any_object(title), json!({ "description": text, "examples": [example] }))
         };
         let spec = Spec {
-            id: "update-twin",
+            id: self.id(),
             title: "Update a device twin",
             help: "Merges changes into a device's tags and desired properties: what is not named stays, and a null removes a key. \
                    The device is told of changed desired properties when it is next connected. Needs a hub of the Standard or Free tier.",
