@@ -65,7 +65,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Invok
                     output.json_text(&text)?;
                 }
                 if !arguments.all_pages {
-                    hint(output, &format!("There is more: add `--all-pages` or `--resume {token}`."));
+                    hint(output, &format!("There is more: add `--all-pages` or `--resume '{token}'`."));
                     return Ok(());
                 }
                 Some(token)
@@ -73,7 +73,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Invok
             Outcome::Pending(Pending { token, after_ms, message }) => {
                 hint(output, &format!("Under way: {message}"));
                 if !arguments.wait {
-                    hint(output, &format!("Ask again with `--resume {token}` or add `--wait`."));
+                    hint(output, &format!("Ask again with `--resume '{token}'` or add `--wait`."));
                     return Ok(());
                 }
                 tokio::time::sleep(Duration::from_millis(after_ms.max(100))).await;

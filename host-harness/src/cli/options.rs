@@ -50,7 +50,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Optio
         items.map(|item| [item.value, item.label, item.hint.unwrap_or_default()]).collect(),
     )?;
     match choices.next {
-        Some(next) => output.line(&format!("There are more: add `--page {next}`.")),
+        Some(next) => output.line(&format!("There are more: add `--page '{next}'`.")),
         None => Ok(()),
     }
 }
