@@ -9,6 +9,7 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::{Error, ErrorCode, Result};
 use crate::iothub::DeviceId;
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{boolean, help, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
 use crate::session::Session;
@@ -45,7 +46,7 @@ impl Action for CreateDevice {
             input: object(
                 [
                     ("deviceId", fields::device_id()),
-                    ("status", with(one_of("Status", &["enabled", "disabled"]), json!({ "default": "enabled" }))),
+                    ("status", with(one_of("Status", &["enabled", "disabled"]), literal!({ "default": "enabled" }))),
                     ("statusReason", with(string("Status reason"), json!({ "maxLength": 128 }))),
                     (
                         "authentication",
@@ -61,7 +62,10 @@ impl Action for CreateDevice {
                     ("secondaryKey", fields::symmetric_key("Secondary key")),
                     ("primaryThumbprint", fields::thumbprint("Primary thumbprint")),
                     ("secondaryThumbprint", fields::thumbprint("Secondary thumbprint")),
-                    ("edge", with(boolean("IoT Edge device"), json!({ "default": false, "x-visibility": "advanced" }))),
+                    (
+                        "edge",
+                        with(boolean("IoT Edge device"), literal!({ "default": false, "x-visibility": "advanced" })),
+                    ),
                     (
                         "ifExists",
                         with(
@@ -69,14 +73,14 @@ impl Action for CreateDevice {
                                 one_of("If it exists", &["fail", "keep"]),
                                 "`keep`: leave the device as it is and answer with it. Makes repeating the action harmless.",
                             ),
-                            json!({ "default": "fail", "x-visibility": "advanced" }),
+                            literal!({ "default": "fail", "x-visibility": "advanced" }),
                         ),
                     ),
                 ],
                 &["deviceId"],
             ),
             output: fields::device_output(),
-            input_sample: json!({ "deviceId": "press-17", "authentication": "sas" }),
+            input_sample: literal!({ "deviceId": "press-17", "authentication": "sas" }),
             output_sample: fields::device_sample(),
             dynamic_output: false,
             permissions: &[Permission::RegistryRead, Permission::RegistryWrite],

@@ -13,6 +13,7 @@ use crate::dps::{Dps, RegistrationId, has_symmetric_keys};
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::http::{IfMatch, Tagged};
 use crate::iothub::{TwinPart, check_patch};
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{any_object, boolean, help, list, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
 use crate::session::Session;
@@ -122,7 +123,7 @@ impl Action for CreateOrUpdateIndividualEnrollment {
                                 one_of("Mode", &["create", "update", "createOrUpdate"]),
                                 "`create` fails where the enrollment exists, `update` where it does not.",
                             ),
-                            json!({ "default": "createOrUpdate" }),
+                            literal!({ "default": "createOrUpdate" }),
                         ),
                     ),
                     ("attestation", attestation_field()),
@@ -147,7 +148,7 @@ impl Action for CreateOrUpdateIndividualEnrollment {
                                 one_of("Allocation policy", &["hashed", "geoLatency", "static", "custom"]),
                                 "How the hub is chosen: evenly, the nearest, the one that is named, or by a function of yours. Empty: as the service is set up.",
                             ),
-                            json!({ "x-group": "Allocation" }),
+                            literal!({ "x-group": "Allocation" }),
                         ),
                     ),
                     (
@@ -158,7 +159,7 @@ impl Action for CreateOrUpdateIndividualEnrollment {
                         "iotHubs",
                         with(
                             list("IoT hubs", hub_host("IoT hub", "A hub that is linked to the service.")),
-                            json!({ "description": "The hubs to choose from. Empty: all that are linked.", "minItems": 1, "maxItems": 100, "x-group": "Allocation" }),
+                            literal!({ "description": "The hubs to choose from. Empty: all that are linked.", "minItems": 1, "maxItems": 100, "x-group": "Allocation" }),
                         ),
                     ),
                     ("customAllocationDefinition", custom_allocation_field()),
@@ -178,34 +179,34 @@ impl Action for CreateOrUpdateIndividualEnrollment {
                                 ],
                                 &[],
                             ),
-                            json!({ "title": "Reprovision policy", "description": "What happens when the device registers again.", "x-visibility": "advanced" }),
+                            literal!({ "title": "Reprovision policy", "description": "What happens when the device registers again.", "x-visibility": "advanced" }),
                         ),
                     ),
                     (
                         "initialTwin",
                         with(
                             object([("tags", any_object("Tags")), ("desired", any_object("Desired properties"))], &[]),
-                            json!({ "title": "Initial twin", "description": "What the device's twin begins with. Each part that is given takes the place of the one there was." }),
+                            literal!({ "title": "Initial twin", "description": "What the device's twin begins with. Each part that is given takes the place of the one there was." }),
                         ),
                     ),
                     (
                         "optionalDeviceInformation",
                         with(
                             any_object("Device information"),
-                            json!({ "description": "Notes on the device, which stay in the enrollment.", "x-visibility": "advanced" }),
+                            literal!({ "description": "Notes on the device, which stay in the enrollment.", "x-visibility": "advanced" }),
                         ),
                     ),
-                    ("edge", with(boolean("IoT Edge device"), json!({ "x-visibility": "advanced" }))),
+                    ("edge", with(boolean("IoT Edge device"), literal!({ "x-visibility": "advanced" }))),
                     ("includeKeys", fields::include_keys()),
                     ("etag", fields::etag()),
                 ],
                 &["registrationId"],
             ),
             output: fields::enrollment_output(),
-            input_sample: json!({
+            input_sample: literal!({
                 "registrationId": "press-17",
                 "attestation": { "type": "symmetricKey" },
-                "initialTwin": { "tags": { "site": "north" } },
+                "initialTwin": { "tags": { "site": "north" } }
             }),
             output_sample: fields::enrollment_sample(),
             dynamic_output: false,
@@ -247,13 +248,13 @@ fn attestation_field() -> Value {
     let certificate = |title| {
         with(
             help(string(title), "PEM, or DER in base64; without its private key."),
-            json!({ "minLength": 1, "maxLength": 16384 }),
+            literal!({ "minLength": 1, "maxLength": 16384 }),
         )
     };
     let reference = |title| {
         with(
             help(string(title), "The name of a CA certificate that the service knows."),
-            json!({ "minLength": 1, "maxLength": 128 }),
+            literal!({ "minLength": 1, "maxLength": 128 }),
         )
     };
     let titled =
@@ -284,7 +285,7 @@ fn attestation_field() -> Value {
                                 "endorsementKey",
                                 with(
                                     help(string("Endorsement key"), "The public part of the TPM's key, in base64."),
-                                    json!({ "minLength": 1, "maxLength": 4096 }),
+                                    literal!({ "minLength": 1, "maxLength": 4096 }),
                                 ),
                             )],
                             &["endorsementKey"],
@@ -309,20 +310,20 @@ fn attestation_field() -> Value {
             ],
             &["type"],
         ),
-        json!({ "title": "Attestation", "description": "How the device proves who it is. A new enrollment needs it." }),
+        literal!({ "title": "Attestation", "description": "How the device proves who it is. A new enrollment needs it." }),
     )
 }
 
 fn hub_host(title: &str, text: &str) -> Value {
     with(
         help(string(title), text),
-        json!({
+        literal!({
             "minLength": 1,
             "maxLength": 253,
             "pattern": "^[A-Za-z0-9.-]+$",
             "$comment": "must be a host name",
             "examples": ["plant.azure-devices.net"],
-            "x-group": "Allocation",
+            "x-group": "Allocation"
         }),
     )
 }
@@ -335,20 +336,20 @@ fn custom_allocation_field() -> Value {
                     "webhookUrl",
                     with(
                         help(string("Webhook URL"), "The function's URL, with its key where it needs one."),
-                        json!({ "minLength": 1, "maxLength": 2048, "pattern": "^https://", "$comment": "must begin with https://", "writeOnly": true }),
+                        literal!({ "minLength": 1, "maxLength": 2048, "pattern": "^https://", "$comment": "must begin with https://", "writeOnly": true }),
                     ),
                 ),
                 (
                     "apiVersion",
                     with(
                         help(string("API version"), "The version of the service's request to the function."),
-                        json!({ "minLength": 1, "maxLength": 32, "examples": ["2019-03-31"] }),
+                        literal!({ "minLength": 1, "maxLength": 32, "examples": ["2019-03-31"] }),
                     ),
                 ),
             ],
             &["webhookUrl", "apiVersion"],
         ),
-        json!({ "title": "Custom allocation", "description": "The function that chooses the hub, for the allocation policy `custom`.", "x-group": "Allocation", "x-visibility": "advanced" }),
+        literal!({ "title": "Custom allocation", "description": "The function that chooses the hub, for the allocation policy `custom`.", "x-group": "Allocation", "x-visibility": "advanced" }),
     )
 }
 

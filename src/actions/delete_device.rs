@@ -1,7 +1,7 @@
 //! Deletes a device identity.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Action, removal, typed};
 use crate::auth::Permission;
@@ -10,6 +10,7 @@ use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, 
 use crate::error::Result;
 use crate::http::IfMatch;
 use crate::iothub::DeviceId;
+use crate::manifest::schema::literal;
 use crate::manifest::{Spec, fields, schema::object};
 use crate::session::Session;
 
@@ -41,8 +42,8 @@ impl Action for DeleteDevice {
                 &["deviceId"],
             ),
             output: fields::deleted_output("deviceId", "Device id"),
-            input_sample: json!({ "deviceId": "press-17", "ifMissing": "ignore" }),
-            output_sample: json!({ "deviceId": "press-17", "deleted": true }),
+            input_sample: literal!({ "deviceId": "press-17", "ifMissing": "ignore" }),
+            output_sample: literal!({ "deviceId": "press-17", "deleted": true }),
             dynamic_output: false,
             permissions: &[Permission::RegistryWrite],
             limits: &[("Identity operations of an S1 unit", 100, "requests/minute")],

@@ -1,7 +1,7 @@
 //! Deletes the state of a registration.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Action, removal, typed};
 use crate::auth::Permission;
@@ -10,6 +10,7 @@ use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, 
 use crate::dps::RegistrationId;
 use crate::error::Result;
 use crate::http::IfMatch;
+use crate::manifest::schema::literal;
 use crate::manifest::{Spec, fields, schema::object};
 use crate::session::Session;
 
@@ -45,8 +46,8 @@ impl Action for DeleteRegistrationState {
                 &["registrationId"],
             ),
             output: fields::deleted_output("registrationId", "Registration id"),
-            input_sample: json!({ "registrationId": "press-17", "ifMissing": "ignore" }),
-            output_sample: json!({ "registrationId": "press-17", "deleted": true }),
+            input_sample: literal!({ "registrationId": "press-17", "ifMissing": "ignore" }),
+            output_sample: literal!({ "registrationId": "press-17", "deleted": true }),
             dynamic_output: false,
             permissions: &[Permission::RegistrationStatusWrite],
             limits: &[("Operations of a provisioning service", 1000, "requests/minute")],

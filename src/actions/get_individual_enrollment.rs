@@ -1,7 +1,7 @@
 //! Reads an individual enrollment.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::change::set;
 use super::{Action, typed};
@@ -10,6 +10,7 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::dps::{Dps, RegistrationId, has_symmetric_keys, without_keys};
 use crate::error::Result;
+use crate::manifest::schema::literal;
 use crate::manifest::{Spec, fields, schema::object};
 use crate::session::Session;
 
@@ -40,7 +41,7 @@ impl Action for GetIndividualEnrollment {
                 &["registrationId"],
             ),
             output: fields::enrollment_output(),
-            input_sample: json!({ "registrationId": "press-17" }),
+            input_sample: literal!({ "registrationId": "press-17" }),
             output_sample: fields::enrollment_sample(),
             dynamic_output: false,
             permissions: &[Permission::EnrollmentRead],

@@ -1,7 +1,7 @@
 //! Reads the state of a registration.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Action, typed};
 use crate::auth::Permission;
@@ -9,6 +9,7 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::dps::RegistrationId;
 use crate::error::Result;
+use crate::manifest::schema::literal;
 use crate::manifest::{Spec, fields, schema::object};
 use crate::session::Session;
 
@@ -34,7 +35,7 @@ impl Action for GetRegistrationState {
             group: "Registrations",
             input: object([("registrationId", fields::registration_id())], &["registrationId"]),
             output: fields::registration_output(),
-            input_sample: json!({ "registrationId": "press-17" }),
+            input_sample: literal!({ "registrationId": "press-17" }),
             output_sample: fields::registration_sample(),
             dynamic_output: false,
             permissions: &[Permission::RegistrationStatusRead],

@@ -1,7 +1,7 @@
 //! Reads a device twin.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Action, typed};
 use crate::auth::Permission;
@@ -9,6 +9,7 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::Result;
 use crate::iothub::DeviceId;
+use crate::manifest::schema::literal;
 use crate::manifest::{Spec, fields, schema::object};
 use crate::session::Session;
 
@@ -34,7 +35,7 @@ impl Action for GetTwin {
             group: "Twins",
             input: object([("deviceId", fields::device_id())], &["deviceId"]),
             output: fields::twin_output(),
-            input_sample: json!({ "deviceId": "press-17" }),
+            input_sample: literal!({ "deviceId": "press-17" }),
             output_sample: fields::twin_sample(),
             dynamic_output: true,
             permissions: &[Permission::ServiceConnect],

@@ -11,6 +11,7 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::{EffectState, Error, ErrorCode, Result};
 use crate::iothub::DeviceId;
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{any, help, integer, object, open_object, string, with};
 use crate::manifest::{Spec, fields};
 use crate::session::Session;
@@ -57,12 +58,12 @@ impl Action for InvokeDirectMethod {
                         "methodName",
                         with(
                             string("Method"),
-                            json!({
+                            literal!({
                                 "minLength": 1,
                                 "maxLength": 128,
                                 "pattern": "^[!-~]+$",
                                 "$comment": "must have ASCII letters, digits and signs, and no spaces",
-                                "examples": ["reboot"],
+                                "examples": ["reboot"]
                             }),
                         ),
                     ),
@@ -84,7 +85,7 @@ impl Action for InvokeDirectMethod {
                                 integer("Connect timeout (s)", 0, 300),
                                 "How long to wait for a device that is not connected. 0: fail at once.",
                             ),
-                            json!({ "default": 0, "x-visibility": "advanced" }),
+                            literal!({ "default": 0, "x-visibility": "advanced" }),
                         ),
                     ),
                 ],
@@ -103,8 +104,8 @@ impl Action for InvokeDirectMethod {
                 ],
                 &["status"],
             ),
-            input_sample: json!({ "deviceId": "press-17", "methodName": "reboot", "payload": { "delaySeconds": 5 } }),
-            output_sample: json!({ "status": 200, "payload": { "result": "rebooting" } }),
+            input_sample: literal!({ "deviceId": "press-17", "methodName": "reboot", "payload": { "delaySeconds": 5 } }),
+            output_sample: literal!({ "status": 200, "payload": { "result": "rebooting" } }),
             dynamic_output: false,
             permissions: &[Permission::ServiceConnect],
             limits: &[

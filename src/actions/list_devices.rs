@@ -8,6 +8,7 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::Result;
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{help, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
 use crate::session::Session;
@@ -49,7 +50,7 @@ impl Action for ListDevices {
                                 string("Condition"),
                                 "What stands after WHERE in the hub's query language. Empty: all devices.",
                             ),
-                            json!({ "minLength": 1, "maxLength": 4096, "examples": ["tags.site = 'north' AND status = 'enabled'"] }),
+                            literal!({ "minLength": 1, "maxLength": 4096, "examples": ["tags.site = 'north' AND status = 'enabled'"] }),
                         ),
                     ),
                     (
@@ -59,7 +60,7 @@ impl Action for ListDevices {
                                 one_of("Select", &["twin", "summary"]),
                                 "`twin`: tags and properties as well. `summary`: only what a list shows, which is faster for many devices.",
                             ),
-                            json!({ "default": "twin" }),
+                            literal!({ "default": "twin" }),
                         ),
                     ),
                     ("pageSize", fields::page_size()),
@@ -67,7 +68,7 @@ impl Action for ListDevices {
                 &[],
             ),
             output: fields::page_output("Devices", fields::listed_device_output()),
-            input_sample: json!({ "condition": "tags.site = 'north'", "pageSize": 100 }),
+            input_sample: literal!({ "condition": "tags.site = 'north'", "pageSize": 100 }),
             output_sample: json!({ "items": [fields::twin_sample()] }),
             dynamic_output: false,
             permissions: &[Permission::ServiceConnect],

@@ -9,6 +9,7 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::dps::RegistrationId;
 use crate::error::Result;
+use crate::manifest::schema::literal;
 use crate::manifest::{Spec, fields, schema::object};
 use crate::session::Session;
 
@@ -41,7 +42,7 @@ impl Action for QueryRegistrationStates {
                 &["enrollmentGroupId"],
             ),
             output: fields::page_output("Registrations", fields::registration_output()),
-            input_sample: json!({ "enrollmentGroupId": "presses", "pageSize": 100 }),
+            input_sample: literal!({ "enrollmentGroupId": "presses", "pageSize": 100 }),
             output_sample: json!({ "items": [fields::registration_sample()] }),
             dynamic_output: false,
             permissions: &[Permission::RegistrationStatusRead],

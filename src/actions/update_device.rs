@@ -11,6 +11,7 @@ use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, 
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::http::IfMatch;
 use crate::iothub::DeviceId;
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{boolean, help, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
 use crate::platform::Platform;
@@ -79,23 +80,23 @@ impl Action for UpdateDevice {
                                 one_of("Keys", &["keep", "regeneratePrimary", "regenerateSecondary", "swap"]),
                                 "What to do with the symmetric keys. New ones are made by the connector: 32 random bytes.",
                             ),
-                            json!({ "default": "keep" }),
+                            literal!({ "default": "keep" }),
                         ),
                     ),
                     ("primaryKey", given_key("Primary key")),
                     ("secondaryKey", given_key("Secondary key")),
                     ("primaryThumbprint", fields::thumbprint("Primary thumbprint")),
                     ("secondaryThumbprint", fields::thumbprint("Secondary thumbprint")),
-                    ("edge", with(boolean("IoT Edge device"), json!({ "x-visibility": "advanced" }))),
+                    ("edge", with(boolean("IoT Edge device"), literal!({ "x-visibility": "advanced" }))),
                     ("etag", fields::etag()),
                 ],
                 &["deviceId"],
             ),
             output: fields::device_output(),
-            input_sample: json!({ "deviceId": "press-17", "status": "disabled", "statusReason": "Lost" }),
+            input_sample: literal!({ "deviceId": "press-17", "status": "disabled", "statusReason": "Lost" }),
             output_sample: with(
                 fields::device_sample(),
-                json!({ "status": "disabled", "statusReason": "Lost", "statusUpdatedTime": "2026-05-04T07:30:00Z" }),
+                literal!({ "status": "disabled", "statusReason": "Lost", "statusUpdatedTime": "2026-05-04T07:30:00Z" }),
             ),
             dynamic_output: false,
             permissions: &[Permission::RegistryRead, Permission::RegistryWrite],

@@ -11,6 +11,7 @@ use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, 
 use crate::error::{Error, ErrorCode, Result};
 use crate::http::IfMatch;
 use crate::iothub::{DeviceId, TwinPart, check_patch};
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{any_object, object, with};
 use crate::manifest::{Spec, fields};
 use crate::session::Session;
@@ -52,7 +53,7 @@ impl Action for UpdateTwin {
                         patch(
                             "Tags",
                             "What the cloud's side notes about the device, which does not see it.",
-                            json!({ "site": "north", "line": null }),
+                            literal!({ "site": "north", "line": null }),
                         ),
                     ),
                     (
@@ -60,7 +61,7 @@ impl Action for UpdateTwin {
                         patch(
                             "Desired properties",
                             "How the device should be. `$metadata` and `$version` of a twin that was read are left out.",
-                            json!({ "intervalSeconds": 30 }),
+                            literal!({ "intervalSeconds": 30 }),
                         ),
                     ),
                     ("etag", fields::etag()),
@@ -68,7 +69,7 @@ impl Action for UpdateTwin {
                 &["deviceId"],
             ),
             output: fields::twin_output(),
-            input_sample: json!({ "deviceId": "press-17", "tags": { "site": "north" }, "desired": { "intervalSeconds": 30 } }),
+            input_sample: literal!({ "deviceId": "press-17", "tags": { "site": "north" }, "desired": { "intervalSeconds": 30 } }),
             output_sample: fields::twin_sample(),
             dynamic_output: true,
             permissions: &[Permission::ServiceConnect],

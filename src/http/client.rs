@@ -175,17 +175,21 @@ pub struct Plan {
 
 /// A successful answer.
 #[derive(Clone, Debug)]
-pub struct Response(WireResponse);
+pub struct Response {
+    wire: WireResponse,
+    /// What the request has done, for an error that comes after it.
+    effect: EffectState,
+}
 
 impl Response {
     /// HTTP status, 200 to 299.
     pub fn status(&self) -> u16 {
-        self.0.status
+        self.wire.status
     }
 
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.header(name)
+        self.wire.header(name)
     }
 
     /// The body as JSON; an empty one is null.
@@ -193,14 +197,19 @@ impl Response {
     /// # Errors
     /// `protocol` where it is not JSON.
     pub fn json(&self) -> Result<Value> {
-        if self.0.body.is_empty() {
+        if self.wire.body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&self.0.body).map_err(|error| {
-            Error::new(ErrorCode::Protocol, "The service's answer is not valid JSON")
-                .with_detail(error.to_string())
-                .with_retry(Retry::Backoff)
-        })
+        serde_json::from_slice(&self.wire.body)
+            .map_err(|error| self.unexpected("valid JSON").with_detail(error.to_string()))
+    }
+
+    /// The error of an answer that is not what the service's description says. What was done stays done.
+    pub fn unexpected(&self, wanted: &str) -> Error {
+        let retry = if self.effect == EffectState::None { Retry::Backoff } else { Retry::Never };
+        Error::new(ErrorCode::Protocol, format!("The service's answer is not {wanted}, as its description says"))
+            .with_effect(self.effect)
+            .with_retry(retry)
     }
 }
 
@@ -277,14 +286,11 @@ impl<'a> Client<'a> {
             let (error, transient, asked) = match outcome {
                 Ok(answer) if (200..300).contains(&answer.status) => {
                     auth::mark_good(&self.api.key, &self.api.host);
-                    if request.safety != Safety::Read {
-                        self.effects.set(self.effects.get() + 1);
-                    }
-                    return Ok(Response(answer));
+                    return Ok(self.response(request, answer));
                 }
                 // An attempt before this one got through after all: what it was to remove is gone.
                 Ok(answer) if answer.status == 404 && request.method == Method::Delete && unsure => {
-                    return Ok(Response(answer));
+                    return Ok(self.response(request, answer));
                 }
                 Ok(answer) if answer.status == 401 && !skew_tried && self.learn_skew(&answer) => {
                     skew_tried = true;
@@ -355,6 +361,13 @@ impl<'a> Client<'a> {
     /// A name for a thing that does not exist.
     pub fn probe_name(&self) -> String {
         format!("permission-probe-{:016x}", self.platform.random())
+    }
+
+    fn response(&self, request: &Request, wire: WireResponse) -> Response {
+        if request.safety != Safety::Read {
+            self.effects.set(self.effects.get() + 1);
+        }
+        Response { wire, effect: self.effect_so_far() }
     }
 
     fn exchange(&self, request: &Request, scope: Option<&str>) -> Result<WireResponse, ExchangeError> {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::client::{Request, Response, Safety};
-use crate::error::{Error, ErrorCode, Result, Retry};
+use crate::error::{Error, Result};
 
 /// An entity tag, without its quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Tagged {
     pub fn from_response(response: &Response) -> Result<Self> {
         let document = response.json()?;
         if !document.is_object() {
-            return Err(unexpected("an object"));
+            return Err(response.unexpected("an object"));
         }
         let header = response.header("etag").and_then(|text| ETag::parse(text, "").ok());
         let etag =
@@ -127,14 +127,9 @@ impl Page {
         let continuation = response.header("x-ms-continuation").filter(|text| !text.is_empty()).map(str::to_owned);
         match response.json()? {
             Value::Array(items) => Ok(Self { items, continuation }),
-            _ => Err(unexpected("a list")),
+            _ => Err(response.unexpected("a list")),
         }
     }
-}
-
-fn unexpected(wanted: &str) -> Error {
-    Error::new(ErrorCode::Protocol, format!("The service's answer is not {wanted}, as its description says"))
-        .with_retry(Retry::Backoff)
 }
 
 #[cfg(test)]

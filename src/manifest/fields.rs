@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::schema::{any_object, boolean, help, integer, list, object, one_of, open_object, string, with};
+use super::schema::{any_object, boolean, help, integer, list, literal, object, one_of, open_object, string, with};
 use crate::dps::RegistrationId;
 use crate::iothub::DeviceId;
 
@@ -52,20 +52,20 @@ pub fn etag() -> Value {
             string("ETag"),
             "Make the change only if nobody has made one since this ETag was read. Empty: make it in any case.",
         ),
-        json!({ "minLength": 1, "maxLength": 128, "x-visibility": "advanced" }),
+        literal!({ "minLength": 1, "maxLength": 128, "x-visibility": "advanced" }),
     )
 }
 
 /// How many records a page has.
 pub fn page_size() -> Value {
-    with(integer("Page size", 1, 1000), json!({ "default": 100, "x-visibility": "advanced" }))
+    with(integer("Page size", 1, 1000), literal!({ "default": 100, "x-visibility": "advanced" }))
 }
 
 /// The thumbprint of a device's certificate.
 pub fn thumbprint(title: &str) -> Value {
     with(
         help(string(title), "SHA-1 (40 hexadecimal digits) or SHA-256 (64) of the certificate."),
-        json!({ "pattern": "^([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})$", "$comment": "must be 40 or 64 hexadecimal digits", "x-visibility": "advanced" }),
+        literal!({ "pattern": "^([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})$", "$comment": "must be 40 or 64 hexadecimal digits", "x-visibility": "advanced" }),
     )
 }
 
@@ -76,7 +76,7 @@ pub fn if_missing() -> Value {
             one_of("If it is missing", &["fail", "ignore"]),
             "`ignore`: count as done, with `deleted` false. Makes repeating the action harmless.",
         ),
-        json!({ "default": "fail", "x-visibility": "advanced" }),
+        literal!({ "default": "fail", "x-visibility": "advanced" }),
     )
 }
 
@@ -87,7 +87,7 @@ pub fn include_keys() -> Value {
             boolean("Include keys"),
             "Answer with the device's symmetric keys as well. Needs the permission **Enrollment write**; whatever logs or stores the output then holds secrets.",
         ),
-        json!({ "default": false, "x-visibility": "advanced" }),
+        literal!({ "default": false, "x-visibility": "advanced" }),
     )
 }
 
@@ -95,7 +95,7 @@ pub fn include_keys() -> Value {
 pub fn symmetric_key(title: &str) -> Value {
     with(
         help(string(title), "Base64. Empty: the service makes one."),
-        json!({ "minLength": 1, "maxLength": 128, "writeOnly": true, "format": "password", "x-visibility": "advanced" }),
+        literal!({ "minLength": 1, "maxLength": 128, "writeOnly": true, "format": "password", "x-visibility": "advanced" }),
     )
 }
 
@@ -108,7 +108,7 @@ pub fn device_output() -> Value {
             ("generationId", text("Generation id")),
             ("etag", text("ETag")),
             ("status", one_of("Status", &["enabled", "disabled"])),
-            ("statusReason", with(text("Status reason"), json!({ "type": ["string", "null"] }))),
+            ("statusReason", with(text("Status reason"), literal!({ "type": ["string", "null"] }))),
             ("statusUpdatedTime", text("Status updated")),
             ("connectionState", one_of("Connection state", &["Connected", "Disconnected"])),
             ("connectionStateUpdatedTime", text("Connection state updated")),
@@ -123,7 +123,7 @@ pub fn device_output() -> Value {
 
 /// An example of [`device_output`].
 pub fn device_sample() -> Value {
-    json!({
+    literal!({
         "deviceId": "press-17",
         "generationId": "638675123456789012",
         "etag": "NzA2NzY1ODM4",
@@ -135,7 +135,7 @@ pub fn device_sample() -> Value {
         "lastActivityTime": "0001-01-01T00:00:00Z",
         "cloudToDeviceMessageCount": 0,
         "authentication": { "type": "sas", "symmetricKey": { "primaryKey": "(base64)", "secondaryKey": "(base64)" }, "x509Thumbprint": { "primaryThumbprint": null, "secondaryThumbprint": null } },
-        "capabilities": { "iotEdge": false },
+        "capabilities": { "iotEdge": false }
     })
 }
 
@@ -165,7 +165,7 @@ pub fn twin_output() -> Value {
 
 /// An example of [`twin_output`].
 pub fn twin_sample() -> Value {
-    json!({
+    literal!({
         "deviceId": "press-17",
         "etag": "AAAAAAAAAAI=",
         "deviceEtag": "NzA2NzY1ODM4",
@@ -176,8 +176,8 @@ pub fn twin_sample() -> Value {
         "tags": { "site": "north", "line": "3" },
         "properties": {
             "desired": { "intervalSeconds": 30, "$metadata": { "$lastUpdated": "2026-05-04T07:00:00Z" }, "$version": 2 },
-            "reported": { "firmware": "4.1.0", "$metadata": { "$lastUpdated": "2026-05-04T07:29:00Z" }, "$version": 3 },
-        },
+            "reported": { "firmware": "4.1.0", "$metadata": { "$lastUpdated": "2026-05-04T07:29:00Z" }, "$version": 3 }
+        }
     })
 }
 
@@ -208,7 +208,7 @@ pub fn enrollment_output() -> Value {
 
 /// An example of [`enrollment_output`].
 pub fn enrollment_sample() -> Value {
-    json!({
+    literal!({
         "registrationId": "press-17",
         "deviceId": "press-17",
         "etag": "\"3300a4b1-0000-0100-0000-66f0c2a10000\"",
@@ -218,7 +218,7 @@ pub fn enrollment_sample() -> Value {
         "allocationPolicy": "hashed",
         "initialTwin": { "tags": { "site": "north" }, "properties": { "desired": {} } },
         "createdDateTimeUtc": "2026-05-04T07:00:00Z",
-        "lastUpdatedDateTimeUtc": "2026-05-04T07:00:00Z",
+        "lastUpdatedDateTimeUtc": "2026-05-04T07:00:00Z"
     })
 }
 
@@ -249,7 +249,7 @@ pub fn registration_output() -> Value {
 
 /// An example of [`registration_output`].
 pub fn registration_sample() -> Value {
-    json!({
+    literal!({
         "registrationId": "press-17",
         "deviceId": "press-17",
         "assignedHub": "plant.azure-devices.net",
@@ -257,7 +257,7 @@ pub fn registration_sample() -> Value {
         "substatus": "initialAssignment",
         "createdDateTimeUtc": "2026-05-04T07:05:00Z",
         "lastUpdatedDateTimeUtc": "2026-05-04T07:05:00Z",
-        "etag": "\"3300a4b1-0000-0100-0000-66f0c2a10001\"",
+        "etag": "\"3300a4b1-0000-0100-0000-66f0c2a10001\""
     })
 }
 
@@ -273,5 +273,5 @@ pub fn page_output(title: &str, item: Value) -> Value {
 
 /// A device in a list of them: its twin, or some columns of it.
 pub fn listed_device_output() -> Value {
-    with(twin_output(), json!({ "required": ["deviceId"] }))
+    with(twin_output(), literal!({ "required": ["deviceId"] }))
 }

@@ -8,6 +8,19 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{FieldProblem, problem};
 
+/// A JSON literal kept as text and parsed when asked for: a manifest full of `json!` would be most of the component.
+macro_rules! literal {
+    ($($json:tt)+) => {
+        $crate::manifest::schema::parse(stringify!($($json)+))
+    };
+}
+pub(crate) use literal;
+
+/// The value of a [`literal!`]. A text that is no JSON is null, which no schema and no sample is: the tests find it.
+pub fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
 /// The keywords that [`check`] understands.
 pub const KEYWORDS: [&str; 15] = [
     "type",

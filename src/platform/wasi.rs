@@ -225,11 +225,12 @@ fn read_body(
             }
             Err(StreamError::Closed) => break,
             Err(StreamError::LastOperationFailed(error)) => {
-                let code = wasip2::http::types::http_error_code(&error);
-                return Err(ExchangeError {
-                    sent: true,
-                    ..code.map_or_else(|| local(&error.to_debug_string()), |code| failure(&code))
-                });
+                let cause = wasip2::http::types::http_error_code(&error).map(|code| failure(&code));
+                let (kind, detail) = cause.map_or_else(
+                    || (ExchangeErrorKind::Broken, error.to_debug_string()),
+                    |cause| (cause.kind, cause.detail),
+                );
+                return Err(ExchangeError { kind, sent: true, detail });
             }
         }
     }

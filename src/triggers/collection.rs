@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::WHOLE;
 use super::cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Place, Positions, State, digest};
@@ -15,6 +15,7 @@ use crate::bindings::exports::workflow::connector::trigger::{
     Event, LostPolicy, Notice, Page, Payload, PollRequest, Start,
 };
 use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{list, one_of, with};
 use crate::session::Session;
 
@@ -50,7 +51,7 @@ pub fn changes_field() -> Value {
     let schema = list("Changes", one_of("Change", &["created", "updated", "deleted"]));
     with(
         schema,
-        json!({ "description": "Which changes fire the trigger. Empty: all of them.", "default": ["created", "updated", "deleted"], "maxItems": 3 }),
+        literal!({ "description": "Which changes fire the trigger. Empty: all of them.", "default": ["created", "updated", "deleted"], "maxItems": 3 }),
     )
 }
 
@@ -489,6 +490,8 @@ pub fn text<'v>(body: &'v Value, name: &str) -> &'v str {
 mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeMap;
+
+    use serde_json::json;
 
     use super::*;
     use crate::bindings::exports::workflow::connector::trigger::Budget;

@@ -15,6 +15,7 @@ use crate::bindings::exports::workflow::connector::metadata::{StartMode, Trigger
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::error::{ErrorCode, Result};
 use crate::iothub::{DeviceId, IotHub};
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{help, list, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
 use crate::session::Session;
@@ -38,6 +39,10 @@ struct Config {
 }
 
 impl Trigger for DeviceTwinChanged {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
     fn descriptor(&self) -> TriggerDescriptor {
         let spec = Spec {
             id: ID,
@@ -63,7 +68,7 @@ impl Trigger for DeviceTwinChanged {
                                 string("Condition"),
                                 "Only twins that meet this condition of the hub's query language (what stands after WHERE). A twin that begins to meet it fires as created; one that ceases to is forgotten.",
                             ),
-                            json!({ "minLength": 1, "maxLength": 1024, "examples": ["tags.site = 'north'"] }),
+                            literal!({ "minLength": 1, "maxLength": 1024, "examples": ["tags.site = 'north'"] }),
                         ),
                     ),
                 ],
@@ -77,7 +82,7 @@ impl Trigger for DeviceTwinChanged {
                 ],
                 &["change", "deviceId"],
             ),
-            input_sample: json!({ "parts": ["reported"], "condition": "tags.site = 'north'" }),
+            input_sample: literal!({ "parts": ["reported"], "condition": "tags.site = 'north'" }),
             output_sample: json!({ "change": "updated", "deviceId": "press-17", "twin": fields::twin_sample() }),
             dynamic_output: true,
             permissions: &[Permission::ServiceConnect],

@@ -15,6 +15,7 @@ use crate::bindings::exports::workflow::connector::metadata::{StartMode, Trigger
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::dps::{Dps, RegistrationId};
 use crate::error::{ErrorCode, Result};
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{help, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
 use crate::session::Session;
@@ -34,6 +35,10 @@ struct Config {
 }
 
 impl Trigger for IndividualEnrollmentChanged {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
     fn descriptor(&self) -> TriggerDescriptor {
         let spec = Spec {
             id: ID,
@@ -51,7 +56,7 @@ impl Trigger for IndividualEnrollmentChanged {
                                 string("Registration ids"),
                                 "Only these, as a pattern: `*` stands for any characters, `?` for one. Empty: all.",
                             ),
-                            json!({ "minLength": 1, "maxLength": 128, "examples": ["press-*"] }),
+                            literal!({ "minLength": 1, "maxLength": 128, "examples": ["press-*"] }),
                         ),
                     ),
                 ],
@@ -71,7 +76,7 @@ impl Trigger for IndividualEnrollmentChanged {
                 ],
                 &["change", "registrationId"],
             ),
-            input_sample: json!({ "changes": ["created", "deleted"], "registrationIds": "press-*" }),
+            input_sample: literal!({ "changes": ["created", "deleted"], "registrationIds": "press-*" }),
             output_sample: json!({ "change": "created", "registrationId": "press-17", "enrollment": fields::enrollment_sample() }),
             dynamic_output: false,
             permissions: &[Permission::EnrollmentRead],

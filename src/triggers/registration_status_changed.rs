@@ -18,6 +18,7 @@ use crate::bindings::exports::workflow::connector::metadata::{StartMode, Trigger
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::dps::{Dps, RegistrationId};
 use crate::error::{Error, ErrorCode, Result};
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{boolean, help, list, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
 use crate::session::Session;
@@ -40,6 +41,10 @@ struct Config {
 }
 
 impl Trigger for RegistrationStatusChanged {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
     fn descriptor(&self) -> TriggerDescriptor {
         let spec = Spec {
             id: ID,
@@ -54,14 +59,14 @@ impl Trigger for RegistrationStatusChanged {
                         "statuses",
                         with(
                             list("Statuses", one_of("Status", &STATUSES)),
-                            json!({ "description": "Fire only when the registration has come to one of these. Empty: any.", "maxItems": 5 }),
+                            literal!({ "description": "Fire only when the registration has come to one of these. Empty: any.", "maxItems": 5 }),
                         ),
                     ),
                     (
                         "enrollmentGroupIds",
                         with(
                             list("Enrollment groups", fields::enrollment_group_id()),
-                            json!({ "description": "Only registrations of these groups. Empty: all groups.", "maxItems": 100 }),
+                            literal!({ "description": "Only registrations of these groups. Empty: all groups.", "maxItems": 100 }),
                         ),
                     ),
                     (
@@ -91,7 +96,7 @@ impl Trigger for RegistrationStatusChanged {
                 ],
                 &["change", "registrationId"],
             ),
-            input_sample: json!({ "statuses": ["assigned", "failed"] }),
+            input_sample: literal!({ "statuses": ["assigned", "failed"] }),
             output_sample: json!({
                 "change": "created",
                 "registrationId": "press-17",

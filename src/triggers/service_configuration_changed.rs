@@ -14,6 +14,7 @@ use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRe
 use crate::error::{ErrorCode, Result};
 use crate::iothub::IotHub;
 use crate::manifest::Spec;
+use crate::manifest::schema::literal;
 use crate::manifest::schema::{any_object, help, integer, object, one_of, open_object, string};
 use crate::session::Session;
 
@@ -25,6 +26,10 @@ const ID: &str = "service-configuration-changed";
 const INTERVAL: Duration = Duration::from_secs(60);
 
 impl Trigger for ServiceConfigurationChanged {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
     fn descriptor(&self) -> TriggerDescriptor {
         let spec = Spec {
             id: ID,
@@ -59,8 +64,8 @@ impl Trigger for ServiceConfigurationChanged {
                 ],
                 &["change", "configurationId"],
             ),
-            input_sample: json!({ "changes": ["created", "updated"] }),
-            output_sample: json!({
+            input_sample: literal!({ "changes": ["created", "updated"] }),
+            output_sample: literal!({
                 "change": "updated",
                 "configurationId": "interval-30s",
                 "configuration": {
@@ -72,8 +77,8 @@ impl Trigger for ServiceConfigurationChanged {
                     "content": { "deviceContent": { "properties.desired.intervalSeconds": 30 } },
                     "createdTimeUtc": "2026-05-04T07:00:00Z",
                     "lastUpdatedTimeUtc": "2026-05-04T07:10:00Z",
-                    "etag": "MQ==",
-                },
+                    "etag": "MQ=="
+                }
             }),
             dynamic_output: false,
             permissions: &[Permission::RegistryRead],

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use azure_iot_emulator::{Emulator, EmulatorOptions, Policy};
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, PollRequest, Start};
-use connector_host::interface::types::{Cursor, Error};
+use connector_host::interface::types::{Cursor, Error, Retry};
 use connector_host::{CallError, Connection, Connector, Host, HostOptions, Limits, Tenant, TenantOptions, TrustRoots};
 use serde_json::{Value, json};
 
@@ -123,7 +123,13 @@ impl World {
     ///
     /// # Errors
     /// As the trigger.
-    pub async fn poll(&self, trigger: &str, config: Value, start: Start, cursor: Option<Cursor>) -> Result<Page, CallError> {
+    pub async fn poll(
+        &self,
+        trigger: &str,
+        config: Value,
+        start: Start,
+        cursor: Option<Cursor>,
+    ) -> Result<Page, CallError> {
         let request = PollRequest {
             trigger: trigger.to_owned(),
             partition: "all".to_owned(),
@@ -136,14 +142,24 @@ impl World {
         self.connector.poll(&self.tenant, &self.connection, &request).await
     }
 
-    /// Polls a trigger until there is nothing more.
+    /// Polls a trigger until there is nothing more, as an engine does: an error that may pass is met by polling again
+    /// with the same cursor.
     ///
     /// # Errors
     /// As the trigger.
-    pub async fn drain(&self, trigger: &str, config: Value, start: Start, mut cursor: Option<Cursor>) -> Result<(Vec<Event>, Cursor)> {
+    pub async fn drain(
+        &self,
+        trigger: &str,
+        config: Value,
+        start: Start,
+        mut cursor: Option<Cursor>,
+    ) -> Result<(Vec<Event>, Cursor)> {
         let mut events = Vec::new();
         for _ in 0..500 {
-            let page = self.poll(trigger, config.clone(), start.clone(), cursor).await?;
+            let page = match self.poll(trigger, config.clone(), start.clone(), cursor.clone()).await {
+                Err(error) if passes(&error) => continue,
+                page => page?,
+            };
             events.extend(page.events);
             if !page.more {
                 return Ok((events, page.next));
@@ -152,6 +168,10 @@ impl World {
         }
         anyhow::bail!("{trigger} does not come to an end")
     }
+}
+
+fn passes(error: &CallError) -> bool {
+    error.connector().is_some_and(|error| matches!(error.retry, Retry::Backoff | Retry::After(_)))
 }
 
 /// The values of an account with the emulator.

@@ -26,7 +26,8 @@ struct Case {
 }
 
 fn account(change: impl FnOnce(&mut Value)) -> String {
-    let mut values = json!({ "iotHubName": "plant.azure-devices.net", "sharedAccessKeyName": "service", "sharedAccessKey": KEY });
+    let mut values =
+        json!({ "iotHubName": "plant.azure-devices.net", "sharedAccessKeyName": "service", "sharedAccessKey": KEY });
     change(&mut values);
     values.to_string()
 }
@@ -42,7 +43,8 @@ fn string_profile(name: &'static str, text: &str, code: &'static str) -> Case {
 }
 
 fn connections() -> Vec<Case> {
-    let raw = |name, profile, values: &str, pointer, code| Case { name, profile, values: values.to_owned(), pointer, code };
+    let raw =
+        |name, profile, values: &str, pointer, code| Case { name, profile, values: values.to_owned(), pointer, code };
     let dps = |name, host: Value, pointer, code| Case {
         name,
         profile: "shared-access-key",
@@ -89,7 +91,13 @@ fn connections() -> Vec<Case> {
         set("white space in the hub", "iotHubName", "pla nt.azure-devices.net", "/iotHubName", "whitespace"),
         set("line break in the hub", "iotHubName", "plant\r\nHost: evil", "/iotHubName", "whitespace"),
         set("another domain", "iotHubName", "plant.example.com", "/iotHubName", "unknown-suffix"),
-        set("a domain that looks alike", "iotHubName", "plant.azure-devices.net.example.com", "/iotHubName", "unknown-suffix"),
+        set(
+            "a domain that looks alike",
+            "iotHubName",
+            "plant.azure-devices.net.example.com",
+            "/iotHubName",
+            "unknown-suffix",
+        ),
         set("a suffix without its dot", "iotHubName", "evilazure-devices.net", "/iotHubName", "unknown-suffix"),
         set("only the suffix", "iotHubName", "azure-devices.net", "/iotHubName", "unknown-suffix"),
         set("a user name", "iotHubName", "https://evil@plant.azure-devices.net", "/iotHubName", "user-info"),
@@ -103,9 +111,21 @@ fn connections() -> Vec<Case> {
         set("an IPv6 address", "iotHubName", "[::1]", "/iotHubName", "address"),
         set("letters beyond ASCII", "iotHubName", "plänt.azure-devices.net", "/iotHubName", "characters"),
         set("an underscore", "iotHubName", "pla_nt.azure-devices.net", "/iotHubName", "characters"),
-        set("a label that is too long", "iotHubName", format!("{}.azure-devices.net", "a".repeat(64)), "/iotHubName", "too-long"),
+        set(
+            "a label that is too long",
+            "iotHubName",
+            format!("{}.azure-devices.net", "a".repeat(64)),
+            "/iotHubName",
+            "too-long",
+        ),
         set("far too long", "iotHubName", "a".repeat(5_000), "/iotHubName", "too-long"),
-        set("a provisioning service as hub", "iotHubName", "p.azure-devices-provisioning.net", "/iotHubName", "wrong-service"),
+        set(
+            "a provisioning service as hub",
+            "iotHubName",
+            "p.azure-devices-provisioning.net",
+            "/iotHubName",
+            "wrong-service",
+        ),
         set("an Event Hub as hub", "iotHubName", "ns.servicebus.windows.net", "/iotHubName", "wrong-service"),
         set(
             "a device's connection string as hub",
@@ -145,10 +165,22 @@ fn connections() -> Vec<Case> {
         string_profile("a name as connection string", "plant", "not-a-connection-string"),
         string_profile("only a key", KEY, "not-a-connection-string"),
         string_profile("no host", &format!("SharedAccessKeyName=service;SharedAccessKey={KEY}"), "missing-host"),
-        string_profile("no policy", &format!("HostName=plant.azure-devices.net;SharedAccessKey={KEY}"), "missing-key-name"),
+        string_profile(
+            "no policy",
+            &format!("HostName=plant.azure-devices.net;SharedAccessKey={KEY}"),
+            "missing-key-name",
+        ),
         string_profile("no key", "HostName=plant.azure-devices.net;SharedAccessKeyName=service", "missing-key"),
-        string_profile("a device's", &format!("HostName=h.azure-devices.net;DeviceId=d;SharedAccessKey={KEY}"), "device-connection-string"),
-        string_profile("another domain in it", &hub_string.replace("azure-devices.net", "example.com"), "unknown-suffix"),
+        string_profile(
+            "a device's",
+            &format!("HostName=h.azure-devices.net;DeviceId=d;SharedAccessKey={KEY}"),
+            "device-connection-string",
+        ),
+        string_profile(
+            "another domain in it",
+            &hub_string.replace("azure-devices.net", "example.com"),
+            "unknown-suffix",
+        ),
         string_profile("a broken key in it", &format!("{hub_string}*"), "not-base64"),
         // The provisioning service.
         dps("a hub as provisioning service", "plant.azure-devices.net".into(), "/dpsHostName", "wrong-service"),
@@ -158,13 +190,27 @@ fn connections() -> Vec<Case> {
         set("provisioning key alone", "dpsSharedAccessKey", KEY, "/dpsHostName", "missing"),
         // The Event Hub-compatible endpoint.
         events("endpoint without a path", "sb://ns.servicebus.windows.net/", None, "/eventHubPath", "missing"),
-        events("a hub as endpoint", "sb://plant.azure-devices.net/", Some("plant"), "/eventHubEndpoint", "wrong-service"),
+        events(
+            "a hub as endpoint",
+            "sb://plant.azure-devices.net/",
+            Some("plant"),
+            "/eventHubEndpoint",
+            "wrong-service",
+        ),
         events("endpoint elsewhere", "sb://ns.example.com/", Some("plant"), "/eventHubEndpoint", "unknown-suffix"),
-        events("a hub's connection string as endpoint", &hub_string, Some("plant"), "/eventHubEndpoint", "wrong-service"),
+        events(
+            "a hub's connection string as endpoint",
+            &hub_string,
+            Some("plant"),
+            "/eventHubEndpoint",
+            "wrong-service",
+        ),
         events("a path with a space", "sb://ns.servicebus.windows.net/", Some("a b"), "/eventHubPath", "characters"),
         events(
             "paths that differ",
-            &format!("Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=s;SharedAccessKey={KEY};EntityPath=one"),
+            &format!(
+                "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=s;SharedAccessKey={KEY};EntityPath=one"
+            ),
             Some("two"),
             "/eventHubPath",
             "mismatched-path",
@@ -172,9 +218,21 @@ fn connections() -> Vec<Case> {
         set("path without an endpoint", "eventHubPath", "plant", "/eventHubEndpoint", "missing"),
         // Trusted domains.
         set("domains are a text", "trustedHostSuffixes", "localhost", "/trustedHostSuffixes", "wrong-type"),
-        set("a domain is a number", "trustedHostSuffixes", json!(["localhost", 1]), "/trustedHostSuffixes/1", "wrong-type"),
+        set(
+            "a domain is a number",
+            "trustedHostSuffixes",
+            json!(["localhost", 1]),
+            "/trustedHostSuffixes/1",
+            "wrong-type",
+        ),
         set("a domain is a URL", "trustedHostSuffixes", json!(["https://x"]), "/trustedHostSuffixes/0", "not-a-domain"),
-        set("too many domains", "trustedHostSuffixes", json!(["a", "b", "c", "d", "e", "f", "g", "h", "i"]), "/trustedHostSuffixes", "too-many"),
+        set(
+            "too many domains",
+            "trustedHostSuffixes",
+            json!(["a", "b", "c", "d", "e", "f", "g", "h", "i"]),
+            "/trustedHostSuffixes",
+            "too-many",
+        ),
     ]
 }
 
@@ -208,7 +266,11 @@ fn inputs() -> Vec<(&'static str, String, ErrorCode, &'static str)> {
         of("create-device", json!({ "deviceId": "d1", "authentication": "password" }), "/authentication"),
         of("create-device", json!({ "deviceId": "d1", "authentication": "selfSigned" }), "/primaryThumbprint"),
         of("create-device", json!({ "deviceId": "d1", "primaryThumbprint": "zz" }), "/primaryThumbprint"),
-        of("create-device", json!({ "deviceId": "d1", "authentication": "certificateAuthority", "primaryKey": KEY }), "/primaryKey"),
+        of(
+            "create-device",
+            json!({ "deviceId": "d1", "authentication": "certificateAuthority", "primaryKey": KEY }),
+            "/primaryKey",
+        ),
         of("create-device", json!({ "deviceId": "d1", "primaryKey": KEY }), "/secondaryKey"),
         of("delete-device", json!({ "deviceId": "d1", "etag": "a\"\r\nx: y" }), "/etag"),
         of("delete-device", json!({ "deviceId": "d1", "etag": "" }), "/etag"),
@@ -220,7 +282,11 @@ fn inputs() -> Vec<(&'static str, String, ErrorCode, &'static str)> {
         of("update-twin", json!({ "deviceId": "d1", "desired": { "n": 4_503_599_627_370_496_i64 } }), "/desired/n"),
         of("invoke-direct-method", json!({ "deviceId": "d1" }), "/methodName"),
         of("invoke-direct-method", json!({ "deviceId": "d1", "methodName": "" }), "/methodName"),
-        of("invoke-direct-method", json!({ "deviceId": "d1", "methodName": "m", "connectTimeoutSeconds": -1 }), "/connectTimeoutSeconds"),
+        of(
+            "invoke-direct-method",
+            json!({ "deviceId": "d1", "methodName": "m", "connectTimeoutSeconds": -1 }),
+            "/connectTimeoutSeconds",
+        ),
         of("get-individual-enrollment", json!({ "registrationId": "-x-" }), "/registrationId"),
         of("get-individual-enrollment", json!({ "registrationId": "a/b" }), "/registrationId"),
         of("delete-individual-enrollment", json!({ "registrationId": "x".repeat(129) }), "/registrationId"),
@@ -242,7 +308,13 @@ fn polls() -> Vec<(&'static str, Value, Option<Vec<u8>>, ErrorCode, &'static str
         (enrollment, json!({ "filter": 1 }), None, ErrorCode::InvalidConfig, "/filter"),
         ("registration-status-changed", json!({ "statuses": ["lost"] }), None, ErrorCode::InvalidConfig, "/statuses/0"),
         ("device-twin-changed", json!({ "parts": ["all"] }), None, ErrorCode::InvalidConfig, "/parts/0"),
-        ("device-twin-changed", json!({ "condition": "x".repeat(2_000) }), None, ErrorCode::InvalidConfig, "/condition"),
+        (
+            "device-twin-changed",
+            json!({ "condition": "x".repeat(2_000) }),
+            None,
+            ErrorCode::InvalidConfig,
+            "/condition",
+        ),
         ("device-twin-changed", json!({}), Some(vec![]), ErrorCode::InvalidInput, ""),
         ("device-twin-changed", json!({}), Some(vec![0, 1, 2]), ErrorCode::InvalidInput, ""),
         ("device-twin-changed", json!({}), Some(vec![1, 0xff]), ErrorCode::InvalidInput, ""),
@@ -278,7 +350,10 @@ fn typed(error: CallError, name: &str) -> Result<Error> {
 async fn bad_input_is_named_and_no_key_is_seen() -> Result<()> {
     let log = Log::default();
     let writer = log.clone();
-    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE).with_writer(move || writer.clone()).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(move || writer.clone())
+        .init();
     let connector = connector().await?;
     let tenant = Tenant::new(TenantOptions::default())?;
     let mut seen = String::new();
@@ -288,7 +363,10 @@ async fn bad_input_is_named_and_no_key_is_seen() -> Result<()> {
         let connection = Connection::new(case.profile, Secret::new(case.values.clone()));
         let validation = connector.validate(&tenant, &connection).await.with_context(|| case.name)?;
         let found = validation.problems.iter().any(|problem| {
-            problem.pointer == case.pointer && problem.code == case.code && problem.severity == Severity::Error && problem.fix.is_some()
+            problem.pointer == case.pointer
+                && problem.code == case.code
+                && problem.severity == Severity::Error
+                && problem.fix.is_some()
         });
         assert!(found, "{}: no {} at \"{}\" in {:?}", case.name, case.code, case.pointer, validation.problems);
         seen += &format!("{validation:?} {}", serde_json::to_string(&validation)?);
@@ -299,7 +377,8 @@ async fn bad_input_is_named_and_no_key_is_seen() -> Result<()> {
         let error = typed(error, case.name)?;
         assert_eq!(error.code, ErrorCode::InvalidConfig, "{}", case.name);
         assert!(error.fields.iter().any(|field| field.pointer == case.pointer), "{}: {:?}", case.name, error.fields);
-        let error = connector.invoke(&tenant, &connection, "get-device", r#"{"deviceId":"d1"}"#, &Call::default()).await;
+        let error =
+            connector.invoke(&tenant, &connection, "get-device", r#"{"deviceId":"d1"}"#, &Call::default()).await;
         seen += &said(&error.expect_err(case.name));
         count += 1;
     }
@@ -331,7 +410,11 @@ async fn bad_input_is_named_and_no_key_is_seen() -> Result<()> {
         seen += &said(&error);
         let error = typed(error, &name)?;
         assert_eq!(error.code, code, "{name}: {error:?}");
-        assert!(pointer.is_empty() || error.fields.iter().any(|field| field.pointer == pointer), "{name}: {:?}", error.fields);
+        assert!(
+            pointer.is_empty() || error.fields.iter().any(|field| field.pointer == pointer),
+            "{name}: {:?}",
+            error.fields
+        );
         count += 1;
     }
 
@@ -362,8 +445,12 @@ async fn every_wrong_field_is_named_at_once() -> Result<()> {
     });
     let connection = Connection::new("shared-access-key", Secret::new(values.to_string()));
     let validation = connector.validate(&tenant, &connection).await?;
-    let mut pointers: Vec<&str> =
-        validation.problems.iter().filter(|problem| problem.severity == Severity::Error).map(|problem| problem.pointer.as_str()).collect();
+    let mut pointers: Vec<&str> = validation
+        .problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .map(|problem| problem.pointer.as_str())
+        .collect();
     pointers.sort_unstable();
     let expected = [
         "/dpsHostName",
@@ -385,7 +472,9 @@ async fn what_people_paste_is_understood() -> Result<()> {
     let connector = connector().await?;
     let tenant = Tenant::new(TenantOptions::default())?;
     let hub_string = format!("HostName=Plant.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey={KEY}");
-    let events = format!("Endpoint=sb://NS.servicebus.windows.net/;SharedAccessKeyName=s;SharedAccessKey={KEY};EntityPath=events");
+    let events = format!(
+        "Endpoint=sb://NS.servicebus.windows.net/;SharedAccessKeyName=s;SharedAccessKey={KEY};EntityPath=events"
+    );
     let cases = [
         json!({ "iotHubName": "plant", "sharedAccessKeyName": "service", "sharedAccessKey": KEY }),
         json!({ "iotHubName": "https://PLANT.azure-devices.net/", "sharedAccessKeyName": " service ", "sharedAccessKey": format!("{KEY}\n") }),

@@ -16,7 +16,12 @@ async fn report(world: &World, connection: &Connection) -> Result<Report> {
 }
 
 fn grants(report: &Report, grant: Grant) -> Vec<&str> {
-    report.permissions.iter().filter(|finding| finding.grant == grant).map(|finding| finding.permission.as_str()).collect()
+    report
+        .permissions
+        .iter()
+        .filter(|finding| finding.grant == grant)
+        .map(|finding| finding.permission.as_str())
+        .collect()
 }
 
 fn outcome(report: &Report, id: &str) -> CheckOutcome {
@@ -32,7 +37,15 @@ async fn a_full_account_is_found_to_hold_all_that_can_be_probed() -> Result<()> 
     assert_eq!(grants(&report, Grant::Granted).len(), 8);
     let descriptor = world.connector.descriptor();
     assert_eq!(report.usable.len(), descriptor.triggers.len() + descriptor.actions.len(), "everything is usable");
-    for id in ["values", "hub-reach", "hub-authenticate", "hub-permissions", "dps-reach", "dps-authenticate", "dps-permissions"] {
+    for id in [
+        "values",
+        "hub-reach",
+        "hub-authenticate",
+        "hub-permissions",
+        "dps-reach",
+        "dps-authenticate",
+        "dps-permissions",
+    ] {
         assert_eq!(outcome(&report, id), CheckOutcome::Pass, "{id}");
     }
     // With a device there, the probe that speaks as a device finds the same.
@@ -52,12 +65,24 @@ async fn what_is_missing_is_named_with_what_it_blocks_and_where_to_mend_it() -> 
     let report = report(&world, &world.linked_by("readers", "watchers")?).await?;
     let mut denied = grants(&report, Grant::Denied);
     denied.sort_unstable();
-    assert_eq!(denied, ["device-connect", "enrollment-write", "registration-status-read", "registration-status-write", "registry-write"]);
+    assert_eq!(
+        denied,
+        [
+            "device-connect",
+            "enrollment-write",
+            "registration-status-read",
+            "registration-status-write",
+            "registry-write"
+        ]
+    );
     assert_eq!(outcome(&report, "hub-permissions"), CheckOutcome::Warn);
     let write = report.permissions.iter().find(|finding| finding.permission == "registry-write").expect("a row for it");
     assert!(write.unlocks.iter().any(|id| id == "create-device"));
     let remedy = write.remedy.as_deref().unwrap_or_default();
-    assert!(remedy.contains("Registry Write") && remedy.contains("readers") && remedy.contains("Shared access policies"), "{remedy}");
+    assert!(
+        remedy.contains("Registry Write") && remedy.contains("readers") && remedy.contains("Shared access policies"),
+        "{remedy}"
+    );
     assert!(report.usable.iter().any(|id| id == "get-device"));
     assert!(report.usable.iter().any(|id| id == "individual-enrollment-changed"));
     assert!(!report.usable.iter().any(|id| id == "create-device" || id == "registration-status-changed"));
@@ -93,7 +118,12 @@ async fn a_wrong_key_is_told_from_a_missing_permission() -> Result<()> {
     let error = invoke(connection).await.expect_err("the key is wrong").connector().cloned().expect("typed");
     assert_eq!((error.code, error.retry), (ErrorCode::AuthFailed, Retry::AfterReauthentication));
 
-    let error = invoke(world.linked_by("service", "connector")?).await.expect_err("it may not").connector().cloned().expect("typed");
+    let error = invoke(world.linked_by("service", "connector")?)
+        .await
+        .expect_err("it may not")
+        .connector()
+        .cloned()
+        .expect("typed");
     assert_eq!((error.code, error.retry), (ErrorCode::PermissionDenied, Retry::AfterReconfiguration));
     assert_eq!(error.missing_permission.expect("named").permission, "registry-write");
     Ok(())
@@ -129,7 +159,8 @@ async fn what_cannot_be_reached_or_trusted_is_a_failed_check() -> Result<()> {
     let nobody = world.emulator.hub_host();
     let connection = world.connection.clone();
     world.emulator.shutdown().await;
-    let report = world.connector.test(&world.tenant.with_deadline(std::time::Duration::from_secs(15)), &connection).await?;
+    let report =
+        world.connector.test(&world.tenant.with_deadline(std::time::Duration::from_secs(15)), &connection).await?;
     let reach = report.checks.iter().find(|check| check.id == "hub-reach").expect("the check");
     assert_eq!(reach.outcome, CheckOutcome::Fail);
     assert!(reach.message.contains(&nobody), "{}", reach.message);
