@@ -37,6 +37,7 @@
 mod cache;
 mod connection;
 mod connector;
+pub mod demo;
 mod egress;
 mod error;
 mod exports;

@@ -206,6 +206,20 @@ impl Emulator {
         DeviceSide::new(self.world.clone())
     }
 
+    /// Creates an enrollment group; `body` is what a PUT would send, its keys included.
+    ///
+    /// # Errors
+    /// As the service's PUT: 409 when there is such a group, 400 when the body does not fit.
+    pub fn create_enrollment_group(&self, id: &str, body: serde_json::Value) -> Result<(), ServiceError> {
+        dps::create_group(&self.world, id, body)
+    }
+
+    /// A device's twin as the service shows it; none when there is no such device. For those who check what a client
+    /// did without asking that client.
+    pub fn twin(&self, device_id: &str) -> Option<serde_json::Value> {
+        world::lock(&self.world.hub).devices.get(device_id).map(hub::twins::of_device)
+    }
+
     /// Adds a receiver of everything that devices send from now on.
     pub fn add_telemetry_sink(&self, sink: Arc<dyn TelemetrySink>) {
         self.world.sinks.write().unwrap_or_else(std::sync::PoisonError::into_inner).push(sink);

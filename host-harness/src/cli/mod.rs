@@ -2,6 +2,7 @@
 
 mod connection;
 mod cursor;
+mod demo;
 mod describe;
 mod emulator;
 mod files;
@@ -67,6 +68,8 @@ enum Command {
     Invoke(invoke::InvokeArguments),
     /// Serve an emulator of IoT Hub and the Device Provisioning Service on this machine.
     Emulator(emulator::EmulatorArguments),
+    /// Show it all: an emulator, a plant full of devices, and a workflow that answers them, with a check at the end.
+    Demo(demo::DemoArguments),
 }
 
 /// Why a command did not succeed.
@@ -139,6 +142,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Done {
         Command::Watch(arguments) => watch::run(&session, output, arguments).await,
         Command::Invoke(arguments) => invoke::run(&session, output, arguments).await,
         Command::Emulator(arguments) => emulator::run(output, arguments).await,
+        Command::Demo(arguments) => demo::run(&session, output, arguments).await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `test`.
 
-use connector_host::interface::connection::{CheckOutcome, Grant};
+use connector_host::interface::connection::{CheckOutcome, Grant, PermissionFinding};
 
 use super::output::Output;
 use super::session::{Linked, Session};
@@ -39,30 +39,30 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output) -> Done {
                 .collect(),
         )?;
         output.heading("Permissions")?;
-        let permissions = report.permissions.into_iter();
-        output.table(
-            ["Permission", "", "How it was found out", "Unlocks", "What to change"],
-            permissions
-                .map(|finding| {
-                    let grant = match finding.grant {
-                        Grant::Granted => "✓ granted",
-                        Grant::Denied => "✗ denied",
-                        Grant::CannotBeProbed => "? cannot be probed",
-                    };
-                    [
-                        finding.permission,
-                        grant.to_owned(),
-                        finding.evidence,
-                        finding.unlocks.join(" "),
-                        finding.remedy.unwrap_or_default(),
-                    ]
-                })
-                .collect(),
-        )?;
+        permissions(output, report.permissions)?;
         output.heading(&match report.usable.as_slice() {
             [] => "Nothing can be used yet.".to_owned(),
             usable => format!("Can be used: {}", usable.join(", ")),
         })?;
     }
     if failed { Err(Exit::Said) } else { Ok(()) }
+}
+
+/// The table of permissions.
+pub(crate) fn permissions(output: &Output, findings: Vec<PermissionFinding>) -> Done {
+    let rows = findings.into_iter().map(|finding| {
+        let grant = match finding.grant {
+            Grant::Granted => "✓ granted",
+            Grant::Denied => "✗ denied",
+            Grant::CannotBeProbed => "? cannot be probed",
+        };
+        [
+            finding.permission,
+            grant.to_owned(),
+            finding.evidence,
+            finding.unlocks.join(" "),
+            finding.remedy.unwrap_or_default(),
+        ]
+    });
+    output.table(["Permission", "", "How it was found out", "Unlocks", "What to change"], rows.collect())
 }

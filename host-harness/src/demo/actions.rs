@@ -99,6 +99,25 @@ impl Actions {
         result
     }
 
+    /// All items of a paged action, page after page.
+    pub(super) async fn items(&self, action: &'static str, input: &Value) -> Result<Vec<Value>, CallError> {
+        let Linked { connector, tenant, connection } = &self.linked;
+        let call = Call::default();
+        let mut outcome = connector.invoke(tenant, connection, action, &input.to_string(), &call).await?;
+        let mut items = Vec::new();
+        loop {
+            let token = match &outcome {
+                Outcome::Page(Partial { token, .. }) => Some(token.clone()),
+                _ => None,
+            };
+            if let Some(Value::Array(page)) = output(outcome).get_mut("items").map(Value::take) {
+                items.extend(page);
+            }
+            let Some(token) = token else { return Ok(items) };
+            outcome = connector.resume(tenant, connection, action, &token, &call).await?;
+        }
+    }
+
     /// How long to wait before the next attempt; none where there is to be none.
     fn pause(&self, action: &str, error: &CallError, attempt: u32) -> Option<Duration> {
         if attempt >= ATTEMPTS {

@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use azure_iot_emulator::{Change, ChangeKind, TwinPart};
 use serde::Serialize;
-use serde_json::Value;
 
 /// How many differences a line of the check spells out.
 const MOST_DIFFERENCES: usize = 5;
@@ -25,7 +24,7 @@ const MOST_DIFFERENCES: usize = 5;
 pub enum Collection {
     /// Individual enrollments.
     Enrollments,
-    /// Registrations of devices; an enrollment whose device has not registered yet counts as an unassigned one.
+    /// Registrations of devices.
     Registrations,
 }
 
@@ -52,7 +51,7 @@ pub struct Recorded {
     pub collection: Collection,
     /// The record's id, lower case.
     pub key: String,
-    /// What tells this state from others; none: the record is gone.
+    /// The record's ETag; none: it is gone.
     pub state: Option<String>,
     /// When, in nanoseconds since 1970.
     pub at: i128,
@@ -140,6 +139,19 @@ pub struct CheckLine {
     pub differences: Vec<String>,
 }
 
+/// How many changes of a collection the triggers told: where several changes of a record come between two polls, the
+/// last one is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Coalescing {
+    /// Which collection.
+    pub collection: Collection,
+    /// Changes in the journal since the triggers were started.
+    pub recorded: u64,
+    /// Events.
+    pub told: u64,
+}
+
 /// The outcome of the check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -148,6 +160,8 @@ pub struct SelfCheck {
     pub holds: bool,
     /// The lines.
     pub lines: Vec<CheckLine>,
+    /// How many changes became how many events.
+    pub changes: Vec<Coalescing>,
     /// For each delivery, how many nanoseconds after the journal it came; none where the journal has no such change.
     #[serde(skip)]
     pub latencies: Vec<Option<i128>>,
@@ -163,9 +177,15 @@ pub fn check(evidence: &Evidence) -> SelfCheck {
     }
     lines.extend(hub_lines(&evidence.hub));
     if !evidence.mishaps.is_empty() {
-        lines.push(line("steps of the plant that failed", 0, count(&evidence.mishaps), evidence.mishaps.clone()));
+        lines.push(line("Steps of the simulation that failed", 0, count(&evidence.mishaps), evidence.mishaps.clone()));
     }
-    SelfCheck { holds: lines.iter().all(|line| line.holds), lines, latencies }
+    let changes = Collection::ALL.map(|collection| Coalescing {
+        collection,
+        recorded: evidence.recorded.iter().filter(|it| it.collection == collection && it.seq > evidence.seeded).count()
+            as u64,
+        told: evidence.deliveries.iter().filter(|it| it.collection == collection).count() as u64,
+    });
+    SelfCheck { holds: lines.iter().all(|line| line.holds), lines, changes: changes.into(), latencies }
 }
 
 fn line(name: impl Into<String>, component: u64, emulator: u64, mut differences: Vec<String>) -> CheckLine {
@@ -193,7 +213,7 @@ fn distinct_ids(evidence: &Evidence) -> CheckLine {
         .filter(|delivery| !seen.insert(&delivery.id))
         .map(|delivery| format!("{} {} was delivered twice ({})", delivery.key, delivery.change, delivery.id))
         .collect();
-    line("events, and distinct event ids", count(&evidence.deliveries), seen.len() as u64, repeated)
+    line("Events / distinct event ids", count(&evidence.deliveries), seen.len() as u64, repeated)
 }
 
 /// What is known of a record: its state, and which entry of the journal that is.
@@ -226,13 +246,13 @@ impl<'a> Following<'a> {
     }
 
     fn run(mut self, latencies: &mut [Option<i128>]) -> Vec<CheckLine> {
-        let evidence = self.evidence;
-        let mut scans = evidence.scans.iter().filter(|scan| scan.collection == self.collection).peekable();
+        let (evidence, collection) = (self.evidence, self.collection);
+        let mut scans = evidence.scans.iter().filter(|scan| scan.collection == collection).peekable();
         let mut events = 0;
         let mut matched = 0;
         let mut wrong = Vec::new();
         for (index, delivery) in evidence.deliveries.iter().enumerate() {
-            if delivery.collection != self.collection {
+            if delivery.collection != collection {
                 continue;
             }
             while let Some(scan) = scans.next_if(|scan| scan.deliveries <= events) {
@@ -248,14 +268,17 @@ impl<'a> Following<'a> {
             }
         }
         scans.for_each(|scan| self.after_scan(scan));
-        let trigger = self.collection.trigger();
+        let what = match collection {
+            Collection::Enrollments => "Enrollments",
+            Collection::Registrations => "Registrations",
+        };
         let owed = self.owed.len() as u64;
         let missed: Vec<String> = self.missed.values().cloned().collect();
         let (changed, right, differing) = self.final_states();
         vec![
-            line(format!("{trigger}: events, and those that the journal accounts for"), events as u64, matched, wrong),
-            line(format!("{trigger}: states told, and states that outlasted a scan"), owed - count(&missed), owed, missed),
-            line(format!("{trigger}: final states told, and records that changed"), right, changed, differing),
+            line(format!("{what}: events / changes of the journal that they tell"), events as u64, matched, wrong),
+            line(format!("{what}: states told / states that outlasted a scan"), owed - count(&missed), owed, missed),
+            line(format!("{what}: final states told / records that changed"), right, changed, differing),
         ]
     }
 
@@ -274,13 +297,16 @@ impl<'a> Following<'a> {
         };
         let Some(entry) = entry else {
             let known = delivery.state.is_some() && entries.iter().any(|entry| entry.state == delivery.state);
-            return Err(say(if known { "the journal has this state earlier" } else { "the journal has no such state" }));
+            return Err(say(if known {
+                "the journal has this state earlier"
+            } else {
+                "the journal has no such state"
+            }));
         };
         self.told.insert(&entry.key, (entry.state.as_deref(), entry.seq));
         // Of several times that a record went away, the last one before the event is what it is about.
         let meant = later()
-            .filter(|other| other.state == entry.state && other.at <= delivery.at)
-            .last()
+            .rfind(|other| other.state == entry.state && other.at <= delivery.at)
             .map_or(entry.at, |other| other.at.max(entry.at));
         Ok(delivery.at - meant)
     }
@@ -351,10 +377,10 @@ fn hub_lines(hub: &HubEvidence) -> Vec<CheckLine> {
     let (right_status, of_status, wrong_status) =
         final_values(&hub.statuses, |device| hub.final_statuses.get(device).cloned());
     vec![
-        line("update-twin: successes, and tags written", count(&hub.updates), count(&hub.recorded_updates), differences),
-        line("twins with the last event's tags, and tagged devices", right, of, wrong),
-        line("devices in the status last given, and devices given one", right_status, of_status, wrong_status),
-        line("invoke-direct-method: answers, and methods answered", hub.methods, hub.recorded_methods, Vec::new()),
+        line("update-twin: successes / tags written", count(&hub.updates), count(&hub.recorded_updates), differences),
+        line("Twins with the last event's tags / devices tagged", right, of, wrong),
+        line("Devices in the status last given / given one", right_status, of_status, wrong_status),
+        line("invoke-direct-method: answers / methods answered", hub.methods, hub.recorded_methods, Vec::new()),
     ]
 }
 
@@ -372,62 +398,21 @@ fn final_values(given: &[(String, String)], has: impl Fn(&str) -> Option<String>
     (of - count(&wrong), of, wrong)
 }
 
-/// The state of a registration: its ETag or, for an enrollment without one, since when.
-pub(super) fn registration_state(registration: &Value) -> Option<String> {
-    let text = |name: &str| registration.get(name).and_then(Value::as_str);
-    match (text("etag"), text("status")) {
-        (Some(etag), _) => Some(etag.to_owned()),
-        (None, Some("unassigned")) => Some(unassigned(text("lastUpdatedDateTimeUtc").unwrap_or_default())),
-        _ => None,
-    }
-}
-
-fn unassigned(since: &str) -> String {
-    format!("unassigned since {since}")
-}
-
-/// The changes of both collections in the emulator's journal.
+/// The changes of both collections in the emulator's journal. The state of a record is its ETag.
 #[must_use]
 pub fn recorded(journal: &[Change]) -> Vec<Recorded> {
-    // For each id: when its individual enrollment was created, and its registration's ETag.
-    let mut enrolled: BTreeMap<String, String> = BTreeMap::new();
-    let mut registered: BTreeMap<String, String> = BTreeMap::new();
-    let mut recorded = Vec::new();
-    for change in journal {
-        let key = change.id.to_ascii_lowercase();
-        let mut record = |collection, state| {
-            let at = change.at.unix_timestamp_nanos();
-            recorded.push(Recorded { seq: change.seq, collection, key: key.clone(), state, at });
+    let record = |change: &Change| {
+        let (collection, state) = match change.kind {
+            ChangeKind::EnrollmentCreated | ChangeKind::EnrollmentUpdated => (Collection::Enrollments, &change.etag),
+            ChangeKind::EnrollmentDeleted => (Collection::Enrollments, &None),
+            ChangeKind::RegistrationChanged => (Collection::Registrations, &change.etag),
+            ChangeKind::RegistrationDeleted => (Collection::Registrations, &None),
+            _ => return None,
         };
-        match change.kind {
-            ChangeKind::EnrollmentCreated => {
-                let created = change.detail.get("createdDateTimeUtc").and_then(Value::as_str).unwrap_or_default();
-                record(Collection::Enrollments, change.etag.clone());
-                if !registered.contains_key(&key) {
-                    record(Collection::Registrations, Some(unassigned(created)));
-                }
-                enrolled.insert(key, created.to_owned());
-            }
-            ChangeKind::EnrollmentUpdated => record(Collection::Enrollments, change.etag.clone()),
-            ChangeKind::EnrollmentDeleted => {
-                record(Collection::Enrollments, None);
-                if !registered.contains_key(&key) {
-                    record(Collection::Registrations, None);
-                }
-                enrolled.remove(&key);
-            }
-            ChangeKind::RegistrationChanged => {
-                record(Collection::Registrations, change.etag.clone());
-                registered.insert(key, change.etag.clone().unwrap_or_default());
-            }
-            ChangeKind::RegistrationDeleted => {
-                record(Collection::Registrations, enrolled.get(&key).map(|created| unassigned(created)));
-                registered.remove(&key);
-            }
-            _ => {}
-        }
-    }
-    recorded
+        let (key, at) = (change.id.to_ascii_lowercase(), change.at.unix_timestamp_nanos());
+        Some(Recorded { seq: change.seq, collection, key, state: state.clone(), at })
+    };
+    journal.iter().filter_map(record).collect()
 }
 
 /// The updates of twins in the journal that the workflow's tags name, with the event each answers.
@@ -450,7 +435,7 @@ pub fn recorded_methods(journal: &[Change]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -618,7 +603,7 @@ mod tests {
             detail,
         };
         let journal = [
-            change(1, ChangeKind::EnrollmentCreated, Some("e1"), json!({ "createdDateTimeUtc": "T" })),
+            change(1, ChangeKind::EnrollmentCreated, Some("e1"), Value::Null),
             change(2, ChangeKind::RegistrationChanged, Some("r1"), Value::Null),
             change(3, ChangeKind::RegistrationDeleted, Some("r1"), Value::Null),
             change(4, ChangeKind::EnrollmentDeleted, Some("e1"), Value::Null),
@@ -632,11 +617,9 @@ mod tests {
             recorded,
             [
                 (1, Enrollments, some("e1")),
-                (1, Registrations, some("unassigned since T")),
                 (2, Registrations, some("r1")),
-                (3, Registrations, some("unassigned since T")),
+                (3, Registrations, None),
                 (4, Enrollments, None),
-                (4, Registrations, None),
             ]
         );
         assert_eq!(recorded_updates(&journal), [("Press-1".to_owned(), "x".to_owned())]);

@@ -6,6 +6,7 @@
 //! database; the order of the two would otherwise decide between twice and never.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::time::sleep;
 
 use super::DemoError;
 use super::actions::{Linked, code, pause_after};
-use super::check::{Collection, Delivery, Scan, registration_state};
+use super::check::{Collection, Delivery, Scan};
 use super::clock::{Clock, wall};
 use crate::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use crate::interface::types::Cursor;
@@ -101,10 +102,13 @@ pub(super) struct Engine {
     /// Takes an event over; what it has is as good as stored.
     pub(super) fire: Box<dyn Fn(Fired) + Send + Sync>,
     /// Whether an answer is to be thrown away, for the trigger whose page this is.
-    pub(super) lose_answer: Box<dyn Fn(Collection, &Page) -> bool + Send + Sync>,
+    pub(super) lose_answer: LoseAnswer,
     /// Whether the plant is done.
     pub(super) done: watch::Receiver<bool>,
 }
+
+/// Decides whether a page is lost.
+type LoseAnswer = Box<dyn Fn(Collection, &Page) -> bool + Send + Sync>;
 
 /// The length of the emulator's journal.
 pub(super) type JournalView = Box<dyn Fn() -> u64 + Send + Sync>;
@@ -150,17 +154,21 @@ impl Engine {
 
     /// One life of the loop. All it knows is in the store.
     async fn live(&self, collection: Collection) -> Result<Ended, DemoError> {
-        let mut last_scan = false;
+        // Whether the scan under way began after the plant was done, and found nothing so far.
+        let mut last = false;
         loop {
-            last_scan |= *self.done.borrow();
+            let done = *self.done.borrow();
             let given = self.store.get(collection);
-            self.observed().began.entry(collection).or_insert_with(|| (self.journal)());
+            if let Entry::Vacant(vacant) = self.observed().began.entry(collection) {
+                vacant.insert((self.journal)());
+                last = done;
+            }
             let page = self.poll(collection, given.clone()).await?;
             if (self.lose_answer)(collection, &page) {
                 return Ok(Ended::Died);
             }
             let end = (self.journal)();
-            let quiet = page.events.is_empty();
+            last &= page.events.is_empty();
             let mut left = page.events.len();
             for event in &page.events {
                 left -= 1;
@@ -173,10 +181,9 @@ impl Engine {
             let dies = self.store.commit(collection, page.next, None).is_break();
             if !more {
                 self.end_scan(collection, end);
-                if quiet && last_scan {
+                if last {
                     return Ok(Ended::Done);
                 }
-                last_scan = false;
             }
             if dies {
                 return Ok(Ended::Died);
@@ -193,9 +200,9 @@ impl Engine {
             Payload::Text(_) | Payload::Bytes(_) => Value::Null,
         };
         let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let state = match collection {
-            Collection::Enrollments => data.pointer("/enrollment/etag").and_then(Value::as_str).map(str::to_owned),
-            Collection::Registrations => data.get("registration").and_then(registration_state),
+        let etag = match collection {
+            Collection::Enrollments => data.pointer("/enrollment/etag"),
+            Collection::Registrations => data.pointer("/registration/etag"),
         };
         let key = text("registrationId");
         self.observed().deliveries.push(Delivery {
@@ -203,7 +210,7 @@ impl Engine {
             id: event.id.clone(),
             change: text("change"),
             key: key.to_ascii_lowercase(),
-            state,
+            state: etag.and_then(Value::as_str).map(str::to_owned),
             at: wall(),
         });
         (self.fire)(Fired { collection, id: event.id.clone(), key, data });

@@ -28,6 +28,9 @@ const RETIRED_HUB: &str = "retired-hub.azure-devices.net";
 /// Rows that are enrolled at the same time before the run.
 const PREPARED_AT_ONCE: usize = 8;
 
+/// The actions that the plant calls.
+pub(super) const ACTIONS: [&str; 3] = [CREATE, DELETE, FORGET];
+
 const CREATE: &str = "create-or-update-individual-enrollment";
 const DELETE: &str = "delete-individual-enrollment";
 const FORGET: &str = "delete-registration-state";
@@ -91,12 +94,7 @@ enum Step {
 
 impl Plant {
     /// Makes keys and certificates, and the enrollment groups in the emulator.
-    pub(super) fn new(
-        fleet: &Fleet,
-        seed: u64,
-        emulator: &Emulator,
-        actions: Arc<Actions>,
-    ) -> Result<Self, DemoError> {
+    pub(super) fn new(fleet: &Fleet, seed: u64, emulator: &Emulator, actions: Arc<Actions>) -> Result<Self, DemoError> {
         let mut groups: BTreeMap<&str, Vec<&FleetDevice>> = BTreeMap::new();
         for device in &fleet.devices {
             if let Some(group) = device.group() {
@@ -266,9 +264,7 @@ impl Unit {
         let right = self.row.failure != Failure::WrongKey;
         let wrong = || STANDARD.encode(Sha256::digest(format!("not the key of {id}")));
         Some(match &self.keys {
-            Keys::Symmetric { primary, .. } => {
-                Credential::SymmetricKey(if right { primary.clone() } else { wrong() })
-            }
+            Keys::Symmetric { primary, .. } => Credential::SymmetricKey(if right { primary.clone() } else { wrong() }),
             Keys::X509 { thumbprint, .. } => Credential::X509 {
                 subject: id.clone(),
                 thumbprint: if right { thumbprint.clone() } else { "00".repeat(32) },

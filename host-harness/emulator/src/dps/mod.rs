@@ -22,6 +22,7 @@ use crate::world::Shared;
 
 pub(crate) use device_api::{Proof, register};
 use model::Enrollment;
+pub(crate) use model::create_group;
 use registrations::Registration;
 
 /// The provisioning service's entities, by their ids in lower case (ids are case-insensitive here).

@@ -551,6 +551,13 @@ pub(super) fn put(
     get(world, kind, id)
 }
 
+/// Creates an enrollment group without HTTP, for a simulation that sets its scene.
+pub(crate) fn create_group(world: &World, id: &str, body: Value) -> Result<(), ServiceError> {
+    let mut body: EnrollmentBody = serde_json::from_value(body).map_err(|error| invalid(error.to_string()))?;
+    body.enrollment_group_id = Some(id.to_owned());
+    lock(&world.dps).put(Kind::Group, id, body, &Precondition::None)
+}
+
 /// DELETE of either kind.
 pub(super) fn delete(world: &World, kind: Kind, id: &str, headers: &HeaderMap) -> Result<Response, ServiceError> {
     let precondition = Precondition::from_headers(headers)?;
