@@ -315,7 +315,7 @@ impl<'a> Client<'a> {
                 }
             };
             let pause = retry::pause(attempt + 1, asked, self.platform.random());
-            if !transient || attempt >= retry::ATTEMPTS || pause >= self.remaining() {
+            if !transient || attempt >= retry::ATTEMPTS || pause + retry::TIME_FOR_AN_ATTEMPT > self.remaining() {
                 return Err(error);
             }
             unsure |= error.record().effect == EffectState::Unknown;
@@ -344,7 +344,7 @@ impl<'a> Client<'a> {
                 429 | 500..600 => {
                     let fault = Fault::read(&answer, self.platform.unix_time());
                     let pause = retry::pause(attempt + 1, fault.retry_after, self.platform.random());
-                    if attempt >= retry::ATTEMPTS || pause >= self.remaining() {
+                    if attempt >= retry::ATTEMPTS || pause + retry::TIME_FOR_AN_ATTEMPT > self.remaining() {
                         return Err(self.refusal(&request, &fault));
                     }
                     self.platform.sleep(pause);

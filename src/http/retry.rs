@@ -14,6 +14,8 @@ use crate::platform::{ExchangeError, ExchangeErrorKind};
 
 /// Attempts in all.
 pub const ATTEMPTS: u32 = 4;
+/// No attempt is begun with less time than this left: it would end in a time-out that hides what is really wrong.
+pub const TIME_FOR_AN_ATTEMPT: Duration = Duration::from_millis(500);
 /// The first pause; doubled each time. IoT Hub asks for one to thirty seconds ("IoT Hub quotas and throttling").
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause of our own choice.

@@ -28,14 +28,16 @@ const CASES: [Case; 12] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn misbehaviour_ends_in_a_typed_error_in_time() -> Result<()> {
     let world = World::start().await?;
+    world.done("create-device", serde_json::json!({ "deviceId": "present" })).await?;
     let deadline = Duration::from_secs(4);
     let tenant = world.tenant.with_deadline(deadline);
     for (index, (fault, codes, effect)) in CASES.into_iter().enumerate() {
-        for (action, writes) in [("get-device", false), ("create-device", true)] {
+        let own = format!("d{index}");
+        for (action, id, writes) in [("get-device", "present", false), ("create-device", &own, true)] {
             world.emulator.faults().clear();
             world.emulator.faults().add_text(fault)?;
             let started = Instant::now();
-            let input = format!(r#"{{"deviceId":"d{index}"}}"#);
+            let input = format!(r#"{{"deviceId":"{id}"}}"#);
             let result = world.connector.invoke(&tenant, &world.connection, action, &input, &Call::default()).await;
             let took = started.elapsed();
             let name = format!("{action} under {fault}");

@@ -1,0 +1,89 @@
+//! Microsoft's own client reads back what the component wrote: an independent witness that it was written, and right.
+
+#[path = "../../host-harness/emulator/tests/common/python.rs"]
+mod python;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use connector_tests::World;
+use python::{report, run, virtual_environment};
+use serde_json::{Value, json};
+
+/// What a device identity says, without what changes by itself.
+fn identity(device: &Value) -> Value {
+    json!({
+        "deviceId": device["deviceId"],
+        "etag": device["etag"],
+        "generationId": device["generationId"],
+        "status": device["status"],
+        "authentication": { "type": device["authentication"]["type"] },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_reads_back_what_the_component_wrote() -> Result<()> {
+    let python = tokio::task::spawn_blocking(virtual_environment).await?;
+    let world = World::start().await?;
+    let mut devices = BTreeMap::new();
+    let mut twins = BTreeMap::new();
+
+    // Identities of every kind, one with a name that has to be encoded.
+    let thumbprint = "0123456789ABCDEF0123456789ABCDEF01234567";
+    let inputs = [
+        json!({ "deviceId": "press-1" }),
+        json!({ "deviceId": "press#2?", "status": "disabled", "statusReason": "spare part" }),
+        json!({ "deviceId": "oven-1", "authentication": "selfSigned", "primaryThumbprint": thumbprint }),
+        json!({ "deviceId": "oven-2", "authentication": "certificateAuthority" }),
+    ];
+    for input in inputs {
+        let device = world.done("create-device", input).await?;
+        devices.insert(device["deviceId"].as_str().context("an id")?.to_owned(), identity(&device));
+    }
+
+    // A change of state, and new keys: the client is given the new ones.
+    let before = world.done("get-device", json!({ "deviceId": "press-1" })).await?;
+    let rotated = world.done("update-device", json!({ "deviceId": "press-1", "keys": "regeneratePrimary" })).await?;
+    let key = |device: &Value, name: &str| device["authentication"]["symmetricKey"][name].clone();
+    ensure!(key(&before, "primaryKey") != key(&rotated, "primaryKey"), "the primary key is new");
+    ensure!(key(&before, "secondaryKey") == key(&rotated, "secondaryKey"), "the secondary key is the same");
+    let mut expected = identity(&rotated);
+    expected["authentication"]["symmetricKey"] = rotated["authentication"]["symmetricKey"].clone();
+    devices.insert("press-1".to_owned(), expected);
+
+    // Twins: tags and desired properties, one of them removed again.
+    world.done("update-twin", json!({ "deviceId": "press-1", "tags": { "site": "north", "line": 3 }, "desired": { "interval": 30, "unit": "s" } })).await?;
+    let twin = world
+        .done(
+            "update-twin",
+            json!({ "deviceId": "press-1", "tags": { "line": null }, "desired": { "nested": { "a": [1, 2] } } }),
+        )
+        .await?;
+    twins.insert(
+        "press-1",
+        json!({
+            "etag": twin["etag"],
+            "version": twin["version"],
+            "tags": { "site": "north" },
+            "properties": { "desired": { "interval": 30, "unit": "s", "nested": { "a": [1, 2] } } },
+        }),
+    );
+
+    // A device that comes and goes.
+    world.done("create-device", json!({ "deviceId": "gone" })).await?;
+    world.done("delete-device", json!({ "deviceId": "gone" })).await?;
+
+    let folder = std::env::temp_dir().join(format!("connector-witness-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let written = folder.join("written.json");
+    std::fs::write(&written, json!({ "devices": devices, "twins": twins, "absent": ["gone"] }).to_string())?;
+    let ca = folder.join("ca.pem");
+    std::fs::write(&ca, world.emulator.ca_pem())?;
+    let connection = world.emulator.hub_connection_string("connector").context("a policy")?;
+    let checks = devices.len() + twins.len() + 1;
+    let output = run(&python, &connection, &ca, Some(&written)).await;
+    report(&output, &format!("{checks} passed, 0 failed"));
+    std::fs::remove_dir_all(&folder)?;
+    world.emulator.shutdown().await;
+    Ok(())
+}
