@@ -1,7 +1,7 @@
 //! The functions of the interface, each with its parameters and its result as they cross the sandbox.
 //!
 //! What a caller hands over is borrowed on this side, so that a secret is not copied more often than into
-//! the guest's memory. One line of [`exports!`] is all there is to say about a function.
+//! the guest's memory. One line of `exports!` is all there is to say about a function.
 
 use semver::Version;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Lower};

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use clap::Args;
-use connector_host::demo::{Demo, DemoError, DemoOptions, Fleet, FleetError, Latency, PLANT, Progress, Summary};
+use connector_host::demo::{Demo, DemoError, DemoOptions, Fleet, Latency, PLANT, Progress, Summary};
 use connector_host::interface::connection::{Report, Validation};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -52,7 +53,7 @@ impl From<DemoError> for Exit {
 /// Runs the demonstration; fails where its check does not hold.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: DemoArguments) -> Done {
     let begun = Instant::now();
-    let fleet = read_fleet(output, &arguments)?;
+    let fleet = read_fleet(&arguments)?;
     let connector = session.connector().await?;
     let descriptor = connector.descriptor();
     let title = format!("{} {} ({})", descriptor.title, descriptor.version, descriptor.id);
@@ -90,24 +91,14 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: DemoA
     if summary.check.holds { Ok(()) } else { Err(Exit::Said) }
 }
 
-fn read_fleet(output: &Output, arguments: &DemoArguments) -> Done<Fleet> {
+fn read_fleet(arguments: &DemoArguments) -> Done<Fleet> {
     let text = match &arguments.fleet {
         Some(path) => files::read_text(path).map_err(usage)?,
         None => PLANT.to_owned(),
     };
     Fleet::parse(&text).map_err(|error| {
-        if output.is_json() {
-            let FleetError { problems } = &error;
-            return match output.json(&json!({ "error": { "kind": "fleet", "problems": problems } })) {
-                Ok(()) => Exit::Said,
-                Err(exit) => exit,
-            };
-        }
-        let name = arguments.fleet.as_deref().map_or_else(String::new, |path| path.display().to_string());
-        for problem in &error.problems {
-            output.warn(&format!("{name}: {problem}"));
-        }
-        usage(error)
+        let problems: String = error.problems.iter().map(|problem| format!("\n  {problem}")).collect();
+        usage(anyhow!("{error}:{problems}"))
     })
 }
 
@@ -158,7 +149,7 @@ impl Live {
             }
             bar
         });
-        // A long time ago for people without a terminal, never for machines.
+        // Machines are told nothing on the way.
         Self { bar, told: Mutex::new(people.then(Instant::now)) }
     }
 

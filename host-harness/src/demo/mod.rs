@@ -21,7 +21,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use azure_iot_emulator::{Emulator, EmulatorError, EmulatorOptions, FaultSyntaxError};
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -114,8 +113,7 @@ pub enum DemoError {
 }
 
 /// How far a run is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     /// Simulated time, and that of the last thing in the file.
     pub at: Duration,
@@ -415,7 +413,8 @@ fn require(connector: &Connector) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// The connection guide's five values, and the provisioning service's.
+/// The connection guide's five values, and the provisioning service's. The Event Hub-compatible endpoint is only there
+/// to be understood: the triggers of the demonstration do not read from it.
 fn connection_values(emulator: &Emulator) -> Result<Value, DemoError> {
     let hub = emulator.hub_policy(POLICY).ok_or(DemoError::Policy)?;
     let dps = emulator.dps_policy(POLICY).ok_or(DemoError::Policy)?;
