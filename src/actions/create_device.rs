@@ -1,7 +1,7 @@
 //! Creates a device identity.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Action, typed};
 use crate::auth::Permission;
@@ -112,9 +112,10 @@ impl Action for CreateDevice {
 
 fn identity(input: &Input) -> Result<Value> {
     let authentication = input.authentication.as_deref().unwrap_or("sas");
-    let pair = |first: &Option<String>, second: &Option<String>, names: [&str; 2]| {
-        let [first_name, second_name] = names;
-        json!({ first_name: first, second_name: second })
+    // What is not given is left out, as Microsoft's clients do: the hub's description knows no null.
+    let pair = |first: &Option<String>, second: &Option<String>, names: [&str; 2]| -> Map<String, Value> {
+        let given = names.into_iter().zip([first, second]);
+        given.filter_map(|(name, value)| Some((name.to_owned(), value.as_deref()?.into()))).collect()
     };
     if authentication != "sas" {
         refuse(&input.primary_key, "/primaryKey", authentication)?;
@@ -132,11 +133,13 @@ fn identity(input: &Input) -> Result<Value> {
     }
     let mut mechanism = json!({ "type": authentication });
     if input.primary_key.is_some() {
-        mechanism["symmetricKey"] = pair(&input.primary_key, &input.secondary_key, ["primaryKey", "secondaryKey"]);
+        mechanism["symmetricKey"] =
+            pair(&input.primary_key, &input.secondary_key, ["primaryKey", "secondaryKey"]).into();
     }
     if input.primary_thumbprint.is_some() {
         mechanism["x509Thumbprint"] =
-            pair(&input.primary_thumbprint, &input.secondary_thumbprint, ["primaryThumbprint", "secondaryThumbprint"]);
+            pair(&input.primary_thumbprint, &input.secondary_thumbprint, ["primaryThumbprint", "secondaryThumbprint"])
+                .into();
     }
     let mut device = json!({
         "deviceId": input.device_id,

@@ -175,8 +175,12 @@ fn edit(input: &Input, mut device: Value, platform: &dyn Platform) -> Result<Val
         set(&mut device, &["status"], status.as_str().into());
     }
     if let Some(reason) = &input.status_reason {
-        let reason = if reason.is_empty() { Value::Null } else { reason.as_str().into() };
-        set(&mut device, &["statusReason"], reason);
+        if !reason.is_empty() {
+            set(&mut device, &["statusReason"], reason.as_str().into());
+        } else if let Some(members) = device.as_object_mut() {
+            // The write replaces the device, so what is left out is gone; the hub's description knows no null.
+            members.remove("statusReason");
+        }
     }
     if let Some(edge) = input.edge {
         set(&mut device, &["capabilities", "iotEdge"], edge.into());

@@ -28,9 +28,14 @@ fn device() -> Value {
     })
 }
 
+/// A null leaves the member out.
 fn with(mut base: Value, changes: &[(&str, Value)]) -> Value {
     for (pointer, value) in changes {
         *base.pointer_mut(pointer).expect(pointer) = value.clone();
+        let name = pointer.trim_start_matches('/');
+        if let (true, Some(members)) = (value.is_null(), base.as_object_mut()) {
+            members.remove(name).expect(name);
+        }
     }
     base
 }
