@@ -1,0 +1,390 @@
+//! Every request that the component sends, and every answer that the emulator gives, keeps to the API descriptions that
+//! Microsoft publishes. `AZURE_API_SPECS` names the folder with them; they are not part of this repository.
+
+mod scenario;
+mod swagger;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use azure_iot_emulator::{Emulator, Exchange, Service};
+use scenario::raw;
+use serde_json::{Value, json};
+use swagger::{Description, Seen};
+
+/// Where Microsoft's services are known to differ from their descriptions, or the component has to go beyond them.
+const EXCEPTIONS: &[Exception] = &[Exception {
+    method: "DELETE",
+    path: "/devices/*/messages/deviceBound/*",
+    problem: "there is no such operation",
+    // Completing a message is the hub's API for devices, of which there is no published description. The permission
+    // "Device Connect" can be tried in no other way.
+    reason: "the API for devices",
+}];
+
+struct Exception {
+    method: &'static str,
+    /// `*` stands for one segment.
+    path: &'static str,
+    problem: &'static str,
+    reason: &'static str,
+}
+
+impl Exception {
+    fn covers(&self, seen: &Seen, problem: &str) -> bool {
+        let (own, other): (Vec<&str>, Vec<&str>) = (self.path.split('/').collect(), seen.path.split('/').collect());
+        self.method == seen.method
+            && own.len() == other.len()
+            && own.iter().zip(&other).all(|(own, other)| *own == "*" || own == other)
+            && problem.contains(self.problem)
+    }
+}
+
+struct Contract {
+    hub: Description,
+    dps: Description,
+}
+
+impl Contract {
+    /// None, with a word about it, where the descriptions are not at hand.
+    fn load() -> Result<Option<(Self, PathBuf)>> {
+        let Some(folder) = std::env::var_os("AZURE_API_SPECS").filter(|it| !it.is_empty()).map(PathBuf::from) else {
+            println!("skipped: AZURE_API_SPECS is not set; it names the folder with Microsoft's API descriptions");
+            return Ok(None);
+        };
+        let hub = Description::new(read(&folder.join("iothub-service.json"))?, Some(hub_refusal))?;
+        let dps = Description::new(read(&folder.join("dps/service-2021-10-01.json"))?, None)?;
+        Ok(Some((Self { hub, dps }, folder)))
+    }
+
+    fn of(&self, service: Service) -> Option<&Description> {
+        match service {
+            Service::Hub => Some(&self.hub),
+            Service::Dps => Some(&self.dps),
+            Service::Device => None,
+        }
+    }
+
+    /// Judges exchanges; prints what there was, and answers all that is wrong.
+    fn judge(&self, exchanges: &[Exchange]) -> Vec<String> {
+        let mut counts: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+        let mut problems = BTreeMap::new();
+        let mut beyond = BTreeSet::new();
+        let mut used = BTreeSet::new();
+        for exchange in exchanges {
+            let seen = Seen::from(exchange);
+            let Some(description) = self.of(exchange.service) else {
+                problems.insert(format!("{} {}: the API for devices was called", seen.method, seen.path), 1);
+                continue;
+            };
+            let verdict = description.judge(&seen);
+            let operation = verdict.operation.unwrap_or_else(|| format!("({} {})", seen.method, shape(&seen.path)));
+            let status = seen.status.map_or_else(|| "dropped".to_owned(), |status| status.to_string());
+            for problem in verdict.problems {
+                match EXCEPTIONS.iter().position(|exception| exception.covers(&seen, &problem)) {
+                    Some(index) => {
+                        used.insert(index);
+                    }
+                    None => *problems.entry(format!("{operation} {status}: {problem}")).or_insert(0) += 1,
+                }
+            }
+            beyond.extend(verdict.beyond.into_iter().map(|it| format!("{operation} {status}: {it}")));
+            let service = if exchange.service == Service::Hub { "hub" } else { "dps" };
+            *counts.entry(format!("{service} {operation}")).or_default().entry(status).or_default() += 1;
+        }
+        println!("{} exchanges", exchanges.len());
+        for (operation, statuses) in counts {
+            let total: usize = statuses.values().sum();
+            let statuses: Vec<String> = statuses.iter().map(|(status, count)| format!("{status}×{count}")).collect();
+            println!("{total:5}  {operation}  {}", statuses.join(" "));
+        }
+        for index in used {
+            println!(
+                "excepted: {} {} ({})",
+                EXCEPTIONS[index].method, EXCEPTIONS[index].path, EXCEPTIONS[index].reason
+            );
+        }
+        beyond.iter().for_each(|it| println!("beyond the description: {it}"));
+        problems.into_iter().map(|(problem, count)| format!("{problem} ({count}×)")).collect()
+    }
+}
+
+/// A path without its ids.
+fn shape(path: &str) -> String {
+    let segments: Vec<&str> =
+        path.split('/').skip(1).enumerate().map(|(i, it)| if i % 2 == 0 { it } else { "*" }).collect();
+    format!("/{}", segments.join("/"))
+}
+
+fn read(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+/// What is wrong with a refusal of the hub. Its description has no errors, so this follows what Microsoft's C# client
+/// reads: a `Message` that is an object, such an object as a text, or `ErrorCode:Name;text`.
+fn hub_refusal(description: &Description, seen: &Seen) -> Vec<String> {
+    let status = seen.status.unwrap_or_default();
+    let names = "/definitions/DeviceRegistryOperationError/properties/errorCode/enum";
+    let names = description.document().pointer(names).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut problems = Vec::new();
+    let mut judge_name = |name: &str, whose: &str| {
+        if !names.iter().any(|known| known == name) {
+            problems.push(format!("{whose} {name:?} is no error code of the description"));
+        }
+    };
+    match seen.response_headers.iter().find(|(name, _)| name == "iothub-errorcode") {
+        Some((_, name)) => judge_name(name, "the header iothub-errorcode"),
+        None => problems.push("the refusal has no header iothub-errorcode".to_owned()),
+    }
+    let body: Value = serde_json::from_slice(&seen.response_body).unwrap_or_default();
+    let nested = match &body["Message"] {
+        Value::String(text) => serde_json::from_str::<Value>(text).ok().filter(Value::is_object),
+        object @ Value::Object(_) => Some(object.clone()),
+        _ => None,
+    };
+    if let Some(details) = nested {
+        let code = details["errorCode"].as_u64().unwrap_or_default();
+        if code / 1000 != u64::from(status) {
+            problems.push(format!("the refusal's code is {code}, and its status {status}"));
+        }
+        for member in ["trackingId", "message", "timestampUtc"] {
+            if !details[member].is_string() {
+                problems.push(format!("the refusal's details have no {member}"));
+            }
+        }
+    } else if let Some((name, text)) =
+        body["Message"].as_str().and_then(|text| text.strip_prefix("ErrorCode:")).and_then(|text| text.split_once(';'))
+    {
+        if !names.iter().any(|known| known == name) {
+            problems.push(format!("the code {name:?} of the refusal is no error code of the description"));
+        }
+        if text.is_empty() || !body["ExceptionMessage"].as_str().is_some_and(|it| it.starts_with("Tracking ID:")) {
+            problems.push("the refusal has no text or no tracking id".to_owned());
+        }
+    } else {
+        problems.push("the refusal's body is in none of the forms that Microsoft's clients read".to_owned());
+    }
+    problems
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_exchange_keeps_to_the_descriptions() -> Result<()> {
+    let Some((contract, _)) = Contract::load()? else { return Ok(()) };
+    let recording = scenario::run().await?;
+    let problems = contract.judge(&recording.exchanges);
+    assert!(problems.is_empty(), "{} breaches of the descriptions:\n{}", problems.len(), problems.join("\n"));
+    for exception in EXCEPTIONS {
+        let needed = recording.exchanges.iter().any(|it| exception.covers(&Seen::from(it), exception.problem));
+        assert!(needed, "the exception for {} {} is needed no more", exception.method, exception.path);
+    }
+    // What the run is for: enough of each service, and pages after the first one.
+    for (service, path) in [
+        (Service::Hub, "/devices/query"),
+        (Service::Dps, "/enrollments/query"),
+        (Service::Dps, "/registrations/looms/query"),
+    ] {
+        let of_service = recording.exchanges.iter().filter(|exchange| exchange.service == service);
+        assert!(of_service.clone().count() > 50, "{service:?} was hardly asked");
+        let mut pages = of_service.filter(|exchange| exchange.path == path).map(Seen::from);
+        let goes_on = |seen: Seen| seen.request_headers.iter().any(|(name, _)| name == "x-ms-continuation");
+        assert!(pages.any(goes_on), "{path} had a single page each time");
+    }
+    Ok(())
+}
+
+/// Exchanges that are good, until they are doctored.
+async fn good_ones(emulator: &Emulator) -> Vec<(Service, Seen)> {
+    emulator.traffic().record(true);
+    let (hub, dps) = (raw::hub(emulator, "iothubowner"), raw::dps(emulator, "connector"));
+    let device = json!({ "deviceId": "press-1", "status": "enabled", "authentication": { "type": "sas" } });
+    hub.put("/devices/press-1", device).await.expect(200);
+    hub.get("/devices/missing").await.expect(404);
+    hub.query("/devices/query", "SELECT * FROM devices", 10, None).await.expect(200);
+    let enrollment = json!({ "registrationId": "loom-1", "attestation": { "type": "symmetricKey" } });
+    dps.put("/enrollments/loom-1", enrollment).await.expect(200);
+    dps.get("/enrollments/missing").await.expect(404);
+    dps.query("/enrollments/query", "SELECT * FROM enrollments", 10, None).await.expect(200);
+    emulator.traffic().take().iter().map(|exchange| (exchange.service, Seen::from(exchange))).collect()
+}
+
+type Doctor = fn(&mut Seen);
+
+/// The judge itself is judged: what breaks a description has to be found, and nothing else.
+#[tokio::test]
+async fn doctored_exchanges_are_found() -> Result<()> {
+    let Some((contract, _)) = Contract::load()? else { return Ok(()) };
+    let emulator = raw::start().await;
+    let good = good_ones(&emulator).await;
+    let (put, missing, query, enroll, unknown, list) = (0, 1, 2, 3, 4, 5);
+    for (service, seen) in &good {
+        let verdict = contract.of(*service).context("no description")?.judge(seen);
+        assert_eq!(verdict.problems, Vec::<String>::new(), "{} {}", seen.method, seen.path);
+    }
+    let table: &[(usize, &str, Doctor)] = &[
+        (put, "no such operation", |it| it.path = "/device/press-1".to_owned()),
+        (put, "no such operation", |it| it.path = "/devices/press-1/keys".to_owned()),
+        (put, "no such operation", |it| it.method = "POST".to_owned()),
+        (put, "api-version is missing", |it| it.query = String::new()),
+        (put, "api-version 2099-01-01", |it| it.query = "api-version=2099-01-01".to_owned()),
+        (put, "parameter force is not declared", |it| it.query += "&force=true"),
+        (put, "header x-ms-force is not declared", |it| {
+            it.request_headers.push(("x-ms-force".to_owned(), "1".to_owned()))
+        }),
+        (put, "'/status'", |it| it.request_body = br#"{"deviceId":"press-1","status":true}"#.to_vec()),
+        (put, "'/status'", |it| it.request_body = br#"{"deviceId":"press-1","status":"asleep"}"#.to_vec()),
+        (put, "request's body at ''", |it| it.request_body = br#"{"deviceId":"press-1","colour":"red"}"#.to_vec()),
+        (put, "'/statusReason'", |it| it.request_body = br#"{"deviceId":"press-1","statusReason":null}"#.to_vec()),
+        (put, "body is missing", |it| it.request_body.clear()),
+        (put, "status 202 is not declared", |it| it.status = Some(202)),
+        (put, "answer's body at '/cloudToDeviceMessageCount'", |it| {
+            replace(&mut it.response_body, "Count\":0", "Count\":\"0\"")
+        }),
+        (put, "answer's body at '/lastActivityTime'", |it| {
+            replace(&mut it.response_body, "ActivityTime\":\"0001-01-01T00:00:00Z", "ActivityTime\":\"never")
+        }),
+        (put, "answer's header x-ms-more", |it| it.response_headers.push(("x-ms-more".to_owned(), "1".to_owned()))),
+        (missing, "none of the forms", |it| it.response_body = br#"{"error":"not found"}"#.to_vec()),
+        (missing, "no error code", |it| replace(&mut it.response_body, "DeviceNotFound", "NoSuchDevice")),
+        (missing, "no header iothub-errorcode", |it| {
+            it.response_headers.retain(|(name, _)| name != "iothub-errorcode")
+        }),
+        (missing, "header if-match is not declared", |it| {
+            it.request_headers.push(("if-match".to_owned(), "\"*\"".to_owned()))
+        }),
+        (missing, "request has a body", |it| it.request_body = b"{}".to_vec()),
+        (query, "'/query'", |it| it.request_body = br#"{"query":["SELECT"]}"#.to_vec()),
+        (query, "content type", |it| it.request_headers.retain(|(name, _)| name != "content-type")),
+        (query, "answer's body at ''", |it| it.response_body = br#"{"items":[]}"#.to_vec()),
+        (enroll, "'/createdDateTimeUtc'", |it| {
+            replace(&mut it.request_body, "{", "{\"createdDateTimeUtc\":\"2026-01-01T00:00:00Z\",")
+        }),
+        (enroll, "request's body at ''", |it| it.request_body = br#"{"registrationId":"loom-1"}"#.to_vec()),
+        (enroll, "answer's body at ''", |it| replace(&mut it.response_body, "\"registrationId\":", "\"id\":")),
+        (unknown, "'/errorCode'", |it| replace(&mut it.response_body, ":404201", ":\"404201\"")),
+        (unknown, "'/timestampUtc'", |it| replace(&mut it.response_body, "Z\"", "\"")),
+        (list, "header x-ms-max-item-count", |it| set_header(&mut it.request_headers, "x-ms-max-item-count", "ten")),
+        (list, "answer's header x-ms-max-item-count", |it| {
+            set_header(&mut it.response_headers, "x-ms-max-item-count", "ten")
+        }),
+    ];
+    for (index, expected, doctor) in table {
+        let (service, seen) = &good[*index];
+        let mut doctored = seen.clone();
+        doctor(&mut doctored);
+        let problems = contract.of(*service).context("no description")?.judge(&doctored).problems;
+        let found = !problems.is_empty() && problems.iter().all(|problem| problem.contains(expected));
+        assert!(found, "{expected} of {} {}: {problems:?}", seen.method, seen.path);
+    }
+    println!("{} doctored exchanges found", table.len());
+    Ok(())
+}
+
+fn replace(body: &mut Vec<u8>, from: &str, to: &str) {
+    let text = String::from_utf8(std::mem::take(body)).expect("text");
+    assert!(text.contains(from), "{from} is not in {text}");
+    *body = text.replacen(from, to, 1).into_bytes();
+}
+
+fn set_header(headers: &mut [(String, String)], name: &str, value: &str) {
+    let header = headers.iter_mut().find(|(own, _)| own == name).expect("the header is there");
+    header.1 = value.to_owned();
+}
+
+/// Microsoft's own examples pass the judge, and the emulator takes them, as far as their made-up words make sense.
+#[tokio::test]
+async fn published_examples_pass() -> Result<()> {
+    let Some((contract, folder)) = Contract::load()? else { return Ok(()) };
+    let emulator = raw::start().await;
+    emulator.traffic().record(true);
+    let dps = raw::dps(&emulator, "connector");
+    let mut names: Vec<PathBuf> = std::fs::read_dir(folder.join("dps/examples"))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()?;
+    names.sort();
+    ensure!(!names.is_empty(), "there are no examples");
+    for name in &names {
+        let example = read(name)?;
+        let id = example["operationId"].as_str().context("no operation")?;
+        let seen = exchange_of(&contract.dps, id, &example).with_context(|| id.to_owned())?;
+        let mut verdict = contract.dps.judge(&seen);
+        verdict.problems.retain(|problem| !is_of_examples(problem));
+        assert_eq!(verdict.problems, Vec::<String>::new(), "{id}");
+        assert_eq!(verdict.operation.as_deref(), Some(id));
+
+        // The emulator refuses random words for keys and certificates; whatever it answers has to be a fitting answer.
+        let body: Option<Value> = serde_json::from_slice(&seen.request_body).ok();
+        let status = dps.call(&seen.method, &seen.path, &[], body.clone()).await.status;
+        println!("{id}: {status} as it is");
+        if let Some(mut body) = body {
+            make_sense(&mut body, seen.path.rsplit('/').next().unwrap_or_default());
+            let answer = dps.call(&seen.method, &seen.path, &[], Some(body)).await.expect(200);
+            assert_ne!(answer.body["isSuccessful"], false, "{id}: {}", answer.body);
+        }
+    }
+    let mut problems = contract.judge(&emulator.traffic().take());
+    problems.retain(|problem| !is_of_examples(problem));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    println!("{} examples", names.len());
+    Ok(())
+}
+
+/// Some examples send what is read-only: they fill in every member of the schema.
+fn is_of_examples(problem: &str) -> bool {
+    problem.contains("/registrationState': False schema")
+}
+
+/// An example as if it had gone over the wire.
+fn exchange_of(description: &Description, id: &str, example: &Value) -> Result<Seen> {
+    let (method, path) = description.route(id).context("no such operation")?;
+    let parameters = example["parameters"].as_object().context("no parameters")?;
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut request_headers = vec![("authorization".to_owned(), String::new())];
+    let mut request_body = Vec::new();
+    for (name, value) in parameters {
+        if name.starts_with("x-ms-") || name == "If-Match" {
+            request_headers.push((name.to_ascii_lowercase(), text(value)));
+        } else if value.is_object() {
+            request_headers.push(("content-type".to_owned(), "application/json".to_owned()));
+            request_body = value.to_string().into_bytes();
+        }
+    }
+    let (status, answer) = example["responses"].as_object().and_then(|it| it.iter().next()).context("no response")?;
+    // One has the name of the request's body there instead of `body`.
+    let answer = answer.as_object().and_then(|it| it.values().next());
+    Ok(Seen {
+        method: method.to_owned(),
+        path: path.replace("{id}", &text(&parameters.get("id").cloned().unwrap_or_default())),
+        query: format!("api-version={}", text(&parameters["api-version"])),
+        request_headers,
+        request_body,
+        status: Some(status.parse()?),
+        response_headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        response_body: answer.map(Value::to_string).unwrap_or_default().into_bytes(),
+    })
+}
+
+/// Puts in what has to mean something: ids that fit, an attestation that works, a first write instead of a later one.
+fn make_sense(body: &mut Value, id: &str) {
+    match body {
+        Value::Object(members) => {
+            let entries = ["enrollments", "enrollmentGroups"].into_iter().find(|name| members.contains_key(*name));
+            if let Some(entries) = entries.and_then(|name| members.get_mut(name)).and_then(Value::as_array_mut) {
+                for (index, entry) in entries.iter_mut().enumerate() {
+                    make_sense(entry, &format!("entry-{index}"));
+                }
+                members.insert("mode".to_owned(), "create".into());
+                return;
+            }
+            for name in ["registrationId", "enrollmentGroupId"] {
+                if let Some(own) = members.get_mut(name) {
+                    *own = id.into();
+                }
+            }
+            members.insert("attestation".to_owned(), json!({ "type": "symmetricKey" }));
+            members.remove("etag");
+        }
+        other => panic!("{other} is no body"),
+    }
+}

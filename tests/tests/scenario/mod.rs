@@ -1,0 +1,593 @@
+//! One run through everything that the connector does: each action with what goes well and what usually goes wrong, each
+//! trigger from its first poll to created, changed and deleted records, and the functions around them.
+//!
+//! An operation of the descriptor that has no entry here makes the run fail.
+#![allow(dead_code, reason = "every test binary uses another part of it")]
+
+#[path = "../../../host-harness/emulator/tests/common/mod.rs"]
+pub mod raw;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use azure_iot_emulator::{Credential, EmulatorOptions, Exchange, Permission, Policy};
+use connector_host::interface::action::{Call, Outcome};
+use connector_host::interface::discovery::{ChoicesRequest, Direction};
+use connector_host::interface::metadata::{Effect, Operation};
+use connector_host::interface::trigger::{Event, Start};
+use connector_host::interface::types::{Error, ErrorCode};
+use connector_host::{CallError, Connection};
+use connector_tests::World;
+use serde_json::{Value, json};
+
+use ErrorCode::{Conflict, DeviceOffline, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Timeout};
+
+/// What came of a run.
+pub struct Recording {
+    /// The services, as the run left them, and the component.
+    pub world: World,
+    /// What went over the wire on the component's behalf.
+    pub exchanges: Vec<Exchange>,
+    /// What actions answered, pages one by one.
+    pub outputs: BTreeMap<String, Vec<Value>>,
+    /// What triggers fired.
+    pub events: BTreeMap<String, Vec<Event>>,
+    /// How actions and triggers failed, where they were meant to.
+    pub failures: BTreeMap<String, Vec<Error>>,
+}
+
+/// One call of an action.
+pub struct Step {
+    input: Value,
+    /// Misbehaviour of the service during the call.
+    fault: Option<&'static str>,
+    /// Of whom the input's ETag is: the action that reads the thing, and its input.
+    tagged: Option<(&'static str, Value)>,
+    expected: Expected,
+}
+
+enum Expected {
+    Done,
+    /// Several pages.
+    Pages,
+    Failure(ErrorCode),
+}
+
+impl Step {
+    fn new(input: Value, expected: Expected) -> Self {
+        Self { input, fault: None, tagged: None, expected }
+    }
+
+    fn under(mut self, fault: &'static str) -> Self {
+        self.fault = Some(fault);
+        self
+    }
+
+    fn tagged(mut self, action: &'static str, input: Value) -> Self {
+        self.tagged = Some((action, input));
+        self
+    }
+
+    /// The input, but for an ETag that is only known at the time.
+    pub fn input(&self) -> &Value {
+        &self.input
+    }
+}
+
+fn done(input: Value) -> Step {
+    Step::new(input, Expected::Done)
+}
+
+fn pages(input: Value) -> Step {
+    Step::new(input, Expected::Pages)
+}
+
+fn fails(code: ErrorCode, input: Value) -> Step {
+    Step::new(input, Expected::Failure(code))
+}
+
+/// An ETag that nothing has.
+const STALE: &str = "AAAAAAAAAAA=";
+const KEYS: [&str; 2] =
+    ["a2V5LW9uZS1rZXktb25lLWtleS1vbmUta2V5LW9uZS0=", "a2V5LXR3by1rZXktdHdvLWtleS10d28ta2V5LXR3by0="];
+const THUMBPRINTS: [&str; 2] = ["0123456789ABCDEF0123456789ABCDEF01234567", "89ABCDEF0123456789ABCDEF0123456789ABCDEF"];
+/// A device id with signs that a path has to encode.
+const ODD: &str = "odd%1#?('$;@:.+,=*!)_-";
+/// A policy that permits nothing of what operations need, at both services.
+const POWERLESS: &str = "powerless";
+/// Policies of the provisioning service that permit reading of one kind. A policy with no permission that can be tried
+/// looks like one that is not there.
+const ENROLLMENTS_ONLY: &str = "enrollments-only";
+const REGISTRATIONS_ONLY: &str = "registrations-only";
+const GROUP: &str = "looms";
+
+/// The calls of each action. The first one of each goes well as often as it is made, or fails for what it was made.
+pub fn actions(certificate: &str) -> Vec<(&'static str, Vec<Step>)> {
+    let device = |id: &str| json!({ "deviceId": id });
+    let registration = |id: &str| json!({ "registrationId": id });
+    vec![
+        (
+            "create-device",
+            vec![
+                done(json!({ "deviceId": "made-plain", "ifExists": "keep" })),
+                done(json!({ "deviceId": "made-plain", "ifExists": "keep" })),
+                fails(Conflict, device("made-plain")),
+                done(json!({ "deviceId": "made-keys", "primaryKey": KEYS[0], "secondaryKey": KEYS[1] })),
+                done(json!({ "deviceId": "made-thumbprint", "authentication": "selfSigned", "primaryThumbprint": THUMBPRINTS[0] })),
+                done(json!({ "deviceId": "made-thumbprints", "authentication": "selfSigned", "primaryThumbprint": THUMBPRINTS[0], "secondaryThumbprint": THUMBPRINTS[1] })),
+                done(json!({ "deviceId": "made-ca", "authentication": "certificateAuthority" })),
+                done(json!({ "deviceId": "made-edge", "edge": true, "status": "disabled", "statusReason": "Not installed yet" })),
+                done(device(ODD)),
+                fails(InvalidInput, json!({ "deviceId": "made-bad", "primaryKey": "no key", "secondaryKey": "no key" })),
+            ],
+        ),
+        (
+            "get-device",
+            vec![
+                done(device("press-1")),
+                done(device("press-1")).under("hub:GET /devices/*=503x1"),
+                done(device(ODD)),
+                fails(NotFound, device("missing")),
+            ],
+        ),
+        (
+            "update-device",
+            vec![
+                done(json!({ "deviceId": "changed-1", "status": "disabled", "statusReason": "Lost" })),
+                done(json!({ "deviceId": "changed-1", "status": "enabled", "statusReason": "" })),
+                done(json!({ "deviceId": "changed-1", "keys": "regenerateSecondary" })),
+                done(json!({ "deviceId": "changed-1", "keys": "swap" })),
+                done(json!({ "deviceId": "changed-1", "primaryKey": KEYS[0], "edge": true })),
+                done(json!({ "deviceId": "changed-1", "status": "enabled" })).tagged("get-device", device("changed-1")),
+                done(json!({ "deviceId": "made-thumbprint", "secondaryThumbprint": THUMBPRINTS[1] })),
+                fails(PreconditionFailed, json!({ "deviceId": "changed-1", "status": "disabled", "etag": STALE })),
+                fails(NotFound, json!({ "deviceId": "missing", "status": "disabled" })),
+                fails(InvalidInput, device("changed-1")),
+            ],
+        ),
+        (
+            "delete-device",
+            vec![
+                done(json!({ "deviceId": "doomed-1", "ifMissing": "ignore" })),
+                done(json!({ "deviceId": "doomed-1", "ifMissing": "ignore" })),
+                done(device("doomed-2")).tagged("get-device", device("doomed-2")),
+                fails(PreconditionFailed, json!({ "deviceId": "press-1", "etag": STALE })),
+                fails(NotFound, device("missing")),
+            ],
+        ),
+        (
+            "list-devices",
+            vec![
+                pages(json!({ "pageSize": 2 })),
+                pages(json!({ "pageSize": 1, "select": "summary", "condition": "tags.site = 'north'" })),
+                done(json!({ "condition": "tags.site = 'nowhere'" })),
+                fails(InvalidInput, json!({ "condition": "tags.site = = 'north'" })),
+            ],
+        ),
+        (
+            "get-twin",
+            vec![done(device("press-1")), done(device(ODD)), fails(NotFound, device("missing"))],
+        ),
+        (
+            "update-twin",
+            vec![
+                done(json!({ "deviceId": "press-1", "tags": { "site": "north", "line": { "name": "A", "rows": [1, 2.5] } }, "desired": { "intervalSeconds": 30 } })),
+                done(json!({ "deviceId": "changed-1", "tags": { "site": "south", "gone": null }, "desired": { "on": true } })),
+                done(json!({ "deviceId": "changed-1", "desired": { "on": null, "$version": 7 } })).tagged("get-twin", device("changed-1")),
+                fails(PreconditionFailed, json!({ "deviceId": "press-1", "tags": { "site": "south" }, "etag": STALE })),
+                fails(NotFound, json!({ "deviceId": "missing", "tags": { "site": "south" } })),
+                fails(InvalidInput, json!({ "deviceId": "press-1", "tags": { "a.b": 1 } })),
+            ],
+        ),
+        (
+            "invoke-direct-method",
+            vec![
+                done(json!({ "deviceId": "press-1", "methodName": "reboot", "payload": { "delaySeconds": 5 } })),
+                done(json!({ "deviceId": "press-1", "methodName": "list", "payload": [1, "two", null] })),
+                done(json!({ "deviceId": "press-1", "methodName": "name", "payload": "text", "responseTimeoutSeconds": 10, "connectTimeoutSeconds": 5 })),
+                done(json!({ "deviceId": "press-1", "methodName": "nothing" })),
+                fails(DeviceOffline, json!({ "deviceId": "offline-1", "methodName": "reboot" })),
+                fails(NotFound, json!({ "deviceId": "missing", "methodName": "reboot" })),
+                fails(Timeout, json!({ "deviceId": "press-1", "methodName": "reboot" })).under("hub:POST /twins/*=504/504101"),
+                fails(InvalidInput, json!({ "deviceId": "press-1", "methodName": "two words" })),
+            ],
+        ),
+        (
+            "create-or-update-individual-enrollment",
+            vec![
+                done(json!({
+                    "registrationId": "made-full",
+                    "attestation": { "type": "symmetricKey", "symmetricKey": { "primaryKey": KEYS[0], "secondaryKey": KEYS[1] } },
+                    "deviceId": "Made-Full",
+                    "provisioningStatus": "enabled",
+                    "allocationPolicy": "custom",
+                    "iotHubs": ["plant.azure-devices.net"],
+                    "customAllocationDefinition": { "webhookUrl": "https://example.azurewebsites.net/api/choose", "apiVersion": "2019-03-31" },
+                    "reprovisionPolicy": { "updateHubAssignment": true, "migrateDeviceData": false },
+                    "initialTwin": { "tags": { "site": "north", "shelf": 3 }, "desired": { "intervalSeconds": 30 } },
+                    "optionalDeviceInformation": { "note": "by the door", "weight": 1.5 },
+                    "edge": true,
+                    "includeKeys": true,
+                })),
+                done(json!({ "registrationId": "made-key", "mode": "create", "attestation": { "type": "symmetricKey" } })),
+                done(json!({ "registrationId": "made-key", "provisioningStatus": "disabled" })),
+                done(json!({ "registrationId": "made-key", "mode": "update", "reprovisionPolicy": { "migrateDeviceData": false } }))
+                    .tagged("get-individual-enrollment", registration("made-key")),
+                done(json!({ "registrationId": "made-tpm", "attestation": { "type": "tpm", "tpm": { "endorsementKey": KEYS[0] } } })),
+                done(json!({ "registrationId": "made-x509", "attestation": { "type": "x509", "x509": { "primaryCertificate": certificate } } })),
+                done(json!({ "registrationId": "made-x509", "edge": true })),
+                done(json!({ "registrationId": "made-ca", "attestation": { "type": "x509", "x509": { "primaryCaReference": "root" } } })),
+                done(json!({ "registrationId": "made-static", "attestation": { "type": "symmetricKey" }, "iotHubHostName": "plant.azure-devices.net" })),
+                fails(Conflict, json!({ "registrationId": "made-key", "mode": "create", "attestation": { "type": "symmetricKey" } })),
+                fails(NotFound, json!({ "registrationId": "missing", "mode": "update", "edge": true })),
+                fails(PreconditionFailed, json!({ "registrationId": "made-key", "edge": true, "etag": STALE })),
+                fails(InvalidInput, json!({ "registrationId": "made-bad", "attestation": { "type": "x509", "x509": { "primaryCertificate": "none" } } })),
+            ],
+        ),
+        (
+            "get-individual-enrollment",
+            vec![
+                done(registration("loom-1")),
+                done(json!({ "registrationId": "loom-1", "includeKeys": true })),
+                done(registration("made-x509")),
+                fails(NotFound, registration("missing")),
+            ],
+        ),
+        (
+            "query-individual-enrollments",
+            vec![
+                pages(json!({ "pageSize": 2 })),
+                fails(InvalidInput, json!({ "query": "SELECT FROM WHERE" })),
+            ],
+        ),
+        (
+            "delete-individual-enrollment",
+            vec![
+                done(json!({ "registrationId": "doomed-1", "ifMissing": "ignore" })),
+                done(json!({ "registrationId": "doomed-1", "ifMissing": "ignore" })),
+                done(registration("doomed-2")).tagged("get-individual-enrollment", registration("doomed-2")),
+                fails(PreconditionFailed, json!({ "registrationId": "loom-1", "etag": STALE })),
+                fails(NotFound, registration("missing")),
+            ],
+        ),
+        (
+            "get-registration-state",
+            vec![
+                done(registration("grouped-1")),
+                done(registration("loom-1")),
+                fails(NotFound, registration("loom-2")),
+            ],
+        ),
+        (
+            "query-registration-states",
+            vec![
+                pages(json!({ "enrollmentGroupId": GROUP, "pageSize": 2 })),
+                fails(NotFound, json!({ "enrollmentGroupId": "missing" })),
+            ],
+        ),
+        (
+            "delete-registration-state",
+            vec![
+                done(json!({ "registrationId": "spare-1", "ifMissing": "ignore" })),
+                done(json!({ "registrationId": "spare-1", "ifMissing": "ignore" })),
+                done(registration("spare-2")).tagged("get-registration-state", registration("spare-2")),
+                fails(PreconditionFailed, json!({ "registrationId": "grouped-1", "etag": STALE })),
+                fails(NotFound, registration("missing")),
+            ],
+        ),
+    ]
+}
+
+/// The triggers and how they are set up.
+pub fn triggers() -> Vec<(&'static str, Value)> {
+    vec![
+        ("individual-enrollment-changed", json!({})),
+        ("registration-status-changed", json!({})),
+        ("service-configuration-changed", json!({})),
+        ("device-twin-changed", json!({ "condition": "tags.site = 'north'" })),
+    ]
+}
+
+/// Changes what a trigger follows: a record is made, one changed and one removed.
+async fn change(world: &World, trigger: &str) -> Result<()> {
+    match trigger {
+        "individual-enrollment-changed" => {
+            let put = "create-or-update-individual-enrollment";
+            world.done(put, json!({ "registrationId": "loom-new", "attestation": { "type": "symmetricKey" } })).await?;
+            world.done(put, json!({ "registrationId": "loom-2", "provisioningStatus": "disabled" })).await?;
+            world.done("delete-individual-enrollment", json!({ "registrationId": "loom-3" })).await?;
+        }
+        "registration-status-changed" => {
+            provision_by_group(world, &["grouped-new", "grouped-2"]).await?;
+            world.done("delete-registration-state", json!({ "registrationId": "grouped-3" })).await?;
+        }
+        "service-configuration-changed" => {
+            let hub = raw::hub(&world.emulator, "iothubowner");
+            hub.put("/configurations/interval-new", configuration("interval-new", 30)).await.expect(201);
+            let changed = json!({ "id": "interval-1", "priority": 7, "content": configuration("", 10)["content"], "targetCondition": "*" });
+            hub.put_if("/configurations/interval-1", "\"*\"", changed).await.expect(200);
+            hub.delete("/configurations/interval-2").await.expect(204);
+        }
+        "device-twin-changed" => {
+            let north = |id: &str| json!({ "deviceId": id, "tags": { "site": "north" } });
+            world.done("create-device", json!({ "deviceId": "press-new" })).await?;
+            world.done("update-twin", north("press-new")).await?;
+            world.done("update-twin", json!({ "deviceId": "press-2", "desired": { "intervalSeconds": 60 } })).await?;
+            world.done("delete-device", json!({ "deviceId": "press-3" })).await?;
+        }
+        other => bail!("the trigger {other} has no scenario"),
+    }
+    Ok(())
+}
+
+fn configuration(id: &str, interval: u32) -> Value {
+    json!({
+        "id": id,
+        "schemaVersion": "1.0",
+        "labels": { "team": "operations" },
+        "content": { "deviceContent": { "properties.desired.intervalSeconds": interval } },
+        "targetCondition": "tags.site='north'",
+        "priority": 10,
+    })
+}
+
+/// Runs it all.
+pub async fn run() -> Result<Recording> {
+    let mut options = EmulatorOptions { max_page_size: 3, ..EmulatorOptions::default() };
+    options.hub_policies.push(Policy::generate(POWERLESS, [Permission::DeviceConnect], 32));
+    for (name, permission) in [
+        (POWERLESS, Permission::ServiceConfig),
+        (ENROLLMENTS_ONLY, Permission::EnrollmentRead),
+        (REGISTRATIONS_ONLY, Permission::RegistrationStatusRead),
+    ] {
+        options.dps_policies.push(Policy::generate(name, [permission], 64));
+    }
+    let world = World::with(options).await?;
+    let descriptor = world.connector.descriptor().clone();
+    let mut run = Run { world, outputs: BTreeMap::new(), events: BTreeMap::new(), failures: BTreeMap::new() };
+
+    run.world.emulator.traffic().record(true);
+    run.seed().await.context("the beginning could not be laid")?;
+
+    let mut scenarios: BTreeMap<_, _> = actions(run.world.emulator.ca_pem()).into_iter().collect();
+    for action in &descriptor.actions {
+        let id = action.operation.id.as_str();
+        let steps = scenarios.remove(id).with_context(|| format!("the action {id} has no scenario"))?;
+        run.action(&action.operation, &steps, action.effect).await.with_context(|| id.to_owned())?;
+    }
+    ensure!(scenarios.is_empty(), "there are scenarios of actions that do not exist: {:?}", scenarios.keys());
+
+    let mut scenarios: BTreeMap<_, _> = triggers().into_iter().collect();
+    for trigger in &descriptor.triggers {
+        let id = trigger.operation.id.as_str();
+        let config = scenarios.remove(id).with_context(|| format!("the trigger {id} has no scenario"))?;
+        run.trigger(&trigger.operation, config).await.with_context(|| id.to_owned())?;
+    }
+    ensure!(scenarios.is_empty(), "there are scenarios of triggers that do not exist: {:?}", scenarios.keys());
+
+    run.around(&descriptor).await?;
+    let Run { world, outputs, events, failures, .. } = run;
+    world.emulator.traffic().record(false);
+    let exchanges = world.emulator.traffic().take();
+    Ok(Recording { world, exchanges, outputs, events, failures })
+}
+
+struct Run {
+    world: World,
+    outputs: BTreeMap<String, Vec<Value>>,
+    events: BTreeMap<String, Vec<Event>>,
+    failures: BTreeMap<String, Vec<Error>>,
+}
+
+impl Run {
+    /// What the operations find: devices, enrollments of both kinds, registrations, configurations.
+    async fn seed(&self) -> Result<()> {
+        let world = &self.world;
+        for id in
+            ["press-1", "press-2", "press-3", "press-4", "press-5", "changed-1", "doomed-1", "doomed-2", "offline-1"]
+        {
+            world.done("create-device", json!({ "deviceId": id })).await?;
+            if id.starts_with("press") {
+                world.done("update-twin", json!({ "deviceId": id, "tags": { "site": "north" } })).await?;
+                world.emulator.devices().report(id, json!({ "firmware": "1.0", "battery": 0.5 })).await?;
+            }
+        }
+        world.emulator.devices().disconnect("offline-1").await?;
+        for id in ["loom-1", "loom-2", "loom-3", "loom-4", "doomed-1", "doomed-2"] {
+            let enrollment =
+                json!({ "registrationId": id, "attestation": { "type": "symmetricKey" }, "includeKeys": true });
+            let made = world.done("create-or-update-individual-enrollment", enrollment).await?;
+            if matches!(id, "loom-1" | "loom-4") {
+                let key = made["attestation"]["symmetricKey"]["primaryKey"].as_str().context("no key was given out")?;
+                world.emulator.devices().provision(id, Credential::SymmetricKey(key.to_owned())).await?;
+            }
+        }
+        let group = json!({
+            "enrollmentGroupId": GROUP,
+            "attestation": { "type": "symmetricKey", "symmetricKey": { "primaryKey": KEYS[0], "secondaryKey": KEYS[1] } },
+        });
+        raw::dps(&world.emulator, "connector").put(&format!("/enrollmentGroups/{GROUP}"), group).await.expect(200);
+        provision_by_group(world, &["grouped-1", "grouped-2", "grouped-3", "grouped-4", "spare-1", "spare-2"]).await?;
+        let hub = raw::hub(&world.emulator, "iothubowner");
+        for id in ["interval-1", "interval-2", "interval-3"] {
+            hub.put(&format!("/configurations/{id}"), configuration(id, 10)).await.expect(201);
+        }
+        Ok(())
+    }
+
+    /// An action's own steps, and what every action can meet.
+    async fn action(&mut self, operation: &Operation, steps: &[Step], effect: Effect) -> Result<()> {
+        let id = operation.id.as_str();
+        for step in steps {
+            self.step(id, step).await.with_context(|| step.input.to_string())?;
+        }
+        let usual = &steps.first().context("no step")?.input;
+        let World { connector, tenant, .. } = &self.world;
+        let lacking = self.lacking(operation, effect)?;
+        let refused = connector.invoke(tenant, &lacking, id, &usual.to_string(), &Call::default()).await;
+        self.expect_failure(id, refused, PermissionDenied).context("without the permission")?;
+
+        self.world.emulator.faults().add_text("* /=429/429001+120")?;
+        let throttled = self.world.invoke(id, usual.clone()).await;
+        self.world.emulator.faults().clear();
+        self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
+
+        let before = self.exchanges();
+        let senseless = self.world.invoke(id, json!({ "nonsense": true })).await;
+        self.expect_failure(id, senseless, InvalidInput).context("with a field that there is none of")?;
+        ensure!(self.exchanges() == before, "the service was asked in spite of an input that does not fit");
+
+        if effect != Effect::Read {
+            let dry = Call { dry_run: true, ..Call::default() };
+            let World { connector, tenant, connection, .. } = &self.world;
+            let planned = connector.invoke(tenant, connection, id, &usual.to_string(), &dry).await?;
+            ensure!(matches!(planned, Outcome::Planned(_)), "a dry run is no plan");
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, id: &str, step: &Step) -> Result<()> {
+        let mut input = step.input.clone();
+        if let Some((action, subject)) = &step.tagged {
+            input["etag"] = self.world.done(action, subject.clone()).await?["etag"].clone();
+        }
+        if let Some(fault) = step.fault {
+            self.world.emulator.faults().add_text(fault)?;
+        }
+        let mut result = self.world.invoke(id, input).await;
+        self.world.emulator.faults().clear();
+        if let Expected::Failure(code) = step.expected {
+            return self.expect_failure(id, result, code);
+        }
+        let mut pages = 0;
+        loop {
+            pages += 1;
+            ensure!(pages < 100, "the pages do not come to an end");
+            match result? {
+                Outcome::Done(output) => {
+                    self.keep(id, &output)?;
+                    break;
+                }
+                Outcome::Page(page) => {
+                    self.keep(id, &page.output)?;
+                    let World { connector, tenant, connection, .. } = &self.world;
+                    result = connector.resume(tenant, connection, id, &page.token, &Call::default()).await;
+                }
+                other => bail!("it answered {other:?}"),
+            }
+        }
+        ensure!((pages > 1) == matches!(step.expected, Expected::Pages), "it answered {pages} page(s)");
+        Ok(())
+    }
+
+    /// First everything that is there, then what changes, then how it fails.
+    async fn trigger(&mut self, operation: &Operation, config: Value) -> Result<()> {
+        let id = operation.id.as_str();
+        let before = self.exchanges();
+        let (first, cursor) = self.world.drain(id, config.clone(), Start::Earliest, None).await?;
+        ensure!(first.len() > 2, "only {} record(s) at the beginning", first.len());
+        ensure!(self.exchanges() > before, "the service was not asked");
+        change(&self.world, id).await?;
+        let (second, cursor) = self.world.drain(id, config.clone(), Start::Earliest, Some(cursor)).await?;
+        for wanted in ["created", "updated", "deleted"] {
+            let told = second.iter().any(|event| event.event_type.ends_with(wanted));
+            ensure!(
+                told,
+                "nothing was told as {wanted}: {:?}",
+                second.iter().map(|it| &it.summary).collect::<Vec<_>>()
+            );
+        }
+        let (third, _) = self.world.drain(id, config.clone(), Start::Earliest, Some(cursor)).await?;
+        ensure!(third.is_empty(), "events without a change: {third:?}");
+        self.events.entry(id.to_owned()).or_default().extend(first.into_iter().chain(second));
+
+        self.world.emulator.faults().add_text("* /=429/429001+120")?;
+        let throttled = self.world.poll(id, config.clone(), Start::Earliest, None).await;
+        self.world.emulator.faults().clear();
+        self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
+        let senseless = self.world.poll(id, json!({ "nonsense": true }), Start::Earliest, None).await;
+        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with a field that there is none of")?;
+        let World { connector, tenant, connection, .. } = &self.world;
+        let sample = connector.sample(tenant, connection, id, &config.to_string(), 3).await?;
+        ensure!(!sample.is_empty(), "no sample");
+        connector.partitions(tenant, connection, id, &config.to_string()).await?;
+        let lacking = self.lacking(operation, Effect::Read)?;
+        let refused = connector.sample(tenant, &lacking, id, &config.to_string(), 3).await;
+        self.expect_failure(id, refused, PermissionDenied).context("without the permission")
+    }
+
+    /// The functions around the operations: trying the account out, dropdowns, schemas.
+    async fn around(&self, descriptor: &connector_host::interface::metadata::Descriptor) -> Result<()> {
+        let World { connector, tenant, connection, .. } = &self.world;
+        let report = connector.test(tenant, connection).await?;
+        ensure!(!report.usable.is_empty(), "nothing is usable");
+        let report = connector.test(tenant, &self.world.linked_by(POWERLESS, POWERLESS)?).await?;
+        ensure!(report.usable.is_empty(), "usable without a permission: {:?}", report.usable);
+        let operations =
+            descriptor.triggers.iter().map(|it| &it.operation).chain(descriptor.actions.iter().map(|it| &it.operation));
+        let mut sources = Vec::new();
+        for operation in operations {
+            collect_sources(&serde_json::from_str(&operation.input_schema)?, &mut sources);
+            if operation.dynamic_output {
+                connector.resolve_schema(tenant, connection, &operation.id, Direction::Output, "{}").await?;
+            }
+        }
+        sources.sort();
+        sources.dedup();
+        ensure!(!sources.is_empty(), "no field has a dropdown");
+        for source in sources {
+            for search in [None, Some("press".to_owned())] {
+                let request =
+                    ChoicesRequest { source: source.clone(), context: "{}".to_owned(), search, page: None, limit: 2 };
+                connector.options(tenant, connection, &request).await.with_context(|| source.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An account without a permission that the operation needs.
+    fn lacking(&self, operation: &Operation, effect: Effect) -> Result<Connection> {
+        let enrollments = operation.permissions.iter().any(|permission| permission.starts_with("enrollment"));
+        let dps_policy = match effect {
+            Effect::Read if enrollments => REGISTRATIONS_ONLY,
+            _ => ENROLLMENTS_ONLY,
+        };
+        self.world.linked_by(POWERLESS, dps_policy)
+    }
+
+    fn keep(&mut self, id: &str, output: &str) -> Result<()> {
+        self.outputs.entry(id.to_owned()).or_default().push(serde_json::from_str(output)?);
+        Ok(())
+    }
+
+    fn exchanges(&self) -> usize {
+        self.world.emulator.traffic().exchanges().len()
+    }
+
+    fn expect_failure<T>(&mut self, id: &str, result: Result<T, CallError>, code: ErrorCode) -> Result<()> {
+        let Err(error) = result else { bail!("it did not fail with {code:?}") };
+        let Some(found) = error.connector().cloned() else { bail!("it failed in the host: {error}") };
+        ensure!(found.code == code, "it failed with {found:?} instead of {code:?}");
+        self.failures.entry(id.to_owned()).or_default().push(found);
+        Ok(())
+    }
+}
+
+async fn provision_by_group(world: &World, ids: &[&str]) -> Result<()> {
+    for id in ids {
+        let credential = Credential::derived(KEYS[0], id).context("no key of a group")?;
+        world.emulator.devices().provision(id, credential).await?;
+    }
+    Ok(())
+}
+
+fn collect_sources(schema: &Value, sources: &mut Vec<String>) {
+    match schema {
+        Value::Object(members) => {
+            sources.extend(members.get("x-options").and_then(Value::as_str).map(str::to_owned));
+            members.values().for_each(|inner| collect_sources(inner, sources));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| collect_sources(inner, sources)),
+        _ => {}
+    }
+}
