@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::run::{Command, cargo, step, target_dir};
+use crate::run::Command;
 use crate::{component, setup};
 
 /// Builds with optimisation and measures.
@@ -12,11 +12,9 @@ use crate::{component, setup};
 pub fn run(args: &[String]) -> Result<()> {
     setup::for_building()?;
     let component = component::build()?;
-    step("Build the host with optimisation", || cargo(&["build", "--release", "--package", "connector-host"]))?;
-    Command::new(target_dir()?.join("release").join("connector-host"))
-        .arg("--component")
-        .arg(component)
-        .arg("bench")
+    Command::new(env!("CARGO"))
+        .args(["bench", "--package", "connector-tests", "--bench", "sandbox", "--"])
         .args(args)
+        .env("CONNECTOR_COMPONENT", component)
         .run()
 }
