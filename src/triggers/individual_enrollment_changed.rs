@@ -13,7 +13,7 @@ use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::dps::{Dps, RegistrationId};
+use crate::dps::{ALL_ENROLLMENTS, Dps, RegistrationId, without_keys};
 use crate::error::{ErrorCode, Result};
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{help, object, one_of, string, with};
@@ -145,7 +145,7 @@ impl Collection for Enrollments<'_> {
     }
 
     fn page(&self, place: Option<&str>) -> Result<Batch> {
-        let page = self.dps.query_enrollments("SELECT * FROM enrollments", PAGE, place)?;
+        let page = self.dps.query_enrollments(ALL_ENROLLMENTS, PAGE, place)?;
         Ok(Batch {
             records: page.items.into_iter().filter_map(|body| self.record(body)).collect(),
             next: page.continuation,
@@ -180,12 +180,4 @@ impl Collection for Enrollments<'_> {
     fn interval(&self) -> Duration {
         INTERVAL
     }
-}
-
-/// The attestation without what opens anything: an event is logged, stored and shown.
-fn without_keys(mut body: Value) -> Value {
-    if let Some(attestation) = body.get_mut("attestation").and_then(Value::as_object_mut) {
-        attestation.remove("symmetricKey");
-    }
-    body
 }

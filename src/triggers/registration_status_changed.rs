@@ -16,7 +16,7 @@ use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::dps::{Dps, RegistrationId};
+use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps, RegistrationId};
 use crate::error::{Error, ErrorCode, Result};
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{boolean, help, list, object, one_of, string, with};
@@ -160,11 +160,7 @@ impl<'a> Registrations<'a> {
         if groups.is_empty() {
             let mut continuation: Option<String> = None;
             loop {
-                let page = self.dps.query_enrollment_groups(
-                    "SELECT * FROM enrollmentGroups",
-                    PAGE,
-                    continuation.as_deref(),
-                )?;
+                let page = self.dps.query_enrollment_groups(ALL_ENROLLMENT_GROUPS, PAGE, continuation.as_deref())?;
                 groups.extend(
                     page.items
                         .iter()
@@ -231,7 +227,7 @@ impl<'a> Registrations<'a> {
         if !self.includes_individual() {
             return Ok((Vec::new(), None));
         }
-        let page = self.dps.query_enrollments("SELECT * FROM enrollments", PAGE, continuation)?;
+        let page = self.dps.query_enrollments(ALL_ENROLLMENTS, PAGE, continuation)?;
         Ok((page.items.into_iter().filter_map(Self::individual).collect(), page.continuation))
     }
 }
