@@ -298,7 +298,9 @@ fn inputs() -> Vec<(&'static str, String, ErrorCode, &'static str)> {
 }
 
 /// Trigger, configuration, cursor position, error code, pointer.
-fn polls() -> Vec<(&'static str, Value, Option<Vec<u8>>, ErrorCode, &'static str)> {
+type Poll = (&'static str, Value, Option<Vec<u8>>, ErrorCode, &'static str);
+
+fn polls() -> Vec<Poll> {
     let enrollment = "individual-enrollment-changed";
     vec![
         ("no-such-trigger", json!({}), None, ErrorCode::NotFound, ""),

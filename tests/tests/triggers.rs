@@ -52,8 +52,7 @@ async fn enroll(world: &World, ids: impl IntoIterator<Item = String>) -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn enrollments_are_told_once_over_pages_and_faults() -> Result<()> {
-    let mut options = EmulatorOptions::default();
-    options.max_page_size = 100;
+    let options = EmulatorOptions { max_page_size: 100, ..EmulatorOptions::default() };
     let world = World::with(options).await?;
     enroll(&world, (0..650).map(|index| format!("press-{index:04}"))).await?;
 
@@ -103,8 +102,7 @@ async fn enrollments_are_told_once_over_pages_and_faults() -> Result<()> {
 /// An engine that stops after every event and goes on from what it committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_crashes_after_every_event_misses_and_repeats_none() -> Result<()> {
-    let mut options = EmulatorOptions::default();
-    options.max_page_size = 10;
+    let options = EmulatorOptions { max_page_size: 10, ..EmulatorOptions::default() };
     let world = World::with(options).await?;
     enroll(&world, (0..35).map(|index| format!("press-{index:02}"))).await?;
     let mut cursor: Option<Cursor> = None;
@@ -167,8 +165,7 @@ async fn key_of(client: &common::Client, entity: &str) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn registrations_of_groups_and_of_individuals() -> Result<()> {
-    let mut options = EmulatorOptions::default();
-    options.max_page_size = 3;
+    let options = EmulatorOptions { max_page_size: 3, ..EmulatorOptions::default() };
     let world = World::with(options).await?;
     let client = common::dps(&world.emulator, "connector");
     let group =

@@ -1,11 +1,12 @@
 //! What a fresh machine with a Rust toolchain and Debian lacks. Each thing is installed only where it is missing, and said.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{Command, answers, output, step};
+use crate::run::{Command, answers, output, root, step};
 
+const CARGO_DENY: &str = "0.20.2";
 const WASM_TARGET: &str = "wasm32-wasip2";
 
 /// For building the component and the host: the wasm target.
@@ -46,6 +47,23 @@ pub fn for_tests() -> Result<()> {
         missing.extend(["nodejs", "npm"]);
     }
     if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+/// The program `cargo-deny`: the one that is installed, or one of the project's own in `target/tools`.
+///
+/// # Errors
+/// Where it is missing and cannot be built.
+pub fn cargo_deny() -> Result<PathBuf> {
+    if answers("cargo-deny", &["--version"]) {
+        return Ok(PathBuf::from("cargo-deny"));
+    }
+    let tools = root()?.join("target").join("tools");
+    let program = tools.join("bin").join("cargo-deny");
+    if !program.exists() {
+        let args = ["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet", "--root"];
+        step("Install cargo-deny into target/tools", || Command::new(env!("CARGO")).args(args).arg(&tools).run())?;
+    }
+    Ok(program)
 }
 
 fn install(packages: &[&str]) -> Result<()> {

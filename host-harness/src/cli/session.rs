@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use connector_host::{Connection, Connector, Host, HostOptions, HostRule, Limits, Tenant, TenantOptions, TrustRoots};
+use etcetera::{BaseStrategy as _, choose_base_strategy};
 use tracing_subscriber::EnvFilter;
 
 use super::output::Output;
@@ -167,7 +168,7 @@ impl<'a> Session<'a> {
 }
 
 fn default_cache() -> Option<PathBuf> {
-    dirs::cache_dir().map(|cache| cache.join("connector-host").join("compiled"))
+    choose_base_strategy().ok().map(|base| base.cache_dir().join("connector-host").join("compiled"))
 }
 
 /// The newest component that was built in this directory or one above.
