@@ -3,6 +3,7 @@
 mod collection;
 mod cursor;
 mod device_twin_changed;
+mod event_stream;
 mod glob;
 mod individual_enrollment_changed;
 mod registration_status_changed;
