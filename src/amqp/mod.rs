@@ -25,3 +25,6 @@ pub use client::Client;
 pub use codec::Value;
 pub use error::{Error, Misbehaviour, Redirect, RemoteError, Result, Stage};
 pub use message::{Body, Message};
+
+#[cfg(test)]
+pub(crate) mod tests;

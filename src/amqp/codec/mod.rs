@@ -14,4 +14,4 @@ pub use encode::{encode, encode_binary_section};
 pub use types::Value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,0 +1,1 @@
+//! TLS against rustls' own server, in memory.
