@@ -201,13 +201,14 @@ impl Link {
         self.receiving.prefetch = prefetch;
     }
 
-    /// Whether credit is to be granted anew: when half of it is used up, so that there are few flows and no gaps.
+    /// Whether credit is to be granted anew: when half of it was used, so that there are few flows and no gaps.
     pub fn top_up(&mut self) -> bool {
         if self.role != Role::Receiver || self.state != State::Attached {
             return false;
         }
         let wanted = self.receiving.prefetch.saturating_sub(self.receiving.unconsumed);
-        let due = self.credit < wanted && self.credit <= wanted / 2;
+        let half = self.receiving.prefetch.div_ceil(2).max(1);
+        let due = wanted.saturating_sub(self.credit) >= half;
         if due {
             self.credit = wanted;
         }

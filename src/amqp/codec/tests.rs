@@ -42,7 +42,7 @@ fn the_standards_encodings_are_written_and_read() {
         (Value::Decimal32([1, 2, 3, 4]), &[0x74, 1, 2, 3, 4]),
         (Value::Decimal64([1; 8]), &[0x84, 1, 1, 1, 1, 1, 1, 1, 1]),
         (Value::Char('é'), &[0x73, 0, 0, 0, 0xe9]),
-        (Value::Timestamp(1_311_704_463_521), &[0x83, 0, 0, 1, 0x31, 0x67, 0x91, 0xb4, 0xa1]),
+        (Value::Timestamp(1_311_704_463_521), &[0x83, 0, 0, 1, 0x31, 0x67, 0xad, 0xb8, 0xa1]),
         (Value::Binary(vec![1, 2]), &[0xa0, 2, 1, 2]),
         (Value::string("Hi"), &[0xa1, 2, b'H', b'i']),
         (Value::symbol("q"), &[0xa3, 1, b'q']),

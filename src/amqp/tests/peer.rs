@@ -183,8 +183,10 @@ pub fn answer(seen: &Seen, out: &mut Out) {
         Seen::Frame(_, Performative::Attach(attach), _) => answer_attach(attach, out),
         Seen::Frame(_, Performative::Transfer(transfer), payload) => answer_request(transfer, payload, 200, out),
         Seen::Frame(_, Performative::Detach(detach), _) => {
-            out.links.remove(&detach.handle);
-            out.frame(&Performative::Detach(Detach { handle: detach.handle + 100, closed: true, error: None }));
+            // Where it has detached first, this is the answer to it.
+            if out.links.remove(&detach.handle).is_some() {
+                out.frame(&Performative::Detach(Detach { handle: detach.handle + 100, closed: true, error: None }));
+            }
         }
         Seen::Frame(_, Performative::Close(_), _) => {
             out.frame(&Performative::Close(None));
@@ -321,5 +323,12 @@ impl Transfer {
     /// With the number that the first transfer of a delivery must have.
     pub fn with_first(self) -> Self {
         Self { delivery_id: Some(0), ..self }
+    }
+}
+
+impl Out {
+    /// Whether nothing waits to be read.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 }
