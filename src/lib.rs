@@ -1,16 +1,20 @@
 //! A workflow connector for Azure IoT Hub and its Device Provisioning Service, as one WASI 0.2 component.
 //!
 //! The exports here decode, dispatch and encode, and nothing else. Layers point one way: exports, then triggers and
-//! actions, then the services ([`iothub`], [`dps`]), then [`http`], then [`auth`]. All of it is a pure function of what a
+//! actions, then the services ([`iothub`], [`dps`], `eventhub`), then [`http`] and `amqp`, then [`auth`]. All of it is a pure function of what a
 //! call is given; what an instance keeps is only a cache.
 
 pub mod actions;
+#[cfg(feature = "amqp")]
+pub mod amqp;
 pub mod auth;
 pub mod bindings;
 pub mod connection;
 pub mod discovery;
 pub mod dps;
 pub mod error;
+#[cfg(feature = "amqp")]
+pub mod eventhub;
 pub mod http;
 pub mod iothub;
 pub mod manifest;

@@ -1,0 +1,257 @@
+//! The blocking side: a connection's state machine, a transport, and deadlines that end every wait.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use super::connection::{Connection, Event, Options};
+use super::error::{Error, RemoteError, Result, Stage};
+use super::link::{Delivery, LinkId, LinkOptions};
+use super::performative::Outcome;
+use super::transport::{Deadline, Transport, TransportErrorKind};
+use crate::platform::Platform;
+
+/// What is read at once.
+const READ_PIECE: usize = 32 * 1024;
+/// What a farewell may take of the time that a caller has: the service notices a broken connection by itself.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// One connection that is driven while its methods run, and only then: between calls nothing is sent or received.
+pub struct Client<'p> {
+    platform: &'p dyn Platform,
+    connection: Connection,
+    transport: Box<dyn Transport + 'p>,
+    ready: bool,
+    attached: HashSet<LinkId>,
+    /// Links that are gone, and why, until somebody asks.
+    detached: HashMap<LinkId, Option<RemoteError>>,
+    /// Messages that came while another link was waited for.
+    inbox: HashMap<LinkId, VecDeque<Delivery>>,
+    /// Requests that were refused.
+    refused: HashMap<LinkId, Option<RemoteError>>,
+    /// The state machine's final error; told once all that came before it was handed out.
+    error: Option<Error>,
+    names: u32,
+    random: u64,
+}
+
+impl std::fmt::Debug for Client<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl<'p> Client<'p> {
+    /// Opens a connection and its session over a transport.
+    ///
+    /// # Errors
+    /// Typed, by the deadline.
+    pub fn open(
+        platform: &'p dyn Platform,
+        transport: impl Transport + 'p,
+        options: Options,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        let mut client = Self {
+            platform,
+            connection: Connection::new(options, platform.monotonic()),
+            transport: Box::new(transport),
+            ready: false,
+            attached: HashSet::new(),
+            detached: HashMap::new(),
+            inbox: HashMap::new(),
+            refused: HashMap::new(),
+            error: None,
+            names: 0,
+            random: platform.random(),
+        };
+        while !client.ready {
+            let stage = client.connection.stage();
+            client.step(stage, deadline)?;
+        }
+        Ok(client)
+    }
+
+    /// The platform that it runs on.
+    pub fn platform(&self) -> &'p dyn Platform {
+        self.platform
+    }
+
+    /// A name for a link, not used before.
+    pub fn name(&mut self, what: &str) -> String {
+        self.names = self.names.wrapping_add(1);
+        format!("{what}-{:016x}-{}", self.random, self.names)
+    }
+
+    /// Attaches a link and waits until the peer has done the same. A receiver gets `prefetch` messages ahead.
+    ///
+    /// # Errors
+    /// `Detached` with the peer's reason where it does not; those of the connection.
+    pub fn attach(&mut self, options: &LinkOptions, prefetch: u32, deadline: &Deadline) -> Result<LinkId> {
+        let link = self.start_attach(options, prefetch)?;
+        self.attached(link, deadline)?;
+        Ok(link)
+    }
+
+    /// Asks for a link. [`Client::attached`] waits for it.
+    ///
+    /// # Errors
+    /// `Limit` where there are too many.
+    pub fn start_attach(&mut self, options: &LinkOptions, prefetch: u32) -> Result<LinkId> {
+        let link = self.connection.attach(options)?;
+        self.connection.set_prefetch(link, prefetch);
+        Ok(link)
+    }
+
+    /// Waits for a link that was asked for.
+    ///
+    /// # Errors
+    /// As [`Client::attach`].
+    pub fn attached(&mut self, link: LinkId, deadline: &Deadline) -> Result<()> {
+        loop {
+            if let Some(error) = self.detached.remove(&link) {
+                return Err(Error::Detached(error));
+            }
+            if self.attached.contains(&link) {
+                return Ok(());
+            }
+            self.step(Stage::Attach, deadline)?;
+        }
+    }
+
+    /// Sends a message as soon as there is credit.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub fn send(&mut self, link: LinkId, message: Vec<u8>) -> Result<()> {
+        self.connection.send(link, message)
+    }
+
+    /// The next message of a link; none where `until` comes first.
+    ///
+    /// # Errors
+    /// `Detached` where the link is gone and all that it brought was handed out; those of the connection.
+    pub fn receive(&mut self, link: LinkId, until: &Deadline) -> Result<Option<Delivery>> {
+        loop {
+            if let Some(delivery) = self.inbox.get_mut(&link).and_then(VecDeque::pop_front) {
+                self.connection.consumed(&delivery);
+                return Ok(Some(delivery));
+            }
+            if let Some(error) = self.detached.get(&link) {
+                return Err(Error::Detached(error.clone()));
+            }
+            match self.step(Stage::Message, until) {
+                Err(Error::Timeout(_)) => return Ok(None),
+                other => other?,
+            }
+        }
+    }
+
+    /// The next message of `receiver`, after a request on `sender`.
+    ///
+    /// # Errors
+    /// `Refused` where the request is; `Timeout` naming what was missing; as [`Client::receive`].
+    pub fn answer(&mut self, sender: LinkId, receiver: LinkId, deadline: &Deadline) -> Result<Delivery> {
+        loop {
+            if let Some(delivery) = self.inbox.get_mut(&receiver).and_then(VecDeque::pop_front) {
+                self.connection.consumed(&delivery);
+                return Ok(delivery);
+            }
+            if let Some(error) = self.refused.remove(&sender) {
+                return Err(Error::Refused(error));
+            }
+            if let Some(error) = self.detached.get(&sender).or_else(|| self.detached.get(&receiver)) {
+                return Err(Error::Detached(error.clone()));
+            }
+            let stage = if self.connection.is_waiting(sender) { Stage::Credit } else { Stage::Answer };
+            self.step(stage, deadline)?;
+        }
+    }
+
+    /// Closes the connection, in a quarter of a second at the most. What is not said by then is not said.
+    pub fn close(mut self, deadline: &Deadline) {
+        self.connection.close();
+        let deadline = deadline.or_at(self.platform.monotonic().saturating_add(FAREWELL));
+        while !self.connection.is_closed() {
+            if self.step(Stage::Close, &deadline).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Sends what there is to send, then waits for one piece of the peer's, or for a heartbeat to be due.
+    fn step(&mut self, stage: Stage, deadline: &Deadline) -> Result<()> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let result = self.exchange(stage, deadline);
+        // Timeouts end a wait, not the connection.
+        if let Err(error) = &result
+            && !matches!(error, Error::Timeout(_))
+        {
+            self.farewell(deadline);
+            self.error = Some(error.clone());
+        }
+        // What came before an error counts: the caller sees it first, and the error with the next step.
+        if self.dispatch() && self.error.is_some() { Ok(()) } else { result }
+    }
+
+    fn exchange(&mut self, stage: Stage, deadline: &Deadline) -> Result<()> {
+        let now = self.platform.monotonic();
+        self.connection.tick(now)?;
+        self.flush(deadline)?;
+        let wake = deadline.or_at(self.connection.next_tick());
+        let mut piece = vec![0; READ_PIECE];
+        match self.transport.read(&mut piece, &wake) {
+            Ok(0) => self.connection.end_of_stream(),
+            Ok(count) => {
+                let now = self.platform.monotonic();
+                self.connection.receive(piece.get(..count).unwrap_or_default(), now)
+            }
+            Err(error) if error.kind == TransportErrorKind::Timeout => {
+                if deadline.remaining().is_none() { Err(Error::Timeout(stage)) } else { Ok(()) }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn flush(&mut self, deadline: &Deadline) -> Result<()> {
+        loop {
+            let bytes = self.connection.outgoing();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            match self.transport.write(bytes, deadline) {
+                Ok(count) => self.connection.sent(count, self.platform.monotonic()),
+                Err(error) if error.kind == TransportErrorKind::Timeout => return Err(Error::Timeout(Stage::Write)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Tells the peer why, where that does not keep the caller.
+    fn farewell(&mut self, deadline: &Deadline) {
+        let deadline = deadline.or_at(self.platform.monotonic().saturating_add(FAREWELL));
+        let _ = self.flush(&deadline);
+    }
+
+    /// Sorts events. Returns whether there were any.
+    fn dispatch(&mut self) -> bool {
+        let mut any = false;
+        while let Some(event) = self.connection.event() {
+            any = true;
+            match event {
+                Event::Ready => self.ready = true,
+                Event::Attached(link) => drop(self.attached.insert(link)),
+                Event::Detached(link, error) => {
+                    self.attached.remove(&link);
+                    self.detached.insert(link, error);
+                }
+                Event::Delivery(delivery) => self.inbox.entry(delivery.link).or_default().push_back(delivery),
+                Event::Outcome(link, Outcome::Rejected(error)) => drop(self.refused.insert(link, error)),
+                Event::Outcome(link, Outcome::Released | Outcome::Modified) => drop(self.refused.insert(link, None)),
+                Event::Outcome(..) | Event::Closed => {}
+            }
+        }
+        any
+    }
+}

@@ -1,0 +1,106 @@
+//! Frames: the eight bytes before each, and the protocol headers before all of them (part 2 of the standard, 2.2, 2.3).
+
+use super::error::Misbehaviour;
+
+/// Introduces the SASL layer.
+pub const SASL_HEADER: [u8; 8] = *b"AMQP\x03\x01\x00\x00";
+/// Introduces AMQP itself.
+pub const AMQP_HEADER: [u8; 8] = *b"AMQP\x00\x01\x00\x00";
+/// Frames of this size must be taken by everybody, before and after anything is agreed (MIN-MAX-FRAME-SIZE).
+pub const SMALLEST_MAX_FRAME: u32 = 512;
+
+/// The size of a frame's own header.
+pub const HEADER_SIZE: usize = 8;
+/// Frame type of AMQP.
+pub const TYPE_AMQP: u8 = 0;
+/// Frame type of SASL.
+pub const TYPE_SASL: u8 = 1;
+
+/// A frame's header, and where its body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// [`TYPE_AMQP`] or [`TYPE_SASL`].
+    pub kind: u8,
+    /// The channel.
+    pub channel: u16,
+    /// Where the body begins, from the frame's first byte.
+    pub body_at: usize,
+    /// The whole frame's size.
+    pub size: usize,
+}
+
+/// Reads the header of the frame that `bytes` begin with; none where not all of the frame is there yet.
+///
+/// # Errors
+/// [`Misbehaviour`] where the frame can be no frame, or is larger than `largest`: said as soon as its first bytes are
+/// there, so that nothing is ever kept for it.
+pub fn read_header(bytes: &[u8], largest: u32) -> Result<Option<FrameHeader>, Misbehaviour> {
+    let Some(size) = bytes.first_chunk::<4>() else { return Ok(None) };
+    let size = u32::from_be_bytes(*size);
+    if size > largest {
+        return Err(Misbehaviour::FrameTooLarge { size, limit: largest });
+    }
+    let size = usize::try_from(size).map_err(|_| Misbehaviour::FrameHeader)?;
+    if size < HEADER_SIZE {
+        return Err(Misbehaviour::FrameHeader);
+    }
+    let Some(&[_, _, _, _, offset, kind, high, low]) = bytes.first_chunk::<HEADER_SIZE>() else { return Ok(None) };
+    let body_at = usize::from(offset) * 4;
+    if body_at < HEADER_SIZE || body_at > size || !matches!(kind, TYPE_AMQP | TYPE_SASL) {
+        return Err(Misbehaviour::FrameHeader);
+    }
+    if bytes.len() < size {
+        return Ok(None);
+    }
+    Ok(Some(FrameHeader { kind, channel: u16::from_be_bytes([high, low]), body_at, size }))
+}
+
+/// Appends a frame: `body` writes its body. Returns its size.
+pub fn write_frame(kind: u8, channel: u16, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> usize {
+    let start = out.len();
+    out.extend([0, 0, 0, 0, 2, kind]);
+    out.extend(channel.to_be_bytes());
+    body(out);
+    let size = out.len() - start;
+    let bytes = u32::try_from(size).unwrap_or(u32::MAX).to_be_bytes();
+    if let Some(place) = out.get_mut(start..start + 4) {
+        place.copy_from_slice(&bytes);
+    }
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_is_eight_bytes() {
+        let mut out = Vec::new();
+        assert_eq!(write_frame(TYPE_AMQP, 0, &mut out, |_| ()), 8);
+        assert_eq!(out, [0, 0, 0, 8, 2, 0, 0, 0]);
+        let header = read_header(&out, 512).expect("a frame").expect("all of it");
+        assert_eq!((header.body_at, header.size, header.channel), (8, 8, 0));
+    }
+
+    #[test]
+    fn an_extended_header_is_skipped() {
+        let frame = [0, 0, 0, 13, 3, 0, 0, 7, 1, 2, 3, 4, 0x40];
+        assert_eq!(read_header(&frame, 512).expect("a frame").expect("all of it").body_at, 12);
+        assert_eq!(read_header(&frame[..12], 512), Ok(None));
+    }
+
+    #[test]
+    fn impossible_headers_are_refused_at_once() {
+        for bytes in [
+            &[0, 0, 0, 7][..],
+            &[0, 0, 0, 8, 1, 0, 0, 0],
+            &[0, 0, 0, 8, 3, 0, 0, 0],
+            &[0, 0, 0, 8, 2, 2, 0, 0],
+            &[0, 0, 2, 1],
+            &[0xff, 0xff, 0xff, 0xff],
+            b"HTTP",
+        ] {
+            assert!(read_header(bytes, 512).is_err(), "{bytes:?}");
+        }
+    }
+}

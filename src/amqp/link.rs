@@ -1,0 +1,304 @@
+//! One end of a link: its credit, what waits to be sent, and the message that is coming in.
+
+use std::collections::VecDeque;
+
+use super::error::{Error, Misbehaviour, Result};
+use super::performative::{Attach, Flow, Properties, Role, Source, Target, Transfer};
+
+/// A link of a connection. Ids are not used again while the connection lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinkId(pub(super) u32);
+
+/// What to attach.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkOptions {
+    /// Its name, unique between the two containers.
+    pub name: String,
+    /// Which end we are.
+    pub role: Role,
+    /// Where messages come from.
+    pub source: Source,
+    /// Where they go to.
+    pub target: Target,
+    /// Properties, such as the owner level.
+    pub properties: Properties,
+    /// What would be liked of the peer.
+    pub desired_capabilities: Vec<String>,
+    /// A receiver's largest message, in bytes.
+    pub max_message_size: u64,
+}
+
+impl LinkOptions {
+    /// A receiver from an address. `name` is its target, too: some peers want one.
+    pub fn receiver(name: impl Into<String>, from: impl Into<String>) -> Self {
+        let name = name.into();
+        Self {
+            role: Role::Receiver,
+            source: Source { address: Some(from.into()), filter: Vec::new() },
+            target: Target { address: Some(name.clone()) },
+            name,
+            properties: Vec::new(),
+            desired_capabilities: Vec::new(),
+            max_message_size: LARGEST_MESSAGE,
+        }
+    }
+
+    /// A sender to an address. `name` is its source, too: some peers want one.
+    pub fn sender(name: impl Into<String>, to: impl Into<String>) -> Self {
+        let name = name.into();
+        Self {
+            role: Role::Sender,
+            source: Source { address: Some(name.clone()), filter: Vec::new() },
+            target: Target { address: Some(to.into()) },
+            name,
+            properties: Vec::new(),
+            desired_capabilities: Vec::new(),
+            max_message_size: LARGEST_MESSAGE,
+        }
+    }
+
+    pub(super) fn attach(&self, handle: u32) -> Attach {
+        Attach {
+            name: self.name.clone(),
+            handle,
+            role: self.role,
+            // A receiver asks for settled messages, since nothing is acknowledged in Event Hubs (the .NET client does the
+            // same); a sender leaves its requests unsettled, to hear of it when one is refused.
+            snd_settle_mode: Some(if self.role == Role::Receiver { 1 } else { 0 }),
+            rcv_settle_mode: Some(0),
+            source: Some(self.source.clone()),
+            target: Some(self.target.clone()),
+            initial_delivery_count: (self.role == Role::Sender).then_some(0),
+            max_message_size: (self.role == Role::Receiver).then_some(self.max_message_size),
+            desired_capabilities: self.desired_capabilities.clone(),
+            properties: self.properties.clone(),
+        }
+    }
+}
+
+/// The largest message that a receiver takes unless told otherwise: Event Hubs' 1 MB publication and its annotations.
+pub const LARGEST_MESSAGE: u64 = 1_200_000;
+/// Messages that wait for credit. A request link has one at a time.
+const LONGEST_QUEUE: usize = 16;
+
+/// A complete message as it came in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The link that it came on.
+    pub link: LinkId,
+    /// Its bytes, for [`Message::decode`](super::Message::decode).
+    pub payload: Vec<u8>,
+    pub(super) id: u32,
+    pub(super) settled: bool,
+    /// Transfers that it came in, to be given back to the window.
+    pub(super) transfers: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// We have asked.
+    Attaching,
+    /// Both have attached.
+    Attached,
+    /// The peer has answered without an end of its own: it will detach and say why.
+    Refused,
+    /// We have detached.
+    Detaching,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub id: LinkId,
+    pub name: String,
+    pub role: Role,
+    pub state: State,
+    /// The peer's number for it.
+    pub remote_handle: Option<u32>,
+    /// Ours is its place in the table.
+    pub handle: u32,
+    pub delivery_count: u32,
+    pub credit: u32,
+    receiving: Receiving,
+    pub sending: Sending,
+}
+
+#[derive(Debug, Default)]
+struct Receiving {
+    /// Credit that is kept up.
+    prefetch: u32,
+    /// Messages handed out and not yet given back.
+    unconsumed: u32,
+    max_message_size: u64,
+    partial: Option<Partial>,
+}
+
+#[derive(Debug, Default)]
+struct Partial {
+    id: u32,
+    payload: Vec<u8>,
+    settled: bool,
+    transfers: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    pub queue: VecDeque<Outgoing>,
+    /// The peer's largest message; 0 is no limit.
+    pub max_message_size: u64,
+    next_tag: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub tag: Vec<u8>,
+    pub payload: Vec<u8>,
+    /// How much of it is sent.
+    pub sent: usize,
+    /// Its number, once it has begun.
+    pub delivery: Option<u32>,
+}
+
+impl Link {
+    pub fn new(id: LinkId, handle: u32, options: &LinkOptions) -> Self {
+        Self {
+            id,
+            name: options.name.clone(),
+            role: options.role,
+            state: State::Attaching,
+            remote_handle: None,
+            handle,
+            delivery_count: 0,
+            credit: 0,
+            receiving: Receiving { max_message_size: options.max_message_size, ..Receiving::default() },
+            sending: Sending::default(),
+        }
+    }
+
+    /// Takes in the peer's attach. Returns whether the link can be used.
+    pub fn attached(&mut self, attach: &Attach) -> Result<bool, Misbehaviour> {
+        if self.state != State::Attaching && self.state != State::Detaching {
+            return Err(Misbehaviour::Unexpected("a second attach"));
+        }
+        self.remote_handle = Some(attach.handle);
+        if self.role == Role::Receiver {
+            // Mandatory for a sender; where a refusal leaves it out, nothing comes of the link anyway.
+            self.delivery_count = attach.initial_delivery_count.unwrap_or(0);
+        } else {
+            self.sending.max_message_size = attach.max_message_size.unwrap_or(0);
+        }
+        if self.state == State::Detaching {
+            return Ok(false);
+        }
+        let theirs = match self.role {
+            Role::Receiver => attach.source.is_some(),
+            Role::Sender => attach.target.is_some(),
+        };
+        self.state = if theirs { State::Attached } else { State::Refused };
+        Ok(theirs)
+    }
+
+    pub fn set_prefetch(&mut self, prefetch: u32) {
+        self.receiving.prefetch = prefetch;
+    }
+
+    /// Whether credit is to be granted anew: when half of it was used, so that there are few flows and no gaps.
+    pub fn top_up(&mut self) -> bool {
+        if self.role != Role::Receiver || self.state != State::Attached {
+            return false;
+        }
+        let wanted = self.receiving.prefetch.saturating_sub(self.receiving.unconsumed);
+        let half = self.receiving.prefetch.div_ceil(2).max(1);
+        let due = wanted.saturating_sub(self.credit) >= half;
+        if due {
+            self.credit = wanted;
+        }
+        due
+    }
+
+    pub fn consumed(&mut self) {
+        self.receiving.unconsumed = self.receiving.unconsumed.saturating_sub(1);
+    }
+
+    /// Takes in a flow of the peer's. Returns whether an answer is due.
+    pub fn flow(&mut self, flow: &Flow) -> Result<bool, Misbehaviour> {
+        match self.role {
+            Role::Receiver => {
+                // A sender that skips messages moves its count on, within the credit it had.
+                if let Some(count) = flow.delivery_count {
+                    let skipped = count.wrapping_sub(self.delivery_count);
+                    self.credit = self.credit.checked_sub(skipped).ok_or(Misbehaviour::Credit)?;
+                    self.delivery_count = count;
+                }
+                Ok(flow.echo)
+            }
+            Role::Sender => {
+                let (Some(count), Some(credit)) = (flow.delivery_count.or(Some(0)), flow.link_credit) else {
+                    return Ok(flow.echo);
+                };
+                // The receiver's view may be behind ours by what is on its way; a negative rest is none.
+                let ahead = self.delivery_count.wrapping_sub(count);
+                self.credit = if ahead > u32::MAX / 2 { 0 } else { credit.saturating_sub(ahead) };
+                if flow.drain && self.sending.queue.is_empty() {
+                    self.delivery_count = self.delivery_count.wrapping_add(self.credit);
+                    self.credit = 0;
+                    return Ok(true);
+                }
+                Ok(flow.echo)
+            }
+        }
+    }
+
+    /// Takes in a transfer. Returns the message where it is complete.
+    pub fn transfer(&mut self, transfer: &Transfer, payload: &[u8]) -> Result<Option<Delivery>> {
+        let partial = match &mut self.receiving.partial {
+            Some(partial) => {
+                if transfer.delivery_id.is_some_and(|id| id != partial.id) {
+                    return Err(Misbehaviour::Delivery.into());
+                }
+                partial
+            }
+            none => {
+                let id = transfer.delivery_id.ok_or(Misbehaviour::Delivery)?;
+                self.credit = self.credit.checked_sub(1).ok_or(Misbehaviour::Credit)?;
+                self.delivery_count = self.delivery_count.wrapping_add(1);
+                none.insert(Partial { id, ..Partial::default() })
+            }
+        };
+        partial.transfers = partial.transfers.saturating_add(1);
+        partial.settled |= transfer.settled.unwrap_or(false);
+        if transfer.aborted {
+            self.receiving.partial = None;
+            return Ok(None);
+        }
+        let size = partial.payload.len().saturating_add(payload.len());
+        let limit = self.receiving.max_message_size;
+        if limit != 0 && u64::try_from(size).is_ok_and(|size| size > limit) {
+            return Err(Error::MessageTooLarge { limit });
+        }
+        partial.payload.extend_from_slice(payload);
+        if transfer.more {
+            return Ok(None);
+        }
+        let Some(Partial { id, payload, settled, transfers }) = self.receiving.partial.take() else { return Ok(None) };
+        self.receiving.unconsumed = self.receiving.unconsumed.saturating_add(1);
+        Ok(Some(Delivery { link: self.id, payload, id, settled, transfers }))
+    }
+
+    /// Adds a message to what waits to be sent.
+    pub fn queue(&mut self, payload: Vec<u8>) -> Result<()> {
+        if self.role != Role::Sender || !matches!(self.state, State::Attached | State::Attaching) {
+            return Err(Error::Limit("this link does not send"));
+        }
+        if self.sending.queue.len() >= LONGEST_QUEUE {
+            return Err(Error::Limit("messages that wait to be sent"));
+        }
+        let limit = self.sending.max_message_size;
+        if limit != 0 && u64::try_from(payload.len()).is_ok_and(|size| size > limit) {
+            return Err(Error::MessageTooLarge { limit });
+        }
+        let tag = self.sending.next_tag.to_be_bytes().to_vec();
+        self.sending.next_tag = self.sending.next_tag.wrapping_add(1);
+        self.sending.queue.push_back(Outgoing { tag, payload, sent: 0, delivery: None });
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Messages (part 3 of the standard, 3.2): sections one after the other.
+
+use super::codec::{DecodeError, Decoder, Limits, Value, encode, encode_binary_section};
+use super::performative::composite_code;
+
+type Pairs = Vec<(Value, Value)>;
+
+/// A message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Message {
+    /// About this delivery, from the peer.
+    pub delivery_annotations: Pairs,
+    /// From the infrastructure, for all the way.
+    pub message_annotations: Pairs,
+    /// The standard's own properties.
+    pub properties: Properties,
+    /// The sender's properties.
+    pub application_properties: Pairs,
+    /// What it is about.
+    pub body: Body,
+}
+
+/// The standard's own properties.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Properties {
+    /// Its id: a ulong, uuid, binary or string.
+    pub message_id: Option<Value>,
+    /// Who sent it.
+    pub user_id: Option<Vec<u8>>,
+    /// Where it goes.
+    pub to: Option<String>,
+    /// What about.
+    pub subject: Option<String>,
+    /// Where an answer goes.
+    pub reply_to: Option<String>,
+    /// Which message it answers.
+    pub correlation_id: Option<Value>,
+    /// The media type of the data.
+    pub content_type: Option<String>,
+    /// How the data is compressed.
+    pub content_encoding: Option<String>,
+    /// When it is of no more use, in milliseconds since the Unix epoch.
+    pub absolute_expiry_time: Option<i64>,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub creation_time: Option<i64>,
+    /// The group that it belongs to.
+    pub group_id: Option<String>,
+    /// Its place in the group.
+    pub group_sequence: Option<u32>,
+    /// The group for answers.
+    pub reply_to_group_id: Option<String>,
+}
+
+/// What a message is about: one of three kinds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// Bytes, in one section or several.
+    Data(Vec<Vec<u8>>),
+    /// Lists of values, in one section or several.
+    Sequence(Vec<Vec<Value>>),
+    /// One value.
+    Value(Value),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Data(Vec::new())
+    }
+}
+
+impl Message {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut section = |code, pairs: &Pairs| {
+            if !pairs.is_empty() {
+                encode(&Value::described(code, Value::Map(pairs.clone())), &mut out);
+            }
+        };
+        section(0x71, &self.delivery_annotations);
+        section(0x72, &self.message_annotations);
+        if self.properties != Properties::default() {
+            encode(&Value::described(0x73, Value::List(self.properties.fields())), &mut out);
+        }
+        if !self.application_properties.is_empty() {
+            encode(&Value::described(0x74, Value::Map(self.application_properties.clone())), &mut out);
+        }
+        match &self.body {
+            Body::Data(sections) => sections.iter().for_each(|bytes| encode_binary_section(0x75, bytes, &mut out)),
+            Body::Sequence(sections) => sections
+                .iter()
+                .for_each(|items| encode(&Value::described(0x76, Value::List(items.clone())), &mut out)),
+            Body::Value(value) => encode(&Value::described(0x77, value.clone()), &mut out),
+        }
+        out
+    }
+
+    /// Reads a message. A body that is missing is empty data: not allowed, but harmless.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; `Body` where its sections are of several kinds.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut decoder = Decoder::new(bytes, Limits::MESSAGE);
+        let mut message = Self::default();
+        let mut body: Option<Body> = None;
+        while !decoder.is_empty() {
+            let code = composite_code(&decoder.descriptor()?);
+            match (code, &mut body) {
+                (Some(0x75), None) => body = Some(Body::Data(vec![decoder.binary()?.to_vec()])),
+                (Some(0x75), Some(Body::Data(sections))) => sections.push(decoder.binary()?.to_vec()),
+                (Some(0x76), None) => body = Some(Body::Sequence(vec![list(decoder.value()?)?])),
+                (Some(0x76), Some(Body::Sequence(sections))) => sections.push(list(decoder.value()?)?),
+                (Some(0x77), None) => body = Some(Body::Value(decoder.value()?)),
+                (Some(0x75..=0x77), _) => return Err(DecodeError::Body),
+                // Header and footer say nothing that the connector uses.
+                (Some(0x70 | 0x78), _) => drop(decoder.value()?),
+                (Some(0x71), _) => message.delivery_annotations = map(decoder.value()?)?,
+                (Some(0x72), _) => message.message_annotations = map(decoder.value()?)?,
+                (Some(0x73), _) => message.properties = Properties::read(list(decoder.value()?)?)?,
+                (Some(0x74), _) => message.application_properties = map(decoder.value()?)?,
+                _ => return Err(DecodeError::Composite),
+            }
+        }
+        message.body = body.unwrap_or_default();
+        Ok(message)
+    }
+
+    /// An application property.
+    pub fn property(&self, name: &str) -> Option<&Value> {
+        find(&self.application_properties, name)
+    }
+
+    /// A message annotation.
+    pub fn annotation(&self, name: &str) -> Option<&Value> {
+        find(&self.message_annotations, name)
+    }
+}
+
+impl Properties {
+    fn fields(&self) -> Vec<Value> {
+        let text = |text: &Option<String>| Value::or_null(text.as_deref().map(Value::string));
+        let symbol = |text: &Option<String>| Value::or_null(text.as_deref().map(Value::symbol));
+        vec![
+            Value::or_null(self.message_id.clone()),
+            Value::or_null(self.user_id.clone().map(Value::Binary)),
+            text(&self.to),
+            text(&self.subject),
+            text(&self.reply_to),
+            Value::or_null(self.correlation_id.clone()),
+            symbol(&self.content_type),
+            symbol(&self.content_encoding),
+            Value::or_null(self.absolute_expiry_time.map(Value::Timestamp)),
+            Value::or_null(self.creation_time.map(Value::Timestamp)),
+            text(&self.group_id),
+            Value::or_null(self.group_sequence.map(Value::Uint)),
+            text(&self.reply_to_group_id),
+        ]
+    }
+
+    /// Text may come as a string or a symbol: senders differ in it, and devices write these.
+    fn read(fields: Vec<Value>) -> Result<Self, DecodeError> {
+        let mut fields = fields.into_iter();
+        let mut next = || fields.next().filter(|value| *value != Value::Null);
+        let text = |name, value: Option<Value>| match value {
+            None => Ok(None),
+            Some(Value::String(text) | Value::Symbol(text)) => Ok(Some(text)),
+            Some(_) => Err(DecodeError::Field(name)),
+        };
+        let id = |name, value: Option<Value>| match value {
+            None | Some(Value::Ulong(_) | Value::Uuid(_) | Value::Binary(_) | Value::String(_)) => Ok(value),
+            Some(_) => Err(DecodeError::Field(name)),
+        };
+        let time = |name, value: Option<Value>| match value {
+            None => Ok(None),
+            Some(Value::Timestamp(ms)) => Ok(Some(ms)),
+            Some(_) => Err(DecodeError::Field(name)),
+        };
+        Ok(Self {
+            message_id: id("message-id", next())?,
+            user_id: match next() {
+                None => None,
+                Some(Value::Binary(bytes)) => Some(bytes),
+                Some(Value::String(text)) => Some(text.into_bytes()),
+                Some(_) => return Err(DecodeError::Field("user-id")),
+            },
+            to: text("to", next())?,
+            subject: text("subject", next())?,
+            reply_to: text("reply-to", next())?,
+            correlation_id: id("correlation-id", next())?,
+            content_type: text("content-type", next())?,
+            content_encoding: text("content-encoding", next())?,
+            absolute_expiry_time: time("absolute-expiry-time", next())?,
+            creation_time: time("creation-time", next())?,
+            group_id: text("group-id", next())?,
+            group_sequence: match next() {
+                None => None,
+                Some(Value::Uint(n)) => Some(n),
+                Some(_) => return Err(DecodeError::Field("group-sequence")),
+            },
+            reply_to_group_id: text("reply-to-group-id", next())?,
+        })
+    }
+}
+
+fn find<'v>(pairs: &'v Pairs, name: &str) -> Option<&'v Value> {
+    pairs.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value)
+}
+
+fn map(value: Value) -> Result<Pairs, DecodeError> {
+    match value {
+        Value::Map(pairs) => Ok(pairs),
+        Value::Null => Ok(Vec::new()),
+        _ => Err(DecodeError::Composite),
+    }
+}
+
+fn list(value: Value) -> Result<Vec<Value>, DecodeError> {
+    match value {
+        Value::List(items) => Ok(items),
+        _ => Err(DecodeError::Composite),
+    }
+}

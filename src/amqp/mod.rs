@@ -1,0 +1,30 @@
+//! An AMQP 1.0 client (OASIS Standard, October 2012): what is needed to read from Event Hubs and IoT Hub.
+//!
+//! | layer | knows of |
+//! |---|---|
+//! | [`codec`] | types and their bytes |
+//! | [`performative`], [`message`], [`frame`] | what is said in them |
+//! | [`connection`], [`link`], [`sasl`] | the order of it: a state machine without sockets and clocks |
+//! | [`transport`], [`client`] | sockets, TLS and deadlines, which drive the state machine |
+//! | [`management`], [`cbs`] | conversations over a pair of links |
+
+pub mod cbs;
+pub mod client;
+pub mod codec;
+pub mod connection;
+pub mod error;
+pub mod frame;
+pub mod link;
+pub mod management;
+pub mod message;
+pub mod performative;
+pub mod sasl;
+pub mod transport;
+
+pub use client::Client;
+pub use codec::Value;
+pub use error::{Error, Misbehaviour, Redirect, RemoteError, Result, Stage};
+pub use message::{Body, Message};
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,191 @@
+//! TLS by rustls, over any other transport.
+
+use std::io::{self, Read as _, Write as _};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::{Deadline, Transport, TransportError, TransportErrorKind};
+use crate::amqp::error::Stage;
+
+/// Whose certificates are trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roots<'a> {
+    /// The authorities of Mozilla's programme, which Azure's are among.
+    #[default]
+    WebPki,
+    /// Only those of this PEM text: a private authority of the connection's own.
+    Pem(&'a str),
+}
+
+/// A TLS connection over `T`, whose server has shown a trusted certificate for the name asked for.
+#[derive(Debug)]
+pub struct Tls<T> {
+    tls: ClientConnection,
+    inner: T,
+}
+
+impl<T: Transport> Tls<T> {
+    /// Makes the handshake over `inner`.
+    ///
+    /// # Errors
+    /// `Tls` where it fails or the certificate is not trusted for `host`; `Timeout`; those of `inner`.
+    pub fn connect(inner: T, host: &str, roots: Roots, deadline: &Deadline) -> Result<Self, TransportError> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| failed("the host is not a name that a certificate can have"))?;
+        let config = config(roots)?;
+        let tls = ClientConnection::new(Arc::new(config), name).map_err(|error| failed(error.to_string()))?;
+        let mut this = Self { tls, inner };
+        while this.tls.is_handshaking() {
+            this.flush(deadline).map_err(at_tls)?;
+            if this.tls.is_handshaking() && !this.fill(deadline).map_err(at_tls)? {
+                return Err(failed("the server hung up during the handshake"));
+            }
+        }
+        this.flush(deadline).map_err(at_tls)?;
+        Ok(this)
+    }
+
+    /// Sends what TLS has to send.
+    fn flush(&mut self, deadline: &Deadline) -> Result<(), TransportError> {
+        while self.tls.wants_write() {
+            let mut adapter = Adapter::new(&mut self.inner, deadline);
+            let written = self.tls.write_tls(&mut adapter);
+            adapter.outcome(written)?;
+        }
+        Ok(())
+    }
+
+    /// Reads once from below. Returns whether there was something.
+    fn fill(&mut self, deadline: &Deadline) -> Result<bool, TransportError> {
+        let mut adapter = Adapter::new(&mut self.inner, deadline);
+        let read = self.tls.read_tls(&mut adapter);
+        if adapter.outcome(read)? == 0 {
+            return Ok(false);
+        }
+        if let Err(error) = self.tls.process_new_packets() {
+            // The alert that tells the server why; whether it gets there does not matter.
+            let _ = self.flush(deadline);
+            let kind = if self.tls.is_handshaking() { TransportErrorKind::Tls } else { TransportErrorKind::Broken };
+            return Err(TransportError::new(kind, Stage::Message, error.to_string()));
+        }
+        Ok(true)
+    }
+}
+
+impl<T: Transport> Transport for Tls<T> {
+    fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize, TransportError> {
+        loop {
+            match self.tls.reader().read(buffer) {
+                Ok(read) => return Ok(read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // An end without TLS's own close may be somebody else's doing: not to be taken for the peer's end.
+                Err(error) => {
+                    return Err(TransportError::new(TransportErrorKind::Broken, Stage::Message, error.to_string()));
+                }
+            }
+            self.flush(deadline)?;
+            self.fill(deadline)?;
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<usize, TransportError> {
+        // What could not be sent before goes first, so that it does not pile up.
+        self.flush(deadline)?;
+        let broken = |error: io::Error| {
+            TransportError::new(TransportErrorKind::Broken, Stage::Write, error.to_string())
+        };
+        let written = self.tls.writer().write(bytes).map_err(broken)?;
+        match self.flush(deadline) {
+            // It is in TLS's own buffer, and is sent by the next call.
+            Err(error) if error.kind == TransportErrorKind::Timeout && written > 0 => Ok(written),
+            Err(error) => Err(error),
+            Ok(()) if written == 0 => Err(TransportError::timeout(Stage::Write)),
+            Ok(()) => Ok(written),
+        }
+    }
+}
+
+fn config(roots: Roots) -> Result<ClientConfig, TransportError> {
+    let mut store = RootCertStore::empty();
+    match roots {
+        Roots::WebPki => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Roots::Pem(text) => {
+            for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+                let certificate =
+                    certificate.map_err(|error| failed(format!("the authority's PEM cannot be read: {error}")))?;
+                store.add(certificate).map_err(|error| failed(format!("the authority cannot be used: {error}")))?;
+            }
+        }
+    }
+    if store.is_empty() {
+        return Err(failed("the authority's PEM has no certificate"));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.to_string()))?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+fn failed(detail: impl Into<String>) -> TransportError {
+    TransportError::new(TransportErrorKind::Tls, Stage::Tls, detail)
+}
+
+/// What fails below during the handshake fails at that stage.
+fn at_tls(error: TransportError) -> TransportError {
+    if error.kind == TransportErrorKind::Timeout {
+        return TransportError::timeout(Stage::Tls);
+    }
+    TransportError { stage: Stage::Tls, ..error }
+}
+
+/// A transport as `Read` and `Write`, for rustls; its own error is kept beside the one that `io` can carry.
+struct Adapter<'a, 'd, T> {
+    inner: &'a mut T,
+    deadline: &'a Deadline<'d>,
+    error: Option<TransportError>,
+}
+
+impl<'a, 'd, T: Transport> Adapter<'a, 'd, T> {
+    fn new(inner: &'a mut T, deadline: &'a Deadline<'d>) -> Self {
+        Self { inner, deadline, error: None }
+    }
+
+    fn outcome(self, result: io::Result<usize>) -> Result<usize, TransportError> {
+        match (self.error, result) {
+            (Some(error), _) => Err(error),
+            (None, Ok(count)) => Ok(count),
+            (None, Err(error)) => {
+                Err(TransportError::new(TransportErrorKind::Broken, Stage::Message, error.to_string()))
+            }
+        }
+    }
+
+    fn keep(&mut self, result: Result<usize, TransportError>) -> io::Result<usize> {
+        result.map_err(|error| {
+            self.error = Some(error);
+            io::Error::from(io::ErrorKind::Other)
+        })
+    }
+}
+
+impl<T: Transport> io::Read for Adapter<'_, '_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = self.inner.read(buffer, self.deadline);
+        self.keep(result)
+    }
+}
+
+impl<T: Transport> io::Write for Adapter<'_, '_, T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.inner.write(bytes, self.deadline);
+        self.keep(result)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

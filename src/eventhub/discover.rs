@@ -1,0 +1,156 @@
+//! From an IoT hub's own values to its Event Hub-compatible endpoint, which changes when a hub fails over.
+//!
+//! The hub redirects a link on its `/messages/events` there. Microsoft's clients for JavaScript and the Azure CLI do the
+//! same; they follow anywhere, this one only where the caller allows it: the redirect decides who gets a token.
+
+use std::time::Duration;
+
+use super::fault::Context;
+use super::hub::{Endpoint, container_id};
+use crate::amqp::client::Client;
+use crate::amqp::connection::Options;
+use crate::amqp::link::LinkOptions;
+use crate::amqp::sasl::Mechanism;
+use crate::amqp::transport::{Deadline, Roots, Tcp, Tls, Transport};
+use crate::amqp::{Error as AmqpError, Redirect};
+use crate::auth::{self, SharedAccessKey};
+use crate::error::{Error, ErrorCode, Result, Retry};
+use crate::platform::Platform;
+
+/// Where an IoT hub's AMQP endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubAddress {
+    /// Its host.
+    pub host: String,
+    /// Its port; 5671 on Azure.
+    pub port: u16,
+}
+
+/// Asks a hub for its Event Hub-compatible endpoint. `may_follow` says whether a host, in lower case, can be trusted.
+///
+/// # Errors
+/// `auth-failed` where the hub refuses the policy's token; `permission-denied`; `protocol` where it does not redirect, or
+/// to a host that may not be followed; `unavailable` and `timeout`, by `deadline` on the monotonic clock.
+pub fn discover(
+    platform: &dyn Platform,
+    hub: &HubAddress,
+    key: &SharedAccessKey,
+    roots: Roots,
+    may_follow: &dyn Fn(&str) -> bool,
+    deadline: Duration,
+) -> Result<Endpoint> {
+    let until = Deadline::at(platform, deadline);
+    let context = Context::iot_hub(hub, key);
+    let tcp = Tcp::connect(&hub.host, hub.port, &until);
+    let tls = tcp.and_then(|tcp| Tls::connect(tcp, &hub.host, roots, &until));
+    let tls = tls.map_err(|error| context.error(&error.into()))?;
+    discover_over(platform, tls, hub, key, may_follow, deadline)
+}
+
+/// The same over a transport that is there already.
+pub(super) fn discover_over(
+    platform: &dyn Platform,
+    transport: impl Transport,
+    hub: &HubAddress,
+    key: &SharedAccessKey,
+    may_follow: &dyn Fn(&str) -> bool,
+    deadline: Duration,
+) -> Result<Endpoint> {
+    let until = Deadline::at(platform, deadline);
+    let context = Context::iot_hub(hub, key);
+    match ask(platform, transport, hub, key, &until) {
+        Ok(redirect) => follow(&redirect, may_follow),
+        Err(error) => Err(context.error(&error)),
+    }
+}
+
+fn ask(
+    platform: &dyn Platform,
+    transport: impl Transport,
+    hub: &HubAddress,
+    key: &SharedAccessKey,
+    until: &Deadline,
+) -> Result<Redirect, AmqpError> {
+    let name = hub.host.split('.').next().unwrap_or(&hub.host);
+    let user = format!("{}@sas.root.{name}", key.policy);
+    let password = auth::token(key, &hub.host, None, platform.unix_time());
+    let options = Options::new(container_id(platform), &hub.host, Mechanism::Plain { user, password });
+    let mut client = Client::open(platform, transport, options, until)?;
+    let name = client.name("receiver");
+    let link = LinkOptions::receiver(name, format!("amqps://{}/messages/events/$management", hub.host));
+    // The redirect comes instead of the attach, or right after it.
+    let outcome = client.attach(&link, 1, until).and_then(|link| client.receive(link, until));
+    let outcome = match outcome {
+        Err(error) => error.redirect().ok_or(error),
+        Ok(None) => Err(AmqpError::Timeout(crate::amqp::Stage::Answer)),
+        Ok(Some(_)) => Err(AmqpError::Answer("redirect to the Event Hub-compatible endpoint")),
+    };
+    client.close(until);
+    outcome
+}
+
+fn follow(redirect: &Redirect, may_follow: &dyn Fn(&str) -> bool) -> Result<Endpoint> {
+    let host = redirect.hostname.to_ascii_lowercase();
+    let refuse = |message: String| {
+        Err(Error::new(ErrorCode::Protocol, message).with_retry(Retry::AfterReconfiguration))
+    };
+    // A network host besides the host name is not followed: the certificate is checked for the host name.
+    if !may_follow(&host) {
+        let host: String = host.chars().filter(|c| !c.is_control()).take(256).collect();
+        return refuse(format!(
+            "The hub names {host} as its Event Hub-compatible endpoint, which is not one of Azure's hosts; it was not contacted"
+        ));
+    }
+    match redirect.address.as_deref().and_then(entity) {
+        Some(hub) => Ok(Endpoint { host, port: redirect.port, hub }),
+        None => refuse("The hub names an Event Hub-compatible endpoint without an Event Hub".to_owned()),
+    }
+}
+
+/// The Event Hub's name in `amqps://{host}:5671/{hub}/$management` or a consumer group's address below it.
+fn entity(address: &str) -> Option<String> {
+    let path = match address.split_once("://") {
+        Some((_, rest)) => rest.split_once('/')?.1,
+        None => address.trim_start_matches('/'),
+    };
+    let name = path.split('/').next()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    (!name.is_empty() && name.len() <= 256 && name.chars().all(plain)).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_event_hub_is_found_in_an_address() {
+        let cases = [
+            ("amqps://ns.servicebus.windows.net:5671/iothub-ehub-h-1-a2/$management", Some("iothub-ehub-h-1-a2")),
+            ("amqps://ns.servicebus.windows.net/h/ConsumerGroups/$Default/Partitions/0", Some("h")),
+            ("h/$management", Some("h")),
+            ("amqps://ns.servicebus.windows.net", None),
+            ("amqps://ns.servicebus.windows.net/", None),
+            ("amqps://ns.servicebus.windows.net/a b/$management", None),
+            ("", None),
+        ];
+        for (address, name) in cases {
+            assert_eq!(entity(address).as_deref(), name, "{address}");
+        }
+    }
+
+    #[test]
+    fn only_trusted_hosts_are_followed() {
+        let redirect = |hostname: &str| Redirect {
+            hostname: hostname.into(),
+            network_host: None,
+            port: 5671,
+            address: Some("amqps://x/h/$management".into()),
+        };
+        let may_follow = |host: &str| host.ends_with(".servicebus.windows.net");
+        assert_eq!(follow(&redirect("NS.servicebus.windows.net"), &may_follow).expect("followed").hub, "h");
+        for host in ["evil.example", "ns.servicebus.windows.net.evil.example", "servicebus.windows.net"] {
+            let error = follow(&redirect(host), &may_follow).expect_err("refused");
+            assert_eq!(error.code(), ErrorCode::Protocol, "{host}");
+        }
+    }
+}

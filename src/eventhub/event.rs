@@ -1,0 +1,134 @@
+//! One event of a partition.
+
+use serde_json::{Map, Value as Json};
+
+use crate::amqp::codec::json::object;
+use crate::amqp::{Body, Message, Value};
+
+/// An event as it was enqueued.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its number in the partition.
+    pub sequence_number: i64,
+    /// Its place in the partition: opaque, since it is no number with geo-replication.
+    pub offset: String,
+    /// When it was enqueued, in milliseconds since the Unix epoch.
+    pub enqueued_time_ms: i64,
+    /// What its partition was chosen by.
+    pub partition_key: Option<String>,
+    /// Annotations of the service besides those above: `iothub-…` of IoT Hub, `dt-…` of IoT Plug and Play.
+    pub system_properties: Map<String, Json>,
+    /// What the sender added: a device's properties, or `opType` and the like of IoT Hub's own events.
+    pub application_properties: Map<String, Json>,
+    /// What it is about.
+    pub body: EventBody,
+    /// The sender's id of it.
+    pub message_id: Option<String>,
+    /// Who sent it, as text where it is text and base64 otherwise.
+    pub user_id: Option<String>,
+    /// Where it was sent to; with IoT Hub, `/devices/{id}/messages/events`.
+    pub to: Option<String>,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// What it answers.
+    pub correlation_id: Option<String>,
+    /// The media type of its data.
+    pub content_type: Option<String>,
+    /// The character set or compression of its data, as the sender said it; IoT Hub means the character set.
+    pub content_encoding: Option<String>,
+    /// When it is of no more use, in milliseconds since the Unix epoch.
+    pub absolute_expiry_time_ms: Option<i64>,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub creation_time_ms: Option<i64>,
+    /// Bytes of the whole message.
+    pub size: usize,
+    /// The partition's end when this was sent, where the receiver asked for it.
+    pub last_enqueued: Option<LastEnqueued>,
+}
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventBody {
+    /// Bytes: what devices send.
+    Data(Vec<u8>),
+    /// One value.
+    Value(Json),
+    /// A list of values; of several such lists, their items one after the other.
+    Sequence(Vec<Json>),
+}
+
+/// A partition's end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LastEnqueued {
+    /// The last event's number.
+    pub sequence_number: Option<i64>,
+    /// The last event's offset.
+    pub offset: Option<String>,
+    /// When it was enqueued, in milliseconds since the Unix epoch.
+    pub enqueued_time_ms: Option<i64>,
+}
+
+impl Event {
+    /// Reads an event; none where it lacks what makes it one: number, offset and time.
+    pub fn read(message: Message, size: usize) -> Option<Self> {
+        let sequence_number = message.annotation("x-opt-sequence-number")?.as_i64()?;
+        let offset = message.annotation("x-opt-offset")?.to_text()?;
+        let enqueued_time_ms = message.annotation("x-opt-enqueued-time")?.as_i64()?;
+        let partition_key = message.annotation("x-opt-partition-key").and_then(Value::to_text);
+        let last_enqueued = LastEnqueued::read(&message.delivery_annotations);
+        let mut system_properties = object(&message.message_annotations);
+        for known in ["x-opt-sequence-number", "x-opt-offset", "x-opt-enqueued-time", "x-opt-partition-key"] {
+            system_properties.remove(known);
+        }
+        let properties = message.properties;
+        let id = |id: Option<Value>| id.as_ref().and_then(Value::to_text);
+        Some(Self {
+            sequence_number,
+            offset,
+            enqueued_time_ms,
+            partition_key,
+            system_properties,
+            application_properties: object(&message.application_properties),
+            body: EventBody::read(message.body),
+            message_id: id(properties.message_id),
+            user_id: properties.user_id.and_then(|bytes| match String::from_utf8(bytes) {
+                Ok(text) => Some(text),
+                Err(bytes) => Value::Binary(bytes.into_bytes()).to_text(),
+            }),
+            to: properties.to,
+            subject: properties.subject,
+            correlation_id: id(properties.correlation_id),
+            content_type: properties.content_type,
+            content_encoding: properties.content_encoding,
+            absolute_expiry_time_ms: properties.absolute_expiry_time,
+            creation_time_ms: properties.creation_time,
+            size,
+            last_enqueued,
+        })
+    }
+}
+
+impl EventBody {
+    fn read(body: Body) -> Self {
+        match body {
+            Body::Data(sections) => Self::Data(sections.concat()),
+            Body::Value(value) => Self::Value(value.to_json()),
+            Body::Sequence(sections) => Self::Sequence(sections.iter().flatten().map(Value::to_json).collect()),
+        }
+    }
+}
+
+impl LastEnqueued {
+    fn read(annotations: &[(Value, Value)]) -> Option<Self> {
+        let find = |name: &str| {
+            let found = annotations.iter().find(|(key, _)| key.as_str() == Some(name)).map(|(_, value)| value);
+            found.filter(|value| **value != Value::Null)
+        };
+        let last = Self {
+            sequence_number: find("last_enqueued_sequence_number").and_then(Value::as_i64),
+            offset: find("last_enqueued_offset").and_then(Value::to_text),
+            enqueued_time_ms: find("last_enqueued_time_utc").and_then(Value::as_i64),
+        };
+        (last != Self::default()).then_some(last)
+    }
+}

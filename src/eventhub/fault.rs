@@ -1,0 +1,371 @@
+//! What went wrong, as the connector's own error: code, advice and words by the condition that the service named.
+//!
+//! Sources: the retry policies of Microsoft's clients (Python: `_pyamqp/error.py`; Rust: `retry.rs`), and texts that the
+//! service is known to say. Reading changes nothing, so no error has an effect.
+
+use std::time::Duration;
+
+use super::discover::HubAddress;
+use super::hub::Endpoint;
+use crate::amqp::transport::TransportErrorKind;
+use crate::amqp::{Error as AmqpError, RemoteError};
+use crate::auth::{Permission, SharedAccessKey};
+use crate::error::{Error, ErrorCode, MissingPermission, Retry, ServiceFault, retry_after};
+
+/// The longest text of the service's that is passed on.
+const LONGEST_MESSAGE: usize = 512;
+
+/// Of what an error tells.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    service: &'static str,
+    host: String,
+    policy: String,
+    what: String,
+}
+
+impl Context {
+    pub fn event_hub(endpoint: &Endpoint, key: &SharedAccessKey, what: &str) -> Self {
+        Self {
+            service: "The Event Hub-compatible endpoint",
+            host: format!("{}/{}", endpoint.host, endpoint.hub),
+            policy: key.policy.clone(),
+            what: what.to_owned(),
+        }
+    }
+
+    pub fn iot_hub(hub: &HubAddress, key: &SharedAccessKey) -> Self {
+        Self {
+            service: "Azure IoT Hub",
+            host: hub.host.clone(),
+            policy: key.policy.clone(),
+            what: "its Event Hub-compatible endpoint".to_owned(),
+        }
+    }
+
+    /// The connector's error for one of the protocol's.
+    pub fn error(&self, error: &AmqpError) -> Error {
+        let verdict = judge(error);
+        let mut result = Error::new(verdict.code, self.message(verdict.code, error)).with_detail(clean(&error.to_string()));
+        if let Some(retry) = verdict.retry {
+            result = result.with_retry(retry);
+        }
+        if let Some(fault) = service_fault(error) {
+            result = result.with_service(fault);
+        }
+        if verdict.code == ErrorCode::PermissionDenied {
+            // Whoever may read telemetry of an IoT hub has "Service Connect", which is "Listen" of the Event Hub.
+            let permission = Permission::ServiceConnect;
+            result = result.with_missing_permission(MissingPermission {
+                permission: permission.id().to_owned(),
+                remedy: permission.remedy(&self.policy),
+            });
+        }
+        result
+    }
+
+    fn message(&self, code: ErrorCode, error: &AmqpError) -> String {
+        let Self { service, host, policy, what } = self;
+        let said = said(error).map(|text| format!(" It says: {text}")).unwrap_or_default();
+        match code {
+            ErrorCode::AuthFailed => {
+                format!("{service} at {host} does not accept the key of the policy \"{policy}\".{said}")
+            }
+            ErrorCode::AuthExpired => format!("The token for {host} has expired.{said}"),
+            ErrorCode::PermissionDenied => {
+                format!("The policy \"{policy}\" may not read from {service} at {host}.{said}")
+            }
+            ErrorCode::NotFound => format!("{service} at {host} knows no {what}.{said}"),
+            ErrorCode::ConsumerConflict => {
+                format!("Others read {what} of {host}, so that this reader has no place. Use a consumer group of its own.{said}")
+            }
+            ErrorCode::PositionLost => {
+                format!("The position is not one of {what} of {host}; the Event Hub may be a new one.{said}")
+            }
+            ErrorCode::RateLimited => format!("{service} at {host} asks to slow down.{said}"),
+            ErrorCode::QuotaExceeded => format!("A quota of {service} at {host} is used up.{said}"),
+            ErrorCode::Timeout => format!("{service} at {host} did not answer in time: {error}"),
+            _ => match error {
+                AmqpError::Transport(error) => format!("{service} at {host} cannot be reached: {error}"),
+                _ => format!("{service} at {host}: {}", clean(&error.to_string())),
+            },
+        }
+    }
+}
+
+struct Verdict {
+    code: ErrorCode,
+    /// None for the code's usual one.
+    retry: Option<Retry>,
+}
+
+fn plain(code: ErrorCode) -> Verdict {
+    Verdict { code, retry: None }
+}
+
+fn with(code: ErrorCode, retry: Retry) -> Verdict {
+    Verdict { code, retry: Some(retry) }
+}
+
+fn judge(error: &AmqpError) -> Verdict {
+    match error {
+        AmqpError::Transport(error) => match error.kind {
+            TransportErrorKind::Dns | TransportErrorKind::Connect | TransportErrorKind::Broken => {
+                plain(ErrorCode::Unavailable)
+            }
+            TransportErrorKind::Tls | TransportErrorKind::Denied => {
+                with(ErrorCode::Unavailable, Retry::AfterReconfiguration)
+            }
+            TransportErrorKind::Timeout => plain(ErrorCode::Timeout),
+        },
+        AmqpError::Timeout(_) => plain(ErrorCode::Timeout),
+        AmqpError::Disconnected(_) | AmqpError::Silent(_) => plain(ErrorCode::Unavailable),
+        AmqpError::Peer(_) | AmqpError::Answer(_) => with(ErrorCode::Protocol, Retry::Backoff),
+        AmqpError::NoMechanism(_) => with(ErrorCode::Unsupported, Retry::AfterReconfiguration),
+        AmqpError::Sasl(1) => plain(ErrorCode::AuthFailed),
+        AmqpError::Sasl(3) => with(ErrorCode::Unavailable, Retry::AfterReconfiguration),
+        AmqpError::Sasl(_) => plain(ErrorCode::Unavailable),
+        AmqpError::Closed(Some(error))
+        | AmqpError::Ended(Some(error))
+        | AmqpError::Detached(Some(error))
+        | AmqpError::Refused(Some(error)) => judge_remote(error),
+        AmqpError::Closed(None) | AmqpError::Ended(None) | AmqpError::Detached(None) | AmqpError::Refused(None) => {
+            plain(ErrorCode::Unavailable)
+        }
+        AmqpError::Answered(error) => match &error.condition {
+            Some(condition) if by_condition(condition).is_some() => judge_remote(&RemoteError {
+                condition: condition.clone(),
+                description: error.description.clone(),
+                info: Vec::new(),
+            }),
+            _ => by_status(error.status, error.description.as_deref().unwrap_or_default()),
+        },
+        AmqpError::MessageTooLarge { .. } => plain(ErrorCode::PayloadTooLarge),
+        AmqpError::Limit(_) => plain(ErrorCode::Internal),
+    }
+}
+
+/// Some conditions mean several things, which only their texts tell apart.
+fn judge_remote(error: &RemoteError) -> Verdict {
+    let text = error.description.as_deref().unwrap_or_default().to_ascii_lowercase();
+    match error.condition.as_str() {
+        // "At least one receiver … is created with epoch", "A receiver with a higher epoch … already exists".
+        _ if text.contains("epoch") && text.contains("receiver") => plain(ErrorCode::ConsumerConflict),
+        // "Exceeded the maximum number of allowed receivers per partition in a consumer group which is 5."
+        "amqp:resource-limit-exceeded" if text.contains("receivers") => plain(ErrorCode::ConsumerConflict),
+        // "The supplied offset '…' is invalid. The last offset in the system is '…'"; with sequence numbers likewise.
+        _ if text.contains("the supplied offset") || text.contains("the supplied sequence number") => {
+            plain(ErrorCode::PositionLost)
+        }
+        "amqp:unauthorized-access" | "com.microsoft:auth-failed" => unauthorized(&text),
+        condition => by_condition(condition).unwrap_or_else(|| plain(ErrorCode::Unavailable)),
+    }
+}
+
+fn unauthorized(text: &str) -> Verdict {
+    if text.contains("expired") {
+        plain(ErrorCode::AuthExpired)
+    } else if text.contains("claim") && text.contains("required") {
+        // "Unauthorized access. 'Listen' claim(s) are required to perform this operation."
+        plain(ErrorCode::PermissionDenied)
+    } else {
+        plain(ErrorCode::AuthFailed)
+    }
+}
+
+fn by_condition(condition: &str) -> Option<Verdict> {
+    let seconds = |code, seconds| with(code, retry_after(Duration::from_secs(seconds)));
+    Some(match condition {
+        "com.microsoft:server-busy" => seconds(ErrorCode::RateLimited, 4),
+        "com.microsoft:timeout" => seconds(ErrorCode::Timeout, 2),
+        "com.microsoft:operation-cancelled" => seconds(ErrorCode::Unavailable, 0),
+        "com.microsoft:container-close" => seconds(ErrorCode::Unavailable, 4),
+        "com.microsoft:device-container-throttled" => plain(ErrorCode::RateLimited),
+        "amqp:internal-error"
+        | "amqp:connection:forced"
+        | "amqp:link:detach-forced"
+        | "amqp:link:transfer-limit-exceeded" => plain(ErrorCode::Unavailable),
+        "amqp:unauthorized-access" | "com.microsoft:auth-failed" => plain(ErrorCode::AuthFailed),
+        "amqp:link:stolen" => plain(ErrorCode::ConsumerConflict),
+        "amqp:not-found" | "amqp:resource-deleted" | "com.microsoft:iot-hub-not-found-error" => {
+            plain(ErrorCode::NotFound)
+        }
+        "amqp:resource-limit-exceeded" | "com.microsoft:quota-exceeded" => plain(ErrorCode::QuotaExceeded),
+        "com.microsoft:entity-disabled" | "com.microsoft:iot-hub-suspended" => {
+            with(ErrorCode::Unavailable, Retry::AfterReconfiguration)
+        }
+        // The pinned endpoint is not the hub's any more.
+        "amqp:link:redirect" | "amqp:connection:redirect" => with(ErrorCode::Unavailable, Retry::AfterReconfiguration),
+        "amqp:not-allowed" | "amqp:not-implemented" => plain(ErrorCode::Unsupported),
+        "amqp:precondition-failed" | "com.microsoft:precondition-failed" => plain(ErrorCode::PreconditionFailed),
+        "amqp:link:message-size-exceeded" => plain(ErrorCode::PayloadTooLarge),
+        "com.microsoft:argument-error" | "com.microsoft:argument-out-of-range" | "amqp:invalid-field" => {
+            plain(ErrorCode::InvalidInput)
+        }
+        "amqp:decode-error" | "amqp:illegal-state" | "amqp:connection:framing-error" => plain(ErrorCode::Protocol),
+        _ => return None,
+    })
+}
+
+/// The status of an answer of `$cbs` or `$management`.
+fn by_status(status: u16, text: &str) -> Verdict {
+    let text = text.to_ascii_lowercase();
+    match status {
+        401 => unauthorized(&text),
+        403 => plain(ErrorCode::PermissionDenied),
+        404 | 410 => plain(ErrorCode::NotFound),
+        400 => plain(ErrorCode::InvalidInput),
+        408 | 504 => plain(ErrorCode::Timeout),
+        429 => plain(ErrorCode::RateLimited),
+        500 | 502 | 503 => plain(ErrorCode::Unavailable),
+        _ => plain(ErrorCode::Protocol),
+    }
+}
+
+fn service_fault(error: &AmqpError) -> Option<ServiceFault> {
+    if let AmqpError::Answered(error) = error {
+        return Some(ServiceFault {
+            status: Some(error.status),
+            code: error.condition.as_deref().map(clean),
+            tracking_id: error.tracking_id(),
+        });
+    }
+    let remote = error.remote()?;
+    Some(ServiceFault { status: None, code: Some(clean(&remote.condition)), tracking_id: remote.tracking_id() })
+}
+
+fn said(error: &AmqpError) -> Option<String> {
+    let text = match error {
+        AmqpError::Answered(error) => error.description.as_deref(),
+        other => other.remote()?.description.as_deref(),
+    };
+    // Where the tracking ids begin, the sentence is over; they have a field of their own.
+    let text = text?.split("TrackingId:").next()?.split("Tracking ID:").next()?;
+    Some(clean(text)).filter(|text| !text.is_empty())
+}
+
+/// Cuts a text of the service's down to what can stand in a message.
+fn clean(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_MESSAGE).collect();
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amqp::Stage;
+    use crate::amqp::error::StatusError;
+    use crate::amqp::transport::TransportError;
+    use crate::secret::Secret;
+
+    fn context() -> Context {
+        let endpoint = Endpoint { host: "ns.servicebus.windows.net".into(), port: 5671, hub: "h".into() };
+        let key = SharedAccessKey { policy: "service".into(), key: Secret::new("a2V5") };
+        Context::event_hub(&endpoint, &key, "the partition \"0\"")
+    }
+
+    fn detached(condition: &str, text: &str) -> Error {
+        let error = RemoteError { condition: condition.into(), description: Some(text.into()), info: vec![] };
+        context().error(&AmqpError::Detached(Some(error)))
+    }
+
+    #[test]
+    fn conditions_have_codes_and_advice() {
+        use ErrorCode as Code;
+        let cases = [
+            ("com.microsoft:server-busy", "", Code::RateLimited, Retry::After(4_000)),
+            ("com.microsoft:timeout", "", Code::Timeout, Retry::After(2_000)),
+            ("com.microsoft:operation-cancelled", "", Code::Unavailable, Retry::After(0)),
+            ("com.microsoft:container-close", "", Code::Unavailable, Retry::After(4_000)),
+            ("amqp:internal-error", "", Code::Unavailable, Retry::Backoff),
+            ("amqp:connection:forced", "", Code::Unavailable, Retry::Backoff),
+            ("amqp:link:detach-forced", "", Code::Unavailable, Retry::Backoff),
+            ("amqp:unauthorized-access", "InvalidSignature", Code::AuthFailed, Retry::AfterReauthentication),
+            ("amqp:unauthorized-access", "ExpiredToken: The token is expired.", Code::AuthExpired, Retry::AfterReauthentication),
+            (
+                "amqp:unauthorized-access",
+                "Unauthorized access. 'Listen' claim(s) are required to perform this operation.",
+                Code::PermissionDenied,
+                Retry::AfterReconfiguration,
+            ),
+            ("amqp:link:stolen", "", Code::ConsumerConflict, Retry::AfterReconfiguration),
+            (
+                "amqp:resource-limit-exceeded",
+                "Exceeded the maximum number of allowed receivers per partition in a consumer group which is 5.",
+                Code::ConsumerConflict,
+                Retry::AfterReconfiguration,
+            ),
+            ("amqp:resource-limit-exceeded", "", Code::QuotaExceeded, Retry::Backoff),
+            (
+                "amqp:not-allowed",
+                "At least one receiver for the endpoint is created with epoch of '22', and so non-epoch receiver is not allowed.",
+                Code::ConsumerConflict,
+                Retry::AfterReconfiguration,
+            ),
+            (
+                "com.microsoft:argument-error",
+                "The supplied offset '51541496928' is invalid. The last offset in the system is '12916091040'",
+                Code::PositionLost,
+                Retry::Never,
+            ),
+            ("com.microsoft:argument-error", "x", Code::InvalidInput, Retry::Never),
+            ("amqp:not-found", "", Code::NotFound, Retry::Never),
+            ("amqp:not-implemented", "", Code::Unsupported, Retry::Never),
+            ("com.microsoft:entity-disabled", "", Code::Unavailable, Retry::AfterReconfiguration),
+            ("amqp:link:redirect", "", Code::Unavailable, Retry::AfterReconfiguration),
+            ("amqp:link:message-size-exceeded", "", Code::PayloadTooLarge, Retry::Never),
+            ("amqp:decode-error", "", Code::Protocol, Retry::Never),
+            ("com.example:new", "", Code::Unavailable, Retry::Backoff),
+        ];
+        for (condition, text, code, retry) in cases {
+            let error = detached(condition, text);
+            assert_eq!((error.code(), error.record().retry), (code, retry), "{condition}: {text}");
+            assert_eq!(error.record().service.as_ref().and_then(|fault| fault.code.as_deref()), Some(condition));
+        }
+    }
+
+    #[test]
+    fn words_and_tracking_ids_are_kept_apart() {
+        let error = detached("amqp:link:stolen", "New receiver. TrackingId:abc_G1, SystemTracker:x");
+        let record = error.record();
+        assert!(record.message.ends_with("It says: New receiver."), "{}", record.message);
+        assert_eq!(record.service.as_ref().and_then(|fault| fault.tracking_id.as_deref()), Some("abc_G1"));
+    }
+
+    #[test]
+    fn answers_are_judged_by_condition_or_status() {
+        let answered = |status, condition: Option<&str>| {
+            context().error(&AmqpError::Answered(Box::new(StatusError {
+                node: "$cbs",
+                status,
+                description: Some("InvalidSignature: The token has an invalid signature. TrackingId:t1".into()),
+                condition: condition.map(str::to_owned),
+            })))
+        };
+        assert_eq!(answered(401, None).code(), ErrorCode::AuthFailed);
+        assert_eq!(answered(401, None).status(), Some(401));
+        assert_eq!(answered(404, Some("amqp:not-found")).code(), ErrorCode::NotFound);
+        assert_eq!(answered(500, Some("com.microsoft:server-busy")).code(), ErrorCode::RateLimited);
+        assert_eq!(answered(500, Some("unheard-of")).code(), ErrorCode::Unavailable);
+        assert_eq!(answered(299, None).code(), ErrorCode::Protocol);
+    }
+
+    #[test]
+    fn failures_below_have_codes_too() {
+        let transport = |kind| AmqpError::Transport(TransportError::new(kind, Stage::Connect, "x"));
+        let cases = [
+            (transport(TransportErrorKind::Dns), ErrorCode::Unavailable, Retry::Backoff),
+            (transport(TransportErrorKind::Tls), ErrorCode::Unavailable, Retry::AfterReconfiguration),
+            (transport(TransportErrorKind::Denied), ErrorCode::Unavailable, Retry::AfterReconfiguration),
+            (AmqpError::Timeout(Stage::Attach), ErrorCode::Timeout, Retry::Backoff),
+            (AmqpError::Sasl(1), ErrorCode::AuthFailed, Retry::AfterReauthentication),
+            (AmqpError::Sasl(4), ErrorCode::Unavailable, Retry::Backoff),
+            (AmqpError::Disconnected(Stage::Open), ErrorCode::Unavailable, Retry::Backoff),
+            (AmqpError::Limit("x"), ErrorCode::Internal, Retry::Never),
+        ];
+        for (error, code, retry) in cases {
+            let result = context().error(&error);
+            assert_eq!((result.code(), result.record().retry), (code, retry), "{error:?}");
+        }
+    }
+}

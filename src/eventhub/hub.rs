@@ -1,0 +1,374 @@
+//! A connection to one Event Hub: what it is, what its partitions are, and their events.
+
+use std::time::Duration;
+
+use super::event::Event;
+use super::fault::Context;
+use super::position::Position;
+use crate::amqp::cbs::Claim;
+use crate::amqp::client::Client;
+use crate::amqp::connection::Options;
+use crate::amqp::link::{LinkId, LinkOptions};
+use crate::amqp::management::Management;
+use crate::amqp::sasl::Mechanism;
+use crate::amqp::transport::{Deadline, Roots, Tcp, Tls, Transport};
+use crate::amqp::{Error as AmqpError, Message, Value};
+use crate::auth::{Dialect, SharedAccessKey};
+use crate::error::Result;
+use crate::platform::Platform;
+
+/// How long a token is good for, as with the other services.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// Messages ahead of what is used (Microsoft's clients: 300).
+const PREFETCH: u32 = 300;
+/// Once events come, a pause of this length ends the reading: what is there is worth more than what may come.
+const LULL: Duration = Duration::from_millis(100);
+/// The descriptor of a selector filter, as a number (Microsoft's JavaScript and Rust clients).
+const SELECTOR_CODE: u64 = 0x0000_468c_0000_0004;
+/// Its name, which is also its key in the filter's map.
+const SELECTOR_NAME: &str = "apache.org:selector-filter:string";
+
+/// Where an Event Hub is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The namespace's host.
+    pub host: String,
+    /// Its port; 5671 on Azure.
+    pub port: u16,
+    /// The Event Hub's name.
+    pub hub: String,
+}
+
+/// How to get in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Access {
+    /// A signed token, put to `$cbs`: the key itself is never sent.
+    Claim(SharedAccessKey),
+    /// The policy's name and key, by SASL PLAIN.
+    Plain(SharedAccessKey),
+}
+
+impl Access {
+    fn key(&self) -> &SharedAccessKey {
+        match self {
+            Self::Claim(key) | Self::Plain(key) => key,
+        }
+    }
+}
+
+/// An Event Hub's own description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubProperties {
+    /// Its name.
+    pub name: String,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created_at_ms: Option<i64>,
+    /// The ids of its partitions.
+    pub partition_ids: Vec<String>,
+}
+
+/// A partition's own description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionProperties {
+    /// Its id.
+    pub id: String,
+    /// The oldest event's number that is retained.
+    pub begin_sequence_number: i64,
+    /// The last event's number; -1 where there never was one.
+    pub last_enqueued_sequence_number: i64,
+    /// The last event's offset; `-1` where there never was one.
+    pub last_enqueued_offset: String,
+    /// When the last event was enqueued, in milliseconds since the Unix epoch.
+    pub last_enqueued_time_ms: i64,
+    /// Whether nothing is retained.
+    pub is_empty: bool,
+}
+
+/// What to receive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiverOptions {
+    /// The partition's id.
+    pub partition: String,
+    /// The consumer group; `$Default` is always there.
+    pub consumer_group: String,
+    /// Where to begin.
+    pub position: Position,
+    /// Owner level (epoch): whoever has the highest one reads alone. Without, up to five read together.
+    pub owner_level: Option<i64>,
+    /// Events sent ahead; none for the usual number.
+    pub prefetch: Option<u32>,
+    /// Whether events tell of the partition's end, for a lag without another request.
+    pub track_last_enqueued: bool,
+}
+
+impl ReceiverOptions {
+    /// The usual options.
+    pub fn new(consumer_group: impl Into<String>, partition: impl Into<String>, position: Position) -> Self {
+        Self {
+            partition: partition.into(),
+            consumer_group: consumer_group.into(),
+            position,
+            owner_level: None,
+            prefetch: None,
+            track_last_enqueued: true,
+        }
+    }
+}
+
+/// How much to receive at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadBudget {
+    /// Events at the most.
+    pub events: usize,
+    /// Bytes of messages at the most; one event is given in any case.
+    pub bytes: usize,
+    /// How long to wait for the first event.
+    pub wait: Duration,
+}
+
+/// A link that events come in by.
+#[derive(Debug)]
+pub struct Receiver {
+    link: LinkId,
+    what: String,
+    /// An event for which the last budget had no room.
+    kept: Option<Event>,
+}
+
+/// A connection to an Event Hub, for the time of one call.
+pub struct EventHub<'p> {
+    client: Client<'p>,
+    endpoint: Endpoint,
+    access: Access,
+    claim: Option<Claim<'p>>,
+    management: Option<Management>,
+    /// On the monotonic clock.
+    deadline: Duration,
+}
+
+impl<'p> EventHub<'p> {
+    /// Connects and authorizes. All that is done with the connection must be done by `deadline`, on the monotonic clock.
+    ///
+    /// # Errors
+    /// `unavailable`, `timeout`, `auth-failed`, `not-found`, `protocol`: each typed, by the deadline.
+    pub fn connect(
+        platform: &'p dyn Platform,
+        endpoint: &Endpoint,
+        access: &Access,
+        roots: Roots,
+        deadline: Duration,
+    ) -> Result<Self> {
+        let until = Deadline::at(platform, deadline);
+        let context = Context::event_hub(endpoint, access.key(), "connection");
+        let tcp = Tcp::connect(&endpoint.host, endpoint.port, &until);
+        let tls = tcp.and_then(|tcp| Tls::connect(tcp, &endpoint.host, roots, &until));
+        let tls = tls.map_err(|error| context.error(&error.into()))?;
+        Self::over(platform, tls, endpoint, access, deadline)
+    }
+
+    /// Opens the connection over a transport that is there already.
+    ///
+    /// # Errors
+    /// As [`EventHub::connect`].
+    pub fn over(
+        platform: &'p dyn Platform,
+        transport: impl Transport + 'p,
+        endpoint: &Endpoint,
+        access: &Access,
+        deadline: Duration,
+    ) -> Result<Self> {
+        let until = Deadline::at(platform, deadline);
+        let mechanism = match access {
+            Access::Claim(_) => Mechanism::Anonymous,
+            Access::Plain(key) => Mechanism::Plain { user: key.policy.clone(), password: key.key.clone() },
+        };
+        let options = Options::new(container_id(platform), &endpoint.host, mechanism);
+        let open = || -> Result<_, AmqpError> {
+            let mut client = Client::open(platform, transport, options, &until)?;
+            let claim = match access {
+                Access::Plain(_) => None,
+                Access::Claim(key) => {
+                    let (key, resource) = (key.clone(), resource(endpoint));
+                    let signed = resource.clone();
+                    let sign = move |now: Duration| {
+                        let expiry = now.saturating_add(TOKEN_LIFETIME);
+                        (key.token(Dialect::EventHubs, &signed, expiry.as_secs()), expiry)
+                    };
+                    Some(Claim::put(&mut client, resource, Box::new(sign), &until)?)
+                }
+            };
+            Ok((client, claim))
+        };
+        let context = Context::event_hub(endpoint, access.key(), "connection");
+        let (client, claim) = open().map_err(|error| context.error(&error))?;
+        Ok(Self { client, endpoint: endpoint.clone(), access: access.clone(), claim, management: None, deadline })
+    }
+
+    /// What the Event Hub is, with the ids of its partitions.
+    ///
+    /// # Errors
+    /// `not-found`, `auth-failed`, `permission-denied` and those of the connection.
+    pub fn properties(&mut self) -> Result<HubProperties> {
+        let context = self.context("its properties");
+        let map = self.read("com.microsoft:eventhub", None).map_err(|error| context.error(&error))?;
+        // Microsoft's service writes an array of strings; a list does as well.
+        let ids = match map.get("partition_ids") {
+            Some(Value::Array(ids) | Value::List(ids)) => ids.iter().map(Value::to_text).collect(),
+            _ => None,
+        };
+        let ids: Option<Vec<String>> = ids;
+        Ok(HubProperties {
+            name: map.get("name").and_then(Value::to_text).unwrap_or_else(|| self.endpoint.hub.clone()),
+            created_at_ms: map.get("created_at").and_then(Value::as_i64),
+            partition_ids: ids
+                .filter(|ids| !ids.is_empty())
+                .ok_or_else(|| context.error(&AmqpError::Answer("partition ids")))?,
+        })
+    }
+
+    /// What a partition is, and where its events begin and end.
+    ///
+    /// # Errors
+    /// As [`EventHub::properties`].
+    pub fn partition_properties(&mut self, id: &str) -> Result<PartitionProperties> {
+        let context = self.context(&format!("the partition \"{id}\""));
+        let map = self.read("com.microsoft:partition", Some(id)).map_err(|error| context.error(&error))?;
+        let number = |name| {
+            map.get(name).and_then(Value::as_i64).ok_or_else(|| context.error(&AmqpError::Answer("numbers of a partition")))
+        };
+        Ok(PartitionProperties {
+            id: map.get("partition").and_then(Value::to_text).unwrap_or_else(|| id.to_owned()),
+            begin_sequence_number: number("begin_sequence_number")?,
+            last_enqueued_sequence_number: number("last_enqueued_sequence_number")?,
+            last_enqueued_offset: map.get("last_enqueued_offset").and_then(Value::to_text).unwrap_or_default(),
+            last_enqueued_time_ms: number("last_enqueued_time_utc")?,
+            is_empty: map.get("is_partition_empty") == Some(&Value::Boolean(true)),
+        })
+    }
+
+    /// Attaches to a partition.
+    ///
+    /// # Errors
+    /// `consumer-conflict` where others read with a higher owner level, or too many without one; `position-lost` where
+    /// the position is not of this partition; `not-found` for the consumer group or partition; those of the connection.
+    pub fn receiver(&mut self, options: &ReceiverOptions) -> Result<Receiver> {
+        let what = format!("the partition \"{}\", consumer group \"{}\"", options.partition, options.consumer_group);
+        let context = self.context(&what);
+        let deadline = self.until();
+        let name = self.client.name("receiver");
+        let link = self.link(name, options);
+        let prefetch = options.prefetch.unwrap_or(PREFETCH).max(1);
+        let link = self.client.attach(&link, prefetch, &deadline).map_err(|error| context.error(&error))?;
+        Ok(Receiver { link, what, kept: None })
+    }
+
+    /// Receives events: waits for the first one, then takes what comes without a pause.
+    ///
+    /// # Errors
+    /// As [`EventHub::receiver`], once the events that came before were given.
+    pub fn receive(&mut self, receiver: &mut Receiver, budget: ReadBudget) -> Result<Vec<Event>> {
+        let context = self.context(&receiver.what);
+        let deadline = self.until();
+        if let Some(claim) = &mut self.claim {
+            claim.keep(&mut self.client, &deadline).map_err(|error| context.error(&error))?;
+        }
+        let last = deadline.or_at(deadline.now().saturating_add(budget.wait));
+        let mut until = last;
+        let mut events: Vec<Event> = Vec::new();
+        let mut bytes = 0_usize;
+        while events.len() < budget.events {
+            let event = match receiver.kept.take() {
+                Some(event) => event,
+                None => match self.client.receive(receiver.link, &until) {
+                    Ok(None) => break,
+                    Ok(Some(delivery)) => match Message::decode(&delivery.payload) {
+                        Ok(message) => Event::read(message, delivery.payload.len())
+                            .ok_or_else(|| context.error(&AmqpError::Answer("sequence number, offset and time")))?,
+                        Err(error) => return Err(context.error(&error.into())),
+                    },
+                    // What came before is worth having; the error is there the next time, too.
+                    Err(_) if !events.is_empty() => break,
+                    Err(error) => return Err(context.error(&error)),
+                },
+            };
+            bytes = bytes.saturating_add(event.size);
+            if bytes > budget.bytes && !events.is_empty() {
+                receiver.kept = Some(event);
+                break;
+            }
+            events.push(event);
+            until = last.or_at(deadline.now().saturating_add(LULL));
+        }
+        Ok(events)
+    }
+
+    /// Closes the connection. Shortly; what the service does not hear of it notices by itself.
+    pub fn close(self) {
+        let deadline = self.until();
+        self.client.close(&deadline);
+    }
+
+    fn until(&self) -> Deadline<'p> {
+        Deadline::at(self.client.platform(), self.deadline)
+    }
+
+    fn context(&self, what: &str) -> Context {
+        Context::event_hub(&self.endpoint, self.access.key(), what)
+    }
+
+    fn link(&self, name: String, options: &ReceiverOptions) -> LinkOptions {
+        let Endpoint { host, hub, .. } = &self.endpoint;
+        let ReceiverOptions { consumer_group, partition, .. } = options;
+        let address = format!("amqps://{host}/{hub}/ConsumerGroups/{consumer_group}/Partitions/{partition}");
+        let selector = Value::described(SELECTOR_CODE, Value::string(options.position.selector()));
+        let mut properties = vec![(Value::symbol("com.microsoft:receiver-name"), Value::string(&name))];
+        if let Some(level) = options.owner_level {
+            properties.push((Value::symbol("com.microsoft:epoch"), Value::Long(level)));
+        }
+        // Says that an offset need not be a number, as Microsoft's clients always do.
+        let mut capabilities = vec!["com.microsoft:georeplication".to_owned()];
+        if options.track_last_enqueued {
+            capabilities.push("com.microsoft:enable-receiver-runtime-metric".to_owned());
+        }
+        let mut link = LinkOptions::receiver(name, address);
+        link.source.filter = vec![(Value::symbol(SELECTOR_NAME), selector)];
+        link.properties = properties;
+        link.desired_capabilities = capabilities;
+        link
+    }
+
+    fn read(&mut self, kind: &str, partition: Option<&str>) -> Result<Value, AmqpError> {
+        let deadline = self.until();
+        if let Some(claim) = &mut self.claim {
+            claim.keep(&mut self.client, &deadline)?;
+        }
+        let mut fields: Vec<(Value, Value)> = vec![
+            ("name".into(), self.endpoint.hub.as_str().into()),
+            ("type".into(), kind.into()),
+        ];
+        if let Some(partition) = partition {
+            fields.push(("partition".into(), partition.into()));
+        }
+        if self.claim.is_some() {
+            // Microsoft's Python and JavaScript clients send the token along as well.
+            let expiry = self.client.platform().unix_time().saturating_add(TOKEN_LIFETIME);
+            let token = self.access.key().token(Dialect::EventHubs, &resource(&self.endpoint), expiry.as_secs());
+            fields.push(("security_token".into(), token.expose().into()));
+        }
+        let management = match &mut self.management {
+            Some(management) => management,
+            none => none.insert(Management::open(&mut self.client, &deadline)?),
+        };
+        management.read(&mut self.client, fields, &deadline)
+    }
+}
+
+/// What a token is for.
+fn resource(endpoint: &Endpoint) -> String {
+    format!("sb://{}/{}", endpoint.host, endpoint.hub)
+}
+
+/// A name for a connection, not used by another.
+pub(super) fn container_id(platform: &dyn Platform) -> String {
+    format!("{}-{:016x}", env!("CARGO_PKG_NAME"), platform.random())
+}

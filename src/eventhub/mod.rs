@@ -1,0 +1,19 @@
+//! Event Hubs, and IoT Hub's Event Hub-compatible endpoint, as a consumer sees them. There is no way to them but AMQP.
+//!
+//! Addresses, filters and names are those of Microsoft's clients for .NET, Python, JavaScript and Rust, which differ only
+//! where it does not matter.
+
+mod discover;
+mod event;
+mod fault;
+mod hub;
+mod position;
+
+pub use crate::amqp::transport::Roots;
+pub use discover::{HubAddress, discover};
+pub use event::{Event, EventBody, LastEnqueued};
+pub use hub::{Access, Endpoint, EventHub, HubProperties, PartitionProperties, ReadBudget, Receiver, ReceiverOptions};
+pub use position::Position;
+
+#[cfg(test)]
+mod tests;
