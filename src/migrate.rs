@@ -38,7 +38,7 @@ pub fn migrate(from_version: &str, item: Stored) -> Result<Stored> {
         Stored::Input(input) => known(&input.operation, input.revision)?,
         Stored::Cursor(cursor) => {
             known(&cursor.trigger, cursor.revision)?;
-            triggers::check_cursor(&cursor.value)?;
+            triggers::check_cursor(&cursor.trigger, &cursor.value)?;
         }
     }
     Ok(item)

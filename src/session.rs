@@ -72,8 +72,13 @@ impl<'a> Session<'a> {
     }
 
     /// The platform.
-    pub fn platform(&self) -> &dyn Platform {
+    pub fn platform(&self) -> &'a dyn Platform {
         self.platform
+    }
+
+    /// When the call must be over, on the monotonic clock.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// How much time is left.

@@ -30,6 +30,38 @@ pub struct Account {
     pub dps: Option<Api>,
     /// The Event Hub-compatible endpoint, where it was pinned.
     pub event_hub: Option<EventHubPin>,
+    /// The hub's AMQP endpoint, which knows the Event Hub-compatible one.
+    pub hub_amqp: AmqpAddress,
+    /// Certificates (PEM) to trust instead of the public ones, for connections of the connector's own.
+    pub trusted_certificates: Option<String>,
+    /// Domains besides Azure's that the account's hosts may belong to.
+    pub trusted_suffixes: Vec<String>,
+}
+
+/// A host and port that AMQP over TLS is spoken with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AmqpAddress {
+    /// The host.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// AMQP's port over TLS.
+const AMQPS: u16 = 5671;
+
+impl AmqpAddress {
+    /// From `host` or `host:port`.
+    pub fn of(authority: &str) -> Self {
+        match authority.rsplit_once(':') {
+            Some((host, port)) => Self { host: host.to_owned(), port: port.parse().unwrap_or(AMQPS) },
+            None => Self { host: authority.to_owned(), port: AMQPS },
+        }
+    }
+
+    fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
 }
 
 /// A pinned Event Hub-compatible endpoint.
@@ -103,7 +135,9 @@ struct Form {
     trusted: Vec<String>,
 }
 
-const COMMON_FIELDS: [&str; 6] = [
+const COMMON_FIELDS: [&str; 8] = [
+    "iotHubAmqpHost",
+    "trustedCertificates",
     "eventHubEndpoint",
     "eventHubPath",
     "dpsHostName",
@@ -165,7 +199,13 @@ impl Form {
         let hub = self.read_hub(&connection.auth_profile);
         let dps = self.read_dps();
         let event_hub = self.read_event_hub();
-        Some(Account { hub: hub?, dps, event_hub })
+        let hub_amqp = self.read_hub_amqp();
+        let trusted_certificates = self.read_certificates();
+        let hub = hub?;
+        // The hub's own name, without a port that is HTTPS's.
+        let hub_amqp = hub_amqp.unwrap_or_else(|| AmqpAddress { host: AmqpAddress::of(&hub.host).host, port: AMQPS });
+        let trusted_suffixes = self.trusted.clone();
+        Some(Account { hub, dps, event_hub, hub_amqp, trusted_certificates, trusted_suffixes })
     }
 
     fn refuse_unknown(&mut self, own: &[&str]) {
@@ -197,7 +237,8 @@ impl Form {
                 return None;
             }
         };
-        if text.len() > 4096 {
+        // A chain of certificates is the longest that there can be.
+        if text.len() > 65_536 || (text.len() > 4_096 && field != "trustedCertificates") {
             self.wrong(field, "too-long", "is longer than 4,096 characters", "Copy the value again.");
             return None;
         }
@@ -571,6 +612,29 @@ impl Form {
         Some(EventHubPin { host: host?.authority(), path: path?, key })
     }
 
+    fn read_hub_amqp(&mut self) -> Option<AmqpAddress> {
+        let field = "iotHubAmqpHost";
+        let text = self.text(field)?;
+        let schemes = ["amqps"];
+        self.checked_host(field, &text, HUB_SUFFIXES[0], &HUB_SUFFIXES, &schemes)
+            .map(|host| AmqpAddress::of(&host.authority()))
+    }
+
+    fn read_certificates(&mut self) -> Option<String> {
+        let field = "trustedCertificates";
+        let text = self.text(field)?;
+        if text.contains("-----BEGIN CERTIFICATE-----") {
+            return Some(text);
+        }
+        self.wrong(
+            field,
+            "not-pem",
+            "is not a certificate in PEM",
+            "Paste the text from BEGIN CERTIFICATE to END CERTIFICATE.",
+        );
+        None
+    }
+
     fn path(&mut self, field: &str, path: String) -> Option<String> {
         // Event Hub names: letters, digits, periods, hyphens, underscores, up to 256.
         let fine = path.len() <= 256
@@ -595,6 +659,7 @@ impl Form {
         };
         if let Some(account) = account {
             set("iotHubName", Some(&account.hub.host));
+            set("iotHubAmqpHost", Some(&account.hub_amqp.authority()));
             set("sharedAccessKeyName", Some(&account.hub.key.policy));
             set("dpsHostName", account.dps.as_ref().map(|dps| dps.host.as_str()));
             set("dpsSharedAccessKeyName", account.dps.as_ref().map(|dps| dps.key.policy.as_str()));

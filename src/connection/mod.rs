@@ -5,6 +5,6 @@ mod paste;
 mod schema;
 mod test;
 
-pub use account::{Account, DPS_SUFFIXES, EventHubPin, HUB_SUFFIXES, label, read};
+pub use account::{Account, AmqpAddress, DPS_SUFFIXES, EVENT_HUB_SUFFIXES, EventHubPin, HUB_SUFFIXES, label, read};
 pub use schema::{CONNECTION_STRING, SHARED_ACCESS_KEY, profiles};
 pub use test::test;

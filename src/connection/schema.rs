@@ -171,17 +171,36 @@ fn dps_fields() -> Vec<(&'static str, Value)> {
 fn advanced_fields() -> Vec<(&'static str, Value)> {
     let help = "Domains besides Azure's own that the hosts above may belong to: an emulator, or a private domain that leads to the service. \
                 The engine that runs this connector must allow these hosts as well.";
-    vec![(
-        "trustedHostSuffixes",
-        json!({
-            "type": "array",
-            "title": "Trusted domains",
-            "items": { "type": "string", "minLength": 1, "maxLength": 253 },
-            "maxItems": 8,
-            "x-help": help,
-            "x-group": ADVANCED,
-            "x-visibility": "advanced",
-            "examples": [["localhost"]],
-        }),
-    )]
+    let amqp_host = example(
+        field(
+            "IoT Hub AMQP host",
+            "Where the hub speaks AMQP, with `:port` where that is not 5671. Empty: at the hub's own name.",
+            ADVANCED,
+            "advanced",
+        ),
+        "plant.azure-devices.net",
+    );
+    let certificates = field(
+        "Trusted certificates",
+        "Certificates (PEM) of the authorities to trust for telemetry instead of the public ones. Only for an emulator or a private endpoint.",
+        ADVANCED,
+        "advanced",
+    );
+    vec![
+        ("iotHubAmqpHost", amqp_host),
+        ("trustedCertificates", certificates),
+        (
+            "trustedHostSuffixes",
+            json!({
+                "type": "array",
+                "title": "Trusted domains",
+                "items": { "type": "string", "minLength": 1, "maxLength": 253 },
+                "maxItems": 8,
+                "x-help": help,
+                "x-group": ADVANCED,
+                "x-visibility": "advanced",
+                "examples": [["localhost"]],
+            }),
+        ),
+    ]
 }

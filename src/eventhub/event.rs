@@ -6,7 +6,7 @@ use crate::amqp::codec::json::object;
 use crate::amqp::{Body, Message, Value};
 
 /// An event as it was enqueued.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Event {
     /// Its number in the partition.
     pub sequence_number: i64,
@@ -105,6 +105,12 @@ impl Event {
             size,
             last_enqueued,
         })
+    }
+}
+
+impl Default for EventBody {
+    fn default() -> Self {
+        Self::Data(Vec::new())
     }
 }
 

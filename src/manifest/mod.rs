@@ -10,7 +10,7 @@ use crate::bindings::exports::workflow::connector::metadata::{
     ActionDescriptor, Descriptor, EgressProtocol, EgressRule, Limit, Operation, Permission as PermissionRecord,
     TriggerDescriptor,
 };
-use crate::connection::{self, DPS_SUFFIXES, HUB_SUFFIXES};
+use crate::connection::{self, DPS_SUFFIXES, EVENT_HUB_SUFFIXES, HUB_SUFFIXES};
 use crate::{actions, triggers};
 
 /// The version of `wit/` that this was built on.
@@ -146,15 +146,42 @@ fn permission_record(permission: Permission) -> PermissionRecord {
 }
 
 fn egress() -> Vec<EgressRule> {
-    let https = |field: &str, suffixes: &[&str], purpose: &str| EgressRule {
-        protocol: EgressProtocol::Https,
-        host: format!("{{{field}}}"),
-        default_port: 443,
+    let rule = |protocol, host: &str, default_port, suffixes: &[&str], purpose: &str| EgressRule {
+        protocol,
+        host: host.to_owned(),
+        default_port,
         suffixes: suffixes.iter().map(|suffix| (*suffix).to_owned()).collect(),
         purpose: purpose.to_owned(),
     };
-    vec![
-        https("iotHubName", &HUB_SUFFIXES, "The hub's service API"),
-        https("dpsHostName", &DPS_SUFFIXES, "The provisioning service's API"),
-    ]
+    use EgressProtocol::{Https, Tls};
+    let mut rules = vec![
+        rule(Https, "{iotHubName}", 443, &HUB_SUFFIXES, "The hub's service API"),
+        rule(Https, "{dpsHostName}", 443, &DPS_SUFFIXES, "The provisioning service's API"),
+    ];
+    if cfg!(feature = "amqp") {
+        rules.extend([
+            rule(
+                Tls,
+                "{iotHubAmqpHost}",
+                5671,
+                &HUB_SUFFIXES,
+                "The hub's AMQP endpoint, which names the Event Hub-compatible one",
+            ),
+            rule(
+                Tls,
+                "{eventHubHostName}",
+                5671,
+                &EVENT_HUB_SUFFIXES,
+                "The Event Hub-compatible endpoint, where it is pinned",
+            ),
+            rule(
+                Tls,
+                "*",
+                5671,
+                &EVENT_HUB_SUFFIXES,
+                "The Event Hub-compatible endpoint that the hub names; it changes when a hub fails over",
+            ),
+        ]);
+    }
+    rules
 }

@@ -28,6 +28,14 @@ pub trait Platform {
     fn exchange(&self, request: &WireRequest, limits: &ExchangeLimits) -> Result<WireResponse, ExchangeError>;
 }
 
+/// The platform that outlives a call, for connections that are kept open between calls; only an instance has one.
+pub fn lasting() -> Option<&'static dyn Platform> {
+    #[cfg(target_family = "wasm")]
+    return Some(&wasi::WasiPlatform);
+    #[cfg(not(target_family = "wasm"))]
+    None
+}
+
 /// An HTTP method that the services use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it all")]

@@ -176,24 +176,6 @@ pub fn sample(collection: &dyn Collection, limit: u32) -> Result<Vec<Event>> {
     }
 }
 
-/// An event that stands in where the account has nothing to show.
-pub fn static_sample(trigger: &str, data: String) -> Event {
-    Event {
-        id: "sample".to_owned(),
-        source: "https://example.azure-devices.net".to_owned(),
-        event_type: format!("azure.iot.{trigger}.sample"),
-        subject: None,
-        time: None,
-        content_type: Some("application/json".to_owned()),
-        data: Payload::Json(data),
-        attributes: Vec::new(),
-        partition: WHOLE.to_owned(),
-        order_key: "sample".to_owned(),
-        summary: "An example: the account has no record yet".to_owned(),
-        position: Vec::new(),
-    }
-}
-
 struct Scan<'a> {
     session: &'a Session<'a>,
     collection: &'a dyn Collection,

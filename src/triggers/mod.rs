@@ -2,7 +2,18 @@
 
 mod collection;
 mod cursor;
+#[cfg(feature = "amqp")]
+mod device_connection_state;
+#[cfg(feature = "amqp")]
+mod device_lifecycle;
+#[cfg(feature = "amqp")]
+mod device_telemetry;
+#[cfg(feature = "amqp")]
+mod device_twin_change_events;
 mod device_twin_changed;
+#[cfg(feature = "amqp")]
+mod digital_twin_change_events;
+#[cfg(feature = "amqp")]
 mod event_stream;
 mod glob;
 mod individual_enrollment_changed;
@@ -12,9 +23,9 @@ mod service_configuration_changed;
 use serde_json::Value;
 
 use crate::actions::read_input;
-use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
-use crate::bindings::exports::workflow::connector::trigger::{Event, Page, Partition, PollRequest};
-use crate::bindings::workflow::connector::types::Connection;
+use crate::bindings::exports::workflow::connector::metadata::{TriggerDescriptor, TriggerKind};
+use crate::bindings::exports::workflow::connector::trigger::{Event, Page, Partition, Payload, PollRequest};
+use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::connection::Account;
 use crate::error::{Error, ErrorCode, Result};
 use crate::platform::Platform;
@@ -22,6 +33,16 @@ use crate::session::Session;
 
 /// All triggers, in the order in which a person is shown them.
 pub static ALL: &[&dyn Trigger] = &[
+    #[cfg(feature = "amqp")]
+    &device_telemetry::DeviceTelemetry,
+    #[cfg(feature = "amqp")]
+    &device_connection_state::DeviceConnectionState,
+    #[cfg(feature = "amqp")]
+    &device_lifecycle::DeviceLifecycle,
+    #[cfg(feature = "amqp")]
+    &device_twin_change_events::DeviceTwinChangeEvents,
+    #[cfg(feature = "amqp")]
+    &digital_twin_change_events::DigitalTwinChangeEvents,
     &individual_enrollment_changed::IndividualEnrollmentChanged,
     &registration_status_changed::RegistrationStatusChanged,
     &service_configuration_changed::ServiceConfigurationChanged,
@@ -108,7 +129,7 @@ pub fn sample(
         return Ok(events);
     }
     let operation = trigger.descriptor().operation;
-    Ok(vec![collection::static_sample(&operation.id, operation.output_sample)])
+    Ok(vec![static_sample(&operation.id, operation.output_sample)])
 }
 
 /// The error of a webhook's function, for triggers that are polled.
@@ -137,10 +158,32 @@ fn prepare(id: &str, config: &str) -> Result<(&'static dyn Trigger, Value)> {
     Ok((trigger, config))
 }
 
-/// Whether a stored cursor can be read.
+/// Whether a stored cursor of a trigger can be read.
 ///
 /// # Errors
-/// `invalid-input` or `unsupported` where it cannot.
-pub fn check_cursor(cursor: &crate::bindings::workflow::connector::types::Cursor) -> Result<()> {
-    cursor::State::read(cursor).map(drop)
+/// `not-found`, and `invalid-input` or `unsupported` where it cannot.
+pub fn check_cursor(id: &str, cursor: &Cursor) -> Result<()> {
+    match find(id)?.descriptor().kind {
+        #[cfg(feature = "amqp")]
+        TriggerKind::Streaming => event_stream::position::Position::read(cursor).map(drop),
+        _ => cursor::State::read(cursor).map(drop),
+    }
+}
+
+/// An event that stands in where the account has nothing to show.
+fn static_sample(trigger: &str, data: String) -> Event {
+    Event {
+        id: "sample".to_owned(),
+        source: "https://example.azure-devices.net".to_owned(),
+        event_type: format!("azure.iot.{trigger}.sample"),
+        subject: None,
+        time: None,
+        content_type: Some("application/json".to_owned()),
+        data: Payload::Json(data),
+        attributes: Vec::new(),
+        partition: WHOLE.to_owned(),
+        order_key: "sample".to_owned(),
+        summary: "An example: the account has no record yet".to_owned(),
+        position: Vec::new(),
+    }
 }

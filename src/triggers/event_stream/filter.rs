@@ -40,16 +40,19 @@ pub fn group_schema() -> Value {
 }
 
 fn group_of(depth: usize) -> Value {
-    let mut forms = vec![condition_schema()];
+    let mut forms = vec![with(condition_schema(), literal!({ "title": "Condition" }))];
     if depth > 0 {
-        forms.push(group_of(depth - 1));
+        forms.push(with(group_of(depth - 1), literal!({ "title": "Group of conditions" })));
     }
     object(
         [
             ("match", with(one_of("Match", &["all", "any"]), literal!({ "default": "all" }))),
             (
                 "conditions",
-                with(list("Conditions", json!({ "anyOf": forms })), literal!({ "minItems": 1, "maxItems": 32 })),
+                with(
+                    list("Conditions", json!({ "title": "Condition or group", "anyOf": forms })),
+                    literal!({ "minItems": 1, "maxItems": 32 }),
+                ),
             ),
         ],
         &["conditions"],

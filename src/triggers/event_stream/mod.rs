@@ -6,16 +6,19 @@
 
 pub mod decode;
 pub mod filter;
+pub mod link;
 pub mod position;
+pub mod told;
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::bindings::exports::workflow::connector::trigger::{
     Event, LostPolicy, Notice, Page, Payload, PollRequest, Start,
 };
 use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::eventhub::{Event as Message, Position as From};
 use position::{Identity, Place, Position};
 
 /// Events of one page at the most.
@@ -24,42 +27,6 @@ const MOST_EVENTS: usize = 4_096;
 const PIECE: usize = 512;
 /// No more is asked for with less time than this left.
 const TIME_FOR_A_PIECE: Duration = Duration::from_millis(500);
-
-/// An event as the log has it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Message {
-    /// Its number within the partition, rising by one.
-    pub sequence: i64,
-    /// Its offset, opaque.
-    pub offset: String,
-    /// When the hub took it, milliseconds since the Unix epoch.
-    pub enqueued: i64,
-    /// What the hub says of it (`iothub-connection-device-id`, …).
-    pub system: Map<String, Value>,
-    /// What the sender says of it.
-    pub application: Map<String, Value>,
-    /// Its content type.
-    pub content_type: Option<String>,
-    /// Its content encoding.
-    pub content_encoding: Option<String>,
-    /// Its body.
-    pub body: Body,
-}
-
-/// What a message's body is on the wire.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Body {
-    /// Bytes: all data sections, one after another.
-    Bytes(Vec<u8>),
-    /// A typed value, or a list of sequences.
-    Value(Value),
-}
-
-impl Default for Body {
-    fn default() -> Self {
-        Self::Bytes(Vec::new())
-    }
-}
 
 /// What is known of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,21 +43,6 @@ pub struct LogState {
     pub last_offset: String,
     /// Whether there is no event now.
     pub empty: bool,
-}
-
-/// From where to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum From {
-    /// The oldest event there is.
-    Earliest,
-    /// What comes from now on.
-    Latest,
-    /// What was enqueued after this many milliseconds since the Unix epoch.
-    Enqueued(i64),
-    /// What follows this offset.
-    Offset(String),
-    /// What follows this number.
-    Sequence(i64),
 }
 
 /// One partition of a log.
@@ -116,7 +68,7 @@ pub trait Telling {
     /// A hash of what is read, and where.
     fn scope(&self) -> [u8; 8];
     /// The event for a message; none where it is not to be told.
-    fn tell(&self, message: &Message) -> Option<Told>;
+    fn tell(&self, message: &Message, partition: &str) -> Option<Told>;
 }
 
 /// An event, but for what all of them have in common.
@@ -177,8 +129,8 @@ pub fn poll(log: &mut dyn Log, telling: &dyn Telling, request: &PollRequest) -> 
             break;
         }
         for message in &piece {
-            let after = Place::After { sequence: message.sequence, offset: message.offset.clone() };
-            if let Some(told) = telling.tell(message) {
+            let after = Place::After { sequence: message.sequence_number, offset: message.offset.clone() };
+            if let Some(told) = telling.tell(message, &request.partition) {
                 let position = Position { identity, place: after.clone() }.write();
                 let event = event(told, message, &request.partition, position);
                 let size = match &event.data {
@@ -217,7 +169,7 @@ pub fn poll(log: &mut dyn Log, telling: &dyn Telling, request: &PollRequest) -> 
 fn from(place: &Place) -> From {
     match place {
         Place::Beginning => From::Earliest,
-        Place::After { offset, .. } => From::Offset(offset.clone()),
+        Place::After { offset, .. } => From::Offset { offset: offset.clone(), inclusive: false },
     }
 }
 
@@ -241,10 +193,10 @@ fn begin(start: &Start, state: &LogState) -> Result<(From, Place)> {
         Start::AtTime(time) => {
             let instant = instant(time)
                 .ok_or_else(|| Error::field("/start/at-time", "not-a-time", "is not a time as in RFC 3339, in UTC"))?;
-            (From::Enqueued(instant), Place::Beginning)
+            (From::EnqueuedTime { ms: instant, inclusive: true }, Place::Beginning)
         }
         Start::AtPosition(position) => match position.parse::<i64>() {
-            Ok(sequence) => (From::Sequence(sequence), Place::Beginning),
+            Ok(sequence) => (From::SequenceNumber { number: sequence, inclusive: false }, Place::Beginning),
             Err(_) => return Err(Error::field("/start/at-position", "not-a-position", "is not a sequence number")),
         },
     })
@@ -298,7 +250,7 @@ fn event(told: Told, message: &Message, partition: &str, position: Vec<u8>) -> E
         source: told.source,
         event_type: told.event_type,
         subject: told.subject,
-        time: Some(rfc3339(message.enqueued)),
+        time: Some(rfc3339(message.enqueued_time_ms)),
         content_type: Some("application/json".to_owned()),
         data: Payload::Json(told.data.to_string()),
         attributes: Vec::new(),
@@ -386,9 +338,9 @@ mod tests {
             let messages: Vec<Message> = range
                 .clone()
                 .map(|sequence| Message {
-                    sequence,
-                    offset: format!("{}", sequence * 10),
-                    enqueued: sequence * 1_000,
+                    sequence_number: sequence,
+                    offset: (sequence * 10).to_string(),
+                    enqueued_time_ms: sequence * 1_000,
                     ..Message::default()
                 })
                 .collect();
@@ -416,9 +368,9 @@ mod tests {
             let after = |message: &&Message| match from {
                 From::Earliest => true,
                 From::Latest => false,
-                From::Enqueued(at) => message.enqueued > *at,
-                From::Offset(offset) => message.offset.parse::<i64>().ok() > offset.parse().ok(),
-                From::Sequence(sequence) => message.sequence > *sequence,
+                From::EnqueuedTime { ms, .. } => message.enqueued_time_ms >= *ms,
+                From::Offset { offset, .. } => message.offset.parse::<i64>().ok() > offset.parse().ok(),
+                From::SequenceNumber { number, .. } => message.sequence_number > *number,
             };
             let piece: Vec<Message> = self.messages.iter().filter(after).take(most.min(7)).cloned().collect();
             self.handed += piece.len();
@@ -435,13 +387,13 @@ mod tests {
         fn scope(&self) -> [u8; 8] {
             [1; 8]
         }
-        fn tell(&self, message: &Message) -> Option<Told> {
-            (message.sequence % self.0 == 0).then(|| Told {
-                id: message.sequence.to_string(),
+        fn tell(&self, message: &Message, _partition: &str) -> Option<Told> {
+            (message.sequence_number % self.0 == 0).then(|| Told {
+                id: message.sequence_number.to_string(),
                 source: "memory".into(),
                 event_type: "test".into(),
                 subject: None,
-                data: message.sequence.into(),
+                data: message.sequence_number.into(),
                 order_key: "k".into(),
                 summary: String::new(),
             })
@@ -501,7 +453,7 @@ mod tests {
         let mut log = Memory::new(0..10);
         let mut first = |start| poll(&mut log, &Every(1), &request(start, 100, None)).map(|page| ids(&page));
         assert_eq!(first(Start::Now), Ok(vec![]));
-        assert_eq!(first(Start::AtTime("1970-01-01T00:00:07Z".into())), Ok(vec![8, 9]));
+        assert_eq!(first(Start::AtTime("1970-01-01T00:00:08Z".into())), Ok(vec![8, 9]));
         assert_eq!(first(Start::AtPosition("6".into())), Ok(vec![7, 8, 9]));
         assert!(first(Start::AtPosition("x".into())).is_err());
         assert!(first(Start::AtTime("yesterday".into())).is_err());
