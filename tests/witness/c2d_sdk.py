@@ -1,5 +1,6 @@
-"""Runs Microsoft's IoT Hub service client, unmodified, and sends messages to a device over AMQP on localhost:5671, the
-one port that the client knows.
+"""Runs Microsoft's IoT Hub service client and its AMQP library, unmodified, against a hub's AMQP endpoint on
+localhost:5671, the one port that the client knows: messages to a device, and the redirect of readers, as the IoT
+extension of the Azure CLI follows it.
 
 Environment:
   HUB_KEY_NAME, HUB_KEY  a policy with ServiceConnect
@@ -8,16 +9,21 @@ Environment:
 The device `press-17` has to exist, `press-18` must not. The last line is "N passed, M failed".
 """
 
+import base64
+import hashlib
+import hmac
 import os
 import sys
 import time
 import traceback
+import urllib.parse
 
 import certifi
 
 # The client's AMQP library takes its trusted authorities from here and from nowhere else.
 certifi.where = lambda: os.environ["CA_FILE"]
 
+import uamqp  # noqa: E402  pylint: disable=wrong-import-position
 from azure.iot.hub import IoTHubRegistryManager  # noqa: E402  pylint: disable=wrong-import-position
 
 CHECKS = []
@@ -75,6 +81,37 @@ def a_wrong_key_is_refused():
         print("refused: {!r}".format(error))
         return
     raise AssertionError("was not refused")
+
+
+def sasl_plain():
+    expiry = str(int(time.time()) + 600)
+    resource = urllib.parse.quote_plus("localhost/messages/events")
+    key = base64.b64decode(os.environ["HUB_KEY"])
+    signature = base64.b64encode(hmac.HMAC(key, (resource + "\n" + expiry).encode(), hashlib.sha256).digest())
+    token = "SharedAccessSignature sr={}&sig={}&se={}&skn={}".format(
+        resource, urllib.parse.quote_plus(signature), expiry, os.environ["HUB_KEY_NAME"]
+    )
+    user = "{}@sas.root.localhost".format(os.environ["HUB_KEY_NAME"])
+    return uamqp.authentication.SASLPlain("localhost", user, token, port=5671)
+
+
+@check
+def readers_are_redirected():
+    source = "amqps://localhost/messages/events/$management"
+    client = uamqp.ReceiveClient(source, auth=sasl_plain(), timeout=30000)
+    try:
+        client.receive_message_batch(max_batch_size=1)
+    except uamqp.errors.LinkRedirect as redirect:
+        wanted = os.environ["EVENT_HUB_ADDRESS"] + "/$management"
+        found = redirect.address.decode("utf-8")
+        if found != wanted or redirect.hostname.decode("utf-8") != "localhost":
+            raise AssertionError("redirected to {} at {}".format(found, redirect.hostname)) from redirect
+        if "{}:{}/".format("localhost", redirect.port) not in wanted:
+            raise AssertionError("redirected to port {}".format(redirect.port)) from redirect
+        return
+    finally:
+        client.close()
+    raise AssertionError("was not redirected")
 
 
 def main():

@@ -5,6 +5,7 @@ Environment:
   EVENT_HUB_CONNECTION_STRING  an Event Hub-compatible connection string, EntityPath included; its host need not be the
                                endpoint's: the client signs for it all the same
   EVENT_HUB_ENDPOINT           where the endpoint really is, for example sb://localhost:5671
+  PLAINTEXT_HOST               the endpoint without TLS, for example localhost:5672
   CA_FILE                      the PEM file of the certificate authority to trust
   CONSUMER_GROUP               a consumer group besides $Default
   SENT_JSONL                   what was sent: one JSON object a line, with partition, sequence, offset, enqueued (ms), kind
@@ -380,6 +381,18 @@ def a_wrong_key_is_refused():
     except AuthenticationError:
         return
     raise AssertionError("was not refused")
+
+
+@check
+def the_endpoint_without_tls_is_the_same():
+    connection = "Endpoint=sb://{};SharedAccessKeyName={};SharedAccessKey={};UseDevelopmentEmulator=true;EntityPath={}"
+    connection = connection.format(
+        os.environ["PLAINTEXT_HOST"], FIELDS["SharedAccessKeyName"], FIELDS["SharedAccessKey"], NAME
+    )
+    make = lambda: EventHubConsumerClient.from_connection_string(connection, "$Default", retry_total=0)
+    events = BY_PARTITION[0]
+    received = receive(5, partition=0, make=make, starting_position=events[-6]["offset"])
+    equal([event.sequence_number for event in received[0]], [event["sequence"] for event in events[-5:]])
 
 
 @check

@@ -216,7 +216,7 @@ impl TelemetryMessage {
     }
 }
 
-/// Receives what devices send, in the order in which the hub took it. An Event Hub endpoint is one.
+/// Receives what devices send, in the order in which the hub took it, beside the built-in endpoint.
 pub trait TelemetrySink: Send + Sync {
     /// Takes one message. Must not block.
     fn accept(&self, message: &TelemetryMessage);

@@ -79,7 +79,7 @@ impl FaultAction {
 /// # Grammar of the string form
 ///
 /// ```text
-/// rule      = [ service ":" ] method SP path "=" action [ "x" times ] [ "~" skip ] [ "@" probability ]
+/// rule      = [ service ":" ] method SP path "=" action { "x" times | "~" skip } [ "@" probability ]
 /// service   = "hub" | "dps" | "device" | "eventhub" | "hub-amqp"
 /// method    = "*" | "GET" | "POST" | …
 /// path      = a path; "*" stands for any text, and a path without one is a prefix
@@ -316,16 +316,19 @@ fn parse_rule(rule: &str) -> Result<FaultRule, String> {
     if !(0.0..=1.0).contains(&probability) {
         return Err("the probability is not between 0 and 1".to_owned());
     }
-    let (action, skip) = match action.rsplit_once('~') {
-        Some((action, skip)) => (action, parse_number::<u32>(skip, "the number of matches to skip")?),
-        None => (action, 0),
-    };
-    let (action, times) = match action.rsplit_once('x') {
-        Some((action, times)) if !times.is_empty() && times.bytes().all(|byte| byte.is_ascii_digit()) => {
-            (action, Some(parse_number::<u32>(times, "the number of times")?))
+    let (mut action, mut times, mut skip) = (action, None, 0);
+    // Both suffixes may be there, in either order.
+    while let Some((rest, number)) = action.rsplit_once(['x', '~']) {
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            break;
         }
-        _ => (action, None),
-    };
+        if action[rest.len()..].starts_with('x') {
+            times = Some(parse_number::<u32>(number, "the number of times")?);
+        } else {
+            skip = parse_number::<u32>(number, "the number of matches to skip")?;
+        }
+        action = rest;
+    }
     let action = parse_action(action)?;
     let amqp = service.is_some_and(Service::is_amqp);
     if !amqp && action.is_amqp_only() {
@@ -458,8 +461,10 @@ mod tests {
             assert!(format!("ATTACH /*={text}").parse::<FaultRule>().is_err());
         }
         assert!("eventhub:ATTACH /=etag".parse::<FaultRule>().is_err());
-        let rule: FaultRule = "eventhub:TRANSFER /*=halfx1~100".parse().expect("rule");
-        assert_eq!((rule.times, rule.skip), (Some(1), 100));
+        for text in ["eventhub:TRANSFER /*=halfx1~100", "eventhub:TRANSFER /*=half~100x1"] {
+            let rule: FaultRule = text.parse().expect("rule");
+            assert_eq!((rule.times, rule.skip, &rule.action), (Some(1), 100, &FaultAction::HalfFrame));
+        }
         let any: FaultRule = "* /=drop".parse().expect("rule");
         assert!(any.matches(Service::Device, "GET", "/a") && !any.matches(Service::HubAmqp, "ATTACH", "/a"));
         for bad in ["", "GET=429", "GET /x", "GET /x=200", "GET /x=503/123", "moon:GET /=drop", "* /=drop@2"] {

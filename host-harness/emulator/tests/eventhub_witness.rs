@@ -112,7 +112,12 @@ fn line(event: &TelemetryEvent, position: &EventPosition) -> String {
 }
 
 async fn emulator() -> Emulator {
-    start_with(EmulatorOptions { consumer_groups: vec![GROUP.to_owned()], ..EmulatorOptions::default() }).await
+    let options = EmulatorOptions {
+        consumer_groups: vec![GROUP.to_owned()],
+        event_hub_plaintext_port: Some(0),
+        ..EmulatorOptions::default()
+    };
+    start_with(options).await
 }
 
 /// Sends tens of thousands of events with bodies of every kind over four partitions, and lets the Python client for
@@ -140,6 +145,7 @@ async fn the_event_hubs_sdk_works_unchanged() {
         ("EVENT_HUB_CONNECTION_STRING", connection),
         ("EVENT_HUB_ENDPOINT", format!("sb://{}", emulator.event_hub_host())),
         ("CA_FILE", folder.file("ca.pem", emulator.ca_pem())),
+        ("PLAINTEXT_HOST", emulator.event_hub_plaintext_host().expect("plaintext")),
         ("CONSUMER_GROUP", GROUP.to_owned()),
         ("SENT_JSONL", folder.file("sent.jsonl", &sent.join("\n"))),
         ("DEVICE_URL", format!("https://{resource}/messages/events?api-version=2021-04-12")),
@@ -171,6 +177,7 @@ async fn the_iot_hub_sdk_sends_to_devices() {
     let environment = vec![
         ("HUB_KEY_NAME", policy.name.clone()),
         ("HUB_KEY", policy.primary_key.clone()),
+        ("EVENT_HUB_ADDRESS", format!("amqps://{}/{}", emulator.event_hub_host(), emulator.event_hub_name())),
         ("CA_FILE", folder.file("ca.pem", emulator.ca_pem())),
     ];
     let output = run_script(&python, "c2d_sdk.py", environment).await;

@@ -30,6 +30,8 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(20);
 const WRITE_TIME: Duration = Duration::from_secs(60);
 /// How long a closed connection waits for the client to close it, too.
 const LINGER_TIME: Duration = Duration::from_secs(1);
+/// How long a connection that is to be dropped stays, so that what was written really leaves before it.
+const GRACE_TIME: Duration = Duration::from_millis(50);
 /// How much is written at a time before the client is listened to again.
 const WRITE_BUDGET: usize = 256 << 10;
 const MECHANISMS: &[&str] = &["MSSBCBS", "PLAIN", "ANONYMOUS"];
@@ -312,7 +314,11 @@ impl Connection {
                 _ => return Err(End::Drop),
             }
         }
-        if last { Err(End::Drop) } else { Ok(()) }
+        if last {
+            tokio::time::sleep(GRACE_TIME).await;
+            return Err(End::Drop);
+        }
+        Ok(())
     }
 
     /// Says what is still to be said, and gives the client a moment to hear it.
@@ -374,7 +380,7 @@ impl Connection {
             at(now + Duration::from_millis(u64::try_from(left).unwrap_or(0).clamp(10, 3_600_000)));
         }
         for link in self.sessions.values().flat_map(|session| session.links.values()).filter(|link| !link.detached) {
-            if let Some(idle) = options.link_idle {
+            if let Some(idle) = options.link_idle.filter(|_| link.guarded) {
                 at(link.active + idle);
             }
             if let LinkKind::Notices { queue, .. } = &link.kind
@@ -415,7 +421,7 @@ impl Connection {
         self.check_claims()?;
         for (channel, handle) in self.links() {
             let idle = |link: &super::session::Link| {
-                options.link_idle.is_some_and(|idle| now >= link.active + idle) && !link.detached
+                options.link_idle.is_some_and(|idle| now >= link.active + idle) && link.guarded && !link.detached
             };
             if self.link(channel, handle).is_some_and(|link| idle(link)) {
                 let description = "The link is force detached. Details: idle timeout.";
@@ -615,10 +621,15 @@ impl Connection {
             }
             self.pump_link(channel, handle).await?;
         }
+        self.release();
+        Ok(())
+    }
+
+    /// Moves what the clients' windows allow to the buffer.
+    fn release(&mut self) {
         for session in self.sessions.values_mut() {
             session.release(&mut self.out);
         }
-        Ok(())
     }
 
     async fn pump_link(&mut self, channel: u16, handle: u32) -> Step {
@@ -714,15 +725,19 @@ impl Connection {
         for action in self.world.faults.pick(self.service, operation, path) {
             match action {
                 FaultAction::Latency(duration) => tokio::time::sleep(duration).await,
-                FaultAction::DropConnection => return Err(End::Drop),
+                FaultAction::DropConnection => {
+                    // What was said before it has been said.
+                    self.release();
+                    self.flush().await?;
+                    tokio::time::sleep(GRACE_TIME).await;
+                    return Err(End::Drop);
+                }
                 FaultAction::Close(condition) => {
                     self.close(&condition, "A fault rule closed the connection.")?;
                 }
                 FaultAction::HalfFrame => {
                     // What waits for the window has to go first, or its frame would be the one that is cut.
-                    for session in self.sessions.values_mut() {
-                        session.release(&mut self.out);
-                    }
+                    self.release();
                     self.half_at = Some(self.out.len());
                 }
                 FaultAction::Cut(bytes) => self.cut_after = Some(self.out.len() + bytes as usize),

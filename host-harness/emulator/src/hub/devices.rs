@@ -339,6 +339,7 @@ impl Hub {
         if status == Status::Disabled && device.connected {
             device.connected = false;
             device.connection_updated = Some(now);
+            self.events.connection(id, None, false);
         }
         self.journal_device(ChangeKind::DeviceUpdated, id);
         Ok(write)
