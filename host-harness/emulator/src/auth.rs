@@ -122,6 +122,15 @@ fn authorize_policy(
     if policy.permissions.contains(&permission) { Ok(()) } else { Err(unauthorized()) }
 }
 
+/// How a token is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// With the base64-decoded key: IoT Hub and DPS.
+    IotHub,
+    /// With the bytes of the key's text as it is: Event Hubs, and the hub's Event Hub-compatible endpoint.
+    EventHubs,
+}
+
 /// A shared access signature, taken apart.
 pub(crate) struct Token {
     /// `sr` as sent: what was signed.
@@ -172,16 +181,31 @@ impl Token {
         now: i64,
         tolerance: u64,
     ) -> Result<(), ServiceError> {
+        let genuine = self.is_genuine(Dialect::IotHub, keys);
+        if genuine && now <= self.deadline(tolerance) { Ok(()) } else { Err(unauthorized()) }
+    }
+
+    /// Whether one of the keys has signed the token.
+    pub(crate) fn is_genuine<'a>(&self, dialect: Dialect, keys: impl IntoIterator<Item = &'a str>) -> bool {
         let signed = format!("{}\n{}", self.resource, self.expiry_text);
-        let genuine = keys.into_iter().any(|key| {
-            STANDARD
-                .decode(key)
-                .ok()
-                .and_then(|key| Hmac::<Sha256>::new_from_slice(&key).ok())
+        keys.into_iter().any(|key| {
+            let key = match dialect {
+                Dialect::IotHub => STANDARD.decode(key).ok(),
+                Dialect::EventHubs => Some(key.as_bytes().to_vec()),
+            };
+            key.and_then(|key| Hmac::<Sha256>::new_from_slice(&key).ok())
                 .is_some_and(|mac| mac.chain_update(signed.as_bytes()).verify_slice(&self.signature).is_ok())
-        });
-        let deadline = self.expiry.saturating_add(i64::try_from(tolerance).unwrap_or(i64::MAX));
-        if genuine && now <= deadline { Ok(()) } else { Err(unauthorized()) }
+        })
+    }
+
+    /// Until when the token is good, seconds since the Unix epoch.
+    pub(crate) fn deadline(&self, tolerance: u64) -> i64 {
+        self.expiry.saturating_add(i64::try_from(tolerance).unwrap_or(i64::MAX))
+    }
+
+    /// The resource, percent-decoded.
+    pub(crate) fn resource(&self) -> String {
+        decode(&self.resource)
     }
 
     /// Checks that the token's resource is the requested one or one of its parents.
@@ -268,6 +292,18 @@ mod tests {
         assert!(!covers("localhost%3A8443%2Fdevices%2Fb", "devices/a"));
         assert!(!covers("localhost", "devices/a"));
         assert!(!covers("localhost%3A8443%2Fdevices%2Fa%2Fb", "devices/a"));
+    }
+
+    #[test]
+    fn event_hubs_sign_with_the_raw_key() {
+        // A test vector of the Rust SDK for Event Hubs.
+        let token = token(
+            "SharedAccessSignature sr=amqps%3a%2f%2fexample.servicebus.windows.net%2fmyhub&\
+             sig=SgJoMn7K6nWDCF6e1%2BfsxrmJLsorqPeZ3B8N1uQ31dc%3D&se=1700000000&skn=RootManageSharedAccessKey",
+        );
+        assert!(token.is_genuine(Dialect::EventHubs, ["mykey"]));
+        assert!(!token.is_genuine(Dialect::IotHub, ["mykey"]));
+        assert_eq!(token.resource(), "amqps://example.servicebus.windows.net/myhub");
     }
 
     #[test]

@@ -14,8 +14,9 @@ use tokio::sync::watch;
 
 use crate::dps::{Proof, register};
 use crate::error::{ErrorCode, ServiceError};
-use crate::hub::{MethodTarget, Status, accept_telemetry, check_target};
+use crate::hub::{MethodTarget, Status, accept_telemetry, check_target, take_messages};
 use crate::journal::{ChangeKind, rfc3339};
+use crate::service_bound::{FeedbackStatus, FileUpload};
 use crate::world::{Shared, lock, now};
 
 /// How a device proves to the provisioning service who it is.
@@ -147,6 +148,18 @@ impl MethodReply {
 pub struct DeviceMessage {
     /// The message id, given by the sender or made up.
     pub message_id: String,
+    /// The module that it is for, if it is not for the device itself.
+    pub module_id: Option<String>,
+    /// The correlation id, given by the sender.
+    pub correlation_id: Option<String>,
+    /// The user id, given by the sender.
+    pub user_id: Option<Bytes>,
+    /// The content type, given by the sender.
+    pub content_type: Option<String>,
+    /// The content encoding, given by the sender.
+    pub content_encoding: Option<String>,
+    /// When it expires: as the sender said, or an hour after it was sent.
+    pub expires: Option<OffsetDateTime>,
     /// Application properties.
     pub properties: Vec<(String, String)>,
     /// The body.
@@ -155,7 +168,17 @@ pub struct DeviceMessage {
 
 impl DeviceMessage {
     pub(crate) fn new(message_id: String, properties: Vec<(String, String)>, body: Bytes) -> Self {
-        Self { message_id, properties, body }
+        Self {
+            message_id,
+            module_id: None,
+            correlation_id: None,
+            user_id: None,
+            content_type: None,
+            content_encoding: None,
+            expires: None,
+            properties,
+            body,
+        }
     }
 }
 
@@ -193,7 +216,7 @@ impl TelemetryMessage {
     }
 }
 
-/// Receives what devices send, in the order in which the hub took it. An Event Hub endpoint is one.
+/// Receives what devices send, in the order in which the hub took it, beside the built-in endpoint.
 pub trait TelemetrySink: Send + Sync {
     /// Takes one message. Must not block.
     fn accept(&self, message: &TelemetryMessage);
@@ -348,13 +371,30 @@ impl DeviceSide {
         accept_telemetry(&self.world, message)
     }
 
-    /// Takes the messages that wait for the device.
+    /// Takes the messages that wait for the device, and completes them.
     ///
     /// # Errors
     /// 404001 for an unknown device.
     pub async fn take_messages(&self, device_id: &str) -> Result<Vec<DeviceMessage>, ServiceError> {
-        let mut hub = lock(&self.world.hub);
-        Ok(hub.device_mut(device_id)?.queue.drain(..).collect())
+        take_messages(&self.world, device_id, FeedbackStatus::Success)
+    }
+
+    /// Takes the messages that wait for the device, and rejects them.
+    ///
+    /// # Errors
+    /// 404001 for an unknown device.
+    pub async fn reject_messages(&self, device_id: &str) -> Result<Vec<DeviceMessage>, ServiceError> {
+        take_messages(&self.world, device_id, FeedbackStatus::Rejected)
+    }
+
+    /// Tells the hub that a file was uploaded, which it passes on to its service side.
+    ///
+    /// # Errors
+    /// 404001 for an unknown device.
+    pub async fn upload_file(&self, file: FileUpload) -> Result<(), ServiceError> {
+        lock(&self.world.hub).device(&file.device_id)?;
+        self.world.service_bound.add_file(file);
+        Ok(())
     }
 
     fn attach<F, R>(&self, target: &MethodTarget, handler: F)
@@ -389,6 +429,7 @@ impl DeviceSide {
             *activity = Some(now);
             let detail = json!({ "connected": connected });
             self.world.journal.append(ChangeKind::ConnectionChanged, key.as_str(), None, detail);
+            self.world.system_events.connection(&target.device, target.module.as_deref(), connected);
         }
         drop(hub);
         self.world.sessions.change(&key, |session| session.connected = Some(connected));

@@ -40,6 +40,38 @@ pub enum FaultAction {
     WrongEtag,
     /// Handles the request as if the service's clock were off by these seconds.
     ClockSkew(i64),
+    /// AMQP: closes the connection with this condition.
+    Close(String),
+    /// AMQP: ends the session with this condition.
+    End(String),
+    /// AMQP: detaches the link with this condition.
+    Detach(String),
+    /// AMQP: rejects the message with this condition.
+    Reject(String),
+    /// AMQP: sends half of the next frame and closes the connection.
+    HalfFrame,
+    /// AMQP: drops the connection after a random number of further bytes, at most so many.
+    Cut(u32),
+    /// AMQP: takes every token of the connection for expired.
+    ExpireTokens,
+}
+
+impl FaultAction {
+    fn is_amqp_only(&self) -> bool {
+        use FaultAction::{Close, Cut, Detach, End, ExpireTokens, HalfFrame, Reject};
+        matches!(self, Close(_) | End(_) | Detach(_) | Reject(_) | HalfFrame | Cut(_) | ExpireTokens)
+    }
+
+    fn is_http_only(&self) -> bool {
+        use FaultAction::{ClockSkew, DropAfterEffect, Oversize, TruncateBody, WrongEtag};
+        matches!(self, ClockSkew(_) | DropAfterEffect | Oversize(_) | TruncateBody | WrongEtag)
+    }
+
+    /// Whether an exchange or operation ends with it.
+    fn ends(&self) -> bool {
+        use FaultAction::{Close, Detach, DropConnection, End, Reject, Status};
+        matches!(self, Status { .. } | DropConnection | Close(_) | End(_) | Detach(_) | Reject(_))
+    }
 }
 
 /// One rule.
@@ -47,8 +79,8 @@ pub enum FaultAction {
 /// # Grammar of the string form
 ///
 /// ```text
-/// rule      = [ service ":" ] method SP path "=" action [ "x" times ] [ "@" probability ]
-/// service   = "hub" | "dps" | "device"
+/// rule      = [ service ":" ] method SP path "=" action { "x" times | "~" skip } [ "@" probability ]
+/// service   = "hub" | "dps" | "device" | "eventhub" | "hub-amqp"
 /// method    = "*" | "GET" | "POST" | …
 /// path      = a path; "*" stands for any text, and a path without one is a prefix
 /// action    = status [ "/" code ] [ "+" seconds ]   answer with this status, error code, Retry-After
@@ -62,9 +94,43 @@ pub enum FaultAction {
 ///           | "etag"                                wrong ETags in header and body
 ///           | "skew:" seconds                       the service's clock is off by so much (may be negative)
 /// times     = how often the rule fires, always when left out
+/// skip      = how many matches go by before it fires for the first time
 /// ```
 ///
 /// Examples: `POST /enrollments/query=429x3`, `hub:PATCH /twins/*=412/412001`, `* /=latency:250@0.1`.
+///
+/// # The AMQP endpoints
+///
+/// A rule is for AMQP when its service is `eventhub` or `hub-amqp`; a rule without a service is for HTTP only. The
+/// method is an operation, the path the address after a slash:
+///
+/// ```text
+/// method    = "CONNECT"    a TCP connection, before TLS           path "/"
+///           | "OPEN"       the connection's open                  path "/"
+///           | "ATTACH"     a link's attach                        path its address
+///           | "PUT-TOKEN"  a token on $cbs                        path the audience's
+///           | "READ"       a request to $management               path "/$management"
+///           | "TRANSFER"   an event or notification going out     path the link's address
+///           | "SEND"       a message coming in                    path the link's address
+/// action    = "close" [ ":" condition ]    close the connection; by default amqp:connection:forced
+///           | "end" [ ":" condition ]      end the session; by default amqp:internal-error
+///           | "detach" [ ":" condition ]   detach the link; by default amqp:link:detach-forced
+///           | "reject" [ ":" condition ]   reject the message (SEND); by default amqp:internal-error
+///           | status                       answer so (PUT-TOKEN, READ)
+///           | "latency:" milliseconds      stop the connection for so long
+///           | "drop"                       drop the connection
+///           | "half"                       send half of the next frame, then drop the connection
+///           | "cut:" bytes                 drop the connection within so many bytes more, at random
+///           | "stall"                      keep the connection, but send nothing more, no heartbeat either
+///           | "garbage"                    send bytes that are no frame
+///           | "expire"                     take the connection's tokens for expired
+/// ```
+///
+/// A condition is any of the protocol's or the service's: `amqp:link:stolen`, `com.microsoft:server-busy`,
+/// `com.microsoft:timeout`, `com.microsoft:operation-cancelled`, …
+///
+/// Examples: `eventhub:ATTACH /*=detach:com.microsoft:server-busyx2`, `eventhub:TRANSFER /*=half~100x1`,
+/// `eventhub:PUT-TOKEN /=401`, `eventhub:TRANSFER /*/Partitions/0=cut:4096@0.01`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRule {
     /// Which API, or any.
@@ -77,6 +143,8 @@ pub struct FaultRule {
     pub action: FaultAction,
     /// How often it fires before it is spent; `None` is for ever.
     pub times: Option<u32>,
+    /// How many matches go by before it fires for the first time.
+    pub skip: u32,
     /// How probable it is that it fires, 0.0 to 1.0. The random sequence has a fixed seed.
     pub probability: f64,
 }
@@ -84,7 +152,7 @@ pub struct FaultRule {
 impl FaultRule {
     /// A rule for every method on paths that match.
     pub fn new(path: impl Into<String>, action: FaultAction) -> Self {
-        Self { service: None, method: None, path: path.into(), action, times: None, probability: 1.0 }
+        Self { service: None, method: None, path: path.into(), action, times: None, skip: 0, probability: 1.0 }
     }
 
     /// Limits the rule to one API.
@@ -105,6 +173,12 @@ impl FaultRule {
         self
     }
 
+    /// Lets this many matches go by first.
+    pub fn skip(mut self, skip: u32) -> Self {
+        self.skip = skip;
+        self
+    }
+
     /// Makes the rule fire at random.
     pub fn probability(mut self, probability: f64) -> Self {
         self.probability = probability;
@@ -112,7 +186,7 @@ impl FaultRule {
     }
 
     fn matches(&self, service: Service, method: &str, path: &str) -> bool {
-        self.service.is_none_or(|wanted| wanted == service)
+        self.service.map_or(!service.is_amqp(), |wanted| wanted == service)
             && self.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
             && if self.path.contains('*') { glob(&self.path, path) } else { path.starts_with(&self.path) }
     }
@@ -145,18 +219,24 @@ pub struct Faults {
 struct FaultState {
     rules: Vec<FaultRule>,
     random: SplitMix,
+    seed: u64,
     fired: u64,
 }
 
-const SEED: u64 = 0x1057_F417;
+/// The seed of the random sequence, unless the options have another.
+pub(crate) const SEED: u64 = 0x1057_F417;
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { state: Mutex::new(FaultState { rules: Vec::new(), random: SplitMix::new(SEED), fired: 0 }) }
+        Self::new(SEED)
     }
 }
 
 impl Faults {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { state: Mutex::new(FaultState { rules: Vec::new(), random: SplitMix::new(seed), seed, fired: 0 }) }
+    }
+
     /// Adds a rule.
     pub fn add(&self, rule: FaultRule) {
         self.lock().rules.push(rule);
@@ -175,7 +255,7 @@ impl Faults {
     pub fn clear(&self) {
         let mut state = self.lock();
         state.rules.clear();
-        state.random = SplitMix::new(SEED);
+        state.random = SplitMix::new(state.seed);
     }
 
     /// How often rules have fired.
@@ -185,10 +265,14 @@ impl Faults {
 
     pub(crate) fn pick(&self, service: Service, method: &str, path: &str) -> Vec<FaultAction> {
         let mut state = self.lock();
-        let FaultState { rules, random, fired } = &mut *state;
+        let FaultState { rules, random, fired, .. } = &mut *state;
         let mut actions = Vec::new();
         for rule in rules.iter_mut() {
             if rule.times == Some(0) || !rule.matches(service, method, path) {
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
                 continue;
             }
             if rule.probability < 1.0 && random.next_unit() >= rule.probability {
@@ -198,8 +282,11 @@ impl Faults {
                 *times -= 1;
             }
             *fired += 1;
-            actions.push(rule.action.clone());
-            if matches!(rule.action, FaultAction::Status { .. } | FaultAction::DropConnection) {
+            actions.push(match &rule.action {
+                FaultAction::Cut(limit) => FaultAction::Cut((random.next_unit() * f64::from(*limit)) as u32 + 1),
+                action => action.clone(),
+            });
+            if rule.action.ends() {
                 break;
             }
         }
@@ -229,18 +316,34 @@ fn parse_rule(rule: &str) -> Result<FaultRule, String> {
     if !(0.0..=1.0).contains(&probability) {
         return Err("the probability is not between 0 and 1".to_owned());
     }
-    let (action, times) = match action.rsplit_once('x') {
-        Some((action, times)) if !times.is_empty() && times.bytes().all(|byte| byte.is_ascii_digit()) => {
-            (action, Some(parse_number::<u32>(times, "the number of times")?))
+    let (mut action, mut times, mut skip) = (action, None, 0);
+    // Both suffixes may be there, in either order.
+    while let Some((rest, number)) = action.rsplit_once(['x', '~']) {
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            break;
         }
-        _ => (action, None),
-    };
+        if action[rest.len()..].starts_with('x') {
+            times = Some(parse_number::<u32>(number, "the number of times")?);
+        } else {
+            skip = parse_number::<u32>(number, "the number of matches to skip")?;
+        }
+        action = rest;
+    }
+    let action = parse_action(action)?;
+    let amqp = service.is_some_and(Service::is_amqp);
+    if !amqp && action.is_amqp_only() {
+        return Err("this action is for AMQP: put 'eventhub:' or 'hub-amqp:' before the method".to_owned());
+    }
+    if amqp && action.is_http_only() {
+        return Err("this action is for HTTP".to_owned());
+    }
     Ok(FaultRule {
         service,
         method: (method != "*").then(|| method.to_ascii_uppercase()),
         path: path.to_owned(),
-        action: parse_action(action)?,
+        action,
         times,
+        skip,
         probability,
     })
 }
@@ -250,13 +353,16 @@ fn parse_service(text: &str) -> Result<Service, String> {
         "hub" => Ok(Service::Hub),
         "dps" => Ok(Service::Dps),
         "device" => Ok(Service::Device),
-        _ => Err(format!("there is no service '{text}'; there are hub, dps and device")),
+        "eventhub" => Ok(Service::EventHub),
+        "hub-amqp" => Ok(Service::HubAmqp),
+        _ => Err(format!("there is no service '{text}'; there are hub, dps, device, eventhub and hub-amqp")),
     }
 }
 
 fn parse_action(text: &str) -> Result<FaultAction, String> {
     let (name, argument) = text.split_once(':').map_or((text, None), |(name, argument)| (name, Some(argument)));
     let needed = || argument.ok_or(format!("'{name}' needs a number after ':'"));
+    let condition = |default: &str| argument.unwrap_or(default).to_owned();
     match name {
         "latency" => Ok(FaultAction::Latency(Duration::from_millis(parse_number(needed()?, "the latency")?))),
         "drop" => Ok(FaultAction::DropConnection),
@@ -266,6 +372,13 @@ fn parse_action(text: &str) -> Result<FaultAction, String> {
         "garbage" => Ok(FaultAction::Garbage),
         "oversize" => Ok(FaultAction::Oversize(parse_number(needed()?, "the size")?)),
         "etag" => Ok(FaultAction::WrongEtag),
+        "close" => Ok(FaultAction::Close(condition("amqp:connection:forced"))),
+        "end" => Ok(FaultAction::End(condition("amqp:internal-error"))),
+        "detach" => Ok(FaultAction::Detach(condition("amqp:link:detach-forced"))),
+        "reject" => Ok(FaultAction::Reject(condition("amqp:internal-error"))),
+        "half" => Ok(FaultAction::HalfFrame),
+        "cut" => Ok(FaultAction::Cut(parse_number(needed()?, "the number of bytes")?)),
+        "expire" => Ok(FaultAction::ExpireTokens),
         "skew" => Ok(FaultAction::ClockSkew(parse_number(needed()?, "the skew")?)),
         _ => {
             let (rest, retry_after_secs) = match name.split_once('+') {
@@ -333,6 +446,27 @@ mod tests {
             let rule: FaultRule = format!("* /={text}").parse().expect("rule");
             assert_eq!(rule.action, action);
         }
+        for (text, action) in [
+            ("close", FaultAction::Close("amqp:connection:forced".to_owned())),
+            ("detach:com.microsoft:server-busyx2~3@0.5", FaultAction::Detach("com.microsoft:server-busy".to_owned())),
+            ("end", FaultAction::End("amqp:internal-error".to_owned())),
+            ("rejectx1", FaultAction::Reject("amqp:internal-error".to_owned())),
+            ("half~100", FaultAction::HalfFrame),
+            ("cut:4096", FaultAction::Cut(4096)),
+            ("expire", FaultAction::ExpireTokens),
+        ] {
+            let rule: FaultRule = format!("eventhub:ATTACH /*={text}").parse().expect("rule");
+            assert_eq!(rule.action, action);
+            assert!(!rule.matches(Service::Hub, "ATTACH", "/a") && rule.matches(Service::EventHub, "ATTACH", "/a"));
+            assert!(format!("ATTACH /*={text}").parse::<FaultRule>().is_err());
+        }
+        assert!("eventhub:ATTACH /=etag".parse::<FaultRule>().is_err());
+        for text in ["eventhub:TRANSFER /*=halfx1~100", "eventhub:TRANSFER /*=half~100x1"] {
+            let rule: FaultRule = text.parse().expect("rule");
+            assert_eq!((rule.times, rule.skip, &rule.action), (Some(1), 100, &FaultAction::HalfFrame));
+        }
+        let any: FaultRule = "* /=drop".parse().expect("rule");
+        assert!(any.matches(Service::Device, "GET", "/a") && !any.matches(Service::HubAmqp, "ATTACH", "/a"));
         for bad in ["", "GET=429", "GET /x", "GET /x=200", "GET /x=503/123", "moon:GET /=drop", "* /=drop@2"] {
             assert!(bad.parse::<FaultRule>().is_err(), "{bad}");
         }

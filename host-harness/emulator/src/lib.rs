@@ -42,12 +42,14 @@
 //! | a twin's ETag | changes with tags and desired properties, not with reported ones | `hub::twins` |
 //! | PUT of a twin without a section | the section becomes empty | `hub::twins` |
 
+mod amqp;
 mod auth;
 mod certificate;
 mod device_side;
 mod dps;
 mod error;
 mod etag;
+mod event_hub;
 mod faults;
 mod hub;
 mod journal;
@@ -56,6 +58,8 @@ mod paging;
 mod query;
 mod random;
 mod server;
+mod service_bound;
+mod simulator;
 mod store;
 mod throttle;
 mod traffic;
@@ -63,7 +67,7 @@ mod world;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -74,14 +78,17 @@ pub use device_side::{
     Credential, DeviceMessage, DeviceSide, MethodCall, MethodReply, RegistrationState, TelemetryMessage, TelemetrySink,
 };
 pub use error::{ErrorCode, ServiceError};
+pub use event_hub::{EventBody, EventPosition, EventSource, PartitionProperties, Telemetry, TelemetryEvent};
 pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults};
 pub use journal::{Change, ChangeKind, Journal, TwinPart};
-pub use options::{DevicesOnline, EmulatorOptions, Permission, Policy};
+pub use options::{AmqpOptions, DevicesOnline, EmulatorOptions, Permission, Policy};
 pub use server::Service;
+pub use service_bound::FileUpload;
+pub use simulator::{PayloadKind, SimulatedEvents, Simulator, SimulatorOptions};
 pub use traffic::{Exchange, Traffic};
 
 use certificate::Certificates;
-use world::{Shared, World};
+use world::{Ports, Shared, World};
 
 /// Why the emulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +124,10 @@ pub struct Emulator {
     world: Shared,
     ca_pem: String,
     stop: watch::Sender<bool>,
-    listeners: Vec<JoinHandle<()>>,
+    listeners: Mutex<Vec<JoinHandle<()>>>,
+    tls: TlsAcceptor,
+    /// Stops the listeners of the Event Hub-compatible endpoint alone, when they move.
+    event_hub_stop: Mutex<watch::Sender<bool>>,
 }
 
 impl Emulator {
@@ -134,7 +144,11 @@ impl Emulator {
         let Certificates { ca_pem, tls } = Certificates::issue(options.certificate_dir.as_deref())?;
         let (hub_listener, hub_port) = bind(options.listen, options.hub_port).await?;
         let (dps_listener, dps_port) = bind(options.listen, options.dps_port).await?;
-        let world = Arc::new(World::new(options, hub_port, dps_port));
+        let (hub_amqp_listener, hub_amqp_port) = bind(options.listen, options.hub_amqp_port).await?;
+        let event_hub =
+            EventHubListeners::bind(options.listen, options.event_hub_port, options.event_hub_plaintext_port).await?;
+        let ports = Ports { hub: hub_port, dps: dps_port, hub_amqp: hub_amqp_port, event_hub: event_hub.ports() };
+        let world = Arc::new(World::new(options, ports));
         let (stop, stopped) = watch::channel(false);
         let tls = TlsAcceptor::from(tls);
         let listeners =
@@ -143,7 +157,14 @@ impl Emulator {
                     tokio::spawn(server::serve(world.clone(), service, listener, tls.clone(), router, stopped.clone()))
                 },
             );
-        Ok(Self { world, ca_pem, stop, listeners: listeners.into() })
+        let hub_amqp =
+            amqp::serve(world.clone(), Service::HubAmqp, hub_amqp_listener, Some(tls.clone()), stopped.clone());
+        let mut listeners = Vec::from(listeners);
+        listeners.push(tokio::spawn(hub_amqp));
+        let (event_hub_stop, event_hub_stopped) = watch::channel(false);
+        listeners.extend(event_hub.serve(&world, &tls, &event_hub_stopped));
+        let (listeners, event_hub_stop) = (Mutex::new(listeners), Mutex::new(event_hub_stop));
+        Ok(Self { world, ca_pem, stop, listeners, tls, event_hub_stop })
     }
 
     /// The hub's host and port, `localhost:PORT`.
@@ -154,6 +175,62 @@ impl Emulator {
     /// The provisioning service's host and port, `localhost:PORT`.
     pub fn dps_host(&self) -> String {
         self.world.dps_host()
+    }
+
+    /// The host and port of the hub's own AMQP endpoint, `localhost:PORT`.
+    pub fn hub_amqp_host(&self) -> String {
+        self.world.hub_amqp_host()
+    }
+
+    /// The host and port of the Event Hub-compatible endpoint, `localhost:PORT`. Another one after a fail-over.
+    pub fn event_hub_host(&self) -> String {
+        format!("localhost:{}", self.world.event_hub_ports().0)
+    }
+
+    /// The host and port of the Event Hub-compatible endpoint without TLS, if the options have one.
+    pub fn event_hub_plaintext_host(&self) -> Option<String> {
+        self.world.event_hub_ports().1.map(|port| format!("localhost:{port}"))
+    }
+
+    /// The Event Hub-compatible name. Another one after a fail-over.
+    pub fn event_hub_name(&self) -> String {
+        self.world.event_hub.name()
+    }
+
+    /// The Event Hub-compatible connection string of a hub policy, as the portal shows it. Contains the primary key.
+    pub fn event_hub_connection_string(&self, policy: &str) -> Option<String> {
+        self.hub_policy(policy).map(|policy| {
+            format!(
+                "Endpoint=sb://{}/;SharedAccessKeyName={};SharedAccessKey={};EntityPath={}",
+                self.event_hub_host(),
+                policy.name,
+                policy.primary_key,
+                self.event_hub_name()
+            )
+        })
+    }
+
+    /// Puts events straight into the partitions.
+    pub fn telemetry(&self) -> Telemetry {
+        Telemetry::new(self.world.clone())
+    }
+
+    /// Moves the Event Hub-compatible endpoint, as a fail-over of the hub to another region does: another name, other
+    /// ports, every reader disconnected. The new partitions are empty and count from 0, so that positions of before are
+    /// no longer good.
+    ///
+    /// # Errors
+    /// When no port can be bound; the old endpoint stays then.
+    pub async fn fail_over(&self) -> Result<(), EmulatorError> {
+        let plaintext = self.world.event_hub_ports().1.map(|_| 0);
+        let moved = EventHubListeners::bind(self.world.options.listen, 0, plaintext).await?;
+        self.world.set_event_hub_ports(moved.ports());
+        self.world.event_hub.fail_over();
+        let (stop, stopped) = watch::channel(false);
+        world::lock(&self.event_hub_stop).send_replace(true);
+        *world::lock(&self.event_hub_stop) = stop;
+        world::lock(&self.listeners).extend(moved.serve(&self.world, &self.tls, &stopped));
+        Ok(())
     }
 
     /// The provisioning service's id scope.
@@ -222,13 +299,15 @@ impl Emulator {
 
     /// Adds a receiver of everything that devices send from now on.
     pub fn add_telemetry_sink(&self, sink: Arc<dyn TelemetrySink>) {
-        self.world.sinks.write().unwrap_or_else(std::sync::PoisonError::into_inner).push(sink);
+        self.world.sinks.write().unwrap_or_else(PoisonError::into_inner).push(sink);
     }
 
     /// Stops listening, gives open exchanges two seconds to finish, and closes their connections.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
-        for listener in self.listeners.drain(..) {
+        world::lock(&self.event_hub_stop).send_replace(true);
+        let listeners = std::mem::take(self.listeners.get_mut().unwrap_or_else(PoisonError::into_inner));
+        for listener in listeners {
             let _ = listener.await;
         }
     }
@@ -236,9 +315,38 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        for listener in &self.listeners {
+        for listener in world::lock(&self.listeners).iter() {
             listener.abort();
         }
+    }
+}
+
+/// The ports of the Event Hub-compatible endpoint, bound.
+struct EventHubListeners {
+    tls: (TcpListener, u16),
+    plaintext: Option<(TcpListener, u16)>,
+}
+
+impl EventHubListeners {
+    async fn bind(address: IpAddr, port: u16, plaintext: Option<u16>) -> Result<Self, EmulatorError> {
+        let tls = bind(address, port).await?;
+        let plaintext = match plaintext {
+            Some(port) => Some(bind(address, port).await?),
+            None => None,
+        };
+        Ok(Self { tls, plaintext })
+    }
+
+    fn ports(&self) -> (u16, Option<u16>) {
+        (self.tls.1, self.plaintext.as_ref().map(|(_, port)| *port))
+    }
+
+    fn serve(self, world: &Shared, tls: &TlsAcceptor, stopped: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+        let serve =
+            |listener, tls| tokio::spawn(amqp::serve(world.clone(), Service::EventHub, listener, tls, stopped.clone()));
+        let mut tasks = vec![serve(self.tls.0, Some(tls.clone()))];
+        tasks.extend(self.plaintext.map(|(listener, _)| serve(listener, None)));
+        tasks
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::event_hub::EventSource;
+use crate::faults;
 use crate::random;
 
 /// How the emulator is set up. Start from [`EmulatorOptions::default`].
@@ -17,10 +19,34 @@ pub struct EmulatorOptions {
     pub hub_port: u16,
     /// The port of the provisioning service; 0 takes any free one.
     pub dps_port: u16,
+    /// The port of the Event Hub-compatible endpoint (AMQP over TLS); 0 takes any free one.
+    pub event_hub_port: u16,
+    /// A second port of the Event Hub-compatible endpoint without TLS, for clients that cannot do TLS to loopback, such
+    /// as those that know `UseDevelopmentEmulator=true`; 0 takes any free one, `None` opens none.
+    pub event_hub_plaintext_port: Option<u16>,
+    /// The port of the hub's own AMQP endpoint (over TLS); 0 takes any free one. Microsoft's clients for C2D messages
+    /// always use 5671.
+    pub hub_amqp_port: u16,
     /// The hub's short name, as it appears in events and digital twin links.
     pub hub_name: String,
     /// The provisioning service's id scope, the first path segment of its device API.
     pub id_scope: String,
+    /// The Event Hub-compatible name; by default one is made up in the service's form, another on every start.
+    pub event_hub_name: Option<String>,
+    /// How many partitions the built-in endpoint has, 1 to 32; hubs have 4 by default.
+    pub partitions: u16,
+    /// Consumer groups besides `$Default`.
+    pub consumer_groups: Vec<String>,
+    /// How many events a partition retains; `None` sets no limit.
+    pub retention_events: Option<usize>,
+    /// How long events are retained: 1 to 7 days at the service; `None` sets no limit.
+    pub retention_time: Option<Duration>,
+    /// Which system events are routed to the built-in endpoint. Hubs have no such route by default.
+    pub system_event_routes: BTreeSet<EventSource>,
+    /// The times and limits of AMQP connections.
+    pub amqp: AmqpOptions,
+    /// The seed of everything that fault rules leave to chance.
+    pub fault_seed: u64,
     /// The hub's shared access policies.
     pub hub_policies: Vec<Policy>,
     /// The provisioning service's shared access policies.
@@ -44,8 +70,19 @@ impl Default for EmulatorOptions {
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             hub_port: 0,
             dps_port: 0,
+            event_hub_port: 0,
+            event_hub_plaintext_port: None,
+            hub_amqp_port: 0,
             hub_name: "plant".to_owned(),
             id_scope: "0ne00000000".to_owned(),
+            event_hub_name: None,
+            partitions: 4,
+            consumer_groups: Vec::new(),
+            retention_events: None,
+            retention_time: Some(Duration::from_secs(24 * 3600)),
+            system_event_routes: BTreeSet::new(),
+            amqp: AmqpOptions::default(),
+            fault_seed: faults::SEED,
             hub_policies: vec![
                 Policy::generate("iothubowner", [RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect], 32),
                 Policy::generate("service", [ServiceConnect], 32),
@@ -64,6 +101,38 @@ impl Default for EmulatorOptions {
             throttles: false,
             clock_tolerance: Duration::from_secs(300),
             certificate_dir: None,
+        }
+    }
+}
+
+/// The times and limits of AMQP connections.
+///
+/// The defaults are the service's where it says so (the AMQP troubleshooting page of Event Hubs: a connection without a
+/// link ends after 60 seconds, an idle link after 10 to 30 minutes; feedback comes in batches of 64 or after 15 seconds).
+/// The advertised idle time-out is the emulator's own choice.
+#[derive(Clone, Debug)]
+pub struct AmqpOptions {
+    /// The idle time-out that `open` advertises. A client that sends nothing for so long, no heartbeat either, is cut
+    /// off; `None` advertises none.
+    pub idle_time_out: Option<Duration>,
+    /// After how long without a delivery a link for events, notices or messages is detached with `amqp:link:detach-forced`; `None` is never.
+    pub link_idle: Option<Duration>,
+    /// After how long without any link a connection is closed with `amqp:connection:forced`; `None` is never.
+    pub no_link: Option<Duration>,
+    /// The largest frame that the emulator takes, and that it sends unless the client takes less. At least 512.
+    pub max_frame_size: u32,
+    /// How long feedback waits for more to go with it.
+    pub feedback_wait: Duration,
+}
+
+impl Default for AmqpOptions {
+    fn default() -> Self {
+        Self {
+            idle_time_out: Some(Duration::from_secs(240)),
+            link_idle: Some(Duration::from_secs(30 * 60)),
+            no_link: Some(Duration::from_secs(60)),
+            max_frame_size: 65_536,
+            feedback_wait: Duration::from_secs(15),
         }
     }
 }

@@ -50,6 +50,17 @@ pub enum Service {
     Dps,
     /// What devices call: telemetry at the hub, registration at DPS.
     Device,
+    /// The Event Hub-compatible endpoint, over AMQP.
+    EventHub,
+    /// The hub's own endpoint for services, over AMQP.
+    HubAmqp,
+}
+
+impl Service {
+    /// Whether it speaks AMQP instead of HTTP.
+    pub fn is_amqp(self) -> bool {
+        matches!(self, Self::EventHub | Self::HubAmqp)
+    }
 }
 
 /// A request extension: how many seconds the service's clock is off.

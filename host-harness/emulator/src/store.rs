@@ -50,6 +50,10 @@ impl<T> Store<T> {
         self.by_sequence.values()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.by_sequence.values_mut()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_sequence.len()
     }

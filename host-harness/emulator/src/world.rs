@@ -7,22 +7,38 @@ use time::{Duration, OffsetDateTime};
 
 use crate::device_side::{Sessions, TelemetrySink};
 use crate::dps::Dps;
+use crate::event_hub::{EventHub, SystemEvents};
 use crate::faults::Faults;
 use crate::hub::Hub;
 use crate::journal::Journal;
 use crate::options::{EmulatorOptions, Policy};
 use crate::paging::Pager;
 use crate::server::Service;
+use crate::service_bound::ServiceBound;
 use crate::throttle::Throttles;
 use crate::traffic::Traffic;
 
 pub(crate) type Shared = Arc<World>;
 
-/// The state of one emulator. Locks are taken in the order `dps`, `hub`, `sessions`.
+/// What the listeners were bound to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    pub(crate) hub: u16,
+    pub(crate) dps: u16,
+    pub(crate) hub_amqp: u16,
+    pub(crate) event_hub: (u16, Option<u16>),
+}
+
+/// The state of one emulator. Locks are taken in the order `dps`, `hub`, `sessions`, `service_bound`, `event_hub`.
 pub(crate) struct World {
     pub(crate) options: EmulatorOptions,
     pub(crate) hub_port: u16,
     pub(crate) dps_port: u16,
+    pub(crate) hub_amqp_port: u16,
+    event_hub_ports: Mutex<(u16, Option<u16>)>,
+    pub(crate) event_hub: Arc<EventHub>,
+    pub(crate) service_bound: ServiceBound,
+    pub(crate) system_events: SystemEvents,
     pub(crate) hub: Mutex<Hub>,
     pub(crate) dps: Mutex<Dps>,
     pub(crate) sessions: Sessions,
@@ -35,16 +51,24 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(options: EmulatorOptions, hub_port: u16, dps_port: u16) -> Self {
+    pub(crate) fn new(options: EmulatorOptions, ports: Ports) -> Self {
         let journal = Arc::new(Journal::default());
+        let event_hub = Arc::new(EventHub::new(&options));
+        let routes = options.system_event_routes.clone();
+        let system_events = SystemEvents::new(Arc::clone(&event_hub), &options.hub_name, routes);
         Self {
-            hub_port,
-            dps_port,
-            hub: Mutex::new(Hub::new(Arc::clone(&journal))),
+            hub_port: ports.hub,
+            dps_port: ports.dps,
+            hub_amqp_port: ports.hub_amqp,
+            event_hub_ports: Mutex::new(ports.event_hub),
+            event_hub,
+            service_bound: ServiceBound::default(),
+            system_events: system_events.clone(),
+            hub: Mutex::new(Hub::new(Arc::clone(&journal), system_events)),
             dps: Mutex::new(Dps::new(Arc::clone(&journal))),
             sessions: Sessions::default(),
             traffic: Traffic::default(),
-            faults: Faults::default(),
+            faults: Faults::new(options.fault_seed),
             throttles: Throttles::new(options.throttles),
             pager: Pager::new(options.max_page_size),
             sinks: RwLock::default(),
@@ -61,6 +85,21 @@ impl World {
     /// `localhost:PORT`, the name under which the provisioning service goes.
     pub(crate) fn dps_host(&self) -> String {
         format!("localhost:{}", self.dps_port)
+    }
+
+    /// `localhost:PORT`, the name under which the hub's AMQP endpoint goes.
+    pub(crate) fn hub_amqp_host(&self) -> String {
+        format!("localhost:{}", self.hub_amqp_port)
+    }
+
+    /// The ports of the Event Hub-compatible endpoint: with TLS, and without.
+    pub(crate) fn event_hub_ports(&self) -> (u16, Option<u16>) {
+        *lock(&self.event_hub_ports)
+    }
+
+    /// Notes the endpoint's new ports after a fail-over.
+    pub(crate) fn set_event_hub_ports(&self, ports: (u16, Option<u16>)) {
+        *lock(&self.event_hub_ports) = ports;
     }
 
     /// The names that a token's resource may begin with.

@@ -14,8 +14,7 @@ use time::OffsetDateTime;
 
 use super::modules::Module;
 use super::twins::Twin;
-use super::{Hub, check_id, device_not_found, generation, list_limit, module_key};
-use crate::device_side::DeviceMessage;
+use super::{CloudMessage, Hub, check_id, device_not_found, generation, list_limit, module_key};
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::etag::{self, Precondition, Write};
 use crate::journal::{ChangeKind, NEVER, rfc3339};
@@ -40,7 +39,7 @@ pub(crate) struct Device {
     pub(crate) scope: Option<String>,
     pub(crate) parent_scopes: Vec<String>,
     pub(crate) modules: Vec<String>,
-    pub(crate) queue: VecDeque<DeviceMessage>,
+    pub(crate) queue: VecDeque<CloudMessage>,
     pub(crate) twin: Twin,
 }
 
@@ -312,6 +311,9 @@ impl Hub {
                 },
             );
             self.journal_device(ChangeKind::DeviceCreated, id);
+            if let Some(device) = self.devices.get(id) {
+                self.events.lifecycle(id, None, true, || super::twins::of_device(device));
+            }
             if edge {
                 for module in ["$edgeAgent", "$edgeHub"] {
                     self.add_module(id, Module::system(id, module, now));
@@ -337,6 +339,7 @@ impl Hub {
         if status == Status::Disabled && device.connected {
             device.connected = false;
             device.connection_updated = Some(now);
+            self.events.connection(id, None, false);
         }
         self.journal_device(ChangeKind::DeviceUpdated, id);
         Ok(write)
@@ -350,6 +353,7 @@ impl Hub {
                 self.modules.remove(&module_key(id, module));
             }
             self.journal.append(ChangeKind::DeviceDeleted, id, Some(&device.etag), device.summary());
+            self.events.lifecycle(id, None, false, || super::twins::of_device(&device));
         }
         Ok(())
     }

@@ -279,6 +279,7 @@ async fn run(world: Shared, id: String, work: Work, limit: Duration) {
         let (kind, created) = (job.request.kind, job.created);
         let part = DeviceJob { device, job: id.clone(), kind, created, start, end: now(), outcome };
         let key = format!("{id}/{}", part.device);
+        hub.events.job(&part.device, || part.to_json());
         hub.device_jobs.insert(&key, part);
     }
     set_status(&world, &id, JobStatus::Completed);

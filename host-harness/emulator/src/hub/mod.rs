@@ -31,6 +31,7 @@ use time::OffsetDateTime;
 
 use crate::auth::Access;
 use crate::error::{ErrorCode, ServiceError, invalid};
+use crate::event_hub::SystemEvents;
 use crate::journal::Journal;
 use crate::options::Permission::{RegistryRead, RegistryWrite, ServiceConnect};
 use crate::paging::{self, Page};
@@ -45,7 +46,7 @@ pub(crate) use devices::{
     Authentication, AuthenticationType, CapabilitiesBody, Device, DeviceBody, KeyPair, Status, ThumbprintBody,
 };
 use jobs::{BlobJob, DeviceJob, Job};
-pub(crate) use messages::accept_telemetry;
+pub(crate) use messages::{Ack, CloudMessage, accept_telemetry, expire_messages, queue_message, take_messages};
 pub(crate) use methods::{MethodTarget, check_target};
 pub(crate) use modules::Module;
 
@@ -58,10 +59,11 @@ pub(crate) struct Hub {
     device_jobs: Store<DeviceJob>,
     blob_jobs: Store<BlobJob>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) events: SystemEvents,
 }
 
 impl Hub {
-    pub(crate) fn new(journal: Arc<Journal>) -> Self {
+    pub(crate) fn new(journal: Arc<Journal>, events: SystemEvents) -> Self {
         Self {
             devices: Store::default(),
             modules: Store::default(),
@@ -70,6 +72,7 @@ impl Hub {
             device_jobs: Store::default(),
             blob_jobs: Store::default(),
             journal,
+            events,
         }
     }
 
@@ -168,8 +171,8 @@ pub(crate) fn routes(world: &Shared) -> Router {
         .on(GET, "/statistics/devices", read, Registry, statistics::devices)
         .on(GET, "/statistics/service", service, Registry, statistics::service)
         .on(GET, "/messages/serviceBound/feedback", service, Message, messages::feedback)
-        .on(DELETE, "/messages/serviceBound/feedback/{token}", service, Message, messages::settle_feedback)
-        .on(POST, "/messages/serviceBound/feedback/{token}/abandon", service, Message, messages::settle_feedback)
+        .on(DELETE, "/messages/serviceBound/feedback/{token}", service, Message, messages::complete_feedback)
+        .on(POST, "/messages/serviceBound/feedback/{token}/abandon", service, Message, messages::abandon_feedback)
         .on(POST, "/jobs/create", write, Job, jobs::create_blob_job)
         .on(GET, "/jobs", write, Job, jobs::list_blob_jobs)
         .on(GET, "/jobs/{id}", write, Job, jobs::get_blob_job)

@@ -106,7 +106,10 @@ impl Hub {
         if let Some(device) = self.devices.get_mut(device) {
             device.modules.push(module.id.clone());
         }
+        let (device, id) = (module.device.clone(), module.id.clone());
         self.modules.insert(&key, module);
+        let twin = || self.modules.get(&key).and_then(|module| super::twins::of_module(self, module));
+        self.events.lifecycle(&device, Some(&id), true, || twin().unwrap_or_default());
     }
 
     /// Creates or updates a module, as PUT and the bulk operations do.
@@ -161,7 +164,9 @@ impl Hub {
     ) -> Result<(), ServiceError> {
         precondition.check(&self.module(device, id)?.etag)?;
         let key = module_key(device, id);
-        self.modules.remove(&key);
+        let removed = self.modules.remove(&key);
+        let twin = || removed.as_ref().and_then(|module| super::twins::of_module(self, module)).unwrap_or_default();
+        self.events.lifecycle(device, Some(id), false, twin);
         self.device_mut(device)?.modules.retain(|module| module != id);
         self.journal.append(ChangeKind::ModuleDeleted, key, None, Value::Null);
         Ok(())

@@ -14,6 +14,7 @@ use super::devices::{connection_state, time_or_never};
 use super::{Device, Hub, Module, module_key};
 use crate::error::{ServiceError, invalid};
 use crate::etag::{self, Precondition};
+use crate::event_hub::TwinNotification;
 use crate::journal::{ChangeKind, Journal, TwinPart, rfc3339};
 use crate::server::{JsonBody, json_response};
 use crate::world::{Shared, lock, now};
@@ -361,8 +362,7 @@ impl Hub {
         let twin = self.twin_mut(device, module)?;
         precondition.check(&twin.etag())?;
         let changes = twin.write(body, change, now())?;
-        let etag = twin.etag();
-        journal(&self.journal, device, module, &etag, changes);
+        self.note(device, module, change == Change::Replace, changes);
         Ok(())
     }
 
@@ -370,8 +370,7 @@ impl Hub {
     pub(crate) fn report(&mut self, device: &str, module: Option<&str>, patch: Value) -> Result<(), ServiceError> {
         let twin = self.twin_mut(device, module)?;
         let patch = twin.report(patch, now())?;
-        let etag = twin.etag();
-        journal(&self.journal, device, module, &etag, vec![(TwinPart::Reported, patch)]);
+        self.note(device, module, false, vec![(TwinPart::Reported, patch)]);
         Ok(())
     }
 
@@ -380,9 +379,31 @@ impl Hub {
         self.write_twin(device, None, initial, Change::Replace, &Precondition::None)?;
         let twin = self.twin_mut(device, None)?;
         twin.forget_reported(now());
-        let etag = twin.etag();
-        journal(&self.journal, device, None, &etag, vec![(TwinPart::Reported, Value::Null)]);
+        self.note(device, None, true, vec![(TwinPart::Reported, Value::Null)]);
         Ok(())
+    }
+
+    /// Tells the journal, and the built-in endpoint where it is routed, what changed in a twin.
+    fn note(&mut self, device: &str, module: Option<&str>, replaced: bool, changes: Vec<(TwinPart, Value)>) {
+        let events = self.events.clone();
+        let journal_log = self.journal.clone();
+        let Ok(twin) = self.twin_mut(device, module) else { return };
+        if !changes.is_empty() {
+            events.twin(&TwinNotification {
+                device,
+                module,
+                version: twin.version,
+                replaced,
+                changes: &changes,
+                section_version: &|part| match part {
+                    TwinPart::Tags => None,
+                    TwinPart::Desired => Some(twin.desired.version),
+                    TwinPart::Reported => Some(twin.reported.version),
+                },
+            });
+        }
+        let etag = twin.etag();
+        journal(&journal_log, device, module, &etag, changes);
     }
 
     fn twin_json(&self, device: &str, module: Option<&str>) -> Result<(String, Value), ServiceError> {

@@ -55,6 +55,16 @@ pub async fn run(python: &Path, connection: &str, ca: &Path, written: Option<&Pa
     tokio::task::spawn_blocking(move || command.output()).await.expect("task").expect("the witness runs")
 }
 
+/// Runs another script of the witness with its environment.
+pub async fn run_script(python: &Path, script: &str, environment: Vec<(&'static str, String)>) -> Output {
+    let mut command = Command::new(python);
+    command.arg(root().join("tests/witness").join(script)).envs(environment);
+    for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env_remove(proxy);
+    }
+    tokio::task::spawn_blocking(move || command.output()).await.expect("task").expect("the witness runs")
+}
+
 /// Fails with everything the program said, unless it succeeded and its last line ends as it should.
 #[track_caller]
 pub fn report(output: &Output, ending: &str) {

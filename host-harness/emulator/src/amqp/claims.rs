@@ -1,0 +1,225 @@
+//! What a connection may do: claims from tokens, each for a resource and a time.
+//!
+//! | endpoint | dialect | resource (`sr`) |
+//! |---|---|---|
+//! | Event Hub-compatible | HMAC with the **raw** key text | `sb://host/hub…` or `amqps://host/hub…`, scheme included |
+//! | IoT Hub | HMAC with the base64-decoded key | `host[/path]` |
+//!
+//! A claim holds for the audience under which its token was put, and for everything below, by whole path segments,
+//! regardless of case. Entra ID tokens are refused: the built-in endpoint does not take them.
+
+use percent_encoding::percent_decode_str;
+use time::OffsetDateTime;
+
+use crate::auth::{Dialect, Token};
+use crate::options::Permission;
+use crate::server::Service;
+use crate::world::World;
+
+/// The namespace suffix under which a client may know the Event Hub-compatible endpoint.
+const NAMESPACE_SUFFIX: &str = ".servicebus.windows.net";
+
+/// What a token opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// Lower-case path segments under the host; empty for all of it.
+    path: Vec<String>,
+    /// Seconds since the Unix epoch after which it no longer holds; none for a key as a password.
+    pub(super) deadline: Option<i64>,
+}
+
+/// Why a token opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The status code in the answer of `$cbs`.
+    pub(super) status: i32,
+    /// What the answer says.
+    pub(super) description: String,
+}
+
+impl Refusal {
+    fn unauthorized(description: impl Into<String>) -> Self {
+        Self { status: 401, description: description.into() }
+    }
+}
+
+impl Claim {
+    /// Whether it holds for an address at a time.
+    pub(super) fn covers(&self, address: &[String], now: i64) -> bool {
+        self.deadline.is_none_or(|deadline| now <= deadline)
+            && self.path.len() <= address.len()
+            && self.path.iter().zip(address).all(|(claimed, wanted)| claimed.eq_ignore_ascii_case(wanted))
+    }
+
+    /// Whether another claim is for the same resource.
+    pub(super) fn has_path_of(&self, other: &Self) -> bool {
+        self.path.len() == other.path.len() && other.covers(&self.path, i64::MIN)
+    }
+
+    /// A claim for everything, as SASL PLAIN with a key gives it.
+    fn everything() -> Self {
+        Self { path: Vec::new(), deadline: None }
+    }
+}
+
+/// Reads a token that was put on `$cbs` for an audience.
+pub(super) fn from_put_token(
+    world: &World,
+    service: Service,
+    kind: &str,
+    token: &str,
+    audience: &str,
+) -> Result<Claim, Refusal> {
+    if !kind.eq_ignore_ascii_case("servicebus.windows.net:sastoken") {
+        let description = match kind {
+            "jwt" | "Bearer" | "bearer" => "Entra ID tokens are not accepted by this endpoint".to_owned(),
+            other => format!("The token type '{other}' is not supported"),
+        };
+        return Err(Refusal::unauthorized(description));
+    }
+    let claim = from_token(world, service, token)?;
+    let (authority, path) = split(audience);
+    check_authority(world, service, authority)?;
+    if !claim.covers(&path, i64::MIN) {
+        return Err(Refusal::unauthorized(format!("InvalidAudience: the token is not for '{audience}'")));
+    }
+    if service == Service::EventHub {
+        let name = world.event_hub.name();
+        if path.first().is_some_and(|first| !first.eq_ignore_ascii_case(&name) && first != "$management") {
+            let description = format!("The messaging entity '{audience}' could not be found.");
+            return Err(Refusal { status: 404, description });
+        }
+    }
+    Ok(Claim { path, ..claim })
+}
+
+/// Reads a token by itself: signature, expiry, resource and the policy's permission.
+pub(super) fn from_token(world: &World, service: Service, text: &str) -> Result<Claim, Refusal> {
+    let malformed = || Refusal::unauthorized("MalformedToken: The token is not a shared access signature");
+    let token = Token::parse(text).map_err(|_| malformed())?;
+    let name = token.policy.as_deref().ok_or_else(malformed)?;
+    let dialect = if service == Service::EventHub { Dialect::EventHubs } else { Dialect::IotHub };
+    let tolerance = world.options.clock_tolerance.as_secs();
+    let signature = || Refusal::unauthorized("InvalidSignature: The token has an invalid signature.");
+    let policy = world.policy(Service::Hub, name).ok_or_else(signature)?;
+    let keys = [policy.primary_key.as_str(), policy.secondary_key.as_str()];
+    if !token.is_genuine(dialect, keys) {
+        return Err(signature());
+    }
+    if token.deadline(tolerance) < OffsetDateTime::now_utc().unix_timestamp() {
+        return Err(Refusal::unauthorized("ExpiredToken: The token is expired."));
+    }
+    if !policy.permissions.contains(&Permission::ServiceConnect) {
+        let description = "Unauthorized access. 'Listen' claim(s) are required to perform this operation.";
+        return Err(Refusal::unauthorized(description));
+    }
+    let resource = token.resource();
+    let (authority, path) = split(&resource);
+    check_authority(world, service, authority)?;
+    Ok(Claim { path, deadline: Some(token.deadline(tolerance)) })
+}
+
+/// Reads the response of SASL PLAIN: `[authzid] NUL user NUL password`.
+pub(super) fn from_plain(world: &World, service: Service, response: &[u8]) -> Result<Claim, Refusal> {
+    let refused = || Refusal::unauthorized("the user name or the password is wrong");
+    let mut parts = response.split(|byte| *byte == 0).map(|part| std::str::from_utf8(part).unwrap_or_default());
+    let (Some(_), Some(user), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err(refused());
+    };
+    let policy = if service == Service::EventHub {
+        user
+    } else {
+        let (policy, hub) = user.split_once("@sas.root.").ok_or_else(refused)?;
+        let hub = hub.split(':').next().unwrap_or_default();
+        let known = ["localhost", world.options.hub_name.as_str()];
+        known.iter().any(|known| known.eq_ignore_ascii_case(hub)).then_some(policy).ok_or_else(refused)?
+    };
+    if password.starts_with("SharedAccessSignature ") {
+        return match Token::parse(password) {
+            Ok(token) if token.policy.as_deref() == Some(policy) => from_token(world, service, password),
+            _ => Err(refused()),
+        };
+    }
+    // A bare key is a password at Event Hubs only.
+    let known = world.policy(Service::Hub, policy).filter(|_| service == Service::EventHub).ok_or_else(refused)?;
+    let genuine = [&known.primary_key, &known.secondary_key].into_iter().any(|key| key == password);
+    if genuine && known.permissions.contains(&Permission::ServiceConnect) {
+        Ok(Claim::everything())
+    } else {
+        Err(refused())
+    }
+}
+
+/// The host and the path segments of an address: `[scheme://host/]path`, percent-decoded.
+pub(super) fn split(address: &str) -> (&str, Vec<String>) {
+    let (authority, path) = match address.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
+        // A resource of IoT Hub has a host but no scheme; an entity's address has neither.
+        None if looks_like_host(address) => address.split_once('/').unwrap_or((address, "")),
+        None => ("", address),
+    };
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    (authority, segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned()).collect())
+}
+
+fn looks_like_host(address: &str) -> bool {
+    let first = address.split('/').next().unwrap_or_default();
+    let name = first.rsplit_once(':').map_or(first, |(name, _)| name);
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]") || name.contains(".azure-devices.")
+}
+
+/// The token's resource has to name this endpoint: by loopback, with any of its ports or none, or by the name that the
+/// endpoint would have in the cloud, since clients sign for the host of their connection string even when they are
+/// pointed elsewhere.
+fn check_authority(world: &World, service: Service, authority: &str) -> Result<(), Refusal> {
+    let (name, port) = authority
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or((authority, None), |(name, port)| (name, port.parse::<u16>().ok()));
+    let name = name.to_ascii_lowercase();
+    let ports = if service == Service::EventHub {
+        let (tls, plain) = world.event_hub_ports();
+        [Some(tls), plain, Some(5671)]
+    } else {
+        [Some(world.hub_amqp_port), Some(world.hub_port), Some(5671)]
+    };
+    let known = match name.as_str() {
+        "localhost" | "127.0.0.1" | "[::1]" => port.is_none_or(|port| ports.contains(&Some(port))),
+        _ if service == Service::EventHub => name.ends_with(NAMESPACE_SUFFIX),
+        _ => name == format!("{}.azure-devices.net", world.options.hub_name.to_ascii_lowercase()),
+    };
+    if known { Ok(()) } else { Err(Refusal::unauthorized(format!("InvalidAudience: this is not '{authority}'"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_apart() {
+        let cases = [
+            ("sb://ns.servicebus.windows.net/hub/ConsumerGroups/$Default", "ns.servicebus.windows.net", 3),
+            ("amqps://localhost:5671/hub", "localhost:5671", 1),
+            ("hub/ConsumerGroups/%24Default/Partitions/0", "", 5),
+            ("localhost:8443/messages/events", "localhost:8443", 2),
+            ("localhost", "localhost", 0),
+            ("/messages/devicebound", "", 2),
+            ("$management", "", 1),
+        ];
+        for (address, authority, segments) in cases {
+            let (found, path) = split(address);
+            assert_eq!((found, path.len()), (authority, segments), "{address}");
+        }
+        assert_eq!(split("hub/ConsumerGroups/%24Default").1[2], "$Default");
+    }
+
+    #[test]
+    fn a_claim_covers_whole_segments_for_its_time() {
+        let path = |text: &str| split(text).1;
+        let claim = Claim { path: path("sb://h/Hub"), deadline: Some(10) };
+        assert!(claim.covers(&path("hub/ConsumerGroups/g"), 10));
+        assert!(!claim.covers(&path("hub/ConsumerGroups/g"), 11));
+        assert!(!claim.covers(&path("hub2"), 0));
+        assert!(!claim.covers(&path("$management"), 0));
+    }
+}

@@ -1,0 +1,296 @@
+//! Sessions and links: windows, credit, deliveries in pieces. No input or output: frames go to a buffer.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use fe2o3_amqp_types::performatives::{Flow, Transfer};
+
+use super::codec::{self, FRAME_HEADER, LinkFlow};
+use crate::event_hub::{Lease, Position};
+use crate::service_bound::Queue;
+
+/// Transfers that the emulator lets a client send before it says so again.
+pub(super) const WINDOW: u32 = 5000;
+/// Messages that a client may send on a link before it gets more credit.
+pub(super) const REQUEST_CREDIT: u32 = 300;
+
+/// One session; its two channels have the same number.
+pub(super) struct Session {
+    pub(super) channel: u16,
+    next_incoming_id: u32,
+    incoming_window: u32,
+    next_outgoing_id: u32,
+    remote_window: u32,
+    next_delivery_id: u32,
+    /// Frames that wait for the client's window.
+    pending: VecDeque<Bytes>,
+    pub(super) links: HashMap<u32, Link>,
+    /// The emulator has ended it and waits for the client to agree.
+    pub(super) ended: bool,
+}
+
+/// One link; its two handles have the same number.
+pub(super) struct Link {
+    pub(super) kind: LinkKind,
+    /// The address after a slash, for fault rules.
+    pub(super) path: String,
+    /// The address as segments, for claims.
+    pub(super) segments: Vec<String>,
+    /// Whether it lives only as long as a claim covers it.
+    pub(super) guarded: bool,
+    /// The emulator has detached it and waits for the client to agree.
+    pub(super) detached: bool,
+    /// When something was last sent or received on it.
+    pub(super) active: Instant,
+    /// As a sender: how many deliveries there were, and how many more the client takes. As a receiver: how many more
+    /// the client may send.
+    pub(super) delivery_count: u32,
+    pub(super) credit: u32,
+    pub(super) drain: bool,
+    /// Whether the client wants its deliveries settled.
+    pub(super) settled: bool,
+}
+
+/// Which node of the service a client's link ends at.
+pub(super) enum LinkKind {
+    /// Requests to `$cbs` or `$management` come in.
+    Request { node: Node, message: Assembly },
+    /// Their answers go out, to this address of the client's.
+    Reply { node: Node, target: Option<String>, queue: VecDeque<Vec<u8>> },
+    /// Events go out.
+    Events { lease: Lease, partition: u16, position: Position, metrics: bool },
+    /// Messages to devices come in.
+    DeviceBound { message: Assembly },
+    /// Feedback or file notifications go out; by delivery id, the lock of each that is not settled.
+    Notices { queue: Queue, locks: HashMap<u32, [u8; 16]> },
+    /// Refused: nothing happens on it any more.
+    Refused,
+}
+
+/// A node that answers requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    Cbs,
+    Management,
+}
+
+/// A delivery that comes in, possibly in several transfers.
+#[derive(Default)]
+pub(super) struct Assembly {
+    delivery_id: u32,
+    settled: bool,
+    bytes: BytesMut,
+}
+
+/// A delivery that has come in.
+pub(super) struct Delivery {
+    pub(super) id: u32,
+    pub(super) settled: bool,
+    pub(super) bytes: Bytes,
+}
+
+/// A delivery is longer than the link allows.
+pub(super) struct TooLong;
+
+impl Assembly {
+    /// Adds a transfer; returns the delivery once it is whole.
+    pub(super) fn add(
+        &mut self,
+        transfer: &Transfer,
+        payload: &Bytes,
+        limit: usize,
+    ) -> Result<Option<Delivery>, TooLong> {
+        if let Some(id) = transfer.delivery_id {
+            self.delivery_id = id;
+        }
+        self.settled |= transfer.settled.unwrap_or(false);
+        if self.bytes.len() + payload.len() > limit {
+            self.bytes.clear();
+            return Err(TooLong);
+        }
+        self.bytes.extend_from_slice(payload);
+        if transfer.more && !transfer.aborted {
+            return Ok(None);
+        }
+        let whole = Delivery { id: self.delivery_id, settled: self.settled, bytes: self.bytes.split().freeze() };
+        *self = Self::default();
+        Ok((!transfer.aborted).then_some(whole))
+    }
+}
+
+impl Session {
+    pub(super) fn new(channel: u16, next_incoming_id: u32, remote_window: u32) -> Self {
+        Self {
+            channel,
+            next_incoming_id,
+            incoming_window: WINDOW,
+            next_outgoing_id: 0,
+            remote_window,
+            next_delivery_id: 0,
+            pending: VecDeque::new(),
+            links: HashMap::new(),
+            ended: false,
+        }
+    }
+
+    /// Whether frames wait for the client's window.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.pending.is_empty() || self.remote_window == 0
+    }
+
+    /// Takes a `flow`.
+    pub(super) fn on_flow(&mut self, flow: &Flow) {
+        let acknowledged = flow.next_incoming_id.unwrap_or(0);
+        self.remote_window = acknowledged.wrapping_add(flow.incoming_window).wrapping_sub(self.next_outgoing_id);
+        if let Some(link) = flow.handle.as_ref().and_then(|handle| self.links.get_mut(&handle.0))
+            && link.is_sender()
+        {
+            let limit = flow.delivery_count.unwrap_or(0).wrapping_add(flow.link_credit.unwrap_or(0));
+            link.credit = limit.wrapping_sub(link.delivery_count);
+            // A client that takes credit back may already have been sent more than the rest.
+            if link.credit > u32::MAX / 2 {
+                link.credit = 0;
+            }
+            link.drain = flow.drain;
+        }
+    }
+
+    /// Counts a transfer that came in; returns whether the client should be told of a new window.
+    pub(super) fn on_transfer(&mut self) -> bool {
+        self.next_incoming_id = self.next_incoming_id.wrapping_add(1);
+        self.incoming_window = self.incoming_window.saturating_sub(1);
+        if self.incoming_window < WINDOW / 2 {
+            self.incoming_window = WINDOW;
+            return true;
+        }
+        false
+    }
+
+    /// The session's state, and a link's with it.
+    pub(super) fn flow(&self, handle: Option<u32>, out: &mut BytesMut) {
+        let link = handle.and_then(|handle| {
+            let link = self.links.get(&handle)?;
+            let LinkKind::Refused = link.kind else {
+                let (delivery_count, credit) = (link.delivery_count, link.credit);
+                return Some(LinkFlow { handle, delivery_count, credit, drain: link.drain });
+            };
+            None
+        });
+        let body = codec::flow(self.next_incoming_id, self.incoming_window, self.next_outgoing_id, WINDOW, link);
+        codec::put_frame(out, 0, self.channel, &body, &[]);
+    }
+
+    /// Cuts a message into frames of at most `max_frame_size` bytes and queues them. Returns the delivery's id.
+    pub(super) fn send(&mut self, handle: u32, tag: &[u8], payload: &[&[u8]], max_frame_size: usize) -> u32 {
+        let id = self.next_delivery_id;
+        self.next_delivery_id = id.wrapping_add(1);
+        let mut settled = false;
+        if let Some(link) = self.links.get_mut(&handle) {
+            link.delivery_count = link.delivery_count.wrapping_add(1);
+            link.credit = link.credit.saturating_sub(1);
+            link.active = Instant::now();
+            settled = link.settled;
+        }
+        let whole;
+        let mut rest = match payload {
+            [one] => *one,
+            parts => {
+                whole = parts.concat();
+                whole.as_slice()
+            }
+        };
+        loop {
+            let last = codec::transfer(handle, id, tag, settled, false);
+            let room = max_frame_size.saturating_sub(FRAME_HEADER + last.len()).max(1);
+            let more = rest.len() > room;
+            let (piece, later) = rest.split_at(rest.len().min(room));
+            let body = if more { codec::transfer(handle, id, tag, settled, true) } else { last };
+            let mut frame = BytesMut::new();
+            codec::put_frame(&mut frame, 0, self.channel, &body, piece);
+            self.pending.push_back(frame.freeze());
+            if !more {
+                return id;
+            }
+            rest = later;
+        }
+    }
+
+    /// Moves frames to the buffer, as far as the client's window goes.
+    pub(super) fn release(&mut self, out: &mut BytesMut) {
+        while self.remote_window > 0
+            && let Some(frame) = self.pending.pop_front()
+        {
+            out.extend_from_slice(&frame);
+            self.remote_window -= 1;
+            self.next_outgoing_id = self.next_outgoing_id.wrapping_add(1);
+        }
+    }
+
+    /// Whether it has no link.
+    pub(super) fn is_idle(&self) -> bool {
+        self.links.is_empty()
+    }
+}
+
+impl Link {
+    pub(super) fn new(kind: LinkKind, path: String, segments: Vec<String>, guarded: bool, settled: bool) -> Self {
+        let credit = match kind {
+            LinkKind::Request { .. } | LinkKind::DeviceBound { .. } => REQUEST_CREDIT,
+            _ => 0,
+        };
+        Self {
+            kind,
+            path,
+            segments,
+            guarded,
+            detached: false,
+            active: Instant::now(),
+            delivery_count: 0,
+            credit,
+            drain: false,
+            settled,
+        }
+    }
+
+    /// Whether the emulator sends on it.
+    pub(super) fn is_sender(&self) -> bool {
+        matches!(self.kind, LinkKind::Reply { .. } | LinkKind::Events { .. } | LinkKind::Notices { .. })
+    }
+
+    /// What a client may send in one message.
+    pub(super) fn max_message_size(&self) -> u64 {
+        match self.kind {
+            LinkKind::DeviceBound { .. } => 64 << 10,
+            LinkKind::Request { .. } => 64 << 10,
+            _ => 1 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_waits_for_the_window_piece_by_piece() {
+        let mut session = Session::new(1, 0, 3);
+        session.send(0, b"tag", &[&[7; 4000]], 512);
+        let mut out = BytesMut::new();
+        session.release(&mut out);
+        assert!(out.len() <= 3 * 512 && out.len() > 2 * 512, "{}", out.len());
+        assert!(session.is_blocked());
+        let frames = |out: &mut BytesMut| {
+            let mut payload = 0;
+            while let Some(codec::Frame::Amqp { payload: piece, .. }) = codec::next_frame(out, 512).expect("frame") {
+                payload += piece.len();
+            }
+            payload
+        };
+        let first = frames(&mut out);
+        session.remote_window = 100;
+        session.release(&mut out);
+        assert_eq!(first + frames(&mut out), 4000);
+        assert!(!session.is_blocked());
+    }
+}

@@ -1,0 +1,104 @@
+//! The producer's side in process: for tests and simulations that need many events at once.
+
+use time::OffsetDateTime;
+
+use super::{TelemetryEvent, milliseconds};
+use crate::world::Shared;
+
+/// Where an event was put.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct EventPosition {
+    /// The partition.
+    pub partition: u16,
+    /// Its sequence number there.
+    pub sequence_number: i64,
+    /// Its offset there, as readers see it.
+    pub offset: String,
+}
+
+/// What a partition holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionProperties {
+    /// The sequence number of the oldest event that is retained, or of the next one when there is none.
+    pub begin_sequence_number: i64,
+    /// The sequence number of the newest event ever; -1 before the first.
+    pub last_sequence_number: i64,
+    /// The offset of the newest event ever; `-1` before the first.
+    pub last_offset: String,
+    /// Whether it retains no event.
+    pub is_empty: bool,
+}
+
+/// Puts events straight into the partitions: past the registry, the journal, the throttles and the telemetry sinks.
+/// Devices need not exist.
+#[derive(Clone)]
+pub struct Telemetry {
+    world: Shared,
+}
+
+impl Telemetry {
+    pub(crate) fn new(world: Shared) -> Self {
+        Self { world }
+    }
+
+    /// Enqueues one event.
+    pub fn send(&self, event: TelemetryEvent) -> Option<EventPosition> {
+        self.world.event_hub.append_all([event]).pop()
+    }
+
+    /// Enqueues many events at once, in their order, and returns where they were put.
+    pub fn send_all(&self, events: impl IntoIterator<Item = TelemetryEvent>) -> Vec<EventPosition> {
+        self.world.event_hub.append_all(events)
+    }
+
+    /// The partition of a device.
+    pub fn partition_of(&self, device_id: &str) -> u16 {
+        self.world.event_hub.partition_of(device_id)
+    }
+
+    /// How many partitions there are.
+    pub fn partition_count(&self) -> u16 {
+        self.world.event_hub.partition_count()
+    }
+
+    /// What a partition holds; none when there is no such partition.
+    pub fn partition(&self, partition: u16) -> Option<PartitionProperties> {
+        let properties = self.world.event_hub.properties(partition)?;
+        Some(PartitionProperties {
+            begin_sequence_number: properties.begin,
+            last_sequence_number: properties.last_sequence,
+            last_offset: properties.last_offset.to_string(),
+            is_empty: properties.is_empty,
+        })
+    }
+
+    /// Forgets a partition's events before a sequence number, as if their retention had ended.
+    pub fn forget_before(&self, partition: u16, sequence_number: i64) {
+        self.world.event_hub.forget_before(partition, sequence_number);
+    }
+
+    /// How many readers are on a partition in a consumer group.
+    pub fn readers(&self, consumer_group: &str, partition: u16) -> usize {
+        self.world.event_hub.reader_count(consumer_group, partition)
+    }
+
+    /// Every retained event of a partition with its sequence number and enqueued time, oldest first.
+    pub fn events(&self, partition: u16) -> Vec<(i64, OffsetDateTime, TelemetryEvent)> {
+        let mut position = super::Position { sequence: 0, not_before: None };
+        let events = self.world.event_hub.read(partition, &mut position, usize::MAX);
+        let time = |event: &super::StoredEvent| {
+            let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(event.enqueued) * 1_000_000);
+            time.unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        };
+        debug_assert!(events.windows(2).all(|pair| pair[0].enqueued <= pair[1].enqueued));
+        events.iter().map(|event| (event.sequence, time(event), event.event.clone())).collect()
+    }
+
+    /// The newest time at which an event was enqueued, milliseconds since the Unix epoch; 0 before the first.
+    pub fn last_enqueued(&self, partition: u16) -> i64 {
+        let never = milliseconds(OffsetDateTime::UNIX_EPOCH);
+        self.world.event_hub.properties(partition).map_or(never, |properties| properties.last_enqueued)
+    }
+}
