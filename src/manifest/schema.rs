@@ -17,7 +17,7 @@ macro_rules! literal {
 pub(crate) use literal;
 
 /// The value of a [`literal!`]. A text that is no JSON is null, which no schema and no sample is: the tests find it.
-pub fn parse(text: &str) -> Value {
+pub(crate) fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
