@@ -189,6 +189,8 @@ pub fn values(emulator: &Emulator, hub_policy: &str, dps_policy: &str) -> Result
         "dpsHostName": emulator.dps_host(),
         "dpsSharedAccessKeyName": dps.name,
         "dpsSharedAccessKey": dps.primary_key,
+        "iotHubAmqpHost": emulator.hub_amqp_host(),
+        "trustedCertificates": emulator.ca_pem(),
         "trustedHostSuffixes": ["localhost"],
     }))
 }

@@ -9,11 +9,19 @@ use crate::run::{Command, answers, output, root, step};
 const CARGO_DENY: &str = "0.20.2";
 const WASM_TARGET: &str = "wasm32-wasip2";
 
-/// For building the component and the host: the wasm target.
+/// The compiler for the C in ring, the guest's cryptography, and Debian's packages of it. `.cargo/config.toml` names it.
+const CLANG: (&str, &[&str]) = ("clang-19", &["clang-19", "llvm-19"]);
+
+/// For building the component and the host: the wasm target, and clang for it.
 ///
 /// # Errors
 /// Where it is missing and cannot be installed.
 pub fn for_building() -> Result<()> {
+    let (clang, packages) = CLANG;
+    // Whoever names another compiler has one.
+    if std::env::var_os("CC_wasm32_wasip2").is_none() && !answers(clang, &["--version"]) {
+        install(packages)?;
+    }
     let libraries = output("rustc", &["--print", "target-libdir", "--target", WASM_TARGET])?;
     if Path::new(libraries.trim()).exists() {
         return Ok(());

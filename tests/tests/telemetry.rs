@@ -1,0 +1,298 @@
+//! Telemetry through the real component: AMQP over TLS, spoken inside of it, with nothing lost and nothing told twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, ensure};
+use azure_iot_emulator::{EmulatorOptions, TelemetryEvent};
+use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
+use connector_host::interface::types::{Cursor, ErrorCode, Retry};
+use connector_host::{CallError, Connection};
+use connector_tests::{World, link, values};
+use serde_json::{Value, json};
+
+const TELEMETRY: &str = "device-telemetry";
+
+/// A poll that a test varies.
+struct Poll<'w> {
+    world: &'w World,
+    connection: Connection,
+    partition: String,
+    config: Value,
+    start: Start,
+    lost: LostPolicy,
+    events: u32,
+}
+
+impl<'w> Poll<'w> {
+    fn of(world: &'w World, partition: &str) -> Self {
+        Self {
+            world,
+            connection: world.connection.clone(),
+            partition: partition.to_owned(),
+            config: json!({}),
+            start: Start::Earliest,
+            lost: LostPolicy::Stop,
+            events: 500,
+        }
+    }
+
+    async fn once(&self, cursor: Option<Cursor>) -> Result<Page, CallError> {
+        let request = PollRequest {
+            trigger: TELEMETRY.to_owned(),
+            partition: self.partition.clone(),
+            config: self.config.to_string(),
+            start: self.start.clone(),
+            on_position_lost: self.lost,
+            cursor,
+            budget: Budget { events: self.events, bytes: 8 << 20, wait_ms: 300 },
+        };
+        self.world.connector.poll(&self.world.tenant, &self.connection, &request).await
+    }
+
+    /// Polls until nothing more comes, as an engine does.
+    async fn drain(&self, mut cursor: Option<Cursor>) -> Result<(Vec<Event>, Cursor)> {
+        let mut events = Vec::new();
+        for _ in 0..1_000 {
+            let page = match self.once(cursor.clone()).await {
+                Err(error)
+                    if error
+                        .connector()
+                        .is_some_and(|error| matches!(error.retry, Retry::Backoff | Retry::After(_))) =>
+                {
+                    continue;
+                }
+                page => page?,
+            };
+            let done = page.events.is_empty() && !page.more;
+            events.extend(page.events);
+            cursor = Some(page.next);
+            if done {
+                return Ok((events, cursor.context("set above")?));
+            }
+        }
+        anyhow::bail!("the partition does not come to an end")
+    }
+}
+
+fn data(event: &Event) -> Value {
+    match &event.data {
+        Payload::Json(text) => serde_json::from_str(text).expect("an event's data is JSON"),
+        other => panic!("not JSON: {other:?}"),
+    }
+}
+
+fn send(world: &World, numbers: std::ops::Range<u32>) {
+    let telemetry = world.emulator.telemetry();
+    telemetry.send_all(numbers.map(|number| {
+        let body = json!({ "n": number, "temperature": 60 + number % 40 }).to_string();
+        TelemetryEvent::new(format!("press-{:02}", number % 20), body.into_bytes())
+            .json()
+            .property("line", (number % 3).to_string())
+    }));
+}
+
+fn numbers(events: &[Event]) -> Vec<u64> {
+    events.iter().map(|event| data(event)["body"]["n"].as_u64().expect("a number")).collect()
+}
+
+async fn partitions(world: &World) -> Result<Vec<String>> {
+    let found = world.connector.partitions(&world.tenant, &world.connection, TELEMETRY, "{}").await?;
+    Ok(found.into_iter().map(|partition| partition.id).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_of_every_partition_once_and_in_order() -> Result<()> {
+    let world = World::start().await?;
+    send(&world, 0..2_000);
+    let partitions = partitions(&world).await?;
+    assert_eq!(partitions, ["0", "1", "2", "3"]);
+    let mut all = BTreeSet::new();
+    let mut cursors = BTreeMap::new();
+    for partition in &partitions {
+        let (events, cursor) = Poll::of(&world, partition).drain(None).await?;
+        let sequences: Vec<u64> =
+            events.iter().map(|event| data(event)["sequenceNumber"].as_u64().expect("a number")).collect();
+        assert_eq!(sequences, (0..events.len() as u64).collect::<Vec<_>>(), "in order, without a gap");
+        let ids: BTreeSet<&String> = events.iter().map(|event| &event.id).collect();
+        assert_eq!(ids.len(), events.len());
+        all.extend(numbers(&events));
+        cursors.insert(partition.clone(), cursor);
+    }
+    assert_eq!(all.len(), 2_000);
+
+    // Whoever comes later goes on from the cursor.
+    send(&world, 2_000..2_100);
+    for (partition, cursor) in cursors {
+        let (events, _) = Poll::of(&world, &partition).drain(Some(cursor)).await?;
+        all.extend(numbers(&events));
+        assert!(numbers(&events).iter().all(|number| *number >= 2_000));
+    }
+    assert_eq!(all.len(), 2_100);
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn committed_event_by_event_nothing_is_missed_or_repeated() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 2, ..EmulatorOptions::default() }).await?;
+    send(&world, 0..60);
+    let mut seen = Vec::new();
+    for partition in ["0", "1"] {
+        let mut cursor: Option<Cursor> = None;
+        loop {
+            let page = Poll::of(&world, partition).once(cursor.clone()).await?;
+            let Some(first) = page.events.first() else { break };
+            seen.extend(numbers(std::slice::from_ref(first)));
+            cursor = Some(first.cursor(cursor.as_ref()));
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..60).collect::<Vec<_>>());
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_hold_back_and_move_on() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    send(&world, 0..400);
+    let mut poll = Poll::of(&world, "0");
+    poll.config = json!({
+        "deviceIds": ["press-0*"],
+        "filter": { "conditions": [
+            { "path": "/temperature", "operator": "greaterThan", "value": 90 },
+            { "path": "/$properties/line", "operator": "oneOf", "value": ["1", "2"] },
+        ] },
+        "fields": [{ "name": "temp", "path": "/temperature" }],
+    });
+    let expected: Vec<u64> = (0..400).filter(|n| n % 20 < 10 && 60 + n % 40 > 90 && n % 3 != 0).collect();
+    let (events, cursor) = poll.drain(None).await?;
+    assert_eq!(numbers(&events), expected);
+    assert!(!expected.is_empty() && data(&events[0])["fields"]["temp"].as_u64() > Some(90));
+    assert_eq!(poll.once(Some(cursor)).await?.lag, Some(0), "what was held back was looked at");
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_what_they_say_or_bytes_with_a_note() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    let telemetry = world.emulator.telemetry();
+    telemetry.send(TelemetryEvent::new("d", b"{\"a\":1}".to_vec()).json());
+    telemetry.send(TelemetryEvent::new("d", b"plain words".to_vec()));
+    telemetry.send(TelemetryEvent::new("d", vec![0xff, 0x00, 0x80]));
+    telemetry.send(TelemetryEvent::new("d", b"{\"a\":".to_vec()).json().message_id("broken"));
+    let (events, _) = Poll::of(&world, "0").drain(None).await?;
+    let told: Vec<(Value, bool)> = events
+        .iter()
+        .map(|event| (data(event)["bodyEncoding"].clone(), data(event).get("bodyNote").is_some()))
+        .collect();
+    assert_eq!(
+        told,
+        [(json!("json"), false), (json!("text"), false), (json!("base64"), false), (json!("base64"), true)]
+    );
+    assert_eq!(data(&events[0])["body"], json!({ "a": 1 }));
+    assert_eq!(data(&events[3])["messageId"], "broken");
+    assert_eq!(events[0].subject.as_deref(), Some("devices/d"));
+    assert!(events[0].time.as_deref().is_some_and(|time| time.ends_with('Z')));
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    send(&world, 0..50);
+    let mut poll = Poll::of(&world, "0");
+    poll.start = Start::Now;
+    let page = poll.once(None).await?;
+    assert!(page.events.is_empty());
+    send(&world, 50..60);
+    let (events, _) = poll.drain(Some(page.next)).await?;
+    assert_eq!(numbers(&events), (50..60).collect::<Vec<_>>());
+    poll.start = Start::AtPosition("44".to_owned());
+    let (events, _) = poll.drain(None).await?;
+    assert_eq!(numbers(&events), (45..60).collect::<Vec<_>>());
+    let at = events[0].time.clone().context("a time")?;
+    poll.start = Start::AtTime(at);
+    let (events, _) = poll.drain(None).await?;
+    ensure!(numbers(&events).contains(&45), "from that time on");
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_is_said_and_answered_by_the_policy() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    send(&world, 0..100);
+    let mut poll = Poll::of(&world, "0");
+    poll.events = 10;
+    let cursor = poll.once(None).await?.next;
+    world.emulator.telemetry().forget_before(0, 50);
+    let error = poll.once(Some(cursor.clone())).await.expect_err("stop").connector().cloned().context("typed")?;
+    assert_eq!(error.code, ErrorCode::PositionLost);
+    assert!(error.message.contains("40 events"), "{}", error.message);
+    poll.lost = LostPolicy::Earliest;
+    let page = poll.once(Some(cursor.clone())).await?;
+    assert_eq!((numbers(&page.events).first().copied(), page.notices.len()), (Some(50), 1));
+
+    // A failover moves the endpoint and begins a new log: the hub's own values lead there, and the cursor is no good.
+    world.emulator.fail_over().await?;
+    send(&world, 200..205);
+    poll.lost = LostPolicy::Stop;
+    let error = poll.once(Some(page.next.clone())).await.expect_err("stop").connector().cloned().context("typed")?;
+    assert_eq!(error.code, ErrorCode::PositionLost);
+    poll.lost = LostPolicy::Earliest;
+    let (events, _) = poll.drain(Some(page.next)).await?;
+    assert_eq!(numbers(&events), (200..205).collect::<Vec<_>>());
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// Endpoint and path pin the place; once they are stale, the hub is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_endpoint_that_went_stale_is_found_again() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    let mut pinned = values(&world.emulator, "connector", "connector")?;
+    pinned["eventHubEndpoint"] = format!("sb://{}/", world.emulator.event_hub_host()).into();
+    pinned["eventHubPath"] = world.emulator.event_hub_name().into();
+    send(&world, 0..5);
+    let mut poll = Poll::of(&world, "0");
+    poll.connection = link(pinned);
+    let (events, _) = poll.drain(None).await?;
+    assert_eq!(events.len(), 5);
+    world.emulator.fail_over().await?;
+    send(&world, 5..7);
+    let (events, _) = poll.drain(None).await?;
+    assert_eq!(numbers(&events), [5, 6]);
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_say_what_to_do() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    let typed = |error: CallError| error.connector().cloned().context("typed");
+    let mut wrong = values(&world.emulator, "connector", "connector")?;
+    wrong["sharedAccessKey"] = "d3Jvbmcga2V5LCB3cm9uZyBrZXksIHdyb25nIQ==".into();
+    let mut poll = Poll::of(&world, "0");
+    poll.connection = link(wrong);
+    let error = typed(poll.once(None).await.expect_err("a wrong key"))?;
+    assert_eq!(error.code, ErrorCode::AuthFailed, "{error:?}");
+
+    let mut poll = Poll::of(&world, "0");
+    poll.config = json!({ "consumerGroup": "nobody" });
+    let error = typed(poll.once(None).await.expect_err("no such group"))?;
+    assert_eq!(error.code, ErrorCode::NotFound, "{error:?}");
+    let poll = Poll::of(&world, "77");
+    let error = typed(poll.once(None).await.expect_err("no such partition"))?;
+    assert!(matches!(error.code, ErrorCode::NotFound | ErrorCode::InvalidInput), "{error:?}");
+
+    let mut poll = Poll::of(&world, "0");
+    poll.config = json!({ "filter": { "conditions": [{ "path": "/t", "operator": "oneOf", "value": 1 }] } });
+    let error = typed(poll.once(None).await.expect_err("a filter that does not fit"))?;
+    assert_eq!(error.code, ErrorCode::InvalidConfig);
+    assert_eq!(error.fields[0].pointer, "/filter/conditions/0/value");
+    world.emulator.shutdown().await;
+    Ok(())
+}
