@@ -18,8 +18,8 @@ const CLANG: (&str, &[&str]) = ("clang-19", &["clang-19", "llvm-19"]);
 /// Where it is missing and cannot be installed.
 pub fn for_building() -> Result<()> {
     let (clang, packages) = CLANG;
-    // Whoever names another compiler has one.
-    if std::env::var_os("CC_wasm32_wasip2").is_none() && !answers(clang, &["--version"]) {
+    let named = std::env::var("CC_wasm32_wasip2").unwrap_or_else(|_| clang.to_owned());
+    if !answers(&named, &["--version"]) {
         install(packages)?;
     }
     let libraries = output("rustc", &["--print", "target-libdir", "--target", WASM_TARGET])?;
