@@ -36,6 +36,9 @@ pub fn component() -> Result<PathBuf> {
 /// # Errors
 /// Where it was not built, or the host refuses it.
 pub async fn connector() -> Result<Connector> {
+    // One test compiles it; the others find it in the cache.
+    static LOADING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _loading = LOADING.lock().await;
     let mut options = HostOptions::default();
     options.cache_directory = Some(workspace().join("target/compiled"));
     options.concurrent_calls = 8;
@@ -119,7 +122,7 @@ impl World {
         }
     }
 
-    /// Polls a trigger once.
+    /// Polls a trigger that has one partition, once.
     ///
     /// # Errors
     /// As the trigger.
@@ -130,14 +133,29 @@ impl World {
         start: Start,
         cursor: Option<Cursor>,
     ) -> Result<Page, CallError> {
+        self.poll_partition(trigger, "all", config, start, cursor).await
+    }
+
+    /// Polls a partition of a trigger once.
+    ///
+    /// # Errors
+    /// As the trigger.
+    pub async fn poll_partition(
+        &self,
+        trigger: &str,
+        partition: &str,
+        config: Value,
+        start: Start,
+        cursor: Option<Cursor>,
+    ) -> Result<Page, CallError> {
         let request = PollRequest {
             trigger: trigger.to_owned(),
-            partition: "all".to_owned(),
+            partition: partition.to_owned(),
             config: config.to_string(),
             start,
             on_position_lost: LostPolicy::Stop,
             cursor,
-            budget: Budget { events: 1_000, bytes: 8 << 20, wait_ms: 0 },
+            budget: Budget { events: 1_000, bytes: 8 << 20, wait_ms: 300 },
         };
         self.connector.poll(&self.tenant, &self.connection, &request).await
     }

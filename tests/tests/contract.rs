@@ -62,7 +62,7 @@ impl Contract {
         match service {
             Service::Hub => Some(&self.hub),
             Service::Dps => Some(&self.dps),
-            Service::Device => None,
+            Service::Device | Service::EventHub | Service::HubAmqp => None,
         }
     }
 

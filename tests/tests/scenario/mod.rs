@@ -10,7 +10,7 @@ pub mod raw;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use azure_iot_emulator::{Credential, EmulatorOptions, Exchange, Permission, Policy};
+use azure_iot_emulator::{Credential, EmulatorOptions, EventSource, Exchange, Permission, Policy, TelemetryEvent};
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::discovery::{ChoicesRequest, Direction};
 use connector_host::interface::metadata::{Effect, Operation};
@@ -288,6 +288,38 @@ pub fn triggers() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// The triggers on the hub's log, and what each is told of: a message source, properties and a body.
+pub fn streams() -> Vec<(&'static str, EventSource, Value, Value)> {
+    let of = |operation: &str| json!({ "opType": operation, "deviceId": "press-1", "hubName": "plant" });
+    vec![
+        ("device-telemetry", EventSource::Telemetry, json!({ "level": "warning" }), json!({ "temperature": 81.5 })),
+        (
+            "device-connection-state-events",
+            EventSource::DeviceConnectionState,
+            of("deviceConnected"),
+            json!({ "sequenceNumber": "000000000000000001D4132452F67CE200000002000000000000000000000001" }),
+        ),
+        (
+            "device-lifecycle-events",
+            EventSource::DeviceLifecycle,
+            of("createDeviceIdentity"),
+            json!({ "deviceId": "press-1" }),
+        ),
+        (
+            "device-twin-change-events",
+            EventSource::TwinChange,
+            of("updateTwin"),
+            json!({ "version": 2, "tags": { "site": "north" } }),
+        ),
+        (
+            "digital-twin-change-events",
+            EventSource::DigitalTwinChange,
+            json!({ "deviceId": "press-1", "hubName": "plant" }),
+            json!([{ "op": "replace", "path": "/target", "value": 21 }]),
+        ),
+    ]
+}
+
 /// Changes what a trigger follows: a record is made, one changed and one removed.
 async fn change(world: &World, trigger: &str) -> Result<()> {
     match trigger {
@@ -358,11 +390,18 @@ pub async fn run() -> Result<Recording> {
     ensure!(scenarios.is_empty(), "there are scenarios of actions that do not exist: {:?}", scenarios.keys());
 
     let mut scenarios: BTreeMap<_, _> = triggers().into_iter().collect();
+    let mut streams = streams();
     for trigger in &descriptor.triggers {
         let id = trigger.operation.id.as_str();
+        if let Some(at) = streams.iter().position(|(stream, ..)| *stream == id) {
+            let (_, source, properties, body) = streams.swap_remove(at);
+            run.stream(id, source, &properties, &body).await.with_context(|| id.to_owned())?;
+            continue;
+        }
         let config = scenarios.remove(id).with_context(|| format!("the trigger {id} has no scenario"))?;
         run.trigger(&trigger.operation, config).await.with_context(|| id.to_owned())?;
     }
+    ensure!(streams.is_empty(), "there are streams of triggers that do not exist: {}", streams.len());
     ensure!(scenarios.is_empty(), "there are scenarios of triggers that do not exist: {:?}", scenarios.keys());
 
     run.around(&descriptor).await?;
@@ -514,6 +553,45 @@ impl Run {
         let lacking = self.lacking(operation, Effect::Read)?;
         let refused = connector.sample(tenant, &lacking, id, &config.to_string(), 3).await;
         self.expect_failure(id, refused, PermissionDenied).context("without the permission")
+    }
+
+    /// A trigger on the hub's log is told of its own events and of no others.
+    async fn stream(&mut self, id: &str, source: EventSource, properties: &Value, body: &Value) -> Result<()> {
+        let telemetry = self.world.emulator.telemetry();
+        for (device, source) in [("press-1", source), ("press-2", source), ("press-1", EventSource::DeviceJobLifecycle)]
+        {
+            let mut event = TelemetryEvent::new(device, body.to_string()).json();
+            event.source = source;
+            for (name, value) in properties.as_object().into_iter().flatten() {
+                event = event.property(name, value.as_str().unwrap_or_default());
+            }
+            telemetry.send(event);
+        }
+        let World { connector, tenant, connection, .. } = &self.world;
+        let mut told = Vec::new();
+        for partition in connector.partitions(tenant, connection, id, "{}").await? {
+            let mut cursor = None;
+            loop {
+                let page = self.world.poll_partition(id, &partition.id, json!({}), Start::Earliest, cursor).await?;
+                let done = page.events.is_empty() && !page.more;
+                told.extend(page.events);
+                cursor = Some(page.next);
+                if done {
+                    break;
+                }
+            }
+        }
+        ensure!(
+            told.len() == 2,
+            "{} events instead of 2: {:?}",
+            told.len(),
+            told.iter().map(|it| &it.summary).collect::<Vec<_>>()
+        );
+        let sample = connector.sample(tenant, connection, id, "{}", 1).await?;
+        ensure!(sample.first().is_some_and(|sample| sample.id != "sample"), "no live sample");
+        self.events.entry(id.to_owned()).or_default().extend(told);
+        let senseless = self.world.poll_partition(id, "0", json!({ "nonsense": true }), Start::Earliest, None).await;
+        self.expect_failure(id, senseless, ErrorCode::InvalidConfig)
     }
 
     /// The functions around the operations: trying the account out, dropdowns, schemas.
