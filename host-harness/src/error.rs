@@ -160,6 +160,13 @@ pub enum CallError {
         /// How many calls run at once.
         limit: usize,
     },
+    /// The warm instance was busy with other calls until there was no time left; nothing was done.
+    #[error("the instance was busy with other calls for {} ms", waited.as_millis())]
+    Occupied {
+        /// How long the call waited for its turn.
+        #[serde(serialize_with = "as_millis")]
+        waited: Duration,
+    },
     /// The tenant was closed. A call that was under way may have had its effect.
     #[error("the tenant was closed")]
     Cancelled,

@@ -14,7 +14,7 @@ use crate::cache::CompiledCache;
 use crate::connector::Connector;
 use crate::error::{LoadError, SetupError};
 use crate::limits::EPOCH_TICK;
-use crate::state::State;
+use crate::state::{self, State};
 use crate::version;
 
 /// How a [`Host`] is set up. Start from [`HostOptions::default`] and change fields.
@@ -28,6 +28,8 @@ pub struct HostOptions {
     pub cache_directory: Option<PathBuf>,
     /// Calls that run at the same time, over all tenants; more wait for their turn until their deadline.
     pub concurrent_calls: u32,
+    /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`].
+    pub warm_instances: u32,
     /// The largest component that is compiled, in bytes.
     pub max_component_bytes: usize,
     /// The most linear memory that any tenant's limits may grant, in bytes.
@@ -48,6 +50,7 @@ impl Default for HostOptions {
             },
             cache_directory: None,
             concurrent_calls: 256,
+            warm_instances: 256,
             max_component_bytes: 32 << 20,
             max_memory_bytes: 512 << 20,
         }
@@ -63,6 +66,7 @@ pub struct Host {
 pub(crate) struct HostInner {
     pub(crate) engine: Engine,
     pub(crate) permits: Semaphore,
+    pub(crate) warm_permits: Arc<Semaphore>,
     pub(crate) options: HostOptions,
     pub(crate) linker: Linker<State>,
     cache: Option<CompiledCache>,
@@ -79,13 +83,13 @@ impl Host {
         start_ticking(&engine)?;
         let unusable = |error: wasmtime::Error| SetupError::Engine(format!("{error:#}"));
         let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(unusable)?;
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(unusable)?;
+        state::add_to_linker(&mut linker).map_err(unusable)?;
         let cache =
             options.cache_directory.as_deref().map(CompiledCache::open).transpose().map_err(SetupError::Cache)?;
         // More permits than a semaphore can hold are as good as none.
         let permits = Semaphore::new(options.concurrent_calls as usize);
-        Ok(Self { inner: Arc::new(HostInner { engine, permits, options, linker, cache }) })
+        let warm_permits = Arc::new(Semaphore::new(options.warm_instances as usize));
+        Ok(Self { inner: Arc::new(HostInner { engine, permits, warm_permits, options, linker, cache }) })
     }
 
     /// Loads a component from a file. See [`Host::load`].
@@ -169,7 +173,7 @@ fn pool(options: &HostOptions) -> PoolingAllocationConfig {
     const INSTANCES_PER_CALL: u32 = 4;
     const TABLES_PER_CALL: u32 = 4;
 
-    let calls = options.concurrent_calls;
+    let calls = options.concurrent_calls.saturating_add(options.warm_instances);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
         .total_core_instances(calls.saturating_mul(INSTANCES_PER_CALL))

@@ -1,8 +1,9 @@
 //! A host for workflow connectors: WebAssembly components that export `workflow:connector`.
 //!
 //! It is made to run the connectors of many authors for many tenants in one process. It trusts neither: every call
-//! has a store of its own, with no files, environment or sockets, bounded memory, computing time, wall-clock
-//! time and output, and reaches only those hosts to which the tenant's own connection leads.
+//! has a store of its own, with no files and no environment, bounded memory, computing time, wall-clock
+//! time and output, and reaches only those hosts to which the tenant's own connection leads, over HTTP and, where the
+//! connector has a protocol of its own, over TCP.
 //!
 //! ```no_run
 //! use connector_host::interface::action::Call;
@@ -32,9 +33,11 @@
 //! | [`Host`] | process | engine, instance pool, compiled-component cache |
 //! | [`Connector`] | component | compiled code, descriptor |
 //! | [`Tenant`] | tenant | limits, permitted hosts, trust roots, connection pool, TLS sessions |
+//! | [`WarmInstance`] | account, where calls are frequent | an instance that lives on between calls |
 //! | [`Connection`] | linked account | the values a person entered, as a secret |
 
 mod cache;
+mod calls;
 mod connection;
 mod connector;
 pub mod demo;
@@ -44,10 +47,12 @@ mod exports;
 mod host;
 pub mod interface;
 mod limits;
+mod run;
 mod secret;
 mod state;
 mod tenant;
 mod version;
+mod warm;
 
 pub use connection::Connection;
 pub use connector::Connector;
@@ -57,3 +62,4 @@ pub use host::{Host, HostOptions};
 pub use limits::Limits;
 pub use secret::Secret;
 pub use tenant::{HostRule, HostRuleError, Tenant, TenantOptions, TrustRoots};
+pub use warm::WarmInstance;

@@ -36,6 +36,15 @@ pub struct Limits {
     pub response_bytes: u64,
     /// All HTTP bodies of one call in both directions, in bytes.
     pub http_body_bytes: u64,
+    /// Sockets that one call, or one warm instance, has at the same time.
+    pub sockets: usize,
+    /// What one call reads from and writes to all of its sockets together, in bytes.
+    pub socket_bytes: u64,
+    /// Instances that are kept warm for one tenant; calls beyond that run in instances of their own. See
+    /// [`Connector::open`](crate::Connector::open).
+    pub warm_instances: usize,
+    /// How long a warm instance is kept after its last call.
+    pub warm_idle: Duration,
     /// The in-memory size of one set of HTTP headers, in bytes.
     pub header_bytes: usize,
     /// What a function may hand to the host at once (its result above all), in bytes.
@@ -62,6 +71,10 @@ impl Default for Limits {
             http_concurrency: 16,
             response_bytes: 8 << 20,
             http_body_bytes: 64 << 20,
+            sockets: 8,
+            socket_bytes: 256 << 20,
+            warm_instances: 64,
+            warm_idle: Duration::from_secs(300),
             header_bytes: 64 << 10,
             hostcall_bytes: 32 << 20,
             log_bytes: 64 << 10,
@@ -139,9 +152,19 @@ impl ByteBudget {
         self.limit
     }
 
+    /// What has not been taken.
+    pub(crate) fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+
     /// Takes `bytes` out; false, and nothing taken, where there are not that many left.
     pub(crate) fn take(&self, bytes: u64) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+
+    /// Puts back what was taken and not used.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.left.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 

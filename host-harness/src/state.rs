@@ -1,4 +1,4 @@
-//! What a store holds: WASI with nothing granted, and the host's side of HTTP.
+//! What a store holds: WASI with nothing granted, and the host's side of HTTP and sockets.
 
 use std::io;
 use std::pin::Pin;
@@ -6,35 +6,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::egress::{Exchange, Hooks};
+use crate::egress::{Exchange, Hooks, Sockets, SocketsView, add_sockets_to_linker};
 use crate::limits::{EPOCH_TICK, LimitHit, Limits, StoreLimiter};
 
-/// What belongs to one call.
+/// What belongs to one instance; a part of it is renewed with each call.
 pub(crate) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     http: WasiHttpCtx,
     hooks: Hooks,
+    sockets: Sockets,
     limiter: StoreLimiter,
+    log: GuestLog,
+    /// Epochs that the call may still compute for.
+    ticks: u64,
 }
 
 /// A store for one call, every bound in force.
 ///
-/// Files, environment and arguments are empty. Sockets are linked and denied: a rule of protocol `tls` is on
-/// the allow-list of [`Exchange`] already, and `socket_addr_check` with the addresses behind it is the place
-/// to admit it.
+/// Files, environment and arguments are empty. Sockets reach what the rules of protocol `tls` open.
 pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange>) -> Store<State> {
     let log = GuestLog::new(exchange.tenant.options.name.clone(), limits.log_bytes);
     let wasi = WasiCtx::builder()
         .stdout(log.clone())
-        .stderr(log)
+        .stderr(log.clone())
         .max_random_size(limits.random_bytes)
+        // Not linked, see `add_to_linker`; denied all the same.
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
@@ -44,27 +47,78 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(limits.header_bytes);
     let limiter = StoreLimiter::new(limits);
-    let mut store = Store::new(engine, State { wasi, table, http, hooks: Hooks(exchange), limiter });
+    let sockets = Sockets::new(limits, exchange.clone());
+    let hooks = Hooks(exchange);
+    let state = State { wasi, table, http, hooks, sockets, limiter, log, ticks: ticks(limits) };
+    let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.hostcall_bytes);
     store.set_max_component_handles(limits.handles);
 
     // One tick at a time, so that ticks which pass while the guest waits in the host cost one at most.
-    let mut ticks = u64::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u64::MAX);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| match ticks.checked_sub(1) {
-        Some(left) => {
-            ticks = left;
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    store.epoch_deadline_callback(|mut store| {
+        let state = store.data_mut();
+        match state.ticks.checked_sub(1) {
+            Some(left) => {
+                state.ticks = left;
+                Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            }
+            None => Err(LimitHit::Cpu.into()),
         }
-        None => Err(LimitHit::Cpu.into()),
     });
     store
 }
 
+/// Another call in a store that has ended one: everything that is counted for a call is counted anew.
+pub(crate) fn begin_call(store: &mut Store<State>, limits: &Limits, exchange: Arc<Exchange>) {
+    store.set_epoch_deadline(1);
+    let state = store.data_mut();
+    state.ticks = ticks(limits);
+    state.log.begin_call(limits.log_bytes);
+    state.sockets.begin_call(limits, exchange.clone());
+    state.hooks = Hooks(exchange);
+}
+
+fn ticks(limits: &Limits) -> u64 {
+    u64::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Links all that a connector may import: wasmtime's WASI, and sockets and HTTP of our own.
+///
+/// wasmtime's sockets are left out rather than replaced, so that no version of their names leads to them.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
+    use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
+    use wasmtime_wasi::p2::bindings::{cli, filesystem, random, sockets};
+    use wasmtime_wasi::random::WasiRandom;
+    use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
+
+    // I/O, clocks, random numbers and the standard streams.
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    random::insecure::add_to_linker::<State, WasiRandom>(linker, |state| state.wasi.random())?;
+    random::insecure_seed::add_to_linker::<State, WasiRandom>(linker, |state| state.wasi.random())?;
+    cli::exit::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::environment::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_input::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_output::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, State::cli)?;
+    filesystem::types::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
+    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
+    // The names of things and the capability that everybody holds; UDP for its types.
+    let options = sockets::network::LinkOptions::default();
+    sockets::network::add_to_linker::<State, WasiSockets>(linker, &options, State::sockets)?;
+    sockets::instance_network::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    sockets::udp::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
+    add_sockets_to_linker(linker, State::vetted_sockets)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+}
+
 impl State {
-    pub(crate) fn exchange(&self) -> &Exchange {
-        &self.hooks.0
+    fn vetted_sockets(&mut self) -> SocketsView<'_> {
+        SocketsView { sockets: &mut self.sockets, table: &mut self.table }
     }
 }
 
@@ -93,6 +147,10 @@ struct LogBuffer {
 impl GuestLog {
     fn new(tenant: String, bytes: usize) -> Self {
         Self(Arc::new(Mutex::new(LogBuffer { tenant, line: Vec::new(), left: bytes })))
+    }
+
+    fn begin_call(&self, bytes: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).left = bytes;
     }
 }
 

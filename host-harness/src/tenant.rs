@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::egress::HttpClient;
+use crate::egress::{HttpClient, Resolver};
 use crate::error::TenantError;
 use crate::limits::Limits;
 
 /// What a tenant may do.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TenantOptions {
     /// For logs.
     pub name: String,
@@ -25,6 +25,22 @@ pub struct TenantOptions {
     /// Whether loopback, private, link-local and other addresses that are not public may be reached. For
     /// emulators and gateways on the operator's own network.
     pub allow_private_networks: bool,
+    /// Whether a connector may reach hosts that its service names at run time: those that an egress rule with the
+    /// host `*` covers. Default: true.
+    pub allow_redirected_hosts: bool,
+}
+
+impl Default for TenantOptions {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            limits: Limits::default(),
+            trust_roots: TrustRoots::default(),
+            allow_hosts: Vec::new(),
+            allow_private_networks: false,
+            allow_redirected_hosts: true,
+        }
+    }
 }
 
 /// Whose certificates are accepted.
@@ -50,11 +66,15 @@ impl HostRule {
     /// Whether the rule covers this host (lower case) and port.
     #[must_use]
     pub fn matches(&self, host: &str, port: u16) -> bool {
-        let name = match self.host.strip_prefix('*') {
+        self.names(host) && self.port.is_none_or(|own| own == port)
+    }
+
+    /// Whether the rule covers this host on some port.
+    pub(crate) fn names(&self, host: &str) -> bool {
+        match self.host.strip_prefix('*') {
             Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
             None => host == self.host,
-        };
-        name && self.port.is_none_or(|own| own == port)
+        }
     }
 }
 
@@ -97,7 +117,9 @@ pub struct Tenant {
 pub(crate) struct TenantInner {
     pub(crate) options: TenantOptions,
     pub(crate) client: HttpClient,
+    pub(crate) resolver: Resolver,
     pub(crate) http_permits: Arc<Semaphore>,
+    pub(crate) warm_permits: Arc<Semaphore>,
     closed: watch::Sender<bool>,
 }
 
@@ -108,11 +130,18 @@ impl Tenant {
     ///
     /// [`TenantError`] where its trust roots cannot be read.
     pub fn new(options: TenantOptions) -> Result<Self, TenantError> {
+        let resolver = Resolver::new(options.allow_private_networks);
+        Self::with_resolver(options, resolver)
+    }
+
+    pub(crate) fn with_resolver(options: TenantOptions, resolver: Resolver) -> Result<Self, TenantError> {
         let deadline = options.limits.deadline;
-        let client = HttpClient::new(&options)?;
+        let client = HttpClient::new(&options, resolver.clone())?;
         let http_permits = Arc::new(Semaphore::new(options.limits.http_concurrency));
+        let warm_permits = Arc::new(Semaphore::new(options.limits.warm_instances));
         let (closed, _) = watch::channel(false);
-        Ok(Self { inner: Arc::new(TenantInner { options, client, http_permits, closed }), deadline })
+        let inner = TenantInner { options, client, resolver, http_permits, warm_permits, closed };
+        Ok(Self { inner: Arc::new(inner), deadline })
     }
 
     /// The same tenant with another deadline for its calls.

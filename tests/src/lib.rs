@@ -79,6 +79,7 @@ impl World {
             trust_roots: TrustRoots::Only(emulator.ca_pem().to_owned()),
             allow_hosts: vec!["localhost".parse()?],
             allow_private_networks: true,
+            ..TenantOptions::default()
         })?;
         let connection = link(values(&emulator, "connector", "connector")?);
         Ok(Self { emulator, connector, tenant, connection })

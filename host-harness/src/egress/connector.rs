@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,9 +22,9 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::addresses::is_public;
 use super::exchange::RequestBody;
 use super::policy::EgressDenied;
+use super::resolver::Resolver;
 use crate::error::TenantError;
 use crate::tenant::{TenantOptions, TrustRoots};
 
@@ -52,10 +52,10 @@ impl TenantClient {
     /// # Errors
     ///
     /// Where the trust roots cannot be read.
-    pub(crate) fn new(options: &TenantOptions) -> Result<Self, TenantError> {
+    pub(crate) fn new(options: &TenantOptions, resolver: Resolver) -> Result<Self, TenantError> {
         let connector = VettedConnector {
             tls: TlsConnector::from(Arc::new(tls_config(&options.trust_roots)?)),
-            allow_private_networks: options.allow_private_networks,
+            resolver,
             timeout: options.limits.connect_timeout,
         };
         let client = Client::builder(TokioExecutor::new())
@@ -130,7 +130,7 @@ pub(crate) enum ConnectError {
 #[derive(Clone)]
 pub(crate) struct VettedConnector {
     tls: TlsConnector,
-    allow_private_networks: bool,
+    resolver: Resolver,
     timeout: Duration,
 }
 
@@ -159,37 +159,14 @@ impl tower_service::Service<Uri> for VettedConnector {
 impl VettedConnector {
     async fn connect(&self, host: &str, port: u16) -> Result<VettedStream, ConnectError> {
         let deadline = Instant::now() + self.timeout;
-        let addresses = self.resolve(host, port).await?;
+        let addresses = self.resolver.resolve(host, &format!("{host}:{port}")).await?;
+        let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         let tcp = connect_first(&addresses, deadline).await?;
         // Requests are single writes; waiting for more to send only adds latency.
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| ConnectError::Dns(error.to_string()))?;
         let tls = self.tls.connect(name, tcp).await.map_err(tls_error)?;
         Ok(VettedStream(TokioIo::new(tls)))
-    }
-
-    /// The addresses behind a name that may be connected to.
-    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
-        let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
-            Ok(address) => vec![SocketAddr::new(address, port)],
-            Err(_) => tokio::net::lookup_host((host, port))
-                .await
-                .map_err(|error| ConnectError::Dns(error.to_string()))?
-                .collect(),
-        };
-        if found.is_empty() {
-            return Err(ConnectError::Dns("the name has no address".to_owned()));
-        }
-        if self.allow_private_networks {
-            return Ok(found);
-        }
-        let (vetted, prohibited): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| is_public(address.ip()));
-        if vetted.is_empty() {
-            let prohibited: Vec<IpAddr> = prohibited.iter().map(SocketAddr::ip).collect();
-            let denied = EgressDenied::address(format!("{host}:{port}"), &prohibited);
-            return Err(ConnectError::Prohibited(Box::new(denied)));
-        }
-        Ok(vetted)
     }
 }
 

@@ -1,4 +1,4 @@
-//! One HTTP exchange of a guest: the checks before it, and the bounds on it.
+//! The HTTP exchanges of one call: the checks before them, and the bounds on them.
 
 use std::error::Error as _;
 use std::future::Future;
@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::capture_connection;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::connector::ConnectError;
@@ -22,17 +22,62 @@ use crate::interface::metadata::EgressProtocol;
 use crate::limits::ByteBudget;
 use crate::tenant::TenantInner;
 
+/// How long a call that has ended waits for its HTTP exchanges to notice.
+const GRACE: Duration = Duration::from_millis(50);
+
 /// What a guest's requests are judged by, and what was denied. One for each call.
 pub(crate) struct Exchange {
     pub(crate) tenant: Arc<TenantInner>,
-    pub(crate) allowed: AllowList,
+    pub(crate) allowed: Arc<AllowList>,
     pub(crate) deadline: Instant,
-    pub(crate) bytes: ByteBudget,
-    pub(crate) denials: Mutex<Vec<EgressDenied>>,
+    bytes: ByteBudget,
+    denials: Mutex<Vec<EgressDenied>>,
+    life: watch::Sender<Life>,
+}
+
+/// Where a call is.
+#[derive(Default)]
+struct Life {
+    ended: bool,
+    /// HTTP exchanges under way, each from its request to the end of its response's body.
+    open: usize,
+}
+
+/// An exchange under way.
+struct Open(Arc<Exchange>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.life.send_modify(|life| life.open -= 1);
+    }
 }
 
 impl Exchange {
-    fn deny(&self, denied: EgressDenied) {
+    pub(crate) fn new(tenant: Arc<TenantInner>, allowed: Arc<AllowList>, deadline: Instant) -> Arc<Self> {
+        let bytes = ByteBudget::new(tenant.options.limits.http_body_bytes);
+        let life = watch::channel(Life::default()).0;
+        Arc::new(Self { tenant, allowed, deadline, bytes, denials: Mutex::default(), life })
+    }
+
+    /// What was denied so far; leaves nothing behind.
+    pub(crate) fn take_denials(&self) -> Vec<EgressDenied> {
+        std::mem::take(&mut *self.denials.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The call has ended: breaks off what is under way. False where the guest still holds an exchange, and with it a
+    /// connection and a part of the tenant's quota.
+    pub(crate) async fn end(&self) -> bool {
+        self.life.send_modify(|life| life.ended = true);
+        let mut life = self.life.subscribe();
+        timeout(GRACE, life.wait_for(|life| life.open == 0)).await.is_ok()
+    }
+
+    fn enter(self: &Arc<Self>) -> Open {
+        self.life.send_modify(|life| life.open += 1);
+        Open(self.clone())
+    }
+
+    pub(crate) fn deny(&self, denied: EgressDenied) {
         tracing::warn!(tenant = %self.tenant.options.name, "{denied}");
         let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
         // One of each is enough, and a guest does not get to fill memory with them.
@@ -58,15 +103,31 @@ impl Exchange {
             self.deny(EgressDenied::plain_text(&destination));
             return Err(Error::HttpRequestDenied);
         }
-        if !self.allowed.allows(&destination) {
-            self.deny(EgressDenied::request(&destination));
-            return Err(Error::HttpRequestDenied);
-        }
-        Ok(())
+        self.allowed.check(&destination).map_err(|denied| {
+            self.deny(denied);
+            Error::HttpRequestDenied
+        })
     }
 
     async fn send(
         self: Arc<Self>,
+        request: http::Request<WasiBody>,
+        options: RequestOptions,
+    ) -> Result<http::Response<WasiBody>, Error> {
+        let open = self.enter();
+        let mut life = self.life.subscribe();
+        // What `wait_for` answers holds a lock, which the other branch needs on its way out.
+        let ended = async { drop(life.wait_for(|life| life.ended).await) };
+        tokio::select! {
+            biased;
+            () = ended => Err(Error::ConnectionTerminated),
+            response = self.send_within_call(open, request, options) => response,
+        }
+    }
+
+    async fn send_within_call(
+        self: &Arc<Self>,
+        open: Open,
         request: http::Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<http::Response<WasiBody>, Error> {
@@ -108,7 +169,7 @@ impl Exchange {
         Ok(response.map(|inner| {
             let timer = Box::pin(sleep_until(self.until(between)));
             let left = limit;
-            let body = ResponseBody { inner, exchange: self, between, timer, left, _permit: permit };
+            let body = ResponseBody { inner, between, timer, left, open, _permit: permit };
             body.boxed_unsync()
         }))
     }
@@ -228,10 +289,10 @@ impl Body for RequestBody {
 /// A response body that counts, and does not wait for ever.
 struct ResponseBody {
     inner: Incoming,
-    exchange: Arc<Exchange>,
     between: Option<Duration>,
     timer: Pin<Box<Sleep>>,
     left: u64,
+    open: Open,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -254,16 +315,17 @@ impl Body for ResponseBody {
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        let limit = this.exchange.tenant.options.limits.response_bytes;
+        let exchange = &this.open.0;
+        let limit = exchange.tenant.options.limits.response_bytes;
         let Some(left) = this.left.checked_sub(length) else {
             return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
         };
-        if !this.exchange.bytes.take(length) {
-            let limit = this.exchange.bytes.limit();
+        if !exchange.bytes.take(length) {
+            let limit = exchange.bytes.limit();
             return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
         }
         this.left = left;
-        let until = this.exchange.until(this.between);
+        let until = exchange.until(this.between);
         this.timer.as_mut().reset(until);
         Poll::Ready(Some(Ok(frame)))
     }
@@ -377,14 +439,9 @@ mod tests {
         };
         let own = [Zeroizing::new(authority.to_owned())];
         let (host, _) = split_authority(authority).unwrap();
-        let allowed = AllowList::derive(&[rule], "{}", &own, &[host.parse().unwrap()]).unwrap();
-        Arc::new(Exchange {
-            tenant: tenant.inner().clone(),
-            allowed,
-            deadline: Instant::now() + tenant.deadline(),
-            bytes: ByteBudget::new(tenant.limits().http_body_bytes),
-            denials: Mutex::default(),
-        })
+        let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
+        let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
+        Exchange::new(tenant.inner().clone(), Arc::new(allowed), Instant::now() + tenant.deadline())
     }
 
     async fn get(exchange: &Arc<Exchange>, url: &str, options: RequestOptions) -> Result<Bytes, Error> {
@@ -541,5 +598,33 @@ mod tests {
         assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
         drop(held);
         assert_eq!(simple(&exchange, &url).await.unwrap(), "hello");
+    }
+
+    /// What a guest leaves under way must not go on once its call has ended.
+    #[tokio::test]
+    async fn the_end_of_a_call_ends_its_exchanges() {
+        let server = Server::start().await;
+        let authority = format!("localhost:{}", server.port);
+        let tenant = Tenant::new(server.options()).unwrap();
+        let call = exchange(&tenant, &authority);
+        assert_eq!(simple(&call, &format!("https://{authority}/small")).await.unwrap(), "hello");
+        let begun = Instant::now();
+        let url = format!("https://{authority}/silent");
+        let (waiting, ended) = tokio::join!(simple(&call, &url), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            call.end().await
+        });
+        assert!(ended);
+        assert!(matches!(waiting, Err(Error::ConnectionTerminated)), "{waiting:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+
+        // A response that is held on to is told.
+        let call = exchange(&tenant, &authority);
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let request = http::Request::get(format!("https://{authority}/stall")).body(body).unwrap();
+        let held = call.clone().send(request, RequestOptions::default()).await.unwrap();
+        assert!(!call.end().await);
+        drop(held);
+        assert!(call.end().await);
     }
 }

@@ -1,13 +1,14 @@
 //! Where a guest may connect to.
 //!
-//! Four layers, each of which denies by itself:
+//! Layers, each of which denies by itself:
 //!
 //! | layer | file | question |
 //! |---|---|---|
 //! | policy | `policy.rs` | Does the connection of the tenant lead to this host, and may it? |
 //! | exchange | `exchange.rs` | Is this very request to such a host, over https, within the quotas? |
-//! | addresses | `addresses.rs` | Is the address behind the name a public one? |
-//! | connector | `connector.rs` | Does the vetted address present a certificate for the name? |
+//! | sockets | `sockets/` | Is this very address behind a name that was looked up and permitted, within the quotas? |
+//! | addresses | `addresses.rs`, `resolver.rs` | Is the address behind the name a public one? |
+//! | connector | `connector.rs` | Does the vetted address present a certificate for the name? (HTTP only: over a socket the guest itself checks it.) |
 //!
 //! The name is resolved once, and only addresses that were looked at are connected to. This order is what
 //! defeats a name that resolves to a public address first and to a private one afterwards.
@@ -16,8 +17,12 @@ mod addresses;
 mod connector;
 mod exchange;
 mod policy;
+mod resolver;
+mod sockets;
 
 pub(crate) use connector::HttpClient;
 pub(crate) use exchange::{Exchange, Hooks};
 pub(crate) use policy::{AllowList, split_authority};
+pub(crate) use resolver::Resolver;
+pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};
 pub use policy::{Destination, EgressDenied, EgressLayer};

@@ -6,14 +6,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::interface::metadata::{EgressProtocol, EgressRule};
-use crate::tenant::HostRule;
+use crate::tenant::{HostRule, TenantOptions};
+
+/// The host of a rule for hosts that the service names at run time.
+const ANY_HOST: &str = "*";
 
 /// A host and port that a connector asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -46,6 +49,8 @@ pub enum EgressLayer {
     Policy,
     /// The connector asked for a host that the connection does not lead to.
     Request,
+    /// The connector used a socket for something that sockets are not there for, or more than it may.
+    Socket,
     /// The name stands for an address that is not public.
     Address,
 }
@@ -55,6 +60,7 @@ impl EgressLayer {
         match self {
             Self::Policy => "egress policy",
             Self::Request => "request check",
+            Self::Socket => "socket check",
             Self::Address => "address check",
         }
     }
@@ -95,6 +101,58 @@ impl EgressDenied {
         }
     }
 
+    /// A host that a rule for hosts learned at run time would open, if the operator allowed such rules.
+    fn redirected(destination: &Destination) -> Self {
+        Self {
+            layer: EgressLayer::Policy,
+            destination: destination.to_string(),
+            reason: "the service sent the connector there at run time, which this tenant does not permit".to_owned(),
+            remedy: "To permit it to this tenant, leave out `--no-redirected-hosts` \
+                     (library: `TenantOptions::allow_redirected_hosts`)."
+                .to_owned(),
+        }
+    }
+
+    /// A name that may not be looked up: a question to a name server leaves the machine, too.
+    fn name(host: &str) -> Self {
+        Self {
+            layer: EgressLayer::Request,
+            destination: shown(host),
+            reason: "no egress rule of its descriptor opens this host to sockets for this connection".to_owned(),
+            remedy: "The connector has to declare it; an operator cannot permit it.".to_owned(),
+        }
+    }
+
+    /// An address that is behind none of the names that the call looked up.
+    pub(crate) fn unresolved(address: SocketAddr) -> Self {
+        Self {
+            layer: EgressLayer::Request,
+            destination: address.to_string(),
+            reason: "in this call no permitted name was resolved to this address".to_owned(),
+            remedy: "The connector has to look the name up; an operator cannot permit it.".to_owned(),
+        }
+    }
+
+    /// Something that sockets are not there for.
+    pub(crate) fn socket(wanted: &str) -> Self {
+        Self {
+            layer: EgressLayer::Socket,
+            destination: wanted.to_owned(),
+            reason: "sockets are there to connect over TCP to what the egress rules of protocol `tls` yield".to_owned(),
+            remedy: "An operator cannot permit it.".to_owned(),
+        }
+    }
+
+    /// A limit on sockets; `name` is the field of [`Limits`](crate::Limits).
+    pub(crate) fn limit(name: &str, limit: u64) -> Self {
+        Self {
+            layer: EgressLayer::Socket,
+            destination: "its sockets".to_owned(),
+            reason: format!("they use more than the limit {name} of {limit}"),
+            remedy: format!("To permit more to this tenant, raise `Limits::{name}`."),
+        }
+    }
+
     /// A request that is not made over TLS.
     pub(crate) fn plain_text(destination: &Destination) -> Self {
         Self {
@@ -123,10 +181,46 @@ fn allow_host_remedy(destination: &Destination) -> String {
     format!("To permit it to this tenant, add `--allow-host {destination}` (library: `TenantOptions::allow_hosts`).")
 }
 
+/// What a guest wrote, safe to be shown.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(253).collect()
+}
+
 /// What one connection may reach. Empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AllowList {
     destinations: BTreeSet<Destination>,
+    /// Rules for hosts that are not known before the service names them.
+    redirects: Vec<Redirects>,
+    /// Whether the operator lets `redirects` open anything.
+    redirects_permitted: bool,
+}
+
+/// Any host below certain domains, on one port; and those that the operator permits by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Redirects {
+    protocol: EgressProtocol,
+    port: u16,
+    suffixes: Vec<String>,
+    operator: Vec<HostRule>,
+}
+
+impl Redirects {
+    fn covers(&self, destination: &Destination) -> bool {
+        let Destination { protocol, host, port } = destination;
+        *protocol == self.protocol
+            && (*port == self.port && self.is_below(host) || self.operator.iter().any(|rule| rule.matches(host, *port)))
+    }
+
+    /// As [`Self::covers`], for some port.
+    fn names(&self, protocol: EgressProtocol, host: &str) -> bool {
+        protocol == self.protocol && (self.is_below(host) || self.operator.iter().any(|rule| rule.names(host)))
+    }
+
+    /// A wide suffix would open all of a top-level domain, and an address is below no domain.
+    fn is_below(&self, host: &str) -> bool {
+        host.parse::<IpAddr>().is_err() && self.suffixes.iter().any(|suffix| is_narrow(suffix) && is_below(host, suffix))
+    }
 }
 
 impl AllowList {
@@ -141,34 +235,80 @@ impl AllowList {
         rules: &[EgressRule],
         normalized: &str,
         own: &[Zeroizing<String>],
-        allowed: &[HostRule],
+        options: &TenantOptions,
     ) -> Result<Self, Box<EgressDenied>> {
         let fields: Value = serde_json::from_str(normalized).unwrap_or(Value::Null);
         let own: Vec<Zeroizing<String>> = own.iter().map(|text| Zeroizing::new(text.to_ascii_lowercase())).collect();
-        let mut destinations = BTreeSet::new();
+        let mut list = Self { redirects_permitted: options.allow_redirected_hosts, ..Self::default() };
         for rule in rules {
+            // Only the rule itself can say so, never a field's value.
+            if rule.host == ANY_HOST {
+                list.redirects.push(Redirects {
+                    protocol: rule.protocol,
+                    port: rule.default_port,
+                    suffixes: rule.suffixes.clone(),
+                    operator: options.allow_hosts.clone(),
+                });
+                continue;
+            }
             let Some(filled) = fill(&rule.host, &fields) else {
                 continue;
             };
             let destination = |host, port| Destination { protocol: rule.protocol, host, port };
             let Some((host, port)) = split_authority(&filled) else {
-                let shown: String = filled.chars().filter(|c| !c.is_control()).take(253).collect();
-                let destination = destination(shown, rule.default_port);
+                let destination = destination(shown(&filled), rule.default_port);
                 return Err(Box::new(EgressDenied {
                     remedy: "Correct the connection.".to_owned(),
                     ..EgressDenied::policy(&destination, "this is no host name".to_owned())
                 }));
             };
             let destination = destination(host, port.unwrap_or(rule.default_port));
-            judge(rule, &destination, &own, allowed)
+            judge(rule, &destination, &own, &options.allow_hosts)
                 .map_err(|reason| Box::new(EgressDenied::policy(&destination, reason)))?;
-            destinations.insert(destination);
+            list.destinations.insert(destination);
         }
-        Ok(Self { destinations })
+        Ok(list)
     }
 
-    pub(crate) fn allows(&self, destination: &Destination) -> bool {
-        self.destinations.contains(destination)
+    /// Whether a host and port may be reached.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn check(&self, destination: &Destination) -> Result<(), EgressDenied> {
+        if self.destinations.contains(destination) {
+            return Ok(());
+        }
+        match self.redirects.iter().any(|rule| rule.covers(destination)) {
+            true if self.redirects_permitted => Ok(()),
+            true => Err(EgressDenied::redirected(destination)),
+            false => Err(EgressDenied::request(destination)),
+        }
+    }
+
+    /// Whether there is a port of this host that a socket may be connected to.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(crate) fn check_name(&self, host: &str) -> Result<(), EgressDenied> {
+        let protocol = EgressProtocol::Tls;
+        if self.destinations.iter().any(|it| it.protocol == protocol && it.host == host) {
+            return Ok(());
+        }
+        match self.redirects.iter().find(|rule| rule.names(protocol, host)) {
+            Some(_) if self.redirects_permitted => Ok(()),
+            Some(rule) => {
+                Err(EgressDenied::redirected(&Destination { protocol, host: host.to_owned(), port: rule.port }))
+            }
+            None => Err(EgressDenied::name(host)),
+        }
+    }
+
+    /// Whether a socket is of any use.
+    pub(crate) fn opens_sockets(&self) -> bool {
+        self.destinations.iter().any(|it| it.protocol == EgressProtocol::Tls)
+            || self.redirects_permitted && self.redirects.iter().any(|rule| rule.protocol == EgressProtocol::Tls)
     }
 }
 
@@ -197,10 +337,7 @@ fn judge(
     if allowed.iter().any(|rule| rule.matches(host, *port)) {
         return Ok(());
     }
-    let suffixed = rule
-        .suffixes
-        .iter()
-        .any(|suffix| suffix.starts_with('.') && host.len() > suffix.len() && host.ends_with(suffix.as_str()));
+    let suffixed = rule.suffixes.iter().any(|suffix| is_below(host, suffix));
     if suffixed && host.parse::<IpAddr>().is_err() {
         return Ok(());
     }
@@ -225,6 +362,11 @@ fn mentions(text: &str, name: &str) -> bool {
         };
         !before.is_some_and(part_of_a_name) && !joins
     })
+}
+
+/// Whether a host is below the domain that a suffix names: neither the domain itself nor another one that ends alike.
+fn is_below(host: &str, suffix: &str) -> bool {
+    suffix.starts_with('.') && host.len() > suffix.len() && host.ends_with(suffix)
 }
 
 /// Whether a suffix names at least a domain below a top-level one: `.azure-devices.net`, not `.net`.
@@ -294,11 +436,16 @@ mod tests {
         }
     }
 
+    fn options(allowed: &[&str]) -> TenantOptions {
+        let allow_hosts = allowed.iter().map(|text| text.parse().unwrap()).collect();
+        TenantOptions { allow_hosts, ..TenantOptions::default() }
+    }
+
     fn derive(normalized: &str, own: &[&str], allowed: &[&str]) -> Result<Vec<String>, EgressDenied> {
         let own: Vec<_> = own.iter().map(|text| Zeroizing::new((*text).to_owned())).collect();
-        let allowed: Vec<HostRule> = allowed.iter().map(|text| text.parse().unwrap()).collect();
+        let options = options(allowed);
         let normalized = format!(r#"{{"iotHubName":"{normalized}"}}"#);
-        AllowList::derive(&[rule()], &normalized, &own, &allowed)
+        AllowList::derive(&[rule()], &normalized, &own, &options)
             .map(|list| list.destinations.iter().map(ToString::to_string).collect())
             .map_err(|denied| *denied)
     }
@@ -350,6 +497,65 @@ mod tests {
             assert!(derive(host, &[host], &[]).is_err(), "{host}");
         }
         assert!(!is_narrow(".net"));
+    }
+
+    fn redirects(suffixes: &[&str], options: &TenantOptions) -> AllowList {
+        let suffixes = suffixes.iter().map(|suffix| (*suffix).to_owned()).collect();
+        let rule = EgressRule { protocol: EgressProtocol::Tls, host: "*".to_owned(), default_port: 5671, suffixes, ..rule() };
+        AllowList::derive(&[rule], "{}", &[], options).unwrap()
+    }
+
+    fn tls(host: &str, port: u16) -> Destination {
+        Destination { protocol: EgressProtocol::Tls, host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn a_rule_for_any_host_opens_hosts_below_its_suffixes_on_its_port() {
+        let list = redirects(&[".servicebus.windows.net"], &options(&[]));
+        assert!(list.check(&tls("iothub-ns-1.servicebus.windows.net", 5671)).is_ok());
+        assert!(list.check_name("iothub-ns-1.servicebus.windows.net").is_ok());
+        for (host, port) in [
+            ("iothub-ns-1.servicebus.windows.net", 443),
+            ("servicebus.windows.net", 5671),
+            (".servicebus.windows.net", 5671),
+            ("evilservicebus.windows.net", 5671),
+            ("iothub-ns-1.servicebus.windows.net.example.com", 5671),
+            ("example.com", 5671),
+            ("localhost", 5671),
+            ("127.0.0.1", 5671),
+        ] {
+            assert_eq!(list.check(&tls(host, port)).unwrap_err().layer, EgressLayer::Request, "{host}:{port}");
+        }
+        assert!(list.check_name("servicebus.windows.net").is_err());
+        // Another protocol, even on the same host and port.
+        let https = Destination { protocol: EgressProtocol::Https, ..tls("a.servicebus.windows.net", 5671) };
+        assert!(list.check(&https).is_err());
+        // A suffix that is no more than a top-level domain opens nothing.
+        for suffix in [".net", "", ".", "windows.net"] {
+            let list = redirects(&[suffix], &options(&[]));
+            assert!(list.check(&tls("a.windows.net", 5671)).is_err(), "{suffix}");
+        }
+    }
+
+    #[test]
+    fn the_operator_extends_or_forbids_a_rule_for_any_host() {
+        let list = redirects(&[".servicebus.windows.net"], &options(&["localhost:5672"]));
+        assert!(list.check(&tls("localhost", 5672)).is_ok());
+        assert!(list.check_name("localhost").is_ok());
+        assert!(list.check(&tls("localhost", 5671)).is_err());
+        let forbidden = TenantOptions { allow_redirected_hosts: false, ..options(&["localhost"]) };
+        let list = redirects(&[".servicebus.windows.net"], &forbidden);
+        for host in ["a.servicebus.windows.net", "localhost"] {
+            let denied = list.check(&tls(host, 5671)).unwrap_err();
+            assert!(denied.to_string().contains("allow_redirected_hosts"), "{denied}");
+            assert!(list.check_name(host).is_err());
+        }
+        assert!(!list.opens_sockets());
+    }
+
+    #[test]
+    fn a_fields_value_is_no_rule_for_any_host() {
+        assert!(derive("*", &["*"], &["localhost"]).is_err());
     }
 
     #[test]

@@ -1,0 +1,265 @@
+//! The functions of a connector that work on a linked account.
+//!
+//! They are there twice: on [`Connector`](crate::Connector), where each call names the account and runs in an instance
+//! of its own, and on [`WarmInstance`](crate::WarmInstance), which stands for one account and one instance. What a
+//! function takes, answers and promises is written once, here; what differs is the [`Route`] that a call takes.
+
+use std::sync::Arc;
+
+use crate::connection::Connection;
+use crate::connector::Connector;
+use crate::egress::AllowList;
+use crate::error::CallError;
+use crate::exports::Export;
+use crate::interface::types;
+use crate::run::{Prepared, WithDenials, answer};
+use crate::tenant::Tenant;
+use crate::warm::Place;
+
+/// How a call comes to its instance.
+pub(crate) struct Route<'a> {
+    pub(crate) connector: &'a Connector,
+    pub(crate) tenant: &'a Tenant,
+    pub(crate) connection: &'a Connection,
+    /// The instance that is kept, and what it may reach; none: an instance for this call alone.
+    pub(crate) warm: Option<(&'a Arc<Place>, &'a Arc<AllowList>)>,
+}
+
+impl<'a> Route<'a> {
+    /// A call without a network, which needs nothing of what an instance keeps.
+    pub(crate) async fn pure<E: Export>(
+        self,
+        params: impl FnOnce(&'a Connection) -> E::Params<'a>,
+    ) -> Result<WithDenials<E::Answer>, CallError> {
+        let Self { connector, tenant, connection, .. } = self;
+        connector.run(tenant).call::<E>(Prepared::without_network(tenant), |_| params(connection)).await
+    }
+
+    /// A call that may reach what its connection leads to.
+    pub(crate) async fn online<E, T>(self, params: impl FnOnce(&'a Connection, u64) -> E::Params<'a>) -> Result<T, CallError>
+    where
+        E: Export<Answer = Result<T, types::Error>>,
+    {
+        let Self { connector, tenant, connection, warm } = self;
+        let (place, prepared) = match warm {
+            Some((place, allowed)) => (Some(place), Prepared::new(tenant, allowed.clone())),
+            None => (None, connector.prepare(tenant, connection).await?),
+        };
+        answer(connector.run(tenant).call_in::<E>(place, prepared, |ms| params(connection, ms)).await)
+    }
+}
+
+/// Writes the functions: `|self, account: type, ...| route`, the account being what each call has to name.
+macro_rules! calls {
+    (|$self:ident $(, $account:ident: $type:ty)*| $route:expr) => {
+        /// Judges the values of a connection, without any network.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`], but never the connector's own: what is wrong is in the answer.
+        pub async fn validate(&$self $(, $account: $type)*) -> Result<Validation, CallError> {
+            $route.pure::<exports::Validate>(|connection| (connection.into(),)).await.map(|(answer, _)| answer)
+        }
+
+        /// Tries the account out, changing nothing.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`]; a check that fails is part of the report.
+        pub async fn test(&$self $(, $account: $type)*) -> Result<Report, CallError> {
+            $route.online::<exports::Test, _>(|connection, ms| (connection.into(), ms)).await
+        }
+
+        /// The connection's name for a list, never with a secret in it.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`].
+        pub async fn label(&$self $(, $account: $type)*) -> Result<String, CallError> {
+            answer($route.pure::<exports::Label>(|connection| (connection.into(),)).await)
+        }
+
+        /// Offers values for a field.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`].
+        pub async fn options(
+            &$self $(, $account: $type)*,
+            request: &ChoicesRequest,
+        ) -> Result<Choices, CallError> {
+            $route.online::<exports::Options, _>(|connection, ms| (connection.into(), request, ms)).await
+        }
+
+        /// The schema of an operation as it is for this account and this partly filled-in input, a JSON text.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`].
+        pub async fn resolve_schema(
+            &$self $(, $account: $type)*,
+            operation: &str,
+            direction: Direction,
+            partial: &str,
+        ) -> Result<String, CallError> {
+            $route.online::<exports::ResolveSchema, _>(|connection, ms| {
+                (connection.into(), operation, direction, partial, ms)
+            })
+            .await
+        }
+
+        /// Lists what can be polled in parallel, each with its own cursor.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`].
+        pub async fn partitions(
+            &$self $(, $account: $type)*,
+            trigger: &str,
+            config: &str,
+        ) -> Result<Vec<Partition>, CallError> {
+            $route.online::<exports::Partitions, _>(|connection, ms| (connection.into(), trigger, config, ms)).await
+        }
+
+        /// Fetches the next events of a trigger.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`]. Polling again with the same cursor loses and doubles nothing.
+        pub async fn poll(
+            &$self $(, $account: $type)*,
+            request: &PollRequest,
+        ) -> Result<Page, CallError> {
+            $route.online::<exports::Poll, _>(|connection, ms| (WirePollRequest::new(connection, request, ms),)).await
+        }
+
+        /// Real examples of events; moves no cursor.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`].
+        pub async fn sample(
+            &$self $(, $account: $type)*,
+            trigger: &str,
+            config: &str,
+            limit: u32,
+        ) -> Result<Vec<Event>, CallError> {
+            $route.online::<exports::Sample, _>(|connection, ms| (connection.into(), trigger, config, limit, ms))
+                .await
+        }
+
+        /// Asks the service to call `url`.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`].
+        pub async fn subscribe(
+            &$self $(, $account: $type)*,
+            trigger: &str,
+            config: &str,
+            url: &str,
+        ) -> Result<Subscription, CallError> {
+            $route.online::<exports::Subscribe, _>(|connection, ms| (connection.into(), trigger, config, url, ms))
+                .await
+        }
+
+        /// Puts a subscription's end off; `state` is [`Subscription::state`].
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`].
+        pub async fn renew(
+            &$self $(, $account: $type)*,
+            trigger: &str,
+            config: &str,
+            state: &[u8],
+        ) -> Result<Subscription, CallError> {
+            $route.online::<exports::Renew, _>(|connection, ms| (connection.into(), trigger, config, state, ms)).await
+        }
+
+        /// Asks the service to call no more.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`].
+        pub async fn unsubscribe(
+            &$self $(, $account: $type)*,
+            trigger: &str,
+            config: &str,
+            state: &[u8],
+        ) -> Result<(), CallError> {
+            $route.online::<exports::Unsubscribe, _>(|connection, ms| (connection.into(), trigger, config, state, ms))
+                .await
+        }
+
+        /// Takes a request that came for a subscription.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`].
+        pub async fn receive(
+            &$self $(, $account: $type)*,
+            trigger: &str,
+            config: &str,
+            state: &[u8],
+            request: &ReceivedRequest,
+        ) -> Result<Received, CallError> {
+            $route.online::<exports::Receive, _>(|connection, _| (connection.into(), trigger, config, state, request))
+                .await
+        }
+
+        /// Does one thing; `input` is a JSON text.
+        ///
+        /// # Errors
+        ///
+        /// [`CallError`]. Except for [`CallError::Connector`], which says so itself, and [`CallError::Busy`],
+        /// whether the action had its effect is not known.
+        pub async fn invoke(
+            &$self $(, $account: $type)*,
+            action: &str,
+            input: &str,
+            call: &Call,
+        ) -> Result<Outcome, CallError> {
+            $route.online::<exports::Invoke, _>(|connection, ms| {
+                (connection.into(), action, input, WireCall::new(call, ms))
+            })
+            .await
+        }
+
+        /// Goes on with a page or with pending work.
+        ///
+        /// # Errors
+        ///
+        /// As [`Connector::invoke`](crate::Connector::invoke).
+        pub async fn resume(
+            &$self $(, $account: $type)*,
+            action: &str,
+            token: &str,
+            call: &Call,
+        ) -> Result<Outcome, CallError> {
+            $route.online::<exports::Resume, _>(|connection, ms| {
+                (connection.into(), action, token, WireCall::new(call, ms))
+            })
+            .await
+        }
+
+        /// Does the same thing to many inputs; as many results as inputs, in order.
+        ///
+        /// # Errors
+        ///
+        /// As [`Connector::invoke`](crate::Connector::invoke).
+        pub async fn invoke_batch(
+            &$self $(, $account: $type)*,
+            action: &str,
+            inputs: &[String],
+            call: &Call,
+        ) -> Result<Vec<Result<Outcome, types::Error>>, CallError> {
+            $route.online::<exports::InvokeBatch, _>(|connection, ms| {
+                (connection.into(), action, inputs, WireCall::new(call, ms))
+            })
+            .await
+        }
+    };
+}
+
+pub(crate) use calls;

@@ -1,0 +1,79 @@
+//! From a name to the addresses that may be connected to: one way for HTTP and for sockets.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::addresses::is_public;
+use super::connector::ConnectError;
+use super::policy::EgressDenied;
+
+type Lookup = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> + Send + Sync>;
+
+/// Resolves names and vets the addresses behind them.
+#[derive(Clone)]
+pub(crate) struct Resolver {
+    lookup: Lookup,
+    allow_private_networks: bool,
+}
+
+impl Resolver {
+    /// Asks the operating system.
+    pub(crate) fn new(allow_private_networks: bool) -> Self {
+        let lookup: Lookup = Arc::new(|host| {
+            Box::pin(async move {
+                let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
+                Ok(found.map(|address| address.ip()).collect())
+            })
+        });
+        Self { lookup, allow_private_networks }
+    }
+
+    /// Asks `answer` instead of the operating system.
+    #[cfg(test)]
+    pub(crate) fn answering(
+        allow_private_networks: bool,
+        answer: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        let lookup: Lookup = Arc::new(move |host| {
+            let answer = answer(&host);
+            Box::pin(async move { answer })
+        });
+        Self { lookup, allow_private_networks }
+    }
+
+    /// The addresses behind a host that may be connected to; never none. `shown` names the destination in a denial.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Dns`] or [`ConnectError::Prohibited`].
+    pub(crate) async fn resolve(&self, host: &str, shown: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        let mut found = match host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) => {
+                (self.lookup)(host.to_owned()).await.map_err(|error| ConnectError::Dns(error.to_string()))?
+            }
+        };
+        if found.is_empty() {
+            return Err(ConnectError::Dns("the name has no address".to_owned()));
+        }
+        if !self.allow_private_networks {
+            let prohibited: Vec<IpAddr> = found.iter().copied().filter(|address| !is_public(*address)).collect();
+            found.retain(|address| is_public(*address));
+            if found.is_empty() {
+                let denied = EgressDenied::address(shown.to_owned(), &prohibited);
+                return Err(ConnectError::Prohibited(Box::new(denied)));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("allow_private_networks", &self.allow_private_networks).finish_non_exhaustive()
+    }
+}

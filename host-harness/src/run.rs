@@ -1,0 +1,370 @@
+//! One run of a guest's function, within its bounds: in an instance of its own, or in one that is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre};
+
+use crate::egress::{AllowList, EgressDenied, Exchange};
+use crate::error::{CallError, Failure, LoadError};
+use crate::exports::{self, Export, Exports};
+use crate::host::HostInner;
+use crate::interface::types;
+use crate::limits::LimitHit;
+use crate::state::{State, begin_call, new_store};
+use crate::tenant::Tenant;
+use crate::warm::Place;
+
+/// What a call of a guest is made of, the connection's hosts among it.
+pub(crate) struct Prepared {
+    pub(crate) allowed: Arc<AllowList>,
+    pub(crate) deadline: Instant,
+}
+
+impl Prepared {
+    pub(crate) fn new(tenant: &Tenant, allowed: Arc<AllowList>) -> Self {
+        Self { allowed, deadline: Instant::now() + tenant.deadline() }
+    }
+
+    pub(crate) fn without_network(tenant: &Tenant) -> Self {
+        Self::new(tenant, Arc::default())
+    }
+
+    /// When a call that has had no turn gives up. It has done nothing, which its error has time to say.
+    fn turn(&self) -> Instant {
+        self.deadline - self.deadline.saturating_duration_since(Instant::now()) / 8
+    }
+}
+
+/// An answer, and what was denied on the way to it.
+pub(crate) type WithDenials<T> = (T, Vec<EgressDenied>);
+
+/// The connector's own error becomes one of the call, with what the host denied.
+pub(crate) fn answer<T>(result: Result<WithDenials<Result<T, types::Error>>, CallError>) -> Result<T, CallError> {
+    let (answer, denials) = result?;
+    answer.map_err(|error| CallError::Connector(Box::new(Failure { error, denials })))
+}
+
+/// An instance in its store.
+pub(crate) struct Live {
+    store: Store<State>,
+    instance: Instance,
+    /// The share of the bounds on warm instances. Without it the instance must not outlive its call.
+    warm: Option<[OwnedSemaphorePermit; 2]>,
+}
+
+/// Everything that one run of a guest needs.
+pub(crate) struct Run<'a> {
+    pub(crate) host: &'a HostInner,
+    pub(crate) pre: &'a InstancePre<State>,
+    pub(crate) exports: &'a Exports,
+    pub(crate) tenant: &'a Tenant,
+}
+
+impl Run<'_> {
+    /// Runs one function in an instance of its own.
+    pub(crate) async fn call<'p, E: Export>(
+        &self,
+        prepared: Prepared,
+        params: impl FnOnce(u64) -> E::Params<'p>,
+    ) -> Result<WithDenials<E::Answer>, CallError> {
+        self.call_in::<E>(None, prepared, params).await
+    }
+
+    /// Runs one function within the CPU budget and the deadline; where there is a place, in the instance that is kept
+    /// there, which goes back only after a run without a fault.
+    pub(crate) async fn call_in<'p, E: Export>(
+        &self,
+        place: Option<&Arc<Place>>,
+        prepared: Prepared,
+        params: impl FnOnce(u64) -> E::Params<'p>,
+    ) -> Result<WithDenials<E::Answer>, CallError> {
+        let deadline = prepared.deadline;
+        let limit = self.tenant.deadline();
+        tokio::select! {
+            biased;
+            () = self.tenant.closed() => Err(CallError::Cancelled),
+            ended = timeout_at(deadline, self.call_unbounded::<E>(place, prepared, params)) => {
+                ended.unwrap_or_else(|_| {
+                    tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
+                    Err(CallError::Deadline { limit })
+                })
+            }
+        }
+    }
+
+    async fn call_unbounded<'p, E: Export>(
+        &self,
+        place: Option<&Arc<Place>>,
+        prepared: Prepared,
+        params: impl FnOnce(u64) -> E::Params<'p>,
+    ) -> Result<WithDenials<E::Answer>, CallError> {
+        let begun = Instant::now();
+        let turn = prepared.turn();
+        let mut occupied = match place {
+            Some(place) => match timeout_at(turn, place.occupy()).await {
+                Ok(occupied) => Some(occupied),
+                Err(_) => return Err(CallError::Occupied { waited: begun.elapsed() }),
+            },
+            None => None,
+        };
+        // A full pool is an error in wasmtime, so that calls queue here instead.
+        let busy = || CallError::Busy { limit: self.host.options.concurrent_calls as usize };
+        let _permit = timeout_at(turn, self.host.permits.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
+
+        let limits = self.tenant.limits();
+        let deadline = prepared.deadline;
+        let exchange = Exchange::new(self.tenant.inner().clone(), prepared.allowed, deadline);
+        // From here on the instance is not in its place: whatever ends this future early ends the instance, too.
+        let kept = occupied.as_mut().and_then(|occupied| occupied.take());
+        let mut live = match kept {
+            Some(mut live) => {
+                begin_call(&mut live.store, limits, exchange.clone());
+                live
+            }
+            None => {
+                let warm = if place.is_some() { self.warm_permits() } else { None };
+                let mut store = new_store(&self.host.engine, limits, exchange.clone());
+                let made = self.pre.instantiate_async(&mut store).await;
+                Live { instance: made.map_err(|error| instantiation_error(&error, self.tenant))?, store, warm }
+            }
+        };
+        let result: wasmtime::Result<E::Answer> = async {
+            let Live { store, instance, .. } = &mut live;
+            let function =
+                instance.get_typed_func::<E::Params<'p>, (E::Answer,)>(&mut *store, self.exports.index::<E>())?;
+            let params = params(guest_deadline_ms(deadline, limits.deadline_margin));
+            let (answer,) = function.call_async(&mut *store, params).await?;
+            Ok(answer)
+        }
+        .await;
+        let answer = result.map_err(|error| guest_error(&error, self.tenant))?;
+        if let Some(occupied) = &mut occupied
+            && live.warm.is_some()
+        {
+            if exchange.end().await {
+                occupied.put(live, self.tenant);
+            } else {
+                tracing::debug!(tenant = self.tenant.name(), "an HTTP exchange is still held; the instance is discarded");
+            }
+        }
+        Ok((answer, exchange.take_denials()))
+    }
+
+    fn warm_permits(&self) -> Option<[OwnedSemaphorePermit; 2]> {
+        let bounds = [&self.tenant.inner().warm_permits, &self.host.warm_permits];
+        let [tenant, host] = bounds.map(|bound| bound.clone().try_acquire_owned().ok());
+        let permits = tenant.zip(host).map(<[_; 2]>::from);
+        if permits.is_none() {
+            tracing::debug!(tenant = self.tenant.name(), "all warm instances are in use; the call runs in its own");
+        }
+        permits
+    }
+
+    /// Compares the functions with the interface, which takes an instance.
+    pub(crate) async fn check_types(&self) -> Result<(), LoadError> {
+        let Prepared { allowed, deadline } = Prepared::without_network(self.tenant);
+        let exchange = Exchange::new(self.tenant.inner().clone(), allowed, deadline);
+        let mut store = new_store(&self.host.engine, self.tenant.limits(), exchange);
+        // Making an instance can run code of the guest, which can wait in the host.
+        let instance = timeout_at(deadline, self.pre.instantiate_async(&mut store))
+            .await
+            .map_err(|_| CallError::Deadline { limit: self.tenant.deadline() })
+            .and_then(|made| made.map_err(|error| instantiation_error(&error, self.tenant)))
+            .map_err(LoadError::Describe)?;
+        exports::check_types(self.exports, &instance, &mut store)
+    }
+}
+
+/// The milliseconds that the guest is told: a bit less than the host allows.
+fn guest_deadline_ms(deadline: Instant, margin: Duration) -> u64 {
+    let left = deadline.saturating_duration_since(Instant::now());
+    // Where little is left, the margin must not eat it up.
+    let told = left.saturating_sub(margin.min(left / 4));
+    u64::try_from(told.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An instance could not be made: where the guest is not to blame, the host lacks something.
+fn instantiation_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
+    if let Some(limit) = limit_error(error, tenant) {
+        return limit;
+    }
+    let message = format!("{error:#}");
+    if error.is::<wasmtime::Trap>() || error.is::<wasmtime::WasmBacktrace>() {
+        CallError::Trap { message }
+    } else {
+        CallError::Host { message }
+    }
+}
+
+/// A call broke off: a trap, an exit, or an answer that is not what it has to be.
+fn guest_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
+    limit_error(error, tenant).unwrap_or_else(|| CallError::Trap { message: format!("{error:#}") })
+}
+
+fn limit_error(error: &wasmtime::Error, tenant: &Tenant) -> Option<CallError> {
+    Some(match *error.downcast_ref::<LimitHit>()? {
+        LimitHit::Cpu => CallError::CpuBudget { limit: tenant.limits().cpu },
+        LimitHit::Memory { wanted, limit } => CallError::MemoryLimit { wanted, limit },
+        LimitHit::Table { wanted, limit } => CallError::TableLimit { wanted, limit },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::host::{Host, HostOptions};
+    use crate::limits::Limits;
+    use crate::tenant::TenantOptions;
+    use wasmtime::component::Component;
+
+    /// `run: func() -> u32` of a component that is no connector.
+    struct Guest {
+        host: Host,
+        pre: InstancePre<State>,
+        exports: Exports,
+    }
+
+    struct Entry;
+
+    impl Export for Entry {
+        const NAME: &'static str = "test.run";
+        const POSITION: usize = 0;
+        type Params<'a> = ();
+        type Answer = u32;
+    }
+
+    impl Guest {
+        /// `body` is that of the core function; `$memory` is its memory, `$wait` waits that many nanoseconds
+        /// in the host.
+        fn new(body: &str) -> Self {
+            let wasm = wat::parse_str(format!(
+                r#"(component
+                    (import "wasi:io/poll@0.2.0" (instance $poll
+                        (export "pollable" (type $pollable (sub resource)))
+                        (export "[method]pollable.block" (func (param "self" (borrow $pollable))))))
+                    (alias export $poll "pollable" (type $pollable))
+                    (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+                        (alias outer 1 $pollable (type $outer))
+                        (export "pollable" (type $pollable (eq $outer)))
+                        (export "subscribe-duration" (func (param "when" u64) (result (own $pollable))))))
+                    (core func $subscribe (canon lower (func $clock "subscribe-duration")))
+                    (core func $block (canon lower (func $poll "[method]pollable.block")))
+                    (core module $module
+                        (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+                        (import "host" "block" (func $block (param i32)))
+                        (memory $memory 1)
+                        (func $wait (param i64) (call $block (call $subscribe (local.get 0))))
+                        (func (export "run") (result i32) {body}))
+                    (core instance $instance (instantiate $module (with "host" (instance
+                        (export "subscribe" (func $subscribe))
+                        (export "block" (func $block))))))
+                    (func (export "run") (result u32) (canon lift (core func $instance "run"))))"#
+            ))
+            .unwrap();
+            let host = Host::new(HostOptions::default()).unwrap();
+            let component = Component::from_binary(&host.inner.engine, &wasm).unwrap();
+            let exports = Exports::of(vec![component.get_export_index(None, "run").unwrap()]);
+            let pre = host.inner.linker.instantiate_pre(&component).unwrap();
+            Self { host, pre, exports }
+        }
+
+        async fn run(&self, tenant: &Tenant) -> Result<u32, CallError> {
+            let Self { host, pre, exports } = self;
+            let run = Run { host: &host.inner, pre, exports, tenant };
+            run.call::<Entry>(Prepared::without_network(tenant), |_| ()).await.map(|(answer, _)| answer)
+        }
+    }
+
+    fn tenant(limits: Limits) -> Tenant {
+        Tenant::new(TenantOptions { limits, ..TenantOptions::default() }).unwrap()
+    }
+
+    const SPIN: &str = "(loop $again (br $again)) (i32.const 0)";
+    const WAIT_AN_HOUR: &str = "(call $wait (i64.const 3600000000000)) (i32.const 0)";
+
+    #[tokio::test]
+    async fn a_guest_that_computes_for_ever_uses_its_cpu_budget_up() {
+        let cpu = Duration::from_millis(100);
+        let tenant = tenant(Limits { cpu, ..Limits::default() });
+        let error = Guest::new(SPIN).run(&tenant).await.unwrap_err();
+        assert!(matches!(error, CallError::CpuBudget { limit } if limit == cpu), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_computes_for_ever_does_not_hold_up_others() {
+        let tenant = tenant(Limits { cpu: Duration::from_millis(300), ..Limits::default() });
+        let guest = Guest::new(SPIN);
+        // On the test's single thread the second call gets its turn only if the first one yields.
+        let waiting = Guest::new("(call $wait (i64.const 1000000)) (i32.const 7)");
+        let begun = Instant::now();
+        let (spun, waited) = tokio::join!(guest.run(&tenant), async { (waiting.run(&tenant).await, begun.elapsed()) });
+        assert!(spun.is_err());
+        assert_eq!(waited.0.unwrap(), 7);
+        assert!(waited.1 < Duration::from_millis(200), "{:?}", waited.1);
+    }
+
+    /// Epochs do not end a guest that waits in the host; only the wall clock does.
+    #[tokio::test]
+    async fn a_guest_that_waits_for_ever_meets_the_deadline() {
+        let limit = Duration::from_millis(200);
+        let tenant = tenant(Limits::default()).with_deadline(limit);
+        let begun = Instant::now();
+        let error = Guest::new(WAIT_AN_HOUR).run(&tenant).await.unwrap_err();
+        assert!(matches!(error, CallError::Deadline { limit: named } if named == limit), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn waiting_costs_no_cpu() {
+        let tenant = tenant(Limits { cpu: Duration::from_millis(50), ..Limits::default() });
+        let guest = Guest::new("(call $wait (i64.const 400000000)) (i32.const 1)");
+        assert_eq!(guest.run(&tenant).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded_and_the_limit_is_named() {
+        let tenant = tenant(Limits { memory_bytes: 1 << 20, ..Limits::default() });
+        let error = Guest::new("(memory.grow (i32.const 100))").run(&tenant).await.unwrap_err();
+        assert!(matches!(error, CallError::MemoryLimit { wanted, limit } if wanted == 101 << 16 && limit == 1 << 20));
+        assert!(error.to_string().contains("memory_bytes"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_crash_is_a_trap_and_the_next_call_works() {
+        let tenant = tenant(Limits::default());
+        let guest = Guest::new("(if (i32.eqz (memory.size)) (then unreachable)) (i32.load (i32.const -4))");
+        for _ in 0..2 {
+            let error = guest.run(&tenant).await.unwrap_err();
+            assert!(matches!(error, CallError::Trap { .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn closing_a_tenant_ends_its_calls() {
+        let tenant = tenant(Limits::default());
+        let guest = Guest::new(WAIT_AN_HOUR);
+        let (ended, ()) = tokio::join!(guest.run(&tenant), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            tenant.close();
+        });
+        assert!(matches!(ended, Err(CallError::Cancelled)));
+        assert!(matches!(guest.run(&tenant).await, Err(CallError::Cancelled)));
+    }
+
+    #[test]
+    fn the_guest_is_told_less_than_the_host_allows() {
+        let now = Instant::now();
+        let margin = Duration::from_millis(500);
+        let told = guest_deadline_ms(now + Duration::from_secs(10), margin);
+        assert!((9_300..=9_500).contains(&told), "{told}");
+        let told = guest_deadline_ms(now + Duration::from_millis(400), margin);
+        assert!((200..=300).contains(&told), "{told}");
+        assert_eq!(guest_deadline_ms(now, margin), 0);
+    }
+}

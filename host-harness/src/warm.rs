@@ -1,0 +1,137 @@
+//! An instance that is kept between the calls on one account.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinHandle;
+
+use crate::calls::{Route, calls};
+use crate::connection::Connection;
+use crate::connector::Connector;
+use crate::egress::AllowList;
+use crate::error::CallError;
+use crate::exports::{self, WireCall, WirePollRequest};
+use crate::interface::action::{Call, Outcome};
+use crate::interface::connection::{Report, Validation};
+use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
+use crate::interface::trigger::{Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription};
+use crate::interface::types;
+use crate::run::{Live, answer};
+use crate::tenant::Tenant;
+
+/// One instance of a connector for the calls on one account, kept between them: what the connector remembers lives on,
+/// above all its open connections. Cheap to clone; clones share the instance. Made by [`Connector::open`].
+///
+/// - One call runs at a time; others wait for their turn, in order, within their deadlines
+///   ([`CallError::Occupied`] where it did not come).
+/// - Every limit is counted anew for each call. Between calls nothing of the guest runs, and no task of the host works
+///   for it: bytes that arrive wait in the kernel.
+/// - The instance is discarded after a crash, an exceeded limit, a deadline or a dropped future, and after
+///   [`Limits::warm_idle`](crate::Limits::warm_idle) without a call; the next call is given a new one. A connector's own
+///   error is none of these.
+/// - Where a tenant has [`Limits::warm_instances`](crate::Limits::warm_instances) already, or the host
+///   [`HostOptions::warm_instances`](crate::HostOptions::warm_instances), a call runs in an instance of its own.
+#[derive(Clone)]
+pub struct WarmInstance {
+    connector: Connector,
+    tenant: Tenant,
+    connection: Arc<Connection>,
+    allowed: Arc<AllowList>,
+    place: Arc<Place>,
+}
+
+impl WarmInstance {
+    pub(crate) fn new(
+        connector: Connector,
+        tenant: Tenant,
+        connection: Connection,
+        allowed: Arc<AllowList>,
+    ) -> Self {
+        Self { connector, tenant, connection: Arc::new(connection), allowed, place: Arc::default() }
+    }
+
+    /// The same instance with another deadline for its calls.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { tenant: self.tenant.with_deadline(deadline), ..self.clone() }
+    }
+
+    /// Discards the instance, and with it its connections, once the calls that wait already are done.
+    pub async fn discard(&self) {
+        self.place.occupy().await.take();
+    }
+
+    calls!(|self| Route {
+        connector: &self.connector,
+        tenant: &self.tenant,
+        connection: &self.connection,
+        warm: Some((&self.place, &self.allowed)),
+    });
+}
+
+impl fmt::Debug for WarmInstance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WarmInstance")
+            .field("connector", &self.connector)
+            .field("tenant", &self.tenant.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where an instance is kept; empty while it is at work.
+#[derive(Default)]
+pub(crate) struct Place(Mutex<Option<Kept>>);
+
+struct Kept {
+    live: Live,
+    /// Empties the place after a while, unless a call was faster.
+    _reaper: AbortOnDrop,
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Place {
+    /// Waits for the turn of a call.
+    pub(crate) async fn occupy(self: &Arc<Self>) -> Occupied<'_> {
+        Occupied { place: self, kept: self.0.lock().await }
+    }
+}
+
+/// The place of an instance, for the length of a call.
+pub(crate) struct Occupied<'a> {
+    place: &'a Arc<Place>,
+    kept: MutexGuard<'a, Option<Kept>>,
+}
+
+impl Occupied<'_> {
+    /// The instance, which is not in its place from here on.
+    pub(crate) fn take(&mut self) -> Option<Live> {
+        self.kept.take().map(|kept| kept.live)
+    }
+
+    /// Keeps the instance for the next call.
+    pub(crate) fn put(&mut self, live: Live, tenant: &Tenant) {
+        let reaper = tokio::spawn(reap(Arc::downgrade(self.place), tenant.clone()));
+        *self.kept = Some(Kept { live, _reaper: AbortOnDrop(reaper) });
+    }
+}
+
+/// Empties a place once it was idle for too long, or its tenant is closed.
+async fn reap(place: Weak<Place>, tenant: Tenant) {
+    let idle = tenant.limits().warm_idle;
+    let _ = tokio::time::timeout(idle, tenant.closed()).await;
+    if let Some(place) = place.upgrade() {
+        // A call that came first has ended this task by taking the instance.
+        let kept = place.0.lock().await.take();
+        tracing::debug!(tenant = tenant.name(), "a warm instance was idle; it is discarded");
+        drop(kept);
+    }
+}
