@@ -1,6 +1,8 @@
 //! The account: reading what a person entered, judging it, and trying it out.
 
 mod account;
+#[cfg(feature = "amqp")]
+pub mod event_hub;
 mod paste;
 mod schema;
 mod test;

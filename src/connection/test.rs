@@ -30,7 +30,7 @@ pub fn test(platform: &dyn Platform, connection: &Connection, deadline_ms: u64) 
     if account.dps.is_none() {
         skip_dps(&mut report);
     }
-    report.checks.push(event_hub(&account));
+    event_hub(&session, &mut report);
     report.usable = usable(&report.permissions);
     Ok(report)
 }
@@ -226,17 +226,70 @@ fn skip_dps(report: &mut Report) {
     }));
 }
 
-fn event_hub(account: &Account) -> Check {
-    let message = match &account.event_hub {
-        Some(pin) => format!(
-            "The Event Hub-compatible endpoint {} with the path {} is noted. This version has no trigger that reads from it.",
-            pin.host, pin.path
-        ),
-        None => {
-            "No Event Hub-compatible endpoint is pinned. This version has no trigger that reads from it.".to_owned()
+/// Finds and opens the Event Hub-compatible endpoint, and looks whether there is room for a reader.
+#[cfg(feature = "amqp")]
+fn event_hub(session: &Session, report: &mut Report) {
+    use super::event_hub::{Origin, open};
+    use crate::eventhub::{Position, ReceiverOptions};
+    let platform = session.platform();
+    let started = platform.monotonic();
+    let title = "The Event Hub-compatible endpoint can be read from";
+    let opened = open(session, platform).and_then(|(mut hub, origin)| Ok((hub.properties()?, hub, origin)));
+    let took = platform.monotonic().saturating_sub(started);
+    let (properties, mut hub, origin) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let remedy = match error.code() {
+                ErrorCode::AuthFailed | ErrorCode::PermissionDenied => Permission::ServiceConnect.remedy(&session.account().hub.key.policy),
+                _ => "Check that the engine lets the connector reach the hub on port 5671, and the values under Built-in endpoints.".to_owned(),
+            };
+            report.checks.push(check("event-hub", title, CheckOutcome::Fail, describe(&error), Some(remedy), took));
+            return;
         }
     };
-    check("event-hub", "The Event Hub-compatible endpoint", CheckOutcome::Skipped, message, None, Duration::ZERO)
+    let count = properties.partition_ids.len();
+    let (outcome, message, remedy) = match origin {
+        Origin::Pinned => (CheckOutcome::Pass, format!("The pinned endpoint answers; {count} partitions."), None),
+        Origin::Found(endpoint) => {
+            (CheckOutcome::Pass, format!("The hub names {}/{}; {count} partitions.", endpoint.host, endpoint.hub), None)
+        }
+        Origin::Stale(endpoint) => (
+            CheckOutcome::Warn,
+            format!("The pinned endpoint is no more; the hub names {}/{}, which is used instead.", endpoint.host, endpoint.hub),
+            Some("Leave both fields of the Event Hub-compatible endpoint empty, or copy them anew from Built-in endpoints.".to_owned()),
+        ),
+    };
+    report.checks.push(check("event-hub", title, outcome, message, remedy, took));
+
+    let title = "The consumer group $Default has room for a reader";
+    let started = platform.monotonic();
+    let attached = properties
+        .partition_ids
+        .first()
+        .map(|partition| hub.receiver(&ReceiverOptions::new("$Default", partition, Position::Latest)));
+    let took = platform.monotonic().saturating_sub(started);
+    report.checks.push(match attached {
+        Some(Err(error)) => {
+            let remedy = "Add a consumer group for workflows under Built-in endpoints, and name it in the trigger; or stop the other reader.";
+            check("consumer-group", title, CheckOutcome::Warn, describe(&error), Some(remedy.to_owned()), took)
+        }
+        _ => check("consumer-group", title, CheckOutcome::Pass, "A reader could attach.".to_owned(), None, took),
+    });
+    hub.close();
+}
+
+/// A build without AMQP has no trigger that reads from it.
+#[cfg(not(feature = "amqp"))]
+fn event_hub(_session: &Session, report: &mut Report) {
+    let message = "This build of the connector was made without AMQP: it has no trigger that reads from it.";
+    report.checks.push(check(
+        "event-hub",
+        "The Event Hub-compatible endpoint",
+        CheckOutcome::Skipped,
+        message.to_owned(),
+        None,
+        Duration::ZERO,
+    ));
 }
 
 /// Operations none of whose permissions is known to be missing; without the service that grants them, none.

@@ -3,9 +3,11 @@
 use serde_json::Value;
 
 use super::Trigger;
+use super::event_stream::position::Position;
 use super::event_stream::told::Kind;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, Partition, PollRequest};
+use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::Result;
 use crate::manifest::schema::literal;
 use crate::session::Session;
@@ -42,5 +44,9 @@ impl Trigger for DigitalTwinChangeEvents {
 
     fn partitions(&self, session: &Session, _config: Value) -> Result<Vec<Partition>> {
         KIND.partitions(session)
+    }
+
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
+        Position::read(cursor).map(drop)
     }
 }

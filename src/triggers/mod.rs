@@ -23,7 +23,7 @@ mod service_configuration_changed;
 use serde_json::Value;
 
 use crate::actions::read_input;
-use crate::bindings::exports::workflow::connector::metadata::{TriggerDescriptor, TriggerKind};
+use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, Partition, Payload, PollRequest};
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::connection::Account;
@@ -71,6 +71,14 @@ pub trait Trigger: Sync {
     /// # Errors
     /// Those of the service.
     fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>>;
+
+    /// Whether a stored cursor can be read.
+    ///
+    /// # Errors
+    /// `invalid-input` or `unsupported` where it cannot.
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
+        cursor::State::read(cursor).map(drop)
+    }
 
     /// What can be polled in parallel.
     ///
@@ -163,11 +171,7 @@ fn prepare(id: &str, config: &str) -> Result<(&'static dyn Trigger, Value)> {
 /// # Errors
 /// `not-found`, and `invalid-input` or `unsupported` where it cannot.
 pub fn check_cursor(id: &str, cursor: &Cursor) -> Result<()> {
-    match find(id)?.descriptor().kind {
-        #[cfg(feature = "amqp")]
-        TriggerKind::Streaming => event_stream::position::Position::read(cursor).map(drop),
-        _ => cursor::State::read(cursor).map(drop),
-    }
+    find(id)?.check_cursor(cursor)
 }
 
 /// An event that stands in where the account has nothing to show.

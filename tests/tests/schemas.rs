@@ -126,7 +126,12 @@ async fn the_descriptor_holds_together() -> Result<()> {
         }
     }
 
-    let validation = world.connector.validate(&world.tenant, &world.connection).await?;
+    // An account with everything, the Event Hub-compatible endpoint pinned.
+    let mut full = connector_tests::values(&world.emulator, "connector", "connector")?;
+    full["eventHubEndpoint"] = format!("sb://{}/", world.emulator.event_hub_host()).into();
+    full["eventHubPath"] = world.emulator.event_hub_name().into();
+    let full = connector_tests::link(full);
+    let validation = world.connector.validate(&world.tenant, &full).await?;
     findings.check(validation.is_usable(), || format!("a full account has problems: {:?}", validation.problems));
     let normalized: Value = serde_json::from_str(&validation.normalized)?;
     findings.check(!descriptor.egress.is_empty(), || "nothing may be reached".to_owned());
@@ -137,14 +142,9 @@ async fn the_descriptor_holds_together() -> Result<()> {
                 .check(filled, || format!("the egress rule {} names the field {field}, which stays empty", rule.host));
         }
     }
-    let profile =
-        descriptor.auth_profiles.iter().find(|it| it.id == world.connection.auth_profile()).context("no profile")?;
+    let profile = descriptor.auth_profiles.iter().find(|it| it.id == full.auth_profile()).context("no profile")?;
     let (_, validator) = compile(&profile.schema, "the profile's schema", &mut findings)?;
-    findings.fit(
-        &validator,
-        &serde_json::from_str(world.connection.values().expose())?,
-        "the values of a full account",
-    );
+    findings.fit(&validator, &serde_json::from_str(full.values().expose())?, "the values of a full account");
 
     println!("{schemas} schemas and their samples");
     findings.end();

@@ -219,7 +219,8 @@ impl Redirects {
 
     /// A wide suffix would open all of a top-level domain, and an address is below no domain.
     fn is_below(&self, host: &str) -> bool {
-        host.parse::<IpAddr>().is_err() && self.suffixes.iter().any(|suffix| is_narrow(suffix) && is_below(host, suffix))
+        host.parse::<IpAddr>().is_err()
+            && self.suffixes.iter().any(|suffix| is_narrow(suffix) && is_below(host, suffix))
     }
 }
 
@@ -501,7 +502,8 @@ mod tests {
 
     fn redirects(suffixes: &[&str], options: &TenantOptions) -> AllowList {
         let suffixes = suffixes.iter().map(|suffix| (*suffix).to_owned()).collect();
-        let rule = EgressRule { protocol: EgressProtocol::Tls, host: "*".to_owned(), default_port: 5671, suffixes, ..rule() };
+        let rule =
+            EgressRule { protocol: EgressProtocol::Tls, host: "*".to_owned(), default_port: 5671, suffixes, ..rule() };
         AllowList::derive(&[rule], "{}", &[], options).unwrap()
     }
 

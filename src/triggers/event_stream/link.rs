@@ -8,13 +8,9 @@ use std::time::Duration;
 
 use super::position::Place;
 use super::{Log, LogState};
-use crate::auth::SharedAccessKey;
-use crate::connection::{Account, AmqpAddress, EVENT_HUB_SUFFIXES};
-use crate::error::{ErrorCode, Result};
-use crate::eventhub::{
-    Access, Endpoint, Event, EventHub, HubAddress, Position as From, ReadBudget, Receiver, ReceiverOptions, Roots,
-    discover,
-};
+use crate::connection::{Account, event_hub};
+use crate::error::Result;
+use crate::eventhub::{Event, EventHub, Position as From, ReadBudget, Receiver, ReceiverOptions};
 use crate::platform;
 use crate::session::Session;
 
@@ -39,7 +35,7 @@ pub struct Reader {
 /// # Errors
 /// Those of the service.
 pub fn partitions(session: &Session) -> Result<Vec<String>> {
-    let mut hub = open(session, session.platform())?;
+    let mut hub = event_hub::open(session, session.platform())?.0;
     let ids = hub.properties().map(|properties| properties.partition_ids);
     hub.close();
     ids
@@ -115,7 +111,7 @@ pub fn with_partition<T>(
 
 impl<'p> Open<'p> {
     fn new(session: &Session, platform: &'p dyn platform::Platform, reader: &Reader) -> Result<Self> {
-        let mut hub = open(session, platform)?;
+        let (mut hub, _) = event_hub::open(session, platform)?;
         let state = read_state(&mut hub, reader)?;
         Ok(Self { hub, receiver: None, state, read_at: session.platform().monotonic(), last: None })
     }
@@ -221,51 +217,4 @@ impl Log for Partition<'_, '_, '_> {
     fn remaining(&self) -> Duration {
         self.session.remaining()
     }
-}
-
-/// Opens the Event Hub-compatible endpoint: the pinned one, or the one that the hub names.
-///
-/// # Errors
-/// Those of the service.
-pub fn open<'p>(session: &Session, platform: &'p dyn platform::Platform) -> Result<EventHub<'p>> {
-    let account = session.account();
-    if let Some(pin) = &account.event_hub {
-        let address = AmqpAddress::of(&pin.host);
-        let endpoint = Endpoint { host: address.host, port: address.port, hub: pin.path.clone() };
-        let key = pin.key.as_ref().unwrap_or(&account.hub.key);
-        match connect(session, platform, &endpoint, key) {
-            // A pin goes stale when a hub fails over: the hub itself knows better.
-            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Unavailable) => {}
-            opened => return opened,
-        }
-    }
-    let endpoint = find(session)?;
-    connect(session, platform, &endpoint, &account.hub.key)
-}
-
-fn roots(account: &Account) -> Roots<'_> {
-    account.trusted_certificates.as_deref().map_or(Roots::WebPki, Roots::Pem)
-}
-
-fn connect<'p>(
-    session: &Session,
-    platform: &'p dyn platform::Platform,
-    endpoint: &Endpoint,
-    key: &SharedAccessKey,
-) -> Result<EventHub<'p>> {
-    EventHub::connect(platform, endpoint, &Access::Claim(key.clone()), roots(session.account()), session.deadline())
-}
-
-/// Asks the hub for its Event Hub-compatible endpoint.
-///
-/// # Errors
-/// Those of the service.
-pub fn find(session: &Session) -> Result<Endpoint> {
-    let account = session.account();
-    let hub = HubAddress { host: account.hub_amqp.host.clone(), port: account.hub_amqp.port };
-    let may_follow = |host: &str| {
-        EVENT_HUB_SUFFIXES.iter().any(|suffix| host.ends_with(suffix) && host.len() > suffix.len())
-            || account.trusted_suffixes.iter().any(|domain| host == domain || host.ends_with(&format!(".{domain}")))
-    };
-    discover(session.platform(), &hub, &account.hub.key, roots(account), &may_follow, session.deadline())
 }

@@ -25,6 +25,8 @@ use position::{Identity, Place, Position};
 const MOST_EVENTS: usize = 4_096;
 /// Messages asked for at a time.
 const PIECE: usize = 512;
+/// How long to wait for what is known to be there: a link that was just attached needs a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// No more is asked for with less time than this left.
 const TIME_FOR_A_PIECE: Duration = Duration::from_millis(500);
 
@@ -110,11 +112,14 @@ pub fn poll(log: &mut dyn Log, telling: &dyn Telling, request: &PollRequest) -> 
     };
     let most = (request.budget.events as usize).min(MOST_EVENTS);
     let mut wait = Duration::from_millis(request.budget.wait_ms);
+    if due(&place, &state) {
+        wait = wait.max(PATIENCE);
+    }
     let mut events: Vec<Event> = Vec::new();
     let mut bytes = 0_u64;
     let mut more = false;
     'pieces: loop {
-        let piece = match log.receive(&from, PIECE, wait.min(log.remaining())) {
+        let piece = match log.receive(&from, PIECE, wait.min(log.remaining().saturating_sub(TIME_FOR_A_PIECE))) {
             // What was found until now is not lost; the next poll meets the error again if it lasts.
             Err(error) if !events.is_empty() && error.code() != ErrorCode::Internal => {
                 let message = format!("Reading stopped early: {}", error.record().message);
@@ -164,6 +169,14 @@ pub fn poll(log: &mut dyn Log, telling: &dyn Telling, request: &PollRequest) -> 
         lag: u64::try_from(lag).ok(),
         notices,
     })
+}
+
+/// Whether the partition is known to hold something after a place.
+fn due(place: &Place, state: &LogState) -> bool {
+    match place {
+        Place::Beginning => !state.empty,
+        Place::After { sequence, .. } => state.last > *sequence,
+    }
 }
 
 fn from(place: &Place) -> From {
