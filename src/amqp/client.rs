@@ -208,7 +208,11 @@ impl<'p> Client<'p> {
                 self.connection.receive(piece.get(..count).unwrap_or_default(), now)
             }
             Err(error) if error.kind == TransportErrorKind::Timeout => {
-                if deadline.remaining().is_none() { Err(Error::Timeout(stage)) } else { Ok(()) }
+                if deadline.remaining().is_none() {
+                    Err(Error::Timeout(stage))
+                } else {
+                    Ok(())
+                }
             }
             Err(error) => Err(error.into()),
         }

@@ -10,9 +10,7 @@ use super::codec::Value;
 use super::error::{Error, Misbehaviour, RemoteError, Result, Stage};
 use super::frame::{self, AMQP_HEADER, SASL_HEADER, SMALLEST_MAX_FRAME, TYPE_AMQP, TYPE_SASL};
 use super::link::{Delivery, Link, LinkId, LinkOptions, State};
-use super::performative::{
-    Attach, Begin, Detach, Disposition, Flow, Open, Outcome, Performative, Role, Transfer,
-};
+use super::performative::{Attach, Begin, Detach, Disposition, Flow, Open, Outcome, Performative, Role, Transfer};
 use super::sasl::{Mechanism, Negotiation};
 
 /// What a connection is opened with.
@@ -424,10 +422,7 @@ impl Connection {
             channel_max: Some(0),
             idle_time_out: Some(millis(self.options.idle_time_out)),
             desired_capabilities: Vec::new(),
-            properties: vec![
-                product("product", env!("CARGO_PKG_NAME")),
-                product("version", env!("CARGO_PKG_VERSION")),
-            ],
+            properties: vec![product("product", env!("CARGO_PKG_NAME")), product("version", env!("CARGO_PKG_VERSION"))],
         }));
         self.write(&Performative::Begin(Begin {
             remote_channel: None,
@@ -536,9 +531,10 @@ impl Connection {
     }
 
     fn detached(&mut self, detach: Detach) -> Result<()> {
-        let place = self.links.iter_mut().find(|link| {
-            link.as_ref().is_some_and(|link| link.remote_handle == Some(detach.handle))
-        });
+        let place = self
+            .links
+            .iter_mut()
+            .find(|link| link.as_ref().is_some_and(|link| link.remote_handle == Some(detach.handle)));
         let link = place.and_then(Option::take).ok_or(Misbehaviour::Handle(detach.handle))?;
         if link.state != State::Detaching {
             self.write(&Performative::Detach(Detach { handle: link.handle, closed: true, error: None }));

@@ -162,9 +162,7 @@ impl Misbehaviour {
     /// The standard's condition for it, for the close that tells the peer.
     pub fn condition(&self) -> &'static str {
         match self {
-            Self::ProtocolHeader(_) | Self::FrameHeader | Self::FrameTooLarge { .. } => {
-                "amqp:connection:framing-error"
-            }
+            Self::ProtocolHeader(_) | Self::FrameHeader | Self::FrameTooLarge { .. } => "amqp:connection:framing-error",
             Self::Decode(_) => "amqp:decode-error",
             Self::Window => "amqp:session:window-violation",
             Self::Handle(_) => "amqp:session:unattached-handle",

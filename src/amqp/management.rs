@@ -82,12 +82,7 @@ impl Management {
     ///
     /// # Errors
     /// As [`RequestLink::request`]; `Answer` where the answer has no map.
-    pub fn read(
-        &mut self,
-        client: &mut Client,
-        fields: Vec<(Value, Value)>,
-        deadline: &Deadline,
-    ) -> Result<Value> {
+    pub fn read(&mut self, client: &mut Client, fields: Vec<(Value, Value)>, deadline: &Deadline) -> Result<Value> {
         let mut application_properties = properties([("operation", "READ".into())]);
         application_properties.extend(fields);
         // The body says nothing: Microsoft's JavaScript client sends an empty list, its Rust client an empty value.

@@ -87,9 +87,9 @@ impl Message {
         }
         match &self.body {
             Body::Data(sections) => sections.iter().for_each(|bytes| encode_binary_section(0x75, bytes, &mut out)),
-            Body::Sequence(sections) => sections
-                .iter()
-                .for_each(|items| encode(&Value::described(0x76, Value::List(items.clone())), &mut out)),
+            Body::Sequence(sections) => {
+                sections.iter().for_each(|items| encode(&Value::described(0x76, Value::List(items.clone())), &mut out))
+            }
             Body::Value(value) => encode(&Value::described(0x77, value.clone()), &mut out),
         }
         out

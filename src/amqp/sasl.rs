@@ -51,7 +51,9 @@ impl Negotiation {
         };
         let initial_response = match &self.mechanism {
             Mechanism::Anonymous => Vec::new(),
-            Mechanism::Plain { user, password } => [b"\0", user.as_bytes(), b"\0", password.expose().as_bytes()].concat(),
+            Mechanism::Plain { user, password } => {
+                [b"\0", user.as_bytes(), b"\0", password.expose().as_bytes()].concat()
+            }
         };
         Ok(SaslInit { mechanism: (*name).to_owned(), initial_response, hostname: Some(hostname.to_owned()) })
     }
@@ -87,10 +89,7 @@ mod tests {
     #[test]
     fn the_servers_list_is_respected() {
         let offered = ["ANONYMOUS".to_owned(), "X".repeat(1000)];
-        assert_eq!(
-            plain().choose(&offered, "h"),
-            Err(Error::NoMechanism(vec!["ANONYMOUS".into(), "X".repeat(32)]))
-        );
+        assert_eq!(plain().choose(&offered, "h"), Err(Error::NoMechanism(vec!["ANONYMOUS".into(), "X".repeat(32)])));
         let anonymous = Negotiation::new(Mechanism::Anonymous);
         assert_eq!(anonymous.choose(&["MSSBCBS".into()], "h").expect("the same").mechanism, "MSSBCBS");
         assert!(anonymous.choose(&[], "h").is_err());

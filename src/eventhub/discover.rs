@@ -91,9 +91,8 @@ fn ask(
 
 fn follow(redirect: &Redirect, may_follow: &dyn Fn(&str) -> bool) -> Result<Endpoint> {
     let host = redirect.hostname.to_ascii_lowercase();
-    let refuse = |message: String| {
-        Err(Error::new(ErrorCode::Protocol, message).with_retry(Retry::AfterReconfiguration))
-    };
+    let refuse =
+        |message: String| Err(Error::new(ErrorCode::Protocol, message).with_retry(Retry::AfterReconfiguration));
     // A network host besides the host name is not followed: the certificate is checked for the host name.
     if !may_follow(&host) {
         let host: String = host.chars().filter(|c| !c.is_control()).take(256).collect();

@@ -46,7 +46,8 @@ impl Context {
     /// The connector's error for one of the protocol's.
     pub fn error(&self, error: &AmqpError) -> Error {
         let verdict = judge(error);
-        let mut result = Error::new(verdict.code, self.message(verdict.code, error)).with_detail(clean(&error.to_string()));
+        let mut result =
+            Error::new(verdict.code, self.message(verdict.code, error)).with_detail(clean(&error.to_string()));
         if let Some(retry) = verdict.retry {
             result = result.with_retry(retry);
         }
@@ -77,7 +78,9 @@ impl Context {
             }
             ErrorCode::NotFound => format!("{service} at {host} knows no {what}.{said}"),
             ErrorCode::ConsumerConflict => {
-                format!("Others read {what} of {host}, so that this reader has no place. Use a consumer group of its own.{said}")
+                format!(
+                    "Others read {what} of {host}, so that this reader has no place. Use a consumer group of its own.{said}"
+                )
             }
             ErrorCode::PositionLost => {
                 format!("The position is not one of {what} of {host}; the Event Hub may be a new one.{said}")
@@ -281,7 +284,12 @@ mod tests {
             ("amqp:connection:forced", "", Code::Unavailable, Retry::Backoff),
             ("amqp:link:detach-forced", "", Code::Unavailable, Retry::Backoff),
             ("amqp:unauthorized-access", "InvalidSignature", Code::AuthFailed, Retry::AfterReauthentication),
-            ("amqp:unauthorized-access", "ExpiredToken: The token is expired.", Code::AuthExpired, Retry::AfterReauthentication),
+            (
+                "amqp:unauthorized-access",
+                "ExpiredToken: The token is expired.",
+                Code::AuthExpired,
+                Retry::AfterReauthentication,
+            ),
             (
                 "amqp:unauthorized-access",
                 "Unauthorized access. 'Listen' claim(s) are required to perform this operation.",

@@ -234,7 +234,9 @@ impl<'p> EventHub<'p> {
         let context = self.context(&format!("the partition \"{id}\""));
         let map = self.read("com.microsoft:partition", Some(id)).map_err(|error| context.error(&error))?;
         let number = |name| {
-            map.get(name).and_then(Value::as_i64).ok_or_else(|| context.error(&AmqpError::Answer("numbers of a partition")))
+            map.get(name)
+                .and_then(Value::as_i64)
+                .ok_or_else(|| context.error(&AmqpError::Answer("numbers of a partition")))
         };
         Ok(PartitionProperties {
             id: map.get("partition").and_then(Value::to_text).unwrap_or_else(|| id.to_owned()),
@@ -342,10 +344,8 @@ impl<'p> EventHub<'p> {
         if let Some(claim) = &mut self.claim {
             claim.keep(&mut self.client, &deadline)?;
         }
-        let mut fields: Vec<(Value, Value)> = vec![
-            ("name".into(), self.endpoint.hub.as_str().into()),
-            ("type".into(), kind.into()),
-        ];
+        let mut fields: Vec<(Value, Value)> =
+            vec![("name".into(), self.endpoint.hub.as_str().into()), ("type".into(), kind.into())];
         if let Some(partition) = partition {
             fields.push(("partition".into(), partition.into()));
         }

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::discover::{HubAddress, discover_over};
 use super::{Access, Endpoint, EventBody, EventHub, Position, ReadBudget, ReceiverOptions};
+use crate::amqp::RemoteError;
 use crate::amqp::codec::Value;
 use crate::amqp::message::{Body, Message, Properties};
 use crate::amqp::performative::*;
 use crate::amqp::tests::peer::{self, Out, Peer, Seen, platform};
-use crate::amqp::RemoteError;
 use crate::auth::SharedAccessKey;
 use crate::error::{ErrorCode, Result, Retry};
 use crate::platform::Platform as _;
@@ -93,7 +93,11 @@ fn partition(platform: &Rc<FakePlatform>, messages: Vec<Message>) -> Peer {
 }
 
 fn is_partition(attach: &Attach) -> bool {
-    attach.source.as_ref().and_then(|source| source.address.as_deref()).is_some_and(|address| address.contains("/Partitions/"))
+    attach
+        .source
+        .as_ref()
+        .and_then(|source| source.address.as_deref())
+        .is_some_and(|address| address.contains("/Partitions/"))
 }
 
 fn attach_of(peer: &Peer) -> Attach {
@@ -223,7 +227,13 @@ fn properties_are_read_from_management() {
                 ("is_partition_empty".into(), Value::Boolean(true)),
             ]
         };
-        peer::reply(transfer, payload, vec![("status-code".into(), Value::Int(200))], Body::Value(Value::Map(pairs)), out);
+        peer::reply(
+            transfer,
+            payload,
+            vec![("status-code".into(), Value::Int(200))],
+            Body::Value(Value::Map(pairs)),
+            out,
+        );
         true
     });
     let mut hub = connect(&platform, &peer, &claim()).expect("connected");
@@ -261,10 +271,20 @@ fn detaches(platform: &Rc<FakePlatform>, error: RemoteError) -> Peer {
         if !address.starts_with("amqps://") {
             return false;
         }
-        let refused = Attach { handle: attach.handle + 100, role: Role::Sender, source: None, target: None, ..(**attach).clone() };
+        let refused = Attach {
+            handle: attach.handle + 100,
+            role: Role::Sender,
+            source: None,
+            target: None,
+            ..(**attach).clone()
+        };
         out.frame(&Performative::Attach(Box::new(refused)));
         out.links.remove(&attach.handle);
-        out.frame(&Performative::Detach(Detach { handle: attach.handle + 100, closed: true, error: Some(error.clone()) }));
+        out.frame(&Performative::Detach(Detach {
+            handle: attach.handle + 100,
+            closed: true,
+            error: Some(error.clone()),
+        }));
         true
     })
 }
@@ -319,7 +339,10 @@ fn plain_needs_no_token() {
         _ => None,
     });
     let init = init.expect("an init");
-    assert_eq!((init.mechanism.as_str(), init.initial_response.as_slice()), ("PLAIN", &b"\0service\0c2VjcmV0IGtleSBvZiB0aGUgdGVzdA=="[..]));
+    assert_eq!(
+        (init.mechanism.as_str(), init.initial_response.as_slice()),
+        ("PLAIN", &b"\0service\0c2VjcmV0IGtleSBvZiB0aGUgdGVzdA=="[..])
+    );
     assert!(!peer.frames().iter().any(|frame| matches!(frame, Performative::Transfer(_))), "no token was put");
 }
 
@@ -350,7 +373,10 @@ fn a_hub_names_its_endpoint_itself() {
         _ => None,
     });
     let response = String::from_utf8(init.expect("an init").initial_response).expect("text");
-    assert!(response.starts_with("\0service@sas.root.plant\0SharedAccessSignature sr=plant.azure-devices.net&"), "{response}");
+    assert!(
+        response.starts_with("\0service@sas.root.plant\0SharedAccessSignature sr=plant.azure-devices.net&"),
+        "{response}"
+    );
 }
 
 #[test]
@@ -362,7 +388,8 @@ fn a_hub_is_not_followed_anywhere() {
     assert!(error.record().message.contains("evil.example"));
     let peer = detaches(&platform, redirect(HOST, ""));
     assert_eq!(ask(&platform, &peer).expect_err("no Event Hub").code(), ErrorCode::Protocol);
-    let peer = detaches(&platform, RemoteError { condition: "amqp:unauthorized-access".into(), ..RemoteError::default() });
+    let peer =
+        detaches(&platform, RemoteError { condition: "amqp:unauthorized-access".into(), ..RemoteError::default() });
     assert_eq!(ask(&platform, &peer).expect_err("refused").code(), ErrorCode::AuthFailed);
     // One that attaches and says nothing more.
     let peer = Peer::good(&platform);

@@ -76,7 +76,10 @@ fn other_encodings_of_the_same_are_read() {
         (&[0xb1, 0, 0, 0, 1, b'x'], Value::string("x")),
         (&[0xd0, 0, 0, 0, 4, 0, 0, 0, 0], Value::List(vec![])),
         (&[0xd1, 0, 0, 0, 4, 0, 0, 0, 0], Value::Map(vec![])),
-        (&[0xe0, 8, 2, 0xa3, 1, b'a', 3, b'b', b'c', b'd'], Value::Array(vec![Value::symbol("a"), Value::symbol("bcd")])),
+        (
+            &[0xe0, 8, 2, 0xa3, 1, b'a', 3, b'b', b'c', b'd'],
+            Value::Array(vec![Value::symbol("a"), Value::symbol("bcd")]),
+        ),
         (&[0xe0, 2, 3, 0x40], Value::Array(vec![Value::Null; 3])),
         (
             // An array of described values: the descriptor once for all.
@@ -181,7 +184,10 @@ fn messages_of_every_kind_are_read() {
     let named = b"\x00\xa3\x10amqp:data:binary\xa0\x01a";
     assert_eq!(Message::decode(named).expect("data").body, Body::Data(vec![b"a".to_vec()]));
     let sequence = b"\x00\x53\x76\xc0\x02\x01\x41\x00\x53\x76\x45";
-    assert_eq!(Message::decode(sequence).expect("lists").body, Body::Sequence(vec![vec![Value::Boolean(true)], vec![]]));
+    assert_eq!(
+        Message::decode(sequence).expect("lists").body,
+        Body::Sequence(vec![vec![Value::Boolean(true)], vec![]])
+    );
     let value = b"\x00\x53\x70\x45\x00\x53\x77\xa1\x01x\x00\x53\x78\xc1\x01\x00";
     assert_eq!(Message::decode(value).expect("a value").body, Body::Value(Value::from("x")));
 

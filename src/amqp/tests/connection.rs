@@ -216,7 +216,16 @@ fn a_message_in_many_transfers_and_beyond_the_window_arrives() {
     // It was not settled by the sender, so it is by us.
     client.receive(link, &deadline(&platform, 1)).expect("no error");
     let settled = peer.frames().into_iter().any(|frame| {
-        matches!(frame, Performative::Disposition(Disposition { role: Role::Receiver, first: 0, last: Some(0), settled: true, state: Some(Outcome::Accepted) }))
+        matches!(
+            frame,
+            Performative::Disposition(Disposition {
+                role: Role::Receiver,
+                first: 0,
+                last: Some(0),
+                settled: true,
+                state: Some(Outcome::Accepted)
+            })
+        )
     });
     assert!(settled);
 }
@@ -444,8 +453,7 @@ fn a_short_token_is_renewed() {
     let peer = Peer::good(&platform);
     let mut client = open(&platform, &peer).expect("open");
     let sign = |now: Duration| (Secret::new("short"), now + Duration::from_secs(20));
-    let mut kept =
-        Claim::put(&mut client, "sb://ns/h".into(), Box::new(sign), &deadline(&platform, 10)).expect("put");
+    let mut kept = Claim::put(&mut client, "sb://ns/h".into(), Box::new(sign), &deadline(&platform, 10)).expect("put");
     platform.now.set(NOW + Duration::from_secs(18));
     kept.keep(&mut client, &deadline(&platform, 10)).expect("renewed");
     let puts = peer.frames().into_iter().filter(|frame| matches!(frame, Performative::Transfer(_))).count();
@@ -493,9 +501,10 @@ fn a_rejected_request_is_refused_at_once() {
     let error = claim(&mut client, &platform).err().expect("refused");
     assert!(matches!(error, Error::Refused(Some(_))), "{error:?}");
     client.close(&deadline(&platform, 1));
-    let settled = peer.frames().iter().any(|frame| {
-        matches!(frame, Performative::Disposition(Disposition { role: Role::Sender, settled: true, .. }))
-    });
+    let settled = peer
+        .frames()
+        .iter()
+        .any(|frame| matches!(frame, Performative::Disposition(Disposition { role: Role::Sender, settled: true, .. })));
     assert!(settled, "what the peer left unsettled is settled by us");
 }
 
@@ -504,7 +513,8 @@ fn an_answer_to_another_request_is_passed_over() {
     let platform = platform();
     let peer = Peer::new(&platform, |seen, out| {
         let Seen::Frame(_, Performative::Transfer(transfer), payload) = seen else { return false };
-        let mut stray = Message { application_properties: vec![("status-code".into(), Value::Int(500))], ..Message::default() };
+        let mut stray =
+            Message { application_properties: vec![("status-code".into(), Value::Int(500))], ..Message::default() };
         stray.properties.correlation_id = Some(Value::from("another"));
         let handle = out.link(Role::Receiver, "$management");
         out.deliver(handle, &stray.encode(), 1_000);
@@ -520,7 +530,9 @@ fn an_answer_to_another_request_is_passed_over() {
 
 #[test]
 fn drained_and_absurd_credit_is_taken_as_it_is_meant() {
-    for (count, credit, drain) in [(0, u32::MAX, false), (u32::MAX, 5, false), (7, 5, false), (0, 0, true), (0, 9, true)] {
+    for (count, credit, drain) in
+        [(0, u32::MAX, false), (u32::MAX, 5, false), (7, 5, false), (0, 0, true), (0, 9, true)]
+    {
         let platform = platform();
         let peer = Peer::new(&platform, move |seen, out| {
             let Seen::Frame(_, Performative::Attach(attach), _) = seen else { return false };

@@ -321,7 +321,12 @@ fn credit_and_windows_are_kept() {
         out.transfer(&transfer(seen, 1), b"b");
     });
     check(At::Flow, peer_error(Misbehaviour::Credit), |seen, out| {
-        let skips = Flow { handle: Some(handle_of(seen)), delivery_count: Some(9), next_incoming_id: Some(0), ..Flow::default() };
+        let skips = Flow {
+            handle: Some(handle_of(seen)),
+            delivery_count: Some(9),
+            next_incoming_id: Some(0),
+            ..Flow::default()
+        };
         out.frame(&Performative::Flow(skips));
     });
     check(At::Flow, peer_error(Misbehaviour::Window), |_, out| {

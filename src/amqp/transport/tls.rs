@@ -94,9 +94,8 @@ impl<T: Transport> Transport for Tls<T> {
     fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<usize, TransportError> {
         // What could not be sent before goes first, so that it does not pile up.
         self.flush(deadline)?;
-        let broken = |error: io::Error| {
-            TransportError::new(TransportErrorKind::Broken, Stage::Write, error.to_string())
-        };
+        let broken =
+            |error: io::Error| TransportError::new(TransportErrorKind::Broken, Stage::Write, error.to_string());
         let written = self.tls.writer().write(bytes).map_err(broken)?;
         match self.flush(deadline) {
             // It is in TLS's own buffer, and is sent by the next call.
