@@ -1,4 +1,4 @@
-"""An Event Hub with two partitions, on Apache Qpid Proton: `$cbs`, `$management`, filters, owner levels and redirects.
+"""An Event Hub with two partitions, on Apache Qpid Proton: `$cbs`, `$management`, filters and owner levels.
 
 Usage: eventhub_partition.py CERTIFICATE KEY SECRET. Prints `PORT n`, then serves until its input ends. It stands in for
 the service as far as a reader can tell, and checks what the reader sends: signatures, audiences, fields and filters.
@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.parse
 
-from proton import Condition, Described, Message, Terminus, symbol, timestamp, ulong, int32
+from proton import UNDESCRIBED, Array, Condition, Data, Described, Message, int32, symbol, timestamp, ulong
 from proton.handlers import MessagingHandler
 from proton.reactor import Container
 
@@ -81,11 +81,6 @@ class Hub(MessagingHandler):
         self.replies[(opening.connection, link.remote_target.address)] = link
         if address in ("$cbs", "$management"):
             return
-        if address.endswith("/messages/events/$management"):
-            target = "amqps://%s:5671/%s/$management" % (HOST, HUB)
-            info = {"hostname": HOST, "network-host": HOST, "port": int32(5671), "address": target}
-            info = {symbol(name): value for name, value in info.items()}
-            return self.refuse(link, "amqp:link:redirect", "moved", info)
         if opening.connection not in self.claims:
             return self.refuse(link, "amqp:unauthorized-access", tracked("No token was put."))
         match = re.fullmatch(r"amqps://([^/]+)/([^/]+)/ConsumerGroups/([^/]+)/Partitions/(.+)", address)
@@ -125,9 +120,9 @@ class Hub(MessagingHandler):
         link.queue = [one for one in events if value(one) > bound or (inclusive and value(one) == bound)]
 
     @staticmethod
-    def refuse(link, condition, text, info=None):
+    def refuse(link, condition, text):
         link.queue = []
-        link.condition = Condition(condition, text, info)
+        link.condition = Condition(condition, text)
         # One that is being attached is attached first, as the standard has it.
         if link.state & link.LOCAL_ACTIVE:
             link.close()
@@ -194,8 +189,6 @@ class Hub(MessagingHandler):
         if asked["operation"] != "READ" or asked["name"] != HUB or "security_token" not in asked:
             return 400, "BadRequest", None
         if asked["type"] == "com.microsoft:eventhub":
-            from proton import Array, Data, UNDESCRIBED
-
             ids = Array(UNDESCRIBED, Data.STRING, *self.partitions)
             return 200, "OK", {"name": HUB, "created_at": timestamp(FIRST_TIME), "partition_count": int32(2), "partition_ids": ids}
         events = self.partitions.get(asked["partition"])
