@@ -32,6 +32,8 @@ pub struct Client<'p> {
     error: Option<Error>,
     names: u32,
     random: u64,
+    /// Until when the connection was driven.
+    driven: Duration,
 }
 
 impl std::fmt::Debug for Client<'_> {
@@ -63,6 +65,7 @@ impl<'p> Client<'p> {
             error: None,
             names: 0,
             random: platform.random(),
+            driven: platform.monotonic(),
         };
         while !client.ready {
             let stage = client.connection.stage();
@@ -140,7 +143,7 @@ impl<'p> Client<'p> {
                 return Err(Error::Detached(error.clone()));
             }
             match self.step(Stage::Message, until) {
-                Err(Error::Timeout(_)) => return Ok(None),
+                Err(Error::Timeout(Stage::Message)) => return Ok(None),
                 other => other?,
             }
         }
@@ -183,7 +186,10 @@ impl<'p> Client<'p> {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
+        let now = self.platform.monotonic();
+        self.connection.unattended(now.saturating_sub(self.driven));
         let result = self.exchange(stage, deadline);
+        self.driven = self.platform.monotonic();
         // Timeouts end a wait, not the connection.
         if let Err(error) = &result
             && !matches!(error, Error::Timeout(_))

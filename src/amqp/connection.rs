@@ -222,6 +222,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Notes that nobody read from the peer for so long: its silence in that time is none.
+    pub fn unattended(&mut self, time: Duration) {
+        self.last_received = self.last_received.saturating_add(time);
+    }
+
     /// When [`Connection::tick`] has something to do, at the latest.
     pub fn next_tick(&self) -> Duration {
         let silent = self.last_received.saturating_add(self.options.idle_time_out.saturating_mul(2));
@@ -292,7 +297,7 @@ impl Connection {
             link.consumed();
         }
         if !delivery.settled {
-            self.to_settle(delivery.id);
+            self.settle_later(delivery.id);
         }
         self.top_up(delivery.link);
     }
@@ -635,8 +640,7 @@ impl Connection {
         let room = usize::try_from(self.max_frame_size).unwrap_or(usize::MAX);
         let room = room.saturating_sub(TRANSFER_OVERHEAD).clamp(1, 1024 * 1024);
         for place in 0..self.links.len() {
-            loop {
-                let Some(link) = self.links.get_mut(place).and_then(Option::as_mut) else { break };
+            while let Some(link) = self.links.get_mut(place).and_then(Option::as_mut) {
                 if link.state != State::Attached || self.session.remote_incoming_window == 0 {
                     break;
                 }
@@ -714,7 +718,7 @@ impl Connection {
     }
 
     /// Adds a delivery to the range to be settled; one that does not continue it settles the range first.
-    fn to_settle(&mut self, id: u32) {
+    fn settle_later(&mut self, id: u32) {
         match &mut self.session.to_settle {
             Some((_, last)) if id == last.wrapping_add(1) => *last = id,
             _ => {

@@ -223,11 +223,14 @@ impl Link {
     pub fn flow(&mut self, flow: &Flow) -> Result<bool, Misbehaviour> {
         match self.role {
             Role::Receiver => {
-                // A sender that skips messages moves its count on, within the credit it had.
+                // A sender that skips messages moves its count on, within the credit it had. One that is in the middle of a
+                // message may count it at its end, where we count it at its beginning.
                 if let Some(count) = flow.delivery_count {
                     let skipped = count.wrapping_sub(self.delivery_count);
-                    self.credit = self.credit.checked_sub(skipped).ok_or(Misbehaviour::Credit)?;
-                    self.delivery_count = count;
+                    if skipped <= u32::MAX / 2 {
+                        self.credit = self.credit.checked_sub(skipped).ok_or(Misbehaviour::Credit)?;
+                        self.delivery_count = count;
+                    }
                 }
                 Ok(flow.echo)
             }

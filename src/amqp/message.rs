@@ -100,29 +100,45 @@ impl Message {
     /// # Errors
     /// [`DecodeError`]; `Body` where its sections are of several kinds.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (message, error) = Self::decode_lossy(bytes);
+        error.map_or(Ok(message), Err)
+    }
+
+    /// Reads as much of a message as can be read. Where an error is given, the body is the bytes from the section on that
+    /// cannot be: a sender can write anything there, and the service passes it on.
+    pub fn decode_lossy(bytes: &[u8]) -> (Self, Option<DecodeError>) {
         let mut decoder = Decoder::new(bytes, Limits::MESSAGE);
         let mut message = Self::default();
         let mut body: Option<Body> = None;
         while !decoder.is_empty() {
-            let code = composite_code(&decoder.descriptor()?);
-            match (code, &mut body) {
-                (Some(0x75), None) => body = Some(Body::Data(vec![decoder.binary()?.to_vec()])),
-                (Some(0x75), Some(Body::Data(sections))) => sections.push(decoder.binary()?.to_vec()),
-                (Some(0x76), None) => body = Some(Body::Sequence(vec![list(decoder.value()?)?])),
-                (Some(0x76), Some(Body::Sequence(sections))) => sections.push(list(decoder.value()?)?),
-                (Some(0x77), None) => body = Some(Body::Value(decoder.value()?)),
-                (Some(0x75..=0x77), _) => return Err(DecodeError::Body),
-                // Header and footer say nothing that the connector uses.
-                (Some(0x70 | 0x78), _) => drop(decoder.value()?),
-                (Some(0x71), _) => message.delivery_annotations = map(decoder.value()?)?,
-                (Some(0x72), _) => message.message_annotations = map(decoder.value()?)?,
-                (Some(0x73), _) => message.properties = Properties::read(list(decoder.value()?)?)?,
-                (Some(0x74), _) => message.application_properties = map(decoder.value()?)?,
-                _ => return Err(DecodeError::Composite),
+            let section = decoder.rest();
+            if let Err(error) = message.section(&mut decoder, &mut body) {
+                message.body = Body::Data(vec![section.to_vec()]);
+                return (message, Some(error));
             }
         }
         message.body = body.unwrap_or_default();
-        Ok(message)
+        (message, None)
+    }
+
+    fn section(&mut self, decoder: &mut Decoder, body: &mut Option<Body>) -> Result<(), DecodeError> {
+        let code = composite_code(&decoder.descriptor()?);
+        match (code, &mut *body) {
+            (Some(0x75), None) => *body = Some(Body::Data(vec![decoder.binary()?.to_vec()])),
+            (Some(0x75), Some(Body::Data(sections))) => sections.push(decoder.binary()?.to_vec()),
+            (Some(0x76), None) => *body = Some(Body::Sequence(vec![list(decoder.value()?)?])),
+            (Some(0x76), Some(Body::Sequence(sections))) => sections.push(list(decoder.value()?)?),
+            (Some(0x77), None) => *body = Some(Body::Value(decoder.value()?)),
+            (Some(0x75..=0x77), _) => return Err(DecodeError::Body),
+            // Header and footer say nothing that the connector uses.
+            (Some(0x70 | 0x78), _) => drop(decoder.value()?),
+            (Some(0x71), _) => self.delivery_annotations = map(decoder.value()?)?,
+            (Some(0x72), _) => self.message_annotations = map(decoder.value()?)?,
+            (Some(0x73), _) => self.properties = Properties::read(list(decoder.value()?)?)?,
+            (Some(0x74), _) => self.application_properties = map(decoder.value()?)?,
+            _ => return Err(DecodeError::Composite),
+        }
+        Ok(())
     }
 
     /// An application property.

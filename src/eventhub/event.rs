@@ -40,6 +40,9 @@ pub struct Event {
     pub absolute_expiry_time_ms: Option<i64>,
     /// When it was made, in milliseconds since the Unix epoch.
     pub creation_time_ms: Option<i64>,
+    /// Why the message cannot be read from some section on, where it cannot: the body is the bytes from there on. Its
+    /// place in the partition is known all the same, so that no sender can block a reader.
+    pub malformed: Option<String>,
     /// Bytes of the whole message.
     pub size: usize,
     /// The partition's end when this was sent, where the receiver asked for it.
@@ -70,7 +73,8 @@ pub struct LastEnqueued {
 
 impl Event {
     /// Reads an event; none where it lacks what makes it one: number, offset and time.
-    pub fn read(message: Message, size: usize) -> Option<Self> {
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let (message, error) = Message::decode_lossy(bytes);
         let sequence_number = message.annotation("x-opt-sequence-number")?.as_i64()?;
         let offset = message.annotation("x-opt-offset")?.to_text()?;
         let enqueued_time_ms = message.annotation("x-opt-enqueued-time")?.as_i64()?;
@@ -102,7 +106,8 @@ impl Event {
             content_encoding: properties.content_encoding,
             absolute_expiry_time_ms: properties.absolute_expiry_time,
             creation_time_ms: properties.creation_time,
-            size,
+            malformed: error.map(|error| error.to_string()),
+            size: bytes.len(),
             last_enqueued,
         })
     }

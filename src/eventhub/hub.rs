@@ -8,13 +8,13 @@ use super::position::Position;
 use crate::amqp::cbs::Claim;
 use crate::amqp::client::Client;
 use crate::amqp::connection::Options;
-use crate::amqp::link::{LinkId, LinkOptions};
+use crate::amqp::link::{LARGEST_MESSAGE, LinkId, LinkOptions};
 use crate::amqp::management::Management;
 use crate::amqp::sasl::Mechanism;
 use crate::amqp::transport::{Deadline, Roots, Tcp, Tls, Transport};
-use crate::amqp::{Error as AmqpError, Message, Value};
+use crate::amqp::{Error as AmqpError, Value};
 use crate::auth::{Dialect, SharedAccessKey};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::platform::Platform;
 
 /// How long a token is good for, as with the other services.
@@ -97,6 +97,8 @@ pub struct ReceiverOptions {
     pub owner_level: Option<i64>,
     /// Events sent ahead; none for the usual number.
     pub prefetch: Option<u32>,
+    /// The largest event that is taken, in bytes: Event Hubs' own limit is 1 MB, of dedicated clusters 20 MB.
+    pub largest_event: u64,
     /// Whether events tell of the partition's end, for a lag without another request.
     pub track_last_enqueued: bool,
 }
@@ -110,6 +112,7 @@ impl ReceiverOptions {
             position,
             owner_level: None,
             prefetch: None,
+            largest_event: LARGEST_MESSAGE,
             track_last_enqueued: true,
         }
     }
@@ -133,6 +136,8 @@ pub struct Receiver {
     what: String,
     /// An event for which the last budget had no room.
     kept: Option<Event>,
+    /// An error that came after events.
+    failed: Option<Error>,
 }
 
 /// A connection to an Event Hub, for the time of one call.
@@ -271,7 +276,7 @@ impl<'p> EventHub<'p> {
         let link = self.link(name, options);
         let prefetch = options.prefetch.unwrap_or(PREFETCH).max(1);
         let link = self.client.attach(&link, prefetch, &deadline).map_err(|error| context.error(&error))?;
-        Ok(Receiver { link, what, kept: None })
+        Ok(Receiver { link, what, kept: None, failed: None })
     }
 
     /// Receives events: waits for the first one, then takes what comes without a pause.
@@ -281,6 +286,9 @@ impl<'p> EventHub<'p> {
     pub fn receive(&mut self, receiver: &mut Receiver, budget: ReadBudget) -> Result<Vec<Event>> {
         let context = self.context(&receiver.what);
         let deadline = self.until();
+        if let Some(error) = &receiver.failed {
+            return Err(error.clone());
+        }
         if let Some(claim) = &mut self.claim {
             claim.keep(&mut self.client, &deadline).map_err(|error| context.error(&error))?;
         }
@@ -293,10 +301,17 @@ impl<'p> EventHub<'p> {
                 Some(event) => event,
                 None => match self.client.receive(receiver.link, &until) {
                     Ok(None) => break,
-                    Ok(Some(delivery)) => match Message::decode(&delivery.payload) {
-                        Ok(message) => Event::read(message, delivery.payload.len())
-                            .ok_or_else(|| context.error(&AmqpError::Answer("sequence number, offset and time")))?,
-                        Err(error) => return Err(context.error(&error.into())),
+                    Ok(Some(delivery)) => match Event::read(&delivery.payload) {
+                        Some(event) => event,
+                        None => {
+                            let error =
+                                context.error(&AmqpError::Answer("sequence number, offset and time of an event"));
+                            if events.is_empty() {
+                                return Err(error);
+                            }
+                            receiver.failed = Some(error);
+                            break;
+                        }
                     },
                     // What came before is worth having; the error is there the next time, too.
                     Err(_) if !events.is_empty() => break,
@@ -346,6 +361,7 @@ impl<'p> EventHub<'p> {
         link.source.filter = vec![(Value::symbol(SELECTOR_NAME), selector)];
         link.properties = properties;
         link.desired_capabilities = capabilities;
+        link.max_message_size = options.largest_event;
         link
     }
 

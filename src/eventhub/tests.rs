@@ -263,6 +263,38 @@ fn an_answer_that_is_not_as_described_is_a_protocol_error() {
     assert_eq!((error.code(), error.record().retry), (ErrorCode::Protocol, Retry::Backoff));
 }
 
+/// Whoever may send can write anything after the annotations; a reader must get past it.
+#[test]
+fn a_malformed_event_does_not_block_the_partition() {
+    let platform = platform();
+    let bytes = std::cell::RefCell::new(Some(()));
+    let peer = Peer::new(&platform, move |seen, out| {
+        let Seen::Frame(_, Performative::Flow(Flow { handle: Some(handle), .. }), _) = seen else { return false };
+        let here = out.links.get(handle).is_some_and(|link| link.role == Role::Receiver && is_partition(link));
+        if here && bytes.borrow_mut().take().is_some() {
+            let mut broken = Message { body: Body::Data(vec![]), ..telemetry(1) }.encode();
+            broken.extend(b"\x00\x53\x77\xc0\xff\x01");
+            out.deliver(*handle, &broken, 10_000);
+            out.deliver(*handle, &telemetry(2).encode(), 10_000);
+            out.deliver(*handle, &[0x40], 10_000);
+        }
+        here
+    });
+    let mut hub = connect(&platform, &peer, &claim()).expect("connected");
+    let mut receiver = hub.receiver(&options()).expect("attached");
+    let events = hub.receive(&mut receiver, budget(10, 1 << 20, 1)).expect("events");
+    let numbers: Vec<i64> = events.iter().map(|event| event.sequence_number).collect();
+    assert_eq!(numbers, [1, 2]);
+    assert!(events[0].malformed.is_some() && events[1].malformed.is_none());
+    assert_eq!(events[0].body, EventBody::Data(b"\x00\x53\x77\xc0\xff\x01".to_vec()));
+    assert_eq!(events[0].application_properties["level"], "hot");
+    // The third says not even where it is: the events before it are given, then the error.
+    for _ in 0..2 {
+        let error = hub.receive(&mut receiver, budget(10, 1 << 20, 1)).expect_err("no event");
+        assert_eq!(error.code(), ErrorCode::Protocol);
+    }
+}
+
 /// A service that detaches receivers of partitions, or of `messages/events`, with this error.
 fn detaches(platform: &Rc<FakePlatform>, error: RemoteError) -> Peer {
     Peer::new(platform, move |seen, out: &mut Out| {

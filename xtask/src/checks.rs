@@ -19,6 +19,9 @@ pub fn all() -> Result<()> {
     step("Lints, component target", || {
         cargo(&[&["clippy"], &GUEST[..], &["--lib", "--", "--deny", "warnings"]].concat())
     })?;
+    step("Lints, component without AMQP", || {
+        cargo(&[&["clippy"], &GUEST[..], &["--lib", "--no-default-features", "--", "--deny", "warnings"]].concat())
+    })?;
     step("Tests", || {
         let command = Command::new(env!("CARGO")).args(["test", "--workspace", "--all-targets"]);
         command.env("CONNECTOR_COMPONENT", &component).run()

@@ -9,32 +9,32 @@ use crate::run::{Command, answers, output, root, step};
 const CARGO_DENY: &str = "0.20.2";
 const WASM_TARGET: &str = "wasm32-wasip2";
 
-/// The compiler for the C in ring, the guest's cryptography, and Debian's packages of it. `.cargo/config.toml` names it.
-const CLANG: (&str, &[&str]) = ("clang-19", &["clang-19", "llvm-19"]);
+/// C for WebAssembly, which ring has: Debian's names, the same as in `.cargo/config.toml`.
+const WASM_C: [(&str, &str); 2] = [("clang-19", "clang-19"), ("llvm-ar-19", "llvm-19")];
 
-/// For building the component and the host: the wasm target, and clang for it.
+/// For building the component and the host: the wasm target, and a C compiler for it.
 ///
 /// # Errors
 /// Where it is missing and cannot be installed.
 pub fn for_building() -> Result<()> {
-    let (clang, packages) = CLANG;
-    let named = std::env::var("CC_wasm32_wasip2").unwrap_or_else(|_| clang.to_owned());
-    if !answers(&named, &["--version"]) {
-        install(packages)?;
-    }
     let libraries = output("rustc", &["--print", "target-libdir", "--target", WASM_TARGET])?;
-    if Path::new(libraries.trim()).exists() {
-        return Ok(());
+    if !Path::new(libraries.trim()).exists() {
+        step(&format!("Install the Rust target {WASM_TARGET}"), || {
+            Command::new("rustup")
+                .args(["target", "add", WASM_TARGET])
+                .run()
+                .context("without rustup, install the target by hand")
+        })?;
     }
-    step(&format!("Install the Rust target {WASM_TARGET}"), || {
-        Command::new("rustup")
-            .args(["target", "add", WASM_TARGET])
-            .run()
-            .context("without rustup, install the target by hand")
-    })
+    // Other names for them do as well, where the environment says so.
+    let chosen = std::env::var_os("CC_wasm32_wasip2").is_some_and(|compiler| compiler != "clang-19");
+    let missing: Vec<&str> =
+        WASM_C.iter().filter(|(program, _)| !answers(program, &["--version"])).map(|(_, package)| *package).collect();
+    if chosen || missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
-/// For the tests as well: rustfmt and clippy; Python for Microsoft's own client; Node for the second host.
+/// For the tests as well: rustfmt and clippy; Python for Microsoft's own client and for Apache's AMQP, which is built from
+/// source; Node for the second host.
 ///
 /// # Errors
 /// Where something is missing and cannot be installed.
@@ -50,6 +50,13 @@ pub fn for_tests() -> Result<()> {
     let mut missing = Vec::new();
     if !answers("python3", &["-c", "import venv, ensurepip"]) {
         missing.extend(["python3", "python3-venv"]);
+    }
+    if !answers("pkg-config", &["--exists", "openssl"]) {
+        missing.extend(["pkg-config", "libssl-dev"]);
+    }
+    let header = "import os, sysconfig; os.stat(os.path.join(sysconfig.get_paths()['include'], 'Python.h'))";
+    if !answers("python3", &["-c", header]) {
+        missing.push("python3-dev");
     }
     if !answers("node", &["--version"]) || !answers("npm", &["--version"]) {
         missing.extend(["nodejs", "npm"]);

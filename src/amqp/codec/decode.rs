@@ -270,7 +270,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn pairs(&mut self, count: u32) -> Result<Vec<(Value, Value)>> {
-        if count % 2 != 0 {
+        if !count.is_multiple_of(2) {
             return Err(DecodeError::OddMap);
         }
         let mut pairs = Vec::with_capacity(self.announced(count)? / 2);

@@ -433,11 +433,9 @@ fn a_token_is_put_and_put_again_before_it_expires() {
     platform.now.set(NOW + Duration::from_secs(3_239));
     kept.keep(&mut client, &deadline(&platform, 10)).expect("not due");
     assert_eq!(tokens().len(), 1);
-    // Ninety percent are over; the peer was kept up meanwhile by nobody, so a fresh connection stands in for it.
-    let mut client = open(&platform, &peer).expect("open");
-    let mut kept = claim(&mut client, &platform).expect("put");
-    platform.now.set(platform.now.get() + Duration::from_secs(30));
-    kept.keep(&mut client, &deadline(&platform, 10)).expect("not due");
+    // Ninety percent are over. Nobody drove the connection meanwhile, which is no silence of the peer's.
+    platform.now.set(NOW + Duration::from_secs(3_240));
+    kept.keep(&mut client, &deadline(&platform, 10)).expect("renewed");
     assert_eq!(tokens().len(), 2);
     let request = tokens().remove(0);
     assert_eq!(request.property("operation"), Some(&Value::from("put-token")));
@@ -445,19 +443,6 @@ fn a_token_is_put_and_put_again_before_it_expires() {
     assert_eq!(request.property("name"), Some(&Value::from("sb://ns/h")));
     assert_eq!(request.body, Body::Value(Value::string(format!("token at {}", NOW.as_secs()))));
     assert!(request.properties.reply_to.is_some() && request.properties.message_id.is_some());
-}
-
-#[test]
-fn a_short_token_is_renewed() {
-    let platform = platform();
-    let peer = Peer::good(&platform);
-    let mut client = open(&platform, &peer).expect("open");
-    let sign = |now: Duration| (Secret::new("short"), now + Duration::from_secs(20));
-    let mut kept = Claim::put(&mut client, "sb://ns/h".into(), Box::new(sign), &deadline(&platform, 10)).expect("put");
-    platform.now.set(NOW + Duration::from_secs(18));
-    kept.keep(&mut client, &deadline(&platform, 10)).expect("renewed");
-    let puts = peer.frames().into_iter().filter(|frame| matches!(frame, Performative::Transfer(_))).count();
-    assert_eq!(puts, 2);
 }
 
 #[test]

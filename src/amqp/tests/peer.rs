@@ -182,11 +182,9 @@ pub fn answer(seen: &Seen, out: &mut Out) {
         Seen::Frame(channel, Performative::Begin(_), _) => out.frame(&Performative::Begin(good_begin(*channel))),
         Seen::Frame(_, Performative::Attach(attach), _) => answer_attach(attach, out),
         Seen::Frame(_, Performative::Transfer(transfer), payload) => answer_request(transfer, payload, 200, out),
-        Seen::Frame(_, Performative::Detach(detach), _) => {
-            // Where it has detached first, this is the answer to it.
-            if out.links.remove(&detach.handle).is_some() {
-                out.frame(&Performative::Detach(Detach { handle: detach.handle + 100, closed: true, error: None }));
-            }
+        // Where it has detached first, this is the answer to it.
+        Seen::Frame(_, Performative::Detach(detach), _) if out.links.remove(&detach.handle).is_some() => {
+            out.frame(&Performative::Detach(Detach { handle: detach.handle + 100, closed: true, error: None }));
         }
         Seen::Frame(_, Performative::Close(_), _) => {
             out.frame(&Performative::Close(None));

@@ -1,7 +1,11 @@
 //! Moving bytes: a stream that is read and written until a deadline, over TCP or over TLS over it.
 
+#[cfg(not(target_family = "wasm"))]
+mod native;
 mod tcp;
 mod tls;
+#[cfg(target_family = "wasm")]
+mod wasi;
 
 use std::fmt;
 use std::time::Duration;
@@ -130,16 +134,3 @@ impl fmt::Display for TransportError {
 }
 
 impl std::error::Error for TransportError {}
-
-/// An error of the operating system's or WASI's.
-fn from_io(error: &std::io::Error, stage: Stage) -> TransportError {
-    use std::io::ErrorKind;
-    let kind = match error.kind() {
-        // Which of the two a time-out is depends on the platform.
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => return TransportError::timeout(stage),
-        ErrorKind::PermissionDenied => TransportErrorKind::Denied,
-        _ if stage == Stage::Connect => TransportErrorKind::Connect,
-        _ => TransportErrorKind::Broken,
-    };
-    TransportError::new(kind, stage, error.to_string())
-}

@@ -1,0 +1,226 @@
+//! The connector's AMQP client, natively, against Apache Qpid Proton over OpenSSL: two implementations that share nothing.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use azure_iot_connector::auth::SharedAccessKey;
+use azure_iot_connector::error::ErrorCode;
+use azure_iot_connector::eventhub::{
+    Access, Endpoint, EventBody, EventHub, Position, ReadBudget, ReceiverOptions, Roots,
+};
+use azure_iot_connector::platform::{ExchangeError, ExchangeLimits, Platform, WireRequest, WireResponse};
+use azure_iot_connector::secret::Secret;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::json;
+
+const KEY: &str = "d2l0bmVzcyBrZXkgb2YgdGhlIHRlc3Q=";
+const EVENTS: i64 = 703;
+
+/// The system's clocks; there is no HTTP in these tests.
+struct System(Instant);
+
+impl Platform for System {
+    fn unix_time(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+    fn random(&self) -> u64 {
+        u64::from(self.unix_time().subsec_nanos())
+    }
+    fn secure_random(&self, _: &mut [u8]) {
+        unreachable!("no keys are made here");
+    }
+    fn exchange(&self, _: &WireRequest, _: &ExchangeLimits) -> std::result::Result<WireResponse, ExchangeError> {
+        unreachable!("no HTTP is spoken here");
+    }
+}
+
+struct Witness {
+    process: Child,
+    port: u16,
+    ca: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        // It ends with its input; where it does not, the test must not wait for it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Witness {
+    fn start() -> Result<Self> {
+        static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+        let python = PYTHON.get_or_init(environment);
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        let ca = params.self_signed(&key)?.pem();
+        let issuer = Issuer::new(params, key);
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &issuer)?;
+        let folder = tempfile::tempdir()?;
+        let (certificate_file, key_file) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+        std::fs::write(&certificate_file, certificate.pem())?;
+        std::fs::write(&key_file, key.serialize_pem())?;
+        let mut process = Command::new(python)
+            .arg(witness_folder().join("eventhub_partition.py"))
+            .args([&certificate_file, &key_file])
+            .arg(KEY)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().context("its output")?).read_line(&mut line)?;
+        let port = line.strip_prefix("PORT ").context("the witness did not start")?.trim().parse()?;
+        Ok(Self { process, port, ca, _folder: folder })
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint { host: "localhost".into(), port: self.port, hub: "iothub-ehub-witness".into() }
+    }
+
+    fn connect<'p>(&self, platform: &'p System, key: &str) -> azure_iot_connector::error::Result<EventHub<'p>> {
+        let key = SharedAccessKey { policy: "service".into(), key: Secret::new(key) };
+        let deadline = platform.monotonic() + Duration::from_secs(30);
+        EventHub::connect(platform, &self.endpoint(), &Access::Claim(key), Roots::Pem(&self.ca), deadline)
+    }
+}
+
+fn witness_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/witness")
+}
+
+/// Makes a virtual environment in the target folder, once per version of the requirements; returns its interpreter.
+fn environment() -> PathBuf {
+    let requirements = witness_folder().join("eventhub-requirements.txt");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("eventhub-venv");
+    let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.txt"));
+    let wanted = std::fs::read(&requirements).expect("requirements");
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return python;
+    }
+    let run = |command: &mut Command| {
+        let output = command.output().expect("python3 is missing: it runs the other implementation of AMQP");
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+    run(Command::new(&python).args(install).arg(&requirements));
+    std::fs::write(&stamp, wanted).expect("stamp");
+    python
+}
+
+fn budget(events: usize) -> ReadBudget {
+    ReadBudget { events, bytes: 64 << 20, wait: Duration::from_secs(5) }
+}
+
+fn from(position: Position) -> ReceiverOptions {
+    ReceiverOptions::new("$Default", "0", position)
+}
+
+#[test]
+fn a_partition_is_read_from_another_implementation() -> Result<()> {
+    let witness = Witness::start()?;
+    let platform = System(Instant::now());
+    let mut hub = witness.connect(&platform, KEY)?;
+
+    // What there is.
+    ensure!(hub.properties()?.partition_ids == ["0", "1"]);
+    let partition = hub.partition_properties("0")?;
+    ensure!(partition.last_enqueued_sequence_number == EVENTS - 1 && !partition.is_empty, "{partition:?}");
+    ensure!(hub.partition_properties("1")?.is_empty);
+    ensure!(hub.partition_properties("7").is_err_and(|error| error.code() == ErrorCode::NotFound));
+
+    // All of it: more than the prefetch, and messages larger than a frame.
+    let mut receiver = hub.receiver(&from(Position::Earliest))?;
+    let mut events = Vec::new();
+    while events.len() < usize::try_from(EVENTS)? {
+        let more = hub.receive(&mut receiver, budget(200))?;
+        ensure!(!more.is_empty(), "only {} events came", events.len());
+        events.extend(more);
+    }
+    ensure!(events.iter().map(|event| event.sequence_number).eq(0..EVENTS), "in order, each once");
+    let first = &events[0];
+    ensure!(first.body == EventBody::Data(br#"{"n":0}"#.to_vec()));
+    ensure!(first.offset == "0" && first.message_id.as_deref() == Some("m0"));
+    ensure!(first.system_properties["iothub-connection-device-id"] == "press-1");
+    ensure!(first.application_properties["count"] == u64::MAX && first.application_properties["since"] == 5);
+    ensure!(matches!(&events[700].body, EventBody::Data(bytes) if bytes.len() == 256_000 && bytes[255] == 255));
+    ensure!(events[701].body == EventBody::Value(json!({ "temperature": 21.5, "level": "hot" })));
+    ensure!(events[702].body == EventBody::Sequence(vec![json!("a"), json!(1), json!(true)]));
+
+    // Nothing more comes, and the peer's idle time-out of a second or two passes meanwhile.
+    let quiet = ReadBudget { wait: Duration::from_secs(5), ..budget(1) };
+    ensure!(hub.receive(&mut receiver, quiet)?.is_empty());
+    hub.close();
+
+    // From all kinds of places.
+    for (position, expected) in [
+        (Position::SequenceNumber { number: 690, inclusive: true }, 690),
+        (Position::SequenceNumber { number: 690, inclusive: false }, 691),
+        (Position::Offset { offset: "650000".into(), inclusive: false }, 651),
+        (Position::EnqueuedTime { ms: 1_700_000_600_000, inclusive: true }, 600),
+    ] {
+        let mut hub = witness.connect(&platform, KEY)?;
+        let mut receiver = hub.receiver(&from(position.clone()))?;
+        let event = hub.receive(&mut receiver, budget(1))?.into_iter().next().context("an event")?;
+        ensure!(event.sequence_number == expected, "{position:?}: {}", event.sequence_number);
+        hub.close();
+    }
+    let mut hub = witness.connect(&platform, KEY)?;
+    let mut receiver = hub.receiver(&from(Position::Latest))?;
+    ensure!(hub.receive(&mut receiver, ReadBudget { wait: Duration::from_millis(300), ..budget(1) })?.is_empty());
+    hub.close();
+    Ok(())
+}
+
+#[test]
+fn refusals_of_another_implementation_are_typed() -> Result<()> {
+    let witness = Witness::start()?;
+    let platform = System(Instant::now());
+    let code = |error: azure_iot_connector::error::Error| error.code();
+
+    let wrong = witness.connect(&platform, "d3Jvbmcga2V5").err().context("a wrong key is refused")?;
+    ensure!(wrong.code() == ErrorCode::AuthFailed && wrong.status() == Some(401), "{wrong}");
+    let fault = wrong.record().service.clone().context("what the service said")?;
+    ensure!(fault.tracking_id.as_deref() == Some("7f3a_G1"));
+
+    let untrusted = EventHub::connect(
+        &platform,
+        &witness.endpoint(),
+        &Access::Claim(SharedAccessKey { policy: "service".into(), key: Secret::new(KEY) }),
+        Roots::WebPki,
+        platform.monotonic() + Duration::from_secs(10),
+    );
+    ensure!(untrusted.err().map(code) == Some(ErrorCode::Unavailable));
+
+    let mut hub = witness.connect(&platform, KEY)?;
+    let lost = hub.receiver(&from(Position::Offset { offset: "999999999".into(), inclusive: false }));
+    let lost = lost.and_then(|mut receiver| hub.receive(&mut receiver, budget(1)));
+    ensure!(lost.err().map(code) == Some(ErrorCode::PositionLost));
+    let options = ReceiverOptions { consumer_group: "nobody".into(), ..from(Position::Earliest) };
+    let unknown = hub.receiver(&options).and_then(|mut receiver| hub.receive(&mut receiver, budget(1)));
+    ensure!(unknown.err().map(code) == Some(ErrorCode::NotFound));
+
+    // A higher owner level takes the partition away.
+    let mut receiver = hub.receiver(&ReceiverOptions { owner_level: Some(1), ..from(Position::Latest) })?;
+    let mut other = witness.connect(&platform, KEY)?;
+    let mut new_owner = other.receiver(&ReceiverOptions { owner_level: Some(2), ..from(Position::Earliest) })?;
+    ensure!(!other.receive(&mut new_owner, budget(1))?.is_empty());
+    let stolen = hub.receive(&mut receiver, budget(1)).err().map(code);
+    ensure!(stolen == Some(ErrorCode::ConsumerConflict), "{stolen:?}");
+    Ok(())
+}
