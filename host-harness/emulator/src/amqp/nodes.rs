@@ -116,6 +116,9 @@ fn selector(source: &Source) -> Option<&str> {
 
 impl Connection {
     pub(super) async fn on_attach(&mut self, channel: u16, attach: Attach) -> Step {
+        if self.sessions.get(&channel).is_none_or(|session| session.ended) {
+            return Ok(());
+        }
         let handle = attach.handle.0;
         let source = attach.source.as_ref().and_then(|source| source.address.clone());
         let target = match attach.target.as_deref() {
