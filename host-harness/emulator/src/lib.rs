@@ -2,8 +2,9 @@
 //!
 //! It serves HTTPS and AMQP over TLS with a certificate authority of its own, checks shared access signatures,
 //! permissions, ETags, API versions and limits as the services do, and answers with their status codes, error bodies,
-//! headers and conditions, so that Microsoft's own SDKs work against it unchanged. It can be told to misbehave ([`Faults`]), records what changed
-//! ([`Journal`]) and what went over the wire ([`Traffic`]), and simulates devices ([`DeviceSide`], [`Simulator`]).
+//! headers and conditions, so that Microsoft's own SDKs work against it unchanged. It can be told to misbehave
+//! ([`Faults`]), records what changed ([`Journal`]) and what went over HTTP ([`Traffic`]), and simulates devices
+//! ([`DeviceSide`], [`Simulator`]).
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
