@@ -491,6 +491,31 @@ async fn idle_links_and_connections_end() {
     assert!(String::from_utf8_lossy(&said).contains("amqp:resource-limit-exceeded"));
 }
 
+/// The client advertises an idle time-out, too, and gives up on a service that lets it pass in silence.
+#[tokio::test]
+async fn the_emulator_sends_heartbeats() {
+    let emulator = start().await;
+    let mut connection = fe2o3_amqp::Connection::builder()
+        .container_id("impatient")
+        .hostname("localhost")
+        .scheme("amqp")
+        .idle_time_out(400_u32)
+        .sasl_profile(SaslProfile::Anonymous)
+        .open_with_stream(tls(&emulator, &emulator.event_hub_host()).await)
+        .await
+        .expect("open");
+    let session = fe2o3_amqp::Session::begin(&mut connection).await.expect("session");
+    let mut client = Client { connection, session };
+    let audience = event_hub_audience(&emulator);
+    let token = event_hub_token(&audience, emulator.hub_policy("service").expect("policy"), 60);
+    assert_eq!(client.put_token(&audience, &token).await.0, 202);
+    let mut reader =
+        client.reader(&partition_address(&emulator, "$Default", 0), Reader::default()).await.expect("reader");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    emulator.telemetry().send(TelemetryEvent::new("d", "x").partition(0));
+    assert_eq!(numbers(&mut reader, 1).await, [0]);
+}
+
 #[tokio::test]
 async fn amqp_without_sasl_is_refused_in_the_way_of_the_standard() {
     let emulator = start().await;
