@@ -8,9 +8,9 @@ Environment:
   PLAINTEXT_HOST               the endpoint without TLS, for example localhost:5672
   CA_FILE                      the PEM file of the certificate authority to trust
   CONSUMER_GROUP               a consumer group besides $Default
-  SENT_JSONL                   what was sent: one JSON object a line, with partition, sequence, offset, enqueued (ms), kind
-                               (data, multiple, value, sequence), body (base64, list of base64, or JSON), contentType,
-                               contentEncoding, messageId, correlationId, properties, annotations
+  SENT_JSONL                   what was sent: one JSON object a line, with partition, sequence, offset, enqueued (ms),
+                               kind (data, multiple, value, sequence), body (base64, list of base64, or JSON),
+                               contentType, contentEncoding, messageId, correlationId, properties, annotations
   DEVICE_URL, DEVICE_TOKEN     where and how a device sends a message over HTTPS
 
 The last line is "N passed, M failed"; the exit status is 0 only when M is 0.
@@ -204,7 +204,8 @@ def another_group_reads_everything_at_the_same_time():
         except Exception as error:  # pylint: disable=broad-except
             failures.append(error)
 
-    workers = [threading.Thread(target=read, args=arguments) for arguments in (("$Default", 5), (GROUP, None), (GROUP, None))]
+    readers = (("$Default", 5), (GROUP, None), (GROUP, None))
+    workers = [threading.Thread(target=read, args=arguments) for arguments in readers]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -190,7 +190,8 @@ impl Connection {
             return Err(AmqpError::new(
                 "amqp:unauthorized-access",
                 format!(
-                    "Unauthorized access. '{claim}' claim(s) are required to perform this operation. Resource: '{address}'."
+                    "Unauthorized access. '{claim}' claim(s) are required to perform this operation. \
+                     Resource: '{address}'."
                 ),
             ));
         }
