@@ -1,9 +1,10 @@
-//! An emulator of the Azure IoT Hub service API and the Device Provisioning Service on loopback.
+//! An emulator of Azure IoT Hub, its Event Hub-compatible endpoint and the Device Provisioning Service on loopback.
 //!
-//! It serves HTTPS with a certificate authority of its own, checks shared access signatures, permissions, ETags, API
-//! versions and limits as the services do, and answers with their status codes, error bodies and headers, so that
-//! Microsoft's own SDKs work against it unchanged. It can be told to misbehave ([`Faults`]), records what changed
-//! ([`Journal`]) and what went over the wire ([`Traffic`]), and simulates devices ([`DeviceSide`]).
+//! It serves HTTPS and AMQP over TLS with a certificate authority of its own, checks shared access signatures,
+//! permissions, ETags, API versions and limits as the services do, and answers with their status codes, error bodies,
+//! headers and conditions, so that Microsoft's own SDKs work against it unchanged. It can be told to misbehave
+//! ([`Faults`]), records what changed ([`Journal`]) and what went over HTTP ([`Traffic`]), and simulates devices
+//! ([`DeviceSide`], [`Simulator`]).
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,6 +42,15 @@
 //! | import and export jobs | go through their states, but move no data | `hub::jobs` |
 //! | a twin's ETag | changes with tags and desired properties, not with reported ones | `hub::twins` |
 //! | PUT of a twin without a section | the section becomes empty | `hub::twins` |
+//! | a refused AMQP link | attached, source and target given, then detached with the condition | `amqp::codec` |
+//! | a policy for the Event Hub-compatible endpoint | any with `ServiceConnect` | `amqp::claims` |
+//! | a selector that cannot be read | `amqp:invalid-field` | `amqp::nodes` |
+//! | a partition that there is not | `com.microsoft:argument-out-of-range`; 404 at `$management` | `amqp::nodes` |
+//! | the same epoch again | the newer reader takes over | `event_hub::EventHub::enter` |
+//! | a client that is idle | cut off after twice the advertised time, `amqp:resource-limit-exceeded` | `amqp` |
+//! | what a fail-over leaves | nothing: empty partitions that count from 0 | [`Emulator::fail_over`] |
+//! | feedback over HTTPS | the lock token is in `ETag` | `hub::messages` |
+//! | acknowledgement and expiry of a message sent over HTTPS | not heeded | `hub::messages` |
 
 mod amqp;
 mod auth;

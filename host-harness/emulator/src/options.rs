@@ -112,10 +112,11 @@ impl Default for EmulatorOptions {
 /// The advertised idle time-out is the emulator's own choice.
 #[derive(Clone, Debug)]
 pub struct AmqpOptions {
-    /// The idle time-out that `open` advertises. A client that sends nothing for so long, no heartbeat either, is cut
-    /// off; `None` advertises none.
+    /// The idle time-out that `open` advertises; `None` advertises none. A client that sends nothing for twice as long,
+    /// no heartbeat either, is cut off: the standard asks for half of the real threshold in `open`.
     pub idle_time_out: Option<Duration>,
-    /// After how long without a delivery a link for events, notices or messages is detached with `amqp:link:detach-forced`; `None` is never.
+    /// After how long without a delivery a link for events, notices or messages is detached with
+    /// `amqp:link:detach-forced`; `None` is never.
     pub link_idle: Option<Duration>,
     /// After how long without any link a connection is closed with `amqp:connection:forced`; `None` is never.
     pub no_link: Option<Duration>,

@@ -49,21 +49,16 @@ async fn a_reader_begins_where_its_selector_says() {
     let emulator = start_with(keep()).await;
     fill(&emulator, 20);
     let mut client = Client::event_hub(&emulator).await;
-    let offset = match {
-        let mut reader =
-            client.reader(&partition_address(&emulator, "$Default", 0), Reader::default()).await.expect("reader");
-        reader.set_credit(4).await.expect("credit");
-        let mut last = None;
-        for _ in 0..4 {
-            let delivery = within(reader.recv::<Body<Value>>()).await.expect("message");
-            last = annotation(delivery.message(), "x-opt-offset");
-        }
-        reader.close().await.expect("close");
-        last
-    } {
-        Some(Value::String(offset)) => offset,
-        other => panic!("an offset is text: {other:?}"),
-    };
+    let address = partition_address(&emulator, "$Default", 0);
+    let mut reader = client.reader(&address, Reader::default()).await.expect("reader");
+    reader.set_credit(4).await.expect("credit");
+    let mut last = None;
+    for _ in 0..4 {
+        let delivery = within(reader.recv::<Body<Value>>()).await.expect("message");
+        last = annotation(delivery.message(), "x-opt-offset");
+    }
+    reader.close().await.expect("close");
+    let Some(Value::String(offset)) = last else { panic!("an offset is text: {last:?}") };
     let time = (START + 10) * 1000;
     for (selector, first) in [
         (EARLIEST.to_owned(), 0),
@@ -496,6 +491,31 @@ async fn idle_links_and_connections_end() {
     assert!(String::from_utf8_lossy(&said).contains("amqp:resource-limit-exceeded"));
 }
 
+/// The client advertises an idle time-out, too, and gives up on a service that lets it pass in silence.
+#[tokio::test]
+async fn the_emulator_sends_heartbeats() {
+    let emulator = start().await;
+    let mut connection = fe2o3_amqp::Connection::builder()
+        .container_id("impatient")
+        .hostname("localhost")
+        .scheme("amqp")
+        .idle_time_out(400_u32)
+        .sasl_profile(SaslProfile::Anonymous)
+        .open_with_stream(tls(&emulator, &emulator.event_hub_host()).await)
+        .await
+        .expect("open");
+    let session = fe2o3_amqp::Session::begin(&mut connection).await.expect("session");
+    let mut client = Client { connection, session };
+    let audience = event_hub_audience(&emulator);
+    let token = event_hub_token(&audience, emulator.hub_policy("service").expect("policy"), 60);
+    assert_eq!(client.put_token(&audience, &token).await.0, 202);
+    let mut reader =
+        client.reader(&partition_address(&emulator, "$Default", 0), Reader::default()).await.expect("reader");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    emulator.telemetry().send(TelemetryEvent::new("d", "x").partition(0));
+    assert_eq!(numbers(&mut reader, 1).await, [0]);
+}
+
 #[tokio::test]
 async fn amqp_without_sasl_is_refused_in_the_way_of_the_standard() {
     let emulator = start().await;
@@ -504,6 +524,43 @@ async fn amqp_without_sasl_is_refused_in_the_way_of_the_standard() {
     let mut said = Vec::new();
     let _ = within(stream.read_to_end(&mut said)).await;
     assert_eq!(said, b"AMQP\x03\x01\x00\x00");
+}
+
+/// Bytes that mean nothing end their connection and nothing else.
+#[tokio::test]
+async fn noise_ends_only_its_own_connection() {
+    let emulator = start().await;
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_be_bytes()[0]
+    };
+    for round in 0..40_usize {
+        let mut stream = tls(&emulator, &emulator.event_hub_host()).await;
+        let mut noise = b"AMQP\x03\x01\x00\x00".to_vec();
+        if round % 2 == 0 {
+            noise.extend(b"\x00\x00\x00\x19\x02\x01\x00\x00\x00\x53\x41\xc0\x0c\x01\xa3\x09ANONYMOUS");
+            noise.extend(b"AMQP\x00\x01\x00\x00");
+        }
+        for _ in 0..20 {
+            let length = 8 + usize::from(byte());
+            noise.extend(u32::try_from(length).expect("short").to_be_bytes());
+            // Every performative in turn, its fields at random.
+            noise.extend([2, 0, 0, 0, 0, 0x53, 0x10 + byte() % 9, 0xc0]);
+            noise.extend((12..length).map(|_| byte()));
+        }
+        let _ = stream.write_all(&noise).await;
+        let _ = stream.shutdown().await;
+        let mut rest = Vec::new();
+        let _ = within(stream.read_to_end(&mut rest)).await;
+    }
+    emulator.telemetry().send(TelemetryEvent::new("d", "x").partition(0));
+    let mut client = Client::event_hub(&emulator).await;
+    let mut reader =
+        client.reader(&partition_address(&emulator, "$Default", 0), Reader::default()).await.expect("reader");
+    assert_eq!(numbers(&mut reader, 1).await, [0]);
 }
 
 async fn hub_client(emulator: &Emulator) -> Client {

@@ -55,11 +55,11 @@ fn event(n: usize, start: OffsetDateTime) -> TelemetryEvent {
     let body = if n % 1000 == 500 { EventBody::Data(Bytes::from(vec![b'z'; 200_000])) } else { body };
     let at = start + time::Duration::milliseconds(n as i64 / 5);
     let mut event = TelemetryEvent::new(device, body).enqueued(at);
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         event = event.json().message_id(format!("message-{n}")).property("ordinal", n.to_string());
         event.correlation_id = Some(format!("correlation-{n}"));
     }
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         event = event.property("überschrift", "größer").property("empty", "");
         event.model_id = Some("dtmi:example:press;1".to_owned());
         event.component = Some("thermostat".to_owned());

@@ -21,6 +21,8 @@ use serde_bytes::ByteBuf;
 pub(super) const AMQP_HEADER: &[u8; 8] = b"AMQP\x00\x01\x00\x00";
 /// The protocol header of the SASL layer.
 pub(super) const SASL_HEADER: &[u8; 8] = b"AMQP\x03\x01\x00\x00";
+/// How deep values may be nested. An attach with a filter has six levels.
+const MAX_DEPTH: usize = 32;
 /// Size, data offset, type and channel.
 pub(super) const FRAME_HEADER: usize = 8;
 
@@ -33,6 +35,8 @@ pub(super) enum FrameError {
     Type(u8),
     #[error("a frame could not be decoded: {0}")]
     Decode(#[from] serde_amqp::Error),
+    #[error("a frame is cut short, or nested too deeply")]
+    Shape,
 }
 
 /// A frame that came in.
@@ -65,6 +69,7 @@ pub(super) fn next_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<F
     frame.advance(extended.ok_or(FrameError::Size(offset))?);
     match kind {
         0 if frame.is_empty() => Ok(Some(Frame::Empty)),
+        0 | 1 if skip(&frame, MAX_DEPTH).is_none() => Err(FrameError::Shape),
         0 => {
             let mut rest: &[u8] = &frame;
             let performative = Box::new(serde_amqp::from_reader(rest.by_ref())?);
@@ -96,8 +101,54 @@ pub(crate) fn encode(value: &Value) -> Vec<u8> {
     })
 }
 
+/// How long the value at the beginning of the bytes is; none when it is cut short or nested too deeply. The codec
+/// recurses into whatever it is given: a frame of a few kilobytes could use up the stack.
+fn skip(bytes: &[u8], depth: usize) -> Option<usize> {
+    let depth = depth.checked_sub(1)?;
+    let code = *bytes.first()?;
+    if code == 0 {
+        let descriptor = skip(bytes.get(1..)?, depth)?;
+        return Some(1 + descriptor + skip(bytes.get(1 + descriptor..)?, depth)?);
+    }
+    let short = || bytes.get(1).map(|size| (usize::from(*size) + 2, 2));
+    let long = || {
+        let size = bytes.get(1..)?.first_chunk::<4>()?;
+        Some((usize::try_from(u32::from_be_bytes(*size)).ok()?.checked_add(5)?, 5))
+    };
+    let (length, header) = match code >> 4 {
+        0x4 => (1, 1),
+        width @ 0x5..=0x9 => (1 + (1 << (width - 5)), 1),
+        0xa | 0xc | 0xe => short()?,
+        0xb | 0xd | 0xf => long()?,
+        _ => return None,
+    };
+    let content = bytes.get(header..length)?;
+    let counter = if header == 2 { 1 } else { 4 };
+    match code >> 4 {
+        0xc | 0xd => {
+            let mut rest = content.get(counter..)?;
+            while !rest.is_empty() {
+                rest = rest.get(skip(rest, depth)?..)?;
+            }
+        }
+        // The elements of an array are symbols or the like; nothing that clients send has arrays of lists.
+        0xe | 0xf if !content.is_empty() => {
+            let element = *content.get(counter)?;
+            if element == 0 || element >> 4 > 0xb {
+                return None;
+            }
+        }
+        _ => {}
+    }
+    Some(length)
+}
+
 /// A message, taken apart. `None` when the bytes are no message.
 pub(super) fn decode_message(bytes: &[u8]) -> Option<Message<Body<Value>>> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        rest = rest.get(skip(rest, MAX_DEPTH)?..)?;
+    }
     match serde_amqp::from_slice::<Deserializable<Message<Body<Value>>>>(bytes) {
         Ok(message) => Some(message.0),
         Err(error) => {
@@ -442,6 +493,28 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(wire.is_empty());
+    }
+
+    #[test]
+    fn values_nested_without_end_are_refused() {
+        let mut value = Value::Null;
+        for _ in 0..20 {
+            value = Value::List(vec![value]);
+        }
+        assert_eq!(skip(&encode(&value), MAX_DEPTH), Some(encode(&value).len()));
+        let levels = 8000_u16;
+        let mut deep = vec![0x40];
+        for _ in 0..levels {
+            let size = u32::try_from(deep.len() + 4).expect("short");
+            deep.splice(0..0, [&[0xd0][..], &size.to_be_bytes(), &1_u32.to_be_bytes()].concat());
+        }
+        assert_eq!(skip(&deep, MAX_DEPTH), None);
+        let described = [vec![0; 9000], vec![0x40]].concat();
+        assert_eq!(skip(&described, MAX_DEPTH), None);
+        let mut wire = BytesMut::new();
+        put_frame(&mut wire, 0, 0, &[&[0, 0x53, 0x10][..], &deep].concat(), &[]);
+        assert!(matches!(next_frame(&mut wire, 1 << 20), Err(FrameError::Shape)));
+        assert!(decode_message(&[&[0, 0x53, 0x77][..], &deep].concat()).is_none());
     }
 
     #[test]

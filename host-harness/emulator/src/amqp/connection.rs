@@ -501,7 +501,10 @@ impl Connection {
     }
 
     fn on_lost(&mut self, lost: &Lost) {
-        let is_it = |link: &super::session::Link| matches!(&link.kind, LinkKind::Events { lease, .. } if lease.id() == lost.reader);
+        let is_it = |link: &super::session::Link| match &link.kind {
+            LinkKind::Events { lease, .. } => lease.id() == lost.reader,
+            _ => false,
+        };
         for (channel, handle) in self.links() {
             if self.link(channel, handle).is_some_and(|link| is_it(link)) {
                 self.detach(channel, handle, &lost.error);

@@ -116,6 +116,9 @@ fn selector(source: &Source) -> Option<&str> {
 
 impl Connection {
     pub(super) async fn on_attach(&mut self, channel: u16, attach: Attach) -> Step {
+        if self.sessions.get(&channel).is_none_or(|session| session.ended) {
+            return Ok(());
+        }
         let handle = attach.handle.0;
         let source = attach.source.as_ref().and_then(|source| source.address.clone());
         let target = match attach.target.as_deref() {
@@ -187,7 +190,8 @@ impl Connection {
             return Err(AmqpError::new(
                 "amqp:unauthorized-access",
                 format!(
-                    "Unauthorized access. '{claim}' claim(s) are required to perform this operation. Resource: '{address}'."
+                    "Unauthorized access. '{claim}' claim(s) are required to perform this operation. \
+                     Resource: '{address}'."
                 ),
             ));
         }
