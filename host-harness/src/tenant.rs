@@ -69,6 +69,11 @@ impl HostRule {
         self.names(host) && self.port.is_none_or(|own| own == port)
     }
 
+    /// The port that the rule names.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.port
+    }
+
     /// Whether the rule covers this host on some port.
     pub(crate) fn names(&self, host: &str) -> bool {
         match self.host.strip_prefix('*') {

@@ -17,6 +17,9 @@ use super::{Done, Exit, connection, files, usage};
 /// Where `cargo xtask build` puts the component, below the target directory.
 const BUILT_COMPONENT: &str = "component/azure_iot_connector.wasm";
 
+/// Calls that run at the same time.
+pub(crate) const PARALLEL: u32 = 64;
+
 /// The arguments of every command.
 #[derive(Debug, Args)]
 pub(crate) struct SessionArguments {
@@ -36,6 +39,9 @@ pub(crate) struct SessionArguments {
     /// Permit addresses that are not public, such as loopback.
     #[arg(long, global = true)]
     allow_private_networks: bool,
+    /// Forbid hosts that the service names at run time, even under the connector's own domains.
+    #[arg(long, global = true, hide_short_help = true)]
+    no_redirected_hosts: bool,
     /// How long one call may take.
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     deadline: Option<Duration>,
@@ -112,8 +118,9 @@ impl<'a> Session<'a> {
             .map_err(usage)?;
         let mut options = HostOptions::default();
         options.cache_directory = self.arguments.cache.clone().or_else(default_cache);
-        // One call at a time or a few; no need to reserve for hundreds.
-        options.concurrent_calls = 16;
+        // A call for each partition that is watched; no need to reserve for hundreds of tenants.
+        options.concurrent_calls = PARALLEL;
+        options.warm_instances = PARALLEL;
         let host = Host::new(options).map_err(|error| Exit::Failed(error.into()))?;
         let _spinner = self.output.spinner("loading the connector");
         host.load(wasm).await.with_context(|| format!("{} cannot be loaded", path.display())).map_err(Exit::Failed)
@@ -162,6 +169,7 @@ impl<'a> Session<'a> {
             trust_roots,
             allow_hosts: arguments.allow_host.clone(),
             allow_private_networks: arguments.allow_private_networks,
+            allow_redirected_hosts: !arguments.no_redirected_hosts,
         })
         .map_err(usage)
     }

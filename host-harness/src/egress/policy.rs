@@ -208,8 +208,20 @@ struct Redirects {
 impl Redirects {
     fn covers(&self, destination: &Destination) -> bool {
         let Destination { protocol, host, port } = destination;
+        // An operator who names a host without a port does not open all of its ports.
+        let permitted = |rule: &HostRule| rule.names(host) && rule.port().unwrap_or(self.port) == *port;
         *protocol == self.protocol
-            && (*port == self.port && self.is_below(host) || self.operator.iter().any(|rule| rule.matches(host, *port)))
+            && (*port == self.port && self.is_below(host) || self.operator.iter().any(permitted))
+    }
+
+    /// Why it does not cover a destination.
+    fn denied(&self, destination: &Destination) -> EgressDenied {
+        let reason = format!(
+            "hosts that the service names at run time are reached on port {} and below {} alone",
+            self.port,
+            if self.suffixes.is_empty() { "no domain".to_owned() } else { self.suffixes.join(", ") }
+        );
+        EgressDenied::policy(destination, reason)
     }
 
     /// As [`Self::covers`], for some port.
@@ -283,7 +295,10 @@ impl AllowList {
         match self.redirects.iter().any(|rule| rule.covers(destination)) {
             true if self.redirects_permitted => Ok(()),
             true => Err(EgressDenied::redirected(destination)),
-            false => Err(EgressDenied::request(destination)),
+            false => Err(match self.redirects.iter().find(|rule| rule.protocol == destination.protocol) {
+                Some(rule) if self.redirects_permitted => rule.denied(destination),
+                _ => EgressDenied::request(destination),
+            }),
         }
     }
 
@@ -297,12 +312,14 @@ impl AllowList {
         if self.destinations.iter().any(|it| it.protocol == protocol && it.host == host) {
             return Ok(());
         }
+        let destination = |rule: &Redirects| Destination { protocol, host: shown(host), port: rule.port };
         match self.redirects.iter().find(|rule| rule.names(protocol, host)) {
             Some(_) if self.redirects_permitted => Ok(()),
-            Some(rule) => {
-                Err(EgressDenied::redirected(&Destination { protocol, host: host.to_owned(), port: rule.port }))
-            }
-            None => Err(EgressDenied::name(host)),
+            Some(rule) => Err(EgressDenied::redirected(&destination(rule))),
+            None => Err(match self.redirects.iter().find(|rule| rule.protocol == protocol) {
+                Some(rule) if self.redirects_permitted => rule.denied(&destination(rule)),
+                _ => EgressDenied::name(host),
+            }),
         }
     }
 
@@ -526,7 +543,7 @@ mod tests {
             ("localhost", 5671),
             ("127.0.0.1", 5671),
         ] {
-            assert_eq!(list.check(&tls(host, port)).unwrap_err().layer, EgressLayer::Request, "{host}:{port}");
+            assert_eq!(list.check(&tls(host, port)).unwrap_err().layer, EgressLayer::Policy, "{host}:{port}");
         }
         assert!(list.check_name("servicebus.windows.net").is_err());
         // Another protocol, even on the same host and port.
@@ -544,7 +561,12 @@ mod tests {
         let list = redirects(&[".servicebus.windows.net"], &options(&["localhost:5672"]));
         assert!(list.check(&tls("localhost", 5672)).is_ok());
         assert!(list.check_name("localhost").is_ok());
-        assert!(list.check(&tls("localhost", 5671)).is_err());
+        let denied = list.check(&tls("localhost", 5673)).unwrap_err();
+        assert!(denied.to_string().contains("--allow-host localhost:5673"), "{denied}");
+        // Without a port it is the rule's own.
+        let unspecific = redirects(&[".servicebus.windows.net"], &options(&["localhost"]));
+        assert!(unspecific.check(&tls("localhost", 5671)).is_ok());
+        assert!(unspecific.check(&tls("localhost", 22)).is_err());
         let forbidden = TenantOptions { allow_redirected_hosts: false, ..options(&["localhost"]) };
         let list = redirects(&[".servicebus.windows.net"], &forbidden);
         for host in ["a.servicebus.windows.net", "localhost"] {

@@ -13,6 +13,8 @@
 mod names;
 mod stream;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -1,0 +1,265 @@
+//! Warm instances: what lives on between calls, and what ends an instance.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use connector_host::interface::action::{Call, Outcome};
+use connector_host::{CallError, Connection, Connector, Host, HostOptions, Limits, Tenant, TenantOptions, WarmInstance};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+mod guests;
+
+async fn connector(options: HostOptions) -> Connector {
+    let mut options = options;
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+    options.cache_directory = Some(target);
+    Host::new(options).unwrap().load_file(guests::stream_guest()).await.unwrap()
+}
+
+fn few() -> HostOptions {
+    let mut options = HostOptions::default();
+    (options.concurrent_calls, options.warm_instances) = (8, 8);
+    options
+}
+
+fn tenant(change: impl FnOnce(&mut Limits)) -> Tenant {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    Tenant::new(TenantOptions {
+        limits,
+        allow_hosts: vec!["localhost".parse().unwrap()],
+        allow_private_networks: true,
+        ..TenantOptions::default()
+    })
+    .unwrap()
+}
+
+fn account(port: u16) -> Connection {
+    Connection::new("none", json!({ "server": format!("localhost:{port}") }).to_string())
+}
+
+/// Sends everything back; tells how many connections are open.
+struct Echo {
+    port: u16,
+    open: Arc<AtomicUsize>,
+    ever: Arc<AtomicUsize>,
+}
+
+impl Echo {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("localhost:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (open, ever) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counts = (open.clone(), ever.clone());
+        tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                let (open, ever) = counts.clone();
+                open.fetch_add(1, Ordering::SeqCst);
+                ever.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut buffer = [0; 1024];
+                    while let Ok(read @ 1..) = tcp.read(&mut buffer).await {
+                        if tcp.write_all(&buffer[..read]).await.is_err() {
+                            break;
+                        }
+                    }
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { port, open, ever }
+    }
+
+    async fn wait_for_open(&self, count: usize) {
+        let begun = Instant::now();
+        while self.open.load(Ordering::SeqCst) != count {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{} open", self.open.load(Ordering::SeqCst));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn call(warm: &WarmInstance, command: &str) -> Result<String, CallError> {
+    match warm.invoke("run", &json!(command).to_string(), &Call::default()).await? {
+        Outcome::Done(text) => Ok(serde_json::from_str(&text).unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn said(warm: &WarmInstance, command: &str) -> String {
+    call(warm, command).await.unwrap()
+}
+
+#[tokio::test]
+async fn state_and_connections_live_on_between_calls() {
+    let echo = Echo::start().await;
+    let warm = connector(few()).await.open(&tenant(|_| ()), &account(echo.port)).await.unwrap();
+    for expected in ["1", "2", "3"] {
+        assert_eq!(said(&warm, "count").await, expected);
+    }
+    assert_eq!(said(&warm, &format!("keep localhost {}", echo.port)).await, "1");
+    for text in ["hello", "again"] {
+        assert_eq!(said(&warm, &format!("use-kept {text}")).await, text);
+    }
+    assert_eq!(echo.ever.load(Ordering::SeqCst), 1);
+    assert!(warm.validate().await.unwrap().is_usable());
+    assert_eq!(warm.label().await.unwrap(), "test");
+    assert_eq!(warm.partitions("lines", r#"{"partitions":3}"#).await.unwrap().len(), 3);
+
+    // A connector's own error is no reason to lose the instance.
+    assert!(matches!(warm.resume("run", "token", &Call::default()).await, Err(CallError::Connector(_))));
+    assert_eq!(said(&warm, "count").await, "4");
+
+    warm.discard().await;
+    echo.wait_for_open(0).await;
+    assert_eq!(said(&warm, "count").await, "1");
+}
+
+#[tokio::test]
+async fn one_call_at_a_time_in_order() {
+    let warm = connector(few()).await.open(&tenant(|_| ()), &account(1)).await.unwrap();
+    let begun = Instant::now();
+    let (first, second, third) = tokio::join!(call(&warm, "sleep 150"), call(&warm, "count"), call(&warm, "count"));
+    assert_eq!(first.unwrap(), "slept");
+    assert_eq!((second.unwrap(), third.unwrap()), ("1".to_owned(), "2".to_owned()));
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+
+    // A call that has no turn in time has done nothing, and says so.
+    let hasty = warm.with_deadline(Duration::from_millis(200));
+    let (long, short) = tokio::join!(call(&warm, "sleep 600"), call(&hasty, "count"));
+    assert_eq!(long.unwrap(), "slept");
+    assert!(matches!(short, Err(CallError::Occupied { .. })), "{short:?}");
+    assert_eq!(said(&warm, "count").await, "3");
+}
+
+#[tokio::test]
+async fn faults_end_an_instance_and_the_next_call_is_given_a_new_one() {
+    let echo = Echo::start().await;
+    let tenant = tenant(|limits| {
+        limits.cpu = Duration::from_millis(300);
+        limits.memory_bytes = 8 << 20;
+    });
+    let warm = connector(few()).await.open(&tenant, &account(echo.port)).await.unwrap();
+    let faults: [(&str, fn(&CallError) -> bool); 4] = [
+        ("trap", |error| matches!(error, CallError::Trap { .. })),
+        ("spin", |error| matches!(error, CallError::CpuBudget { .. })),
+        ("grow 100000000", |error| matches!(error, CallError::MemoryLimit { .. })),
+        ("sleep 60000", |error| matches!(error, CallError::Deadline { .. })),
+    ];
+    for (command, is_expected) in faults {
+        assert_eq!(said(&warm, "count").await, "1", "{command}");
+        assert_eq!(said(&warm, &format!("keep localhost {}", echo.port)).await, "1");
+        let hasty = if command.starts_with("sleep") { warm.with_deadline(Duration::from_millis(300)) } else { warm.clone() };
+        let error = call(&hasty, command).await.unwrap_err();
+        assert!(is_expected(&error), "{command}: {error}");
+        echo.wait_for_open(0).await;
+    }
+
+    // A call that is dropped.
+    assert_eq!(said(&warm, "count").await, "1");
+    assert_eq!(said(&warm, &format!("keep localhost {}", echo.port)).await, "1");
+    let dropped = tokio::time::timeout(Duration::from_millis(100), call(&warm, "sleep 60000")).await;
+    assert!(dropped.is_err());
+    echo.wait_for_open(0).await;
+    assert_eq!(said(&warm, "count").await, "1");
+
+    // The tenant's end.
+    said(&warm, &format!("keep localhost {}", echo.port)).await;
+    tenant.close();
+    echo.wait_for_open(0).await;
+    assert!(matches!(call(&warm, "count").await, Err(CallError::Cancelled)));
+}
+
+#[tokio::test]
+async fn limits_are_counted_anew_for_each_call() {
+    let tenant = tenant(|limits| limits.cpu = Duration::from_millis(400));
+    let warm = connector(few()).await.open(&tenant, &account(1)).await.unwrap();
+    // Together far more than the budget of one call.
+    for _ in 0..4 {
+        assert_eq!(said(&warm, "burn 200").await, "burnt");
+        // The epochs that pass between calls cost nothing.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(said(&warm, "count").await, "1");
+    assert!(matches!(call(&warm, "burn 2000").await, Err(CallError::CpuBudget { .. })));
+}
+
+/// A peer that sends all the time must not make an idle instance work, nor fill memory.
+#[tokio::test]
+async fn an_idle_instance_with_a_busy_connection_does_nothing() {
+    let listener = TcpListener::bind("localhost:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        while let Ok(written) = tcp.write(&[0; 65_536]).await {
+            count.fetch_add(written, Ordering::SeqCst);
+        }
+    });
+    let warm = connector(few()).await.open(&tenant(|_| ()), &account(port)).await.unwrap();
+    assert_eq!(said(&warm, &format!("keep localhost {port}")).await, "1");
+    let metrics = tokio::runtime::Handle::current().metrics();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (before, tasks) = (sent.load(Ordering::SeqCst), metrics.num_alive_tasks());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The buffers of the kernel are full, and nobody empties them.
+    assert_eq!(sent.load(Ordering::SeqCst), before);
+    // The server above, and the timer that ends idle instances.
+    assert!(tasks <= 2, "{tasks} tasks");
+}
+
+#[tokio::test]
+async fn idle_instances_are_discarded() {
+    let echo = Echo::start().await;
+    let tenant = tenant(|limits| limits.warm_idle = Duration::from_millis(200));
+    let warm = connector(few()).await.open(&tenant, &account(echo.port)).await.unwrap();
+    said(&warm, &format!("keep localhost {}", echo.port)).await;
+    for expected in ["1", "2", "3"] {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(said(&warm, "count").await, expected);
+    }
+    echo.wait_for_open(0).await;
+    assert_eq!(said(&warm, "count").await, "1");
+    said(&warm, &format!("keep localhost {}", echo.port)).await;
+    echo.wait_for_open(1).await;
+    drop(warm);
+    echo.wait_for_open(0).await;
+}
+
+#[tokio::test]
+async fn warm_instances_are_bounded_and_calls_beyond_them_still_run() {
+    let connector = connector(few()).await;
+    let tenant = tenant(|limits| limits.warm_instances = 1);
+    let first = connector.open(&tenant, &account(1)).await.unwrap();
+    let second = connector.open(&tenant, &account(1)).await.unwrap();
+    assert_eq!(said(&first, "count").await, "1");
+    assert_eq!(said(&second, "count").await, "1");
+    assert_eq!(said(&first, "count").await, "2");
+    // The second has no instance of its own to keep.
+    assert_eq!(said(&second, "count").await, "1");
+    first.discard().await;
+    assert_eq!(said(&second, "count").await, "1");
+    assert_eq!(said(&second, "count").await, "2");
+}
+
+#[tokio::test]
+async fn more_instances_are_kept_than_calls_run_at_once() {
+    let mut options = HostOptions::default();
+    (options.concurrent_calls, options.warm_instances) = (1, 6);
+    let connector = connector(options).await;
+    let tenant = tenant(|_| ());
+    let mut kept = Vec::new();
+    for _ in 0..6 {
+        let warm = connector.open(&tenant, &account(1)).await.unwrap();
+        assert_eq!(said(&warm, "count").await, "1");
+        kept.push(warm);
+    }
+    for warm in &kept {
+        assert_eq!(said(warm, "count").await, "2");
+    }
+}
