@@ -210,8 +210,7 @@ impl Redirects {
         let Destination { protocol, host, port } = destination;
         // An operator who names a host without a port does not open all of its ports.
         let permitted = |rule: &HostRule| rule.names(host) && rule.port().unwrap_or(self.port) == *port;
-        *protocol == self.protocol
-            && (*port == self.port && self.is_below(host) || self.operator.iter().any(permitted))
+        *protocol == self.protocol && (*port == self.port && self.is_below(host) || self.operator.iter().any(permitted))
     }
 
     /// Why it does not cover a destination.

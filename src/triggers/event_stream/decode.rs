@@ -128,7 +128,8 @@ mod tests {
         let json = br#"{"t": 1}"#;
         let utf16: Vec<u8> = r#"{"t": 1}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let utf32: Vec<u8> = r#"{"t": 1}"#.chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
-        let cases: [(&[u8], &str, &str, (&str, bool)); 17] = [
+        type Case<'c> = (&'c [u8], &'c str, &'c str, (&'c str, bool));
+        let cases: [Case; 17] = [
             (json, "application/json", "utf-8", ("json", false)),
             (json, "application/json; charset=utf-8", "", ("json", false)),
             (json, "application/cloudevents+json", "UTF-8", ("json", false)),
