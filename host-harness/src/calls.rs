@@ -36,7 +36,10 @@ impl<'a> Route<'a> {
     }
 
     /// A call that may reach what its connection leads to.
-    pub(crate) async fn online<E, T>(self, params: impl FnOnce(&'a Connection, u64) -> E::Params<'a>) -> Result<T, CallError>
+    pub(crate) async fn online<E, T>(
+        self,
+        params: impl FnOnce(&'a Connection, u64) -> E::Params<'a>,
+    ) -> Result<T, CallError>
     where
         E: Export<Answer = Result<T, types::Error>>,
     {

@@ -148,7 +148,10 @@ impl Run<'_> {
             if exchange.end().await {
                 occupied.put(live, self.tenant);
             } else {
-                tracing::debug!(tenant = self.tenant.name(), "an HTTP exchange is still held; the instance is discarded");
+                tracing::debug!(
+                    tenant = self.tenant.name(),
+                    "an HTTP exchange is still held; the instance is discarded"
+                );
             }
         }
         Ok((answer, exchange.take_denials()))

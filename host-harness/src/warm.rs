@@ -43,12 +43,7 @@ pub struct WarmInstance {
 }
 
 impl WarmInstance {
-    pub(crate) fn new(
-        connector: Connector,
-        tenant: Tenant,
-        connection: Connection,
-        allowed: Arc<AllowList>,
-    ) -> Self {
+    pub(crate) fn new(connector: Connector, tenant: Tenant, connection: Connection, allowed: Arc<AllowList>) -> Self {
         Self { connector, tenant, connection: Arc::new(connection), allowed, place: Arc::default() }
     }
 

@@ -1,12 +1,16 @@
 //! Warm instances: what lives on between calls, and what ends an instance.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use connector_host::interface::action::{Call, Outcome};
-use connector_host::{CallError, Connection, Connector, Host, HostOptions, Limits, Tenant, TenantOptions, WarmInstance};
+use connector_host::{
+    CallError, Connection, Connector, Host, HostOptions, Limits, Tenant, TenantOptions, WarmInstance,
+};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -153,7 +157,8 @@ async fn faults_end_an_instance_and_the_next_call_is_given_a_new_one() {
     for (command, is_expected) in faults {
         assert_eq!(said(&warm, "count").await, "1", "{command}");
         assert_eq!(said(&warm, &format!("keep localhost {}", echo.port)).await, "1");
-        let hasty = if command.starts_with("sleep") { warm.with_deadline(Duration::from_millis(300)) } else { warm.clone() };
+        let hasty =
+            if command.starts_with("sleep") { warm.with_deadline(Duration::from_millis(300)) } else { warm.clone() };
         let error = call(&hasty, command).await.unwrap_err();
         assert!(is_expected(&error), "{command}: {error}");
         echo.wait_for_open(0).await;

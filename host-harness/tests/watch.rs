@@ -1,5 +1,7 @@
 //! The program on a connector that speaks over TCP: `watch` above all, and what it leaves behind when it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
+
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -23,6 +23,6 @@ mod sockets;
 pub(crate) use connector::HttpClient;
 pub(crate) use exchange::{Exchange, Hooks};
 pub(crate) use policy::{AllowList, split_authority};
+pub use policy::{Destination, EgressDenied, EgressLayer};
 pub(crate) use resolver::Resolver;
 pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};
-pub use policy::{Destination, EgressDenied, EgressLayer};

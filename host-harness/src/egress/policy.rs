@@ -210,8 +210,7 @@ impl Redirects {
         let Destination { protocol, host, port } = destination;
         // An operator who names a host without a port does not open all of its ports.
         let permitted = |rule: &HostRule| rule.names(host) && rule.port().unwrap_or(self.port) == *port;
-        *protocol == self.protocol
-            && (*port == self.port && self.is_below(host) || self.operator.iter().any(permitted))
+        *protocol == self.protocol && (*port == self.port && self.is_below(host) || self.operator.iter().any(permitted))
     }
 
     /// Why it does not cover a destination.
@@ -231,7 +230,8 @@ impl Redirects {
 
     /// A wide suffix would open all of a top-level domain, and an address is below no domain.
     fn is_below(&self, host: &str) -> bool {
-        host.parse::<IpAddr>().is_err() && self.suffixes.iter().any(|suffix| is_narrow(suffix) && is_below(host, suffix))
+        host.parse::<IpAddr>().is_err()
+            && self.suffixes.iter().any(|suffix| is_narrow(suffix) && is_below(host, suffix))
     }
 }
 
@@ -518,7 +518,8 @@ mod tests {
 
     fn redirects(suffixes: &[&str], options: &TenantOptions) -> AllowList {
         let suffixes = suffixes.iter().map(|suffix| (*suffix).to_owned()).collect();
-        let rule = EgressRule { protocol: EgressProtocol::Tls, host: "*".to_owned(), default_port: 5671, suffixes, ..rule() };
+        let rule =
+            EgressRule { protocol: EgressProtocol::Tls, host: "*".to_owned(), default_port: 5671, suffixes, ..rule() };
         AllowList::derive(&[rule], "{}", &[], options).unwrap()
     }
 

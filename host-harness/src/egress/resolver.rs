@@ -53,9 +53,7 @@ impl Resolver {
     pub(crate) async fn resolve(&self, host: &str, shown: &str) -> Result<Vec<IpAddr>, ConnectError> {
         let mut found = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],
-            Err(_) => {
-                (self.lookup)(host.to_owned()).await.map_err(|error| ConnectError::Dns(error.to_string()))?
-            }
+            Err(_) => (self.lookup)(host.to_owned()).await.map_err(|error| ConnectError::Dns(error.to_string()))?,
         };
         if found.is_empty() {
             return Err(ConnectError::Dns("the name has no address".to_owned()));

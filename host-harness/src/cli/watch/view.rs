@@ -112,7 +112,10 @@ impl<'a> View<'a> {
         }
         self.output.warn(&self.sum());
         if self.rows.len() > 1 {
-            self.rows.iter().filter(|row| row.events > 0 || row.failures > 0).for_each(|row| self.output.warn(&row.text()));
+            self.rows
+                .iter()
+                .filter(|row| row.events > 0 || row.failures > 0)
+                .for_each(|row| self.output.warn(&row.text()));
         }
     }
 

@@ -130,11 +130,7 @@ impl Sockets {
     fn check_connect(&self, address: SocketAddr) -> Result<(), EgressDenied> {
         let allowed = &self.exchange.allowed;
         let check = |host: &str| {
-            allowed.check(&Destination {
-                protocol: EgressProtocol::Tls,
-                host: host.to_owned(),
-                port: address.port(),
-            })
+            allowed.check(&Destination { protocol: EgressProtocol::Tls, host: host.to_owned(), port: address.port() })
         };
         let ip = address.ip();
         let mut denied = None;

