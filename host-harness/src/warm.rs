@@ -53,6 +53,12 @@ impl WarmInstance {
         Self { tenant: self.tenant.with_deadline(deadline), ..self.clone() }
     }
 
+    /// Another instance for the same account, for calls that run at the same time as this one's.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self { place: Arc::default(), ..self.clone() }
+    }
+
     /// Discards the instance, and with it its connections, once the calls that wait already are done.
     pub async fn discard(&self) {
         self.place.occupy().await.take();

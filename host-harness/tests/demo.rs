@@ -26,18 +26,18 @@ async fn nothing_is_lost_doubled_or_made_up() {
     let mut options = HostOptions::default();
     options.cache_directory = Some(workspace().join("target/compiled"));
     options.concurrent_calls = 16;
-    let connector = Host::new(options).unwrap().load_file(component()).await.unwrap();
+    let connector = Host::new(options).expect("as set up").load_file(component()).await.expect("as set up");
     let rows: Vec<&str> = PLANT.lines().take(1 + ROWS).collect();
-    let fleet = Fleet::parse(&rows.join("\n")).unwrap();
-    let demo = Demo::start(connector, DemoOptions { fleet, seed: 7, speed: 4.0 }).await.unwrap();
+    let fleet = Fleet::parse(&rows.join("\n")).expect("as set up");
+    let demo = Demo::start(connector, DemoOptions { fleet, seed: 7, speed: 4.0 }).await.expect("as set up");
 
-    let (validation, label) = demo.validate().await.unwrap();
+    let (validation, label) = demo.validate().await.expect("as set up");
     assert!(validation.is_usable(), "{:?}", validation.problems);
     assert!(!label.is_empty());
-    let report = demo.test().await.unwrap();
+    let report = demo.test().await.expect("as set up");
     assert!(report.permissions.iter().all(|finding| finding.grant != Grant::Denied), "{:?}", report.permissions);
 
-    let summary = demo.run(&|_| ()).await.unwrap();
+    let summary = demo.run(&|_| ()).await.expect("as set up");
     demo.shutdown().await;
     assert!(summary.check.holds, "{:#?}", summary.check);
     assert_eq!(summary.plant.devices, ROWS);

@@ -62,7 +62,7 @@ enum Command {
     Sample(sample::SampleArguments),
     /// Poll a trigger once.
     Poll(poll::PollArguments),
-    /// Poll a trigger continuously, keeping its cursor in a file.
+    /// Poll all partitions of a trigger continuously, committing each event.
     Watch(watch::WatchArguments),
     /// Invoke an action.
     Invoke(invoke::InvokeArguments),

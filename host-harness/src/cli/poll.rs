@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Notice, Partition, Payload, PollRequest, Start};
 
-use super::cursor::CursorFile;
+use super::cursor::Cursors;
 use super::output::{Output, clean, word};
 use super::session::{Linked, Session};
 use super::{Done, files, usage};
@@ -18,7 +18,8 @@ pub(crate) struct TriggerArguments {
     /// Its configuration, a JSON object (- is standard input).
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where the cursor is kept; it is made where it is missing.
+    /// The database that keeps the cursors; it is made where it is missing, and can keep those of several triggers
+    /// [default: the cursors are forgotten].
     #[arg(long, value_name = "FILE")]
     pub(crate) cursor: Option<PathBuf>,
     /// Where to begin where there is no cursor: now, earliest, at-time=RFC3339 or at-position=TEXT.
@@ -66,7 +67,7 @@ fn lost_policy(text: &str) -> Result<LostPolicy, String> {
 /// A trigger that is about to be polled.
 pub(crate) struct Polling {
     pub(crate) linked: Linked,
-    pub(crate) cursors: CursorFile,
+    pub(crate) cursors: Cursors,
     pub(crate) partitions: Vec<String>,
     request: PollRequest,
 }
@@ -77,7 +78,7 @@ impl Polling {
         let linked = session.linked().await?;
         let Linked { connector, tenant, connection } = &linked;
         let trigger = arguments.trigger;
-        let cursors = CursorFile::open(arguments.cursor.as_deref(), connector, tenant, &trigger).await?;
+        let cursors = Cursors::open(arguments.cursor.as_deref(), connector, tenant, &trigger).await?;
         let partitions = match arguments.partition {
             Some(partition) => vec![partition],
             None => {

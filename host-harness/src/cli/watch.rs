@@ -1,27 +1,26 @@
-//! `watch`.
+//! `watch`: every partition is polled by a task with a warm instance of its own; one place prints and commits.
 
+mod task;
+mod view;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use connector_host::CallError;
-use connector_host::interface::trigger::{Budget, Page};
-use connector_host::interface::types::{Cursor, Retry};
-use tokio::time::{Instant, sleep_until};
+use connector_host::interface::trigger::Page;
+use connector_host::interface::types::Cursor;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
+use self::task::Task;
+use self::view::View;
 use super::output::Output;
 use super::poll::{Polling, TriggerArguments, print_event, print_notice};
-use super::session::{Linked, Session, seconds};
+use super::session::{Linked, PARALLEL, Session, seconds};
 use super::signals::interrupted;
 use super::{Done, Exit};
-
-/// The first pause after a failure, doubled with each one after it.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// The longest pause after a failure.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// Failures of the connector itself (crashes, exceeded limits) in a row after which to give up.
-const DEFECTS: u32 = 5;
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArguments {
@@ -35,110 +34,128 @@ pub(crate) struct WatchArguments {
     interval: Option<Duration>,
 }
 
-/// When a partition is polled next, and how it fared.
-struct Progress {
-    partition: String,
-    due: Instant,
-    failures: u32,
-    defects: u32,
+/// What a task has to tell.
+enum Update {
+    Page {
+        partition: usize,
+        /// The cursor that the poll was given.
+        given: Option<Cursor>,
+        page: Page,
+        /// Tells the task that the page is committed, so that it may go on.
+        committed: oneshot::Sender<()>,
+    },
+    Failure {
+        partition: usize,
+        error: CallError,
+        /// When the task tries again; none: it has given up.
+        pause: Option<Duration>,
+    },
 }
 
 /// Polls until it is interrupted or has enough events, committing each event once it was printed.
 ///
-/// An interruption while a poll is under way drops the poll, which changes nothing; one while events are
-/// printed takes effect after the page.
+/// An interruption drops the polls that are under way, which changes nothing; what was fetched already is printed and
+/// committed before the program ends.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: WatchArguments) -> Done {
     let mut polling = Polling::begin(session, arguments.trigger).await?;
-    let mut left = arguments.until;
-    let mut progress: Vec<Progress> = polling
-        .partitions
-        .iter()
-        .map(|partition| Progress { partition: partition.clone(), due: Instant::now(), failures: 0, defects: 0 })
-        .collect();
-    let single = progress.len() == 1;
+    let Linked { connector, tenant, connection } = &polling.linked;
+    let instance = connector.open(tenant, connection).await?;
+    let left = Arc::new(AtomicU64::new(arguments.until.unwrap_or(u64::MAX)));
+    let (stop, stopped) = watch::channel(false);
+    let (sender, mut updates) = mpsc::channel(1);
+    let turns = Arc::new(Semaphore::new(PARALLEL as usize));
+    let partitions = polling.partitions.clone();
+    let crowd = u32::try_from(partitions.len()).unwrap_or(u32::MAX).div_ceil(PARALLEL).max(1);
+    let mut tasks = JoinSet::new();
+    for (index, partition) in partitions.iter().enumerate() {
+        let task = Task {
+            partition: index,
+            instance: instance.sibling(),
+            request: polling.request(partition, Default::default()),
+            interval: arguments.interval,
+            // A wait that leaves time for the answer; a short one where partitions share their turns.
+            wait: tenant.deadline() / 2 / crowd,
+            left: left.clone(),
+            turns: turns.clone(),
+            updates: sender.clone(),
+            stopped: stopped.clone(),
+        };
+        tasks.spawn(task.run());
+    }
+    // The channel ends with the last task.
+    drop((sender, stopped));
+
+    let mut view = View::new(output, &partitions);
+    output.warn(match partitions.len() {
+        1 => "watching; Ctrl-C ends it",
+        _ => "watching all partitions; Ctrl-C ends it",
+    });
     let interrupted = interrupted();
     tokio::pin!(interrupted);
-    output.warn("watching; Ctrl-C ends it");
-    while left != Some(0) {
-        let Some(next) = progress.iter_mut().min_by_key(|progress| progress.due) else { break };
-        let budget = budget(left, single, polling.linked.tenant.deadline());
-        let request = polling.request(&next.partition, budget);
-        let Linked { connector, tenant, connection } = &polling.linked;
-        let poll = async {
-            sleep_until(next.due).await;
-            connector.poll(tenant, connection, &request).await
-        };
-        let result = tokio::select! {
-            biased;
-            () = &mut interrupted => break,
-            result = poll => result,
-        };
-        let pause = match result {
-            Ok(page) => {
-                (next.failures, next.defects) = (0, 0);
-                let pause = match arguments.interval {
-                    _ if page.more => Duration::ZERO,
-                    Some(interval) => interval,
-                    None => Duration::from_millis(page.wait_hint_ms),
-                };
-                fire(output, &mut polling, &next.partition, request.cursor.as_ref(), page, &mut left)?;
-                pause
-            }
-            Err(error) => {
-                let pause = pause_after(&error, next).ok_or(Exit::Call(error.clone()))?;
-                output.warn(&format!("{error}; trying again in {} ms", pause.as_millis()));
-                pause
-            }
-        };
-        next.due = Instant::now() + pause;
+    let mut refresh = tokio::time::interval(view::REFRESH);
+    let mut ended = Ok(());
+    let mut interruptible = true;
+    if left.load(Ordering::Relaxed) == 0 {
+        stop.send_replace(true);
     }
-    Ok(())
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut interrupted, if interruptible => {
+                interruptible = false;
+                stop.send_replace(true);
+            }
+            _ = refresh.tick() => view.refresh(),
+            update = updates.recv() => match update {
+                None => break,
+                Some(Update::Page { partition, given, page, committed }) => {
+                    view.polled(partition, page.lag);
+                    fire(&mut view, &mut polling, partition, given.as_ref(), page, &left)?;
+                    if left.load(Ordering::Relaxed) == 0 {
+                        stop.send_replace(true);
+                    }
+                    // A task that was stopped meanwhile does not listen.
+                    let _ = committed.send(());
+                }
+                Some(Update::Failure { partition, error, pause }) => {
+                    view.failed(partition, &error, pause);
+                    if pause.is_none() {
+                        stop.send_replace(true);
+                        ended = ended.and(Err(Exit::Call(error)));
+                    }
+                }
+            },
+        }
+    }
+    view.finish();
+    ended
 }
 
-fn budget(left: Option<u64>, single: bool, deadline: Duration) -> Budget {
-    let default = Budget::default();
-    let events = left.map_or(default.events, |left| u32::try_from(left).unwrap_or(u32::MAX).min(default.events));
-    // With several partitions a wait on one would hold up the others.
-    let wait = if single { deadline / 2 } else { Duration::ZERO };
-    Budget { events, wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), ..default }
-}
-
-/// Prints the events of a page, each one committed once it is out.
+/// Prints the events of a page, each one committed once it is out, as long as there are any left to print.
 fn fire(
-    output: &Output,
+    view: &mut View<'_>,
     polling: &mut Polling,
-    partition: &str,
+    partition: usize,
     given: Option<&Cursor>,
     page: Page,
-    left: &mut Option<u64>,
+    left: &AtomicU64,
 ) -> Done {
-    page.notices.iter().for_each(|notice| print_notice(output, notice));
+    let id = polling.partitions[partition].clone();
+    for notice in &page.notices {
+        view.aside(|output| print_notice(output, notice));
+    }
     for event in &page.events {
-        print_event(output, event)?;
-        polling.cursors.commit(partition, event.cursor(given))?;
-        if let Some(left) = left {
-            *left = left.saturating_sub(1);
+        let wanted = left.load(Ordering::Relaxed);
+        if wanted == 0 {
+            // The rest of the page is for the next run.
+            return Ok(());
+        }
+        view.aside(|output| print_event(output, event))?;
+        polling.cursors.commit(&id, event.cursor(given))?;
+        view.fired(partition, event);
+        if wanted != u64::MAX {
+            left.store(wanted - 1, Ordering::Relaxed);
         }
     }
-    polling.cursors.commit(partition, page.next)
-}
-
-/// How long to wait after a failure; none where waiting does not help.
-fn pause_after(error: &CallError, progress: &mut Progress) -> Option<Duration> {
-    let doublings = progress.failures.min(6);
-    progress.failures += 1;
-    let growing = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
-    match error {
-        CallError::Connector(failure) => match failure.error.retry {
-            Retry::After(ms) => Some(Duration::from_millis(ms)),
-            Retry::Backoff => Some(growing),
-            Retry::Never | Retry::AfterReauthentication | Retry::AfterReconfiguration => None,
-        },
-        CallError::Deadline { .. } | CallError::Busy { .. } => Some(growing),
-        CallError::Egress(_) | CallError::Cancelled => None,
-        _ => {
-            progress.defects += 1;
-            (progress.defects < DEFECTS).then_some(growing)
-        }
-    }
+    polling.cursors.commit(&id, page.next)
 }

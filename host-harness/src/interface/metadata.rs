@@ -226,7 +226,8 @@ pub enum EgressProtocol {
 pub struct EgressRule {
     /// What is opened.
     pub protocol: EgressProtocol,
-    /// The host, with an optional `:port`; `{field}` stands for that field of the normalized connection.
+    /// The host, with an optional `:port`; `{field}` stands for that field of the normalized connection. `*` alone is for
+    /// hosts that the service names at run time: any below one of `suffixes`, on `default_port`.
     pub host: String,
     /// The port where `host` yields none.
     #[component(name = "default-port")]

