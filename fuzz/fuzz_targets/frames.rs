@@ -10,11 +10,11 @@ use libfuzzer_sys::fuzz_target;
 
 /// A server's opening, up to the begin.
 const OPENING: &[u8] = b"AMQP\x03\x01\x00\x00\
-    \x00\x00\x00\x1b\x02\x01\x00\x00\x00\x53\x40\xc0\x0e\x01\xe0\x0b\x01\xa3\x09ANONYMOUS\
+    \x00\x00\x00\x1c\x02\x01\x00\x00\x00\x53\x40\xc0\x0f\x01\xe0\x0c\x01\xa3\x09ANONYMOUS\
     \x00\x00\x00\x10\x02\x01\x00\x00\x00\x53\x44\xc0\x03\x01\x50\x00\
     AMQP\x00\x01\x00\x00\
     \x00\x00\x00\x11\x02\x00\x00\x00\x00\x53\x10\xc0\x04\x01\xa1\x01p\
-    \x00\x00\x00\x17\x02\x00\x00\x00\x00\x53\x11\xc0\x0a\x04\x60\x00\x00\x43\x52\x64\x52\x64";
+    \x00\x00\x00\x16\x02\x00\x00\x00\x00\x53\x11\xc0\x09\x04\x60\x00\x00\x43\x52\x64\x52\x64";
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&[cut, piece], rest)) = bytes.split_first_chunk::<2>() else { return };
@@ -23,7 +23,10 @@ fuzz_target!(|bytes: &[u8]| {
     let largest = options.max_held_bytes;
     let mut connection = Connection::new(options, now);
     let opening = OPENING.get(..usize::from(cut)).unwrap_or(OPENING);
-    let _ = connection.receive(opening, now);
+    let opened = connection.receive(opening, now);
+    if opening.len() == OPENING.len() {
+        assert_eq!((opened, connection.event()), (Ok(()), Some(Event::Ready)), "the opening is a good one");
+    }
     if let Ok(link) = connection.attach(&LinkOptions::receiver("r", "a")) {
         connection.set_prefetch(link, 100);
     }
