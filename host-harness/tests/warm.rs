@@ -148,7 +148,8 @@ async fn faults_end_an_instance_and_the_next_call_is_given_a_new_one() {
         limits.memory_bytes = 8 << 20;
     });
     let warm = connector(few()).await.open(&tenant, &account(echo.port)).await.unwrap();
-    let faults: [(&str, fn(&CallError) -> bool); 4] = [
+    type IsExpected = fn(&CallError) -> bool;
+    let faults: [(&str, IsExpected); 4] = [
         ("trap", |error| matches!(error, CallError::Trap { .. })),
         ("spin", |error| matches!(error, CallError::CpuBudget { .. })),
         ("grow 100000000", |error| matches!(error, CallError::MemoryLimit { .. })),
