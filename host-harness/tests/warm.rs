@@ -21,7 +21,7 @@ async fn connector(options: HostOptions) -> Connector {
     let mut options = options;
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     options.cache_directory = Some(target);
-    Host::new(options).expect("as set up").load_file(guests::stream_guest()).await.expect("as set up")
+    Host::new(options).unwrap().load_file(guests::stream_guest()).await.unwrap()
 }
 
 fn few() -> HostOptions {
@@ -35,11 +35,11 @@ fn tenant(change: impl FnOnce(&mut Limits)) -> Tenant {
     change(&mut limits);
     Tenant::new(TenantOptions {
         limits,
-        allow_hosts: vec!["localhost".parse().expect("as set up")],
+        allow_hosts: vec!["localhost".parse().unwrap()],
         allow_private_networks: true,
         ..TenantOptions::default()
     })
-    .expect("as set up")
+    .unwrap()
 }
 
 fn account(port: u16) -> Connection {
@@ -55,8 +55,8 @@ struct Echo {
 
 impl Echo {
     async fn start() -> Self {
-        let listener = TcpListener::bind("localhost:0").await.expect("as set up");
-        let port = listener.local_addr().expect("as set up").port();
+        let listener = TcpListener::bind("localhost:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
         let (open, ever) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let counts = (open.clone(), ever.clone());
         tokio::spawn(async move {
@@ -89,19 +89,19 @@ impl Echo {
 
 async fn call(warm: &WarmInstance, command: &str) -> Result<String, CallError> {
     match warm.invoke("run", &json!(command).to_string(), &Call::default()).await? {
-        Outcome::Done(text) => Ok(serde_json::from_str(&text).expect("as set up")),
+        Outcome::Done(text) => Ok(serde_json::from_str(&text).unwrap()),
         other => panic!("{other:?}"),
     }
 }
 
 async fn said(warm: &WarmInstance, command: &str) -> String {
-    call(warm, command).await.expect("as set up")
+    call(warm, command).await.unwrap()
 }
 
 #[tokio::test]
 async fn state_and_connections_live_on_between_calls() {
     let echo = Echo::start().await;
-    let warm = connector(few()).await.open(&tenant(|_| ()), &account(echo.port)).await.expect("as set up");
+    let warm = connector(few()).await.open(&tenant(|_| ()), &account(echo.port)).await.unwrap();
     for expected in ["1", "2", "3"] {
         assert_eq!(said(&warm, "count").await, expected);
     }
@@ -110,9 +110,9 @@ async fn state_and_connections_live_on_between_calls() {
         assert_eq!(said(&warm, &format!("use-kept {text}")).await, text);
     }
     assert_eq!(echo.ever.load(Ordering::SeqCst), 1);
-    assert!(warm.validate().await.expect("as set up").is_usable());
-    assert_eq!(warm.label().await.expect("as set up"), "test");
-    assert_eq!(warm.partitions("lines", r#"{"partitions":3}"#).await.expect("as set up").len(), 3);
+    assert!(warm.validate().await.unwrap().is_usable());
+    assert_eq!(warm.label().await.unwrap(), "test");
+    assert_eq!(warm.partitions("lines", r#"{"partitions":3}"#).await.unwrap().len(), 3);
 
     // A connector's own error is no reason to lose the instance.
     assert!(matches!(warm.resume("run", "token", &Call::default()).await, Err(CallError::Connector(_))));
@@ -125,17 +125,17 @@ async fn state_and_connections_live_on_between_calls() {
 
 #[tokio::test]
 async fn one_call_at_a_time_in_order() {
-    let warm = connector(few()).await.open(&tenant(|_| ()), &account(1)).await.expect("as set up");
+    let warm = connector(few()).await.open(&tenant(|_| ()), &account(1)).await.unwrap();
     let begun = Instant::now();
     let (first, second, third) = tokio::join!(call(&warm, "sleep 150"), call(&warm, "count"), call(&warm, "count"));
-    assert_eq!(first.expect("as set up"), "slept");
-    assert_eq!((second.expect("as set up"), third.expect("as set up")), ("1".to_owned(), "2".to_owned()));
+    assert_eq!(first.unwrap(), "slept");
+    assert_eq!((second.unwrap(), third.unwrap()), ("1".to_owned(), "2".to_owned()));
     assert!(begun.elapsed() >= Duration::from_millis(150));
 
     // A call that has no turn in time has done nothing, and says so.
     let hasty = warm.with_deadline(Duration::from_millis(200));
     let (long, short) = tokio::join!(call(&warm, "sleep 600"), call(&hasty, "count"));
-    assert_eq!(long.expect("as set up"), "slept");
+    assert_eq!(long.unwrap(), "slept");
     assert!(matches!(short, Err(CallError::Occupied { .. })), "{short:?}");
     assert_eq!(said(&warm, "count").await, "3");
 }
@@ -147,9 +147,9 @@ async fn faults_end_an_instance_and_the_next_call_is_given_a_new_one() {
         limits.cpu = Duration::from_millis(300);
         limits.memory_bytes = 8 << 20;
     });
-    let warm = connector(few()).await.open(&tenant, &account(echo.port)).await.expect("as set up");
-    type Fault = (&'static str, fn(&CallError) -> bool);
-    let faults: [Fault; 4] = [
+    let warm = connector(few()).await.open(&tenant, &account(echo.port)).await.unwrap();
+    type IsExpected = fn(&CallError) -> bool;
+    let faults: [(&str, IsExpected); 4] = [
         ("trap", |error| matches!(error, CallError::Trap { .. })),
         ("spin", |error| matches!(error, CallError::CpuBudget { .. })),
         ("grow 100000000", |error| matches!(error, CallError::MemoryLimit { .. })),
@@ -183,7 +183,7 @@ async fn faults_end_an_instance_and_the_next_call_is_given_a_new_one() {
 #[tokio::test]
 async fn limits_are_counted_anew_for_each_call() {
     let tenant = tenant(|limits| limits.cpu = Duration::from_millis(400));
-    let warm = connector(few()).await.open(&tenant, &account(1)).await.expect("as set up");
+    let warm = connector(few()).await.open(&tenant, &account(1)).await.unwrap();
     // Together far more than the budget of one call.
     for _ in 0..4 {
         assert_eq!(said(&warm, "burn 200").await, "burnt");
@@ -197,17 +197,17 @@ async fn limits_are_counted_anew_for_each_call() {
 /// A peer that sends all the time must not make an idle instance work, nor fill memory.
 #[tokio::test]
 async fn an_idle_instance_with_a_busy_connection_does_nothing() {
-    let listener = TcpListener::bind("localhost:0").await.expect("as set up");
-    let port = listener.local_addr().expect("as set up").port();
+    let listener = TcpListener::bind("localhost:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
     let sent = Arc::new(AtomicUsize::new(0));
     let count = sent.clone();
     tokio::spawn(async move {
-        let (mut tcp, _) = listener.accept().await.expect("as set up");
+        let (mut tcp, _) = listener.accept().await.unwrap();
         while let Ok(written) = tcp.write(&[0; 65_536]).await {
             count.fetch_add(written, Ordering::SeqCst);
         }
     });
-    let warm = connector(few()).await.open(&tenant(|_| ()), &account(port)).await.expect("as set up");
+    let warm = connector(few()).await.open(&tenant(|_| ()), &account(port)).await.unwrap();
     assert_eq!(said(&warm, &format!("keep localhost {port}")).await, "1");
     let metrics = tokio::runtime::Handle::current().metrics();
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -223,7 +223,7 @@ async fn an_idle_instance_with_a_busy_connection_does_nothing() {
 async fn idle_instances_are_discarded() {
     let echo = Echo::start().await;
     let tenant = tenant(|limits| limits.warm_idle = Duration::from_millis(200));
-    let warm = connector(few()).await.open(&tenant, &account(echo.port)).await.expect("as set up");
+    let warm = connector(few()).await.open(&tenant, &account(echo.port)).await.unwrap();
     said(&warm, &format!("keep localhost {}", echo.port)).await;
     for expected in ["1", "2", "3"] {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -241,8 +241,8 @@ async fn idle_instances_are_discarded() {
 async fn warm_instances_are_bounded_and_calls_beyond_them_still_run() {
     let connector = connector(few()).await;
     let tenant = tenant(|limits| limits.warm_instances = 1);
-    let first = connector.open(&tenant, &account(1)).await.expect("as set up");
-    let second = connector.open(&tenant, &account(1)).await.expect("as set up");
+    let first = connector.open(&tenant, &account(1)).await.unwrap();
+    let second = connector.open(&tenant, &account(1)).await.unwrap();
     assert_eq!(said(&first, "count").await, "1");
     assert_eq!(said(&second, "count").await, "1");
     assert_eq!(said(&first, "count").await, "2");
@@ -261,7 +261,7 @@ async fn more_instances_are_kept_than_calls_run_at_once() {
     let tenant = tenant(|_| ());
     let mut kept = Vec::new();
     for _ in 0..6 {
-        let warm = connector.open(&tenant, &account(1)).await.expect("as set up");
+        let warm = connector.open(&tenant, &account(1)).await.unwrap();
         assert_eq!(said(&warm, "count").await, "1");
         kept.push(warm);
     }

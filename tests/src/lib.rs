@@ -73,14 +73,7 @@ impl World {
     pub async fn with(options: EmulatorOptions) -> Result<Self> {
         let emulator = Emulator::start(options).await?;
         let connector = connector().await?;
-        let tenant = Tenant::new(TenantOptions {
-            name: "tests".to_owned(),
-            limits: Limits::default(),
-            trust_roots: TrustRoots::Only(emulator.ca_pem().to_owned()),
-            allow_hosts: vec!["localhost".parse()?],
-            allow_private_networks: true,
-            ..TenantOptions::default()
-        })?;
+        let tenant = tenant(&emulator)?;
         let connection = link(values(&emulator, "connector", "connector")?);
         Ok(Self { emulator, connector, tenant, connection })
     }
@@ -191,6 +184,21 @@ impl World {
 
 fn passes(error: &CallError) -> bool {
     error.connector().is_some_and(|error| matches!(error.retry, Retry::Backoff | Retry::After(_)))
+}
+
+/// A tenant whose operator permits the emulator, as it is now: a fail-over moves a port.
+///
+/// # Errors
+/// Never with an emulator that runs.
+pub fn tenant(emulator: &Emulator) -> Result<Tenant> {
+    Ok(Tenant::new(TenantOptions {
+        name: "tests".to_owned(),
+        limits: Limits::default(),
+        trust_roots: TrustRoots::Only(emulator.ca_pem().to_owned()),
+        allow_hosts: vec!["localhost".parse()?, emulator.event_hub_host().parse()?],
+        allow_private_networks: true,
+        ..TenantOptions::default()
+    })?)
 }
 
 /// The values of an account with the emulator.

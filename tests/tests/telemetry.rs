@@ -7,7 +7,7 @@ use azure_iot_emulator::{EmulatorOptions, TelemetryEvent};
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, ErrorCode, Retry};
 use connector_host::{CallError, Connection};
-use connector_tests::{World, link, values};
+use connector_tests::{World, link, tenant, values};
 use serde_json::{Value, json};
 
 const TELEMETRY: &str = "device-telemetry";
@@ -221,7 +221,7 @@ async fn starts() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_gone_is_said_and_answered_by_the_policy() -> Result<()> {
-    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    let mut world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
     send(&world, 0..100);
     let mut poll = Poll::of(&world, "0");
     poll.events = 10;
@@ -236,8 +236,9 @@ async fn what_is_gone_is_said_and_answered_by_the_policy() -> Result<()> {
 
     // A failover moves the endpoint and begins a new log: the hub's own values lead there, and the cursor is no good.
     world.emulator.fail_over().await?;
+    world.tenant = tenant(&world.emulator)?;
     send(&world, 200..205);
-    poll.lost = LostPolicy::Stop;
+    let mut poll = Poll::of(&world, "0");
     let error = poll.once(Some(page.next.clone())).await.expect_err("stop").connector().cloned().context("typed")?;
     assert_eq!(error.code, ErrorCode::PositionLost);
     poll.lost = LostPolicy::Earliest;
@@ -250,17 +251,20 @@ async fn what_is_gone_is_said_and_answered_by_the_policy() -> Result<()> {
 /// Endpoint and path pin the place; once they are stale, the hub is asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pinned_endpoint_that_went_stale_is_found_again() -> Result<()> {
-    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    let mut world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
     let mut pinned = values(&world.emulator, "connector", "connector")?;
     pinned["eventHubEndpoint"] = format!("sb://{}/", world.emulator.event_hub_host()).into();
     pinned["eventHubPath"] = world.emulator.event_hub_name().into();
     send(&world, 0..5);
     let mut poll = Poll::of(&world, "0");
-    poll.connection = link(pinned);
+    poll.connection = link(pinned.clone());
     let (events, _) = poll.drain(None).await?;
     assert_eq!(events.len(), 5);
     world.emulator.fail_over().await?;
+    world.tenant = tenant(&world.emulator)?;
     send(&world, 5..7);
+    let mut poll = Poll::of(&world, "0");
+    poll.connection = link(pinned);
     let (events, _) = poll.drain(None).await?;
     assert_eq!(numbers(&events), [5, 6]);
     world.emulator.shutdown().await;

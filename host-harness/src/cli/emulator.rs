@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use azure_iot_emulator::{DevicesOnline, Emulator, EmulatorOptions, FaultRule};
+use azure_iot_emulator::{DevicesOnline, Emulator, EmulatorOptions, FaultRule, Simulator, SimulatorOptions};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output::Output;
 use super::signals::interrupted;
-use super::{Done, files, usage};
+use super::{Done, Exit, files, usage};
 
 /// The policies that a connection file names.
 const POLICY: &str = "connector";
@@ -27,8 +27,23 @@ pub(crate) struct EmulatorArguments {
     /// The port of the Device Provisioning Service; 0: any.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     dps_port: u16,
-    /// Misbehave: [hub:|dps:]METHOD PATH=ACTION, such as "POST /enrollments/query=429x3" or
-    /// "* /=latency:250@0.1". Can be repeated.
+    /// The port of the Event Hub-compatible endpoint (AMQP over TLS); 0: any.
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    event_hub_port: u16,
+    /// The port of the hub's own AMQP endpoint; 0: any.
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    hub_amqp_port: u16,
+    /// Partitions of the Event Hub-compatible endpoint.
+    #[arg(long, default_value_t = 4, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
+    partitions: u16,
+    /// Let simulated devices send so many messages a second, all together.
+    #[arg(long, value_name = "MESSAGES")]
+    telemetry_rate: Option<f64>,
+    /// How many devices send them.
+    #[arg(long, default_value_t = 10, value_name = "COUNT", requires = "telemetry_rate")]
+    telemetry_devices: u32,
+    /// Misbehave: [hub:|dps:|eventhub:|hub-amqp:]METHOD PATH=ACTION, such as "POST /enrollments/query=429x3",
+    /// "* /=latency:250@0.1" or "eventhub:TRANSFER /*=detachx1". Can be repeated.
     #[arg(long, value_name = "RULE")]
     fault: Vec<FaultRule>,
     /// Which devices answer direct methods.
@@ -66,6 +81,9 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
             Online::All => DevicesOnline::All,
             Online::Registered => DevicesOnline::Registered,
         },
+        event_hub_port: arguments.event_hub_port,
+        hub_amqp_port: arguments.hub_amqp_port,
+        partitions: arguments.partitions,
         throttles: arguments.throttles,
         certificate_dir: arguments.certificates,
         ..EmulatorOptions::default()
@@ -81,8 +99,16 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
         Some(path) => Some((path, write_connection(&emulator, path).map_err(usage)?)),
         None => None,
     };
+    let simulator = arguments.telemetry_rate.map(|rate| {
+        let devices = (1..=arguments.telemetry_devices).map(|number| format!("press-{number:02}")).collect();
+        Simulator::start(&emulator, SimulatorOptions { rate, devices, ..SimulatorOptions::default() })
+    });
+    let simulator = simulator.transpose().map_err(|error| Exit::Failed(anyhow!("{error:?}")))?;
     tell(output, &emulator, files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path())))?;
     interrupted().await;
+    if let Some(simulator) = simulator {
+        simulator.stop();
+    }
     emulator.shutdown().await;
     Ok(())
 }
@@ -112,6 +138,8 @@ fn connection(emulator: &Emulator) -> Result<Value> {
             "dpsHostName": emulator.dps_host(),
             "dpsSharedAccessKeyName": dps.name,
             "dpsSharedAccessKey": dps.primary_key,
+            "iotHubAmqpHost": emulator.hub_amqp_host(),
+            "trustedCertificates": emulator.ca_pem(),
             "trustedHostSuffixes": ["localhost"],
         },
     }))
@@ -123,6 +151,9 @@ fn tell(output: &Output, emulator: &Emulator, files: Option<(&Path, &Path)>) -> 
         return output.json(&json!({
             "hub": hub,
             "dps": dps,
+            "hubAmqp": emulator.hub_amqp_host(),
+            "eventHub": emulator.event_hub_host(),
+            "eventHubName": emulator.event_hub_name(),
             "idScope": emulator.id_scope(),
             "connection": files.map(|(connection, _)| connection),
             "trustRoots": files.map(|(_, authority)| authority),
@@ -130,11 +161,17 @@ fn tell(output: &Output, emulator: &Emulator, files: Option<(&Path, &Path)>) -> 
     }
     output.line(&format!("IoT Hub                      https://{hub}"))?;
     output.line(&format!("Device Provisioning Service  https://{dps} (id scope {})", emulator.id_scope()))?;
+    output.line(&format!(
+        "Event Hub-compatible         amqps://{}/{}",
+        emulator.event_hub_host(),
+        emulator.event_hub_name()
+    ))?;
     match files {
         Some((connection, authority)) => output.line(&format!(
-            "\nTry it out:\n  connector-host test --connection {} --trust-roots {} --allow-host localhost --allow-private-networks",
+            "\nTry it out:\n  connector-host test --connection {} --trust-roots {} --allow-host localhost --allow-host {} --allow-private-networks",
             connection.display(),
-            authority.display()
+            authority.display(),
+            emulator.event_hub_host(),
         ))?,
         None => output.line("\nAdd `--connection-out FILE` for a connection to it.")?,
     }

@@ -422,11 +422,13 @@ fn connection_values(emulator: &Emulator) -> Result<Value, DemoError> {
         "iotHubName": emulator.hub_host(),
         "sharedAccessKeyName": hub.name,
         "sharedAccessKey": hub.primary_key,
-        "eventHubEndpoint": format!("sb://{}/", emulator.hub_host()),
-        "eventHubPath": "plant",
+        "eventHubEndpoint": format!("sb://{}/", emulator.event_hub_host()),
+        "eventHubPath": emulator.event_hub_name(),
         "dpsHostName": emulator.dps_host(),
         "dpsSharedAccessKeyName": dps.name,
         "dpsSharedAccessKey": dps.primary_key,
+        "iotHubAmqpHost": emulator.hub_amqp_host(),
+        "trustedCertificates": emulator.ca_pem(),
         "trustedHostSuffixes": ["localhost"],
     }))
 }

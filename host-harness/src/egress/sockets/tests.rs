@@ -27,7 +27,7 @@ async fn connector() -> Connector {
     let wasm = LOADED.get_or_init(|| async { std::fs::read(guests::stream_guest()).unwrap() }).await;
     let mut options = HostOptions::default();
     (options.concurrent_calls, options.warm_instances) = (4, 4);
-    options.cache_directory = Some(std::env::temp_dir().join(format!("connector-host-tests-{}", std::process::id())));
+    options.cache_directory = guests::stream_guest().parent().map(|folder| folder.join("compiled"));
     Host::new(options).unwrap().load(wasm.clone()).await.unwrap()
 }
 
