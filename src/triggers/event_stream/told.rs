@@ -286,6 +286,10 @@ fn member<'m>(map: &'m Map<String, Value>, names: &[&str]) -> Option<&'m str> {
 }
 
 fn body_of(message: &Message) -> Decoded {
+    if let (Some(_), EventBody::Data(bytes)) = (&message.malformed, &message.body) {
+        let note = Some("the message itself is malformed; these are its bytes from where it is");
+        return Decoded { content: super::decode::Content::Bytes(bytes.clone()), note };
+    }
     match &message.body {
         EventBody::Data(bytes) => decode(bytes, message.content_type.as_deref(), message.content_encoding.as_deref()),
         EventBody::Value(value) => Decoded { content: super::decode::Content::Json(value.clone()), note: None },
