@@ -1,6 +1,6 @@
 //! The functions of a connector that work on a linked account.
 //!
-//! They are there twice: on [`Connector`](crate::Connector), where each call names the account and runs in an instance
+//! They are there twice: on [`Connector`], where each call names the account and runs in an instance
 //! of its own, and on [`WarmInstance`](crate::WarmInstance), which stands for one account and one instance. What a
 //! function takes, answers and promises is written once, here; what differs is the [`Route`] that a call takes.
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use azure_iot_emulator::{EmulatorOptions, TelemetryEvent};
+use azure_iot_emulator::{EmulatorOptions, SimulatedEvents, SimulatorOptions, TelemetryEvent};
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, ErrorCode, Retry};
 use connector_host::{CallError, Connection};
@@ -296,5 +296,107 @@ async fn refusals_say_what_to_do() -> Result<()> {
     assert_eq!(error.code, ErrorCode::InvalidConfig);
     assert_eq!(error.fields[0].pointer, "/filter/conditions/0/value");
     world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// What simulated devices send, put straight into the partitions.
+fn simulated(options: &SimulatorOptions) -> Vec<TelemetryEvent> {
+    let event = |message: azure_iot_emulator::TelemetryMessage| {
+        let mut event = TelemetryEvent::new(message.device_id, message.body);
+        event.content_type = message.content_type;
+        event.content_encoding = message.content_encoding;
+        event.properties = message.properties;
+        event
+    };
+    SimulatedEvents::new(options).map(event).collect()
+}
+
+/// What the emulator has of a partition is what the component delivers of it: same number, order, bodies, properties.
+async fn same_as_the_record(world: &World, partition: u16, poll: &Poll<'_>) -> Result<usize> {
+    let mut cursor = None;
+    let mut delivered: BTreeMap<u64, Value> = BTreeMap::new();
+    let mut newest = None;
+    let (mut repeated, mut failures) = (0, 0);
+    let record = world.emulator.telemetry().events(partition);
+    while delivered.len() < record.len() {
+        ensure!(failures < 200, "{} of {} after {failures} failures", delivered.len(), record.len());
+        let page = match poll.once(cursor.clone()).await {
+            Ok(page) => page,
+            Err(error) => {
+                let typed =
+                    error.connector().cloned().with_context(|| format!("not the connector's own: {error:?}"))?;
+                ensure!(matches!(typed.retry, Retry::Backoff | Retry::After(_)), "{typed:?}");
+                failures += 1;
+                continue;
+            }
+        };
+        for event in &page.events {
+            let data = data(event);
+            let number = data["sequenceNumber"].as_u64().context("a number")?;
+            ensure!(newest.is_none_or(|newest| number > newest) || delivered.contains_key(&number), "out of order");
+            newest = newest.max(Some(number));
+            repeated += usize::from(delivered.insert(number, data).is_some());
+        }
+        cursor = Some(page.next);
+    }
+    for (number, _, event) in &record {
+        let told = &delivered[&u64::try_from(*number)?];
+        ensure!(told["deviceId"] == event.device_id.as_str(), "{number}: {told}");
+        for (name, value) in &event.properties {
+            ensure!(told["properties"][name] == value.as_str(), "{number}: {name} in {told}");
+        }
+    }
+    println!("partition {partition}: {} events, {repeated} repeated, {failures} failures met", record.len());
+    ensure!(repeated == 0 || failures > 0, "repeated without a fault");
+    Ok(record.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_thousand_mixed_events_are_as_the_emulator_has_them() -> Result<()> {
+    let world = World::start().await?;
+    let options = SimulatorOptions { limit: Some(20_000), ..SimulatorOptions::default() };
+    world.emulator.telemetry().send_all(simulated(&options));
+    let mut all = 0;
+    for partition in 0..4 {
+        let mut poll = Poll::of(&world, &partition.to_string());
+        poll.events = 2_000;
+        all += same_as_the_record(&world, partition, &poll).await?;
+    }
+    assert_eq!(all, 20_000);
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// Connections drop in the middle of a frame, links are detached with every condition that may pass, the service is
+/// busy: each event comes all the same, in order, and twice only after a fault. Every poll is an instance of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_the_line_is_bad() -> Result<()> {
+    for seed in [1, 2, 3] {
+        let options = EmulatorOptions { partitions: 2, fault_seed: seed, ..EmulatorOptions::default() };
+        let world = World::with(options).await?;
+        let events = SimulatorOptions { limit: Some(3_000), seed, ..SimulatorOptions::default() };
+        world.emulator.telemetry().send_all(simulated(&events));
+        for fault in [
+            "eventhub:TRANSFER /*=half@0.002",
+            "eventhub:TRANSFER /*=drop@0.001",
+            "eventhub:TRANSFER /*=detach:amqp:link:detach-forced@0.001",
+            "eventhub:TRANSFER /*=detach:com.microsoft:server-busy@0.001",
+            "eventhub:TRANSFER /*=detach:amqp:internal-error@0.001",
+            "eventhub:TRANSFER /*=close:amqp:connection:forced@0.001",
+            "eventhub:ATTACH /*=detach:com.microsoft:timeout@0.05",
+            "eventhub:OPEN /*=drop@0.05",
+        ] {
+            world.emulator.faults().add_text(fault)?;
+        }
+        let mut all = 0;
+        for partition in 0..2 {
+            let mut poll = Poll::of(&world, &partition.to_string());
+            poll.events = 400;
+            all += same_as_the_record(&world, partition, &poll).await?;
+        }
+        assert_eq!(all, 3_000);
+        ensure!(world.emulator.faults().fired() > 3, "only {} faults were met", world.emulator.faults().fired());
+        world.emulator.shutdown().await;
+    }
     Ok(())
 }
