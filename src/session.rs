@@ -57,7 +57,7 @@ impl<'a> Session<'a> {
     pub fn dps(&self) -> Result<Dps<'_>> {
         match &self.dps {
             Some(client) => Ok(Dps::new(client)),
-            None => self.account.dps().map(|_| unreachable!("an account with the service has a client for it")),
+            None => Err(Account::no_dps()),
         }
     }
 

@@ -86,21 +86,16 @@ impl Account {
         account.ok_or_else(|| Error::fields(ErrorCode::InvalidConfig, "The connection cannot be used", errors))
     }
 
-    /// The provisioning service.
-    ///
-    /// # Errors
-    /// `invalid-config` where the account has none.
-    pub fn dps(&self) -> Result<&Api> {
-        self.dps.as_ref().ok_or_else(|| {
-            let mut problem = crate::error::problem(
-                "/dpsHostName",
-                "missing",
-                "this operation needs a Device Provisioning Service, and the account has none",
-            );
-            problem.fix =
-                Some("Edit the connection: enter the DPS service endpoint, a policy name and its key.".to_owned());
-            Error::fields(ErrorCode::InvalidConfig, "The connection is not complete", vec![problem])
-        })
+    /// The error of an operation that needs a provisioning service, for an account without one.
+    pub fn no_dps() -> Error {
+        let mut problem = crate::error::problem(
+            "/dpsHostName",
+            "missing",
+            "this operation needs a Device Provisioning Service, and the account has none",
+        );
+        problem.fix =
+            Some("Edit the connection: enter the DPS service endpoint, a policy name and its key.".to_owned());
+        Error::fields(ErrorCode::InvalidConfig, "The connection is not complete", vec![problem])
     }
 }
 

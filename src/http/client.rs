@@ -336,7 +336,8 @@ impl<'a> Client<'a> {
             request = request.header("if-match", etag);
         }
         let mut skew_tried = false;
-        for attempt in 1.. {
+        let mut attempt = 1;
+        loop {
             let answer = self.exchange(&request, None).map_err(|error| self.failure(&request, &error))?;
             match answer.status {
                 401 if !skew_tried && self.learn_skew(&answer) => skew_tried = true,
@@ -354,8 +355,8 @@ impl<'a> Client<'a> {
                     return Ok(ProbeAnswer::Granted(status));
                 }
             }
+            attempt += 1;
         }
-        unreachable!("the loop above ends by itself")
     }
 
     /// A name for a thing that does not exist.
