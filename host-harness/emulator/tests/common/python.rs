@@ -18,6 +18,10 @@ pub fn virtual_environment() -> PathBuf {
     let python = directory.join("bin/python");
     let stamp = directory.join("requirements.txt");
     let wanted = std::fs::read(&requirements).expect("requirements.txt");
+    std::fs::create_dir_all(&target).expect("the target folder");
+    let lock = std::fs::File::create(target.join("witness-venv.lock")).expect("lock file");
+    // Tests of one binary run side by side, and only one may make the folder; the lock ends with the file.
+    lock.lock().expect("lock");
     if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return python;
     }
