@@ -1,6 +1,9 @@
 //! What the integration tests share: the built component in the host, an emulator of its own for each test, and an
 //! account linked between the two.
 
+pub mod apart;
+pub mod process;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};

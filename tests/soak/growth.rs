@@ -1,0 +1,96 @@
+//! Whether the process grows once it is warm.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use connector_tests::process;
+
+/// What comes on top of a few percent: pages that an allocator keeps, connections that are just being replaced.
+const MEMORY_SLACK: u64 = 24 << 20;
+const DESCRIPTOR_SLACK: usize = 100;
+
+/// The process over time.
+#[derive(Default)]
+pub struct Growth(Vec<Sample>);
+
+#[derive(Clone, Copy)]
+struct Sample {
+    after: Duration,
+    memory: u64,
+    descriptors: usize,
+}
+
+impl Growth {
+    /// Looks at the process.
+    ///
+    /// # Errors
+    /// Where the system does not tell.
+    pub fn observe(&mut self, after: Duration) -> Result<()> {
+        let (memory, descriptors) = (process::private_memory()?, process::file_descriptors()?);
+        self.0.push(Sample { after, memory, descriptors });
+        Ok(())
+    }
+
+    /// Whether another minute is full.
+    pub fn is_minute(&self) -> bool {
+        let minutes = |sample: &Sample| sample.after.as_secs() / 60;
+        matches!(self.0.as_slice(), [.., before, last] if minutes(before) != minutes(last))
+    }
+
+    /// The process as it was seen last.
+    pub fn latest(&self) -> String {
+        self.0.last().map(|last| format!("{} MiB, {} descriptors", last.memory >> 20, last.descriptors)).unwrap_or_default()
+    }
+
+    /// Fails where the last quarter needs more than the quarter after the first half did.
+    ///
+    /// # Errors
+    /// What has grown, and by how much.
+    pub fn judge(&self, length: Duration) -> Result<()> {
+        let (warm, last) = self.compared(length)?;
+        let allowed = warm.memory + warm.memory / 10 + MEMORY_SLACK;
+        ensure!(last.memory <= allowed, "memory grows: {} bytes when warm, {} at the end", warm.memory, last.memory);
+        let allowed = warm.descriptors + warm.descriptors / 10 + DESCRIPTOR_SLACK;
+        ensure!(
+            last.descriptors <= allowed,
+            "file descriptors grow: {} when warm, {} at the end",
+            warm.descriptors,
+            last.descriptors
+        );
+        Ok(())
+    }
+
+    /// Both quarters in a line.
+    ///
+    /// # Errors
+    /// As [`Self::judge`] where there is nothing to compare.
+    pub fn summary(&self, length: Duration) -> Result<String> {
+        let (warm, last) = self.compared(length)?;
+        Ok(format!(
+            "memory {} MiB when warm, {} MiB at the end; descriptors {} and {}",
+            warm.memory >> 20,
+            last.memory >> 20,
+            warm.descriptors,
+            last.descriptors
+        ))
+    }
+
+    /// The medians of the third and the fourth quarter.
+    fn compared(&self, length: Duration) -> Result<(Sample, Sample)> {
+        let quarter = |from: u32| {
+            let range = length * from / 4..length * (from + 1) / 4 + Duration::from_secs(1);
+            let samples: Vec<&Sample> = self.0.iter().filter(|sample| range.contains(&sample.after)).collect();
+            let median = |value: fn(&Sample) -> u64| {
+                let mut values: Vec<u64> = samples.iter().map(|sample| value(sample)).collect();
+                values.sort_unstable();
+                values.get(values.len() / 2).copied().context("the soak ended before its time")
+            };
+            Ok::<_, anyhow::Error>(Sample {
+                after: range.start,
+                memory: median(|sample| sample.memory)?,
+                descriptors: median(|sample| sample.descriptors as u64)? as usize,
+            })
+        };
+        Ok((quarter(2)?, quarter(3)?))
+    }
+}

@@ -1,0 +1,345 @@
+//! One tenant: calls everything in turn, and checks whatever comes back.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use connector_host::interface::action::{Call, Outcome};
+use connector_host::interface::trigger::{Budget, LostPolicy, Page, Payload, PollRequest, Start};
+use connector_host::interface::types::{Cursor, ErrorCode, Retry};
+use connector_host::{CallError, Connection, Connector, Limits, Tenant, WarmInstance};
+use connector_tests::apart::Account;
+use serde_json::{Value, json};
+
+const TRIGGER: &str = "device-telemetry";
+/// Polls with which the rest has to come once the tenants have ended.
+const LAST_POLLS: usize = 200;
+
+/// What all tenants have seen together.
+#[derive(Default)]
+pub struct Tally {
+    done: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
+    cut_off: AtomicU64,
+    discarded: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    repeated: AtomicU64,
+}
+
+impl Tally {
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Fails where a part of the soak did not take place.
+    ///
+    /// # Errors
+    /// Which part.
+    pub fn judge(&self) -> Result<()> {
+        let parts = [
+            ("call that went well", &self.done),
+            ("call that was refused", &self.refused),
+            ("call that failed by a fault", &self.failed),
+            ("call that was cut off", &self.cut_off),
+            ("instance that was discarded", &self.discarded),
+            ("message that was sent", &self.sent),
+            ("event that was received", &self.received),
+        ];
+        for (part, counter) in parts {
+            ensure!(counter.load(Ordering::Relaxed) > 0, "there was no {part}");
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        write!(
+            f,
+            "calls: {} done, {} refused, {} failed by faults, {} cut off; {} instances discarded; events: {} sent, {} received, {} again",
+            of(&self.done),
+            of(&self.refused),
+            of(&self.failed),
+            of(&self.cut_off),
+            of(&self.discarded),
+            of(&self.sent),
+            of(&self.received),
+            of(&self.repeated)
+        )
+    }
+}
+
+/// A tenant with one device, whose telemetry it sends and receives.
+pub struct Subscriber {
+    connector: Connector,
+    tenant: Tenant,
+    account: Account,
+    stream: Option<WarmInstance>,
+    cursor: Option<Cursor>,
+    /// Numbers of messages that the hub took.
+    sent: BTreeSet<u64>,
+    /// Numbers of messages of which nobody knows whether the hub took them.
+    uncertain: BTreeSet<u64>,
+    received: BTreeSet<u64>,
+    number: u64,
+    tally: Arc<Tally>,
+    random: Random,
+}
+
+impl Subscriber {
+    /// A tenant that has done nothing yet.
+    ///
+    /// # Errors
+    /// Where it cannot be set up.
+    pub fn new(connector: &Connector, account: &Account, tally: &Arc<Tally>, seed: u64) -> Result<Self> {
+        Ok(Self {
+            connector: connector.clone(),
+            tenant: account.tenant(Limits::default())?,
+            account: account.clone(),
+            stream: None,
+            cursor: None,
+            sent: BTreeSet::new(),
+            uncertain: BTreeSet::new(),
+            received: BTreeSet::new(),
+            number: 0,
+            tally: Arc::clone(tally),
+            random: Random(seed),
+        })
+    }
+
+    /// Calls until the end is near, then receives what is still on its way.
+    ///
+    /// # Errors
+    /// A promise that was broken.
+    pub async fn run(mut self, ending: Arc<AtomicBool>) -> Result<()> {
+        let mark = self.account.mark.clone();
+        self.follow(ending).await.with_context(|| format!("{mark}*"))
+    }
+
+    async fn follow(&mut self, ending: Arc<AtomicBool>) -> Result<()> {
+        // The trigger starts before the first message, so that it has to see every one.
+        self.poll(0).await?;
+        while self.cursor.is_none() {
+            self.poll(0).await?;
+        }
+        while !ending.load(Ordering::Relaxed) {
+            self.step().await?;
+            let pause = self.random.below(400);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        for _ in 0..LAST_POLLS {
+            if self.sent.is_subset(&self.received) {
+                break;
+            }
+            self.poll(500).await?;
+        }
+        let lost: Vec<&u64> = self.sent.difference(&self.received).collect();
+        ensure!(lost.is_empty(), "messages were taken and never came: {lost:?}");
+        let invented: Vec<&u64> =
+            self.received.iter().filter(|number| !self.sent.contains(number) && !self.uncertain.contains(number)).collect();
+        ensure!(invented.is_empty(), "messages came that were never sent: {invented:?}");
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        let device = self.account.device.clone();
+        match self.random.below(12) {
+            0 | 1 => self.send().await?,
+            2..=4 => self.poll(0).await?,
+            5 => {
+                if let Some(found) = self.act("get-device", json!({ "deviceId": device })).await? {
+                    ensure!(found["deviceId"] == device.as_str(), "another device came: {found}");
+                }
+            }
+            6 => {
+                self.number += 1;
+                let tags = json!({ "owner": self.account.mark, "number": self.number });
+                let patch = json!({ "deviceId": device, "tags": tags });
+                if let Some(twin) = self.act("update-twin", patch).await? {
+                    ensure!(twin["tags"] == tags, "another twin came: {twin}");
+                }
+            }
+            7 => {
+                let payload = json!({ "asked": format!("{}{}", self.account.mark, self.random.next()) });
+                let input = json!({ "deviceId": device, "methodName": "echo", "payload": payload });
+                if let Some(answer) = self.act("invoke-direct-method", input).await? {
+                    ensure!(answer["payload"] == payload, "another answer came: {answer}");
+                }
+            }
+            8 => {
+                let own = format!("{}{}", self.account.mark, self.random.below(5));
+                let input = json!({ "deviceId": own, "ifExists": "keep" });
+                self.act("create-device", input).await?;
+                self.act("delete-device", json!({ "deviceId": own, "ifMissing": "ignore" })).await?;
+            }
+            9 => {
+                let missing = format!("{}missing", self.account.mark);
+                self.refused("get-device", json!({ "deviceId": missing }), ErrorCode::NotFound).await?;
+                self.refused("update-twin", json!({ "deviceId": device, "tags": { "a.b": 1 } }), ErrorCode::InvalidInput)
+                    .await?;
+            }
+            10 => self.cut_off(&device).await?,
+            _ => {
+                if let Some(stream) = self.stream.take() {
+                    stream.discard().await;
+                    Tally::count(&self.tally.discarded);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message as the device.
+    async fn send(&mut self) -> Result<()> {
+        self.number += 1;
+        let number = self.number;
+        let body = json!({ "owner": self.account.mark, "number": number });
+        let input = json!({ "deviceId": self.account.device, "body": body });
+        // Whatever comes of it, the hub may have taken it.
+        self.uncertain.insert(number);
+        if self.act("send-device-to-cloud-message", input).await?.is_some() {
+            self.uncertain.remove(&number);
+            self.sent.insert(number);
+            Tally::count(&self.tally.sent);
+        }
+        Ok(())
+    }
+
+    /// Calls an action; `None` where a fault made it fail.
+    async fn act(&self, action: &str, input: Value) -> Result<Option<Value>> {
+        let call = Call::default();
+        let answered =
+            self.connector.invoke(&self.tenant, &self.account.connection, action, &input.to_string(), &call).await;
+        match answered {
+            Ok(Outcome::Done(output)) => {
+                self.own(&output)?;
+                Tally::count(&self.tally.done);
+                Ok(Some(serde_json::from_str(&output)?))
+            }
+            Ok(other) => bail!("{action} answered {other:?}"),
+            Err(error) => self.by_a_fault(action, &error).map(|()| None),
+        }
+    }
+
+    async fn refused(&self, action: &str, input: Value, expected: ErrorCode) -> Result<()> {
+        let call = Call::default();
+        let answered =
+            self.connector.invoke(&self.tenant, &self.account.connection, action, &input.to_string(), &call).await;
+        match answered {
+            Err(error) if error.connector().is_some_and(|error| error.code == expected) => {
+                self.own(&format!("{error:?}"))?;
+                Tally::count(&self.tally.refused);
+                Ok(())
+            }
+            Err(error) => self.by_a_fault(action, &error),
+            Ok(answer) => bail!("{action} answered {answer:?} to {input}"),
+        }
+    }
+
+    /// Ends a call before its time, by a deadline or by dropping it.
+    async fn cut_off(&mut self, device: &str) -> Result<()> {
+        let input = json!({ "deviceId": device, "methodName": "echo", "payload": self.account.mark }).to_string();
+        let after = Duration::from_millis(1 + self.random.below(20));
+        let call = Call::default();
+        if self.random.below(2) == 0 {
+            let hurried = self.tenant.with_deadline(after);
+            let _ = self.connector.invoke(&hurried, &self.account.connection, "invoke-direct-method", &input, &call).await;
+        } else {
+            let connection: &Connection = &self.account.connection;
+            let running = self.connector.invoke(&self.tenant, connection, "invoke-direct-method", &input, &call);
+            let _ = tokio::time::timeout(after, running).await;
+        }
+        Tally::count(&self.tally.cut_off);
+        Ok(())
+    }
+
+    /// Polls the trigger once, and commits what came.
+    async fn poll(&mut self, wait_ms: u64) -> Result<()> {
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => match self.connector.open(&self.tenant, &self.account.connection).await {
+                Ok(stream) => stream,
+                Err(error) => return self.by_a_fault("open", &error),
+            },
+        };
+        let request = PollRequest {
+            trigger: TRIGGER.to_owned(),
+            partition: self.account.partition.clone(),
+            config: json!({
+                "consumerGroup": self.account.consumer_group,
+                "deviceIds": [format!("{}*", self.account.mark)],
+            })
+            .to_string(),
+            start: Start::Now,
+            on_position_lost: LostPolicy::Stop,
+            cursor: self.cursor.clone(),
+            budget: Budget { events: 50, bytes: 1 << 20, wait_ms },
+        };
+        let polled = stream.poll(&request).await;
+        self.stream = Some(stream);
+        match polled {
+            Ok(page) => self.commit(page),
+            Err(error) => self.by_a_fault("poll", &error),
+        }
+    }
+
+    fn commit(&mut self, page: Page) -> Result<()> {
+        for event in &page.events {
+            let Payload::Json(data) = &event.data else { bail!("no JSON came: {event:?}") };
+            self.own(data)?;
+            let data: Value = serde_json::from_str(data)?;
+            ensure!(data["body"]["owner"] == self.account.mark.as_str(), "another tenant's event came: {data}");
+            let number = data["body"]["number"].as_u64().context("an event without a number")?;
+            Tally::count(if self.received.insert(number) { &self.tally.received } else { &self.tally.repeated });
+        }
+        self.cursor = Some(page.next);
+        Ok(())
+    }
+
+    /// Fails unless a fault can be the cause.
+    fn by_a_fault(&self, what: &str, error: &CallError) -> Result<()> {
+        self.own(&format!("{error:?}"))?;
+        let passes = error.connector().is_some_and(|error| !matches!(error.retry, Retry::Never | Retry::AfterReauthentication | Retry::AfterReconfiguration));
+        let passes = passes || matches!(error, CallError::Occupied { .. });
+        ensure!(passes, "{what} failed: {error}");
+        Tally::count(&self.tally.failed);
+        Ok(())
+    }
+
+    /// Fails where a text has the mark of another tenant.
+    fn own(&self, text: &str) -> Result<()> {
+        for (at, _) in text.match_indices("tenant-") {
+            let found = text.get(at..).unwrap_or_default();
+            let numbered = found.as_bytes().get(7..11).is_some_and(|four| four.iter().all(u8::is_ascii_digit));
+            // The name of the policy is the mark without its last sign.
+            ensure!(
+                !numbered || found.starts_with(self.account.mark.trim_end_matches('-')),
+                "a text with the mark of another tenant came: {text}"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// SplitMix64, so that a seed repeats a run's choices.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
