@@ -6,15 +6,18 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
-use wasmtime::component::{Instance, InstancePre};
+use wasmtime::component::{Instance, InstancePre, ResourceTableError};
 
 use crate::egress::{AllowList, EgressDenied, Exchange};
-use crate::error::{CallError, Failure, LoadError};
+use crate::error::{CallError, Failure, LoadError, Scope};
 use crate::exports::{self, Export, Exports};
 use crate::host::HostInner;
 use crate::interface::types;
-use crate::limits::LimitHit;
-use crate::state::{State, begin_call, new_store};
+use crate::judge::Judge;
+use crate::limits::{LimitExceeded, LimitHit, LimitName};
+use crate::state::{State, begin_call, end_call, new_store};
+use crate::supervise::CallContext;
+use crate::telemetry::LiveInstance;
 use crate::tenant::Tenant;
 use crate::warm::Place;
 
@@ -39,13 +42,33 @@ impl Prepared {
     }
 }
 
-/// An answer, and what was denied on the way to it.
-pub(crate) type WithDenials<T> = (T, Vec<EgressDenied>);
+/// An answer, and what the host refused on the way to it.
+pub(crate) type WithRefusals<T> = (T, Refusals);
 
-/// The connector's own error becomes one of the call, with what the host denied.
-pub(crate) fn answer<T>(result: Result<WithDenials<Result<T, types::Error>>, CallError>) -> Result<T, CallError> {
-    let (answer, denials) = result?;
-    answer.map_err(|error| CallError::Connector(Box::new(Failure { error, denials })))
+/// What the host refused during a call without ending it.
+#[derive(Default)]
+pub(crate) struct Refusals {
+    pub(crate) denials: Vec<EgressDenied>,
+    pub(crate) limits: Vec<LimitExceeded>,
+}
+
+/// Judges an answer before it leaves its call.
+pub(crate) type Verdict = Result<(), CallError>;
+
+/// The connector's own error becomes one of the call, with what the host refused.
+pub(crate) fn answer<T>(result: Result<WithRefusals<Result<T, types::Error>>, CallError>) -> Result<T, CallError> {
+    let (answer, Refusals { denials, limits }) = result?;
+    answer.map_err(|error| CallError::Connector(Box::new(Failure { error, denials, limits })))
+}
+
+/// Judges either an answer or the connector's own error.
+pub(crate) fn either<T>(
+    judge: impl FnOnce(&T, &mut Judge<'_>) -> Verdict,
+) -> impl FnOnce(&Result<T, types::Error>, &mut Judge<'_>) -> Verdict {
+    |answer, judging| match answer {
+        Ok(answer) => judge(answer, judging),
+        Err(error) => judging.error(error),
+    }
 }
 
 /// An instance in its store.
@@ -54,14 +77,16 @@ pub(crate) struct Live {
     instance: Instance,
     /// The share of the bounds on warm instances. Without it the instance must not outlive its call.
     warm: Option<[OwnedSemaphorePermit; 2]>,
+    _counted: LiveInstance,
 }
 
 /// Everything that one run of a guest needs.
 pub(crate) struct Run<'a> {
-    pub(crate) host: &'a HostInner,
+    pub(crate) host: &'a Arc<HostInner>,
     pub(crate) pre: &'a InstancePre<State>,
     pub(crate) exports: &'a Exports,
     pub(crate) tenant: &'a Tenant,
+    pub(crate) context: CallContext,
 }
 
 impl Run<'_> {
@@ -70,8 +95,9 @@ impl Run<'_> {
         &self,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
-    ) -> Result<WithDenials<E::Answer>, CallError> {
-        self.call_in::<E>(None, prepared, params).await
+        judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
+    ) -> Result<WithRefusals<E::Answer>, CallError> {
+        self.call_in::<E>(None, prepared, params, judge).await
     }
 
     /// Runs one function within the CPU budget and the deadline; where there is a place, in the instance that is kept
@@ -81,19 +107,14 @@ impl Run<'_> {
         place: Option<&Arc<Place>>,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
-    ) -> Result<WithDenials<E::Answer>, CallError> {
+        judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
+    ) -> Result<WithRefusals<E::Answer>, CallError> {
         let deadline = prepared.deadline;
         let limit = self.tenant.deadline();
-        tokio::select! {
-            biased;
-            () = self.tenant.closed() => Err(CallError::Cancelled),
-            ended = timeout_at(deadline, self.call_unbounded::<E>(place, prepared, params)) => {
-                ended.unwrap_or_else(|_| {
-                    tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
-                    Err(CallError::Deadline { limit })
-                })
-            }
-        }
+        timeout_at(deadline, self.call_unbounded::<E>(place, prepared, params, judge)).await.unwrap_or_else(|_| {
+            tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
+            Err(CallError::Deadline { limit })
+        })
     }
 
     async fn call_unbounded<'p, E: Export>(
@@ -101,7 +122,8 @@ impl Run<'_> {
         place: Option<&Arc<Place>>,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
-    ) -> Result<WithDenials<E::Answer>, CallError> {
+        judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
+    ) -> Result<WithRefusals<E::Answer>, CallError> {
         let begun = Instant::now();
         let turn = prepared.turn();
         let mut occupied = match place {
@@ -111,13 +133,19 @@ impl Run<'_> {
             },
             None => None,
         };
-        // A full pool is an error in wasmtime, so that calls queue here instead.
-        let busy = || CallError::Busy { limit: self.host.options.concurrent_calls as usize };
-        let _permit = timeout_at(turn, self.host.permits.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
-
+        // A full pool is an error in wasmtime, so that calls queue here instead: first the tenant's own among
+        // themselves, so that no more of them stand in the line of all than may run.
         let limits = self.tenant.limits();
+        let Ok(Ok(_permit)) = timeout_at(turn, self.tenant.inner().call_permits.acquire()).await else {
+            return Err(CallError::Busy { scope: Scope::Tenant, limit: limits.concurrent_calls });
+        };
+        let Ok(_turn) = timeout_at(turn, self.host.calls.enter(self.tenant.id())).await else {
+            return Err(CallError::Busy { scope: Scope::Host, limit: self.host.calls.limit() });
+        };
+
         let deadline = prepared.deadline;
-        let exchange = Exchange::new(self.tenant.inner().clone(), prepared.allowed, deadline);
+        let context = self.context.clone();
+        let exchange = Exchange::within(self.tenant, prepared.allowed, deadline, context);
         // From here on the instance is not in its place: whatever ends this future early ends the instance, too.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
         let mut live = match kept {
@@ -129,24 +157,31 @@ impl Run<'_> {
                 let warm = if place.is_some() { self.warm_permits() } else { None };
                 let mut store = new_store(&self.host.engine, limits, exchange.clone());
                 let made = self.pre.instantiate_async(&mut store).await;
-                Live { instance: made.map_err(|error| instantiation_error(&error, self.tenant))?, store, warm }
+                let instance = made.map_err(|error| instantiation_error(&error, self.tenant))?;
+                Live { instance, store, warm, _counted: self.context.meter.instance() }
             }
         };
-        let result: wasmtime::Result<E::Answer> = async {
+        let meter = &self.context.meter;
+        let running = async {
             let Live { store, instance, .. } = &mut live;
             let function =
                 instance.get_typed_func::<E::Params<'p>, (E::Answer,)>(&mut *store, self.exports.index::<E>())?;
             let params = params(guest_deadline_ms(deadline, limits.deadline_margin));
             let (answer,) = function.call_async(&mut *store, params).await?;
-            Ok(answer)
-        }
-        .await;
+            wasmtime::Result::Ok(answer)
+        };
+        let result = meter.computing(running).await;
+        meter.memory(live.store.data().memory_high_water());
         let answer = result.map_err(|error| guest_error(&error, self.tenant))?;
+        let mut judging = Judge::new(E::NAME, limits);
+        judge(&answer, &mut judging)?;
+        meter.events(judging.counted_events());
         if let Some(occupied) = &mut occupied
             && live.warm.is_some()
         {
+            end_call(&live.store);
             if exchange.end().await {
-                occupied.put(live, self.tenant);
+                occupied.put(live, self.tenant, self.host);
             } else {
                 tracing::debug!(
                     tenant = self.tenant.name(),
@@ -154,7 +189,7 @@ impl Run<'_> {
                 );
             }
         }
-        Ok((answer, exchange.take_denials()))
+        Ok((answer, exchange.take_refusals()))
     }
 
     fn warm_permits(&self) -> Option<[OwnedSemaphorePermit; 2]> {
@@ -170,7 +205,7 @@ impl Run<'_> {
     /// Compares the functions with the interface, which takes an instance.
     pub(crate) async fn check_types(&self) -> Result<(), LoadError> {
         let Prepared { allowed, deadline } = Prepared::without_network(self.tenant);
-        let exchange = Exchange::new(self.tenant.inner().clone(), allowed, deadline);
+        let exchange = Exchange::within(self.tenant, allowed, deadline, self.context.clone());
         let mut store = new_store(&self.host.engine, self.tenant.limits(), exchange);
         // Making an instance can run code of the guest, which can wait in the host.
         let instance = timeout_at(deadline, self.pre.instantiate_async(&mut store))
@@ -203,17 +238,39 @@ fn instantiation_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
     }
 }
 
-/// A call broke off: a trap, an exit, or an answer that is not what it has to be.
+/// A call broke off: a trap, an exit, or an answer that cannot be read.
 fn guest_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
     limit_error(error, tenant).unwrap_or_else(|| CallError::Trap { message: format!("{error:#}") })
 }
 
 fn limit_error(error: &wasmtime::Error, tenant: &Tenant) -> Option<CallError> {
-    Some(match *error.downcast_ref::<LimitHit>()? {
-        LimitHit::Cpu => CallError::CpuBudget { limit: tenant.limits().cpu },
-        LimitHit::Memory { wanted, limit } => CallError::MemoryLimit { wanted, limit },
-        LimitHit::Table { wanted, limit } => CallError::TableLimit { wanted, limit },
-    })
+    let limits = tenant.limits();
+    if let Some(hit) = error.downcast_ref::<LimitHit>() {
+        return Some(match *hit {
+            LimitHit::Cpu => CallError::CpuBudget { limit: limits.cpu },
+            LimitHit::Memory { wanted, limit } => CallError::MemoryLimit { wanted, limit },
+            LimitHit::Table { wanted, limit } => CallError::TableLimit { wanted, limit },
+        });
+    }
+    let over = |name, wanted, allowed| Some(CallError::Limit(LimitExceeded::new(name, wanted, allowed)));
+    let one_more = |name, allowed: usize| over(name, allowed.saturating_add(1), allowed);
+    if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+        return one_more(LimitName::Handles, limits.handles);
+    }
+    // For these wasmtime has words alone. They are its own: what a guest writes is in none of its errors.
+    let cause = error.root_cause().to_string();
+    if cause.ends_with("store handle limit exceeded") {
+        return one_more(LimitName::Handles, limits.handles);
+    }
+    if cause.ends_with("fuel allocated for hostcalls has been exhausted") {
+        return one_more(LimitName::HostcallBytes, limits.hostcall_bytes);
+    }
+    let (what, count) = cause.strip_prefix("resource limit exceeded: ")?.split_once(" count too high at ")?;
+    let wanted = count.parse().ok()?;
+    match what {
+        "memory" => over(LimitName::Memories, wanted, limits.memories),
+        _ => over(LimitName::Instances, wanted, limits.instances),
+    }
 }
 
 #[cfg(test)]
@@ -223,6 +280,8 @@ mod tests {
     use super::*;
     use crate::host::{Host, HostOptions};
     use crate::limits::Limits;
+    use crate::supervise::Supervised;
+    use crate::telemetry::Subject;
     use crate::tenant::TenantOptions;
     use wasmtime::component::Component;
 
@@ -279,8 +338,12 @@ mod tests {
 
         async fn run(&self, tenant: &Tenant) -> Result<u32, CallError> {
             let Self { host, pre, exports } = self;
-            let run = Run { host: &host.inner, pre, exports, tenant };
-            run.call::<Entry>(Prepared::without_network(tenant), |_| ()).await.map(|(answer, _)| answer)
+            let subject =
+                Subject { tenant: "", connector: "", function: Entry::NAME, operation: None, known: false, partition: None };
+            let call = Supervised::begin(&host.inner, tenant, &subject)?;
+            let run = Run { host: &host.inner, pre, exports, tenant, context: call.context() };
+            let work = run.call::<Entry>(Prepared::without_network(tenant), |_| (), |_, _| Ok(()));
+            call.run(work).await.map(|(answer, _)| answer)
         }
     }
 
@@ -336,6 +399,24 @@ mod tests {
         let error = Guest::new("(memory.grow (i32.const 100))").run(&tenant).await.unwrap_err();
         assert!(matches!(error, CallError::MemoryLimit { wanted, limit } if wanted == 101 << 16 && limit == 1 << 20));
         assert!(error.to_string().contains("memory_bytes"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn handles_and_instances_are_bounded_and_the_limits_are_named() {
+        const SUBSCRIBE_FOR_EVER: &str =
+            "(loop $again (drop (call $subscribe (i64.const 1000000000))) (br $again)) (i32.const 0)";
+        let over = |limits: Limits, body| async move {
+            match Guest::new(body).run(&tenant(limits)).await {
+                Err(CallError::Limit(exceeded)) => exceeded,
+                other => panic!("{other:?}"),
+            }
+        };
+        let exceeded = over(Limits { handles: 20, ..Limits::default() }, SUBSCRIBE_FOR_EVER).await;
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::Handles, wanted: 21, allowed: 20 });
+        let exceeded = over(Limits { instances: 0, ..Limits::default() }, "(i32.const 0)").await;
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::Instances, wanted: 1, allowed: 0 });
+        let exceeded = over(Limits { memories: 0, ..Limits::default() }, "(i32.const 0)").await;
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::Memories, wanted: 1, allowed: 0 });
     }
 
     #[tokio::test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::calls::{Route, calls};
 use crate::connection::Connection;
@@ -13,12 +15,14 @@ use crate::connector::Connector;
 use crate::egress::AllowList;
 use crate::error::CallError;
 use crate::exports::{self, WireCall, WirePollRequest};
+use crate::host::HostInner;
 use crate::interface::action::{Call, Outcome};
 use crate::interface::connection::{Report, Validation};
 use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
 use crate::interface::trigger::{Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription};
 use crate::interface::types;
-use crate::run::{Live, answer};
+use crate::judge::{Judge, asked_events};
+use crate::run::{Live, answer, either};
 use crate::tenant::Tenant;
 
 /// One instance of a connector for the calls on one account, kept between them: what the connector remembers lives on,
@@ -53,6 +57,13 @@ impl WarmInstance {
         Self { tenant: self.tenant.with_deadline(deadline), ..self.clone() }
     }
 
+    /// The same instance; calls through this clone end as those of
+    /// [`Tenant::with_cancellation`](crate::Tenant::with_cancellation), and the instance with them.
+    #[must_use]
+    pub fn with_cancellation(&self, token: CancellationToken) -> Self {
+        Self { tenant: self.tenant.with_cancellation(token), ..self.clone() }
+    }
+
     /// Another instance for the same account, for calls that run at the same time as this one's.
     #[must_use]
     pub fn sibling(&self) -> Self {
@@ -64,11 +75,8 @@ impl WarmInstance {
         self.place.occupy().await.take();
     }
 
-    calls!(|self| Route {
-        connector: &self.connector,
-        tenant: &self.tenant,
-        connection: &self.connection,
-        warm: Some((&self.place, &self.allowed)),
+    calls!(|self| {
+        Route::new(&self.connector, &self.tenant, &self.connection, Some((&self.place, &self.allowed)))
     });
 }
 
@@ -89,6 +97,8 @@ struct Kept {
     live: Live,
     /// Empties the place after a while, unless a call was faster.
     _reaper: AbortOnDrop,
+    /// What waits for the instance's end when the tenant or the host is drained.
+    _kept: [TaskTrackerToken; 2],
 }
 
 struct AbortOnDrop(JoinHandle<()>);
@@ -118,17 +128,30 @@ impl Occupied<'_> {
         self.kept.take().map(|kept| kept.live)
     }
 
-    /// Keeps the instance for the next call.
-    pub(crate) fn put(&mut self, live: Live, tenant: &Tenant) {
-        let reaper = tokio::spawn(reap(Arc::downgrade(self.place), tenant.clone()));
-        *self.kept = Some(Kept { live, _reaper: AbortOnDrop(reaper) });
+    /// Keeps the instance for the next call, unless there is to be none.
+    pub(crate) fn put(&mut self, live: Live, tenant: &Tenant, host: &Arc<HostInner>) {
+        let kept = host.lifecycle.keep().zip(tenant.inner().lifecycle.keep());
+        let Some(kept) = kept.map(<[_; 2]>::from) else { return };
+        let reaper = tokio::spawn(reap(Arc::downgrade(self.place), tenant.clone(), Arc::downgrade(host)));
+        *self.kept = Some(Kept { live, _reaper: AbortOnDrop(reaper), _kept: kept });
     }
 }
 
-/// Empties a place once it was idle for too long, or its tenant is closed.
-async fn reap(place: Weak<Place>, tenant: Tenant) {
+/// Empties a place once it was idle for too long, or its tenant or host comes to an end.
+async fn reap(place: Weak<Place>, tenant: Tenant, host: Weak<HostInner>) {
     let idle = tenant.limits().warm_idle;
-    let _ = tokio::time::timeout(idle, tenant.closed()).await;
+    let host = host.upgrade();
+    let ending = async {
+        match &host {
+            Some(host) => host.lifecycle.ending().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(idle) => {}
+        () = tenant.inner().lifecycle.ending() => {}
+        () = ending => {}
+    }
     if let Some(place) = place.upgrade() {
         // A call that came first has ended this task by taking the instance.
         let kept = place.0.lock().await.take();

@@ -3,36 +3,57 @@
 use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::capture_connection;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 use super::connector::ConnectError;
 use super::policy::{AllowList, Destination, EgressDenied, split_authority};
 use crate::interface::metadata::EgressProtocol;
-use crate::limits::ByteBudget;
-use crate::tenant::TenantInner;
+use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
+use crate::run::Refusals;
+use crate::fair::{TenantId, Turn};
+use crate::supervise::CallContext;
+use crate::telemetry::{CallMeter, Way};
+use crate::tenant::{Tenant, TenantInner};
 
 /// How long a call that has ended waits for its HTTP exchanges to notice.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// What a guest's requests are judged by, and what was denied. One for each call.
+/// What is set aside for one exchange beside its headers: a part of either body that the guest, or the connection, has
+/// written and nobody has read yet.
+const EXCHANGE_BUFFER: u64 = 384 << 10;
+
+/// What a guest may write of a request's body at once, in bytes.
+const BODY_CHUNK: usize = 64 << 10;
+
+/// How many denials, and how many limits, a call remembers. One of each is enough, and a guest does not get to fill
+/// memory with them.
+const REMEMBERED: usize = 16;
+
+/// What a guest's requests are judged by, and what was refused. One for each call.
 pub(crate) struct Exchange {
     pub(crate) tenant: Arc<TenantInner>,
+    id: TenantId,
     pub(crate) allowed: Arc<AllowList>,
     pub(crate) deadline: Instant,
     bytes: ByteBudget,
-    denials: Mutex<Vec<EgressDenied>>,
+    buffers: ByteBudget,
+    refusals: Mutex<Refusals>,
     life: watch::Sender<Life>,
+    context: CallContext,
 }
 
 /// Where a call is.
@@ -53,15 +74,36 @@ impl Drop for Open {
 }
 
 impl Exchange {
-    pub(crate) fn new(tenant: Arc<TenantInner>, allowed: Arc<AllowList>, deadline: Instant) -> Arc<Self> {
-        let bytes = ByteBudget::new(tenant.options.limits.http_body_bytes);
-        let life = watch::channel(Life::default()).0;
-        Arc::new(Self { tenant, allowed, deadline, bytes, denials: Mutex::default(), life })
+    /// Of a call that is not measured: a test's.
+    #[cfg(test)]
+    pub(crate) fn new(tenant: &Tenant, allowed: Arc<AllowList>, deadline: Instant) -> Arc<Self> {
+        Self::within(tenant, allowed, deadline, CallContext::default())
     }
 
-    /// What was denied so far; leaves nothing behind.
-    pub(crate) fn take_denials(&self) -> Vec<EgressDenied> {
-        std::mem::take(&mut *self.denials.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn within(
+        tenant: &Tenant,
+        allowed: Arc<AllowList>,
+        deadline: Instant,
+        context: CallContext,
+    ) -> Arc<Self> {
+        let (id, tenant) = (tenant.id(), tenant.inner().clone());
+        let bytes = ByteBudget::new(tenant.options.limits.http_body_bytes);
+        let buffers = ByteBudget::new(tenant.options.limits.buffer_bytes);
+        let life = watch::channel(Life::default()).0;
+        Arc::new(Self { tenant, allowed, deadline, bytes, buffers, refusals: Mutex::default(), life, context, id })
+    }
+
+    /// What was refused so far; leaves nothing behind.
+    pub(crate) fn take_refusals(&self) -> Refusals {
+        std::mem::take(&mut *self.refusals())
+    }
+
+    pub(crate) fn meter(&self) -> &CallMeter {
+        &self.context.meter
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The call has ended: breaks off what is under way. False where the guest still holds an exchange, and with it a
@@ -79,11 +121,47 @@ impl Exchange {
 
     pub(crate) fn deny(&self, denied: EgressDenied) {
         tracing::warn!(tenant = %self.tenant.options.name, "{denied}");
-        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
-        // One of each is enough, and a guest does not get to fill memory with them.
-        if denials.len() < 16 && !denials.contains(&denied) {
+        self.meter().refused(denied.layer);
+        let denials = &mut self.refusals().denials;
+        if denials.len() < REMEMBERED && !denials.contains(&denied) {
             denials.push(denied);
         }
+    }
+
+    /// The guest met a limit that does not end its call.
+    pub(crate) fn exceed(&self, exceeded: LimitExceeded) {
+        let limits = &mut self.refusals().limits;
+        if limits.len() < REMEMBERED && limits.iter().all(|known| known.name != exceeded.name) {
+            tracing::warn!(tenant = %self.tenant.options.name, "{exceeded}");
+            self.meter().limit(exceeded.name);
+            limits.push(exceeded);
+        }
+    }
+
+    /// Sets `bytes` aside for the buffers of a socket or an exchange; none where a limit is in the way.
+    pub(crate) fn reserve(&self, bytes: u64) -> Option<[Reservation; 2]> {
+        let reserve = |budget: &ByteBudget, name| {
+            let reserved = budget.reserve(bytes);
+            if reserved.is_none() {
+                let limit = budget.limit();
+                self.exceed(LimitExceeded::new(name, (limit - budget.left()).saturating_add(bytes), limit));
+            }
+            reserved
+        };
+        let call = reserve(&self.buffers, LimitName::BufferBytes)?;
+        Some([call, reserve(&self.tenant.buffers, LimitName::TenantBufferBytes)?])
+    }
+
+    /// Counts a part of a body; an error with the limit where the call has used it up.
+    fn take_body(&self, way: Way, length: u64) -> Result<(), u64> {
+        if self.bytes.take(length) {
+            self.meter().http_bytes(way, length);
+            return Ok(());
+        }
+        let limit = self.bytes.limit();
+        let wanted = (limit - self.bytes.left()).saturating_add(length);
+        self.exceed(LimitExceeded::new(LimitName::HttpBodyBytes, wanted, limit));
+        Err(limit)
     }
 
     /// The time that a guest's time-out leaves, which is never beyond the call's deadline.
@@ -93,7 +171,7 @@ impl Exchange {
             .map_or(self.deadline, |until| until.min(self.deadline))
     }
 
-    fn check(&self, uri: &http::Uri) -> Result<(), Error> {
+    fn check(&self, method: &http::Method, uri: &http::Uri) -> Result<(), Error> {
         let (host, port) = uri
             .authority()
             .and_then(|authority| split_authority(authority.as_str()))
@@ -101,6 +179,11 @@ impl Exchange {
         let destination = Destination { protocol: EgressProtocol::Https, host, port: port.unwrap_or(443) };
         if uri.scheme() != Some(&http::uri::Scheme::HTTPS) {
             self.deny(EgressDenied::plain_text(&destination));
+            return Err(Error::HttpRequestDenied);
+        }
+        // A tunnel would lead on to wherever the server likes.
+        if *method == http::Method::CONNECT {
+            self.deny(EgressDenied::tunnel(&destination));
             return Err(Error::HttpRequestDenied);
         }
         self.allowed.check(&destination).map_err(|denied| {
@@ -121,7 +204,12 @@ impl Exchange {
         tokio::select! {
             biased;
             () = ended => Err(Error::ConnectionTerminated),
-            response = self.send_within_call(open, request, options) => response,
+            response = self.send_within_call(open, request, options) => {
+                if !matches!(response, Err(Error::HttpRequestDenied)) {
+                    self.meter().exchanged(response.as_ref().ok().map(|response| response.status().as_u16()));
+                }
+                response
+            }
         }
     }
 
@@ -131,16 +219,35 @@ impl Exchange {
         request: http::Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<http::Response<WasiBody>, Error> {
-        self.check(request.uri())?;
+        self.check(request.method(), request.uri())?;
         let limits = &self.tenant.options.limits;
         let connect_timeout = options.connect_timeout.unwrap_or(limits.connect_timeout);
         let connect_until = self.until(Some(connect_timeout.min(limits.connect_timeout)));
-        let permit = timeout_at(connect_until, self.tenant.http_permits.clone().acquire_owned())
-            .await
-            .map_err(|_| Error::ConnectionLimitReached)?
-            .map_err(|_| Error::ConnectionLimitReached)?;
+        let over = |name, limit: usize| {
+            self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
+            Error::ConnectionLimitReached
+        };
+        if !self.tenant.requests.turn(connect_until).await {
+            let limit = self.tenant.requests.per_second() as usize;
+            return Err(over(LimitName::HttpRequestsPerSecond, limit));
+        }
+        let Ok(Ok(permit)) = timeout_at(connect_until, self.tenant.http_permits.clone().acquire_owned()).await else {
+            return Err(over(LimitName::HttpConcurrency, limits.http_concurrency));
+        };
+        let turn = match &self.context.exchanges {
+            Some(gate) => match timeout_at(connect_until, gate.enter(self.id)).await {
+                Ok(turn) => Some(turn),
+                Err(_) => {
+                    tracing::warn!(tenant = %self.tenant.options.name, "the host is busy with HTTP exchanges");
+                    return Err(Error::ConnectionLimitReached);
+                }
+            },
+            None => None,
+        };
+        let buffers = EXCHANGE_BUFFER.saturating_add(2 * limits.header_bytes as u64);
+        let buffers = self.reserve(buffers).ok_or(Error::ConnectionLimitReached)?;
 
-        let mut request = request.map(|body| RequestBody { inner: body, bytes: self.bytes.clone() });
+        let mut request = request.map(|body| RequestBody { inner: body, exchange: self.clone() });
         let mut connected = capture_connection(&mut request);
         let response = self.tenant.client.request(request);
         tokio::pin!(response);
@@ -159,17 +266,19 @@ impl Exchange {
                 .await
                 .map_err(|_| Error::ConnectionReadTimeout)?,
         };
-        let response = response.map_err(|error| self.client_error(&error))?;
+        let mut response = response.map_err(|error| self.client_error(&error))?;
+        remove_hop_by_hop(response.headers_mut());
 
         let limit = limits.response_bytes;
-        if response.body().size_hint().lower() > limit {
+        let announced = response.body().size_hint().lower();
+        if announced > limit {
+            self.exceed(LimitExceeded::new(LimitName::ResponseBytes, announced, limit));
             return Err(Error::HttpResponseBodySize(Some(limit)));
         }
         let between = options.between_bytes_timeout;
         Ok(response.map(|inner| {
             let timer = Box::pin(sleep_until(self.until(between)));
-            let left = limit;
-            let body = ResponseBody { inner, between, timer, left, open, _permit: permit };
+            let body = ResponseBody { inner, between, timer, read: 0, open, _permit: permit, _turn: turn, _buffers: buffers };
             body.boxed_unsync()
         }))
     }
@@ -179,8 +288,13 @@ impl Exchange {
         while let Some(cause) = source {
             if let Some(connect) = cause.downcast_ref::<ConnectError>() {
                 tracing::debug!(tenant = %self.tenant.options.name, "{connect}");
-                if let ConnectError::Prohibited(denied) = connect {
-                    self.deny((**denied).clone());
+                match connect {
+                    ConnectError::Prohibited(denied) => self.deny((**denied).clone()),
+                    ConnectError::TooMany(limit) => {
+                        let name = LimitName::ConnectionsPerSecond;
+                        self.exceed(LimitExceeded::new(name, limit.saturating_add(1), *limit));
+                    }
+                    _ => {}
                 }
                 return connect_error(connect);
             }
@@ -193,7 +307,9 @@ impl Exchange {
             }
             if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
                 if hyper.is_parse_too_large() {
-                    return Error::HttpResponseHeaderSectionSize(None);
+                    let limit = self.tenant.options.limits.header_bytes;
+                    self.exceed(LimitExceeded::new(LimitName::HeaderBytes, limit.saturating_add(1), limit));
+                    return Error::HttpResponseHeaderSectionSize(u32::try_from(limit).ok());
                 }
                 if hyper.is_incomplete_message() {
                     return Error::ConnectionTerminated;
@@ -216,6 +332,7 @@ fn connect_error(error: &ConnectError) -> Error {
         ConnectError::Refused => Error::ConnectionRefused,
         ConnectError::Unreachable(_) => Error::DestinationUnavailable,
         ConnectError::TimedOut => Error::ConnectionTimeout,
+        ConnectError::TooMany(_) => Error::ConnectionLimitReached,
         ConnectError::Certificate(_) => Error::TlsCertificateError,
         ConnectError::Alert(alert) => {
             Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
@@ -224,10 +341,50 @@ fn connect_error(error: &ConnectError) -> Error {
     }
 }
 
+/// Takes out what is about a connection: that is the pool's affair, and the guest has none (RFC 9110, 7.6.1).
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Headers about a connection, whether or not `connection` names them.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
 /// The host's side of `wasi:http` for one call.
 pub(crate) struct Hooks(pub(crate) Arc<Exchange>);
 
 impl WasiHttpHooks for Hooks {
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name) || HOP_BY_HOP.contains(name))
+    }
+
+    /// The pool writes it for HTTP/1.1, from the very address that was checked. HTTP/2 has `:authority` in its place.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
@@ -258,7 +415,7 @@ pub(crate) struct BodyTooLarge {
 /// A request body that counts.
 pub(crate) struct RequestBody {
     inner: WasiBody,
-    bytes: ByteBudget,
+    exchange: Arc<Exchange>,
 }
 
 impl Body for RequestBody {
@@ -271,8 +428,8 @@ impl Body for RequestBody {
         };
         let frame = frame?;
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        if !self.bytes.take(length) {
-            return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit: self.bytes.limit() }))));
+        if let Err(limit) = self.exchange.take_body(Way::Out, length) {
+            return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit }))));
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -291,9 +448,12 @@ struct ResponseBody {
     inner: Incoming,
     between: Option<Duration>,
     timer: Pin<Box<Sleep>>,
-    left: u64,
+    /// Bytes so far.
+    read: u64,
     open: Open,
     _permit: OwnedSemaphorePermit,
+    _turn: Option<Turn>,
+    _buffers: [Reservation; 2],
 }
 
 impl Body for ResponseBody {
@@ -317,14 +477,14 @@ impl Body for ResponseBody {
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
         let exchange = &this.open.0;
         let limit = exchange.tenant.options.limits.response_bytes;
-        let Some(left) = this.left.checked_sub(length) else {
-            return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
-        };
-        if !exchange.bytes.take(length) {
-            let limit = exchange.bytes.limit();
+        this.read = this.read.saturating_add(length);
+        if this.read > limit {
+            exchange.exceed(LimitExceeded::new(LimitName::ResponseBytes, this.read, limit));
             return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
         }
-        this.left = left;
+        if let Err(limit) = exchange.take_body(Way::In, length) {
+            return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
+        }
         let until = exchange.until(this.between);
         this.timer.as_mut().reset(until);
         Poll::Ready(Some(Ok(frame)))
@@ -441,7 +601,7 @@ mod tests {
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
-        Exchange::new(tenant.inner().clone(), Arc::new(allowed), Instant::now() + tenant.deadline())
+        Exchange::new(tenant, Arc::new(allowed), Instant::now() + tenant.deadline())
     }
 
     async fn get(exchange: &Arc<Exchange>, url: &str, options: RequestOptions) -> Result<Bytes, Error> {
@@ -486,7 +646,7 @@ mod tests {
             assert!(matches!(error, Error::HttpRequestDenied), "{url}: {error}");
         }
         assert_eq!(server.connections.load(Ordering::SeqCst), 0);
-        assert_eq!(exchange.denials.lock().unwrap().len(), 4);
+        assert_eq!(exchange.refusals().denials.len(), 4);
     }
 
     #[tokio::test]
@@ -498,7 +658,7 @@ mod tests {
         let exchange = exchange(&tenant, &authority);
         let error = simple(&exchange, &format!("https://{authority}/")).await.unwrap_err();
         assert!(matches!(error, Error::DestinationIpProhibited), "{error}");
-        let denied = exchange.denials.lock().unwrap()[0].to_string();
+        let denied = exchange.refusals().denials[0].to_string();
         assert!(denied.contains("--allow-private-networks") && denied.contains("127.0.0.1"), "{denied}");
         assert_eq!(server.connections.load(Ordering::SeqCst), 0);
     }

@@ -49,13 +49,23 @@ pub enum EgressLayer {
     Policy,
     /// The connector asked for a host that the connection does not lead to.
     Request,
-    /// The connector used a socket for something that sockets are not there for, or more than it may.
+    /// The connector used a socket for something that sockets are not there for.
     Socket,
     /// The name stands for an address that is not public.
     Address,
 }
 
 impl EgressLayer {
+    /// The layer as JSON has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Request => "request",
+            Self::Socket => "socket",
+            Self::Address => "address",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Policy => "egress policy",
@@ -143,16 +153,6 @@ impl EgressDenied {
         }
     }
 
-    /// A limit on sockets; `name` is the field of [`Limits`](crate::Limits).
-    pub(crate) fn limit(name: &str, limit: u64) -> Self {
-        Self {
-            layer: EgressLayer::Socket,
-            destination: "its sockets".to_owned(),
-            reason: format!("they use more than the limit {name} of {limit}"),
-            remedy: format!("To permit more to this tenant, raise `Limits::{name}`."),
-        }
-    }
-
     /// A request that is not made over TLS.
     pub(crate) fn plain_text(destination: &Destination) -> Self {
         Self {
@@ -160,6 +160,16 @@ impl EgressDenied {
             destination: destination.to_string(),
             reason: "only https is allowed".to_owned(),
             remedy: "The connector has to use https; an operator cannot permit it.".to_owned(),
+        }
+    }
+
+    /// A request for a tunnel.
+    pub(crate) fn tunnel(destination: &Destination) -> Self {
+        Self {
+            layer: EgressLayer::Request,
+            destination: destination.to_string(),
+            reason: "a tunnel (CONNECT) would lead to other hosts".to_owned(),
+            remedy: "The connector has to do without; an operator cannot permit it.".to_owned(),
         }
     }
 

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
 
@@ -28,7 +28,8 @@ use super::addresses::is_public;
 use super::exchange::Exchange;
 use super::policy::{Destination, EgressDenied};
 use crate::interface::metadata::EgressProtocol;
-use crate::limits::{ByteBudget, Limits};
+use crate::limits::{ByteBudget, LimitExceeded, LimitName, Limits, Reservation};
+use crate::telemetry::Way;
 
 #[allow(missing_docs, reason = "generated from the definitions of WASI, which are documented")]
 mod bindings {
@@ -68,6 +69,12 @@ pub(crate) struct Sockets {
     quota: Arc<Quota>,
 }
 
+/// What a socket holds of the bounds on sockets and on their buffers.
+pub(super) struct Share {
+    _open: OwnedSemaphorePermit,
+    _buffers: [Reservation; 2],
+}
+
 /// What the sockets of one instance may still read and write in the call that is under way.
 struct Quota(Mutex<CallQuota>);
 
@@ -78,7 +85,9 @@ impl CallQuota {
         let Self(exchange, budget) = self;
         let taken = budget.take(bytes);
         if !taken {
-            exchange.deny(EgressDenied::limit("socket_bytes", budget.limit()));
+            let limit = budget.limit();
+            let wanted = (limit - budget.left()).saturating_add(bytes);
+            exchange.exceed(LimitExceeded::new(LimitName::SocketBytes, wanted, limit));
         }
         taken
     }
@@ -96,14 +105,21 @@ impl Quota {
         current.take(granted.max(1)).then(|| usize::try_from(granted).unwrap_or(wanted))
     }
 
-    /// Just `wanted` bytes, or none.
+    /// Just `wanted` bytes to send, or none.
     fn take_all(&self, wanted: usize) -> bool {
-        self.current().take(wanted as u64)
+        let current = self.current();
+        let taken = current.take(wanted as u64);
+        if taken {
+            current.0.meter().socket_bytes(Way::Out, wanted as u64);
+        }
+        taken
     }
 
-    /// Gives back what was not used.
-    fn give_back(&self, bytes: usize) {
-        self.current().1.give_back(bytes as u64);
+    /// Of what was taken to receive, so much came; the rest is given back.
+    fn received(&self, granted: usize, read: usize) {
+        let CallQuota(exchange, budget) = &*self.current();
+        budget.give_back((granted - read) as u64);
+        exchange.meter().socket_bytes(Way::In, read as u64);
     }
 }
 
@@ -119,6 +135,16 @@ impl Sockets {
         self.pinned.clear();
         *self.quota.current() = CallQuota(exchange.clone(), ByteBudget::new(limits.socket_bytes));
         self.exchange = exchange;
+    }
+
+    /// Room for one more socket; none where a limit is in the way.
+    fn room(&self) -> Option<Share> {
+        let Ok(open) = self.open.clone().try_acquire_owned() else {
+            let limit = self.exchange.tenant.options.limits.sockets;
+            self.exchange.exceed(LimitExceeded::new(LimitName::Sockets, limit.saturating_add(1), limit));
+            return None;
+        };
+        Some(Share { _open: open, _buffers: self.exchange.reserve(stream::BUFFERS)? })
     }
 
     /// Records a denial, and names it as the guest gets to see it.
