@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use semver::VersionReq;
 use opentelemetry::metrics::Meter;
+use semver::VersionReq;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -18,6 +18,7 @@ use crate::error::{LoadError, Scope, SetupError};
 use crate::fair::Gate;
 use crate::lifecycle::{DrainReport, Lifecycle};
 use crate::limits::EPOCH_TICK;
+use crate::processor::Processors;
 use crate::state::{self, State};
 use crate::telemetry::Metrics;
 use crate::version;
@@ -78,6 +79,7 @@ pub struct Host {
 pub(crate) struct HostInner {
     pub(crate) engine: Engine,
     pub(crate) calls: Gate,
+    pub(crate) processors: Processors,
     pub(crate) exchanges: Gate,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) metrics: Arc<Metrics>,
@@ -95,7 +97,8 @@ impl Host {
     /// [`SetupError`].
     pub fn new(options: HostOptions) -> Result<Self, SetupError> {
         let engine = new_engine(&options)?;
-        start_ticking(&engine)?;
+        let processors = Processors::new(thread::available_parallelism().map_or(1, usize::from));
+        start_ticking(&engine, processors.clone())?;
         let unusable = |error: wasmtime::Error| SetupError::Engine(format!("{error:#}"));
         let mut linker = Linker::new(&engine);
         state::add_to_linker(&mut linker).map_err(unusable)?;
@@ -110,8 +113,18 @@ impl Host {
         };
         let metrics = Arc::new(metrics);
         let warm_permits = Arc::new(Semaphore::new(options.warm_instances as usize));
-        let inner =
-            HostInner { engine, calls, exchanges, lifecycle, metrics, warm_permits, options, linker, cache };
+        let inner = HostInner {
+            engine,
+            calls,
+            processors,
+            exchanges,
+            lifecycle,
+            metrics,
+            warm_permits,
+            options,
+            linker,
+            cache,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -214,8 +227,8 @@ fn pool(options: &HostOptions) -> PoolingAllocationConfig {
     pool
 }
 
-/// Counts the engine's epochs up for as long as it lives.
-fn start_ticking(engine: &Engine) -> Result<(), SetupError> {
+/// Counts the engine's epochs up for as long as it lives, and looks after the processors.
+fn start_ticking(engine: &Engine, processors: Processors) -> Result<(), SetupError> {
     let engine: EngineWeak = engine.weak();
     thread::Builder::new()
         .name("connector-host-epochs".to_owned())
@@ -223,6 +236,7 @@ fn start_ticking(engine: &Engine) -> Result<(), SetupError> {
             while let Some(engine) = engine.upgrade() {
                 engine.increment_epoch();
                 drop(engine);
+                processors.expire();
                 thread::sleep(EPOCH_TICK);
             }
         })

@@ -50,6 +50,7 @@ pub mod interface;
 mod judge;
 mod lifecycle;
 mod limits;
+mod processor;
 mod run;
 mod secret;
 mod state;

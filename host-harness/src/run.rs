@@ -111,7 +111,9 @@ impl Run<'_> {
     ) -> Result<WithRefusals<E::Answer>, CallError> {
         let deadline = prepared.deadline;
         let limit = self.tenant.deadline();
-        timeout_at(deadline, self.call_unbounded::<E>(place, prepared, params, judge)).await.unwrap_or_else(|_| {
+        let work = self.call_unbounded::<E>(place, prepared, params, judge);
+        let work = self.host.processors.share(self.tenant.id(), work);
+        timeout_at(deadline, work).await.unwrap_or_else(|_| {
             tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
             Err(CallError::Deadline { limit })
         })
@@ -338,8 +340,14 @@ mod tests {
 
         async fn run(&self, tenant: &Tenant) -> Result<u32, CallError> {
             let Self { host, pre, exports } = self;
-            let subject =
-                Subject { tenant: "", connector: "", function: Entry::NAME, operation: None, known: false, partition: None };
+            let subject = Subject {
+                tenant: "",
+                connector: "",
+                function: Entry::NAME,
+                operation: None,
+                known: false,
+                partition: None,
+            };
             let call = Supervised::begin(&host.inner, tenant, &subject)?;
             let run = Run { host: &host.inner, pre, exports, tenant, context: call.context() };
             let work = run.call::<Entry>(Prepared::without_network(tenant), |_| (), |_, _| Ok(()));

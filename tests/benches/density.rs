@@ -6,6 +6,8 @@
 //! - Fairness: the 99th percentile of a quiet tenant's calls while another tenant has 64 calls running all the time,
 //!   beside the same calls undisturbed, from rounds that alternate.
 //!
+//! `instances`, `fairness`, `http` and `streams` as arguments limit it to those.
+//!
 //! The services run in a process of their own. Absolute times mean nothing on a shared machine; ratios and bytes do.
 
 use std::sync::Arc;
@@ -54,11 +56,23 @@ async fn measure() -> Result<()> {
     let (extra, accounts) = emulators.accounts.split_at(2);
     let [quiet, flooding] = extra else { anyhow::bail!("two accounts beside the {TENANTS}") };
 
-    instances(&connector, quiet).await?;
-    fairness(&connector, quiet, flooding).await?;
-    let http = density("an instance that talks HTTP", &connector, accounts, quiet, Kind::Http).await?;
-    let streams = density("an instance that streams telemetry", &connector, accounts, quiet, Kind::Stream).await?;
-    drop((http, streams));
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted = |part: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == part);
+    if wanted("instances") {
+        instances(&connector, quiet).await?;
+    }
+    if wanted("fairness") {
+        fairness(&connector, quiet, flooding).await?;
+    }
+    // Those of the first kind stay alive beside those of the second.
+    let mut live = Vec::new();
+    if wanted("http") {
+        live = density("an instance that talks HTTP", &connector, accounts, quiet, Kind::Http).await?;
+    }
+    if wanted("streams") {
+        live.extend(density("an instance that streams telemetry", &connector, accounts, quiet, Kind::Stream).await?);
+    }
+    drop(live);
     Ok(())
 }
 

@@ -39,7 +39,10 @@ impl Growth {
 
     /// The process as it was seen last.
     pub fn latest(&self) -> String {
-        self.0.last().map(|last| format!("{} MiB, {} descriptors", last.memory >> 20, last.descriptors)).unwrap_or_default()
+        self.0
+            .last()
+            .map(|last| format!("{} MiB, {} descriptors", last.memory >> 20, last.descriptors))
+            .unwrap_or_default()
     }
 
     /// Fails where the last quarter needs more than the quarter after the first half did.

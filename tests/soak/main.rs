@@ -93,7 +93,12 @@ async fn soak(options: &Options) -> Result<()> {
     let mut host = HostOptions::default();
     host.cache_directory = Some(workspace().join("target/compiled"));
     let connector = Host::new(host)?.load_file(component()?).await?;
-    println!("{TENANTS} tenants on {} hubs for {:.1} minutes, seed {}", plan.hubs, options.length.as_secs_f64() / 60.0, options.seed);
+    println!(
+        "{TENANTS} tenants on {} hubs for {:.1} minutes, seed {}",
+        plan.hubs,
+        options.length.as_secs_f64() / 60.0,
+        options.seed
+    );
 
     let ending = Arc::new(AtomicBool::new(false));
     let tally = Arc::new(Tally::default());

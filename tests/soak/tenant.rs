@@ -141,8 +141,11 @@ impl Subscriber {
         }
         let lost: Vec<&u64> = self.sent.difference(&self.received).collect();
         ensure!(lost.is_empty(), "messages were taken and never came: {lost:?}");
-        let invented: Vec<&u64> =
-            self.received.iter().filter(|number| !self.sent.contains(number) && !self.uncertain.contains(number)).collect();
+        let invented: Vec<&u64> = self
+            .received
+            .iter()
+            .filter(|number| !self.sent.contains(number) && !self.uncertain.contains(number))
+            .collect();
         ensure!(invented.is_empty(), "messages came that were never sent: {invented:?}");
         Ok(())
     }
@@ -181,8 +184,12 @@ impl Subscriber {
             9 => {
                 let missing = format!("{}missing", self.account.mark);
                 self.refused("get-device", json!({ "deviceId": missing }), ErrorCode::NotFound).await?;
-                self.refused("update-twin", json!({ "deviceId": device, "tags": { "a.b": 1 } }), ErrorCode::InvalidInput)
-                    .await?;
+                self.refused(
+                    "update-twin",
+                    json!({ "deviceId": device, "tags": { "a.b": 1 } }),
+                    ErrorCode::InvalidInput,
+                )
+                .await?;
             }
             10 => self.cut_off(&device).await?,
             _ => {
@@ -249,7 +256,8 @@ impl Subscriber {
         let call = Call::default();
         if self.random.below(2) == 0 {
             let hurried = self.tenant.with_deadline(after);
-            let _ = self.connector.invoke(&hurried, &self.account.connection, "invoke-direct-method", &input, &call).await;
+            let _ =
+                self.connector.invoke(&hurried, &self.account.connection, "invoke-direct-method", &input, &call).await;
         } else {
             let connection: &Connection = &self.account.connection;
             let running = self.connector.invoke(&self.tenant, connection, "invoke-direct-method", &input, &call);
@@ -305,7 +313,9 @@ impl Subscriber {
     /// Fails unless a fault can be the cause.
     fn by_a_fault(&self, what: &str, error: &CallError) -> Result<()> {
         self.own(&format!("{error:?}"))?;
-        let passes = error.connector().is_some_and(|error| !matches!(error.retry, Retry::Never | Retry::AfterReauthentication | Retry::AfterReconfiguration));
+        let passes = error.connector().is_some_and(|error| {
+            !matches!(error.retry, Retry::Never | Retry::AfterReauthentication | Retry::AfterReconfiguration)
+        });
         let passes = passes || matches!(error, CallError::Occupied { .. });
         ensure!(passes, "{what} failed: {error}");
         Tally::count(&self.tally.failed);

@@ -168,8 +168,7 @@ async fn serve(plan: &Plan) -> Result<()> {
             use Permission::{DeviceConnect, EnrollmentRead, EnrollmentWrite, RegistrationStatusRead};
             use Permission::{RegistrationStatusWrite, RegistryRead, RegistryWrite, ServiceConfig, ServiceConnect};
             let hub = [RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect];
-            let dps =
-                [ServiceConfig, EnrollmentRead, EnrollmentWrite, RegistrationStatusRead, RegistrationStatusWrite];
+            let dps = [ServiceConfig, EnrollmentRead, EnrollmentWrite, RegistrationStatusRead, RegistrationStatusWrite];
             options.hub_policies.push(Policy::generate(policy(mark), hub, 32));
             options.dps_policies.push(Policy::generate(policy(mark), dps, 64));
         }

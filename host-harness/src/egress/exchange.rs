@@ -21,10 +21,10 @@ use wasmtime_wasi_http::{
 
 use super::connector::ConnectError;
 use super::policy::{AllowList, Destination, EgressDenied, split_authority};
+use crate::fair::{TenantId, Turn};
 use crate::interface::metadata::EgressProtocol;
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
 use crate::run::Refusals;
-use crate::fair::{TenantId, Turn};
 use crate::supervise::CallContext;
 use crate::telemetry::{CallMeter, Way};
 use crate::tenant::{Tenant, TenantInner};
@@ -278,7 +278,8 @@ impl Exchange {
         let between = options.between_bytes_timeout;
         Ok(response.map(|inner| {
             let timer = Box::pin(sleep_until(self.until(between)));
-            let body = ResponseBody { inner, between, timer, read: 0, open, _permit: permit, _turn: turn, _buffers: buffers };
+            let body =
+                ResponseBody { inner, between, timer, read: 0, open, _permit: permit, _turn: turn, _buffers: buffers };
             body.boxed_unsync()
         }))
     }
