@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use semver::VersionReq;
 use opentelemetry::metrics::Meter;
+use semver::VersionReq;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -110,8 +110,7 @@ impl Host {
         };
         let metrics = Arc::new(metrics);
         let warm_permits = Arc::new(Semaphore::new(options.warm_instances as usize));
-        let inner =
-            HostInner { engine, calls, exchanges, lifecycle, metrics, warm_permits, options, linker, cache };
+        let inner = HostInner { engine, calls, exchanges, lifecycle, metrics, warm_permits, options, linker, cache };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -338,8 +338,14 @@ mod tests {
 
         async fn run(&self, tenant: &Tenant) -> Result<u32, CallError> {
             let Self { host, pre, exports } = self;
-            let subject =
-                Subject { tenant: "", connector: "", function: Entry::NAME, operation: None, known: false, partition: None };
+            let subject = Subject {
+                tenant: "",
+                connector: "",
+                function: Entry::NAME,
+                operation: None,
+                known: false,
+                partition: None,
+            };
             let call = Supervised::begin(&host.inner, tenant, &subject)?;
             let run = Run { host: &host.inner, pre, exports, tenant, context: call.context() };
             let work = run.call::<Entry>(Prepared::without_network(tenant), |_| (), |_, _| Ok(()));

@@ -21,7 +21,8 @@ use crate::limits::LimitName;
 const SECONDS: [f64; 14] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Upper bounds of the buckets of memory, in bytes.
-const BYTES: [f64; 8] = [262_144.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0, 8_388_608.0, 1.6777216e7, 6.7108864e7];
+const BYTES: [f64; 8] =
+    [262_144.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0, 8_388_608.0, 1.6777216e7, 6.7108864e7];
 
 /// What is kept of an id that a descriptor holds, in characters.
 const LONGEST_LABEL: usize = 64;
@@ -180,7 +181,12 @@ impl CallMeter {
             KeyValue::new("connector.id", subject.connector.chars().take(LONGEST_LABEL).collect::<String>()),
             KeyValue::new("connector.function", subject.function),
         ];
-        labels.extend(subject.operation.filter(|_| subject.known).map(|id| KeyValue::new("connector.operation", id.chars().take(LONGEST_LABEL).collect::<String>())));
+        labels.extend(
+            subject
+                .operation
+                .filter(|_| subject.known)
+                .map(|id| KeyValue::new("connector.operation", id.chars().take(LONGEST_LABEL).collect::<String>())),
+        );
         Self { metrics: Some(metrics), labels, ..Self::default() }
     }
 

@@ -75,9 +75,7 @@ impl WarmInstance {
         self.place.occupy().await.take();
     }
 
-    calls!(|self| {
-        Route::new(&self.connector, &self.tenant, &self.connection, Some((&self.place, &self.allowed)))
-    });
+    calls!(|self| { Route::new(&self.connector, &self.tenant, &self.connection, Some((&self.place, &self.allowed))) });
 }
 
 impl fmt::Debug for WarmInstance {
