@@ -1,7 +1,7 @@
 //! Taking turns: a bound that tenants share, and a rate for each of them.
 //!
 //! A plain semaphore serves whoever came first, so that a tenant with a thousand waiting calls makes everybody else wait
-//! behind them. [`Gate`] serves the tenant that has the least, and within a tenant whoever came first.
+//! behind them. [`Gate`] serves the tenant that has the least, equals by turns, and within a tenant whoever came first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -25,20 +25,27 @@ pub(crate) type TenantId = usize;
 struct Lines {
     inside: usize,
     tenants: HashMap<TenantId, Line>,
-    /// Tenants with somebody waiting, who has the least first; among equals who waits the longest.
-    order: BTreeSet<(usize, u64, TenantId)>,
+    /// Tenants with somebody waiting, in the order in which they are served.
+    order: BTreeSet<Place>,
     tickets: u64,
+    /// Rounds: each tenant that waits is served once in each.
+    round: u64,
 }
 
 #[derive(Default)]
 struct Line {
     inside: usize,
     waiting: BTreeMap<u64, oneshot::Sender<Turn>>,
+    /// The round in which the next of them is served.
+    round: u64,
 }
 
+/// Who has the least comes first; among equals, who is served in an earlier round; in the same, who waits the longest.
+type Place = (usize, u64, u64, TenantId);
+
 impl Line {
-    fn place(&self, tenant: TenantId) -> Option<(usize, u64, TenantId)> {
-        self.waiting.keys().next().map(|oldest| (self.inside, *oldest, tenant))
+    fn place(&self, tenant: TenantId) -> Option<Place> {
+        self.waiting.keys().next().map(|oldest| (self.inside, self.round, *oldest, tenant))
     }
 }
 
@@ -52,18 +59,35 @@ impl Lines {
         let changed = change(line);
         match line.place(tenant) {
             Some(place) => drop(self.order.insert(place)),
-            None if line.inside == 0 => drop(self.tenants.remove(&tenant)),
+            // Who was served when matters to those who wait alone.
+            None if line.inside == 0 && (line.round <= self.round || self.order.is_empty()) => {
+                self.tenants.remove(&tenant);
+            }
             None => {}
         }
         changed
     }
 
+    fn join(&mut self, tenant: TenantId, waiting: oneshot::Sender<Turn>) -> u64 {
+        self.tickets += 1;
+        let (ticket, round) = (self.tickets, self.round);
+        self.change(tenant, |line| {
+            if line.waiting.is_empty() {
+                line.round = line.round.max(round);
+            }
+            line.waiting.insert(ticket, waiting);
+        });
+        ticket
+    }
+
     fn let_in(&mut self, gate: &Gate) {
         while self.inside < gate.limit
-            && let Some(&(_, _, tenant)) = self.order.first()
+            && let Some(&(_, round, _, tenant)) = self.order.first()
         {
+            self.round = self.round.max(round);
             let next = self.change(tenant, |line| {
                 line.inside += 1;
+                line.round += 1;
                 line.waiting.pop_first()
             });
             self.inside += 1;
@@ -76,6 +100,11 @@ impl Lines {
                 self.leave(tenant);
             }
         }
+        // Those who came once and stay away.
+        if self.tenants.len() > 2 * (self.inside + self.order.len()) + FORGOTTEN {
+            let round = if self.order.is_empty() { u64::MAX } else { self.round };
+            self.tenants.retain(|_, line| line.inside > 0 || !line.waiting.is_empty() || line.round > round);
+        }
     }
 
     fn leave(&mut self, tenant: TenantId) {
@@ -83,6 +112,9 @@ impl Lines {
         self.change(tenant, |line| line.inside -= 1);
     }
 }
+
+/// How many tenants that stay away are remembered at the least.
+const FORGOTTEN: usize = 64;
 
 impl Gate {
     pub(crate) fn new(limit: usize) -> Self {
@@ -98,9 +130,7 @@ impl Gate {
         let (_waiter, turn) = {
             let mut lines = self.lines();
             let (sender, turn) = oneshot::channel();
-            lines.tickets += 1;
-            let ticket = lines.tickets;
-            lines.change(tenant, |line| line.waiting.insert(ticket, sender));
+            let ticket = lines.join(tenant, sender);
             lines.let_in(self);
             (Waiter { gate: self, tenant, ticket }, turn)
         };
@@ -220,6 +250,47 @@ mod tests {
         assert!((&mut flood[0]).now_or_never().is_some());
     }
 
+    /// With one place alone everybody who waits has the least; then it goes round.
+    #[tokio::test]
+    async fn equals_are_served_by_turns() {
+        let gate = Gate::new(1);
+        let served = Mutex::new(Vec::new());
+        let held = gate.enter(FLOOD).await;
+        let call = async |tenant| {
+            let turn = gate.enter(tenant).await;
+            served.lock().unwrap().push(tenant);
+            tokio::task::yield_now().await;
+            drop(turn);
+        };
+        let flood = async { tokio::join!(call(1), call(1), call(1), call(1), call(1), call(1)) };
+        // Two that come back as soon as they were served, and one that comes once.
+        let third = async { (call(3).await, call(3).await, call(3).await) };
+        let fourth = async { (call(4).await, call(4).await, call(4).await) };
+        let begin = async { drop(held) };
+        tokio::join!(flood, third, fourth, call(QUIET), begin);
+        let served = served.into_inner().unwrap();
+        let position = served.iter().position(|tenant| *tenant == QUIET).unwrap();
+        assert!(position <= 4, "{served:?}");
+        // Nobody is served twice more often than another who waits as well.
+        for end in 1..=8 {
+            let count = |tenant| served[..end].iter().filter(|it| **it == tenant).count();
+            assert!(count(1).abs_diff(count(3)) <= 2 && count(3).abs_diff(count(4)) <= 1, "{served:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tenants_that_stay_away_are_forgotten() {
+        let gate = Gate::new(1);
+        let mut held = gate.enter(FLOOD).await;
+        for tenant in 10..1_000 {
+            let mut waiting = Box::pin(gate.enter(tenant));
+            assert!((&mut waiting).now_or_never().is_none());
+            drop(held);
+            held = waiting.await;
+        }
+        assert!(gate.lines().tenants.len() <= FORGOTTEN + 4, "{}", gate.lines().tenants.len());
+    }
+
     #[tokio::test]
     async fn whoever_gives_up_leaves_nothing_behind() {
         let gate = Gate::new(1);
@@ -227,14 +298,18 @@ mod tests {
         for _ in 0..10 {
             assert!(Box::pin(gate.enter(QUIET)).as_mut().now_or_never().is_none());
         }
-        assert_eq!((gate.lines().tenants.len(), gate.lines().order.len()), (1, 0));
+        let sizes = || {
+            let lines = gate.lines();
+            (lines.inside, lines.tenants.contains_key(&QUIET), lines.order.len())
+        };
+        assert_eq!(sizes(), (1, false, 0));
         // One who was let in and did not come.
         let mut waiting = Box::pin(gate.enter(QUIET));
         assert!((&mut waiting).now_or_never().is_none());
         drop(held);
-        assert_eq!(gate.lines().inside, 1);
+        assert_eq!(sizes(), (1, true, 0));
         drop(waiting);
-        assert_eq!((gate.lines().inside, gate.lines().tenants.len()), (0, 0));
+        assert_eq!(sizes(), (0, false, 0));
         drop(gate.enter(QUIET).await);
     }
 

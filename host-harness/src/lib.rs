@@ -28,11 +28,16 @@
 //! # }
 //! ```
 //!
+//! A call ends with its answer, at its deadline, when its future is dropped, when its
+//! [token](Tenant::with_cancellation) is cancelled, or when its [tenant](Tenant::drain) or [host](Host::drain) comes to
+//! an end; its guest and its I/O end with it. What it may use up is in [`Limits`]; errors name the limit or, where the
+//! answer breaks the interface, the field. `docs/metrics.md` lists spans and measurements.
+//!
 //! | type | one for each | holds |
 //! |---|---|---|
-//! | [`Host`] | process | engine, instance pool, compiled-component cache |
+//! | [`Host`] | process | engine, instance pool, compiled-component cache, turns of all tenants |
 //! | [`Connector`] | component | compiled code, descriptor |
-//! | [`Tenant`] | tenant | limits, permitted hosts, trust roots, connection pool, TLS sessions |
+//! | [`Tenant`] | tenant | limits, rates, permitted hosts, trust roots, connection pool, TLS sessions |
 //! | [`WarmInstance`] | account, where calls are frequent | an instance that lives on between calls |
 //! | [`Connection`] | linked account | the values a person entered, as a secret |
 

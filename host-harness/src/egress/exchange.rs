@@ -192,7 +192,7 @@ impl Exchange {
         })
     }
 
-    async fn send(
+    pub(super) async fn send(
         self: Arc<Self>,
         request: http::Request<WasiBody>,
         options: RequestOptions,
@@ -301,6 +301,11 @@ impl Exchange {
             }
             if let Some(over) = cause.downcast_ref::<BodyTooLarge>() {
                 return Error::HttpRequestBodySize(Some(over.limit));
+            }
+            if let Some(http2) = cause.downcast_ref::<h2::Error>() {
+                tracing::debug!(tenant = %self.tenant.options.name, "{http2}");
+                // Headers over the limit are among what our side finds wrong, and are not told apart.
+                return if http2.is_library() { Error::HttpProtocolError } else { Error::ConnectionTerminated };
             }
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
                 tracing::debug!(tenant = %self.tenant.options.name, "{io}");
@@ -501,7 +506,7 @@ impl Body for ResponseBody {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http_body_util::Empty;
@@ -590,7 +595,11 @@ mod tests {
         }
     }
 
-    fn exchange(tenant: &Tenant, authority: &str) -> Arc<Exchange> {
+    pub(in crate::egress) fn exchange(tenant: &Tenant, authority: &str) -> Arc<Exchange> {
+        exchange_within(tenant, authority, CallContext::default())
+    }
+
+    pub(in crate::egress) fn exchange_within(tenant: &Tenant, authority: &str, context: CallContext) -> Arc<Exchange> {
         let rule = EgressRule {
             protocol: EgressProtocol::Https,
             host: authority.to_owned(),
@@ -602,17 +611,21 @@ mod tests {
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
-        Exchange::new(tenant, Arc::new(allowed), Instant::now() + tenant.deadline())
+        Exchange::within(tenant, Arc::new(allowed), Instant::now() + tenant.deadline(), context)
     }
 
-    async fn get(exchange: &Arc<Exchange>, url: &str, options: RequestOptions) -> Result<Bytes, Error> {
+    pub(in crate::egress) async fn get(
+        exchange: &Arc<Exchange>,
+        url: &str,
+        options: RequestOptions,
+    ) -> Result<Bytes, Error> {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = http::Request::get(url).body(body).unwrap();
         let response = exchange.clone().send(request, options).await?;
         Ok(response.into_body().collect().await?.to_bytes())
     }
 
-    async fn simple(exchange: &Arc<Exchange>, url: &str) -> Result<Bytes, Error> {
+    pub(in crate::egress) async fn simple(exchange: &Arc<Exchange>, url: &str) -> Result<Bytes, Error> {
         get(exchange, url, RequestOptions::default()).await
     }
 
