@@ -43,6 +43,9 @@ pub struct EmulatorOptions {
     pub retention_time: Option<Duration>,
     /// Which system events are routed to the built-in endpoint. Hubs have no such route by default.
     pub system_event_routes: BTreeSet<EventSource>,
+    /// Whether a custom route takes what devices send to another endpoint, and the fallback route is off: the built-in
+    /// endpoint gets none of it. Telemetry sinks do.
+    pub telemetry_routed_away: bool,
     /// The times and limits of AMQP connections.
     pub amqp: AmqpOptions,
     /// The seed of everything that fault rules leave to chance.
@@ -81,6 +84,7 @@ impl Default for EmulatorOptions {
             retention_events: None,
             retention_time: Some(Duration::from_secs(24 * 3600)),
             system_event_routes: BTreeSet::new(),
+            telemetry_routed_away: false,
             amqp: AmqpOptions::default(),
             fault_seed: faults::SEED,
             hub_policies: vec![

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Log, LogState, PartitionState};
 use crate::bindings::exports::workflow::connector::trigger::Notice;
 use crate::connection::{Account, event_hub};
-use crate::error::{ErrorCode, Result, Severity};
+use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::eventhub::{Event, EventHub, Position as From, ReadBudget, Receiver, ReceiverOptions};
 use crate::platform;
 use crate::session::Session;
@@ -210,13 +210,17 @@ impl Partitions<'_, '_, '_> {
         }
     }
 
-    /// A link from an earlier poll may be gone, for whatever reason: once, a new connection takes its place. Not where
-    /// another reader has taken its place: two readers with the same owner level would send each other away for ever.
+    /// A link from an earlier poll may be gone, for whatever reason, and so may a token that was good when the connection
+    /// was made: once, a new connection with a new token takes its place. Not where another reader has taken its place: two
+    /// readers with the same owner level would send each other away for ever.
     fn once_more<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        let may_pass = |error: &Error, fresh: bool| match error.code() {
+            ErrorCode::ConsumerConflict | ErrorCode::PositionLost => false,
+            ErrorCode::AuthExpired | ErrorCode::AuthFailed | ErrorCode::PermissionDenied => true,
+            _ => !fresh,
+        };
         match work(self) {
-            Err(error)
-                if !self.fresh && !matches!(error.code(), ErrorCode::ConsumerConflict | ErrorCode::PositionLost) =>
-            {
+            Err(error) if may_pass(&error, self.fresh) => {
                 let platform = self.open.hub.platform();
                 *self.open = Open::new(self.session, platform, self.reader)?;
                 self.fresh = true;
