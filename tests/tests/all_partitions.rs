@@ -290,6 +290,25 @@ async fn starts_and_a_change_to_single_partitions() -> Result<()> {
     Ok(())
 }
 
+/// Our clock is two hours late: every token has expired when it arrives. Over AMQP nobody says what time it is; the hub's
+/// HTTPS API does, and the tokens for both AMQP endpoints go by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_clock_is_put_right() -> Result<()> {
+    let world = World::with(EmulatorOptions { clock_ahead: 2 * 3_600, ..EmulatorOptions::default() }).await?;
+    fill(&world, 2, 3);
+    let page = poll(&world, &of_all(None)).await?;
+    assert_eq!(page.events.len(), 3);
+    let instance = warm(&world).await?;
+    world.emulator.traffic().record(true);
+    assert_eq!(instance.poll(&of_all(None)).await?.events.len(), 3);
+    assert!(!world.emulator.traffic().take().is_empty(), "it had to ask");
+    let other = PollRequest { partition: "2".to_owned(), ..of_all(None) };
+    assert_eq!(instance.poll(&other).await?.events.len(), 3, "over a connection of its own");
+    assert!(world.emulator.traffic().take().is_empty(), "it knows what time it is");
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
 async fn report(world: &World) -> Result<Report> {
     Ok(world.connector.test(&world.tenant, &world.connection).await?)
 }

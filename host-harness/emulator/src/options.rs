@@ -62,6 +62,9 @@ pub struct EmulatorOptions {
     pub throttles: bool,
     /// How long after its expiry a token is still good. The services allow five minutes for clocks that differ.
     pub clock_tolerance: Duration,
+    /// By how many seconds the services' clock is ahead of the machine's, which clients go by; may be negative. Tokens and the
+    /// `Date` of answers go by it.
+    pub clock_ahead: i64,
     /// Where the certificate authority is kept between runs; `None` makes a new one each time.
     pub certificate_dir: Option<PathBuf>,
 }
@@ -104,6 +107,7 @@ impl Default for EmulatorOptions {
             devices_online: DevicesOnline::All,
             throttles: false,
             clock_tolerance: Duration::from_secs(300),
+            clock_ahead: 0,
             certificate_dir: None,
         }
     }
