@@ -23,6 +23,9 @@ const PIECE: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Once events came, a pause of this length ends the waiting: what is there is worth more than what may come.
 const LULL: Duration = Duration::from_millis(100);
+/// What came over an open connection since the last poll is taken in only while it is waited for: so a poll that does not
+/// want to wait has a look at least.
+const GLANCE: Duration = Duration::from_millis(20);
 /// No more is asked for with less time than this left.
 const TIME_FOR_A_PIECE: Duration = Duration::from_millis(500);
 
@@ -126,7 +129,7 @@ impl<'a> Reading<'a> {
                 Round::Fruitful => round = self.round()?,
                 Round::Fruitless => {
                     let left = self.log.remaining().saturating_sub(waiting_ends);
-                    let pause = if self.page.events.is_empty() { left } else { left.min(LULL) };
+                    let pause = if self.page.events.is_empty() { left.max(GLANCE) } else { left.min(LULL) };
                     let pause = self.at_most(pause);
                     if pause.is_zero() || !self.log.wait(&self.from(), pause)? {
                         return Ok(());

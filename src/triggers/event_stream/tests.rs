@@ -233,11 +233,13 @@ fn starting_now_in_an_empty_log_misses_nothing_that_comes() {
 
 #[test]
 fn what_comes_while_it_waits_is_taken_in() {
-    let mut log = Memory::all([0..3, 0..0]);
-    log.coming = (3..6).map(message).collect();
-    let mut patient = of_all(Start::Now, 100, None);
-    patient.budget.wait_ms = 200;
-    assert_eq!(ids(&poll(&mut log, &Every(1), &patient).expect("a page")), [3, 4, 5]);
+    for wait_ms in [200, 0] {
+        let mut log = Memory::all([0..3, 0..0]);
+        log.coming = (3..6).map(message).collect();
+        let mut request = of_all(Start::Now, 100, None);
+        request.budget.wait_ms = wait_ms;
+        assert_eq!(ids(&poll(&mut log, &Every(1), &request).expect("a page")), [3, 4, 5]);
+    }
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Kind {
                         with(
                             help(
                                 string("Consumer group"),
-                                "One of the hub's (Built-in endpoints). Best one that nobody else reads from.",
+                                "One of the hub's. Best one that nobody else reads from: in the hub open **Hub settings**, then **Built-in endpoints**, and enter a new name under **Consumer groups**.",
                             ),
                             literal!({ "minLength": 1, "maxLength": 50, "pattern": "^[A-Za-z0-9$._\\-]+$", "$comment": "must be the name of a consumer group", "default": "$Default" }),
                         ),
