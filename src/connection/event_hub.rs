@@ -40,7 +40,7 @@ pub fn open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<(EventH
     Ok((hub, if stale { Origin::Stale(endpoint) } else { Origin::Found(endpoint) }))
 }
 
-fn roots(account: &Account) -> Roots<'_> {
+pub(super) fn roots(account: &Account) -> Roots<'_> {
     account.trusted_certificates.as_deref().map_or(Roots::WebPki, Roots::Pem)
 }
 

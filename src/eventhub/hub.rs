@@ -395,6 +395,6 @@ fn resource(endpoint: &Endpoint) -> String {
 }
 
 /// A name for a connection, not used by another.
-pub(super) fn container_id(platform: &dyn Platform) -> String {
+pub(crate) fn container_id(platform: &dyn Platform) -> String {
     format!("{}-{:016x}", env!("CARGO_PKG_NAME"), platform.random())
 }
