@@ -187,3 +187,6 @@ impl<'a> IotHub<'a> {
         Tagged::from_response(&self.client.send(&request)?)
     }
 }
+
+#[cfg(all(test, feature = "amqp"))]
+mod tests;

@@ -2,6 +2,8 @@
 
 mod declared;
 mod devices;
+#[cfg(feature = "amqp")]
+mod messages;
 mod paged;
 mod provisioning;
 mod twins;
