@@ -48,6 +48,19 @@ pub fn with_service_endpoint<T>(
     attempt(session, purpose, &mut work).map_err(|error| explain(session, error))
 }
 
+/// Attaches to the queues of the hub, and takes nothing from them.
+///
+/// # Errors
+/// Those of the service.
+pub fn try_queues(session: &Session) -> Result<()> {
+    let attached = open(session, session.platform()).and_then(|mut endpoint| {
+        let attached = ServiceQueue::ALL.into_iter().try_for_each(|queue| endpoint.open(queue));
+        endpoint.close();
+        attached
+    });
+    attached.map_err(|error| explain(session, error))
+}
+
 fn attempt<T>(
     session: &Session,
     purpose: Purpose,
