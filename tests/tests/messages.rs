@@ -486,8 +486,6 @@ async fn a_batch_is_told_one_by_one() -> Result<()> {
 async fn starting_now_clears_what_waits() -> Result<()> {
     let world = world(&["press-1"]).await?;
     give_feedback(&world, "press-1", 0..5).await?;
-    // Times have thousandths of a second, and the hub's are the test's.
-    tokio::time::sleep(Duration::from_millis(20)).await;
     let mut now = request(FEEDBACK, &json!({}), 100, None);
     now.start = Start::Now;
     let page = world.connector.poll(&world.tenant, &world.connection, &now).await?;

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::auth;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{
     Event, LostPolicy, Notice as PageNotice, Page, Payload, PollRequest, Start,
@@ -37,6 +36,10 @@ const MOST_EVENTS: usize = 256;
 const LULL: Duration = Duration::from_millis(100);
 /// CloudEvents `type` of what is not as the hub describes it.
 const UNREADABLE: &str = "azure.iot.hub.unreadable-notice";
+/// Where to begin: with all that waits.
+const EVERYTHING: i64 = i64::MIN;
+/// Where to begin: what waits is still to be cleared.
+const CLEARING: i64 = i64::MAX;
 /// Kept of the deadline to end the reading in order.
 const TIME_TO_PAUSE: Duration = Duration::from_millis(500);
 
@@ -129,9 +132,7 @@ pub fn descriptor(spec: Spec) -> TriggerDescriptor {
 /// As the interface's `poll`.
 pub fn poll(session: &Session, queue: ServiceQueue, config: &str, tell: &Tell, request: &PollRequest) -> Result<Page> {
     let hub = &session.account().hub.host;
-    let now = i64::try_from(session.platform().unix_time().as_millis()).unwrap_or(i64::MAX);
-    let now = now.saturating_add(auth::skew(hub).saturating_mul(1_000));
-    let (position, notices) = begin(short_digest([queue.address(), hub]), request, now)?;
+    let (position, notices) = begin(short_digest([queue.address(), hub]), request)?;
     // Notices that one trigger holds are not for another to accept.
     let reader = Purpose::Read(queue, short_digest([config]));
     let source = format!("https://{hub}{}", queue.address());
@@ -150,11 +151,11 @@ fn short_digest<'p>(parts: impl IntoIterator<Item = &'p str>) -> [u8; 8] {
 }
 
 /// Where a poll goes on, and what is worth telling about that.
-fn begin(scope: [u8; 8], request: &PollRequest, now: i64) -> Result<(Position, Vec<PageNotice>)> {
+fn begin(scope: [u8; 8], request: &PollRequest) -> Result<(Position, Vec<PageNotice>)> {
     let Some(cursor) = &request.cursor else {
         let since = match &request.start {
-            Start::Now => now,
-            Start::Earliest => i64::MIN,
+            Start::Now => CLEARING,
+            Start::Earliest => EVERYTHING,
             Start::AtTime(time) => instant(time)
                 .ok_or_else(|| Error::field("/start/at-time", "not-a-time", "is not a time as in RFC 3339, in UTC"))?,
             Start::AtPosition(_) => {
@@ -170,8 +171,8 @@ fn begin(scope: [u8; 8], request: &PollRequest, now: i64) -> Result<(Position, V
     let reason = "The cursor belongs to another hub or to another trigger.";
     let (since, how) = match request.on_position_lost {
         LostPolicy::Stop => return Err(Error::new(ErrorCode::PositionLost, reason)),
-        LostPolicy::Earliest => (i64::MIN, "Reading goes on with all that waits."),
-        LostPolicy::Now => (now, "Reading goes on with what comes from now on."),
+        LostPolicy::Earliest => (EVERYTHING, "Reading goes on with all that waits."),
+        LostPolicy::Now => (CLEARING, "Reading goes on with what comes from now on."),
     };
     let message = format!("{reason} {how}");
     let notice = PageNotice { severity: Severity::Warning, code: "position-lost".to_owned(), message };
@@ -233,6 +234,9 @@ impl<'a> Poll<'a> {
         for notice in held {
             self.see(source, notice);
         }
+        if self.position.since == CLEARING {
+            return self.clear(source);
+        }
         let begun = source.remaining();
         let patience = Duration::from_millis(self.request.budget.wait_ms);
         while !self.is_full() && source.remaining() > TIME_TO_PAUSE {
@@ -255,6 +259,24 @@ impl<'a> Poll<'a> {
         for notice in source.rest() {
             self.see(source, notice);
         }
+        Ok(())
+    }
+
+    /// Accepts what waits, until nothing does: no clock says what is from before. Begun again where the time is up first.
+    fn clear(&mut self, source: &mut dyn Source) -> Result<()> {
+        while source.remaining() > TIME_TO_PAUSE {
+            let waiting = match source.next(LULL)? {
+                Some(notice) => vec![notice],
+                None => source.rest(),
+            };
+            if waiting.is_empty() {
+                self.position.since = EVERYTHING;
+                return Ok(());
+            }
+            waiting.iter().for_each(|notice| source.accept(notice));
+        }
+        source.rest().iter().for_each(|notice| source.accept(notice));
+        self.full = true;
         Ok(())
     }
 

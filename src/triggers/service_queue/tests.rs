@@ -18,6 +18,8 @@ struct Queue {
     /// Fails once so many were given.
     fail_after: Option<usize>,
     given: usize,
+    /// The call's time is up once so many were given.
+    time_for: Option<usize>,
 }
 
 fn record(number: u32) -> Value {
@@ -72,7 +74,8 @@ impl Source for Queue {
         Vec::new()
     }
     fn remaining(&self) -> Duration {
-        Duration::from_secs(10)
+        let over = self.time_for.is_some_and(|most| self.given >= most);
+        Duration::from_secs(if over { 0 } else { 10 })
     }
 }
 
@@ -89,16 +92,13 @@ fn request(start: Start, events: u32, cursor: Option<Cursor>) -> PollRequest {
     }
 }
 
-/// The moment of a poll: half a minute after the epoch.
-const NOW: i64 = 30_000;
-
 fn told(record: &Record) -> Option<Told> {
     let subject = record.text("deviceId").map(str::to_owned);
     Some(Told { event_type: "t".into(), subject, summary: String::new() })
 }
 
 fn poll_as(queue: &mut Queue, tell: &Tell, request: &PollRequest) -> Result<Page> {
-    let (position, notices) = begin([1; 8], request, NOW)?;
+    let (position, notices) = begin([1; 8], request)?;
     let mut poll = Poll::new("source", tell, request, position, notices);
     poll.run(queue)?;
     Ok(poll.page())
@@ -229,17 +229,35 @@ fn start_modes() {
         page.map(|page| (numbers(&page.events), queue.accepted.len()))
     };
     assert_eq!(first(Start::Earliest), Ok(((0..40).collect(), 0)));
-    assert_eq!(first(Start::Now), Ok(((30..40).collect(), 1)), "what is from before is cleared");
+    assert_eq!(first(Start::Now), Ok((vec![], 2)), "what waits is cleared");
     assert_eq!(first(Start::AtTime("1970-01-01T00:00:38Z".into())), Ok((vec![38, 39], 1)));
     assert_eq!(first(Start::AtTime("soon".into())).expect_err("no time").record().fields[0].pointer, "/start/at-time");
     assert!(first(Start::AtPosition("1".into())).is_err());
 }
 
+#[test]
+fn clearing_goes_on_until_nothing_waits_and_then_everything_is_told() {
+    let mut queue = Queue::of(&[1; 50]);
+    let mut cursor = None;
+    for polls in 1.. {
+        queue.time_for = Some(queue.given + 20);
+        let page = poll_as(&mut queue, &told, &request(Start::Now, 100, cursor)).expect("a page");
+        assert_eq!(page.events, []);
+        cursor = Some(page.next);
+        if !page.more {
+            assert_eq!((polls, queue.accepted.len()), (3, 50));
+            break;
+        }
+    }
+    let mut later = Queue::of(&[3]);
+    assert_eq!(numbers(&poll(&mut later, 100, cursor).events), [0, 1, 2], "however old they say that they are");
+}
+
 /// A cursor keeps what the first poll began at.
 #[test]
 fn what_is_from_before_the_start_is_not_told_later_either() {
-    let mut queue = Queue::default();
-    let page = poll_as(&mut queue, &told, &request(Start::Now, 100, None)).expect("a page");
+    let start = Start::AtTime("1970-01-01T00:00:30Z".into());
+    let page = poll_as(&mut Queue::default(), &told, &request(start, 100, None)).expect("a page");
     let mut queue = Queue::of(&[40]);
     assert_eq!(numbers(&poll(&mut queue, 100, Some(page.next)).events), (30..40).collect::<Vec<_>>());
 }
@@ -250,12 +268,12 @@ fn a_cursor_of_another_queue_is_answered_by_the_policy() {
     let mut asked = request(Start::Earliest, 100, Some(cursor));
     let error = poll_as(&mut Queue::of(&[1]), &told, &asked).expect_err("stop");
     assert_eq!(error.code(), ErrorCode::PositionLost);
-    for (policy, expected) in [(LostPolicy::Earliest, 40), (LostPolicy::Now, 10)] {
+    for (policy, expected) in [(LostPolicy::Earliest, 40), (LostPolicy::Now, 0)] {
         asked.on_position_lost = policy;
         let page = poll_as(&mut Queue::of(&[40]), &told, &asked).expect("a page");
         assert_eq!((page.events.len(), page.notices.len()), (expected, 1));
-        // The positions of its events are of the new beginning.
-        let position = page.events[0].position.clone();
+        // What goes on is of the new beginning.
+        let position = page.events.first().map_or(page.next.position, |event| event.position.clone());
         assert_eq!(Position::read(&Cursor { snapshot: vec![], position }).expect("readable").scope, [1; 8]);
     }
 }
@@ -276,7 +294,7 @@ fn a_notice_that_cannot_be_read_is_told_as_bytes_and_done() {
     let mut queue = Queue::default();
     queue.waiting.push_back(Notice::of(b"\xff\xfe".to_vec()));
     let nothing = |_: &Record| None;
-    let page = poll_as(&mut queue, &nothing, &request(Start::Now, 100, None)).expect("a page");
+    let page = poll_as(&mut queue, &nothing, &request(Start::Earliest, 100, None)).expect("a page");
     assert_eq!(page.events.len(), 1, "no filter holds it back");
     assert_eq!((page.events[0].event_type.as_str(), &page.events[0].time), (UNREADABLE, &None));
     let next = poll(&mut queue, 100, Some(page.next));
