@@ -13,10 +13,15 @@ mod get_twin;
 mod invoke_direct_method;
 mod keys;
 mod list_devices;
+mod message;
 mod paging;
+mod purge_cloud_to_device_messages;
 mod query_individual_enrollments;
 mod query_registration_states;
 mod removal;
+#[cfg(feature = "amqp")]
+mod send_cloud_to_device_message;
+mod send_device_to_cloud_message;
 mod update_device;
 mod update_twin;
 
@@ -45,6 +50,10 @@ pub static ALL: &[&dyn Action] = &[
     &get_twin::GetTwin,
     &update_twin::UpdateTwin,
     &invoke_direct_method::InvokeDirectMethod,
+    #[cfg(feature = "amqp")]
+    &send_cloud_to_device_message::SendCloudToDeviceMessage,
+    &purge_cloud_to_device_messages::PurgeCloudToDeviceMessages,
+    &send_device_to_cloud_message::SendDeviceToCloudMessage,
     &create_or_update_individual_enrollment::CreateOrUpdateIndividualEnrollment,
     &get_individual_enrollment::GetIndividualEnrollment,
     &query_individual_enrollments::QueryIndividualEnrollments,

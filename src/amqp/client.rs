@@ -15,6 +15,15 @@ const READ_PIECE: usize = 32 * 1024;
 /// What a farewell may take of the time that a caller has: the service notices a broken connection by itself.
 const FAREWELL: Duration = Duration::from_millis(250);
 
+/// A message that the peer is not known to have taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undelivered {
+    /// Why.
+    pub error: Error,
+    /// Whether it may have been taken all the same: it went out, and nothing came back.
+    pub sent: bool,
+}
+
 /// One connection that is driven while its methods run, and only then: between calls nothing is sent or received.
 pub struct Client<'p> {
     platform: &'p dyn Platform,
@@ -24,10 +33,12 @@ pub struct Client<'p> {
     attached: HashSet<LinkId>,
     /// Links that are gone, and why, until somebody asks.
     detached: HashMap<LinkId, Option<RemoteError>>,
+    /// Links that we have left: nobody will ask.
+    left: HashSet<LinkId>,
     /// Messages that came while another link was waited for.
     inbox: HashMap<LinkId, VecDeque<Delivery>>,
-    /// Requests that were refused.
-    refused: HashMap<LinkId, Option<RemoteError>>,
+    /// What the peer said last about a message of ours, until somebody asks.
+    outcomes: HashMap<LinkId, Outcome>,
     /// The state machine's final error; told once all that came before it was handed out.
     error: Option<Error>,
     names: u32,
@@ -60,8 +71,9 @@ impl<'p> Client<'p> {
             ready: false,
             attached: HashSet::new(),
             detached: HashMap::new(),
+            left: HashSet::new(),
             inbox: HashMap::new(),
-            refused: HashMap::new(),
+            outcomes: HashMap::new(),
             error: None,
             names: 0,
             random: platform.random(),
@@ -178,6 +190,74 @@ impl<'p> Client<'p> {
         }
     }
 
+    /// Sends a message, the only one under way on its link, and waits until the peer has taken it.
+    ///
+    /// # Errors
+    /// `Refused` where it has not; `Answer` where it does not say; those of the connection. Each with whether the message
+    /// may have gone out.
+    pub fn deliver(&mut self, link: LinkId, message: Vec<u8>, deadline: &Deadline) -> Result<(), Undelivered> {
+        self.outcomes.remove(&link);
+        self.send(link, message).map_err(|error| Undelivered { error, sent: false })?;
+        loop {
+            // A message that is not whole is none to the peer.
+            let sent = !self.connection.is_waiting(link);
+            match self.outcomes.remove(&link) {
+                Some(Outcome::Accepted) => return Ok(()),
+                Some(Outcome::Rejected(error)) => {
+                    return Err(Undelivered { error: Error::Refused(error), sent: false });
+                }
+                Some(Outcome::Released | Outcome::Modified) => {
+                    return Err(Undelivered { error: Error::Refused(None), sent: false });
+                }
+                Some(Outcome::Other) => {
+                    return Err(Undelivered { error: Error::Answer("outcome of a message"), sent });
+                }
+                None => {}
+            }
+            if let Some(error) = self.detached.get(&link) {
+                return Err(Undelivered { error: Error::Detached(error.clone()), sent });
+            }
+            let stage = if sent { Stage::Outcome } else { Stage::Credit };
+            if let Err(error) = self.step(stage, deadline) {
+                return Err(Undelivered { error, sent: sent || !self.connection.is_waiting(link) });
+            }
+        }
+    }
+
+    /// Takes a message of a link that peeks, with the next bytes that are sent.
+    pub fn accept(&mut self, delivery: &Delivery) {
+        self.connection.accept(delivery);
+    }
+
+    /// Keeps this much credit at a receiver's sender.
+    pub fn set_prefetch(&mut self, link: LinkId, messages: u32) {
+        self.connection.set_prefetch(link, messages);
+    }
+
+    /// Takes a receiver's credit back and waits until the peer agrees: nothing more comes, but for what has come by then.
+    ///
+    /// # Errors
+    /// `Detached` where the link is gone; those of the connection.
+    pub fn drain(&mut self, link: LinkId, deadline: &Deadline) -> Result<()> {
+        self.connection.drain(link);
+        while self.connection.credit(link) > 0 {
+            if let Some(error) = self.detached.get(&link) {
+                return Err(Error::Detached(error.clone()));
+            }
+            self.step(Stage::Drain, deadline)?;
+        }
+        self.flush(deadline)
+    }
+
+    /// Detaches a link, with the next bytes that are sent. Nothing is waited for.
+    pub fn detach(&mut self, link: LinkId) {
+        self.connection.detach(link);
+        if self.detached.remove(&link).is_none() {
+            self.left.insert(link);
+        }
+        self.inbox.remove(&link);
+    }
+
     /// The next message of `receiver`, after a request on `sender`.
     ///
     /// # Errors
@@ -188,8 +268,10 @@ impl<'p> Client<'p> {
                 self.connection.consumed(&delivery);
                 return Ok(delivery);
             }
-            if let Some(error) = self.refused.remove(&sender) {
-                return Err(Error::Refused(error));
+            match self.outcomes.remove(&sender) {
+                Some(Outcome::Rejected(error)) => return Err(Error::Refused(error)),
+                Some(Outcome::Released | Outcome::Modified) => return Err(Error::Refused(None)),
+                Some(Outcome::Accepted | Outcome::Other) | None => {}
             }
             if let Some(error) = self.detached.get(&sender).or_else(|| self.detached.get(&receiver)) {
                 return Err(Error::Detached(error.clone()));
@@ -283,12 +365,13 @@ impl<'p> Client<'p> {
                 Event::Attached(link) => drop(self.attached.insert(link)),
                 Event::Detached(link, error) => {
                     self.attached.remove(&link);
-                    self.detached.insert(link, error);
+                    if !self.left.remove(&link) {
+                        self.detached.insert(link, error);
+                    }
                 }
                 Event::Delivery(delivery) => self.inbox.entry(delivery.link).or_default().push_back(delivery),
-                Event::Outcome(link, Outcome::Rejected(error)) => drop(self.refused.insert(link, error)),
-                Event::Outcome(link, Outcome::Released | Outcome::Modified) => drop(self.refused.insert(link, None)),
-                Event::Outcome(..) | Event::Closed => {}
+                Event::Outcome(link, outcome) => drop(self.outcomes.insert(link, outcome)),
+                Event::Closed => {}
             }
         }
         any

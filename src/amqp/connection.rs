@@ -294,13 +294,40 @@ impl Connection {
     pub fn consumed(&mut self, delivery: &Delivery) {
         self.session.held_transfers = self.session.held_transfers.saturating_sub(delivery.transfers);
         self.session.held_bytes = self.session.held_bytes.saturating_sub(delivery.payload.len());
-        if let Some(link) = self.link_mut(delivery.link) {
+        let peeked = self.link_mut(delivery.link).is_some_and(|link| {
             link.consumed();
-        }
-        if !delivery.settled {
+            link.peek
+        });
+        if !delivery.settled && !peeked {
             self.settle_later(delivery.id);
         }
         self.top_up(delivery.link);
+    }
+
+    /// Takes a message of a link that peeks: the peer may forget it.
+    pub fn accept(&mut self, delivery: &Delivery) {
+        if !delivery.settled && self.link_mut(delivery.link).is_some() {
+            self.write(&Performative::Disposition(Disposition {
+                role: Role::Receiver,
+                first: delivery.id,
+                last: None,
+                settled: false,
+                state: Some(Outcome::Accepted),
+            }));
+        }
+    }
+
+    /// Takes a receiver's credit back: the peer uses it up or gives it up, and says so.
+    pub fn drain(&mut self, link: LinkId) {
+        self.set_prefetch(link, 0);
+        if self.credit(link) > 0 {
+            self.write_flow(Some(link), true);
+        }
+    }
+
+    /// How many more messages the peer may send on a link, or take.
+    pub fn credit(&self, link: LinkId) -> u32 {
+        self.links.iter().flatten().find(|known| known.id == link).map_or(0, |link| link.credit)
     }
 
     /// Sends a message, as soon as there is credit and room for it.
@@ -566,7 +593,7 @@ impl Connection {
             answer = link.flow(flow)?;
         }
         if answer {
-            self.write_flow(answer_for);
+            self.write_flow(answer_for, false);
         }
         if let Some(id) = answer_for {
             self.top_up(id);
@@ -616,14 +643,19 @@ impl Connection {
             if delivery.wrapping_sub(disposition.first) > span {
                 return true;
             }
-            if let Some(state) = &disposition.state {
-                events.push_back(Event::Outcome(*link, state.clone()));
-                if !disposition.settled {
-                    settled_here.push(*delivery);
+            match (&disposition.state, disposition.settled) {
+                // Received in part, or nothing at all: what becomes of it is still to come.
+                (Some(Outcome::Other) | None, false) => return true,
+                (Some(state), settled) => {
+                    events.push_back(Event::Outcome(*link, state.clone()));
+                    if !settled {
+                        settled_here.push(*delivery);
+                    }
                 }
-                return false;
+                // Forgotten without a word.
+                (None, true) => events.push_back(Event::Outcome(*link, Outcome::Other)),
             }
-            !disposition.settled
+            false
         });
         for delivery in settled_here {
             self.write(&Performative::Disposition(Disposition {
@@ -685,7 +717,7 @@ impl Connection {
 
     fn top_up(&mut self, id: LinkId) {
         if self.link_mut(id).is_some_and(Link::top_up) {
-            self.write_flow(Some(id));
+            self.write_flow(Some(id), false);
         } else {
             self.widen(id);
         }
@@ -695,12 +727,12 @@ impl Connection {
     fn widen(&mut self, id: LinkId) {
         let wanted = WINDOW.saturating_sub(self.session.held_transfers);
         if self.session.incoming_window <= wanted / 2 && self.session.incoming_window < wanted {
-            self.write_flow(Some(id));
+            self.write_flow(Some(id), false);
         }
     }
 
     /// A flow of the session, and of a link where it is attached.
-    fn write_flow(&mut self, link: Option<LinkId>) {
+    fn write_flow(&mut self, link: Option<LinkId>, drain: bool) {
         self.session.incoming_window =
             self.session.incoming_window.max(WINDOW.saturating_sub(self.session.held_transfers));
         let mut flow = Flow {
@@ -714,6 +746,7 @@ impl Connection {
             flow.handle = Some(link.handle);
             flow.delivery_count = Some(link.delivery_count);
             flow.link_credit = Some(link.credit);
+            flow.drain = drain;
         }
         self.write(&Performative::Flow(flow));
     }

@@ -73,6 +73,10 @@ pub enum Stage {
     Credit,
     /// The answer to a request.
     Answer,
+    /// What became of a message that was sent.
+    Outcome,
+    /// The end of the credit that was given.
+    Drain,
     /// A message.
     Message,
     /// Room to write.
@@ -94,6 +98,8 @@ impl fmt::Display for Stage {
             Self::Attach => "the link to be attached",
             Self::Credit => "leave to send a request",
             Self::Answer => "the answer to a request",
+            Self::Outcome => "word of what became of a message",
+            Self::Drain => "the credit to come back",
             Self::Message => "a message",
             Self::Write => "the peer to take what is sent",
             Self::Close => "the connection to be closed",
@@ -215,6 +221,13 @@ impl RemoteError {
     /// The service's tracking id: a member of `info`, or in the description's text.
     pub fn tracking_id(&self) -> Option<String> {
         self.info_text("com.microsoft:tracking-id").or_else(|| tracking_id_in(self.description.as_deref()?))
+    }
+
+    /// The six digits that IoT Hub adds to the condition ("Troubleshoot Azure IoT Hub error codes").
+    pub fn error_code(&self) -> Option<u32> {
+        let code = self.member("com.microsoft:error-code")?;
+        let number = code.as_i64().or_else(|| code.as_str()?.parse().ok())?;
+        u32::try_from(number).ok().filter(|number| (400_000..600_000).contains(number))
     }
 
     fn member(&self, name: &str) -> Option<&Value> {

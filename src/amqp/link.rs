@@ -6,7 +6,7 @@ use super::error::{Error, Misbehaviour, Result};
 use super::performative::{Attach, Flow, Properties, Role, Source, Target, Transfer};
 
 /// A link of a connection. Ids are not used again while the connection lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinkId(pub(super) u32);
 
 /// What to attach.
@@ -26,6 +26,11 @@ pub struct LinkOptions {
     pub desired_capabilities: Vec<String>,
     /// A receiver's largest message, in bytes.
     pub max_message_size: u64,
+    /// Whether a receiver's messages stay the peer's until each is taken by [`Connection::accept`]. What was not when the
+    /// link ends is the peer's to give again.
+    ///
+    /// [`Connection::accept`]: super::connection::Connection::accept
+    pub peek: bool,
 }
 
 impl LinkOptions {
@@ -40,6 +45,7 @@ impl LinkOptions {
             properties: Vec::new(),
             desired_capabilities: Vec::new(),
             max_message_size: LARGEST_MESSAGE,
+            peek: false,
         }
     }
 
@@ -54,6 +60,7 @@ impl LinkOptions {
             properties: Vec::new(),
             desired_capabilities: Vec::new(),
             max_message_size: LARGEST_MESSAGE,
+            peek: false,
         }
     }
 
@@ -63,9 +70,10 @@ impl LinkOptions {
             handle,
             role: self.role,
             // A receiver asks for settled messages, since nothing is acknowledged in Event Hubs (the .NET client does the
-            // same); a sender leaves its requests unsettled, to hear of it when one is refused.
-            snd_settle_mode: Some(if self.role == Role::Receiver { 1 } else { 0 }),
-            rcv_settle_mode: Some(0),
+            // same); a sender leaves its requests unsettled, to hear of it when one is refused. Whoever peeks settles second,
+            // as the .NET client of IoT Hub.
+            snd_settle_mode: Some(if self.role == Role::Receiver && !self.peek { 1 } else { 0 }),
+            rcv_settle_mode: Some(u8::from(self.peek)),
             source: Some(self.source.clone()),
             target: Some(self.target.clone()),
             initial_delivery_count: (self.role == Role::Sender).then_some(0),
@@ -82,7 +90,7 @@ pub const LARGEST_MESSAGE: u64 = 1_200_000;
 const LONGEST_QUEUE: usize = 16;
 
 /// A complete message as it came in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivery {
     /// The link that it came on.
     pub link: LinkId,
@@ -118,6 +126,8 @@ pub(super) struct Link {
     pub handle: u32,
     pub delivery_count: u32,
     pub credit: u32,
+    /// Messages are settled one by one, by hand.
+    pub peek: bool,
     receiving: Receiving,
     pub sending: Sending,
 }
@@ -169,6 +179,7 @@ impl Link {
             handle,
             delivery_count: 0,
             credit: 0,
+            peek: options.peek,
             receiving: Receiving { max_message_size: options.max_message_size, ..Receiving::default() },
             sending: Sending::default(),
         }

@@ -1,4 +1,5 @@
-//! An AMQP 1.0 client (OASIS Standard, October 2012): what is needed to read from Event Hubs and IoT Hub.
+//! An AMQP 1.0 client (OASIS Standard, October 2012): what is needed to read from Event Hubs and IoT Hub, and
+//! to send to devices.
 //!
 //! | layer | knows of |
 //! |---|---|

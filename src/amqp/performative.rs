@@ -555,7 +555,9 @@ impl Outcome {
             Self::Accepted => (0x24, vec![]),
             Self::Rejected(error) => (0x25, vec![error_value(error)]),
             Self::Released => (0x26, vec![]),
-            Self::Modified | Self::Other => (0x27, vec![Value::Null, Value::Null, Value::Null]),
+            Self::Modified => (0x27, vec![Value::Null, Value::Null, Value::Null]),
+            // The one of the standard's that is not terminal: received, up to here.
+            Self::Other => (0x23, vec![Value::Uint(0), Value::Ulong(0)]),
         };
         Value::described(code, Value::List(fields))
     }

@@ -59,7 +59,8 @@ impl AmqpAddress {
         }
     }
 
-    fn authority(&self) -> String {
+    /// As `host:port`.
+    pub fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }

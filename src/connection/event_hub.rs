@@ -99,7 +99,7 @@ pub fn endpoint_of(pin: &EventHubPin) -> Endpoint {
     Endpoint { host: address.host, port: address.port, hub: pin.path.clone() }
 }
 
-fn roots(account: &Account) -> Roots<'_> {
+pub(super) fn roots(account: &Account) -> Roots<'_> {
     account.trusted_certificates.as_deref().map_or(Roots::WebPki, Roots::Pem)
 }
 

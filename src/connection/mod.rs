@@ -7,6 +7,8 @@ pub mod event_hub;
 mod event_hub_test;
 mod paste;
 mod schema;
+#[cfg(feature = "amqp")]
+pub mod service_endpoint;
 mod test;
 
 pub use account::{Account, AmqpAddress, DPS_SUFFIXES, EVENT_HUB_SUFFIXES, EventHubPin, HUB_SUFFIXES, label, read};

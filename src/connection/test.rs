@@ -31,7 +31,10 @@ pub fn test(platform: &dyn Platform, connection: &Connection, deadline_ms: u64) 
         skip_dps(&mut report);
     }
     #[cfg(feature = "amqp")]
-    super::event_hub_test::run(&session, &mut report);
+    {
+        super::event_hub_test::run(&session, &mut report);
+        service_queues(&session, &mut report);
+    }
     #[cfg(not(feature = "amqp"))]
     skip_event_hub(&mut report);
     report.usable = usable(&report.permissions);
@@ -227,6 +230,27 @@ fn skip_dps(report: &mut Report) {
         unlocks: manifest::unlocked_by(*permission),
         remedy: Some(remedy.to_owned()),
     }));
+}
+
+/// Attaches to the hub's queues for services: nothing is taken, and nothing is locked.
+#[cfg(feature = "amqp")]
+fn service_queues(session: &Session, report: &mut Report) {
+    let started = session.platform().monotonic();
+    let tried = super::service_endpoint::try_queues(session);
+    let took = session.platform().monotonic().saturating_sub(started);
+    let title = "Feedback on messages and notifications of files can be read";
+    report.checks.push(match tried {
+        Ok(()) => check("service-queues", title, CheckOutcome::Pass, "A reader could attach to both queues.".to_owned(), None, took),
+        Err(error) => {
+            let remedy = match error.code() {
+                ErrorCode::AuthFailed | ErrorCode::PermissionDenied => {
+                    Permission::ServiceConnect.remedy(&session.account().hub.key.policy)
+                }
+                _ => "Check that the engine lets the connector reach the hub on port 5671. Hubs of the Basic tier have no such queues.".to_owned(),
+            };
+            check("service-queues", title, CheckOutcome::Fail, describe(&error), Some(remedy), took)
+        }
+    });
 }
 
 /// A build without AMQP has no trigger that reads from it.

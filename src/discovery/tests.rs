@@ -55,7 +55,7 @@ fn sent(platform: &FakePlatform) -> Vec<(String, String, String, String)> {
                 request
                     .headers
                     .iter()
-                    .find(|(known, _)| *known == name)
+                    .find(|(known, _)| known == name)
                     .map(|(_, value)| value.clone())
                     .unwrap_or_default()
             };

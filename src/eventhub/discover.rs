@@ -40,7 +40,7 @@ pub fn discover(
     deadline: Duration,
 ) -> Result<Endpoint> {
     let until = Deadline::at(platform, deadline);
-    let context = Context::iot_hub(hub, key);
+    let context = Context::iot_hub(hub, key, "its Event Hub-compatible endpoint");
     let tcp = Tcp::connect(&hub.host, hub.port, &until);
     let tls = tcp.and_then(|tcp| Tls::connect(tcp, &hub.host, roots, &until));
     let tls = tls.map_err(|error| context.error(&error.into()))?;
@@ -57,7 +57,7 @@ pub(super) fn discover_over(
     deadline: Duration,
 ) -> Result<Endpoint> {
     let until = Deadline::at(platform, deadline);
-    let context = Context::iot_hub(hub, key);
+    let context = Context::iot_hub(hub, key, "its Event Hub-compatible endpoint");
     match ask(platform, transport, hub, key, &until) {
         Ok(redirect) => follow(&redirect, may_follow),
         Err(error) => Err(context.error(&error)),

@@ -1,7 +1,7 @@
 //! What went wrong, as the connector's own error: code, advice and words by the condition that the service named.
 //!
 //! Sources: the retry policies of Microsoft's clients (Python: `_pyamqp/error.py`; Rust: `retry.rs`), and texts that the
-//! service is known to say. Reading changes nothing, so no error has an effect.
+//! service is known to say. Reading changes nothing, so no error has an effect; whoever sends adds its own.
 
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use crate::amqp::transport::TransportErrorKind;
 use crate::amqp::{Error as AmqpError, RemoteError};
 use crate::auth::{Permission, SharedAccessKey};
 use crate::error::{Error, ErrorCode, MissingPermission, Retry, ServiceFault, retry_after};
+use crate::http::Fault;
 
 /// The longest text of the service's that is passed on.
 const LONGEST_MESSAGE: usize = 512;
 
 /// Of what an error tells.
 #[derive(Clone, Debug)]
-pub(super) struct Context {
+pub(crate) struct Context {
     service: &'static str,
     host: String,
     policy: String,
@@ -42,12 +43,12 @@ impl Context {
         Self { contender: Some(contender.clone()), ..Self::event_hub(endpoint, key, &contender.to_string()) }
     }
 
-    pub fn iot_hub(hub: &HubAddress, key: &SharedAccessKey) -> Self {
+    pub fn iot_hub(hub: &HubAddress, key: &SharedAccessKey, what: &str) -> Self {
         Self {
             service: "Azure IoT Hub",
             host: hub.host.clone(),
             policy: key.policy.clone(),
-            what: "its Event Hub-compatible endpoint".to_owned(),
+            what: what.to_owned(),
             contender: None,
         }
     }
@@ -91,7 +92,8 @@ impl Context {
             }
             ErrorCode::AuthExpired => format!("The token for {host} has expired.{said}"),
             ErrorCode::PermissionDenied => {
-                format!("The policy \"{policy}\" may not read from {service} at {host}.{said}")
+                let title = Permission::ServiceConnect.title();
+                format!("The policy \"{policy}\" lacks \"{title}\", which {service} at {host} asks for.{said}")
             }
             ErrorCode::NotFound => format!("{service} at {host} knows no {what}.{said}"),
             ErrorCode::ConsumerConflict => {
@@ -101,7 +103,11 @@ impl Context {
                 format!("The position is not one of {what} of {host}; the Event Hub may be a new one.{said}")
             }
             ErrorCode::RateLimited => format!("{service} at {host} asks to slow down.{said}"),
-            ErrorCode::QuotaExceeded => format!("A quota of {service} at {host} is used up.{said}"),
+            ErrorCode::QuotaExceeded => format!("A quota of {service} at {host} is used up: {what}.{said}"),
+            ErrorCode::InvalidInput | ErrorCode::PayloadTooLarge => {
+                format!("{service} at {host} does not take it: {what}.{said}")
+            }
+            ErrorCode::DeviceOffline => format!("{service} at {host} does not reach {what}.{said}"),
             ErrorCode::Timeout => format!("{service} at {host} did not answer in time: {error}"),
             _ => match error {
                 AmqpError::Transport(error) => format!("{service} at {host} cannot be reached: {error}"),
@@ -166,6 +172,13 @@ fn judge(error: &AmqpError) -> Verdict {
 /// Some conditions mean several things, which only their texts tell apart.
 fn judge_remote(error: &RemoteError) -> Verdict {
     let text = error.description.as_deref().unwrap_or_default().to_ascii_lowercase();
+    if let Some(number) = error.error_code() {
+        let fault = Fault::of_number(number);
+        return match fault.code() {
+            ErrorCode::AuthFailed => unauthorized(&text),
+            code => Verdict { code, retry: fault.retry() },
+        };
+    }
     match error.condition.as_str() {
         // "At least one receiver … is created with epoch", "A receiver with a higher epoch … already exists".
         _ if text.contains("epoch") && text.contains("receiver") => plain(ErrorCode::ConsumerConflict),
@@ -249,7 +262,12 @@ fn service_fault(error: &AmqpError) -> Option<ServiceFault> {
         });
     }
     let remote = error.remote()?;
-    Some(ServiceFault { status: None, code: Some(clean(&remote.condition)), tracking_id: remote.tracking_id() })
+    let condition = clean(&remote.condition);
+    let (status, code) = match remote.error_code() {
+        Some(number) => (Some(Fault::of_number(number).status), format!("{number} {condition}")),
+        None => (None, condition),
+    };
+    Some(ServiceFault { status, code: Some(code), tracking_id: remote.tracking_id() })
 }
 
 fn said(error: &AmqpError) -> Option<String> {

@@ -450,6 +450,6 @@ impl<'p> EventHub<'p> {
 }
 
 /// A name for a connection, not used by another.
-pub(super) fn container_id(platform: &dyn Platform) -> String {
+pub(crate) fn container_id(platform: &dyn Platform) -> String {
     format!("{}-{:016x}", env!("CARGO_PKG_NAME"), platform.random())
 }

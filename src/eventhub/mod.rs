@@ -6,13 +6,14 @@
 mod contention;
 mod discover;
 mod event;
-mod fault;
+pub(crate) mod fault;
 mod hub;
 mod position;
 
 pub use crate::amqp::transport::Roots;
 pub use discover::{HubAddress, discover};
 pub use event::{Event, EventBody, LastEnqueued};
+pub(crate) use hub::container_id;
 pub use hub::{Access, Endpoint, EventHub, HubProperties, PartitionProperties, ReadBudget, Receiver, ReceiverOptions};
 pub use position::Position;
 

@@ -1,8 +1,11 @@
 //! A request from its parts to its judged answer.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::fault::Fault;
@@ -77,14 +80,49 @@ pub enum Safety {
     Once,
 }
 
+/// What a request carries.
+#[derive(Clone, Debug)]
+enum Body {
+    Json(Value),
+    Bytes(Vec<u8>),
+}
+
+impl Body {
+    fn content_type(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "application/json; charset=utf-8",
+            Self::Bytes(_) => "application/octet-stream",
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Json(value) => value.to_string().into_bytes(),
+            Self::Bytes(bytes) => bytes.clone(),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Json(value) => value.clone(),
+            Self::Bytes(bytes) => readable(bytes),
+        }
+    }
+}
+
+/// Bytes in a plan: as text, or as base64 where they are none.
+pub fn readable(bytes: &[u8]) -> Value {
+    std::str::from_utf8(bytes).map_or_else(|_| STANDARD.encode(bytes), str::to_owned).into()
+}
+
 /// A request to one of the services, not yet bound to a host.
 #[derive(Clone, Debug)]
 pub struct Request {
     method: Method,
     segments: Vec<String>,
     query: Vec<(&'static str, String)>,
-    headers: Vec<(&'static str, String)>,
-    body: Option<Value>,
+    headers: Vec<(Cow<'static, str>, String)>,
+    body: Option<Body>,
     safety: Safety,
     permission: Permission,
     wait: Duration,
@@ -119,15 +157,22 @@ impl Request {
 
     /// Adds a header; what cannot stand in one is refused when the request is sent.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.headers.push((name, value.to_string()));
+    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl ToString) -> Self {
+        self.headers.push((name.into(), value.to_string()));
         self
     }
 
     /// Adds a JSON body.
     #[must_use]
     pub fn json(mut self, body: Value) -> Self {
-        self.body = Some(body);
+        self.body = Some(Body::Json(body));
+        self
+    }
+
+    /// Adds a body of bytes.
+    #[must_use]
+    pub fn bytes(mut self, body: Vec<u8>) -> Self {
+        self.body = Some(Body::Bytes(body));
         self
     }
 
@@ -168,7 +213,7 @@ pub struct Plan {
     /// The URL.
     pub url: String,
     /// The headers besides the authorization.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     /// The body.
     pub body: Option<Value>,
 }
@@ -377,9 +422,10 @@ impl<'a> Client<'a> {
             let detail = "the call's deadline had passed before the request was sent".to_owned();
             return Err(ExchangeError { kind: ExchangeErrorKind::Timeout, sent: false, detail });
         }
-        let mut headers = vec![("accept", "application/json".to_owned()), ("user-agent", USER_AGENT.to_owned())];
-        if request.body.is_some() {
-            headers.push(("content-type", "application/json; charset=utf-8".to_owned()));
+        let mut headers =
+            vec![("accept".into(), "application/json".to_owned()), ("user-agent".into(), USER_AGENT.to_owned())];
+        if let Some(body) = &request.body {
+            headers.push(("content-type".into(), body.content_type().to_owned()));
         }
         headers.extend(request.headers.iter().cloned());
         let wire = WireRequest {
@@ -388,7 +434,7 @@ impl<'a> Client<'a> {
             path_with_query: request.path_with_query(self.api.service.api_version()),
             headers,
             authorization: auth::token(&self.api.key, &self.api.host, scope, self.platform.unix_time()),
-            body: request.body.as_ref().map(|body| body.to_string().into_bytes()),
+            body: request.body.as_ref().map(Body::to_bytes),
         };
         let limits = ExchangeLimits {
             connect: CONNECT.min(remaining),
@@ -419,7 +465,7 @@ impl<'a> Client<'a> {
             method: request.method.as_str(),
             url: format!("https://{}{}", self.api.host, request.path_with_query(self.api.service.api_version())),
             headers: request.headers.clone(),
-            body: request.body.clone(),
+            body: request.body.as_ref().map(Body::to_value),
         });
         Error::new(ErrorCode::Cancelled, "This is a dry run: nothing was sent")
     }
@@ -520,7 +566,7 @@ impl<'a> Client<'a> {
     }
 
     /// Whether the service accepts this key for anything at all; asked only after a refusal.
-    fn key_is_good(&self, refused: Permission) -> bool {
+    pub fn key_is_good(&self, refused: Permission) -> bool {
         if auth::known_good(&self.api.key, &self.api.host) {
             return true;
         }
@@ -560,7 +606,7 @@ const USER_AGENT: &str = concat!("azure-iot-connector/", env!("CARGO_PKG_VERSION
 impl From<Plan> for Value {
     fn from(plan: Plan) -> Self {
         let headers: serde_json::Map<String, Value> =
-            plan.headers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+            plan.headers.into_iter().map(|(name, value)| (name.into_owned(), value.into())).collect();
         json!({ "method": plan.method, "url": plan.url, "headers": headers, "body": plan.body })
     }
 }

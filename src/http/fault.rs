@@ -52,6 +52,18 @@ impl Fault {
         fault
     }
 
+    /// A refusal that is known by its six digits alone, of which the first three are HTTP's status.
+    pub fn of_number(number: u32) -> Self {
+        Self {
+            status: u16::try_from(number / 1_000).unwrap_or(u16::MAX),
+            number: Some(number),
+            name: None,
+            message: None,
+            tracking_id: None,
+            retry_after: None,
+        }
+    }
+
     fn read_body(&mut self, body: &Value) {
         let member = |name: &str| body.get(name).or_else(|| body.get(lower_first(name)));
         match member("Message") {

@@ -5,7 +5,7 @@ mod document;
 mod fault;
 mod retry;
 
-pub use client::{Api, Client, Plan, ProbeAnswer, Request, Response, Safety, Service};
+pub use client::{Api, Client, Plan, ProbeAnswer, Request, Response, Safety, Service, readable};
 pub use document::{ETag, IfMatch, Page, Tagged};
 pub use fault::Fault;
 

@@ -215,7 +215,10 @@ fn probes_tell_granted_from_refused() {
     assert_eq!(probe(Permission::RegistryWrite), ProbeAnswer::Granted(412));
     assert_eq!(probe(Permission::ServiceConfig), ProbeAnswer::NoProbe);
     let requests = platform.requests.borrow();
-    assert!(requests[2].headers.contains(&("if-match", "\"permission-probe\"".to_owned())), "nothing has this ETag");
+    assert!(
+        requests[2].headers.contains(&("if-match".into(), "\"permission-probe\"".to_owned())),
+        "nothing has this ETag"
+    );
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The service API of Azure IoT Hub, version 2021-04-12: device identities, twins, queries, direct methods,
 //! configurations. Documents are passed on as the service has them, so that members this code does not know survive.
 
+#[cfg(feature = "amqp")]
+mod service_endpoint;
 mod twin;
 mod types;
 
+#[cfg(feature = "amqp")]
+pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};
 pub use twin::{TwinPart, check_patch};
-pub use types::DeviceId;
+pub use types::{DeviceId, ModuleId};
 
 use std::time::Duration;
 
@@ -30,6 +34,11 @@ impl<'a> IotHub<'a> {
     /// The hub behind a client.
     pub fn new(client: &'a Client<'a>) -> Self {
         Self { client }
+    }
+
+    /// Whether the hub accepts the key for anything but what `refused` permits.
+    pub fn key_is_good(&self, refused: Permission) -> bool {
+        self.client.key_is_good(refused)
     }
 
     /// The hub's host, which names it in events.
@@ -148,6 +157,28 @@ impl<'a> IotHub<'a> {
         self.client.send(&request)?.json()
     }
 
+    /// Takes all messages out of a device's queue: what the hub says of it, above all how many there were.
+    ///
+    /// # Errors
+    /// `not-found`, and those of the service.
+    pub fn purge_messages(&self, id: &DeviceId) -> Result<Value> {
+        // A second time would answer how many had come since, and take those as well.
+        let segments = ["devices", id.as_str(), "commands"];
+        let request = Request::new(Method::Delete, segments, Safety::Once, Permission::ServiceConnect);
+        self.client.send(&request)?.json()
+    }
+
+    /// Sends a message to the hub as a device does. `headers` are the message's properties, as the API for devices has them.
+    ///
+    /// # Errors
+    /// `not-found`, `device-offline` where the device is disabled, and those of the service.
+    pub fn send_event(&self, id: &DeviceId, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<()> {
+        let segments = ["devices", id.as_str(), "messages", "events"];
+        let request = Request::new(Method::Post, segments, Safety::Once, Permission::DeviceConnect).bytes(body);
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        self.client.send(&request).map(drop)
+    }
+
     /// All automatic device configurations: the API has no pages for them.
     ///
     /// # Errors
@@ -167,3 +198,6 @@ impl<'a> IotHub<'a> {
         Tagged::from_response(&self.client.send(&request)?)
     }
 }
+
+#[cfg(all(test, feature = "amqp"))]
+mod tests;

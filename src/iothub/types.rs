@@ -35,6 +35,25 @@ impl DeviceId {
     }
 }
 
+/// The id of a module of a device: the same rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleId(String);
+
+impl ModuleId {
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// `invalid-input` at `pointer`.
+    pub fn parse(text: &str, pointer: &str) -> Result<Self> {
+        DeviceId::parse(text, pointer).map(|id| Self(id.0))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

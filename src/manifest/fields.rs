@@ -21,6 +21,19 @@ pub fn device_id() -> Value {
     )
 }
 
+/// The id of a device's module.
+pub fn module_id() -> Value {
+    with(
+        string("Module id"),
+        json!({
+            "minLength": 1,
+            "maxLength": 128,
+            "pattern": DeviceId::PATTERN,
+            "$comment": "must have 1 to 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '",
+        }),
+    )
+}
+
 /// The id of an individual enrollment and of its registration.
 pub fn registration_id() -> Value {
     dps_id("Registration id", "enrollments")

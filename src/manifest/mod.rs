@@ -79,7 +79,7 @@ pub fn descriptor() -> Descriptor {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         interface_version: INTERFACE_VERSION.to_owned(),
         title: "Entra ID IoT".to_owned(),
-        help: "Reacts to and acts on **Azure IoT Hub** and its **Device Provisioning Service**: telemetry, device identities, twins, direct methods, \
+        help: "Reacts to and acts on **Azure IoT Hub** and its **Device Provisioning Service**: telemetry, device identities, twins, messages, direct methods, \
                enrollments and registrations. Link an account with a shared access policy of the hub; add one of the provisioning service for enrollments and registrations."
             .to_owned(),
         auth_profiles: connection::profiles(),
@@ -126,7 +126,9 @@ fn permission_record(permission: Permission) -> PermissionRecord {
     let purpose = match permission {
         Permission::RegistryRead => "Reading device identities and automatic device configurations.",
         Permission::RegistryWrite => "Creating, changing and deleting device identities.",
-        Permission::ServiceConnect => "Telemetry, twins, queries and direct methods, from the cloud's side.",
+        Permission::ServiceConnect => {
+            "Telemetry, messages to devices and their feedback, twins, queries and direct methods, from the cloud's side."
+        }
         Permission::DeviceConnect => "Speaking to the hub as a device.",
         Permission::ServiceConfig => "The provisioning service's own configuration.",
         Permission::EnrollmentRead => "Reading enrollments.",
@@ -165,7 +167,7 @@ fn egress() -> Vec<EgressRule> {
                 "{iotHubAmqpHost}",
                 5671,
                 &HUB_SUFFIXES,
-                "The hub's AMQP endpoint, which names the Event Hub-compatible one",
+                "The hub's AMQP endpoint: messages to devices, feedback, and the name of the Event Hub-compatible endpoint",
             ),
             rule(
                 Tls,

@@ -1,5 +1,6 @@
 //! What the connector asks of the world: time, chance and one HTTP exchange. Everything above this line is pure.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::secret::Secret;
@@ -70,7 +71,7 @@ pub struct WireRequest {
     /// Path and query, percent-encoded.
     pub path_with_query: String,
     /// Headers besides `authorization`; names in lower case.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     /// The `authorization` header.
     pub authorization: Secret,
     /// The body.

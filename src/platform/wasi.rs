@@ -70,7 +70,7 @@ fn prepare(request: &WireRequest, limits: &ExchangeLimits) -> Result<(OutgoingRe
     } else if matches!(request.method, Method::Post | Method::Put | Method::Patch) {
         headers.push(("content-length".to_owned(), b"0".to_vec()));
     }
-    headers.extend(request.headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())));
+    headers.extend(request.headers.iter().map(|(name, value)| (name.clone().into_owned(), value.as_bytes().to_vec())));
     let fields = Fields::from_list(&headers).map_err(|error| local(&format!("a header was refused: {error:?}")))?;
     let outgoing = OutgoingRequest::new(fields);
     let method = match request.method {

@@ -1,5 +1,7 @@
 //! The triggers, one file each. A new one is its file and its line in [`ALL`].
 
+#[cfg(feature = "amqp")]
+mod cloud_to_device_message_feedback;
 mod collection;
 mod cursor;
 #[cfg(feature = "amqp")]
@@ -15,10 +17,14 @@ mod device_twin_changed;
 mod digital_twin_change_events;
 #[cfg(feature = "amqp")]
 mod event_stream;
+#[cfg(feature = "amqp")]
+mod file_upload_notifications;
 mod glob;
 mod individual_enrollment_changed;
 mod registration_status_changed;
 mod service_configuration_changed;
+#[cfg(feature = "amqp")]
+mod service_queue;
 
 use serde_json::Value;
 
@@ -43,6 +49,10 @@ pub static ALL: &[&dyn Trigger] = &[
     &device_twin_change_events::DeviceTwinChangeEvents,
     #[cfg(feature = "amqp")]
     &digital_twin_change_events::DigitalTwinChangeEvents,
+    #[cfg(feature = "amqp")]
+    &cloud_to_device_message_feedback::CloudToDeviceMessageFeedback,
+    #[cfg(feature = "amqp")]
+    &file_upload_notifications::FileUploadNotifications,
     &individual_enrollment_changed::IndividualEnrollmentChanged,
     &registration_status_changed::RegistrationStatusChanged,
     &service_configuration_changed::ServiceConfigurationChanged,

@@ -45,6 +45,8 @@ async fn a_full_account_is_found_to_hold_all_that_can_be_probed() -> Result<()> 
         "dps-reach",
         "dps-authenticate",
         "dps-permissions",
+        "event-hub",
+        "service-queues",
     ] {
         assert_eq!(outcome(&report, id), CheckOutcome::Pass, "{id}");
     }

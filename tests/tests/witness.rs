@@ -47,7 +47,12 @@ async fn the_python_sdk_reads_back_what_the_component_wrote() -> Result<()> {
     let key = |device: &Value, name: &str| device["authentication"]["symmetricKey"][name].clone();
     ensure!(key(&before, "primaryKey") != key(&rotated, "primaryKey"), "the primary key is new");
     ensure!(key(&before, "secondaryKey") == key(&rotated, "secondaryKey"), "the secondary key is the same");
+    // Messages that wait for it are counted by the hub.
+    for number in 0..3 {
+        world.done("send-cloud-to-device-message", json!({ "deviceId": "press-1", "body": { "n": number } })).await?;
+    }
     let mut expected = identity(&rotated);
+    expected["cloudToDeviceMessageCount"] = 3.into();
     expected["authentication"]["symmetricKey"] = rotated["authentication"]["symmetricKey"].clone();
     devices.insert("press-1".to_owned(), expected);
 

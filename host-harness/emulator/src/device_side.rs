@@ -195,6 +195,8 @@ pub struct TelemetryMessage {
     pub content_encoding: Option<String>,
     /// The message id.
     pub message_id: Option<String>,
+    /// The correlation id.
+    pub correlation_id: Option<String>,
     /// Application properties.
     pub properties: Vec<(String, String)>,
     /// The body.
@@ -210,6 +212,7 @@ impl TelemetryMessage {
             content_type: Some("application/json".to_owned()),
             content_encoding: Some("utf-8".to_owned()),
             message_id: None,
+            correlation_id: None,
             properties: Vec::new(),
             body: body.to_string().into(),
         }

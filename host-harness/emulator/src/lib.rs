@@ -307,6 +307,16 @@ impl Emulator {
         world::lock(&self.world.hub).devices.get(device_id).map(hub::twins::of_device)
     }
 
+    /// How many records of feedback nobody has completed, those included that are locked for a reader.
+    pub fn feedback_left(&self) -> usize {
+        self.world.service_bound.left().0
+    }
+
+    /// How many notices of uploaded files nobody has completed, those included that are locked for a reader.
+    pub fn file_notices_left(&self) -> usize {
+        self.world.service_bound.left().1
+    }
+
     /// Adds a receiver of everything that devices send from now on.
     pub fn add_telemetry_sink(&self, sink: Arc<dyn TelemetrySink>) {
         self.world.sinks.write().unwrap_or_else(PoisonError::into_inner).push(sink);

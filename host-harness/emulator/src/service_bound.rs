@@ -143,6 +143,16 @@ impl ServiceBound {
         self.wake();
     }
 
+    /// Records of feedback and notices of files that nobody has completed, locked ones included.
+    pub(crate) fn left(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        let (feedback, files) = (state.feedback.len(), state.files.len());
+        state.locked.values().fold((feedback, files), |(feedback, files), item| match item {
+            Item::Feedback(batch) => (feedback + batch.len(), files),
+            Item::File(..) => (feedback, files + 1),
+        })
+    }
+
     fn wake(&self) {
         self.version.send_modify(|version| *version += 1);
     }
@@ -243,9 +253,11 @@ mod tests {
         let items = |locked: &Locked| serde_json::from_str::<Vec<Value>>(&locked.body).expect("JSON").len();
         assert_eq!(items(&first), 64);
         assert!(queue.ready_in(Queue::Feedback, wait).is_some_and(|left| left > Duration::ZERO));
+        assert_eq!(queue.left(), (70, 0));
         assert!(queue.abandon(&first.token) && !queue.complete(&first.token));
         let again = queue.take(Queue::Feedback).expect("batch");
         assert_eq!(again.body, first.body);
         assert!(queue.complete(&again.token));
+        assert_eq!(queue.left(), (6, 0));
     }
 }

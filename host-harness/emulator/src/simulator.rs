@@ -159,6 +159,7 @@ impl Iterator for SimulatedEvents {
             content_type: Some(content_type.to_owned()),
             content_encoding: encoding,
             message_id: Some(format!("{number}")),
+            correlation_id: None,
             properties: vec![("kind".to_owned(), kind.as_str().to_owned()), ("alert".to_owned(), alert.to_string())],
             body,
         })

@@ -97,6 +97,10 @@ fn ids_are_unique_and_kebab_case() {
             "get-twin",
             "update-twin",
             "invoke-direct-method",
+            #[cfg(feature = "amqp")]
+            "send-cloud-to-device-message",
+            "purge-cloud-to-device-messages",
+            "send-device-to-cloud-message",
             "create-or-update-individual-enrollment",
             "get-individual-enrollment",
             "query-individual-enrollments",
@@ -146,13 +150,13 @@ fn people_are_told_what_each_field_is() {
 fn groups_stand_together() {
     let mut groups: Vec<String> = action_descriptors().into_iter().map(|action| action.operation.group).collect();
     groups.dedup();
-    assert_eq!(groups, ["Devices", "Twins", "Direct methods", "Enrollments", "Registrations"]);
+    assert_eq!(groups, ["Devices", "Twins", "Direct methods", "Messages", "Enrollments", "Registrations"]);
 }
 
 #[test]
 fn only_deleting_is_destructive() {
     for action in action_descriptors() {
-        let deletes = action.operation.id.starts_with("delete-");
+        let deletes = ["delete-", "purge-"].iter().any(|verb| action.operation.id.starts_with(verb));
         assert_eq!(action.effect == Effect::Destructive, deletes, "{}", action.operation.id);
     }
 }

@@ -138,7 +138,7 @@ fn updating_tries_again_where_others_were_faster() {
     let sent = requests(&platform);
     assert_eq!(sent.len(), 6);
     let written = sent[5].body.clone().expect("a body");
-    assert_eq!(sent[5].headers, [("if-match", "\"Mw==\"".to_owned())]);
+    assert_eq!(sent[5].headers, [("if-match".to_owned(), "\"Mw==\"".to_owned())]);
     assert_eq!(written["status"], "disabled", "what the others wrote survives");
     assert_eq!(written["authentication"]["symmetricKey"]["primaryKey"], key(3), "each attempt makes its own key");
 
@@ -160,13 +160,13 @@ fn the_callers_own_etag_is_not_tried_again() {
     let input = json!({ "deviceId": "d#1", "status": "disabled", "etag": "\"OLD=\"" });
     assert_eq!(fails(invoke(&platform, "update-device", input)).code(), ErrorCode::PreconditionFailed);
     let sent = requests(&platform);
-    assert_eq!(sent[1].headers, [("if-match", "\"OLD=\"".to_owned())]);
+    assert_eq!(sent[1].headers, [("if-match".to_owned(), "\"OLD=\"".to_owned())]);
     assert_eq!(sent.len(), 2);
 
     let platform = super::platform();
     platform.then_status(200, &[], &device().to_string()).then_status(200, &[], "{}");
     done(invoke(&platform, "update-device", json!({ "deviceId": "d#1", "status": "disabled", "etag": "*" })));
-    assert_eq!(requests(&platform)[1].headers, [("if-match", "\"*\"".to_owned())]);
+    assert_eq!(requests(&platform)[1].headers, [("if-match".to_owned(), "\"*\"".to_owned())]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod declared;
 mod devices;
+#[cfg(feature = "amqp")]
+mod messages;
 mod paged;
 mod provisioning;
 mod twins;
@@ -78,12 +80,12 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 #[derive(Debug, PartialEq)]
 struct Sent {
     line: String,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(String, String)>,
     body: Option<Value>,
 }
 
-fn sent(line: &str, headers: &[(&'static str, &str)], body: Option<Value>) -> Sent {
-    let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+fn sent(line: &str, headers: &[(&str, &str)], body: Option<Value>) -> Sent {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Sent { line: line.to_owned(), headers, body }
 }
 
@@ -97,8 +99,8 @@ fn requests(platform: &FakePlatform) -> Vec<Sent> {
             headers: request
                 .headers
                 .iter()
-                .filter(|(name, _)| !matches!(*name, "accept" | "user-agent" | "content-type"))
-                .cloned()
+                .filter(|(name, _)| !matches!(name.as_ref(), "accept" | "user-agent" | "content-type"))
+                .map(|(name, value)| (name.to_string(), value.clone()))
                 .collect(),
             body: request.body.as_deref().map(|body| serde_json::from_slice(body).expect("JSON")),
         })

@@ -215,7 +215,7 @@ fn an_etag_or_the_mode_update_means_something_that_exists() {
     dps_refusal(&platform, 412_000);
     let input = json!({ "registrationId": "press-17", "edge": true, "etag": "\"0\"" });
     assert_eq!(fails(invoke(&platform, ACTION, input)).code(), ErrorCode::PreconditionFailed);
-    assert_eq!(requests(&platform)[1].headers, [("if-match", "\"0\"".to_owned())]);
+    assert_eq!(requests(&platform)[1].headers, [("if-match".to_owned(), "\"0\"".to_owned())]);
 }
 
 #[test]

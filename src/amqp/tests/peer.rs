@@ -75,6 +75,21 @@ impl Out {
         }
     }
 
+    /// A message that stays the peer's, to the receiver that the client attached with this handle.
+    pub fn peek(&mut self, handle: u32, payload: &[u8]) {
+        let id = self.next_delivery;
+        self.next_delivery += 1;
+        let transfer = Transfer {
+            handle: handle + 100,
+            delivery_id: Some(id),
+            delivery_tag: Some(id.to_be_bytes().to_vec()),
+            message_format: Some(0),
+            settled: Some(false),
+            ..Transfer::default()
+        };
+        self.transfer(&transfer, payload);
+    }
+
     /// The handle of the client's link of that role whose address ends so.
     pub fn link(&self, role: Role, address: &str) -> u32 {
         let mut links = self.links.iter().filter(|(_, attach)| attach.role == role);

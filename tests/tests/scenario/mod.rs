@@ -8,13 +8,16 @@
 pub mod raw;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use azure_iot_emulator::{Credential, EmulatorOptions, EventSource, Exchange, Permission, Policy, TelemetryEvent};
+use azure_iot_emulator::{
+    Credential, EmulatorOptions, EventSource, Exchange, FileUpload, Permission, Policy, TelemetryEvent,
+};
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::discovery::{ChoicesRequest, Direction};
 use connector_host::interface::metadata::{Effect, Operation};
-use connector_host::interface::trigger::{Event, Start};
+use connector_host::interface::trigger::{Budget, Event, LostPolicy, PollRequest, Start};
 use connector_host::interface::types::{Error, ErrorCode};
 use connector_host::{CallError, Connection};
 use connector_tests::World;
@@ -193,6 +196,36 @@ pub fn actions(certificate: &str) -> Vec<(&'static str, Vec<Step>)> {
             ],
         ),
         (
+            "send-cloud-to-device-message",
+            vec![
+                done(json!({ "deviceId": "press-1", "body": { "command": "cool-down" }, "properties": { "priority": "high", "step": 3, "dry": false }, "acknowledgement": "full", "expiresAfterSeconds": 600 })),
+                done(json!({ "deviceId": "press-2", "body": "plain words", "messageId": "m-1", "correlationId": "c-1" })),
+                done(json!({ "deviceId": "press-2", "body": "/wCA", "bodyEncoding": "base64", "acknowledgement": "negative" })),
+                done(json!({ "deviceId": ODD, "body": [1, 2], "contentType": "application/vnd.plant+json" })),
+                fails(NotFound, json!({ "deviceId": "missing", "body": 1 })),
+                fails(NotFound, json!({ "deviceId": "press-1", "moduleId": "missing", "body": 1 })),
+                fails(ErrorCode::QuotaExceeded, json!({ "deviceId": "press-1", "body": 1 })).under("hub-amqp:SEND /*=reject:amqp:resource-limit-exceeded"),
+                fails(ErrorCode::Unavailable, json!({ "deviceId": "press-1", "body": 1 })).under("hub-amqp:SEND /*=drop"),
+                fails(ErrorCode::PayloadTooLarge, json!({ "deviceId": "press-1", "body": "x".repeat(65_537) })),
+                fails(InvalidInput, json!({ "deviceId": "press-1", "body": "no base64", "bodyEncoding": "base64" })),
+            ],
+        ),
+        (
+            "purge-cloud-to-device-messages",
+            vec![done(device("press-2")), done(device("press-2")), done(device(ODD)), fails(NotFound, device("missing"))],
+        ),
+        (
+            "send-device-to-cloud-message",
+            vec![
+                done(json!({ "deviceId": "press-1", "body": { "temperature": 81.5 }, "properties": { "level": "warning" } })),
+                done(json!({ "deviceId": "press-2", "body": "plain words", "messageId": "m-1", "correlationId": "c-1" })),
+                done(json!({ "deviceId": ODD, "body": "/wCA", "bodyEncoding": "base64" })),
+                fails(NotFound, json!({ "deviceId": "missing", "body": 1 })),
+                fails(ErrorCode::PayloadTooLarge, json!({ "deviceId": "press-1", "body": "x".repeat(262_145) })),
+                fails(InvalidInput, json!({ "deviceId": "press-1", "body": 1, "bodyEncoding": "text" })),
+            ],
+        ),
+        (
             "create-or-update-individual-enrollment",
             vec![
                 done(json!({
@@ -320,6 +353,9 @@ pub fn streams() -> Vec<(&'static str, EventSource, Value, Value)> {
     ]
 }
 
+/// The triggers on the hub's queues for services.
+pub const QUEUES: [&str; 2] = ["cloud-to-device-message-feedback", "file-upload-notifications"];
+
 /// Changes what a trigger follows: a record is made, one changed and one removed.
 async fn change(world: &World, trigger: &str) -> Result<()> {
     match trigger {
@@ -366,6 +402,7 @@ fn configuration(id: &str, interval: u32) -> Value {
 /// Runs it all.
 pub async fn run() -> Result<Recording> {
     let mut options = EmulatorOptions { max_page_size: 3, ..EmulatorOptions::default() };
+    options.amqp.feedback_wait = Duration::ZERO;
     options.hub_policies.push(Policy::generate(POWERLESS, [Permission::DeviceConnect], 32));
     for (name, permission) in [
         (POWERLESS, Permission::ServiceConfig),
@@ -393,6 +430,10 @@ pub async fn run() -> Result<Recording> {
     let mut streams = streams();
     for trigger in &descriptor.triggers {
         let id = trigger.operation.id.as_str();
+        if QUEUES.contains(&id) {
+            run.queue(&trigger.operation).await.with_context(|| id.to_owned())?;
+            continue;
+        }
         if let Some(at) = streams.iter().position(|(stream, ..)| *stream == id) {
             let (_, source, properties, body) = streams.swap_remove(at);
             run.stream(id, source, &properties, &body).await.with_context(|| id.to_owned())?;
@@ -466,7 +507,7 @@ impl Run {
         let refused = connector.invoke(tenant, &lacking, id, &usual.to_string(), &Call::default()).await;
         self.expect_failure(id, refused, PermissionDenied).context("without the permission")?;
 
-        self.world.emulator.faults().add_text("* /=429/429001+120")?;
+        self.throttle()?;
         let throttled = self.world.invoke(id, usual.clone()).await;
         self.world.emulator.faults().clear();
         self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
@@ -540,7 +581,7 @@ impl Run {
         ensure!(third.is_empty(), "events without a change: {third:?}");
         self.events.entry(id.to_owned()).or_default().extend(first.into_iter().chain(second));
 
-        self.world.emulator.faults().add_text("* /=429/429001+120")?;
+        self.throttle()?;
         let throttled = self.world.poll(id, config.clone(), Start::Earliest, None).await;
         self.world.emulator.faults().clear();
         self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
@@ -558,6 +599,10 @@ impl Run {
     /// A trigger on the hub's log is told of its own events and of no others.
     async fn stream(&mut self, id: &str, source: EventSource, properties: &Value, body: &Value) -> Result<()> {
         let telemetry = self.world.emulator.telemetry();
+        // What an action has sent as a device is there already.
+        let partitions = EmulatorOptions::default().partitions;
+        let logged = (0..partitions).flat_map(|partition| telemetry.events(partition));
+        let expected = 2 + logged.filter(|(_, _, event)| event.source == source).count();
         for (device, source) in [("press-1", source), ("press-2", source), ("press-1", EventSource::DeviceJobLifecycle)]
         {
             let mut event = TelemetryEvent::new(device, body.to_string()).json();
@@ -582,8 +627,8 @@ impl Run {
             }
         }
         ensure!(
-            told.len() == 2,
-            "{} events instead of 2: {:?}",
+            told.len() == expected,
+            "{} events instead of {expected}: {:?}",
             told.len(),
             told.iter().map(|it| &it.summary).collect::<Vec<_>>()
         );
@@ -592,6 +637,69 @@ impl Run {
         self.events.entry(id.to_owned()).or_default().extend(told);
         let senseless = self.world.poll_partition(id, "0", json!({ "nonsense": true }), Start::Earliest, None).await;
         self.expect_failure(id, senseless, ErrorCode::InvalidConfig)
+    }
+
+    /// A trigger on a queue is told of what comes; once that is committed, the queue is empty.
+    async fn queue(&mut self, operation: &Operation) -> Result<()> {
+        let id = operation.id.as_str();
+        // Of the actions before, a device may still have feedback to give.
+        let (_, cursor) = self.world.drain(id, json!({}), Start::Now, None).await?;
+        let devices = self.world.emulator.devices();
+        for number in 0..3 {
+            let device = format!("press-{}", number + 1);
+            if id == QUEUES[0] {
+                let message = json!({ "deviceId": device, "body": number, "acknowledgement": "full" });
+                self.world.done("send-cloud-to-device-message", message).await?;
+                devices.take_messages(&device).await?;
+            } else {
+                let name = format!("{device}/{number}.jpg");
+                let uri = format!("https://plant.blob.core.windows.net/uploads/{name}");
+                devices
+                    .upload_file(FileUpload { device_id: device, blob_uri: uri, blob_name: name, size: 1_024 })
+                    .await?;
+            }
+        }
+        let mut told = Vec::new();
+        let mut next = Some(cursor);
+        while told.len() < 3 {
+            let page = self.world.poll(id, json!({}), Start::Now, next).await?;
+            told.extend(page.events);
+            next = Some(page.next);
+        }
+        ensure!(told.len() == 3, "{} events instead of 3", told.len());
+        let left = || {
+            if id == QUEUES[0] { self.world.emulator.feedback_left() } else { self.world.emulator.file_notices_left() }
+        };
+        ensure!(left() >= 1, "nothing may be completed before it is committed");
+        // An instance of its own for each poll: the hub notices that the last one is gone, and gives its notices again.
+        while left() > 0 {
+            let page = self.world.poll(id, json!({}), Start::Now, next).await?;
+            ensure!(page.events.is_empty(), "told again: {:?}", page.events);
+            next = Some(page.next);
+        }
+        self.events.entry(id.to_owned()).or_default().extend(told);
+
+        self.throttle()?;
+        let throttled = self.world.poll(id, json!({}), Start::Now, None).await;
+        self.world.emulator.faults().clear();
+        self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
+        let senseless = self.world.poll(id, json!({ "nonsense": true }), Start::Now, None).await;
+        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with a field that there is none of")?;
+        let World { connector, tenant, connection, .. } = &self.world;
+        let sample = connector.sample(tenant, connection, id, "{}", 3).await?;
+        ensure!(sample.len() == 1, "the static sample");
+        let lacking = self.lacking(operation, Effect::Read)?;
+        let request = PollRequest {
+            trigger: id.to_owned(),
+            partition: "all".to_owned(),
+            config: "{}".to_owned(),
+            start: Start::Now,
+            on_position_lost: LostPolicy::Stop,
+            cursor: None,
+            budget: Budget::default(),
+        };
+        let refused = connector.poll(tenant, &lacking, &request).await;
+        self.expect_failure(id, refused, PermissionDenied).context("without the permission")
     }
 
     /// The functions around the operations: trying the account out, dropdowns, schemas.
@@ -623,6 +731,14 @@ impl Run {
         Ok(())
     }
 
+    /// All services ask to slow down, each in its own protocol.
+    fn throttle(&self) -> Result<()> {
+        for rule in ["* /=429/429001+120", "hub-amqp:PUT-TOKEN /=429"] {
+            self.world.emulator.faults().add_text(rule)?;
+        }
+        Ok(())
+    }
+
     /// An account without a permission that the operation needs.
     fn lacking(&self, operation: &Operation, effect: Effect) -> Result<Connection> {
         let enrollments = operation.permissions.iter().any(|permission| permission.starts_with("enrollment"));
@@ -630,7 +746,9 @@ impl Run {
             Effect::Read if enrollments => REGISTRATIONS_ONLY,
             _ => ENROLLMENTS_ONLY,
         };
-        self.world.linked_by(POWERLESS, dps_policy)
+        // A policy that may not do what the operation needs, and may do something, or it would not be known.
+        let as_device = operation.permissions.iter().any(|permission| permission == "device-connect");
+        self.world.linked_by(if as_device { "registryRead" } else { POWERLESS }, dps_policy)
     }
 
     fn keep(&mut self, id: &str, output: &str) -> Result<()> {

@@ -687,18 +687,18 @@ impl Connection {
             };
             if !matches!(link.kind, LinkKind::Reply { .. }) {
                 let path = link.path.clone();
-                let instead = self.fault("TRANSFER", &path).await?;
-                if let Some(instead) = instead {
+                let instead = self.fault("TRANSFER", &path).await;
+                // A rule may have taken the connection or the link away.
+                let gone = self.link(channel, handle).is_none_or(|link| link.detached);
+                if gone || !matches!(instead, Ok(None)) {
                     if let Some(token) = lock_token {
                         world.service_bound.abandon(&token);
                     }
-                    self.apply(channel, handle, &instead);
+                    if let Some(instead) = instead? {
+                        self.apply(channel, handle, &instead);
+                    }
                     return Ok(());
                 }
-            }
-            // A rule may have taken the link away.
-            if self.link(channel, handle).is_none_or(|link| link.detached) {
-                return Ok(());
             }
             let Some(session) = self.sessions.get_mut(&channel) else { return Ok(()) };
             let id = match &head {

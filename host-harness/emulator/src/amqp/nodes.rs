@@ -601,13 +601,15 @@ fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), AmqpError> 
     world.throttles.take(Throttle::Message).map_err(|error| refused(&error))?;
     queued.module_id = module;
     match queue_message(world, &device, CloudMessage { message: queued.clone(), ack }) {
-        Err(error) if error.code() == ErrorCode::DEVICE_NOT_FOUND => match targets.next() {
-            Some((device, module)) => {
-                queued.module_id = module;
-                queue_message(world, &device, CloudMessage { message: queued, ack })
+        Err(error) if [ErrorCode::DEVICE_NOT_FOUND, ErrorCode::MODULE_NOT_FOUND].contains(&error.code()) => {
+            match targets.next() {
+                Some((device, module)) => {
+                    queued.module_id = module;
+                    queue_message(world, &device, CloudMessage { message: queued, ack })
+                }
+                None => Err(error),
             }
-            None => Err(error),
-        },
+        }
         result => result,
     }
     .map_err(|error| refused(&error))

@@ -270,6 +270,7 @@ impl TelemetryEvent {
             content_type: message.content_type.clone(),
             content_encoding: message.content_encoding.clone(),
             message_id: message.message_id.clone(),
+            correlation_id: message.correlation_id.clone(),
             properties: message.properties.clone(),
             enqueued: Some(message.enqueued),
             auth,

@@ -238,6 +238,7 @@ pub(super) async fn receive(
         content_type: text(&headers, "iothub-contenttype").or_else(|| text(&headers, "content-type")),
         content_encoding: text(&headers, "iothub-contentencoding").or_else(|| text(&headers, "content-encoding")),
         message_id: text(&headers, "iothub-messageid"),
+        correlation_id: text(&headers, "iothub-correlationid"),
         properties: properties(&headers),
         body,
     };

@@ -1,0 +1,326 @@
+//! The hub's own AMQP endpoint, as services use it: messages to devices go in, and two queues come out, of feedback on
+//! those messages and of notices about uploaded files ("Communicate with your IoT hub by using the AMQP Protocol").
+
+use std::fmt;
+use std::time::Duration;
+
+use super::types::{DeviceId, ModuleId};
+use crate::amqp::cbs::Claim;
+use crate::amqp::client::{Client, Undelivered};
+use crate::amqp::connection::Options;
+use crate::amqp::link::{Delivery, LinkId, LinkOptions};
+use crate::amqp::sasl::Mechanism;
+use crate::amqp::transport::{Deadline, Roots, Tcp, Tls, Transport};
+use crate::amqp::{Body, Error as AmqpError, Message};
+use crate::auth::{self, Dialect, SharedAccessKey, percent_encode};
+use crate::error::{EffectState, Error, Result};
+use crate::eventhub::fault::Context;
+use crate::eventhub::{HubAddress, container_id};
+use crate::platform::Platform;
+
+/// How long a token is good for, as with the other endpoints.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// Where messages to devices go.
+const DEVICE_BOUND: &str = "/messages/devicebound";
+/// Notices under way at a time: those that are not used go back when the link ends.
+const PREFETCH: u32 = 16;
+/// The largest notice that is taken, in bytes: 64 records of feedback have some 20 KB.
+const LARGEST_NOTICE: u64 = 256 * 1024;
+/// A connection from an earlier call may be gone without a word: so long it is waited for before a new one is made.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whom a message is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The device.
+    pub device: DeviceId,
+    /// One of its modules, where it is not the device itself.
+    pub module: Option<ModuleId>,
+}
+
+impl Recipient {
+    /// The message's `to`, with ids percent-encoded as the .NET client does.
+    pub fn address(&self) -> String {
+        let device = percent_encode(self.device.as_str());
+        match &self.module {
+            Some(module) => format!("/devices/{device}/modules/{}{DEVICE_BOUND}", percent_encode(module.as_str())),
+            None => format!("/devices/{device}{DEVICE_BOUND}"),
+        }
+    }
+}
+
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.module {
+            Some(module) => write!(f, "module \"{}\" of the device \"{}\"", module.as_str(), self.device.as_str()),
+            None => write!(f, "device \"{}\"", self.device.as_str()),
+        }
+    }
+}
+
+/// A queue that the hub keeps for services. It has each message once: readers share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceQueue {
+    /// What became of messages to devices.
+    Feedback,
+    /// Files that devices have uploaded.
+    FileNotifications,
+}
+
+impl ServiceQueue {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Feedback, Self::FileNotifications];
+
+    /// Its address.
+    pub fn address(self) -> &'static str {
+        match self {
+            Self::Feedback => "/messages/serviceBound/feedback",
+            Self::FileNotifications => "/messages/serviceBound/filenotifications",
+        }
+    }
+}
+
+/// A message of a queue. It stays the hub's until it is accepted.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// Its body.
+    pub body: Vec<u8>,
+    delivery: Delivery,
+}
+
+impl Notice {
+    fn read(delivery: Delivery) -> Self {
+        // What cannot be read is told as it is.
+        let (message, _) = Message::decode_lossy(&delivery.payload);
+        let body = match message.body {
+            Body::Data(sections) => sections.concat(),
+            Body::Value(value) => value.as_str().unwrap_or_default().as_bytes().to_vec(),
+            Body::Sequence(_) => delivery.payload.clone(),
+        };
+        Self { body, delivery }
+    }
+}
+
+#[cfg(test)]
+impl Notice {
+    /// A notice with this body, of no link.
+    pub fn of(body: Vec<u8>) -> Self {
+        Self { body, delivery: Delivery::default() }
+    }
+}
+
+/// A queue that is being read.
+#[derive(Debug)]
+struct Reading {
+    queue: ServiceQueue,
+    link: LinkId,
+    /// Read and not yet accepted.
+    held: Vec<Notice>,
+}
+
+/// A connection to the endpoint.
+pub struct ServiceEndpoint<'p> {
+    client: Client<'p>,
+    claim: Claim<'p>,
+    hub: HubAddress,
+    key: SharedAccessKey,
+    reading: Option<Reading>,
+    /// On the monotonic clock.
+    deadline: Duration,
+    /// It was made by an earlier call.
+    kept: bool,
+    sound: bool,
+}
+
+impl<'p> ServiceEndpoint<'p> {
+    /// Connects and authorizes. All that is done with the connection must be done by `deadline`, on the monotonic clock.
+    ///
+    /// # Errors
+    /// `unavailable`, `timeout`, `auth-failed`, `permission-denied`, `protocol`: each typed, by the deadline.
+    pub fn connect(
+        platform: &'p dyn Platform,
+        hub: &HubAddress,
+        key: &SharedAccessKey,
+        roots: Roots,
+        deadline: Duration,
+    ) -> Result<Self> {
+        let until = Deadline::at(platform, deadline);
+        let tcp = Tcp::connect(&hub.host, hub.port, &until);
+        let tls = tcp.and_then(|tcp| Tls::connect(tcp, &hub.host, roots, &until));
+        let tls = tls.map_err(|error| Context::iot_hub(hub, key, "connection").error(&error.into()))?;
+        Self::over(platform, tls, hub, key, deadline)
+    }
+
+    /// Opens the connection over a transport that is there already.
+    ///
+    /// # Errors
+    /// As [`ServiceEndpoint::connect`].
+    pub fn over(
+        platform: &'p dyn Platform,
+        transport: impl Transport + 'p,
+        hub: &HubAddress,
+        key: &SharedAccessKey,
+        deadline: Duration,
+    ) -> Result<Self> {
+        let until = Deadline::at(platform, deadline);
+        let options = Options::new(container_id(platform), &hub.host, Mechanism::Anonymous);
+        let open = || -> Result<_, AmqpError> {
+            let mut client = Client::open(platform, transport, options, &until)?;
+            let (signed, key) = (hub.host.clone(), key.clone());
+            let sign = move |now: Duration| {
+                let expiry = now.saturating_add(TOKEN_LIFETIME);
+                let theirs = expiry.as_secs().saturating_add_signed(auth::skew(&signed));
+                (key.token(Dialect::IotHub, &signed, theirs), expiry)
+            };
+            // The audience is the token's own resource, as with the JavaScript client.
+            let claim = Claim::put(&mut client, hub.host.clone(), Box::new(sign), &until)?;
+            Ok((client, claim))
+        };
+        let (client, claim) = open().map_err(|error| Context::iot_hub(hub, key, "connection").error(&error))?;
+        let (hub, key) = (hub.clone(), key.clone());
+        Ok(Self { client, claim, hub, key, reading: None, deadline, kept: false, sound: true })
+    }
+
+    /// Goes on with the connection in another call.
+    pub fn resume(&mut self, deadline: Duration) {
+        self.deadline = deadline;
+        self.kept = true;
+    }
+
+    /// Whether the connection can be gone on with.
+    pub fn is_sound(&self) -> bool {
+        self.sound
+    }
+
+    /// How much time is left.
+    pub fn remaining(&self) -> Duration {
+        self.until().remaining().unwrap_or_default()
+    }
+
+    /// Sends a message to a device or module, and waits until it is in the queue there.
+    ///
+    /// # Errors
+    /// `not-found`; `quota-exceeded` where the queue is full; `payload-too-large`; those of the connection. `effect` is
+    /// `unknown` where the message went out and nothing came back.
+    pub fn send(&mut self, recipient: &Recipient, message: &Message) -> Result<()> {
+        let context = self.context(&recipient.to_string());
+        self.keep_claim(&context)?;
+        let name = self.client.name("sender");
+        // A link of its own for each message: one that was not used for long may be gone, and that has to be known before
+        // the message goes out.
+        let link = self.attach(&LinkOptions::sender(name, DEVICE_BOUND), &context)?;
+        let until = self.until();
+        let delivered = self.client.deliver(link, message.encode(), &until);
+        self.client.detach(link);
+        delivered.map_err(|Undelivered { error, sent }| {
+            let too_large = error.remote().is_some_and(|said| said.condition == "amqp:link:message-size-exceeded");
+            self.sound = matches!(error, AmqpError::Refused(_) | AmqpError::MessageTooLarge { .. });
+            let effect = if sent && !too_large { EffectState::Unknown } else { EffectState::None };
+            context.error(&error).with_effect(effect)
+        })
+    }
+
+    /// Attaches to a queue, unless it is attached. Nothing is taken by it.
+    ///
+    /// # Errors
+    /// Those of the service.
+    pub fn open(&mut self, queue: ServiceQueue) -> Result<()> {
+        let context = self.context(queue.address());
+        self.keep_claim(&context)?;
+        if self.reading.as_ref().is_some_and(|reading| reading.queue == queue) {
+            return Ok(());
+        }
+        let name = self.client.name("receiver");
+        let options = LinkOptions {
+            peek: true,
+            max_message_size: LARGEST_NOTICE,
+            ..LinkOptions::receiver(name, queue.address())
+        };
+        let link = self.attach(&options, &context)?;
+        self.reading = Some(Reading { queue, link, held: Vec::new() });
+        Ok(())
+    }
+
+    /// The next notice of the queue that was opened; none where none comes within `wait`.
+    ///
+    /// # Errors
+    /// Those of the service.
+    pub fn next(&mut self, wait: Duration) -> Result<Option<Notice>> {
+        let until = self.until();
+        let until = until.or_at(until.now().saturating_add(wait));
+        let Some(reading) = &self.reading else { return Ok(None) };
+        self.client.set_prefetch(reading.link, PREFETCH);
+        let received = self.client.receive(reading.link, &until);
+        let what = reading.queue.address();
+        received.map(|delivery| delivery.map(Notice::read)).map_err(|error| self.broken(what, &error))
+    }
+
+    /// Tells the hub that a notice is done: it does not come again.
+    pub fn accept(&mut self, notice: &Notice) {
+        self.client.accept(&notice.delivery);
+    }
+
+    /// Keeps a notice for a later call.
+    pub fn hold(&mut self, notice: Notice) {
+        if let Some(reading) = &mut self.reading {
+            reading.held.push(notice);
+        }
+    }
+
+    /// Hands out what was kept.
+    pub fn held(&mut self) -> Vec<Notice> {
+        self.reading.as_mut().map(|reading| std::mem::take(&mut reading.held)).unwrap_or_default()
+    }
+
+    /// Ends the reading for this call and hands out what had come by then. No notice comes while nobody reads: it would be
+    /// locked for nothing, and the hub counts how often it was.
+    pub fn rest(&mut self) -> Vec<Notice> {
+        let until = self.until();
+        let until = until.or_at(until.now().saturating_add(PATIENCE));
+        let Some(reading) = &self.reading else { return Vec::new() };
+        let drained = self.client.drain(reading.link, &until);
+        self.sound &= drained.is_ok();
+        let at_once = until.or_at(until.now());
+        let mut rest = Vec::new();
+        while let Ok(Some(delivery)) = self.client.receive(reading.link, &at_once) {
+            rest.push(Notice::read(delivery));
+        }
+        rest
+    }
+
+    /// Closes the connection. What was not accepted comes again.
+    pub fn close(self) {
+        let deadline = self.until();
+        self.client.close(&deadline);
+    }
+
+    fn attach(&mut self, options: &LinkOptions, context: &Context) -> Result<LinkId> {
+        let until = self.until();
+        let until = if self.kept { until.or_at(until.now().saturating_add(PATIENCE)) } else { until };
+        self.client.attach(options, 0, &until).map_err(|error| {
+            self.sound = false;
+            context.error(&error)
+        })
+    }
+
+    fn keep_claim(&mut self, context: &Context) -> Result<()> {
+        let until = self.until();
+        self.claim.keep(&mut self.client, &until).map_err(|error| {
+            self.sound = false;
+            context.error(&error)
+        })
+    }
+
+    fn broken(&mut self, what: &str, error: &AmqpError) -> Error {
+        self.sound = false;
+        self.context(what).error(error)
+    }
+
+    fn context(&self, what: &str) -> Context {
+        Context::iot_hub(&self.hub, &self.key, what)
+    }
+
+    fn until(&self) -> Deadline<'p> {
+        Deadline::at(self.client.platform(), self.deadline)
+    }
+}

@@ -1,0 +1,94 @@
+//! A device has uploaded a file.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Trigger;
+use super::service_queue::position::Position;
+use super::service_queue::record::Record;
+use super::service_queue::{Told, descriptor, fits, patterns, poll, raw_fields};
+use crate::actions::typed;
+use crate::auth::Permission;
+use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
+use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
+use crate::bindings::workflow::connector::types::Cursor;
+use crate::error::Result;
+use crate::iothub::ServiceQueue;
+use crate::manifest::Spec;
+use crate::manifest::schema::{integer, literal, object, open_object, string};
+use crate::session::Session;
+
+/// `file-upload-notifications`.
+pub struct FileUploadNotifications;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Config {
+    device_ids: Vec<String>,
+    blob_names: Vec<String>,
+}
+
+impl Trigger for FileUploadNotifications {
+    fn id(&self) -> &'static str {
+        "file-upload-notifications"
+    }
+
+    fn descriptor(&self) -> TriggerDescriptor {
+        descriptor(Spec {
+            id: self.id(),
+            title: "File upload notifications",
+            help: "Fires when a device has uploaded a file through the hub. Notifications have to be switched on: in the Azure portal open the hub, then **Hub settings**, then **File upload**. \
+                   The hub has **one** queue of them: what this trigger reads no other reader is given, so let one workflow of a hub use it. A notification waits for an hour unless the hub is set up otherwise. Starting with *now* clears what waits.",
+            group: "Files",
+            input: object([("deviceIds", patterns("Device ids")), ("blobNames", patterns("Blob names"))], &[]),
+            output: open_object(
+                [
+                    ("deviceId", string("Device id")),
+                    ("blobUri", string("URI of the blob")),
+                    ("blobName", string("Name of the blob")),
+                    ("blobSizeInBytes", integer("Size (bytes)", 0, i64::MAX)),
+                    ("lastUpdatedTime", string("Last updated")),
+                    ("enqueuedTimeUtc", string("When it came to be")),
+                ]
+                .into_iter()
+                .chain(raw_fields()),
+                &[],
+            ),
+            input_sample: literal!({ "deviceIds": ["press-*"], "blobNames": ["*.jpg"] }),
+            output_sample: literal!({
+                "deviceId": "press-17",
+                "blobUri": "https://plant.blob.core.windows.net/uploads/press-17/weld.jpg",
+                "blobName": "press-17/weld.jpg",
+                "blobSizeInBytes": 204800,
+                "lastUpdatedTime": "2026-05-04T07:30:00Z",
+                "enqueuedTimeUtc": "2026-05-04T07:30:00.250Z"
+            }),
+            dynamic_output: false,
+            permissions: &[Permission::ServiceConnect],
+            limits: &[("Uploads of a device at a time", 10, "uploads")],
+        })
+    }
+
+    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
+        let text = config.to_string();
+        let config: Config = typed(config)?;
+        let tell = |record: &Record| {
+            let (device, blob) = (record.text("deviceId"), record.text("blobName"));
+            (fits(&config.device_ids, device) && fits(&config.blob_names, blob)).then(|| Told {
+                event_type: "azure.iot.hub.file-uploaded".to_owned(),
+                subject: device.map(|device| format!("devices/{device}")),
+                summary: format!("{} uploaded by {}", blob.unwrap_or("A file"), device.unwrap_or("a device")),
+            })
+        };
+        poll(session, ServiceQueue::FileNotifications, &text, &tell, request)
+    }
+
+    /// None from the account: looking at a queue locks what is in it, and the hub counts the looks.
+    fn sample(&self, _session: &Session, _config: Value, _limit: u32) -> Result<Vec<Event>> {
+        Ok(Vec::new())
+    }
+
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
+        Position::read(cursor).map(drop)
+    }
+}
