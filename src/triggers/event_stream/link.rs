@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::position::Place;
 use super::{Log, LogState};
 use crate::connection::{Account, event_hub};
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::eventhub::{Event, EventHub, Position as From, ReadBudget, Receiver, ReceiverOptions};
 use crate::platform;
 use crate::session::Session;
@@ -117,6 +117,11 @@ impl<'p> Open<'p> {
     }
 }
 
+/// Whether the service no longer takes the token that it had accepted: it ran out, or the service forgot it.
+fn concerns_token(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::AuthExpired | ErrorCode::AuthFailed | ErrorCode::PermissionDenied)
+}
+
 fn read_state(hub: &mut EventHub, reader: &Reader) -> Result<LogState> {
     let properties = hub.properties()?;
     let partition = hub.partition_properties(&reader.partition)?;
@@ -190,8 +195,9 @@ impl Log for Partition<'_, '_, '_> {
 
     fn receive(&mut self, from: &From, most: usize, wait: Duration) -> Result<Vec<Event>> {
         let events = match self.read(from, most, wait) {
-            // A link from an earlier poll may be gone, for whatever reason: once, a new one takes its place.
-            Err(_) if !self.fresh => {
+            // A link from an earlier poll may be gone, for whatever reason, and so may a token that was good when the
+            // connection was made: once, a new connection with a new token takes its place.
+            Err(error) if !self.fresh || concerns_token(&error) => {
                 self.reopen()?;
                 self.read(from, most, wait)?
             }
