@@ -12,6 +12,7 @@ use connector_host::{CallError, Connection, Connector, Host, HostOptions, Limits
 use serde_json::{Value, json};
 
 pub mod faults;
+pub mod witnessed;
 
 /// The trigger that tells what devices send.
 pub const TELEMETRY: &str = "device-telemetry";

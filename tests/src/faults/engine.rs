@@ -22,6 +22,9 @@ use crate::{World, delivery, tenant};
 /// For a run of any length, how many events there are to one of each kind of fault and of kill.
 const EVENTS_TO_A_ROUND: usize = 12_500;
 
+/// Links and connections among which a fault happens: fewer than the kills alone make necessary, so that all are met.
+const EARLY: usize = 3;
+
 /// A link that stands still for so long is detached, as the service does after half an hour.
 const LINK_IDLE: Duration = Duration::from_millis(700);
 
@@ -95,7 +98,7 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     let world = Arc::new(World::with(options).await?);
     let record = Arc::new(Record::send(&world.emulator, mixed(seed, events))?);
     let rounds = events.div_ceil(EVENTS_TO_A_ROUND);
-    plan::apply(&world.emulator, plan::rules(seed, &record, rounds)?);
+    plan::apply(&world.emulator, plan::rules(seed, &record, rounds, EARLY)?);
     let mut readers = JoinSet::new();
     for partition in record.partitions() {
         let reader = Reader::new(world.clone(), record.clone(), seed, partition, rounds)?;

@@ -167,7 +167,8 @@ fn body(event: &TelemetryEvent) -> (Value, &'static str, bool) {
     }
 }
 
-fn rfc3339(milliseconds: i64) -> String {
+/// Milliseconds since the Unix epoch as the connector writes times.
+pub(crate) fn rfc3339(milliseconds: i64) -> String {
     let form = time::macros::format_description!(
         "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
     );

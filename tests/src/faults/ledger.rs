@@ -189,6 +189,17 @@ impl Ledger {
         }
     }
 
+    /// Enters that the cursor after the newest delivery is kept.
+    ///
+    /// # Errors
+    /// As [`Ledger::enter`].
+    pub fn commit_delivered(&mut self) -> Result<(), Broken> {
+        match self.next.start().checked_sub(1) {
+            Some(newest) => self.commit(self.record.of(self.partition)[newest].sequence),
+            None => Ok(()),
+        }
+    }
+
     /// Checks that nothing is missing at the end.
     ///
     /// # Errors

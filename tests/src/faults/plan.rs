@@ -58,18 +58,16 @@ const AT_CONNECTIONS: [(&str, &[&str]); 6] = [
     ("hub-amqp:ATTACH /", &["detach:com.microsoft:server-busy", "half"]),
 ];
 
-/// Attaches and connections among which a fault happens: fewer than the interruptions alone make necessary.
-const EARLY: usize = 3;
-
 /// The rules of a run: each fires once, at an event, a link or a connection that the seed decides on. Every kind is there
-/// once for each round, each time in another partition; there are as many rounds as partitions at the most.
+/// once for each round, each time in another partition; there are as many rounds as partitions at the most. Faults of
+/// links and connections happen among the first `early` of them.
 ///
 /// A token that expires is replaced once, since the service does not take a new one for expired: so no token expires at
 /// the first use of the one that replaced it.
 ///
 /// # Errors
 /// Never: the rules are written in the emulator's grammar.
-pub fn rules(seed: u64, record: &Record, rounds: usize) -> Result<Vec<FaultRule>> {
+pub fn rules(seed: u64, record: &Record, rounds: usize, early: usize) -> Result<Vec<FaultRule>> {
     let mut random = Rng::with_seed(seed ^ 0xf417);
     let partitions: Vec<u16> = record.partitions().filter(|number| !record.of(*number).is_empty()).collect();
     let rounds = rounds.min(partitions.len());
@@ -94,12 +92,12 @@ pub fn rules(seed: u64, record: &Record, rounds: usize) -> Result<Vec<FaultRule>
     for (number, action) in AT_ATTACH.into_iter().enumerate() {
         for round in 0..rounds {
             let partition = partitions[(number + round) % partitions.len()];
-            rules.push(format!("eventhub:ATTACH /*/Partitions/{partition}={action}~{}x1", random.usize(..EARLY)));
+            rules.push(format!("eventhub:ATTACH /*/Partitions/{partition}={action}~{}x1", random.usize(..early)));
         }
     }
     for (target, actions) in AT_CONNECTIONS {
         for action in actions.iter().cycle().take(actions.len() * rounds) {
-            rules.push(format!("{target}={action}~{}x1", random.usize(..EARLY)));
+            rules.push(format!("{target}={action}~{}x1", random.usize(..early)));
         }
     }
     Ok(rules.iter().map(|rule| rule.parse()).collect::<Result<_, _>>()?)
