@@ -48,7 +48,10 @@ pub fn host_program() -> Result<PathBuf> {
             // Tests are in a folder below the programs.
             let own = std::env::current_exe()?;
             let folders = own.ancestors().skip(1).take(2).map(|folder| folder.join("connector-host"));
-            folders.into_iter().find(|path| path.exists()).unwrap_or_else(|| workspace().join("target/debug/connector-host"))
+            folders
+                .into_iter()
+                .find(|path| path.exists())
+                .unwrap_or_else(|| workspace().join("target/debug/connector-host"))
         }
     };
     anyhow::ensure!(path.exists(), "{} is not there: run `cargo build --package connector-host`", path.display());
@@ -212,9 +215,7 @@ impl World {
 /// Where its data is not JSON.
 pub fn delivery(event: &Event) -> Result<faults::ledger::Delivery> {
     match &event.data {
-        Payload::Json(text) => {
-            Ok(faults::ledger::Delivery { id: event.id.clone(), data: serde_json::from_str(text)? })
-        }
+        Payload::Json(text) => Ok(faults::ledger::Delivery { id: event.id.clone(), data: serde_json::from_str(text)? }),
         other => anyhow::bail!("the data of an event is not JSON: {other:?}"),
     }
 }

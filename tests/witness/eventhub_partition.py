@@ -79,6 +79,8 @@ def mixed(partition, number):
 def described(partition, message):
     """What an event says."""
     positions = {symbol("x-opt-" + name) for name in ("sequence-number", "offset", "enqueued-time", "partition-key")}
+    # Proton reads a missing symbol back as the text "None".
+    media = lambda value: None if value in (None, "", "None") else value
     body = message.body
     kind = {bytes: "data", dict: "value", list: "sequence"}[type(body)]
     return {
@@ -88,8 +90,8 @@ def described(partition, message):
         "enqueued": message.annotations[symbol("x-opt-enqueued-time")],
         "kind": kind,
         "body": base64.b64encode(body).decode() if kind == "data" else body,
-        "contentType": message.content_type or None,
-        "contentEncoding": message.content_encoding or None,
+        "contentType": media(message.content_type),
+        "contentEncoding": media(message.content_encoding),
         "messageId": message.id,
         "correlationId": message.correlation_id,
         "properties": message.properties or {},

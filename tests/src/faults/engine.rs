@@ -49,8 +49,7 @@ enum Kill {
 }
 
 impl Kill {
-    const ALL: [Self; 6] =
-        [Self::CutOff, Self::Closed, Self::Discarded, Self::Crashed, Self::HeldBack, Self::Idle];
+    const ALL: [Self; 6] = [Self::CutOff, Self::Closed, Self::Discarded, Self::Crashed, Self::HeldBack, Self::Idle];
 }
 
 /// What a run came to.

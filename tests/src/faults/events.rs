@@ -169,9 +169,7 @@ fn body(event: &TelemetryEvent) -> (Value, &'static str, bool) {
 
 /// Milliseconds since the Unix epoch as the connector writes times.
 pub(crate) fn rfc3339(milliseconds: i64) -> String {
-    let form = time::macros::format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-    );
+    let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000);
     time.ok().and_then(|time| time.format(form).ok()).unwrap_or_default()
 }

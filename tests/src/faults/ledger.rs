@@ -276,17 +276,14 @@ fn told(data: &Value) -> Value {
 fn difference(pointer: &str, found: &Value, expected: &Value) -> Option<(String, Value, Value)> {
     match (found, expected) {
         _ if found == expected => None,
-        (Value::Object(found), Value::Object(expected)) => {
-            found.keys().chain(expected.keys()).find_map(|name| {
-                let (found, expected) = (found.get(name), expected.get(name));
-                difference(
-                    &format!("{pointer}/{name}"),
-                    found.unwrap_or(&Value::Null),
-                    expected.unwrap_or(&Value::Null),
-                )
-                .or_else(|| (found.is_some() != expected.is_some()).then(|| (pointer.to_owned(), name.as_str().into(), Value::Null)))
-            })
-        }
+        (Value::Object(found), Value::Object(expected)) => found.keys().chain(expected.keys()).find_map(|name| {
+            let (found, expected) = (found.get(name), expected.get(name));
+            difference(&format!("{pointer}/{name}"), found.unwrap_or(&Value::Null), expected.unwrap_or(&Value::Null))
+                .or_else(|| {
+                    (found.is_some() != expected.is_some())
+                        .then(|| (pointer.to_owned(), name.as_str().into(), Value::Null))
+                })
+        }),
         _ => Some((pointer.to_owned(), found.clone(), expected.clone())),
     }
 }
@@ -434,7 +431,10 @@ mod tests {
         assert_eq!(alter(&|it| it.data["properties"]["kind"] = Value::Null), "/properties/kind");
         assert_eq!(alter(&|it| it.data["properties"]["more"] = "x".into()), "/properties/more");
         assert_eq!(alter(&|it| it.data["more"] = Value::Null), "");
-        assert_eq!(alter(&|it| it.data["systemProperties"]["iothub-enqueuedtime"] = 1.into()), "/systemProperties/iothub-enqueuedtime");
+        assert_eq!(
+            alter(&|it| it.data["systemProperties"]["iothub-enqueuedtime"] = 1.into()),
+            "/systemProperties/iothub-enqueuedtime"
+        );
         assert_eq!(alter(&|it| it.id.push('0')), "id");
         let absent = record.of(0)[30].expected().get("bodyNote").is_none();
         assert_eq!(alter(&|it| it.data["bodyNote"] = if absent { "x" } else { "" }.into()), "/bodyNote");

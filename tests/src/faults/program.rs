@@ -62,7 +62,8 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     let world = World::with(EmulatorOptions { fault_seed: seed, ..EmulatorOptions::default() }).await?;
     let record = Arc::new(Record::send(&world.emulator, mixed(seed, events))?);
     plan::apply(&world.emulator, plan::rules(seed, &record, 1, EARLY)?);
-    let account = json!({ "authProfile": "shared-access-key", "values": values(&world.emulator, "connector", "connector")? });
+    let account =
+        json!({ "authProfile": "shared-access-key", "values": values(&world.emulator, "connector", "connector")? });
     let watch = Arc::new(Watch::new(&account, &world.emulator.event_hub_host())?);
     let reader = watch.clone();
     let (mut ledgers, kills) = tokio::task::spawn_blocking(move || read(seed, &record, &reader)).await??;
