@@ -90,3 +90,74 @@ fn same(delivery: &Delivery, line: &Value) -> Result<()> {
     ensure!(bytes == sent, "{} bytes of the body, {} were sent: {body}", bytes.len(), sent.len());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(sequence: i64, kind: &str, body: Value) -> Value {
+        json!({
+            "partition": 2, "sequence": sequence, "offset": "8", "enqueued": 1_700_000_000_250_i64, "kind": kind,
+            "body": body, "contentType": "application/json", "contentEncoding": null, "messageId": "m",
+            "correlationId": null, "properties": { "a": "b" }, "annotations": { "iothub-message-source": "Telemetry" },
+        })
+    }
+
+    fn delivery(sequence: i64, encoding: &str, body: Value) -> Delivery {
+        let data = json!({
+            "sequenceNumber": sequence, "offset": "8", "enqueuedTime": "2023-11-14T22:13:20.250Z", "body": body,
+            "bodyEncoding": encoding, "contentType": "application/json", "messageId": "m", "properties": { "a": "b" },
+            "systemProperties": { "iothub-message-source": "Telemetry" },
+        });
+        Delivery { id: format!("2-{sequence}"), data }
+    }
+
+    fn both() -> (Vec<Delivery>, Vec<Value>) {
+        let delivered = vec![
+            delivery(4, "json", json!({ "n": 1 })),
+            delivery(5, "base64", "AAE=".into()),
+            delivery(6, "text", "é".into()),
+            delivery(7, "json", json!([1, null])),
+        ];
+        let lines = vec![
+            line(4, "data", STANDARD.encode(r#"{"n":1}"#).into()),
+            line(5, "data", "AAE=".into()),
+            line(6, "data", STANDARD.encode("é").into()),
+            line(7, "sequence", json!([1, null])),
+            json!({ "partition": 3 }),
+        ];
+        (delivered, lines)
+    }
+
+    #[test]
+    fn what_is_the_same_is_taken_for_it() {
+        let (delivered, lines) = both();
+        assert_eq!(compare(2, &delivered, &lines).expect("they are the same"), 4);
+    }
+
+    #[test]
+    fn every_difference_is_noticed() {
+        let doctor = |change: &dyn Fn(&mut Vec<Delivery>)| {
+            let (mut delivered, lines) = both();
+            change(&mut delivered);
+            assert!(compare(2, &delivered, &lines).is_err(), "{delivered:?}");
+        };
+        doctor(&|all| drop(all.pop()));
+        doctor(&|all| all.swap(0, 1));
+        doctor(&|all| all.push(all[3].clone()));
+        doctor(&|all| all[0].data["body"]["n"] = 2.into());
+        doctor(&|all| all[1].data["body"] = "AAA=".into());
+        doctor(&|all| all[2].data["body"] = "e".into());
+        doctor(&|all| all[3].data["body"] = json!([1]));
+        for name in
+            ["offset", "enqueuedTime", "contentType", "contentEncoding", "messageId", "correlationId", "bodyEncoding"]
+        {
+            doctor(&|all| all[2].data[name] = "other".into());
+        }
+        doctor(&|all| all[2].data["properties"]["more"] = 1.into());
+        doctor(&|all| all[2].data["systemProperties"] = json!({}));
+        doctor(&|all| all[2].id.push('1'));
+    }
+}
