@@ -43,6 +43,9 @@ pub struct EmulatorOptions {
     pub retention_time: Option<Duration>,
     /// Which system events are routed to the built-in endpoint. Hubs have no such route by default.
     pub system_event_routes: BTreeSet<EventSource>,
+    /// Whether a custom route takes what devices send to another endpoint, and the fallback route is off: the built-in
+    /// endpoint gets none of it. Telemetry sinks do.
+    pub telemetry_routed_away: bool,
     /// The times and limits of AMQP connections.
     pub amqp: AmqpOptions,
     /// The seed of everything that fault rules leave to chance.
@@ -59,6 +62,9 @@ pub struct EmulatorOptions {
     pub throttles: bool,
     /// How long after its expiry a token is still good. The services allow five minutes for clocks that differ.
     pub clock_tolerance: Duration,
+    /// By how many seconds the services' clock is ahead of the machine's, which clients go by; may be negative. Tokens and the
+    /// `Date` of answers go by it.
+    pub clock_ahead: i64,
     /// Where the certificate authority is kept between runs; `None` makes a new one each time.
     pub certificate_dir: Option<PathBuf>,
 }
@@ -81,6 +87,7 @@ impl Default for EmulatorOptions {
             retention_events: None,
             retention_time: Some(Duration::from_secs(24 * 3600)),
             system_event_routes: BTreeSet::new(),
+            telemetry_routed_away: false,
             amqp: AmqpOptions::default(),
             fault_seed: faults::SEED,
             hub_policies: vec![
@@ -100,6 +107,7 @@ impl Default for EmulatorOptions {
             devices_online: DevicesOnline::All,
             throttles: false,
             clock_tolerance: Duration::from_secs(300),
+            clock_ahead: 0,
             certificate_dir: None,
         }
     }

@@ -158,7 +158,7 @@ async fn exchange(
         FaultAction::ClockSkew(seconds) => Some(*seconds),
         _ => None,
     });
-    let offset = offset.unwrap_or(0);
+    let offset = offset.unwrap_or(0).saturating_add(world.options.clock_ahead);
     let mut record = world.traffic.is_recording().then(|| Exchange {
         service,
         method: parts.method.to_string(),

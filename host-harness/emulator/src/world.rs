@@ -108,6 +108,11 @@ impl World {
         ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}"))
     }
 
+    /// The time that tokens are judged by.
+    pub(crate) fn token_time(&self) -> OffsetDateTime {
+        skewed(self.options.clock_ahead)
+    }
+
     pub(crate) fn policy(&self, service: Service, name: &str) -> Option<&Policy> {
         let policies = if service == Service::Dps { &self.options.dps_policies } else { &self.options.hub_policies };
         policies.iter().find(|policy| policy.name == name)

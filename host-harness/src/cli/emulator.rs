@@ -42,6 +42,10 @@ pub(crate) struct EmulatorArguments {
     /// How many devices send them.
     #[arg(long, default_value_t = 10, value_name = "COUNT", requires = "telemetry_rate")]
     telemetry_devices: u32,
+    /// Let a custom route take what devices send elsewhere, with the fallback route off: nothing of it gets to the Event
+    /// Hub-compatible endpoint.
+    #[arg(long)]
+    telemetry_routed_away: bool,
     /// Misbehave: [hub:|dps:|eventhub:|hub-amqp:]METHOD PATH=ACTION, such as "POST /enrollments/query=429x3",
     /// "* /=latency:250@0.1" or "eventhub:TRANSFER /*=detachx1". Can be repeated.
     #[arg(long, value_name = "RULE")]
@@ -84,6 +88,7 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
         event_hub_port: arguments.event_hub_port,
         hub_amqp_port: arguments.hub_amqp_port,
         partitions: arguments.partitions,
+        telemetry_routed_away: arguments.telemetry_routed_away,
         throttles: arguments.throttles,
         certificate_dir: arguments.certificates,
         ..EmulatorOptions::default()

@@ -29,7 +29,7 @@ pub(crate) struct TriggerArguments {
     /// What to do where the cursor points at something that is gone: stop, earliest or now.
     #[arg(long, default_value = "stop", value_parser = lost_policy)]
     pub(crate) on_position_lost: LostPolicy,
-    /// Only this partition [default: all].
+    /// Only this partition; '' for all of them by one poll [default: all, each by a poll of its own].
     #[arg(long, value_name = "ID")]
     pub(crate) partition: Option<String>,
 }
@@ -132,8 +132,9 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: PollA
             page.events.iter().try_for_each(|event| print_event(output, event))?;
             let more = if page.more { ", and there are more" } else { "" };
             let lag = page.lag.map(|lag| format!(", {lag} waiting")).unwrap_or_default();
+            let whence = if partition.is_empty() { "all partitions" } else { &format!("partition {partition}") };
             output.line(&format!(
-                "{} from partition {partition}{more}{lag}; next poll in {} ms.",
+                "{} from {whence}{more}{lag}; next poll in {} ms.",
                 match page.events.len() {
                     1 => "1 event".to_owned(),
                     count => format!("{count} events"),

@@ -58,7 +58,7 @@ pub struct Event {
     pub data: Payload,
     /// CloudEvents extension attributes.
     pub attributes: Vec<Attribute>,
-    /// The partition that was polled.
+    /// The partition that it comes from.
     pub partition: String,
     /// Events with the same key are to be processed in the order they come.
     #[component(name = "order-key")]
@@ -144,7 +144,7 @@ impl Default for Budget {
 pub struct PollRequest {
     /// The trigger's id.
     pub trigger: String,
-    /// Id of one of the trigger's partitions.
+    /// Id of one of the trigger's partitions; empty: all of them by one poll, with one cursor.
     pub partition: String,
     /// The trigger's configuration, a JSON text.
     #[serde(with = "json_text")]

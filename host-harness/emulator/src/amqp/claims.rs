@@ -9,7 +9,6 @@
 //! regardless of case. Entra ID tokens are refused: the built-in endpoint does not take them.
 
 use percent_encoding::percent_decode_str;
-use time::OffsetDateTime;
 
 use crate::auth::{Dialect, Token};
 use crate::options::Permission;
@@ -106,7 +105,7 @@ pub(super) fn from_token(world: &World, service: Service, text: &str) -> Result<
     if !token.is_genuine(dialect, keys) {
         return Err(signature());
     }
-    if token.deadline(tolerance) < OffsetDateTime::now_utc().unix_timestamp() {
+    if token.deadline(tolerance) < world.token_time().unix_timestamp() {
         return Err(Refusal::unauthorized("ExpiredToken: The token is expired."));
     }
     if !policy.permissions.contains(&Permission::ServiceConnect) {

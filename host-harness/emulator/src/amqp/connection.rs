@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use fe2o3_amqp_types::definitions::Role;
 use fe2o3_amqp_types::performatives::{Disposition, Performative};
-use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -376,7 +375,7 @@ impl Connection {
         if let Some(no_link) = options.no_link.filter(|_| self.is_without_link()) {
             at(self.without_link + no_link);
         }
-        let clock = milliseconds(OffsetDateTime::now_utc());
+        let clock = milliseconds(self.world.token_time());
         for deadline in self.claims.iter().filter_map(|claim| claim.deadline) {
             let left = deadline.saturating_add(1).saturating_mul(1000).saturating_sub(clock);
             // The moment has passed when the time is up, but not before.
@@ -436,7 +435,7 @@ impl Connection {
 
     /// Drops claims whose time is up and detaches what they held.
     fn check_claims(&mut self) -> Step {
-        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let now = self.world.token_time().unix_timestamp();
         let before = self.claims.len();
         self.claims.retain(|claim| claim.deadline.is_none_or(|deadline| now <= deadline));
         if self.claims.len() == before {

@@ -184,7 +184,7 @@ impl Connection {
         let destination = self.destination(address, &segments, is_receiver)?;
         let settled = attach.snd_settle_mode == fe2o3_amqp_types::definitions::SenderSettleMode::Settled;
         let guarded = !matches!(destination, Destination::Request(_) | Destination::Reply(_));
-        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let now = self.world.token_time().unix_timestamp();
         if guarded && !self.is_claimed(&segments, now) {
             let claim = if is_receiver { "Listen" } else { "Send" };
             return Err(AmqpError::new(
@@ -441,7 +441,7 @@ impl Connection {
         }
         let hub = &self.world.event_hub;
         let name = hub.name();
-        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let now = self.world.token_time().unix_timestamp();
         let path = vec![name.clone()];
         let by_token = || {
             let token = property(request, "security_token")?;

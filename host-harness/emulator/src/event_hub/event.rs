@@ -26,7 +26,7 @@ use crate::device_side::TelemetryMessage;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum EventSource {
-    /// A device's own message. Always routed.
+    /// A device's own message. Routed, unless a custom route takes it elsewhere.
     #[default]
     Telemetry,
     /// A device or module was created or deleted.

@@ -263,7 +263,9 @@ pub(crate) fn accept_telemetry(world: &World, message: TelemetryMessage) -> Resu
     });
     hub.journal.append(ChangeKind::TelemetryReceived, message.device_id.as_str(), None, detail);
     // Under the hub's lock, so that the partition has the order of the journal.
-    world.event_hub.append_all([TelemetryEvent::from_message(&message, auth)]);
+    if !world.options.telemetry_routed_away {
+        world.event_hub.append_all([TelemetryEvent::from_message(&message, auth)]);
+    }
     drop(hub);
     for sink in world.sinks.read().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
         sink.accept(&message);

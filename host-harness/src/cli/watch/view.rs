@@ -133,7 +133,7 @@ impl<'a> View<'a> {
 impl Row {
     fn new(partition: String) -> Self {
         Self {
-            partition,
+            partition: if partition.is_empty() { "all".to_owned() } else { partition },
             events: 0,
             recent: VecDeque::from([0]),
             lag: None,
