@@ -1,9 +1,7 @@
 //! The connector's AMQP client, natively, against Apache Qpid Proton over OpenSSL: two implementations that share nothing.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+mod proton;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,10 +12,9 @@ use azure_iot_connector::eventhub::{
 };
 use azure_iot_connector::platform::{ExchangeError, ExchangeLimits, Platform, WireRequest, WireResponse};
 use azure_iot_connector::secret::Secret;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use proton::{HUB, KEY, POLICY, Proton};
 use serde_json::json;
 
-const KEY: &str = "d2l0bmVzcyBrZXkgb2YgdGhlIHRlc3Q=";
 const EVENTS: i64 = 703;
 
 /// The system's clocks; there is no HTTP in these tests.
@@ -44,83 +41,21 @@ impl Platform for System {
     }
 }
 
-struct Witness {
-    process: Child,
-    port: u16,
-    ca: String,
-    _folder: tempfile::TempDir,
+trait Connect {
+    fn endpoint(&self) -> Endpoint;
+    fn connect<'p>(&self, platform: &'p System, key: &str) -> azure_iot_connector::error::Result<EventHub<'p>>;
 }
 
-impl Drop for Witness {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        // It ends with its input; where it does not, the test must not wait for it.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Witness {
-    fn start() -> Result<Self> {
-        static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-        let python = PYTHON.get_or_init(environment);
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate()?;
-        let ca = params.self_signed(&key)?.pem();
-        let issuer = Issuer::new(params, key);
-        let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &issuer)?;
-        let folder = tempfile::tempdir()?;
-        let (certificate_file, key_file) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
-        std::fs::write(&certificate_file, certificate.pem())?;
-        std::fs::write(&key_file, key.serialize_pem())?;
-        let mut process = Command::new(python)
-            .arg(witness_folder().join("eventhub_partition.py"))
-            .args([&certificate_file, &key_file])
-            .arg(KEY)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().context("its output")?).read_line(&mut line)?;
-        let port = line.strip_prefix("PORT ").context("the witness did not start")?.trim().parse()?;
-        Ok(Self { process, port, ca, _folder: folder })
-    }
-
+impl Connect for Proton {
     fn endpoint(&self) -> Endpoint {
-        Endpoint { host: "localhost".into(), port: self.port, hub: "iothub-ehub-witness".into() }
+        Endpoint { host: "localhost".into(), port: self.port, hub: HUB.into() }
     }
 
     fn connect<'p>(&self, platform: &'p System, key: &str) -> azure_iot_connector::error::Result<EventHub<'p>> {
-        let key = SharedAccessKey { policy: "service".into(), key: Secret::new(key) };
+        let key = SharedAccessKey { policy: POLICY.into(), key: Secret::new(key) };
         let deadline = platform.monotonic() + Duration::from_secs(30);
         EventHub::connect(platform, &self.endpoint(), &Access::Claim(key), Roots::Pem(&self.ca), deadline)
     }
-}
-
-fn witness_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/witness")
-}
-
-/// Makes a virtual environment in the target folder, once per version of the requirements; returns its interpreter.
-fn environment() -> PathBuf {
-    let requirements = witness_folder().join("eventhub-requirements.txt");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("eventhub-venv");
-    let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.txt"));
-    let wanted = std::fs::read(&requirements).expect("requirements");
-    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return python;
-    }
-    let run = |command: &mut Command| {
-        let output = command.output().expect("python3 is missing: it runs the other implementation of AMQP");
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-    run(Command::new(&python).args(install).arg(&requirements));
-    std::fs::write(&stamp, wanted).expect("stamp");
-    python
 }
 
 fn budget(events: usize) -> ReadBudget {
@@ -133,7 +68,7 @@ fn from(position: Position) -> ReceiverOptions {
 
 #[test]
 fn a_partition_is_read_from_another_implementation() -> Result<()> {
-    let witness = Witness::start()?;
+    let witness = Proton::start(None)?;
     let platform = System(Instant::now());
     let mut hub = witness.connect(&platform, KEY)?;
 
@@ -189,7 +124,7 @@ fn a_partition_is_read_from_another_implementation() -> Result<()> {
 
 #[test]
 fn refusals_of_another_implementation_are_typed() -> Result<()> {
-    let witness = Witness::start()?;
+    let witness = Proton::start(None)?;
     let platform = System(Instant::now());
     let code = |error: azure_iot_connector::error::Error| error.code();
 
@@ -201,7 +136,7 @@ fn refusals_of_another_implementation_are_typed() -> Result<()> {
     let untrusted = EventHub::connect(
         &platform,
         &witness.endpoint(),
-        &Access::Claim(SharedAccessKey { policy: "service".into(), key: Secret::new(KEY) }),
+        &Access::Claim(SharedAccessKey { policy: POLICY.into(), key: Secret::new(KEY) }),
         Roots::WebPki,
         platform.monotonic() + Duration::from_secs(10),
     );

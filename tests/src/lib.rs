@@ -9,10 +9,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use azure_iot_emulator::{Emulator, EmulatorOptions, Policy};
 use connector_host::interface::action::{Call, Outcome};
-use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, PollRequest, Start};
+use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, Error, Retry};
 use connector_host::{CallError, Connection, Connector, Host, HostOptions, Limits, Tenant, TenantOptions, TrustRoots};
 use serde_json::{Value, json};
+
+pub mod faults;
+pub mod witnessed;
+
+/// The trigger that tells what devices send.
+pub const TELEMETRY: &str = "device-telemetry";
 
 /// The workspace.
 ///
@@ -31,6 +37,27 @@ pub fn component() -> Result<PathBuf> {
     let path = std::env::var_os("CONNECTOR_COMPONENT")
         .map_or_else(|| workspace().join("target/component/azure_iot_connector.wasm"), PathBuf::from);
     anyhow::ensure!(path.exists(), "{} is not there: run `cargo xtask build`", path.display());
+    Ok(path)
+}
+
+/// The built program `connector-host`: the one that `CONNECTOR_HOST` names, or the one of the build that the caller is of.
+///
+/// # Errors
+/// Where it was not built.
+pub fn host_program() -> Result<PathBuf> {
+    let path = match std::env::var_os("CONNECTOR_HOST") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            // Tests are in a folder below the programs.
+            let own = std::env::current_exe()?;
+            let folders = own.ancestors().skip(1).take(2).map(|folder| folder.join("connector-host"));
+            folders
+                .into_iter()
+                .find(|path| path.exists())
+                .unwrap_or_else(|| workspace().join("target/debug/connector-host"))
+        }
+    };
+    anyhow::ensure!(path.exists(), "{} is not there: run `cargo build --package connector-host`", path.display());
     Ok(path)
 }
 
@@ -182,6 +209,17 @@ impl World {
             cursor = Some(page.next);
         }
         anyhow::bail!("{trigger} does not come to an end")
+    }
+}
+
+/// What a telemetry event says, as a ledger takes it.
+///
+/// # Errors
+/// Where its data is not JSON.
+pub fn delivery(event: &Event) -> Result<faults::ledger::Delivery> {
+    match &event.data {
+        Payload::Json(text) => Ok(faults::ledger::Delivery { id: event.id.clone(), data: serde_json::from_str(text)? }),
+        other => anyhow::bail!("the data of an event is not JSON: {other:?}"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Microsoft's own client reads back what the component wrote: an independent witness that it was written, and right.
+//! Microsoft's own clients as independent witnesses: of what the component wrote, that it was written, and right; of what
+//! it reads, that they read the same.
 
 #[path = "../../host-harness/emulator/tests/common/python.rs"]
 mod python;
@@ -7,7 +8,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use connector_tests::World;
-use python::{report, run, virtual_environment};
+use connector_tests::faults::events::{Record, mixed};
+use connector_tests::witnessed::{compare, read_all};
+use python::{report, run, run_script, virtual_environment};
 use serde_json::{Value, json};
 
 /// What a device identity says, without what changes by itself.
@@ -89,6 +92,43 @@ async fn the_python_sdk_reads_back_what_the_component_wrote() -> Result<()> {
     let output = run(&python, &connection, &ca, Some(&written)).await;
     report(&output, &format!("{checks} passed, 0 failed"));
     std::fs::remove_dir_all(&folder)?;
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// Microsoft's Event Hubs client and the component, side by side, read the same events from the same emulator.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_hubs_sdk_and_the_component_read_the_same() -> Result<()> {
+    const EVENTS: usize = 20_000;
+    let python = tokio::task::spawn_blocking(virtual_environment).await?;
+    let world = World::start().await?;
+    let record = Record::send(&world.emulator, mixed(11, EVENTS))?;
+
+    let folder = tempfile::tempdir()?;
+    let (ca, received) = (folder.path().join("ca.pem"), folder.path().join("received.jsonl"));
+    std::fs::write(&ca, world.emulator.ca_pem())?;
+    let connection = world.emulator.event_hub_connection_string("service").context("a policy")?;
+    let environment = vec![
+        ("EVENT_HUB_CONNECTION_STRING", connection),
+        ("EVENT_HUB_ENDPOINT", format!("sb://{}", world.emulator.event_hub_host())),
+        ("CA_FILE", ca.to_string_lossy().into_owned()),
+        ("CONSUMER_GROUP", "$Default".to_owned()),
+        ("EVENTS", EVENTS.to_string()),
+        ("RECEIVED_JSONL", received.to_string_lossy().into_owned()),
+    ];
+    let output = run_script(&python, "eventhub_dump.py", environment).await;
+    report(&output, &format!("{EVENTS} events written"));
+    let witness: Vec<Value> =
+        std::fs::read_to_string(&received)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+
+    let mut compared = 0;
+    for partition in record.partitions() {
+        let delivered = read_all(&world.connector, &world.tenant, &world.connection, &partition.to_string()).await?;
+        let count = compare(partition, &delivered, &witness)?;
+        ensure!(count == record.of(partition).len(), "partition {partition}: {count}");
+        compared += count;
+    }
+    assert_eq!(compared, EVENTS);
     world.emulator.shutdown().await;
     Ok(())
 }

@@ -1,12 +1,18 @@
-"""An Event Hub with two partitions, on Apache Qpid Proton: `$cbs`, `$management`, filters and owner levels.
+"""An Event Hub with two partitions, or four, on Apache Qpid Proton: `$cbs`, `$management`, filters and owner levels.
 
-Usage: eventhub_partition.py CERTIFICATE KEY SECRET. Prints `PORT n`, then serves until its input ends. It stands in for
-the service as far as a reader can tell, and checks what the reader sends: signatures, audiences, fields and filters.
+Usage: eventhub_partition.py CERTIFICATE KEY SECRET [COUNT FILE]. Prints `PORT n`, then serves until its input ends. It
+stands in for the service as far as a reader can tell, and checks what the reader sends: signatures, audiences, fields and
+filters.
+
+With COUNT it has four partitions instead, with so many events each, and FILE gets what they say, one JSON object a line:
+partition, sequence, offset, enqueued (ms), kind (data, value, sequence), body (base64, or JSON), contentType,
+contentEncoding, messageId, correlationId, properties, annotations.
 """
 
 import base64
 import hashlib
 import hmac
+import json
 import re
 import socket
 import sys
@@ -46,15 +52,67 @@ def partition_0():
     return events
 
 
+def mixed(partition, number):
+    """An event of the kind whose turn it is. JSON is written without spaces and in order, as the reader writes it."""
+    reading = {"level": "grün", "n": number, "t": number % 800 / 10}
+    text = json.dumps(reading, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    fields = [
+        {"body": text, "content_type": "application/json", "content_encoding": "utf-8"},
+        {"body": b"reading %d" % number, "content_type": "text/plain", "content_encoding": "utf-8"},
+        {"body": bytes((number * factor) % 256 for factor in range(number % 300)), "content_type": "application/octet-stream"},
+        {"body": text[:15], "content_type": "application/json", "content_encoding": "utf-8"},
+        {"body": text},
+        {"body": reading},
+        {"body": [number, "eins", None, [1.5, True]]},
+    ][number % 7]
+    if number % 700 == 350:
+        fields = {"body": bytes(range(256)) * 600, "content_type": "application/octet-stream"}
+    if number % 3 == 0:
+        fields = {**fields, "id": "m%d" % number, "correlation_id": "c%d" % number}
+    message = event(number, **fields)
+    message.annotations[symbol("iothub-connection-device-id")] = "press-%d" % partition
+    if number % 2:
+        message.properties = {"größe": "groß", "count": ulong(2**64 - 1 - number), "since": timestamp(number)}
+    return message
+
+
+def described(partition, message):
+    """What an event says."""
+    positions = {symbol("x-opt-" + name) for name in ("sequence-number", "offset", "enqueued-time", "partition-key")}
+    # Proton reads a missing symbol back as the text "None".
+    media = lambda value: None if value in (None, "", "None") else value
+    body = message.body
+    kind = {bytes: "data", dict: "value", list: "sequence"}[type(body)]
+    return {
+        "partition": partition,
+        "sequence": message.annotations[symbol("x-opt-sequence-number")],
+        "offset": message.annotations[symbol("x-opt-offset")],
+        "enqueued": message.annotations[symbol("x-opt-enqueued-time")],
+        "kind": kind,
+        "body": base64.b64encode(body).decode() if kind == "data" else body,
+        "contentType": media(message.content_type),
+        "contentEncoding": media(message.content_encoding),
+        "messageId": message.id,
+        "correlationId": message.correlation_id,
+        "properties": message.properties or {},
+        "annotations": {name: value for name, value in message.annotations.items() if name not in positions},
+    }
+
+
 def tracked(text):
     return text + " TrackingId:7f3a_G1, SystemTracker:witness, Timestamp:2026-01-01T00:00:00"
 
 
 class Hub(MessagingHandler):
-    def __init__(self, certificate, key, secret):
+    def __init__(self, certificate, key, secret, count=None, file=None):
         super().__init__(prefetch=100, auto_settle=True)
         self.certificate, self.key, self.secret = certificate, key, secret
         self.partitions = {"0": partition_0(), "1": []}
+        if count:
+            self.partitions = {str(one): [mixed(one, n) for n in range(int(count))] for one in range(4)}
+            with open(file, "w", encoding="utf-8") as lines:
+                for partition, events in self.partitions.items():
+                    lines.writelines(json.dumps(described(int(partition), one)) + "\n" for one in events)
         self.claims = set()
         self.replies = {}
         self.readers = {}
@@ -190,7 +248,7 @@ class Hub(MessagingHandler):
             return 400, "BadRequest", None
         if asked["type"] == "com.microsoft:eventhub":
             ids = Array(UNDESCRIBED, Data.STRING, *self.partitions)
-            return 200, "OK", {"name": HUB, "created_at": timestamp(FIRST_TIME), "partition_count": int32(2), "partition_ids": ids}
+            return 200, "OK", {"name": HUB, "created_at": timestamp(FIRST_TIME), "partition_count": int32(len(self.partitions)), "partition_ids": ids}
         events = self.partitions.get(asked["partition"])
         if events is None:
             return 404, tracked("The partition could not be found."), None
@@ -206,7 +264,7 @@ class Hub(MessagingHandler):
 
 
 def main():
-    container = Container(Hub(*sys.argv[1:4]))
+    container = Container(Hub(*sys.argv[1:]))
     # The test ends this program by closing its input.
     threading.Thread(target=lambda: (sys.stdin.read(), container.stop()), daemon=True).start()
     container.run()

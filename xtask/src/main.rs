@@ -5,6 +5,7 @@ mod checks;
 mod component;
 mod run;
 mod setup;
+mod soak;
 
 use anyhow::{Result, bail};
 
@@ -16,6 +17,8 @@ cargo xtask COMMAND
   demo [ARGS]      build, then run a workflow on the embedded emulator; ARGS go to `connector-host demo`
   test             format, lints on both targets, build, all tests, documentation, examples
   bench [ARGS]     measure the component beside native code, as ratios
+  soak WHAT [ARGS] many seeds of a test that draws what fails from a seed; WHAT is telemetry, ARGS are --seeds, --first,
+                   --events, --minutes
   ci               what continuous integration runs: the same as test
 ";
 
@@ -23,7 +26,7 @@ fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let command = args.next().unwrap_or_else(|| "help".to_owned());
     let rest: Vec<String> = args.collect();
-    if !matches!(command.as_str(), "demo" | "bench") && !rest.is_empty() {
+    if !matches!(command.as_str(), "demo" | "bench" | "soak") && !rest.is_empty() {
         bail!("`{command}` takes no arguments\n\n{HELP}");
     }
     match command.as_str() {
@@ -32,6 +35,7 @@ fn main() -> Result<()> {
         "demo" => demo(&rest),
         "test" | "ci" => checks::all(),
         "bench" => bench::run(&rest),
+        "soak" => soak::run(&rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -120,7 +120,8 @@ impl FaultAction {
 ///           | "latency:" milliseconds      stop the connection for so long
 ///           | "drop"                       drop the connection
 ///           | "half"                       send half of the next frame, then drop the connection
-///           | "cut:" bytes                 drop the connection within so many bytes more, at random
+///           | "cut:" bytes                 drop the connection within so many bytes more, at random; those of TLS
+///                                        are counted at CONNECT, those of AMQP after it
 ///           | "stall"                      keep the connection, but send nothing more, no heartbeat either
 ///           | "garbage"                    send bytes that are no frame
 ///           | "expire"                     take the connection's tokens for expired
@@ -261,6 +262,12 @@ impl Faults {
     /// How often rules have fired.
     pub fn fired(&self) -> u64 {
         self.lock().fired
+    }
+
+    /// The rules that have not fired as often as they are to, each with what is left of it. One without a number of
+    /// times is never done.
+    pub fn waiting(&self) -> Vec<FaultRule> {
+        self.lock().rules.iter().filter(|rule| rule.times != Some(0)).cloned().collect()
     }
 
     pub(crate) fn pick(&self, service: Service, method: &str, path: &str) -> Vec<FaultAction> {
@@ -477,8 +484,10 @@ mod tests {
         let faults = Faults::default();
         faults.add(FaultRule::new("/a*c", FaultAction::DropConnection).times(1));
         assert!(faults.pick(Service::Hub, "GET", "/xbc").is_empty());
+        assert_eq!(faults.waiting().len(), 1);
         assert_eq!(faults.pick(Service::Hub, "GET", "/abc").len(), 1);
         assert!(faults.pick(Service::Hub, "GET", "/abc").is_empty());
+        assert!(faults.waiting().is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use connector_host::CallError;
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Notice, Partition, Payload, PollRequest, Start};
 
 use super::cursor::Cursors;
@@ -68,7 +69,7 @@ fn lost_policy(text: &str) -> Result<LostPolicy, String> {
 pub(crate) struct Polling {
     pub(crate) linked: Linked,
     pub(crate) cursors: Cursors,
-    pub(crate) partitions: Vec<String>,
+    only: Option<String>,
     request: PollRequest,
 }
 
@@ -76,16 +77,9 @@ impl Polling {
     pub(crate) async fn begin(session: &Session<'_>, arguments: TriggerArguments) -> Done<Self> {
         let config = files::read_json(arguments.config.as_deref()).map_err(usage)?;
         let linked = session.linked().await?;
-        let Linked { connector, tenant, connection } = &linked;
+        let Linked { connector, tenant, .. } = &linked;
         let trigger = arguments.trigger;
         let cursors = Cursors::open(arguments.cursor.as_deref(), connector, tenant, &trigger).await?;
-        let partitions = match arguments.partition {
-            Some(partition) => vec![partition],
-            None => {
-                let found = connector.partitions(tenant, connection, &trigger, &config).await?;
-                found.into_iter().map(|Partition { id, .. }| id).collect()
-            }
-        };
         let request = PollRequest {
             trigger,
             partition: String::new(),
@@ -95,7 +89,17 @@ impl Polling {
             cursor: None,
             budget: Budget::default(),
         };
-        Ok(Self { linked, cursors, partitions, request })
+        Ok(Self { linked, cursors, only: arguments.partition, request })
+    }
+
+    /// What there is to poll.
+    pub(crate) async fn partitions(&self) -> Result<Vec<String>, CallError> {
+        if let Some(partition) = &self.only {
+            return Ok(vec![partition.clone()]);
+        }
+        let Linked { connector, tenant, connection } = &self.linked;
+        let found = connector.partitions(tenant, connection, &self.request.trigger, &self.request.config).await?;
+        Ok(found.into_iter().map(|Partition { id, .. }| id).collect())
     }
 
     /// The next poll of a partition.
@@ -114,7 +118,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: PollA
     let PollArguments { trigger, events, wait } = arguments;
     let budget = Budget { events, wait_ms: wait, ..Budget::default() };
     let mut polling = Polling::begin(session, trigger).await?;
-    for partition in polling.partitions.clone() {
+    for partition in polling.partitions().await? {
         let Linked { connector, tenant, connection } = &polling.linked;
         let request = polling.request(&partition, budget);
         let page = {

@@ -13,9 +13,11 @@ use connector_host::interface::trigger::Page;
 use connector_host::interface::types::Cursor;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
-use self::task::Task;
+use self::task::{Failures, Task};
 use self::view::View;
+use super::cursor::Cursors;
 use super::output::Output;
 use super::poll::{Polling, TriggerArguments, print_event, print_notice};
 use super::session::{Linked, PARALLEL, Session, seconds};
@@ -58,13 +60,19 @@ enum Update {
 /// committed before the program ends.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: WatchArguments) -> Done {
     let mut polling = Polling::begin(session, arguments.trigger).await?;
+    let interrupted = interrupted();
+    tokio::pin!(interrupted);
+    let partitions = tokio::select! {
+        biased;
+        () = &mut interrupted => return Ok(()),
+        partitions = partitions(&polling, output) => partitions?,
+    };
     let Linked { connector, tenant, connection } = &polling.linked;
     let instance = connector.open(tenant, connection).await?;
     let left = Arc::new(AtomicU64::new(arguments.until.unwrap_or(u64::MAX)));
     let (stop, stopped) = watch::channel(false);
     let (sender, mut updates) = mpsc::channel(1);
     let turns = Arc::new(Semaphore::new(PARALLEL as usize));
-    let partitions = polling.partitions.clone();
     let crowd = u32::try_from(partitions.len()).unwrap_or(u32::MAX).div_ceil(PARALLEL).max(1);
     let mut tasks = JoinSet::new();
     for (index, partition) in partitions.iter().enumerate() {
@@ -90,8 +98,6 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
         1 => "watching; Ctrl-C ends it",
         _ => "watching all partitions; Ctrl-C ends it",
     });
-    let interrupted = interrupted();
-    tokio::pin!(interrupted);
     let mut refresh = tokio::time::interval(view::REFRESH);
     let mut ended = Ok(());
     let mut interruptible = true;
@@ -110,7 +116,8 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
                 None => break,
                 Some(Update::Page { partition, given, page, committed }) => {
                     view.polled(partition, page.lag);
-                    fire(&mut view, &mut polling, partition, given.as_ref(), page, &left)?;
+                    let id = &partitions[partition];
+                    fire(&mut view, &mut polling.cursors, (partition, id), given.as_ref(), page, &left)?;
                     if left.load(Ordering::Relaxed) == 0 {
                         stop.send_replace(true);
                     }
@@ -131,16 +138,35 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
     ended
 }
 
+/// What there is to watch, asked for as patiently as the partitions are polled.
+async fn partitions(polling: &Polling, output: &Output) -> Result<Vec<String>, CallError> {
+    let mut failures = Failures::default();
+    loop {
+        match polling.partitions().await {
+            Ok(partitions) => return Ok(partitions),
+            Err(error) => {
+                let Some(pause) = failures.pause_after(&error) else { return Err(error) };
+                output.warn(&trying_again(&error, pause));
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// What a person is told of a failure that may pass.
+fn trying_again(error: &CallError, pause: Duration) -> String {
+    format!("{error}; trying again in {} ms", pause.as_millis())
+}
+
 /// Prints the events of a page, each one committed once it is out, as long as there are any left to print.
 fn fire(
     view: &mut View<'_>,
-    polling: &mut Polling,
-    partition: usize,
+    cursors: &mut Cursors,
+    (partition, id): (usize, &str),
     given: Option<&Cursor>,
     page: Page,
     left: &AtomicU64,
 ) -> Done {
-    let id = polling.partitions[partition].clone();
     for notice in &page.notices {
         view.aside(|output| print_notice(output, notice));
     }
@@ -151,11 +177,11 @@ fn fire(
             return Ok(());
         }
         view.aside(|output| print_event(output, event))?;
-        polling.cursors.commit(&id, event.cursor(given))?;
+        cursors.commit(id, event.cursor(given))?;
         view.fired(partition, event);
         if wanted != u64::MAX {
             left.store(wanted - 1, Ordering::Relaxed);
         }
     }
-    polling.cursors.commit(&id, page.next)
+    cursors.commit(id, page.next)
 }

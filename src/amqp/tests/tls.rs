@@ -24,6 +24,8 @@ struct Server {
     /// To the client, not yet read by it.
     out: Rc<RefCell<Vec<u8>>>,
     silent: bool,
+    /// After how many bytes it hangs up.
+    hangs_up: Option<usize>,
     platform: Rc<FakePlatform>,
 }
 
@@ -51,6 +53,7 @@ fn server(platform: &Rc<FakePlatform>, name: &str) -> (String, Server) {
         peer: Peer::good(platform),
         out: Rc::default(),
         silent: false,
+        hangs_up: None,
         platform: platform.clone(),
     };
     (pem, server)
@@ -77,14 +80,18 @@ impl Server {
 impl Transport for Server {
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize, TransportError> {
         self.pump(deadline);
+        if self.hangs_up == Some(0) {
+            return Ok(0);
+        }
         let mut out = self.out.borrow_mut();
-        let count = out.len().min(buffer.len()).min(777);
+        let count = out.len().min(buffer.len()).min(777).min(self.hangs_up.unwrap_or(usize::MAX));
         if count == 0 || self.silent {
             self.platform.now.set(self.platform.now.get().max(deadline.moment()));
             return Err(TransportError::timeout(Stage::Message));
         }
         buffer[..count].copy_from_slice(&out[..count]);
         out.drain(..count);
+        self.hangs_up = self.hangs_up.map(|left| left - count);
         Ok(count)
     }
 
@@ -146,6 +153,18 @@ fn certificates_are_checked() {
     refused(&other, "not a name", Roots::WebPki);
     refused(&other, HOST, Roots::Pem("no certificate in here"));
     refused(&other, HOST, Roots::Pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
+}
+
+/// A line that breaks is no refusal: whoever calls may try again.
+#[test]
+fn a_server_that_hangs_up_in_the_handshake_has_refused_nothing() {
+    let platform = platform();
+    for bytes in [0, 1, 100, 600] {
+        let (pem, mut server) = server(&platform, HOST);
+        server.hangs_up = Some(bytes);
+        let error = connect(&platform, &server, HOST, Roots::Pem(&pem)).expect_err("it hung up");
+        assert_eq!((error.kind, error.stage), (TransportErrorKind::Broken, Stage::Tls), "{bytes}: {error}");
+    }
 }
 
 #[test]

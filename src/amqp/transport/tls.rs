@@ -31,7 +31,8 @@ impl<T: Transport> Tls<T> {
     /// Makes the handshake over `inner`.
     ///
     /// # Errors
-    /// `Tls` where it fails or the certificate is not trusted for `host`; `Timeout`; those of `inner`.
+    /// `Tls` where it fails or the certificate is not trusted for `host`; `Broken` where the connection ends before it is
+    /// done; `Timeout`; those of `inner`.
     pub fn connect(inner: T, host: &str, roots: Roots, deadline: &Deadline) -> Result<Self, TransportError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| failed("the host is not a name that a certificate can have"))?;
@@ -41,7 +42,9 @@ impl<T: Transport> Tls<T> {
         while this.tls.is_handshaking() {
             this.flush(deadline).map_err(at_tls)?;
             if this.tls.is_handshaking() && !this.fill(deadline).map_err(at_tls)? {
-                return Err(failed("the server hung up during the handshake"));
+                // Nobody refused anything: a line that broke is worth another try.
+                let detail = "the server hung up during the TLS handshake";
+                return Err(TransportError::new(TransportErrorKind::Broken, Stage::Tls, detail));
             }
         }
         this.flush(deadline).map_err(at_tls)?;

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::claims::{self, Claim};
 use super::codec::{self, AMQP_HEADER, AmqpError, Frame, Outcome, SASL_HEADER};
+use super::fragile::Fragile;
 use super::session::{LinkKind, Session};
 use crate::event_hub::{Lost, milliseconds};
 use crate::faults::FaultAction;
@@ -59,9 +60,11 @@ pub(super) async fn accept(
     stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
+    let mut stream = Fragile::new(stream);
     for action in world.faults.pick(service, "CONNECT", "/") {
         match action {
             FaultAction::Latency(duration) => tokio::time::sleep(duration).await,
+            FaultAction::Cut(bytes) => stream.breaks_after(bytes as usize),
             _ => return,
         }
     }

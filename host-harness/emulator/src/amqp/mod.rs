@@ -21,6 +21,7 @@
 mod claims;
 pub(crate) mod codec;
 mod connection;
+mod fragile;
 mod nodes;
 mod session;
 

@@ -91,16 +91,16 @@ impl Task {
     }
 }
 
-/// How a partition fared since its last page.
+/// How a partition fared since its last page, or a request since it was first made.
 #[derive(Default)]
-struct Failures {
+pub(super) struct Failures {
     count: u32,
     defects: u32,
 }
 
 impl Failures {
     /// How long to wait after a failure; none where waiting does not help.
-    fn pause_after(&mut self, error: &CallError) -> Option<Duration> {
+    pub(super) fn pause_after(&mut self, error: &CallError) -> Option<Duration> {
         let doublings = self.count.min(6);
         self.count += 1;
         let growing = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);

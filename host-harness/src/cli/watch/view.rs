@@ -9,6 +9,7 @@ use connector_host::interface::trigger::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::super::output::{Output, clean};
+use super::trying_again;
 
 /// How often the lines are drawn.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
@@ -84,7 +85,7 @@ impl<'a> View<'a> {
         row.trouble = Some(error.to_string());
         // An error that ends it is told at the end.
         if let Some(pause) = pause {
-            let text = format!("partition {}: {error}; trying again in {} ms", row.partition, pause.as_millis());
+            let text = format!("partition {}: {}", row.partition, trying_again(error, pause));
             self.aside(|output| output.warn(&text));
         }
     }

@@ -1,0 +1,74 @@
+//! A TCP connection that can break after a number of bytes, wherever that is in a record of TLS.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+pub(super) struct Fragile {
+    stream: TcpStream,
+    /// Bytes that can still be written; `None` is any number.
+    left: Option<usize>,
+}
+
+impl Fragile {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, left: None }
+    }
+
+    /// Lets so many bytes more out, and fails then.
+    pub(super) fn breaks_after(&mut self, bytes: usize) {
+        self.left = Some(bytes);
+    }
+}
+
+impl AsyncRead for Fragile {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Fragile {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let most = self.left.unwrap_or(bytes.len()).min(bytes.len());
+        if most == 0 && !bytes.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(context, &bytes[..most]))?;
+        self.left = self.left.map(|left| left - written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_breaks_where_it_was_told_to() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut client = TcpStream::connect(listener.local_addr()?).await?;
+        let mut stream = Fragile::new(listener.accept().await?.0);
+        stream.write_all(b"whole").await?;
+        stream.breaks_after(3);
+        assert!(stream.write_all(b"halves").await.is_err());
+        drop(stream);
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await?;
+        assert_eq!(heard, b"wholehal");
+        Ok(())
+    }
+}

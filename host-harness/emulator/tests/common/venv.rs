@@ -1,0 +1,66 @@
+//! Virtual environments of Python for the witnesses: other implementations of what is tested.
+#![allow(dead_code, reason = "not every test binary runs every witness")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    let start = Path::new(env!("CARGO_MANIFEST_DIR"));
+    start.ancestors().find(|folder| folder.join("wit").is_dir()).expect("a folder of the workspace").to_owned()
+}
+
+/// Microsoft's clients, in `target/witness-venv`; returns the interpreter.
+pub fn virtual_environment() -> PathBuf {
+    environment("requirements.txt", "witness-venv")
+}
+
+/// Apache Qpid Proton, in `target/eventhub-venv`; returns the interpreter.
+pub fn proton_environment() -> PathBuf {
+    environment("eventhub-requirements.txt", "eventhub-venv")
+}
+
+/// Makes an environment in the target folder once per version of its requirements and returns its interpreter.
+fn environment(requirements: &str, name: &str) -> PathBuf {
+    let requirements = root().join("tests/witness").join(requirements);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let directory = target.join(name);
+    let python = directory.join("bin/python");
+    let stamp = directory.join("requirements.txt");
+    let wanted = std::fs::read(&requirements).expect("requirements.txt");
+    std::fs::create_dir_all(&target).expect("the target folder");
+    let lock = std::fs::File::create(target.join(format!("{name}.lock"))).expect("lock file");
+    // Tests run side by side, and only one may make the folder; the lock ends with the file.
+    lock.lock().expect("lock");
+    if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return python;
+    }
+    let version = Command::new("python3").arg("--version").output();
+    assert!(
+        version.is_ok_and(|output| output.status.success()),
+        "python3 is missing: the witnesses are Python programs and need CPython 3.11 with venv and pip"
+    );
+    let made = Command::new("python3").args(["-m", "venv"]).arg(&directory).output().expect("python3 -m venv");
+    report(&made, "");
+    let installed = Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+        .arg(&requirements)
+        .output()
+        .expect("pip install");
+    report(&installed, "");
+    std::fs::write(&stamp, wanted).expect("stamp");
+    python
+}
+
+/// Fails with everything the program said, unless it succeeded and its last line ends as it should.
+#[track_caller]
+pub fn report(output: &Output, ending: &str) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.trim_end().ends_with(ending),
+        "{}\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    println!("{text}");
+}

@@ -1,0 +1,90 @@
+//! Long runs of the tests that draw what they do from a seed: `cargo xtask soak`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use connector_tests::faults::{engine, program};
+
+/// Runs seed after seed, a line for each, and ends at the first promise that is broken.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask soak")]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Telemetry while connections break, links are detached, tokens expire, and readers are cut off, restarted and killed:
+    /// every event at least once and unchanged, in order, cursors never back, repetitions only of what was not committed.
+    Telemetry(TelemetryArguments),
+}
+
+#[derive(Debug, Args)]
+struct TelemetryArguments {
+    /// How many seeds.
+    #[arg(long, default_value_t = 20, value_name = "COUNT")]
+    seeds: u64,
+    /// The first one: a seed that broke a promise is tried again by `--first SEED --seeds 1`.
+    #[arg(long, default_value_t = 1, value_name = "SEED")]
+    first: u64,
+    /// Events that an engine reads with each seed; a killed process reads a tenth of them.
+    #[arg(long, default_value_t = 50_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1_000..=5_000_000))]
+    events: u64,
+    /// Begin no further seed after so many minutes.
+    #[arg(long, value_name = "MINUTES")]
+    minutes: Option<u64>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Arguments::parse().what {
+        What::Telemetry(arguments) => telemetry(&arguments).await,
+    }
+}
+
+async fn telemetry(arguments: &TelemetryArguments) -> Result<()> {
+    let TelemetryArguments { seeds, first, events, minutes } = *arguments;
+    let begun = Instant::now();
+    let limit = minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
+    let (mut done, mut read, mut repeated, mut faults, mut interruptions) = (0, 0, 0, 0, 0);
+    for seed in first..first.saturating_add(seeds) {
+        if limit.is_some_and(|limit| begun.elapsed() >= limit) {
+            break;
+        }
+        let again = || {
+            format!(
+                "seed {seed} broke a promise; again: cargo xtask soak telemetry --first {seed} --seeds 1 --events {events}"
+            )
+        };
+        let started = Instant::now();
+        let engine = engine::run(seed, usize::try_from(events)?).await.with_context(again)?;
+        let process = program::run(seed, usize::try_from(events / 10)?).await.with_context(again)?;
+        println!(
+            "seed {seed}: engine {} events, {} repeated, {} faults, {} interruptions ({} in mid-poll), {} polls ({} failed); process {} events, {} repeated, {} faults, {} kills; {:.1} s",
+            engine.events,
+            engine.repeated,
+            engine.faults,
+            engine.interruptions,
+            engine.cut_off,
+            engine.polls,
+            engine.failures,
+            process.events,
+            process.repeated,
+            process.faults,
+            process.kills,
+            started.elapsed().as_secs_f64(),
+        );
+        done += 1;
+        read += engine.events + process.events;
+        repeated += engine.repeated + process.repeated;
+        faults += engine.faults + process.faults;
+        interruptions += engine.interruptions + process.kills;
+    }
+    println!(
+        "{done} seeds in {:.1} min: {read} events, none lost, none altered, all in order; {faults} faults, {interruptions} interruptions, {repeated} repetitions, each of what was not committed",
+        begun.elapsed().as_secs_f64() / 60.0,
+    );
+    Ok(())
+}

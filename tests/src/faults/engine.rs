@@ -1,0 +1,308 @@
+//! A reader in this process, as an engine is one: each partition by itself, some instances kept warm and some not, cursors
+//! stored as text. It is cut off and restarted all the time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use azure_iot_emulator::{AmqpOptions, EmulatorOptions};
+use connector_host::interface::trigger::{Budget, LostPolicy, Page, PollRequest, Start};
+use connector_host::interface::types::{Cursor, Retry};
+use connector_host::{CallError, Tenant, WarmInstance};
+use fastrand::Rng;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::events::{Record, mixed};
+use super::ledger::{Entry, Ledger};
+use super::plan;
+use crate::{World, delivery, tenant};
+
+/// For a run of any length, how many events there are to one of each kind of fault and of kill.
+const EVENTS_TO_A_ROUND: usize = 12_500;
+
+/// Links and connections among which a fault happens: fewer than the kills alone make necessary, so that all are met.
+const EARLY: usize = 3;
+
+/// A link that stands still for so long is detached, as the service does after half an hour.
+const LINK_IDLE: Duration = Duration::from_millis(700);
+
+/// Failures of one partition in a row, with nothing delivered between them: no plan has as many.
+const MOST_FAILURES: u32 = 60;
+
+/// How a reader is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kill {
+    /// The poll's future is dropped.
+    CutOff,
+    /// The tenant is closed while a poll runs.
+    Closed,
+    /// The instance is thrown away between two polls.
+    Discarded,
+    /// The page is lost with the engine, in the middle of being worked off.
+    Crashed,
+    /// The page is given up, and polled again with the same instance.
+    HeldBack,
+    /// Nobody polls for so long that the service detaches the link.
+    Idle,
+}
+
+impl Kill {
+    const ALL: [Self; 6] = [Self::CutOff, Self::Closed, Self::Discarded, Self::Crashed, Self::HeldBack, Self::Idle];
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Events that there were.
+    pub events: usize,
+    /// Deliveries of events that had been delivered before.
+    pub repeated: usize,
+    /// Polls that the engine made.
+    pub polls: u32,
+    /// Polls that ended with an error.
+    pub failures: u32,
+    /// Faults that the emulator's rules made.
+    pub faults: u64,
+    /// Times that the reader lost what it had not committed.
+    pub interruptions: usize,
+    /// Polls that were cut off before their end.
+    pub cut_off: u32,
+    /// The failures by what the connector called them.
+    pub codes: BTreeMap<String, u32>,
+}
+
+impl Summary {
+    fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.repeated += other.repeated;
+        self.polls += other.polls;
+        self.failures += other.failures;
+        self.interruptions += other.interruptions;
+        self.cut_off += other.cut_off;
+        for (code, count) in other.codes {
+            *self.codes.entry(code).or_default() += count;
+        }
+    }
+}
+
+/// Sends events over four partitions, reads them while everything fails, and checks each promise of [`super::ledger`].
+///
+/// # Errors
+/// The first promise that was broken.
+pub async fn run(seed: u64, events: usize) -> Result<Summary> {
+    let amqp = AmqpOptions { link_idle: Some(LINK_IDLE), ..AmqpOptions::default() };
+    let options = EmulatorOptions { fault_seed: seed, amqp, ..EmulatorOptions::default() };
+    let world = Arc::new(World::with(options).await?);
+    let record = Arc::new(Record::send(&world.emulator, mixed(seed, events))?);
+    let rounds = events.div_ceil(EVENTS_TO_A_ROUND);
+    plan::apply(&world.emulator, plan::rules(seed, &record, rounds, EARLY)?);
+    let mut readers = JoinSet::new();
+    for partition in record.partitions() {
+        let reader = Reader::new(world.clone(), record.clone(), seed, partition, rounds)?;
+        readers.spawn(reader.run());
+    }
+    let mut summary = Summary::default();
+    while let Some(reader) = readers.join_next().await {
+        summary.add(reader??);
+    }
+    summary.faults = world.emulator.faults().fired();
+    let waiting = world.emulator.faults().waiting();
+    ensure!(waiting.is_empty(), "these faults were not met: {waiting:?}");
+    ensure!(summary.events == events, "{} of {events} events are accounted for", summary.events);
+    ensure!(summary.cut_off > 0, "no poll was cut off before its end");
+    if let Some(world) = Arc::into_inner(world) {
+        world.emulator.shutdown().await;
+    }
+    Ok(summary)
+}
+
+struct Reader {
+    world: Arc<World>,
+    ledger: Ledger,
+    random: Rng,
+    /// When to interrupt, by the number of events delivered: the soonest is the last.
+    kills: Vec<(usize, Kill)>,
+    tenant: Tenant,
+    warm: Option<WarmInstance>,
+    /// The cursor as an engine stores it.
+    stored: Option<String>,
+    summary: Summary,
+}
+
+impl Reader {
+    fn new(world: Arc<World>, record: Arc<Record>, seed: u64, partition: u16, rounds: usize) -> Result<Self> {
+        let mut random = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(u64::from(partition)));
+        let events = record.of(partition).len();
+        let kinds = Kill::ALL.iter().cycle().take(rounds * Kill::ALL.len());
+        let mut kills: Vec<_> = kinds.map(|kill| (random.usize(..events.max(1)), *kill)).collect();
+        kills.sort_by(|one, other| other.cmp(one));
+        Ok(Self {
+            tenant: tenant(&world.emulator)?,
+            ledger: Ledger::new(record, partition),
+            world,
+            random,
+            kills,
+            warm: None,
+            stored: None,
+            summary: Summary::default(),
+        })
+    }
+
+    async fn run(mut self) -> Result<Summary> {
+        let mut failures_in_a_row = 0;
+        while !self.ledger.is_done() {
+            let kill = match self.kills.last() {
+                Some((after, kill)) if *after <= self.ledger.seen() => {
+                    let kill = *kill;
+                    self.kills.pop();
+                    Some(kill)
+                }
+                _ => None,
+            };
+            match kill {
+                Some(Kill::Discarded) => self.warm = None,
+                Some(Kill::Idle) => sleep(LINK_IDLE * 2).await,
+                _ => {}
+            }
+            let given: Option<Cursor> = self.stored.as_deref().map(serde_json::from_str).transpose()?;
+            let request = self.request(given.clone());
+            self.summary.polls += 1;
+            match self.poll(&request, kill).await? {
+                None => {
+                    self.summary.cut_off += 1;
+                    self.restart()?;
+                }
+                Some(Ok(page)) => {
+                    if !page.events.is_empty() {
+                        failures_in_a_row = 0;
+                    }
+                    self.work_off(given.as_ref(), page, kill)?;
+                }
+                Some(Err(error)) => {
+                    self.failed(&error)?;
+                    failures_in_a_row += 1;
+                    ensure!(failures_in_a_row < MOST_FAILURES, "no way on from {:?}: {error}", self.ledger);
+                    sleep(Duration::from_millis(self.random.u64(1..20))).await;
+                }
+            }
+        }
+        self.ledger.finish()?;
+        self.summary.events = self.ledger.seen();
+        self.summary.repeated = self.ledger.repeated();
+        self.summary.interruptions = self.ledger.interruptions();
+        Ok(self.summary)
+    }
+
+    fn request(&mut self, cursor: Option<Cursor>) -> PollRequest {
+        let events = match self.random.u32(..20) {
+            0 => 1,
+            1..4 => 30,
+            4..12 => 400,
+            _ => 1_500,
+        };
+        PollRequest {
+            trigger: crate::TELEMETRY.to_owned(),
+            partition: self.ledger.partition().to_string(),
+            config: "{}".to_owned(),
+            start: Start::Earliest,
+            on_position_lost: LostPolicy::Stop,
+            cursor,
+            budget: Budget {
+                events,
+                bytes: [100_000, 1 << 20, 8 << 20][self.random.usize(..3)],
+                wait_ms: self.random.u64(..200),
+            },
+        }
+    }
+
+    /// Polls, cold or warm; none where it was cut off.
+    async fn poll(&mut self, request: &PollRequest, kill: Option<Kill>) -> Result<Option<Result<Page, CallError>>> {
+        let World { connector, connection, .. } = &*self.world;
+        let tenant = self.tenant.clone();
+        let cold = self.random.u32(..5) == 0;
+        if !cold && self.warm.is_none() {
+            self.warm = Some(connector.open(&tenant, connection).await?);
+        }
+        let warm = self.warm.clone().filter(|_| !cold);
+        let poll = async {
+            match &warm {
+                Some(instance) => instance.poll(request).await,
+                None => connector.poll(&tenant, connection, request).await,
+            }
+        };
+        let soon = Duration::from_millis(self.random.u64(1..60));
+        Ok(match kill {
+            Some(Kill::CutOff) => timeout(soon, poll).await.ok(),
+            Some(Kill::Closed) => {
+                let close = async {
+                    sleep(soon).await;
+                    tenant.close();
+                };
+                let (page, ()) = tokio::join!(poll, close);
+                self.tenant = crate::tenant(&self.world.emulator)?;
+                self.warm = None;
+                match page {
+                    Err(CallError::Cancelled) => None,
+                    page => Some(page),
+                }
+            }
+            _ => Some(poll.await),
+        })
+    }
+
+    /// Delivers a page's events and keeps the cursor, event by event or once for all.
+    fn work_off(&mut self, given: Option<&Cursor>, page: Page, kill: Option<Kill>) -> Result<()> {
+        let crash = matches!(kill, Some(Kill::Crashed | Kill::HeldBack));
+        let most = if crash { self.random.usize(..=page.events.len()) } else { page.events.len() };
+        let commit_each = self.random.bool();
+        let mut last = None;
+        for event in page.events.iter().take(most) {
+            let delivery = delivery(event)?;
+            let sequence = delivery.data["sequenceNumber"].as_i64();
+            self.ledger.enter(&Entry::Delivered(delivery))?;
+            let sequence = sequence.context("checked by the ledger")?;
+            if commit_each && !(crash && self.random.u32(..10) == 0) {
+                self.commit(sequence, &event.cursor(given))?;
+            }
+            last = Some(sequence);
+        }
+        if crash {
+            if kill == Some(Kill::Crashed) {
+                self.warm = None;
+            }
+            return self.restart();
+        }
+        match last {
+            Some(sequence) => self.commit(sequence, &page.next),
+            // Nothing was delivered, but the cursor may be another one, of a partition that was empty.
+            None => {
+                self.stored = Some(serde_json::to_string(&page.next)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn commit(&mut self, sequence: i64, cursor: &Cursor) -> Result<()> {
+        self.ledger.enter(&Entry::Committed(sequence))?;
+        self.stored = Some(serde_json::to_string(cursor)?);
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        Ok(self.ledger.enter(&Entry::Interrupted)?)
+    }
+
+    /// An error that an engine meets by polling again; every other one is a broken promise.
+    fn failed(&mut self, error: &CallError) -> Result<()> {
+        let Some(typed) = error.connector() else { bail!("the host ended a poll: {error:?}") };
+        ensure!(
+            matches!(typed.retry, Retry::Backoff | Retry::After(_)),
+            "a fault that passes was answered with an error that does not: {typed:?}"
+        );
+        self.summary.failures += 1;
+        *self.summary.codes.entry(format!("{:?}", typed.code)).or_default() += 1;
+        Ok(())
+    }
+}

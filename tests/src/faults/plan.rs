@@ -1,0 +1,109 @@
+//! What fails, and when: drawn from a seed before anything begins, so that every kind of fault is met in every run.
+
+use anyhow::Result;
+use azure_iot_emulator::{Emulator, FaultRule};
+use fastrand::Rng;
+
+use super::events::Record;
+
+/// The conditions that Microsoft's clients meet by trying again ("AMQP errors in Azure Event Hubs"; `azure-eventhub`), and
+/// the hub's own.
+const RETRYABLE: [&str; 9] = [
+    "amqp:internal-error",
+    "amqp:connection:forced",
+    "amqp:link:detach-forced",
+    "amqp:link:transfer-limit-exceeded",
+    "com.microsoft:server-busy",
+    "com.microsoft:timeout",
+    "com.microsoft:operation-cancelled",
+    "com.microsoft:container-close",
+    "com.microsoft:device-container-throttled",
+];
+
+/// What happens to an event that is about to go out, besides a detach with each condition and the end of a token.
+const IN_MID_STREAM: [&str; 11] = [
+    "end:amqp:internal-error",
+    "end:com.microsoft:server-busy",
+    "close:amqp:connection:forced",
+    "close:amqp:internal-error",
+    "half",
+    "cut:400",
+    "cut:4000",
+    "cut:100000",
+    "drop",
+    "garbage",
+    "latency:120",
+];
+
+/// What happens to a link that is about to be attached.
+const AT_ATTACH: [&str; 8] = [
+    "detach:com.microsoft:server-busy",
+    "detach:com.microsoft:timeout",
+    "detach:amqp:internal-error",
+    "end:amqp:internal-error",
+    "close:amqp:connection:forced",
+    "half",
+    "cut:1000",
+    "latency:80",
+];
+
+/// What happens to connections and requests, by service, operation and path.
+const AT_CONNECTIONS: [(&str, &[&str]); 6] = [
+    // The first bytes are the TLS handshake's.
+    ("eventhub:CONNECT /", &["drop", "latency:80", "cut:1500", "cut:3000", "cut:20000", "cut:500000"]),
+    ("eventhub:OPEN /", &["drop", "half", "cut:60", "latency:80", "close:com.microsoft:server-busy"]),
+    ("eventhub:PUT-TOKEN /", &["500", "503"]),
+    ("eventhub:READ /", &["500", "503"]),
+    ("hub-amqp:OPEN /", &["drop", "cut:60", "latency:80"]),
+    ("hub-amqp:ATTACH /", &["detach:com.microsoft:server-busy", "half"]),
+];
+
+/// The rules of a run: each fires once, at an event, a link or a connection that the seed decides on. Every kind is there
+/// once for each round, each time in another partition; there are as many rounds as partitions at the most. Faults of
+/// links and connections happen among the first `early` of them.
+///
+/// A token that expires is replaced once, since the service does not take a new one for expired: so no token expires at
+/// the first use of the one that replaced it.
+///
+/// # Errors
+/// Never: the rules are written in the emulator's grammar.
+pub fn rules(seed: u64, record: &Record, rounds: usize, early: usize) -> Result<Vec<FaultRule>> {
+    let mut random = Rng::with_seed(seed ^ 0xf417);
+    let partitions: Vec<u16> = record.partitions().filter(|number| !record.of(*number).is_empty()).collect();
+    let rounds = rounds.min(partitions.len());
+    let mut rules = Vec::new();
+    let expiries = random.usize(..partitions.len().max(1));
+    for round in 0..rounds {
+        let partition = partitions[(expiries + round) % partitions.len()];
+        rules.push(format!("eventhub:ATTACH /*/Partitions/{partition}=expirex1"));
+        let events = record.of(partition).len();
+        let skip = random.usize(events / 2..events);
+        rules.push(format!("eventhub:TRANSFER /*/Partitions/{partition}=expire~{skip}x1"));
+    }
+    let detaches = RETRYABLE.map(|condition| format!("detach:{condition}"));
+    for action in detaches.iter().map(String::as_str).chain(IN_MID_STREAM) {
+        let first = random.usize(..partitions.len());
+        for round in 0..rounds {
+            let partition = partitions[(first + round) % partitions.len()];
+            let skip = random.usize(..record.of(partition).len());
+            rules.push(format!("eventhub:TRANSFER /*/Partitions/{partition}={action}~{skip}x1"));
+        }
+    }
+    for (number, action) in AT_ATTACH.into_iter().enumerate() {
+        for round in 0..rounds {
+            let partition = partitions[(number + round) % partitions.len()];
+            rules.push(format!("eventhub:ATTACH /*/Partitions/{partition}={action}~{}x1", random.usize(..early)));
+        }
+    }
+    for (target, actions) in AT_CONNECTIONS {
+        for action in actions.iter().cycle().take(actions.len() * rounds) {
+            rules.push(format!("{target}={action}~{}x1", random.usize(..early)));
+        }
+    }
+    Ok(rules.iter().map(|rule| rule.parse()).collect::<Result<_, _>>()?)
+}
+
+/// Puts rules in force.
+pub fn apply(emulator: &Emulator, rules: Vec<FaultRule>) {
+    rules.into_iter().for_each(|rule| emulator.faults().add(rule));
+}
