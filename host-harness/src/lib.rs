@@ -35,11 +35,13 @@
 //! | [`Tenant`] | tenant | limits, permitted hosts, trust roots, connection pool, TLS sessions |
 //! | [`WarmInstance`] | account, where calls are frequent | an instance that lives on between calls |
 //! | [`Connection`] | linked account | the values a person entered, as a secret |
+//! | [`CursorStore`] | engine that has no database of its own | where each partition of each trigger goes on |
 
 mod cache;
 mod calls;
 mod connection;
 mod connector;
+mod cursors;
 pub mod demo;
 mod egress;
 mod error;
@@ -56,6 +58,7 @@ mod warm;
 
 pub use connection::Connection;
 pub use connector::Connector;
+pub use cursors::{CursorStore, CursorStoreError, StoredCursors};
 pub use egress::{Destination, EgressDenied, EgressLayer};
 pub use error::{CallError, Failure, LoadError, SetupError, TenantError};
 pub use host::{Host, HostOptions};
