@@ -38,9 +38,11 @@ impl Heat {
         self.overloaded = true;
     }
 
-    /// Cooling ends by itself; a machine that had switched itself off is on again.
+    /// Cools it where it is overloaded, until it is cool; one that had switched itself off is on again.
     pub(super) fn start_cooling(&mut self) {
-        (self.cooling, self.stopped) = (true, false);
+        if self.overloaded {
+            (self.cooling, self.stopped) = (true, false);
+        }
     }
 
     /// Goes on by one interval; `chance` is in 0..1. Returns whether cooling has reached its target just now.
@@ -79,12 +81,15 @@ mod tests {
         heat.start_cooling();
         assert_eq!(intervals(&mut heat, 20), 1);
         assert!(!heat.stopped && !heat.overloaded && heat.cooled == 1);
+        heat.start_cooling();
+        assert!(!heat.cooling, "there is nothing to cool");
         assert!(intervals(&mut heat, 100) == 0 && !heat.stopped, "{heat:?}");
     }
 
     #[test]
     fn a_target_below_what_cooling_can_do_is_not_reached() {
         let mut heat = Heat::default();
+        heat.overload();
         heat.start_cooling();
         assert!((0..200).all(|_| !heat.go_on(COOLED - 5.0, 0.5)));
     }

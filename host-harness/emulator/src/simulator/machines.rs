@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | `startCooling` | `{"event": "…"}`: what it is an answer to | 200, `{"cooling", "temperature", "repeated"}`; 400 without an `event`; 404 for any other method |
 //!
-//! A call that names an event that was answered before changes nothing, so that it is safe to call it again.
+//! A call that names an event that was answered before changes nothing, so that it is safe to call it again. Neither does
+//! one that comes when the machine is cool already.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use super::actions::{Actions, Caller};
+use super::super::actions::{Actions, Caller, Request};
 use super::check::Collection;
 use super::engine::Fired;
 use crate::CallError;
@@ -273,7 +273,9 @@ impl Worker {
     }
 
     async fn call(&self, action: &'static str, input: &Value, event: &Fired) -> Result<Value, CallError> {
-        self.actions.invoke(Caller::Workflow, action, input, &format!("{} {action}", event.id)).await
+        let key = format!("{} {action}", event.id);
+        let request = Request::new(Caller::Commissioning, action, input, &key);
+        self.actions.invoke(&request).await.map_err(|failed| failed.error)
     }
 
     fn mishap(&self, action: &str, event: &Fired, error: &CallError) {
