@@ -166,8 +166,13 @@ fn failures(output: &Output, summary: &Summary) -> Done {
         add(&mut notices, &it.polling.notices);
         add(&mut restarts, &it.polling.crashes);
     }
+    let mut injected = traffic.failed.clone();
+    let others = traffic.injected.saturating_sub(injected.values().sum());
+    if others > 0 {
+        injected.insert("in AMQP, or in the body of an answer".to_owned(), others);
+    }
     let rows = [
-        ("injected by the emulator, over HTTP and AMQP", traffic.injected, &traffic.failed),
+        ("injected by the emulator", traffic.injected, &injected),
         ("overcome by retries inside of the component", traffic.overcome_inside, &BTreeMap::new()),
         ("reached the engine from a poll, which it made again", polls.values().sum(), &polls),
         (

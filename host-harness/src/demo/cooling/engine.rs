@@ -35,8 +35,8 @@ use crate::interface::types::Cursor;
 
 /// Events and pages of a partition that are read and not committed, at the most.
 const WINDOW: usize = 64;
-/// How long a poll waits for a first event.
-const WAIT: Duration = Duration::from_millis(250);
+/// How long a poll waits for a first event, and at the most gathers more.
+const WAIT: Duration = Duration::from_millis(150);
 /// From dying to starting again, simulated.
 const RESTART: Duration = Duration::from_millis(200);
 

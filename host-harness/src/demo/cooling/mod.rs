@@ -145,6 +145,7 @@ impl Cooling {
         let entries = self.ledger.entries();
         let mut progress = CoolingProgress { sent: self.scene.sent(), ..CoolingProgress::default() };
         let mut events = BTreeSet::new();
+        let mut settled = BTreeMap::new();
         for partition in &self.partitions {
             let reading = entries.reading.get(partition).cloned().unwrap_or_default();
             progress.partitions.push(PartitionProgress {
@@ -166,8 +167,7 @@ impl Cooling {
                         row(&mut progress.partitions, &hot.partition, &|row| row.hot += 1);
                     }
                 }
-                Step::Settled { outcome: Outcome::Done, .. } => progress.answered += 1,
-                Step::Settled { outcome: Outcome::Parked, .. } => progress.parked += 1,
+                Step::Settled { partition, sequence, outcome } => drop(settled.insert((partition, sequence), outcome)),
                 Step::Committed { partition, through } => {
                     row(&mut progress.partitions, partition, &|row| row.committed = through.or(row.committed));
                 }
@@ -175,6 +175,8 @@ impl Cooling {
             }
         }
         progress.hot_readings = events.len() as u64;
+        progress.parked = settled.values().filter(|outcome| ***outcome == Outcome::Parked).count() as u64;
+        progress.answered = settled.len() as u64 - progress.parked;
         for state in states {
             progress.cooled += u64::from(state.cooled);
             if state.cooling {

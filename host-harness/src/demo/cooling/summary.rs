@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::super::summary::Latency;
 use super::check::{self, Evidence};
-use super::ledger::{Entries, Outcome, Step};
+use super::ledger::{Entries, Step};
 use super::store::DeadLetter;
 
 /// What the workflow came to.
@@ -82,11 +82,10 @@ pub(super) fn summarize(
     for recorded in &evidence.recorded {
         numbers.entry(&recorded.partition).or_default().hot_readings += 1;
     }
-    let mut answered = 0;
     for step in &evidence.steps {
         match step {
             Step::Delivered(hot) => numbers.entry(&hot.partition).or_default().deliveries += 1,
-            Step::Settled { outcome, .. } => answered += u64::from(*outcome == Outcome::Done),
+            Step::Settled { .. } => {}
             Step::Committed { partition, .. } => numbers.entry(partition).or_default().commits += 1,
             Step::Died { partition } => numbers.entry(partition).or_default().restarts += 1,
         }
@@ -96,7 +95,7 @@ pub(super) fn summarize(
         sent,
         partitions: numbers.into_values().collect(),
         machines: states.into_iter().map(MachineNumbers::from).collect(),
-        answered,
+        answered: check::answered(evidence),
         dead_letters,
         reaction: Latency::of(reactions.map(|took| Duration::from_nanos(u64::try_from(took).unwrap_or_default()))),
         polls: entries.polls,
