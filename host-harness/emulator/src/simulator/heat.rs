@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn overload_heats_cooling_cools_and_rest_stays_in_between() {
         let mut heat = Heat::default();
-        let mut intervals = |heat: &mut Heat, count| (0..count).filter(|_| heat.go_on(TARGET, 0.5)).count();
+        let intervals = |heat: &mut Heat, count| (0..count).filter(|_| heat.go_on(TARGET, 0.5)).count();
         intervals(&mut heat, 20);
         assert!((RESTING - 1.0..RESTING + 1.0).contains(&heat.temperature));
         heat.overload();
