@@ -74,7 +74,7 @@ mod tests {
         intervals(&mut heat, 20);
         assert!((RESTING - 1.0..RESTING + 1.0).contains(&heat.temperature));
         heat.overload();
-        intervals(&mut heat, 3);
+        intervals(&mut heat, 2);
         assert!((70.0..80.0).contains(&heat.temperature) && !heat.stopped, "{heat:?}");
         intervals(&mut heat, 10);
         assert!(heat.stopped, "{heat:?}");

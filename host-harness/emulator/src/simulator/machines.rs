@@ -318,6 +318,7 @@ fn rounded(temperature: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::EmulatorOptions;
 
     fn machine(link: MachineLink) -> Machine {
         Machine::new(MachinePlan { id: "m".to_owned(), overloads: vec![Duration::ZERO], link }, 1)
@@ -341,6 +342,36 @@ mod tests {
         assert!(machine.moment(Duration::ZERO, start + lasting / 2, TARGET).send.is_none());
         let deeds = machine.moment(Duration::ZERO, start + lasting, TARGET);
         assert!(deeds.connected == Some(true) && deeds.send.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_method_cools_once_for_each_event_and_the_twin_tells_it() {
+        let emulator = Emulator::start(EmulatorOptions::default()).await.expect("an emulator");
+        let plan = MachinePlan { id: "m".to_owned(), overloads: vec![Duration::ZERO], link: MachineLink::Steady };
+        let interval = Duration::from_secs(3600);
+        let options = MachineOptions { machines: vec![plan], interval, seed: 1 };
+        let machines = Machines::start(&emulator, options).await.expect("machines");
+        while machines.sent() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let side = emulator.devices();
+        let answer = async |method: &str, payload: Value| {
+            let call = MethodCall::new(method.to_owned(), payload);
+            match machines.fleet.answer(0, &side, &call).await {
+                MethodReply::Answer { status, payload } => (status, payload["repeated"].clone()),
+                MethodReply::Silence => (0, Value::Null),
+            }
+        };
+        assert_eq!(answer("stop", json!({ "event": "e" })).await, (404, Value::Null));
+        assert_eq!(answer(START_COOLING, json!({})).await, (400, Value::Null));
+        assert!(!machines.states()[0].cooling);
+        assert_eq!(answer(START_COOLING, json!({ "event": "e" })).await, (200, json!(false)));
+        assert_eq!(answer(START_COOLING, json!({ "event": "e" })).await, (200, json!(true)));
+        assert!(machines.states()[0].cooling && !machines.are_quiet());
+        let twin = emulator.twin("m").expect("a twin");
+        assert_eq!(twin.pointer("/properties/reported/cooling/active"), Some(&json!(true)));
+        machines.stop();
+        emulator.shutdown().await;
     }
 
     #[test]
