@@ -16,6 +16,7 @@ use azure_iot_emulator::{Change, ChangeKind, TwinPart};
 use serde::Serialize;
 
 use super::super::check::{CheckLine, count, line};
+use super::workflow::SELF_TEST;
 
 /// What a trigger follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -385,9 +386,12 @@ pub(super) fn recorded_updates(journal: &[Change]) -> Vec<(String, String)> {
     .collect()
 }
 
-/// How many direct methods devices answered, by the journal.
+/// How many of the workflow's direct methods devices answered, by the journal.
 pub(super) fn recorded_methods(journal: &[Change]) -> u64 {
-    let answered = |change: &&Change| change.kind == ChangeKind::MethodInvoked && change.detail.get("error").is_none();
+    let answered = |change: &&Change| {
+        let Change { kind, detail, .. } = change;
+        *kind == ChangeKind::MethodInvoked && detail["method"] == SELF_TEST && detail.get("error").is_none()
+    };
     journal.iter().filter(answered).count() as u64
 }
 
@@ -564,7 +568,9 @@ mod tests {
             change(3, ChangeKind::RegistrationDeleted, Some("r1"), Value::Null),
             change(4, ChangeKind::EnrollmentDeleted, Some("e1"), Value::Null),
             change(5, ChangeKind::TwinUpdated(TwinPart::Tags), None, json!({ "lifecycle": { "event": "x" } })),
-            change(6, ChangeKind::MethodInvoked, None, json!({ "error": 404_103 })),
+            change(6, ChangeKind::MethodInvoked, None, json!({ "method": SELF_TEST, "error": 404_103 })),
+            change(7, ChangeKind::MethodInvoked, None, json!({ "method": SELF_TEST, "status": 200 })),
+            change(8, ChangeKind::MethodInvoked, None, json!({ "method": "startCooling", "status": 200 })),
         ];
         let recorded: Vec<_> = recorded(&journal).into_iter().map(|it| (it.seq, it.collection, it.state)).collect();
         let some = |text: &str| Some(text.to_owned());
@@ -579,6 +585,6 @@ mod tests {
             ]
         );
         assert_eq!(recorded_updates(&journal), [("Press-1".to_owned(), "x".to_owned())]);
-        assert_eq!(recorded_methods(&journal), 0);
+        assert_eq!(recorded_methods(&journal), 1);
     }
 }

@@ -30,6 +30,9 @@ use crate::interface::types::ErrorCode;
 /// Records that are worked on at the same time.
 const WORKERS: usize = 6;
 
+/// The direct method that a device is tested with.
+pub(super) const SELF_TEST: &str = "selfTest";
+
 /// The actions that the workflow calls.
 pub(super) const ACTIONS: [&str; 6] = [
     "query-individual-enrollments",
@@ -230,7 +233,7 @@ impl Worker {
 
     async fn self_test(&self, event: &Fired, known: &Known) {
         let Some(device_id) = &known.device_id else { return };
-        let input = json!({ "deviceId": device_id, "methodName": "selfTest", "payload": { "full": false } });
+        let input = json!({ "deviceId": device_id, "methodName": SELF_TEST, "payload": { "full": false } });
         match self.call("invoke-direct-method", &input, event).await {
             Ok(_) => self.log.entries().methods += 1,
             // It has left or was disabled in the meantime.
