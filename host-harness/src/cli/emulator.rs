@@ -41,13 +41,13 @@ pub(crate) struct EmulatorArguments {
     /// Let simulated devices send so many messages a second, all together.
     #[arg(long, value_name = "MESSAGES")]
     telemetry_rate: Option<f64>,
-    /// How many devices send them.
-    #[arg(long, default_value_t = 10, value_name = "COUNT", requires = "telemetry_rate")]
-    telemetry_devices: u32,
     /// What they send, and how often relative to the rest: json, text, binary or malformed-json, such as json=9. Can be
     /// repeated [default: 85 of 100 are JSON, 8 text, 5 binary, 2 malformed].
     #[arg(long, value_name = "KIND[=WEIGHT]", requires = "telemetry_rate", value_parser = payload)]
     telemetry_kind: Vec<(PayloadKind, u32)>,
+    /// How many devices send them.
+    #[arg(long, default_value_t = 10, value_name = "COUNT", requires = "telemetry_rate")]
+    telemetry_devices: u32,
     /// Misbehave: [hub:|dps:|eventhub:|hub-amqp:]METHOD PATH=ACTION, such as "POST /enrollments/query=429x3",
     /// "* /=latency:250@0.1" or "eventhub:TRANSFER /*=detachx1". Can be repeated.
     #[arg(long, value_name = "RULE")]
