@@ -40,11 +40,13 @@
 //! | [`Tenant`] | tenant | limits, rates, permitted hosts, trust roots, connection pool, TLS sessions |
 //! | [`WarmInstance`] | account, where calls are frequent | an instance that lives on between calls |
 //! | [`Connection`] | linked account | the values a person entered, as a secret |
+//! | [`CursorStore`] | engine that has no database of its own | where each partition of each trigger goes on |
 
 mod cache;
 mod calls;
 mod connection;
 mod connector;
+mod cursors;
 pub mod demo;
 mod egress;
 mod error;
@@ -67,6 +69,7 @@ mod warm;
 
 pub use connection::Connection;
 pub use connector::Connector;
+pub use cursors::{CursorStore, CursorStoreError, StoredCursors};
 pub use egress::{Destination, EgressDenied, EgressLayer};
 pub use error::{CallError, Failure, LoadError, Scope, SetupError, TenantError};
 pub use host::{Host, HostOptions};

@@ -4,7 +4,7 @@
 //! permissions, ETags, API versions and limits as the services do, and answers with their status codes, error bodies,
 //! headers and conditions, so that Microsoft's own SDKs work against it unchanged. It can be told to misbehave
 //! ([`Faults`]), records what changed ([`Journal`]) and what went over HTTP ([`Traffic`]), and simulates devices
-//! ([`DeviceSide`], [`Simulator`]).
+//! ([`DeviceSide`], [`Simulator`], [`Machines`]).
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -94,7 +94,10 @@ pub use journal::{Change, ChangeKind, Journal, TwinPart};
 pub use options::{AmqpOptions, DevicesOnline, EmulatorOptions, Permission, Policy};
 pub use server::Service;
 pub use service_bound::FileUpload;
-pub use simulator::{PayloadKind, SimulatedEvents, Simulator, SimulatorOptions};
+pub use simulator::{
+    MachineLink, MachineOptions, MachinePlan, MachineState, Machines, PayloadKind, START_COOLING, SimulatedEvents,
+    Simulator, SimulatorOptions,
+};
 pub use traffic::{Exchange, Traffic};
 
 use certificate::Certificates;

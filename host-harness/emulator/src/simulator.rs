@@ -1,4 +1,8 @@
-//! A simulator of devices that send telemetry, for demonstrations and load.
+//! Simulators of devices that send telemetry, for demonstrations and load: [`Simulator`] sends messages of all kinds, and
+//! [`Machines`] are devices that react.
+
+mod heat;
+mod machines;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,6 +19,8 @@ use crate::hub::{DeviceBody, accept_telemetry};
 use crate::random::SplitMix;
 use crate::world::{Shared, lock, now};
 use crate::{Emulator, ErrorCode};
+
+pub use machines::{MachineLink, MachineOptions, MachinePlan, MachineState, Machines, START_COOLING};
 
 /// What a simulated device puts into a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -179,15 +185,7 @@ impl Simulator {
     /// When a device's id is not valid.
     pub fn start(emulator: &Emulator, options: SimulatorOptions) -> Result<Self, ServiceError> {
         let world = emulator.world.clone();
-        {
-            let mut hub = lock(&world.hub);
-            for device in &options.devices {
-                match hub.put_device(device, DeviceBody::default(), &Precondition::None) {
-                    Err(error) if error.code() == ErrorCode::DEVICE_ALREADY_EXISTS => {}
-                    result => drop(result?),
-                }
-            }
-        }
+        create_missing(&world, options.devices.iter().map(String::as_str))?;
         let sent = Arc::new(AtomicU64::new(0));
         let task = tokio::spawn(run(world, options, Arc::clone(&sent)));
         Ok(Self { sent, task })
@@ -219,6 +217,18 @@ impl Drop for Simulator {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Creates those devices that there are not yet.
+fn create_missing<'a>(world: &Shared, devices: impl Iterator<Item = &'a str>) -> Result<(), ServiceError> {
+    let mut hub = lock(&world.hub);
+    for device in devices {
+        match hub.put_device(device, DeviceBody::default(), &Precondition::None) {
+            Err(error) if error.code() == ErrorCode::DEVICE_ALREADY_EXISTS => {}
+            result => drop(result?),
+        }
+    }
+    Ok(())
 }
 
 async fn run(world: Shared, options: SimulatorOptions, sent: Arc<AtomicU64>) {

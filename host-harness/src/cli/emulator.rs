@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use azure_iot_emulator::{DevicesOnline, Emulator, EmulatorOptions, FaultRule, Simulator, SimulatorOptions};
+use azure_iot_emulator::{
+    DevicesOnline, Emulator, EmulatorOptions, FaultRule, PayloadKind, Simulator, SimulatorOptions,
+};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -39,6 +41,10 @@ pub(crate) struct EmulatorArguments {
     /// Let simulated devices send so many messages a second, all together.
     #[arg(long, value_name = "MESSAGES")]
     telemetry_rate: Option<f64>,
+    /// What they send, and how often relative to the rest: json, text, binary or malformed-json, such as json=9. Can be
+    /// repeated [default: 85 of 100 are JSON, 8 text, 5 binary, 2 malformed].
+    #[arg(long, value_name = "KIND[=WEIGHT]", requires = "telemetry_rate", value_parser = payload)]
+    telemetry_kind: Vec<(PayloadKind, u32)>,
     /// How many devices send them.
     #[arg(long, default_value_t = 10, value_name = "COUNT", requires = "telemetry_rate")]
     telemetry_devices: u32,
@@ -75,6 +81,12 @@ enum Online {
     Registered,
 }
 
+fn payload(text: &str) -> Result<(PayloadKind, u32), String> {
+    let (kind, weight) = text.split_once('=').unwrap_or((text, "1"));
+    let weight = weight.parse().ok().filter(|weight| (1..=1_000).contains(weight));
+    Ok((kind.parse()?, weight.ok_or_else(|| "the weight is a number from 1 to 1000".to_owned())?))
+}
+
 /// Serves the emulator until it is interrupted.
 pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     let mut options = EmulatorOptions {
@@ -106,7 +118,11 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     };
     let simulator = arguments.telemetry_rate.map(|rate| {
         let devices = (1..=arguments.telemetry_devices).map(|number| format!("press-{number:02}")).collect();
-        Simulator::start(&emulator, SimulatorOptions { rate, devices, ..SimulatorOptions::default() })
+        let mut options = SimulatorOptions { rate, devices, ..SimulatorOptions::default() };
+        if !arguments.telemetry_kind.is_empty() {
+            options.mix = arguments.telemetry_kind;
+        }
+        Simulator::start(&emulator, options)
     });
     let simulator = simulator.transpose().map_err(|error| Exit::Failed(anyhow!("{error:?}")))?;
     tell(output, &emulator, files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path())))?;
@@ -181,4 +197,18 @@ fn tell(output: &Output, emulator: &Emulator, files: Option<(&Path, &Path)>) -> 
         None => output.line("\nAdd `--connection-out FILE` for a connection to it.")?,
     }
     output.line("\nCtrl-C ends it.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_kinds_of_payload() {
+        assert_eq!(payload("text"), Ok((PayloadKind::Text, 1)));
+        assert_eq!(payload("malformed-json=3"), Ok((PayloadKind::MalformedJson, 3)));
+        for wrong in ["xml", "json=0", "json=", "json=x"] {
+            assert!(payload(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -24,6 +24,9 @@ use super::session::{Linked, PARALLEL, Session, seconds};
 use super::signals::interrupted;
 use super::{Done, Exit};
 
+/// How long a poll waits: what a connector gathers meanwhile is seen, and told from silence, after that.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Args)]
 pub(crate) struct WatchArguments {
     #[command(flatten)]
@@ -82,7 +85,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
             request: polling.request(partition, Default::default()),
             interval: arguments.interval,
             // A wait that leaves time for the answer; a short one where partitions share their turns.
-            wait: tenant.deadline() / 2 / crowd,
+            wait: LONGEST_WAIT.min(tenant.deadline() / 2) / crowd,
             left: left.clone(),
             turns: turns.clone(),
             updates: sender.clone(),

@@ -1,6 +1,8 @@
 //! Calling actions as an engine does: retries by the typed advice, and a record of how each call went.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,7 +13,7 @@ use crate::interface::metadata::Idempotency;
 use crate::interface::types::{EffectState, Retry};
 use crate::{CallError, Connection, Connector, Tenant};
 
-/// Attempts of one call, those inside of the connector not counted.
+/// Attempts of one call where the caller does not say, those inside of the connector not counted.
 const ATTEMPTS: u32 = 6;
 /// The first pause where the connector leaves it to the engine; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -29,10 +31,56 @@ pub(super) struct Linked {
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Caller {
-    /// The plant's own system.
+    /// The plant's own system, which enrolls devices.
     Plant,
-    /// The workflow.
-    Workflow,
+    /// The workflow that commissions devices.
+    Commissioning,
+    /// The workflow that cools machines.
+    Cooling,
+}
+
+impl Caller {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Plant => "plant",
+            Self::Commissioning => "commissioning",
+            Self::Cooling => "cooling",
+        }
+    }
+}
+
+/// A call of an action.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) caller: Caller,
+    pub(super) action: &'static str,
+    pub(super) input: &'a Value,
+    /// The idempotency key.
+    pub(super) key: &'a str,
+    /// Attempts at the most.
+    pub(super) attempts: u32,
+    /// The workflow knows that twice is the same as once, whatever the connector declares of the action in general.
+    pub(super) repeatable: bool,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(caller: Caller, action: &'static str, input: &'a Value, key: &'a str) -> Self {
+        Self { caller, action, input, key, attempts: ATTEMPTS, repeatable: false }
+    }
+}
+
+/// A call that came to nothing.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: CallError,
+    /// Attempts that were made.
+    pub(super) attempts: u32,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
 }
 
 /// How one call went.
@@ -51,51 +99,55 @@ pub(super) struct ActionRecord {
 pub(super) struct Actions {
     linked: Linked,
     records: Mutex<Vec<ActionRecord>>,
+    failures: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Actions {
     pub(super) fn new(linked: Linked) -> Self {
-        Self { linked, records: Mutex::default() }
+        Self { linked, records: Mutex::default(), failures: Mutex::default() }
     }
 
     pub(super) fn records(&self) -> Vec<ActionRecord> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.records).clone()
     }
 
     /// How many calls have ended.
     pub(super) fn ended(&self) -> usize {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).len()
+        lock(&self.records).len()
+    }
+
+    /// Failed attempts that were followed by another one, by error code.
+    pub(super) fn failures(&self) -> BTreeMap<String, u64> {
+        lock(&self.failures).clone()
     }
 
     /// Invokes an action until it succeeds or trying again does not help.
-    pub(super) async fn invoke(
-        &self,
-        caller: Caller,
-        action: &'static str,
-        input: &Value,
-        key: &str,
-    ) -> Result<Value, CallError> {
+    pub(super) async fn invoke(&self, request: &Request<'_>) -> Result<Value, Failed> {
         let begun = Instant::now();
-        let input = input.to_string();
+        let Request { caller, action, key, .. } = *request;
+        let input = request.input.to_string();
         let mut attempt = 1;
         let result = loop {
             let Linked { connector, tenant, connection } = &self.linked;
             let call = Call { idempotency_key: Some(key.to_owned()), attempt, dry_run: false };
             match connector.invoke(tenant, connection, action, &input, &call).await {
                 Ok(outcome) => break Ok(output(outcome)),
-                Err(error) => match self.pause(action, &error, attempt) {
-                    Some(pause) => sleep(pause).await,
-                    None => break Err(error),
+                Err(error) => match self.pause(request, &error, attempt) {
+                    Some(pause) => {
+                        *lock(&self.failures).entry(code(&error)).or_default() += 1;
+                        sleep(pause).await;
+                    }
+                    None => break Err(Failed { error, attempts: attempt }),
                 },
             }
             attempt += 1;
         };
         let outcome = match &result {
             Ok(_) => "done".to_owned(),
-            Err(error) => code(error),
+            Err(failed) => code(&failed.error),
         };
         let record = ActionRecord { caller, action, outcome, attempts: attempt, took: begun.elapsed() };
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        lock(&self.records).push(record);
         result
     }
 
@@ -119,15 +171,16 @@ impl Actions {
     }
 
     /// How long to wait before the next attempt; none where there is to be none.
-    fn pause(&self, action: &str, error: &CallError, attempt: u32) -> Option<Duration> {
-        if attempt >= ATTEMPTS {
+    fn pause(&self, request: &Request<'_>, error: &CallError, attempt: u32) -> Option<Duration> {
+        if attempt >= request.attempts {
             return None;
         }
         let descriptor = self.linked.connector.descriptor();
-        let found = descriptor.actions.iter().find(|known| known.operation.id == action);
-        let repeatable = found.is_some_and(|known| known.idempotency == Idempotency::Natural);
+        let found = descriptor.actions.iter().find(|known| known.operation.id == request.action);
+        let natural = found.is_some_and(|known| known.idempotency == Idempotency::Natural);
         // What may have been done is done again only where twice is the same as once.
-        if !repeatable && error.connector().is_none_or(|error| error.effect != EffectState::None) {
+        let harmless = error.connector().is_some_and(|error| error.effect == EffectState::None);
+        if !(harmless || natural || request.repeatable) {
             return None;
         }
         pause_after(error, attempt)
@@ -167,4 +220,8 @@ fn output(outcome: Outcome) -> Value {
         }
         Outcome::Pending(Pending { message, .. }) => Value::String(message),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,36 +7,33 @@ use azure_iot_emulator::{Exchange, Service};
 use serde::Serialize;
 
 use super::actions::{ActionRecord, Caller};
-use super::check::{Delivery, SelfCheck};
-use super::workflow::Alarm;
+use super::check::SelfCheck;
+use super::commissioning::CommissioningSummary;
+use super::cooling::CoolingSummary;
 
 /// What a run came to.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// The seed: the same one makes the same keys and the same failures.
+    /// The seed: the same one makes the same keys, the same overloads and the same failures.
     pub seed: u64,
-    /// How much faster than the file's times it ran.
+    /// How much faster than its plan it ran.
     pub speed: f64,
     /// How long the run took, in milliseconds, linking not counted.
     pub elapsed_ms: u64,
-    /// What happened in the plant.
-    pub plant: PlantNumbers,
-    /// Events by trigger and change.
-    pub events: Vec<EventNumbers>,
+    /// The workflow that cools machines, where it ran.
+    pub cooling: Option<CoolingSummary>,
+    /// The workflow that commissions devices, where it ran.
+    pub commissioning: Option<CommissioningSummary>,
     /// Actions by caller, name and outcome.
     pub actions: Vec<ActionNumbers>,
-    /// Devices that could not register.
-    pub alarms: Vec<Alarm>,
-    /// Polls and scans.
-    pub polling: PollingNumbers,
-    /// What went over the wire.
+    /// Attempts of actions that failed and were made again, by error code.
+    pub action_failures: BTreeMap<String, u64>,
+    /// What went over HTTP.
     pub traffic: TrafficNumbers,
-    /// From a change in the emulator's journal to its event, with the pause between polls.
-    pub event_latency: Latency,
     /// From calling an action to its end, by name.
     pub action_latency: BTreeMap<String, Latency>,
-    /// What the component delivered beside what the emulator recorded.
+    /// What the component did beside what the emulator recorded.
     pub check: SelfCheck,
 }
 
@@ -56,23 +53,11 @@ pub struct PlantNumbers {
     pub left: usize,
 }
 
-/// Events of one trigger and change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EventNumbers {
-    /// The trigger's id.
-    pub trigger: String,
-    /// `created`, `updated` or `deleted`.
-    pub change: String,
-    /// How many.
-    pub count: u64,
-}
-
 /// Calls of one action with one outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionNumbers {
-    /// `plant` or `workflow`.
+    /// `plant`, `commissioning` or `cooling`.
     pub caller: &'static str,
     /// The action's id.
     pub action: String,
@@ -84,23 +69,7 @@ pub struct ActionNumbers {
     pub repeats: u64,
 }
 
-/// How the triggers were polled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PollingNumbers {
-    /// Polls, failed ones too.
-    pub polls: u64,
-    /// Complete scans.
-    pub scans: u64,
-    /// Polls that failed, by error code; each was made again.
-    pub failures: BTreeMap<String, u64>,
-    /// Notices of the connector, by code.
-    pub notices: BTreeMap<String, u64>,
-    /// How often the engine died and went on from its committed cursor, by trigger.
-    pub crashes: BTreeMap<String, u64>,
-}
-
-/// What went over the wire.
+/// What went over HTTP, and the failures of both protocols.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficNumbers {
@@ -168,24 +137,6 @@ impl Latency {
     }
 }
 
-pub(super) fn event_numbers(deliveries: &[Delivery]) -> Vec<EventNumbers> {
-    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for delivery in deliveries {
-        *counts.entry((delivery.collection.trigger(), &delivery.change)).or_default() += 1;
-    }
-    let numbers = counts.into_iter().map(|((trigger, change), count)| EventNumbers {
-        trigger: trigger.to_owned(),
-        change: change.to_owned(),
-        count,
-    });
-    numbers.collect()
-}
-
-pub(super) fn event_latency(check: &SelfCheck) -> Latency {
-    let times = check.latencies.iter().flatten();
-    Latency::of(times.map(|nanoseconds| Duration::from_nanos(u64::try_from(*nanoseconds).unwrap_or_default())))
-}
-
 pub(super) fn action_numbers(records: &[ActionRecord]) -> Vec<ActionNumbers> {
     let mut counts: BTreeMap<(Caller, &str, &str), (u64, u64)> = BTreeMap::new();
     for record in records {
@@ -194,10 +145,7 @@ pub(super) fn action_numbers(records: &[ActionRecord]) -> Vec<ActionNumbers> {
         *repeats += u64::from(record.attempts - 1);
     }
     let numbers = counts.into_iter().map(|((caller, action, outcome), (count, repeats))| ActionNumbers {
-        caller: match caller {
-            Caller::Plant => "plant",
-            Caller::Workflow => "workflow",
-        },
+        caller: caller.as_str(),
         action: action.to_owned(),
         outcome: outcome.to_owned(),
         count,

@@ -14,6 +14,9 @@ use super::trying_again;
 /// How often the lines are drawn.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
 
+/// After how many refreshes the state is told where there is no terminal.
+const TOLD_EVERY: u64 = 20;
+
 /// Over how many refreshes a rate is taken.
 const WINDOW: usize = 20;
 
@@ -27,6 +30,7 @@ pub(super) struct View<'a> {
     /// On a terminal.
     lines: Option<(MultiProgress, Vec<ProgressBar>)>,
     begun: Instant,
+    refreshes: u64,
 }
 
 struct Row {
@@ -53,7 +57,7 @@ impl<'a> View<'a> {
                 .collect();
             (lines, bars)
         });
-        Self { output, rows, lines, begun: Instant::now() }
+        Self { output, rows, lines, begun: Instant::now(), refreshes: 0 }
     }
 
     /// Writes something without disturbing the lines.
@@ -96,6 +100,11 @@ impl<'a> View<'a> {
             for (bar, text) in bars.iter().zip(std::iter::once(self.sum()).chain(texts)) {
                 bar.set_message(clean(&text).replace('\n', " "));
             }
+        } else {
+            self.refreshes += 1;
+            if self.refreshes.is_multiple_of(TOLD_EVERY) {
+                self.tell();
+            }
         }
         for row in &mut self.rows {
             row.recent.push_back(0);
@@ -111,6 +120,11 @@ impl<'a> View<'a> {
             // A terminal that is gone needs no clearing.
             let _ = lines.clear();
         }
+        self.tell();
+    }
+
+    /// The sum, and the partitions that there is something to say of.
+    fn tell(&self) {
         self.output.warn(&self.sum());
         if self.rows.len() > 1 {
             self.rows

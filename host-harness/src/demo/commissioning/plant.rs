@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
-use super::DemoError;
-use super::actions::{Actions, Caller};
-use super::clock::Clock;
+use super::super::DemoError;
+use super::super::actions::{Actions, Caller, Request};
+use super::super::clock::Clock;
 use super::fleet::{Attestation, Change, Failure, Fleet, FleetDevice};
 
 /// How much later a device of the failure `late` registers, simulated.
@@ -142,10 +142,10 @@ impl Plant {
     }
 
     /// Lets the rest happen.
-    pub(super) async fn run(&self, clock: Clock) {
+    pub(super) async fn run(&self, clock: &Clock) {
         let mut running = JoinSet::new();
         for unit in &self.devices {
-            running.spawn(unit.clone().live(self.tools.clone(), clock));
+            running.spawn(unit.clone().live(self.tools.clone(), clock.clone()));
         }
         while running.join_next().await.is_some() {}
     }
@@ -176,7 +176,7 @@ impl Unit {
                     }
                 }
                 Step::Register => self.register(&tools).await,
-                Step::Change(change) => self.change(&change, &tools, clock).await,
+                Step::Change(change) => self.change(&change, &tools, &clock).await,
                 Step::Leave => self.leave(&tools).await,
             }
         }
@@ -277,7 +277,7 @@ impl Unit {
         })
     }
 
-    async fn change(&self, change: &Change, tools: &Tools, clock: Clock) {
+    async fn change(&self, change: &Change, tools: &Tools, clock: &Clock) {
         let row = &self.row;
         let id = row.registration_id.as_str();
         match change {
@@ -322,10 +322,10 @@ impl Unit {
 
     async fn act(&self, tools: &Tools, action: &'static str, input: &Value) -> bool {
         let key = format!("{action} {}", self.row.registration_id);
-        match tools.actions.invoke(Caller::Plant, action, input, &key).await {
+        match tools.actions.invoke(&Request::new(Caller::Plant, action, input, &key)).await {
             Ok(_) => true,
-            Err(error) => {
-                tools.log.mishap(format!("{} {action}: {error}", self.row.registration_id));
+            Err(failed) => {
+                tools.log.mishap(format!("{} {action}: {failed}", self.row.registration_id));
                 false
             }
         }

@@ -16,10 +16,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::DemoError;
-use super::actions::{Linked, code, pause_after};
+use super::super::DemoError;
+use super::super::actions::{Linked, code, pause_after};
+use super::super::clock::{Clock, wall};
+use super::super::news::News;
 use super::check::{Collection, Delivery, Scan};
-use super::clock::{Clock, wall};
 use crate::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use crate::interface::types::Cursor;
 
@@ -98,6 +99,7 @@ pub(super) struct Engine {
     pub(super) store: Store,
     pub(super) journal: JournalView,
     pub(super) clock: Clock,
+    pub(super) news: News,
     pub(super) observed: Mutex<Observed>,
     /// Takes an event over; what it has is as good as stored.
     pub(super) fire: Box<dyn Fn(Fired) + Send + Sync>,
@@ -147,6 +149,7 @@ impl Engine {
     pub(super) async fn run(self: Arc<Self>, collection: Collection) -> Result<(), DemoError> {
         while let Ended::Died = self.live(collection).await? {
             *self.observed().crashes.entry(collection).or_default() += 1;
+            self.news.tell(format!("restart   {} died; it goes on from its commit", collection.trigger()));
             sleep(self.clock.real(RESTART)).await;
         }
         Ok(())

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use super::actions::{Actions, Caller};
+use super::super::actions::{Actions, Caller, Request};
 use super::check::Collection;
 use super::engine::Fired;
 use crate::CallError;
@@ -29,6 +29,9 @@ use crate::interface::types::ErrorCode;
 
 /// Records that are worked on at the same time.
 const WORKERS: usize = 6;
+
+/// The direct method that a device is tested with.
+pub(super) const SELF_TEST: &str = "selfTest";
 
 /// The actions that the workflow calls.
 pub(super) const ACTIONS: [&str; 6] = [
@@ -230,7 +233,7 @@ impl Worker {
 
     async fn self_test(&self, event: &Fired, known: &Known) {
         let Some(device_id) = &known.device_id else { return };
-        let input = json!({ "deviceId": device_id, "methodName": "selfTest", "payload": { "full": false } });
+        let input = json!({ "deviceId": device_id, "methodName": SELF_TEST, "payload": { "full": false } });
         match self.call("invoke-direct-method", &input, event).await {
             Ok(_) => self.log.entries().methods += 1,
             // It has left or was disabled in the meantime.
@@ -273,7 +276,9 @@ impl Worker {
     }
 
     async fn call(&self, action: &'static str, input: &Value, event: &Fired) -> Result<Value, CallError> {
-        self.actions.invoke(Caller::Workflow, action, input, &format!("{} {action}", event.id)).await
+        let key = format!("{} {action}", event.id);
+        let request = Request::new(Caller::Commissioning, action, input, &key);
+        self.actions.invoke(&request).await.map_err(|failed| failed.error)
     }
 
     fn mishap(&self, action: &str, event: &Fired, error: &CallError) {

@@ -1,0 +1,388 @@
+//! Machines that run hot and can be cooled: simulated devices that react to what a workflow does to them.
+//!
+//! A machine sends its temperature again and again. Overloaded, it heats up until it is told to cool by the direct method
+//! [`START_COOLING`], or until it switches itself off. What it is told by the desired property `cooling.targetTemperature`
+//! decides how far it cools; what it does it says in the reported property `cooling`.
+//!
+//! | direct method | payload | answer |
+//! |---|---|---|
+//! | `startCooling` | `{"event": "…"}`: what it is an answer to | 200, `{"cooling", "temperature", "repeated"}`; 400 without an `event`; 404 for any other method |
+//!
+//! A call that names an event that was answered before changes nothing, so that it is safe to call it again. Neither does
+//! one that comes when the machine is cool already.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::heat::{Heat, TARGET};
+use super::{TelemetryMessage, create_missing};
+use crate::Emulator;
+use crate::device_side::{DeviceSide, MethodCall, MethodReply};
+use crate::error::ServiceError;
+use crate::random::SplitMix;
+use crate::world::lock;
+
+/// The direct method that machines understand.
+pub const START_COOLING: &str = "startCooling";
+/// How long a method is on its way to a machine and back.
+const WAY: Duration = Duration::from_millis(10);
+
+/// How a machine is connected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MachineLink {
+    /// All the time.
+    Steady,
+    /// It loses its connection, once, when it has sent a temperature above this one. It sends nothing meanwhile.
+    Breaks {
+        /// In degrees Celsius.
+        above: f64,
+        /// For how long.
+        lasting: Duration,
+    },
+    /// It sends over HTTPS, where no direct method reaches it.
+    SendOnly,
+}
+
+/// One machine, and what happens to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachinePlan {
+    /// Its device id.
+    pub id: String,
+    /// When it is overloaded, from the start on; in order. It stays so until it is cooled.
+    pub overloads: Vec<Duration>,
+    /// How it is connected.
+    pub link: MachineLink,
+}
+
+/// What is simulated.
+#[derive(Clone, Debug)]
+pub struct MachineOptions {
+    /// The machines; those that are missing in the registry are created.
+    pub machines: Vec<MachinePlan>,
+    /// From one temperature that a machine sends to its next.
+    pub interval: Duration,
+    /// The seed of what is left to chance.
+    pub seed: u64,
+}
+
+/// How a machine is.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct MachineState {
+    /// Its device id.
+    pub id: String,
+    /// In degrees Celsius.
+    pub temperature: f64,
+    /// The highest that it has sent.
+    pub hottest: f64,
+    /// It is being cooled.
+    pub cooling: bool,
+    /// It was not cooled in time and has switched itself off. It sends nothing until it is cooled.
+    pub stopped: bool,
+    /// How often it has been cooled down.
+    pub cooled: u32,
+}
+
+/// Running machines. Dropping them stops them.
+pub struct Machines {
+    fleet: Arc<Fleet>,
+    task: JoinHandle<()>,
+}
+
+struct Fleet {
+    machines: Vec<Mutex<Machine>>,
+    started: Instant,
+}
+
+struct Machine {
+    plan: MachinePlan,
+    heat: Heat,
+    random: SplitMix,
+    sequence: u64,
+    hottest: f64,
+    /// Overloads that have begun.
+    begun: usize,
+    /// The events that it was told to cool for.
+    answered: BTreeSet<String>,
+    /// Until when it is without its connection.
+    away: Option<Instant>,
+    broke: bool,
+}
+
+/// What a machine does at one moment.
+#[derive(Default)]
+struct Deeds {
+    send: Option<Value>,
+    report: Option<Value>,
+    /// Whether it connects or disconnects.
+    connected: Option<bool>,
+}
+
+impl Machines {
+    /// Creates the devices that are missing and starts the machines. Has to be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When a device's id is not valid.
+    pub async fn start(emulator: &Emulator, options: MachineOptions) -> Result<Self, ServiceError> {
+        let side = emulator.devices();
+        create_missing(&emulator.world, options.machines.iter().map(|plan| plan.id.as_str()))?;
+        let machines = (options.seed..).zip(options.machines).map(|(seed, plan)| Mutex::new(Machine::new(plan, seed)));
+        let fleet = Arc::new(Fleet { machines: machines.collect(), started: Instant::now() });
+        for (index, machine) in fleet.machines.iter().enumerate() {
+            let MachinePlan { id, link, .. } = lock(machine).plan.clone();
+            let (fleet, methods) = (fleet.clone(), side.clone());
+            side.on_method(&id, move |call| {
+                let (fleet, side) = (fleet.clone(), methods.clone());
+                async move { fleet.answer(index, &side, &call).await }
+            });
+            if link == MachineLink::SendOnly {
+                side.disconnect(&id).await?;
+            }
+        }
+        let task = tokio::spawn(fleet.clone().run(side, options.interval));
+        Ok(Self { fleet, task })
+    }
+
+    /// How each machine is, in the order of the options.
+    pub fn states(&self) -> Vec<MachineState> {
+        self.fleet.machines.iter().map(|machine| lock(machine).state()).collect()
+    }
+
+    /// How many temperatures they have sent.
+    pub fn sent(&self) -> u64 {
+        self.fleet.machines.iter().map(|machine| lock(machine).sequence).sum()
+    }
+
+    /// Whether no machine is about to send a temperature of overload: none is, or will be, overloaded, unless it has
+    /// switched itself off; and none is being cooled.
+    pub fn are_quiet(&self) -> bool {
+        self.fleet.machines.iter().all(|machine| lock(machine).is_quiet())
+    }
+
+    /// Stops them; they stay connected.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Fleet {
+    /// Lets one machine after the other have its moment, so that they do not all send at once.
+    async fn run(self: Arc<Self>, side: DeviceSide, interval: Duration) {
+        let count = u32::try_from(self.machines.len().max(1)).unwrap_or(u32::MAX);
+        for round in 0_u32.. {
+            for (index, machine) in (0_u32..).zip(&self.machines) {
+                let due = interval * round + interval * index / count;
+                tokio::time::sleep_until((self.started + due).into()).await;
+                let id = lock(machine).plan.id.clone();
+                let target = target(&side, &id).await;
+                let deeds = lock(machine).moment(self.started.elapsed(), Instant::now(), target);
+                perform(&side, &id, deeds).await;
+            }
+        }
+    }
+
+    async fn answer(&self, index: usize, side: &DeviceSide, call: &MethodCall) -> MethodReply {
+        let Some(machine) = self.machines.get(index) else { return MethodReply::Silence };
+        let (status, payload) = {
+            let mut machine = lock(machine);
+            match call.payload.get("event").and_then(Value::as_str) {
+                _ if call.method != START_COOLING => (404, json!({ "message": "there is no such method" })),
+                None => (400, json!({ "message": "the payload lacks the event" })),
+                Some(event) => {
+                    let repeated = !machine.answered.insert(event.to_owned());
+                    if !repeated {
+                        machine.heat.start_cooling();
+                    }
+                    let heat = &machine.heat;
+                    let temperature = rounded(heat.temperature);
+                    (200, json!({ "cooling": heat.cooling, "temperature": temperature, "repeated": repeated }))
+                }
+            }
+        };
+        if status == 200 {
+            let id = lock(machine).plan.id.clone();
+            let report = json!({ "cooling": { "active": payload["cooling"], "temperature": payload["temperature"] } });
+            // A device that was deleted or disabled meanwhile has nobody to report to.
+            let _ = side.report(&id, report).await;
+        }
+        MethodReply::delayed(WAY, status, payload).await
+    }
+}
+
+/// How far the device's twin wants it cooled.
+async fn target(side: &DeviceSide, id: &str) -> f64 {
+    let desired = side.desired(id).await.unwrap_or_default();
+    desired.pointer("/cooling/targetTemperature").and_then(Value::as_f64).unwrap_or(TARGET)
+}
+
+/// A device that was deleted or disabled meanwhile does nothing.
+async fn perform(side: &DeviceSide, id: &str, deeds: Deeds) {
+    match deeds.connected {
+        Some(true) => drop(side.connect(id).await),
+        Some(false) => drop(side.disconnect(id).await),
+        None => {}
+    }
+    if let Some(body) = &deeds.send {
+        let _ = side.send_telemetry(TelemetryMessage::json(id, body)).await;
+    }
+    if let Some(patch) = deeds.report {
+        let _ = side.report(id, patch).await;
+    }
+}
+
+impl Machine {
+    fn new(plan: MachinePlan, seed: u64) -> Self {
+        Self {
+            plan,
+            heat: Heat::default(),
+            random: SplitMix::new(seed),
+            sequence: 0,
+            hottest: 0.0,
+            begun: 0,
+            answered: BTreeSet::new(),
+            away: None,
+            broke: false,
+        }
+    }
+
+    /// Goes on by one interval.
+    fn moment(&mut self, elapsed: Duration, now: Instant, target: f64) -> Deeds {
+        let mut deeds = Deeds::default();
+        if let Some(until) = self.away {
+            if now < until {
+                return deeds;
+            }
+            self.away = None;
+            deeds.connected = Some(true);
+        }
+        if self.plan.overloads.get(self.begun).is_some_and(|at| *at <= elapsed) {
+            self.begun += 1;
+            self.heat.overload();
+        }
+        if self.heat.go_on(target, self.random.next_unit()) {
+            let temperature = rounded(self.heat.temperature);
+            deeds.report = Some(json!({ "cooling": { "active": false, "temperature": temperature } }));
+        }
+        if !self.heat.stopped {
+            self.sequence += 1;
+            let temperature = rounded(self.heat.temperature);
+            self.hottest = self.hottest.max(temperature);
+            deeds.send = Some(json!({
+                "sequence": self.sequence,
+                "temperature": temperature,
+                "cooling": self.heat.cooling,
+            }));
+            if let MachineLink::Breaks { above, lasting } = self.plan.link
+                && temperature > above
+                && !std::mem::replace(&mut self.broke, true)
+            {
+                self.away = Some(now + lasting);
+                deeds.connected = Some(false);
+            }
+        }
+        deeds
+    }
+
+    fn is_quiet(&self) -> bool {
+        let heat = &self.heat;
+        self.begun == self.plan.overloads.len() && !heat.cooling && (heat.stopped || !heat.overloaded)
+    }
+
+    fn state(&self) -> MachineState {
+        MachineState {
+            id: self.plan.id.clone(),
+            temperature: rounded(self.heat.temperature),
+            hottest: self.hottest,
+            cooling: self.heat.cooling,
+            stopped: self.heat.stopped,
+            cooled: self.heat.cooled,
+        }
+    }
+}
+
+/// One digit after the point, as a sensor has it.
+fn rounded(temperature: f64) -> f64 {
+    (temperature * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EmulatorOptions;
+
+    fn machine(link: MachineLink) -> Machine {
+        Machine::new(MachinePlan { id: "m".to_owned(), overloads: vec![Duration::ZERO], link }, 1)
+    }
+
+    #[test]
+    fn a_break_begins_after_the_hot_reading_and_ends_in_time() {
+        let lasting = Duration::from_millis(400);
+        let mut machine = machine(MachineLink::Breaks { above: 80.0, lasting });
+        let start = Instant::now();
+        let mut sent = Vec::new();
+        let broke = loop {
+            let deeds = machine.moment(Duration::ZERO, start, TARGET);
+            sent.push(deeds.send.expect("it sends")["temperature"].as_f64().expect("a number"));
+            if deeds.connected == Some(false) {
+                break sent.last().copied();
+            }
+            assert!(sent.len() < 20, "{sent:?}");
+        };
+        assert!(broke > Some(80.0) && sent.iter().rev().skip(1).all(|temperature| *temperature <= 80.0), "{sent:?}");
+        assert!(machine.moment(Duration::ZERO, start + lasting / 2, TARGET).send.is_none());
+        let deeds = machine.moment(Duration::ZERO, start + lasting, TARGET);
+        assert!(deeds.connected == Some(true) && deeds.send.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_method_cools_once_for_each_event_and_the_twin_tells_it() {
+        let emulator = Emulator::start(EmulatorOptions::default()).await.expect("an emulator");
+        let plan = MachinePlan { id: "m".to_owned(), overloads: vec![Duration::ZERO], link: MachineLink::Steady };
+        let interval = Duration::from_secs(3600);
+        let options = MachineOptions { machines: vec![plan], interval, seed: 1 };
+        let machines = Machines::start(&emulator, options).await.expect("machines");
+        while machines.sent() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let side = emulator.devices();
+        let answer = async |method: &str, payload: Value| {
+            let call = MethodCall::new(method.to_owned(), payload);
+            match machines.fleet.answer(0, &side, &call).await {
+                MethodReply::Answer { status, payload } => (status, payload["repeated"].clone()),
+                MethodReply::Silence => (0, Value::Null),
+            }
+        };
+        assert_eq!(answer("stop", json!({ "event": "e" })).await, (404, Value::Null));
+        assert_eq!(answer(START_COOLING, json!({})).await, (400, Value::Null));
+        assert!(!machines.states()[0].cooling);
+        assert_eq!(answer(START_COOLING, json!({ "event": "e" })).await, (200, json!(false)));
+        assert_eq!(answer(START_COOLING, json!({ "event": "e" })).await, (200, json!(true)));
+        assert!(machines.states()[0].cooling && !machines.are_quiet());
+        let twin = emulator.twin("m").expect("a twin");
+        assert_eq!(twin.pointer("/properties/reported/cooling/active"), Some(&json!(true)));
+        machines.stop();
+        emulator.shutdown().await;
+    }
+
+    #[test]
+    fn what_nobody_cools_stops_and_falls_silent() {
+        let mut machine = machine(MachineLink::SendOnly);
+        assert!(!machine.is_quiet());
+        let hot = (0..50)
+            .filter_map(|_| machine.moment(Duration::ZERO, Instant::now(), TARGET).send)
+            .filter(|body| body["temperature"].as_f64() > Some(80.0))
+            .count();
+        assert!((1..=3).contains(&hot), "{hot}");
+        assert!(machine.state().stopped && machine.is_quiet());
+    }
+}

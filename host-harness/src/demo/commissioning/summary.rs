@@ -1,0 +1,95 @@
+//! The numbers of a run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::super::summary::{Latency, PlantNumbers};
+use super::check::{Coalescing, Delivery, Findings};
+use super::engine::Observed;
+use super::workflow::Alarm;
+
+/// What the workflow came to.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommissioningSummary {
+    /// What happened in the plant.
+    pub plant: PlantNumbers,
+    /// Events by trigger and change.
+    pub events: Vec<EventNumbers>,
+    /// Devices that could not register.
+    pub alarms: Vec<Alarm>,
+    /// Polls and scans.
+    pub polling: PollingNumbers,
+    /// From a change in the emulator's journal to its event, with the pause between polls.
+    pub event_latency: Latency,
+    /// How many changes became how many events.
+    pub changes: Vec<Coalescing>,
+}
+
+/// Events of one trigger and change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventNumbers {
+    /// The trigger's id.
+    pub trigger: String,
+    /// `created`, `updated` or `deleted`.
+    pub change: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// How the triggers were polled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PollingNumbers {
+    /// Polls, failed ones too.
+    pub polls: u64,
+    /// Complete scans.
+    pub scans: u64,
+    /// Polls that failed, by error code; each was made again.
+    pub failures: BTreeMap<String, u64>,
+    /// Notices of the connector, by code.
+    pub notices: BTreeMap<String, u64>,
+    /// How often the engine died and went on from its committed cursor, by trigger.
+    pub crashes: BTreeMap<String, u64>,
+}
+
+pub(super) fn summarize(
+    plant: PlantNumbers,
+    observed: &Observed,
+    alarms: Vec<Alarm>,
+    findings: &Findings,
+) -> CommissioningSummary {
+    let times = findings.latencies.iter().flatten();
+    CommissioningSummary {
+        plant,
+        events: event_numbers(&observed.deliveries),
+        alarms,
+        polling: PollingNumbers {
+            polls: observed.polls,
+            scans: observed.scans.len() as u64,
+            failures: observed.failures.clone(),
+            notices: observed.notices.clone(),
+            crashes: observed.crashes.iter().map(|(it, count)| (it.trigger().to_owned(), *count)).collect(),
+        },
+        event_latency: Latency::of(
+            times.map(|nanoseconds| Duration::from_nanos(u64::try_from(*nanoseconds).unwrap_or_default())),
+        ),
+        changes: findings.changes.clone(),
+    }
+}
+
+fn event_numbers(deliveries: &[Delivery]) -> Vec<EventNumbers> {
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for delivery in deliveries {
+        *counts.entry((delivery.collection.trigger(), &delivery.change)).or_default() += 1;
+    }
+    let numbers = counts.into_iter().map(|((trigger, change), count)| EventNumbers {
+        trigger: trigger.to_owned(),
+        change: change.to_owned(),
+        count,
+    });
+    numbers.collect()
+}

@@ -1,0 +1,41 @@
+//! The services' misbehaviour, each piece at a random moment of the run.
+
+use std::time::Duration;
+
+use azure_iot_emulator::{Emulator, FaultSyntaxError};
+
+use super::clock::{Clock, Random};
+use super::news::News;
+
+/// The part of a run in which the services misbehave: after that everything can come to its end.
+const FROM: f64 = 0.1;
+const TO: f64 = 0.75;
+
+/// One misbehaviour.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    /// The emulator's rule; see [`azure_iot_emulator::FaultRule`].
+    pub(super) rule: &'static str,
+    /// The same in words.
+    pub(super) what: &'static str,
+}
+
+/// Has the services fail now and then in a run of this length.
+pub(super) async fn inject(
+    faults: &[Fault],
+    emulator: &Emulator,
+    clock: &Clock,
+    length: Duration,
+    mut random: Random,
+    news: &News,
+) -> Result<(), FaultSyntaxError> {
+    let mut moments: Vec<(Duration, &Fault)> =
+        faults.iter().map(|fault| (length.mul_f64(random.between(FROM, TO)), fault)).collect();
+    moments.sort_by_key(|(moment, _)| *moment);
+    for (moment, fault) in moments {
+        clock.until(moment).await;
+        emulator.faults().add_text(fault.rule)?;
+        news.tell(format!("fault     {}", fault.what));
+    }
+    Ok(())
+}
