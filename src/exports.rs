@@ -1,6 +1,6 @@
 //! The component's exports: each hands over to the function of the same name.
 
-use crate::bindings::exports::workflow::connector::{action, connection, discovery, metadata, trigger};
+use crate::bindings::exports::workflow::connector::{action, connection, discovery, lifecycle, metadata, trigger};
 use crate::bindings::workflow::connector::types::{Connection, Error, Json};
 use crate::error::Result;
 use crate::platform::wasi::WasiPlatform;
@@ -105,6 +105,12 @@ impl trigger::Guest for Component {
         _: trigger::ReceivedRequest,
     ) -> std::result::Result<trigger::Received, Error> {
         out(Err(triggers::no_webhook(&trigger)))
+    }
+}
+
+impl lifecycle::Guest for Component {
+    fn release() {
+        triggers::release();
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
-use wasmtime::component::{Instance, InstancePre};
+use wasmtime::component::{ComponentExportIndex, Instance, InstancePre};
 
 use crate::egress::{AllowList, EgressDenied, Exchange};
 use crate::error::{CallError, Failure, LoadError};
@@ -52,8 +52,34 @@ pub(crate) fn answer<T>(result: Result<WithDenials<Result<T, types::Error>>, Cal
 pub(crate) struct Live {
     store: Store<State>,
     instance: Instance,
+    /// `lifecycle.release`, where the connector has it.
+    release: Option<ComponentExportIndex>,
+    /// What the instance's account opens.
+    allowed: Arc<AllowList>,
     /// The share of the bounds on warm instances. Without it the instance must not outlive its call.
     warm: Option<[OwnedSemaphorePermit; 2]>,
+}
+
+impl Live {
+    /// Tells the instance that it is dropped. What it makes of that is its own affair: it has ended its calls without a
+    /// fault, and whatever goes wrong here harms nobody.
+    pub(crate) async fn release(mut self, tenant: &Tenant, until: Instant) {
+        let limits = tenant.limits();
+        let until = until.min(Instant::now() + limits.farewell);
+        let Some(release) = self.release.filter(|_| !limits.farewell.is_zero()) else { return };
+        let exchange = Exchange::new(tenant.inner().clone(), self.allowed.clone(), until);
+        begin_call(&mut self.store, limits, exchange.clone());
+        let said = timeout_at(until, async {
+            let function = self.instance.get_typed_func::<(), ()>(&mut self.store, release)?;
+            function.call_async(&mut self.store, ()).await
+        });
+        match said.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(tenant = tenant.name(), "an instance failed to say goodbye: {error:#}"),
+            Err(_) => tracing::warn!(tenant = tenant.name(), "an instance took too long to say goodbye"),
+        }
+        exchange.end().await;
+    }
 }
 
 /// Everything that one run of a guest needs.
@@ -117,7 +143,8 @@ impl Run<'_> {
 
         let limits = self.tenant.limits();
         let deadline = prepared.deadline;
-        let exchange = Exchange::new(self.tenant.inner().clone(), prepared.allowed, deadline);
+        let allowed = prepared.allowed;
+        let exchange = Exchange::new(self.tenant.inner().clone(), allowed.clone(), deadline);
         // From here on the instance is not in its place: whatever ends this future early ends the instance, too.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
         let mut live = match kept {
@@ -129,7 +156,8 @@ impl Run<'_> {
                 let warm = if place.is_some() { self.warm_permits() } else { None };
                 let mut store = new_store(&self.host.engine, limits, exchange.clone());
                 let made = self.pre.instantiate_async(&mut store).await;
-                Live { instance: made.map_err(|error| instantiation_error(&error, self.tenant))?, store, warm }
+                let instance = made.map_err(|error| instantiation_error(&error, self.tenant))?;
+                Live { instance, store, release: self.exports.release(), allowed, warm }
             }
         };
         let result: wasmtime::Result<E::Answer> = async {
@@ -153,6 +181,10 @@ impl Run<'_> {
                     "an HTTP exchange is still held; the instance is discarded"
                 );
             }
+        } else if live.store.data().has_open_sockets() {
+            // The answer is there: at the most half of what is left may be spent on the farewell.
+            let left = deadline.saturating_duration_since(Instant::now());
+            live.release(self.tenant, Instant::now() + left / 2).await;
         }
         Ok((answer, exchange.take_denials()))
     }

@@ -117,6 +117,11 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 }
 
 impl State {
+    /// Whether the guest keeps a connection open.
+    pub(crate) fn has_open_sockets(&self) -> bool {
+        self.sockets.are_open()
+    }
+
     fn vetted_sockets(&mut self) -> SocketsView<'_> {
         SocketsView { sockets: &mut self.sockets, table: &mut self.table }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::calls::{Route, calls};
 use crate::connection::Connection;
@@ -31,6 +32,8 @@ use crate::tenant::Tenant;
 /// - The instance is discarded after a crash, an exceeded limit, a deadline or a dropped future, and after
 ///   [`Limits::warm_idle`](crate::Limits::warm_idle) without a call; the next call is given a new one. A connector's own
 ///   error is none of these.
+/// - An instance that is discarded without a fault is told before (`lifecycle.release`), so that it can end its
+///   connections in good order. One whose last clone is dropped is not: [`Self::discard`] it where that matters.
 /// - Where a tenant has [`Limits::warm_instances`](crate::Limits::warm_instances) already, or the host
 ///   [`HostOptions::warm_instances`](crate::HostOptions::warm_instances), a call runs in an instance of its own.
 #[derive(Clone)]
@@ -59,9 +62,14 @@ impl WarmInstance {
         Self { place: Arc::default(), ..self.clone() }
     }
 
-    /// Discards the instance, and with it its connections, once the calls that wait already are done.
+    /// Discards the instance, and with it its connections, once the calls that wait already are done. The connector is
+    /// told before, and has [`Limits::farewell`](crate::Limits::farewell) to end what it keeps in good order.
     pub async fn discard(&self) {
-        self.place.occupy().await.take();
+        // The place stays taken until the end: the next call must not meet its predecessor at the service.
+        let mut occupied = self.place.occupy().await;
+        if let Some(live) = occupied.take() {
+            release(live, &self.tenant).await;
+        }
     }
 
     calls!(|self| Route {
@@ -88,14 +96,23 @@ pub(crate) struct Place(Mutex<Option<Kept>>);
 struct Kept {
     live: Live,
     /// Empties the place after a while, unless a call was faster.
-    _reaper: AbortOnDrop,
+    reaper: AbortOnDrop,
 }
 
-struct AbortOnDrop(JoinHandle<()>);
+struct AbortOnDrop(Option<JoinHandle<()>>);
+
+impl AbortOnDrop {
+    /// Lets the task go on.
+    fn detach(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -121,7 +138,7 @@ impl Occupied<'_> {
     /// Keeps the instance for the next call.
     pub(crate) fn put(&mut self, live: Live, tenant: &Tenant) {
         let reaper = tokio::spawn(reap(Arc::downgrade(self.place), tenant.clone()));
-        *self.kept = Some(Kept { live, _reaper: AbortOnDrop(reaper) });
+        *self.kept = Some(Kept { live, reaper: AbortOnDrop(Some(reaper)) });
     }
 }
 
@@ -131,8 +148,16 @@ async fn reap(place: Weak<Place>, tenant: Tenant) {
     let _ = tokio::time::timeout(idle, tenant.closed()).await;
     if let Some(place) = place.upgrade() {
         // A call that came first has ended this task by taking the instance.
-        let kept = place.0.lock().await.take();
-        tracing::debug!(tenant = tenant.name(), "a warm instance was idle; it is discarded");
-        drop(kept);
+        let mut kept = place.0.lock().await;
+        if let Some(Kept { live, reaper }) = kept.take() {
+            // This very task, which has work left.
+            reaper.detach();
+            tracing::debug!(tenant = tenant.name(), "a warm instance was idle; it is discarded");
+            release(live, &tenant).await;
+        }
     }
+}
+
+async fn release(live: Live, tenant: &Tenant) {
+    live.release(tenant, Instant::now() + tenant.limits().farewell).await;
 }

@@ -102,6 +102,12 @@ pub fn poll(platform: &dyn Platform, request: &PollRequest) -> Result<Page> {
     trigger.poll(&Session::new(platform, &account, request.budget.deadline_ms, false), config, request)
 }
 
+/// See `lifecycle.release` of the interface: ends what is kept between polls.
+pub fn release() {
+    #[cfg(feature = "amqp")]
+    event_stream::link::release();
+}
+
 /// See `trigger.partitions` of the interface.
 ///
 /// # Errors

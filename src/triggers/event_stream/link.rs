@@ -66,6 +66,19 @@ thread_local! {
     static KEPT: RefCell<Vec<(Key, Open<'static>)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// All farewells together: an engine waits for about a second.
+const FAREWELL: Duration = Duration::from_millis(750);
+
+/// Closes what is kept, so that the hub frees the readers' slots and owner levels at once.
+pub fn release() {
+    let Some(lasting) = platform::lasting() else { return };
+    let until = lasting.monotonic().saturating_add(FAREWELL);
+    for (_, mut open) in KEPT.take() {
+        open.hub.set_deadline(until);
+        open.hub.close();
+    }
+}
+
 /// Runs `work` with a partition, an open one if there is one.
 ///
 /// # Errors
