@@ -23,7 +23,9 @@ use exports::workflow::connector::discovery::{Choices, ChoicesRequest, Direction
 use exports::workflow::connector::metadata::{
     ActionDescriptor, AuthProfile, Descriptor, Effect, Idempotency, Operation, Stored,
 };
-use exports::workflow::connector::trigger::{Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription};
+use exports::workflow::connector::trigger::{
+    Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription,
+};
 use workflow::connector::types::{Connection, EffectState, Error, ErrorCode, Retry};
 
 struct Guest;
