@@ -12,7 +12,8 @@ use crate::egress::AllowList;
 use crate::error::CallError;
 use crate::exports::Export;
 use crate::interface::types;
-use crate::run::{Prepared, WithDenials, answer};
+use crate::judge::Judge;
+use crate::run::{Prepared, Verdict, WithRefusals, answer, either};
 use crate::tenant::Tenant;
 use crate::warm::Place;
 
@@ -30,15 +31,17 @@ impl<'a> Route<'a> {
     pub(crate) async fn pure<E: Export>(
         self,
         params: impl FnOnce(&'a Connection) -> E::Params<'a>,
-    ) -> Result<WithDenials<E::Answer>, CallError> {
+        judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
+    ) -> Result<WithRefusals<E::Answer>, CallError> {
         let Self { connector, tenant, connection, .. } = self;
-        connector.run(tenant).call::<E>(Prepared::without_network(tenant), |_| params(connection)).await
+        connector.run(tenant).call::<E>(Prepared::without_network(tenant), |_| params(connection), judge).await
     }
 
     /// A call that may reach what its connection leads to.
     pub(crate) async fn online<E, T>(
         self,
         params: impl FnOnce(&'a Connection, u64) -> E::Params<'a>,
+        judge: impl FnOnce(&T, &mut Judge<'_>) -> Verdict,
     ) -> Result<T, CallError>
     where
         E: Export<Answer = Result<T, types::Error>>,
@@ -48,7 +51,7 @@ impl<'a> Route<'a> {
             Some((place, allowed)) => (Some(place), Prepared::new(tenant, allowed.clone())),
             None => (None, connector.prepare(tenant, connection).await?),
         };
-        answer(connector.run(tenant).call_in::<E>(place, prepared, |ms| params(connection, ms)).await)
+        answer(connector.run(tenant).call_in::<E>(place, prepared, |ms| params(connection, ms), either(judge)).await)
     }
 }
 
@@ -61,7 +64,8 @@ macro_rules! calls {
         ///
         /// [`CallError`], but never the connector's own: what is wrong is in the answer.
         pub async fn validate(&$self $(, $account: $type)*) -> Result<Validation, CallError> {
-            $route.pure::<exports::Validate>(|connection| (connection.into(),)).await.map(|(answer, _)| answer)
+            let judge = |answer: &Validation, judge: &mut Judge<'_>| judge.validation(answer);
+            $route.pure::<exports::Validate>(|connection| (connection.into(),), judge).await.map(|(answer, _)| answer)
         }
 
         /// Tries the account out, changing nothing.
@@ -70,7 +74,9 @@ macro_rules! calls {
         ///
         /// [`CallError`]; a check that fails is part of the report.
         pub async fn test(&$self $(, $account: $type)*) -> Result<Report, CallError> {
-            $route.online::<exports::Test, _>(|connection, ms| (connection.into(), ms)).await
+            $route
+                .online::<exports::Test, _>(|connection, ms| (connection.into(), ms), |report, judge| judge.report(report))
+                .await
         }
 
         /// The connection's name for a list, never with a secret in it.
@@ -79,7 +85,8 @@ macro_rules! calls {
         ///
         /// [`CallError`].
         pub async fn label(&$self $(, $account: $type)*) -> Result<String, CallError> {
-            answer($route.pure::<exports::Label>(|connection| (connection.into(),)).await)
+            let judge = either(|label: &String, judge| judge.label(label));
+            answer($route.pure::<exports::Label>(|connection| (connection.into(),), judge).await)
         }
 
         /// Offers values for a field.
@@ -91,7 +98,12 @@ macro_rules! calls {
             &$self $(, $account: $type)*,
             request: &ChoicesRequest,
         ) -> Result<Choices, CallError> {
-            $route.online::<exports::Options, _>(|connection, ms| (connection.into(), request, ms)).await
+            $route
+                .online::<exports::Options, _>(
+                    |connection, ms| (connection.into(), request, ms),
+                    |choices, judge| judge.choices(choices, request.limit),
+                )
+                .await
         }
 
         /// The schema of an operation as it is for this account and this partly filled-in input, a JSON text.
@@ -105,10 +117,12 @@ macro_rules! calls {
             direction: Direction,
             partial: &str,
         ) -> Result<String, CallError> {
-            $route.online::<exports::ResolveSchema, _>(|connection, ms| {
-                (connection.into(), operation, direction, partial, ms)
-            })
-            .await
+            $route
+                .online::<exports::ResolveSchema, _>(
+                    |connection, ms| (connection.into(), operation, direction, partial, ms),
+                    |schema, judge| judge.schema(schema),
+                )
+                .await
         }
 
         /// Lists what can be polled in parallel, each with its own cursor.
@@ -121,7 +135,12 @@ macro_rules! calls {
             trigger: &str,
             config: &str,
         ) -> Result<Vec<Partition>, CallError> {
-            $route.online::<exports::Partitions, _>(|connection, ms| (connection.into(), trigger, config, ms)).await
+            $route
+                .online::<exports::Partitions, _>(
+                    |connection, ms| (connection.into(), trigger, config, ms),
+                    |partitions, judge| judge.partitions(partitions),
+                )
+                .await
         }
 
         /// Fetches the next events of a trigger.
@@ -133,7 +152,14 @@ macro_rules! calls {
             &$self $(, $account: $type)*,
             request: &PollRequest,
         ) -> Result<Page, CallError> {
-            $route.online::<exports::Poll, _>(|connection, ms| (WirePollRequest::new(connection, request, ms),)).await
+            let route = $route;
+            let events = asked_events(request, route.tenant.limits());
+            route
+                .online::<exports::Poll, _>(
+                    |connection, ms| (WirePollRequest::new(connection, request, events, ms),),
+                    |page, judge| judge.page(page, request),
+                )
+                .await
         }
 
         /// Real examples of events; moves no cursor.
@@ -147,7 +173,11 @@ macro_rules! calls {
             config: &str,
             limit: u32,
         ) -> Result<Vec<Event>, CallError> {
-            $route.online::<exports::Sample, _>(|connection, ms| (connection.into(), trigger, config, limit, ms))
+            $route
+                .online::<exports::Sample, _>(
+                    |connection, ms| (connection.into(), trigger, config, limit, ms),
+                    |events, judge| judge.sample(events, limit),
+                )
                 .await
         }
 
@@ -162,7 +192,11 @@ macro_rules! calls {
             config: &str,
             url: &str,
         ) -> Result<Subscription, CallError> {
-            $route.online::<exports::Subscribe, _>(|connection, ms| (connection.into(), trigger, config, url, ms))
+            $route
+                .online::<exports::Subscribe, _>(
+                    |connection, ms| (connection.into(), trigger, config, url, ms),
+                    |subscription, judge| judge.subscription(subscription),
+                )
                 .await
         }
 
@@ -177,7 +211,12 @@ macro_rules! calls {
             config: &str,
             state: &[u8],
         ) -> Result<Subscription, CallError> {
-            $route.online::<exports::Renew, _>(|connection, ms| (connection.into(), trigger, config, state, ms)).await
+            $route
+                .online::<exports::Renew, _>(
+                    |connection, ms| (connection.into(), trigger, config, state, ms),
+                    |subscription, judge| judge.subscription(subscription),
+                )
+                .await
         }
 
         /// Asks the service to call no more.
@@ -191,7 +230,11 @@ macro_rules! calls {
             config: &str,
             state: &[u8],
         ) -> Result<(), CallError> {
-            $route.online::<exports::Unsubscribe, _>(|connection, ms| (connection.into(), trigger, config, state, ms))
+            $route
+                .online::<exports::Unsubscribe, _>(
+                    |connection, ms| (connection.into(), trigger, config, state, ms),
+                    |(), _| Ok(()),
+                )
                 .await
         }
 
@@ -207,7 +250,11 @@ macro_rules! calls {
             state: &[u8],
             request: &ReceivedRequest,
         ) -> Result<Received, CallError> {
-            $route.online::<exports::Receive, _>(|connection, _| (connection.into(), trigger, config, state, request))
+            $route
+                .online::<exports::Receive, _>(
+                    |connection, _| (connection.into(), trigger, config, state, request),
+                    |received, judge| judge.received(received),
+                )
                 .await
         }
 
@@ -223,10 +270,12 @@ macro_rules! calls {
             input: &str,
             call: &Call,
         ) -> Result<Outcome, CallError> {
-            $route.online::<exports::Invoke, _>(|connection, ms| {
-                (connection.into(), action, input, WireCall::new(call, ms))
-            })
-            .await
+            $route
+                .online::<exports::Invoke, _>(
+                    |connection, ms| (connection.into(), action, input, WireCall::new(call, ms)),
+                    |outcome, judge| judge.outcome(outcome, call.dry_run),
+                )
+                .await
         }
 
         /// Goes on with a page or with pending work.
@@ -240,10 +289,12 @@ macro_rules! calls {
             token: &str,
             call: &Call,
         ) -> Result<Outcome, CallError> {
-            $route.online::<exports::Resume, _>(|connection, ms| {
-                (connection.into(), action, token, WireCall::new(call, ms))
-            })
-            .await
+            $route
+                .online::<exports::Resume, _>(
+                    |connection, ms| (connection.into(), action, token, WireCall::new(call, ms)),
+                    |outcome, judge| judge.outcome(outcome, call.dry_run),
+                )
+                .await
         }
 
         /// Does the same thing to many inputs; as many results as inputs, in order.
@@ -257,10 +308,12 @@ macro_rules! calls {
             inputs: &[String],
             call: &Call,
         ) -> Result<Vec<Result<Outcome, types::Error>>, CallError> {
-            $route.online::<exports::InvokeBatch, _>(|connection, ms| {
-                (connection.into(), action, inputs, WireCall::new(call, ms))
-            })
-            .await
+            $route
+                .online::<exports::InvokeBatch, _>(
+                    |connection, ms| (connection.into(), action, inputs, WireCall::new(call, ms)),
+                    |results, judge| judge.batch(results, inputs.len(), call.dry_run),
+                )
+                .await
         }
     };
 }

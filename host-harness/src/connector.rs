@@ -18,7 +18,8 @@ use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
 use crate::interface::metadata::{Descriptor, Stored};
 use crate::interface::trigger::{Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription};
 use crate::interface::types;
-use crate::run::{Prepared, Run, answer};
+use crate::judge::{Judge, Kind, asked_events};
+use crate::run::{Prepared, Run, answer, either};
 use crate::state::State;
 use crate::tenant::{Tenant, TenantOptions};
 use crate::warm::WarmInstance;
@@ -54,7 +55,8 @@ impl Connector {
         let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant };
         run.check_types().await?;
         let prepared = Prepared::without_network(&tenant);
-        let described = run.call::<exports::Describe>(prepared, |_| ()).await;
+        let judge = |descriptor: &Descriptor, judge: &mut Judge<'_>| judge.descriptor(descriptor);
+        let described = run.call::<exports::Describe>(prepared, |_| (), judge).await;
         let (descriptor, _) = described.map_err(LoadError::Describe)?;
         let interface = interface.clone();
         Ok(Self { inner: Arc::new(ConnectorInner { host, pre, exports, descriptor, interface }) })
@@ -100,9 +102,11 @@ impl Connector {
             Stored::Input(input) => WireStored::Input(input),
             Stored::Cursor(cursor) => WireStored::Cursor(cursor),
         };
+        let kind = Kind::of(&item);
+        let judge = either(|carried, judge: &mut Judge<'_>| judge.stored(carried, kind));
         let run = self.run(tenant);
-        let migrated = run.call::<exports::Migrate>(Prepared::without_network(tenant), |_| (from_version, item)).await;
-        let migrated = answer(migrated)?;
+        let prepared = Prepared::without_network(tenant);
+        let migrated = answer(run.call::<exports::Migrate>(prepared, |_| (from_version, item), judge).await)?;
         Ok(match migrated {
             WireStored::Connection(connection) => {
                 Stored::Connection(Connection::new(connection.auth_profile, connection.values))
@@ -116,7 +120,9 @@ impl Connector {
     pub(crate) async fn prepare(&self, tenant: &Tenant, connection: &Connection) -> Result<Prepared, CallError> {
         let prepared = Prepared::without_network(tenant);
         let deadline = prepared.deadline;
-        let (validation, _) = self.run(tenant).call::<exports::Validate>(prepared, |_| (connection.into(),)).await?;
+        let judge = |validation: &Validation, judge: &mut Judge<'_>| judge.validation(validation);
+        let run = self.run(tenant);
+        let (validation, _) = run.call::<exports::Validate>(prepared, |_| (connection.into(),), judge).await?;
         let rules = &self.inner.descriptor.egress;
         let options = &tenant.inner().options;
         let allowed = AllowList::derive(rules, &validation.normalized, &connection.texts(), options);

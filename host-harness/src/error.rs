@@ -1,5 +1,6 @@
 //! What can go wrong, by who can mend it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use crate::egress::EgressDenied;
 use crate::interface::types;
+use crate::limits::{LimitExceeded, LimitName};
 
 /// The host could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +106,8 @@ pub struct Failure {
     pub error: types::Error,
     /// What the host refused during the call: often the true cause.
     pub denials: Vec<EgressDenied>,
+    /// The limits that the connector met during the call: as often the true cause.
+    pub limits: Vec<LimitExceeded>,
 }
 
 /// A call did not come to its end.
@@ -117,7 +121,7 @@ pub enum CallError {
     /// The connection leads to a host that the connector may not reach.
     #[error("{0}")]
     Egress(Box<EgressDenied>),
-    /// The guest crashed, exited or answered with what cannot be read (too large, not UTF-8): a defect of the
+    /// The guest crashed, exited or answered with what cannot be read (not UTF-8, say): a defect of the
     /// connector. Calling again may help.
     #[error("the connector crashed: {message}")]
     Trap {
@@ -154,9 +158,25 @@ pub enum CallError {
         /// The limit, in elements.
         limit: usize,
     },
-    /// The host ran as many calls as it may and none ended in time; nothing was done.
-    #[error("the host is running {limit} calls already (limit: concurrent_calls)")]
+    /// The guest wanted more of something else than it may have: what it answered was too large, or it held too many
+    /// handles.
+    #[error("the connector is over a limit: {0}")]
+    Limit(LimitExceeded),
+    /// The answer breaks a rule of the interface: a defect of the connector. The same call fails again.
+    #[error("the connector's `{function}` broke the interface: {field} {problem}")]
+    Protocol {
+        /// `interface.function`.
+        function: &'static str,
+        /// Where in the answer, such as `events[3].data`; `answer` for all of it.
+        field: String,
+        /// What is wrong with it, for a person. Holds nothing that the connector wrote.
+        problem: String,
+    },
+    /// As many calls ran as may run at once, and none ended in time; nothing was done.
+    #[error("{scope} is running {limit} calls already (limit: concurrent_calls)")]
     Busy {
+        /// Whose calls these were.
+        scope: Scope,
         /// How many calls run at once.
         limit: usize,
     },
@@ -167,15 +187,41 @@ pub enum CallError {
         #[serde(serialize_with = "as_millis")]
         waited: Duration,
     },
-    /// The tenant was closed. A call that was under way may have had its effect.
-    #[error("the tenant was closed")]
+    /// The call was withdrawn: by its [`CancellationToken`](crate::CancellationToken), or because its tenant was closed,
+    /// or the time for draining ran out. Whether it had its effect is not known.
+    #[error("the call was cancelled")]
     Cancelled,
+    /// The host, or the tenant, is being drained and takes no more calls; nothing was done.
+    #[error("{scope} is being shut down and takes no more calls")]
+    Draining {
+        /// Which of them.
+        scope: Scope,
+    },
     /// A defect of the host, or a lack of resources.
     #[error("the host failed: {message}")]
     Host {
         /// What happened.
         message: String,
     },
+}
+
+/// Whom a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// The host: all tenants.
+    Host,
+    /// The one tenant.
+    Tenant,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "the host",
+            Self::Tenant => "the tenant",
+        })
+    }
 }
 
 fn as_millis<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -188,6 +234,20 @@ impl CallError {
     pub fn connector(&self) -> Option<&types::Error> {
         match self {
             Self::Connector(failure) => Some(&failure.error),
+            _ => None,
+        }
+    }
+
+    /// The limit that ended the call, where one did.
+    #[must_use]
+    pub fn limit(&self) -> Option<LimitName> {
+        match self {
+            Self::Limit(exceeded) => Some(exceeded.name),
+            Self::Deadline { .. } => Some(LimitName::Deadline),
+            Self::CpuBudget { .. } => Some(LimitName::Cpu),
+            Self::MemoryLimit { .. } => Some(LimitName::MemoryBytes),
+            Self::TableLimit { .. } => Some(LimitName::TableElements),
+            Self::Busy { .. } => Some(LimitName::ConcurrentCalls),
             _ => None,
         }
     }

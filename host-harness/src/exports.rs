@@ -204,7 +204,7 @@ pub(crate) struct WirePollRequest<'a> {
 }
 
 impl<'a> WirePollRequest<'a> {
-    pub(crate) fn new(connection: &'a Connection, request: &'a PollRequest, deadline_ms: u64) -> Self {
+    pub(crate) fn new(connection: &'a Connection, request: &'a PollRequest, events: u32, deadline_ms: u64) -> Self {
         let budget = request.budget;
         Self {
             connection: connection.into(),
@@ -214,12 +214,7 @@ impl<'a> WirePollRequest<'a> {
             start: &request.start,
             on_position_lost: request.on_position_lost,
             cursor: request.cursor.as_ref(),
-            budget: WireBudget {
-                events: budget.events.max(1),
-                bytes: budget.bytes,
-                wait_ms: budget.wait_ms.min(deadline_ms),
-                deadline_ms,
-            },
+            budget: WireBudget { events, bytes: budget.bytes, wait_ms: budget.wait_ms.min(deadline_ms), deadline_ms },
         }
     }
 }

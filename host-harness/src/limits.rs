@@ -1,18 +1,22 @@
-//! What one call may use up.
+//! What one call, and one tenant, may use up.
 //!
 //! Two clocks are needed: epochs count only while the guest runs, and a guest that waits in the host is
 //! bounded by the deadline alone.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
 use wasmtime::ResourceLimiter;
 
 /// How often the epoch counts up: the grain of [`Limits::cpu`].
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// What one call may use up. Start from [`Limits::default`] and change fields.
+/// What one call, and one tenant, may use up. Start from [`Limits::default`] and change fields.
+///
+/// Each has a [`LimitName`], which is in every error that is about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -20,6 +24,10 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Elements of all tables.
     pub table_elements: usize,
+    /// Core instances that the component is made of, and as many tables.
+    pub instances: usize,
+    /// Linear memories that the component is made of.
+    pub memories: usize,
     /// How long the guest may compute, in steps of 10 ms. Waiting in the host does not count, but coming
     /// back from a wait can count as one step.
     pub cpu: Duration,
@@ -30,8 +38,16 @@ pub struct Limits {
     pub deadline_margin: Duration,
     /// Name resolution, TCP and TLS handshake of one connection together.
     pub connect_timeout: Duration,
+    /// Calls of one tenant that run at the same time; more wait for their turn until their deadline. See also
+    /// [`HostOptions::concurrent_calls`](crate::HostOptions::concurrent_calls).
+    pub concurrent_calls: usize,
     /// HTTP exchanges of one tenant at the same time, over all of its calls.
     pub http_concurrency: usize,
+    /// HTTP requests of one tenant in a second. A burst may have as many at once; after it requests wait for their turn.
+    pub http_requests_per_second: u32,
+    /// Connections that one tenant makes in a second, for HTTP and sockets together. A burst may have as many at once;
+    /// after it connecting waits for its turn.
+    pub connections_per_second: u32,
     /// The body of one HTTP response, in bytes.
     pub response_bytes: u64,
     /// All HTTP bodies of one call in both directions, in bytes.
@@ -51,8 +67,22 @@ pub struct Limits {
     pub header_bytes: usize,
     /// What a function may hand to the host at once (its result above all), in bytes.
     pub hostcall_bytes: usize,
-    /// Standard output and standard error that are logged; the rest is dropped. In bytes.
+    /// Events in one answer. A poll is never asked for more.
+    pub output_events: usize,
+    /// One answer: all of its texts and byte strings together, in bytes.
+    pub output_bytes: usize,
+    /// One cursor, its snapshot and its position together, or a subscription's state. In bytes.
+    pub cursor_bytes: usize,
+    /// Standard output and standard error that one call has logged, in bytes. The rest is dropped, counted, and told
+    /// once; it does not end the call.
     pub log_bytes: usize,
+    /// As [`Limits::log_bytes`], in lines.
+    pub log_lines: usize,
+    /// What the host sets aside for the buffers of the sockets and HTTP exchanges of one call, in bytes: 128 KiB for a
+    /// socket, and for an exchange its headers twice and 384 KiB.
+    pub buffer_bytes: u64,
+    /// As [`Limits::buffer_bytes`], for all calls and warm instances of one tenant together.
+    pub tenant_buffer_bytes: u64,
     /// Random bytes of one request.
     pub random_bytes: u64,
     /// Handles (streams, requests, timers ...) at the same time.
@@ -66,11 +96,16 @@ impl Default for Limits {
         Self {
             memory_bytes: 64 << 20,
             table_elements: 20_000,
+            instances: 64,
+            memories: 4,
             cpu: Duration::from_secs(10),
             deadline: Duration::from_secs(60),
             deadline_margin: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(10),
+            concurrent_calls: 128,
             http_concurrency: 16,
+            http_requests_per_second: 500,
+            connections_per_second: 100,
             response_bytes: 8 << 20,
             http_body_bytes: 64 << 20,
             sockets: 8,
@@ -80,10 +115,107 @@ impl Default for Limits {
             farewell: Duration::from_secs(1),
             header_bytes: 64 << 10,
             hostcall_bytes: 32 << 20,
+            output_events: 10_000,
+            output_bytes: 16 << 20,
+            cursor_bytes: 4 << 20,
             log_bytes: 64 << 10,
+            log_lines: 1_000,
+            buffer_bytes: 16 << 20,
+            tenant_buffer_bytes: 128 << 20,
             random_bytes: 1 << 20,
             handles: 1_024,
         }
+    }
+}
+
+macro_rules! limit_names {
+    ($($variant:ident = $field:ident $unit:literal;)*) => {
+        /// Names of limits: each is that of a field of [`Limits`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum LimitName {
+            $(
+                #[doc = concat!("[`Limits::", stringify!($field), "`].")]
+                $variant,
+            )*
+        }
+
+        impl LimitName {
+            /// The field of [`Limits`].
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($field),)*
+                }
+            }
+
+            /// What the limit counts, in the plural.
+            #[must_use]
+            pub fn unit(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $unit,)*
+                }
+            }
+        }
+    };
+}
+
+limit_names! {
+    MemoryBytes = memory_bytes "bytes";
+    TableElements = table_elements "elements";
+    Instances = instances "instances";
+    Memories = memories "memories";
+    Cpu = cpu "milliseconds";
+    Deadline = deadline "milliseconds";
+    ConcurrentCalls = concurrent_calls "calls";
+    HttpConcurrency = http_concurrency "exchanges";
+    HttpRequestsPerSecond = http_requests_per_second "requests";
+    ConnectionsPerSecond = connections_per_second "connections";
+    ResponseBytes = response_bytes "bytes";
+    HttpBodyBytes = http_body_bytes "bytes";
+    Sockets = sockets "sockets";
+    SocketBytes = socket_bytes "bytes";
+    HeaderBytes = header_bytes "bytes";
+    HostcallBytes = hostcall_bytes "bytes";
+    OutputEvents = output_events "events";
+    OutputBytes = output_bytes "bytes";
+    CursorBytes = cursor_bytes "bytes";
+    LogBytes = log_bytes "bytes";
+    LogLines = log_lines "lines";
+    BufferBytes = buffer_bytes "bytes";
+    TenantBufferBytes = tenant_buffer_bytes "bytes";
+    Handles = handles "handles";
+}
+
+impl fmt::Display for LimitName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for LimitName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A connector wanted more than a limit allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[error("{wanted} {} were wanted, {allowed} are allowed (limit: {name})", name.unit())]
+pub struct LimitExceeded {
+    /// Which limit.
+    pub name: LimitName,
+    /// What was wanted, in the limit's unit; where the rest was not counted, the least that was.
+    pub wanted: u64,
+    /// What is allowed, in the limit's unit.
+    pub allowed: u64,
+}
+
+impl LimitExceeded {
+    pub(crate) fn new(name: LimitName, wanted: impl TryInto<u64>, allowed: impl TryInto<u64>) -> Self {
+        let [wanted, allowed] = [wanted.try_into().unwrap_or(u64::MAX), allowed.try_into().unwrap_or(u64::MAX)];
+        Self { name, wanted, allowed }
     }
 }
 
@@ -102,19 +234,32 @@ pub(crate) enum LimitHit {
 pub(crate) struct StoreLimiter {
     memory_bytes: usize,
     table_elements: usize,
+    instances: usize,
+    memories: usize,
+    /// Linear memory that was granted so far, in bytes; it never shrinks.
+    granted: usize,
 }
 
 impl StoreLimiter {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { memory_bytes: limits.memory_bytes, table_elements: limits.table_elements }
+        let &Limits { memory_bytes, table_elements, instances, memories, .. } = limits;
+        Self { memory_bytes, table_elements, instances, memories, granted: 0 }
+    }
+
+    /// The most linear memory that the store has had, in bytes.
+    pub(crate) fn memory_high_water(&self) -> usize {
+        self.granted
     }
 }
 
 impl ResourceLimiter for StoreLimiter {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.memory_bytes {
-            return Err(LimitHit::Memory { wanted: desired, limit: self.memory_bytes }.into());
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // All memories of the component count together.
+        let wanted = self.granted.saturating_add(desired.saturating_sub(current));
+        if wanted > self.memory_bytes {
+            return Err(LimitHit::Memory { wanted, limit: self.memory_bytes }.into());
         }
+        self.granted = wanted;
         Ok(true)
     }
 
@@ -125,17 +270,16 @@ impl ResourceLimiter for StoreLimiter {
         Ok(true)
     }
 
-    // A component is a few core instances, each with one memory and a few tables; more is an attack.
     fn instances(&self) -> usize {
-        64
+        self.instances
     }
 
     fn tables(&self) -> usize {
-        64
+        self.instances
     }
 
     fn memories(&self) -> usize {
-        4
+        self.memories
     }
 }
 
@@ -160,6 +304,11 @@ impl ByteBudget {
         self.left.load(Ordering::Relaxed)
     }
 
+    /// Takes `bytes` out for as long as the answer lives; none where there are not that many left.
+    pub(crate) fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        self.take(bytes).then(|| Reservation { budget: self.clone(), bytes })
+    }
+
     /// Takes `bytes` out; false, and nothing taken, where there are not that many left.
     pub(crate) fn take(&self, bytes: u64) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
@@ -171,9 +320,39 @@ impl ByteBudget {
     }
 }
 
+/// Bytes of a [`ByteBudget`] that are set aside until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    budget: ByteBudget,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ByteBudget;
+    use super::{ByteBudget, LimitExceeded, LimitName};
+
+    #[test]
+    fn an_exceeded_limit_names_itself() {
+        let exceeded = LimitExceeded::new(LimitName::OutputEvents, 11_usize, 10_usize);
+        assert_eq!(exceeded.to_string(), "11 events were wanted, 10 are allowed (limit: output_events)");
+        let json = serde_json::to_string(&exceeded).unwrap();
+        assert_eq!(json, r#"{"name":"output_events","wanted":11,"allowed":10}"#);
+    }
+
+    #[test]
+    fn a_reservation_ends_with_its_value() {
+        let budget = ByteBudget::new(10);
+        let held = budget.reserve(8).unwrap();
+        assert!(budget.reserve(8).is_none());
+        drop(held);
+        assert_eq!(budget.left(), 10);
+    }
 
     #[test]
     fn a_byte_budget_never_goes_below_zero() {

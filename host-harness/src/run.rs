@@ -6,15 +6,16 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
-use wasmtime::component::{ComponentExportIndex, Instance, InstancePre};
+use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, ResourceTableError};
 
 use crate::egress::{AllowList, EgressDenied, Exchange};
-use crate::error::{CallError, Failure, LoadError};
+use crate::error::{CallError, Failure, LoadError, Scope};
 use crate::exports::{self, Export, Exports};
 use crate::host::HostInner;
 use crate::interface::types;
-use crate::limits::LimitHit;
-use crate::state::{State, begin_call, new_store};
+use crate::judge::Judge;
+use crate::limits::{LimitExceeded, LimitHit, LimitName};
+use crate::state::{State, begin_call, end_call, new_store};
 use crate::tenant::Tenant;
 use crate::warm::Place;
 
@@ -39,13 +40,33 @@ impl Prepared {
     }
 }
 
-/// An answer, and what was denied on the way to it.
-pub(crate) type WithDenials<T> = (T, Vec<EgressDenied>);
+/// An answer, and what the host refused on the way to it.
+pub(crate) type WithRefusals<T> = (T, Refusals);
 
-/// The connector's own error becomes one of the call, with what the host denied.
-pub(crate) fn answer<T>(result: Result<WithDenials<Result<T, types::Error>>, CallError>) -> Result<T, CallError> {
-    let (answer, denials) = result?;
-    answer.map_err(|error| CallError::Connector(Box::new(Failure { error, denials })))
+/// What the host refused during a call without ending it.
+#[derive(Default)]
+pub(crate) struct Refusals {
+    pub(crate) denials: Vec<EgressDenied>,
+    pub(crate) limits: Vec<LimitExceeded>,
+}
+
+/// Judges an answer before it leaves its call.
+pub(crate) type Verdict = Result<(), CallError>;
+
+/// The connector's own error becomes one of the call, with what the host refused.
+pub(crate) fn answer<T>(result: Result<WithRefusals<Result<T, types::Error>>, CallError>) -> Result<T, CallError> {
+    let (answer, Refusals { denials, limits }) = result?;
+    answer.map_err(|error| CallError::Connector(Box::new(Failure { error, denials, limits })))
+}
+
+/// Judges either an answer or the connector's own error.
+pub(crate) fn either<T>(
+    judge: impl FnOnce(&T, &mut Judge<'_>) -> Verdict,
+) -> impl FnOnce(&Result<T, types::Error>, &mut Judge<'_>) -> Verdict {
+    |answer, judging| match answer {
+        Ok(answer) => judge(answer, judging),
+        Err(error) => judging.error(error),
+    }
 }
 
 /// An instance in its store.
@@ -96,8 +117,9 @@ impl Run<'_> {
         &self,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
-    ) -> Result<WithDenials<E::Answer>, CallError> {
-        self.call_in::<E>(None, prepared, params).await
+        judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
+    ) -> Result<WithRefusals<E::Answer>, CallError> {
+        self.call_in::<E>(None, prepared, params, judge).await
     }
 
     /// Runs one function within the CPU budget and the deadline; where there is a place, in the instance that is kept
@@ -107,13 +129,14 @@ impl Run<'_> {
         place: Option<&Arc<Place>>,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
-    ) -> Result<WithDenials<E::Answer>, CallError> {
+        judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
+    ) -> Result<WithRefusals<E::Answer>, CallError> {
         let deadline = prepared.deadline;
         let limit = self.tenant.deadline();
         tokio::select! {
             biased;
             () = self.tenant.closed() => Err(CallError::Cancelled),
-            ended = timeout_at(deadline, self.call_unbounded::<E>(place, prepared, params)) => {
+            ended = timeout_at(deadline, self.call_unbounded::<E>(place, prepared, params, judge)) => {
                 ended.unwrap_or_else(|_| {
                     tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
                     Err(CallError::Deadline { limit })
@@ -127,7 +150,8 @@ impl Run<'_> {
         place: Option<&Arc<Place>>,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
-    ) -> Result<WithDenials<E::Answer>, CallError> {
+        judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
+    ) -> Result<WithRefusals<E::Answer>, CallError> {
         let begun = Instant::now();
         let turn = prepared.turn();
         let mut occupied = match place {
@@ -138,7 +162,7 @@ impl Run<'_> {
             None => None,
         };
         // A full pool is an error in wasmtime, so that calls queue here instead.
-        let busy = || CallError::Busy { limit: self.host.options.concurrent_calls as usize };
+        let busy = || CallError::Busy { scope: Scope::Host, limit: self.host.options.concurrent_calls as usize };
         let _permit = timeout_at(turn, self.host.permits.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
 
         let limits = self.tenant.limits();
@@ -170,9 +194,17 @@ impl Run<'_> {
         }
         .await;
         let answer = result.map_err(|error| guest_error(&error, self.tenant))?;
+        tracing::trace!(
+            tenant = self.tenant.name(),
+            function = E::NAME,
+            memory = live.store.data().memory_high_water(),
+            "answered",
+        );
+        judge(&answer, &mut Judge::new(E::NAME, limits))?;
         if let Some(occupied) = &mut occupied
             && live.warm.is_some()
         {
+            end_call(&live.store);
             if exchange.end().await {
                 occupied.put(live, self.tenant);
             } else {
@@ -186,7 +218,7 @@ impl Run<'_> {
             let left = deadline.saturating_duration_since(Instant::now());
             live.release(self.tenant, Instant::now() + left / 2).await;
         }
-        Ok((answer, exchange.take_denials()))
+        Ok((answer, exchange.take_refusals()))
     }
 
     fn warm_permits(&self) -> Option<[OwnedSemaphorePermit; 2]> {
@@ -235,17 +267,39 @@ fn instantiation_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
     }
 }
 
-/// A call broke off: a trap, an exit, or an answer that is not what it has to be.
+/// A call broke off: a trap, an exit, or an answer that cannot be read.
 fn guest_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
     limit_error(error, tenant).unwrap_or_else(|| CallError::Trap { message: format!("{error:#}") })
 }
 
 fn limit_error(error: &wasmtime::Error, tenant: &Tenant) -> Option<CallError> {
-    Some(match *error.downcast_ref::<LimitHit>()? {
-        LimitHit::Cpu => CallError::CpuBudget { limit: tenant.limits().cpu },
-        LimitHit::Memory { wanted, limit } => CallError::MemoryLimit { wanted, limit },
-        LimitHit::Table { wanted, limit } => CallError::TableLimit { wanted, limit },
-    })
+    let limits = tenant.limits();
+    if let Some(hit) = error.downcast_ref::<LimitHit>() {
+        return Some(match *hit {
+            LimitHit::Cpu => CallError::CpuBudget { limit: limits.cpu },
+            LimitHit::Memory { wanted, limit } => CallError::MemoryLimit { wanted, limit },
+            LimitHit::Table { wanted, limit } => CallError::TableLimit { wanted, limit },
+        });
+    }
+    let over = |name, wanted, allowed| Some(CallError::Limit(LimitExceeded::new(name, wanted, allowed)));
+    let one_more = |name, allowed: usize| over(name, allowed.saturating_add(1), allowed);
+    if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+        return one_more(LimitName::Handles, limits.handles);
+    }
+    // For these wasmtime has words alone. They are its own: what a guest writes is in none of its errors.
+    let cause = error.root_cause().to_string();
+    if cause.ends_with("store handle limit exceeded") {
+        return one_more(LimitName::Handles, limits.handles);
+    }
+    if cause.ends_with("fuel allocated for hostcalls has been exhausted") {
+        return one_more(LimitName::HostcallBytes, limits.hostcall_bytes);
+    }
+    let (what, count) = cause.strip_prefix("resource limit exceeded: ")?.split_once(" count too high at ")?;
+    let wanted = count.parse().ok()?;
+    match what {
+        "memory" => over(LimitName::Memories, wanted, limits.memories),
+        _ => over(LimitName::Instances, wanted, limits.instances),
+    }
 }
 
 #[cfg(test)]
@@ -312,7 +366,7 @@ mod tests {
         async fn run(&self, tenant: &Tenant) -> Result<u32, CallError> {
             let Self { host, pre, exports } = self;
             let run = Run { host: &host.inner, pre, exports, tenant };
-            run.call::<Entry>(Prepared::without_network(tenant), |_| ()).await.map(|(answer, _)| answer)
+            run.call::<Entry>(Prepared::without_network(tenant), |_| (), |_, _| Ok(())).await.map(|(answer, _)| answer)
         }
     }
 
@@ -368,6 +422,24 @@ mod tests {
         let error = Guest::new("(memory.grow (i32.const 100))").run(&tenant).await.unwrap_err();
         assert!(matches!(error, CallError::MemoryLimit { wanted, limit } if wanted == 101 << 16 && limit == 1 << 20));
         assert!(error.to_string().contains("memory_bytes"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn handles_and_instances_are_bounded_and_the_limits_are_named() {
+        const SUBSCRIBE_FOR_EVER: &str =
+            "(loop $again (drop (call $subscribe (i64.const 1000000000))) (br $again)) (i32.const 0)";
+        let over = |limits: Limits, body| async move {
+            match Guest::new(body).run(&tenant(limits)).await {
+                Err(CallError::Limit(exceeded)) => exceeded,
+                other => panic!("{other:?}"),
+            }
+        };
+        let exceeded = over(Limits { handles: 20, ..Limits::default() }, SUBSCRIBE_FOR_EVER).await;
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::Handles, wanted: 21, allowed: 20 });
+        let exceeded = over(Limits { instances: 0, ..Limits::default() }, "(i32.const 0)").await;
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::Instances, wanted: 1, allowed: 0 });
+        let exceeded = over(Limits { memories: 0, ..Limits::default() }, "(i32.const 0)").await;
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::Memories, wanted: 1, allowed: 0 });
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::egress::{Exchange, Hooks, Sockets, SocketsView, add_sockets_to_linker};
-use crate::limits::{EPOCH_TICK, LimitHit, Limits, StoreLimiter};
+use crate::limits::{EPOCH_TICK, LimitExceeded, LimitHit, LimitName, Limits, StoreLimiter};
 
 /// What belongs to one instance; a part of it is renewed with each call.
 pub(crate) struct State {
@@ -32,7 +32,7 @@ pub(crate) struct State {
 ///
 /// Files, environment and arguments are empty. Sockets reach what the rules of protocol `tls` open.
 pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange>) -> Store<State> {
-    let log = GuestLog::new(exchange.tenant.options.name.clone(), limits.log_bytes);
+    let log = GuestLog::new(limits, exchange.clone());
     let wasi = WasiCtx::builder()
         .stdout(log.clone())
         .stderr(log.clone())
@@ -75,9 +75,14 @@ pub(crate) fn begin_call(store: &mut Store<State>, limits: &Limits, exchange: Ar
     store.set_epoch_deadline(1);
     let state = store.data_mut();
     state.ticks = ticks(limits);
-    state.log.begin_call(limits.log_bytes);
+    state.log.begin_call(limits, exchange.clone());
     state.sockets.begin_call(limits, exchange.clone());
     state.hooks = Hooks(exchange);
+}
+
+/// A call has ended, and its instance is kept.
+pub(crate) fn end_call(store: &Store<State>) {
+    store.data().log.end_call();
 }
 
 fn ticks(limits: &Limits) -> u64 {
@@ -122,6 +127,11 @@ impl State {
         self.sockets.are_open()
     }
 
+    /// The most linear memory that the instance has had, in bytes.
+    pub(crate) fn memory_high_water(&self) -> usize {
+        self.limiter.memory_high_water()
+    }
+
     fn vetted_sockets(&mut self) -> SocketsView<'_> {
         SocketsView { sockets: &mut self.sockets, table: &mut self.table }
     }
@@ -139,38 +149,64 @@ impl WasiHttpView for State {
     }
 }
 
-/// Standard output and error of a guest: lines to the log, up to a number of bytes, the rest dropped.
+/// Standard output and error of a guest: lines to the log, up to a number of bytes and lines, the rest dropped.
 #[derive(Clone)]
 struct GuestLog(Arc<Mutex<LogBuffer>>);
 
 struct LogBuffer {
-    tenant: String,
+    exchange: Arc<Exchange>,
     line: Vec<u8>,
-    left: usize,
+    bytes: ByteCount,
+    lines: usize,
+    limits: [usize; 2],
+}
+
+/// Bytes of one call.
+#[derive(Default)]
+struct ByteCount {
+    kept: usize,
+    dropped: usize,
 }
 
 impl GuestLog {
-    fn new(tenant: String, bytes: usize) -> Self {
-        Self(Arc::new(Mutex::new(LogBuffer { tenant, line: Vec::new(), left: bytes })))
+    fn new(limits: &Limits, exchange: Arc<Exchange>) -> Self {
+        Self(Arc::new(Mutex::new(LogBuffer::new(limits, exchange))))
     }
 
-    fn begin_call(&self, bytes: usize) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).left = bytes;
+    fn begin_call(&self, limits: &Limits, exchange: Arc<Exchange>) {
+        // What is replaced ends its own call's log.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = LogBuffer::new(limits, exchange);
+    }
+
+    fn end_call(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).end();
     }
 }
 
 impl LogBuffer {
+    fn new(limits: &Limits, exchange: Arc<Exchange>) -> Self {
+        let limits = [limits.log_bytes, limits.log_lines];
+        Self { exchange, line: Vec::new(), bytes: ByteCount::default(), lines: 0, limits }
+    }
+
     fn write(&mut self, bytes: &[u8]) {
-        let kept = &bytes[..bytes.len().min(self.left)];
-        self.left -= kept.len();
-        for piece in kept.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(piece);
-            if piece.ends_with(b"\n") {
+        let [most_bytes, most_lines] = self.limits;
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = if self.lines < most_lines { most_bytes.saturating_sub(self.bytes.kept) } else { 0 };
+            let (kept, dropped) = piece.split_at(piece.len().min(room));
+            self.bytes.kept += kept.len();
+            self.line.extend_from_slice(kept);
+            if kept.ends_with(b"\n") || !dropped.is_empty() {
                 self.flush();
             }
-        }
-        if self.left == 0 {
-            self.flush();
+            if !dropped.is_empty() {
+                self.bytes.dropped = self.bytes.dropped.saturating_add(dropped.len());
+                self.exchange.exceed(if self.lines < most_lines {
+                    LimitExceeded::new(LimitName::LogBytes, self.bytes.kept.saturating_add(dropped.len()), most_bytes)
+                } else {
+                    LimitExceeded::new(LimitName::LogLines, self.lines.saturating_add(1), most_lines)
+                });
+            }
         }
     }
 
@@ -179,15 +215,34 @@ impl LogBuffer {
         let line = String::from_utf8_lossy(&line);
         let line = line.trim_end();
         if !line.is_empty() {
+            self.lines += 1;
             // Escaped: a guest must not be able to forge lines of the log or drive a terminal.
-            tracing::info!(target: "connector_host::guest", tenant = %self.tenant, "{}", line.escape_debug());
+            tracing::info!(target: "connector_host::guest", tenant = %self.tenant(), "{}", line.escape_debug());
         }
+    }
+
+    fn end(&mut self) {
+        self.flush();
+        let dropped = std::mem::take(&mut self.bytes).dropped;
+        if dropped > 0 {
+            tracing::warn!(
+                target: "connector_host::guest",
+                tenant = %self.tenant(),
+                bytes = dropped,
+                "the rest of what the connector logged in this call was dropped",
+            );
+        }
+        self.lines = 0;
+    }
+
+    fn tenant(&self) -> &str {
+        &self.exchange.tenant.options.name
     }
 }
 
 impl Drop for LogBuffer {
     fn drop(&mut self) {
-        self.flush();
+        self.end();
     }
 }
 
@@ -220,15 +275,34 @@ impl AsyncWrite for GuestLog {
 
 #[cfg(test)]
 mod tests {
-    use super::LogBuffer;
+    use super::*;
+    use crate::tenant::{Tenant, TenantOptions};
+
+    fn log(log_bytes: usize, log_lines: usize) -> LogBuffer {
+        let limits = Limits { log_bytes, log_lines, ..Limits::default() };
+        let tenant = Tenant::new(TenantOptions::default()).unwrap();
+        let exchange = Exchange::new(tenant.inner().clone(), Arc::default(), tokio::time::Instant::now());
+        LogBuffer::new(&limits, exchange)
+    }
 
     #[test]
     fn a_guest_cannot_fill_the_log() {
-        let mut log = LogBuffer { tenant: "t".to_owned(), line: Vec::new(), left: 10 };
+        let mut log = log(10, 100);
         log.write(b"12345");
         log.write(b"6789012345");
         log.write(b"more");
-        assert_eq!(log.left, 0);
+        assert_eq!((log.bytes.kept, log.bytes.dropped), (10, 9));
         assert!(log.line.is_empty());
+        let exceeded = log.exchange.take_refusals().limits;
+        assert_eq!(exceeded, [LimitExceeded { name: LimitName::LogBytes, wanted: 15, allowed: 10 }]);
+    }
+
+    #[test]
+    fn lines_are_bounded_as_well_and_the_rest_is_counted() {
+        let mut log = log(1_000, 2);
+        log.write(b"one\ntwo\nthree\nfour");
+        assert_eq!((log.lines, log.bytes.kept, log.bytes.dropped), (2, 8, 10));
+        let exceeded = log.exchange.take_refusals().limits;
+        assert_eq!(exceeded, [LimitExceeded { name: LimitName::LogLines, wanted: 3, allowed: 2 }]);
     }
 }

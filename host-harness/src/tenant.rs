@@ -9,14 +9,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::egress::{HttpClient, Resolver};
 use crate::error::TenantError;
-use crate::limits::Limits;
+use crate::limits::{ByteBudget, Limits};
 
 /// What a tenant may do.
 #[derive(Clone, Debug)]
 pub struct TenantOptions {
     /// For logs.
     pub name: String,
-    /// What one call may use up.
+    /// What one call, and all of its calls together, may use up.
     pub limits: Limits,
     /// Whose certificates are accepted.
     pub trust_roots: TrustRoots,
@@ -125,6 +125,7 @@ pub(crate) struct TenantInner {
     pub(crate) resolver: Resolver,
     pub(crate) http_permits: Arc<Semaphore>,
     pub(crate) warm_permits: Arc<Semaphore>,
+    pub(crate) buffers: ByteBudget,
     closed: watch::Sender<bool>,
 }
 
@@ -144,8 +145,9 @@ impl Tenant {
         let client = HttpClient::new(&options, resolver.clone())?;
         let http_permits = Arc::new(Semaphore::new(options.limits.http_concurrency));
         let warm_permits = Arc::new(Semaphore::new(options.limits.warm_instances));
+        let buffers = ByteBudget::new(options.limits.tenant_buffer_bytes);
         let (closed, _) = watch::channel(false);
-        let inner = TenantInner { options, client, resolver, http_permits, warm_permits, closed };
+        let inner = TenantInner { options, client, resolver, http_permits, warm_permits, buffers, closed };
         Ok(Self { inner: Arc::new(inner), deadline })
     }
 

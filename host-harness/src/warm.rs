@@ -19,7 +19,8 @@ use crate::interface::connection::{Report, Validation};
 use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
 use crate::interface::trigger::{Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription};
 use crate::interface::types;
-use crate::run::{Live, answer};
+use crate::judge::{Judge, asked_events};
+use crate::run::{Live, answer, either};
 use crate::tenant::Tenant;
 
 /// One instance of a connector for the calls on one account, kept between them: what the connector remembers lives on,

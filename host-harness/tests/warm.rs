@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::{
-    CallError, Connection, Connector, Host, HostOptions, Limits, Tenant, TenantOptions, WarmInstance,
+    CallError, Connection, Connector, Host, HostOptions, LimitName, Limits, Tenant, TenantOptions, WarmInstance,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -107,6 +107,11 @@ async fn call(warm: &WarmInstance, command: &str) -> Result<String, CallError> {
     }
 }
 
+fn over(error: &CallError, limit: LimitName, allowed: u64) -> bool {
+    assert_eq!(error.limit(), Some(limit), "{error}");
+    matches!(error, CallError::Limit(exceeded) if exceeded.allowed == allowed && exceeded.wanted > allowed)
+}
+
 async fn said(warm: &WarmInstance, command: &str) -> String {
     call(warm, command).await.unwrap()
 }
@@ -159,13 +164,17 @@ async fn faults_end_an_instance_and_the_next_call_is_given_a_new_one() {
     let tenant = tenant(|limits| {
         limits.cpu = Duration::from_millis(300);
         limits.memory_bytes = 8 << 20;
+        limits.output_bytes = 100_000;
+        limits.hostcall_bytes = 200_000;
     });
     let warm = connector(few()).await.open(&tenant, &account(echo.port)).await.unwrap();
     type IsExpected = fn(&CallError) -> bool;
-    let faults: [(&str, IsExpected); 4] = [
+    let faults: [(&str, IsExpected); 6] = [
         ("trap", |error| matches!(error, CallError::Trap { .. })),
         ("spin", |error| matches!(error, CallError::CpuBudget { .. })),
         ("grow 100000000", |error| matches!(error, CallError::MemoryLimit { .. })),
+        ("say 150000", |error| over(error, LimitName::OutputBytes, 100_000)),
+        ("say 250000", |error| over(error, LimitName::HostcallBytes, 200_000)),
         ("sleep 60000", |error| matches!(error, CallError::Deadline { .. })),
     ];
     for (command, is_expected) in faults {

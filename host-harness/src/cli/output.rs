@@ -86,6 +86,7 @@ impl Output {
             Exit::Call(CallError::Connector(failure)) if self.json => json!({
                 "error": failure.error,
                 "denials": failure.denials,
+                "limits": failure.limits,
             }),
             Exit::Call(error) if self.json => {
                 let mut details = json!(error);
@@ -229,6 +230,9 @@ fn print_failure(failure: &Failure) {
     eprintln!("  effect:     {effect}");
     if let Some(detail) = detail {
         eprintln!("  detail:     {}", clean(detail));
+    }
+    for limit in &failure.limits {
+        eprintln!("  limit:      {limit}");
     }
     for denial in &failure.denials {
         eprintln!("  denied:     {}", clean(&denial.to_string()));

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,19 +19,29 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::connector::ConnectError;
 use super::policy::{AllowList, Destination, EgressDenied, split_authority};
 use crate::interface::metadata::EgressProtocol;
-use crate::limits::ByteBudget;
+use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
+use crate::run::Refusals;
 use crate::tenant::TenantInner;
 
 /// How long a call that has ended waits for its HTTP exchanges to notice.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// What a guest's requests are judged by, and what was denied. One for each call.
+/// What is set aside for one exchange beside its headers: a part of either body that the guest, or the connection, has
+/// written and nobody has read yet.
+const EXCHANGE_BUFFER: u64 = 384 << 10;
+
+/// How many denials, and how many limits, a call remembers. One of each is enough, and a guest does not get to fill
+/// memory with them.
+const REMEMBERED: usize = 16;
+
+/// What a guest's requests are judged by, and what was refused. One for each call.
 pub(crate) struct Exchange {
     pub(crate) tenant: Arc<TenantInner>,
     pub(crate) allowed: Arc<AllowList>,
     pub(crate) deadline: Instant,
     bytes: ByteBudget,
-    denials: Mutex<Vec<EgressDenied>>,
+    buffers: ByteBudget,
+    refusals: Mutex<Refusals>,
     life: watch::Sender<Life>,
 }
 
@@ -55,13 +65,18 @@ impl Drop for Open {
 impl Exchange {
     pub(crate) fn new(tenant: Arc<TenantInner>, allowed: Arc<AllowList>, deadline: Instant) -> Arc<Self> {
         let bytes = ByteBudget::new(tenant.options.limits.http_body_bytes);
+        let buffers = ByteBudget::new(tenant.options.limits.buffer_bytes);
         let life = watch::channel(Life::default()).0;
-        Arc::new(Self { tenant, allowed, deadline, bytes, denials: Mutex::default(), life })
+        Arc::new(Self { tenant, allowed, deadline, bytes, buffers, refusals: Mutex::default(), life })
     }
 
-    /// What was denied so far; leaves nothing behind.
-    pub(crate) fn take_denials(&self) -> Vec<EgressDenied> {
-        std::mem::take(&mut *self.denials.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What was refused so far; leaves nothing behind.
+    pub(crate) fn take_refusals(&self) -> Refusals {
+        std::mem::take(&mut *self.refusals())
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The call has ended: breaks off what is under way. False where the guest still holds an exchange, and with it a
@@ -79,11 +94,44 @@ impl Exchange {
 
     pub(crate) fn deny(&self, denied: EgressDenied) {
         tracing::warn!(tenant = %self.tenant.options.name, "{denied}");
-        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
-        // One of each is enough, and a guest does not get to fill memory with them.
-        if denials.len() < 16 && !denials.contains(&denied) {
+        let denials = &mut self.refusals().denials;
+        if denials.len() < REMEMBERED && !denials.contains(&denied) {
             denials.push(denied);
         }
+    }
+
+    /// The guest met a limit that does not end its call.
+    pub(crate) fn exceed(&self, exceeded: LimitExceeded) {
+        let limits = &mut self.refusals().limits;
+        if limits.len() < REMEMBERED && limits.iter().all(|known| known.name != exceeded.name) {
+            tracing::warn!(tenant = %self.tenant.options.name, "{exceeded}");
+            limits.push(exceeded);
+        }
+    }
+
+    /// Sets `bytes` aside for the buffers of a socket or an exchange; none where a limit is in the way.
+    pub(crate) fn reserve(&self, bytes: u64) -> Option<[Reservation; 2]> {
+        let reserve = |budget: &ByteBudget, name| {
+            let reserved = budget.reserve(bytes);
+            if reserved.is_none() {
+                let limit = budget.limit();
+                self.exceed(LimitExceeded::new(name, (limit - budget.left()).saturating_add(bytes), limit));
+            }
+            reserved
+        };
+        let call = reserve(&self.buffers, LimitName::BufferBytes)?;
+        Some([call, reserve(&self.tenant.buffers, LimitName::TenantBufferBytes)?])
+    }
+
+    /// Counts a part of a body; an error with the limit where the call has used it up.
+    fn take_body(&self, length: u64) -> Result<(), u64> {
+        if self.bytes.take(length) {
+            return Ok(());
+        }
+        let limit = self.bytes.limit();
+        let wanted = (limit - self.bytes.left()).saturating_add(length);
+        self.exceed(LimitExceeded::new(LimitName::HttpBodyBytes, wanted, limit));
+        Err(limit)
     }
 
     /// The time that a guest's time-out leaves, which is never beyond the call's deadline.
@@ -135,12 +183,18 @@ impl Exchange {
         let limits = &self.tenant.options.limits;
         let connect_timeout = options.connect_timeout.unwrap_or(limits.connect_timeout);
         let connect_until = self.until(Some(connect_timeout.min(limits.connect_timeout)));
-        let permit = timeout_at(connect_until, self.tenant.http_permits.clone().acquire_owned())
-            .await
-            .map_err(|_| Error::ConnectionLimitReached)?
-            .map_err(|_| Error::ConnectionLimitReached)?;
+        let permit = match timeout_at(connect_until, self.tenant.http_permits.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            _ => {
+                let limit = limits.http_concurrency;
+                self.exceed(LimitExceeded::new(LimitName::HttpConcurrency, limit.saturating_add(1), limit));
+                return Err(Error::ConnectionLimitReached);
+            }
+        };
+        let buffers = EXCHANGE_BUFFER.saturating_add(2 * limits.header_bytes as u64);
+        let buffers = self.reserve(buffers).ok_or(Error::ConnectionLimitReached)?;
 
-        let mut request = request.map(|body| RequestBody { inner: body, bytes: self.bytes.clone() });
+        let mut request = request.map(|body| RequestBody { inner: body, exchange: self.clone() });
         let mut connected = capture_connection(&mut request);
         let response = self.tenant.client.request(request);
         tokio::pin!(response);
@@ -162,14 +216,15 @@ impl Exchange {
         let response = response.map_err(|error| self.client_error(&error))?;
 
         let limit = limits.response_bytes;
-        if response.body().size_hint().lower() > limit {
+        let announced = response.body().size_hint().lower();
+        if announced > limit {
+            self.exceed(LimitExceeded::new(LimitName::ResponseBytes, announced, limit));
             return Err(Error::HttpResponseBodySize(Some(limit)));
         }
         let between = options.between_bytes_timeout;
         Ok(response.map(|inner| {
             let timer = Box::pin(sleep_until(self.until(between)));
-            let left = limit;
-            let body = ResponseBody { inner, between, timer, left, open, _permit: permit };
+            let body = ResponseBody { inner, between, timer, read: 0, open, _permit: permit, _buffers: buffers };
             body.boxed_unsync()
         }))
     }
@@ -193,7 +248,9 @@ impl Exchange {
             }
             if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
                 if hyper.is_parse_too_large() {
-                    return Error::HttpResponseHeaderSectionSize(None);
+                    let limit = self.tenant.options.limits.header_bytes;
+                    self.exceed(LimitExceeded::new(LimitName::HeaderBytes, limit.saturating_add(1), limit));
+                    return Error::HttpResponseHeaderSectionSize(u32::try_from(limit).ok());
                 }
                 if hyper.is_incomplete_message() {
                     return Error::ConnectionTerminated;
@@ -258,7 +315,7 @@ pub(crate) struct BodyTooLarge {
 /// A request body that counts.
 pub(crate) struct RequestBody {
     inner: WasiBody,
-    bytes: ByteBudget,
+    exchange: Arc<Exchange>,
 }
 
 impl Body for RequestBody {
@@ -271,8 +328,8 @@ impl Body for RequestBody {
         };
         let frame = frame?;
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        if !self.bytes.take(length) {
-            return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit: self.bytes.limit() }))));
+        if let Err(limit) = self.exchange.take_body(length) {
+            return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit }))));
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -291,9 +348,11 @@ struct ResponseBody {
     inner: Incoming,
     between: Option<Duration>,
     timer: Pin<Box<Sleep>>,
-    left: u64,
+    /// Bytes so far.
+    read: u64,
     open: Open,
     _permit: OwnedSemaphorePermit,
+    _buffers: [Reservation; 2],
 }
 
 impl Body for ResponseBody {
@@ -317,14 +376,14 @@ impl Body for ResponseBody {
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
         let exchange = &this.open.0;
         let limit = exchange.tenant.options.limits.response_bytes;
-        let Some(left) = this.left.checked_sub(length) else {
-            return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
-        };
-        if !exchange.bytes.take(length) {
-            let limit = exchange.bytes.limit();
+        this.read = this.read.saturating_add(length);
+        if this.read > limit {
+            exchange.exceed(LimitExceeded::new(LimitName::ResponseBytes, this.read, limit));
             return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
         }
-        this.left = left;
+        if let Err(limit) = exchange.take_body(length) {
+            return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
+        }
         let until = exchange.until(this.between);
         this.timer.as_mut().reset(until);
         Poll::Ready(Some(Ok(frame)))
@@ -486,7 +545,7 @@ mod tests {
             assert!(matches!(error, Error::HttpRequestDenied), "{url}: {error}");
         }
         assert_eq!(server.connections.load(Ordering::SeqCst), 0);
-        assert_eq!(exchange.denials.lock().unwrap().len(), 4);
+        assert_eq!(exchange.refusals().denials.len(), 4);
     }
 
     #[tokio::test]
@@ -498,7 +557,7 @@ mod tests {
         let exchange = exchange(&tenant, &authority);
         let error = simple(&exchange, &format!("https://{authority}/")).await.unwrap_err();
         assert!(matches!(error, Error::DestinationIpProhibited), "{error}");
-        let denied = exchange.denials.lock().unwrap()[0].to_string();
+        let denied = exchange.refusals().denials[0].to_string();
         assert!(denied.contains("--allow-private-networks") && denied.contains("127.0.0.1"), "{denied}");
         assert_eq!(server.connections.load(Ordering::SeqCst), 0);
     }

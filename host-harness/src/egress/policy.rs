@@ -49,7 +49,7 @@ pub enum EgressLayer {
     Policy,
     /// The connector asked for a host that the connection does not lead to.
     Request,
-    /// The connector used a socket for something that sockets are not there for, or more than it may.
+    /// The connector used a socket for something that sockets are not there for.
     Socket,
     /// The name stands for an address that is not public.
     Address,
@@ -140,16 +140,6 @@ impl EgressDenied {
             destination: wanted.to_owned(),
             reason: "sockets are there to connect over TCP to what the egress rules of protocol `tls` yield".to_owned(),
             remedy: "An operator cannot permit it.".to_owned(),
-        }
-    }
-
-    /// A limit on sockets; `name` is the field of [`Limits`](crate::Limits).
-    pub(crate) fn limit(name: &str, limit: u64) -> Self {
-        Self {
-            layer: EgressLayer::Socket,
-            destination: "its sockets".to_owned(),
-            reason: format!("they use more than the limit {name} of {limit}"),
-            remedy: format!("To permit more to this tenant, raise `Limits::{name}`."),
         }
     }
 

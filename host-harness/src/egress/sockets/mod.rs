@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
 
@@ -28,7 +28,7 @@ use super::addresses::is_public;
 use super::exchange::Exchange;
 use super::policy::{Destination, EgressDenied};
 use crate::interface::metadata::EgressProtocol;
-use crate::limits::{ByteBudget, Limits};
+use crate::limits::{ByteBudget, LimitExceeded, LimitName, Limits, Reservation};
 
 #[allow(missing_docs, reason = "generated from the definitions of WASI, which are documented")]
 mod bindings {
@@ -70,6 +70,12 @@ pub(crate) struct Sockets {
     quota: Arc<Quota>,
 }
 
+/// What a socket holds of the bounds on sockets and on their buffers.
+pub(super) struct Share {
+    _open: OwnedSemaphorePermit,
+    _buffers: [Reservation; 2],
+}
+
 /// What the sockets of one instance may still read and write in the call that is under way.
 struct Quota(Mutex<CallQuota>);
 
@@ -80,7 +86,9 @@ impl CallQuota {
         let Self(exchange, budget) = self;
         let taken = budget.take(bytes);
         if !taken {
-            exchange.deny(EgressDenied::limit("socket_bytes", budget.limit()));
+            let limit = budget.limit();
+            let wanted = (limit - budget.left()).saturating_add(bytes);
+            exchange.exceed(LimitExceeded::new(LimitName::SocketBytes, wanted, limit));
         }
         taken
     }
@@ -126,6 +134,16 @@ impl Sockets {
     /// Whether there is a socket.
     pub(crate) fn are_open(&self) -> bool {
         self.open.available_permits() < self.limit
+    }
+
+    /// Room for one more socket; none where a limit is in the way.
+    fn room(&self) -> Option<Share> {
+        let Ok(open) = self.open.clone().try_acquire_owned() else {
+            let limit = self.exchange.tenant.options.limits.sockets;
+            self.exchange.exceed(LimitExceeded::new(LimitName::Sockets, limit.saturating_add(1), limit));
+            return None;
+        };
+        Some(Share { _open: open, _buffers: self.exchange.reserve(stream::BUFFERS)? })
     }
 
     /// Records a denial, and names it as the guest gets to see it.

@@ -9,14 +9,16 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::Quota;
+use super::{Quota, Share};
 
 /// What is read or written at once.
 const CHUNK: usize = 64 << 10;
+
+/// What the two directions of a connection buffer at the most, in bytes.
+pub(super) const BUFFERS: u64 = 2 * CHUNK as u64;
 
 /// A connection. Both directions and the socket share it; it is closed with the last of them.
 pub(super) struct Connected {
@@ -24,7 +26,7 @@ pub(super) struct Connected {
     quota: Arc<Quota>,
     sending: Mutex<Sending>,
     receiving: Mutex<Direction>,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,13 +43,13 @@ struct Sending {
 }
 
 impl Connected {
-    pub(super) fn new(tcp: TcpStream, quota: Arc<Quota>, permit: OwnedSemaphorePermit) -> Arc<Self> {
+    pub(super) fn new(tcp: TcpStream, quota: Arc<Quota>, share: Share) -> Arc<Self> {
         Arc::new(Self {
             tcp,
             quota,
             sending: Mutex::new(Sending { waiting: Bytes::new(), direction: Direction::Open, failed: None }),
             receiving: Mutex::new(Direction::Open),
-            _permit: permit,
+            _share: share,
         })
     }
 

@@ -10,17 +10,16 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use wasmtime::component::Resource;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, Network, Pollable, subscribe};
 
-use super::SocketsView;
 use super::bindings::wasi::sockets::tcp::{Host, HostTcpSocket, ShutdownType};
 use super::bindings::wasi::sockets::tcp_create_socket;
 use super::stream::Connected;
+use super::{Share, SocketsView};
 use crate::egress::policy::EgressDenied;
 
 /// What a function of WASI answers.
@@ -33,10 +32,10 @@ pub struct TcpSocket {
 }
 
 enum Stage {
-    New(tokio::net::TcpSocket, OwnedSemaphorePermit),
-    Connecting(Connecting, OwnedSemaphorePermit),
+    New(tokio::net::TcpSocket, Share),
+    Connecting(Connecting, Share),
     /// Connected or failed, and the guest does not know yet.
-    Settled(Result<TcpStream, ErrorCode>, OwnedSemaphorePermit),
+    Settled(Result<TcpStream, ErrorCode>, Share),
     Connected(Arc<Connected>),
     Failed(ErrorCode),
 }
@@ -66,9 +65,8 @@ impl TcpSocket {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Stage::Connecting(connecting, _) = &mut self.stage {
             let Poll::Ready(result) = connecting.as_mut().poll(cx) else { return Poll::Pending };
-            if let Stage::Connecting(_, permit) = std::mem::replace(&mut self.stage, Stage::Failed(ErrorCode::Unknown))
-            {
-                self.stage = Stage::Settled(result, permit);
+            if let Stage::Connecting(_, share) = std::mem::replace(&mut self.stage, Stage::Failed(ErrorCode::Unknown)) {
+                self.stage = Stage::Settled(result, share);
             }
         }
         Poll::Ready(())
@@ -88,9 +86,7 @@ impl tcp_create_socket::Host for SocketsView<'_> {
             let denied = EgressDenied::socket("a TCP socket, which no egress rule opens for this connection");
             return Ok(Err(self.sockets.deny(denied)));
         }
-        let Ok(permit) = self.sockets.open.clone().try_acquire_owned() else {
-            let limit = self.sockets.exchange.tenant.options.limits.sockets;
-            self.sockets.deny(EgressDenied::limit("sockets", limit as u64));
+        let Some(share) = self.sockets.room() else {
             return Ok(Err(ErrorCode::NewSocketLimit));
         };
         let socket = match family {
@@ -101,7 +97,7 @@ impl tcp_create_socket::Host for SocketsView<'_> {
             Ok(socket) => socket,
             Err(error) => return Ok(Err(error.into())),
         };
-        Ok(Ok(self.table.push(TcpSocket { family, stage: Stage::New(socket, permit) })?))
+        Ok(Ok(self.table.push(TcpSocket { family, stage: Stage::New(socket, share) })?))
     }
 }
 
@@ -177,14 +173,14 @@ impl HostTcpSocket for SocketsView<'_> {
         let exchange = &self.sockets.exchange;
         let until = exchange.deadline.min(Instant::now() + exchange.tenant.options.limits.connect_timeout);
         let stage = std::mem::replace(&mut socket.stage, Stage::Failed(ErrorCode::Unknown));
-        if let Stage::New(new, permit) = stage {
+        if let Stage::New(new, share) = stage {
             let connecting = Box::pin(async move {
                 let stream = timeout_at(until, new.connect(address)).await.map_err(|_| ErrorCode::Timeout)??;
                 // WASI has no word for it, and what guests send are whole messages.
                 let _ = stream.set_nodelay(true);
                 Ok(stream)
             });
-            socket.stage = Stage::Connecting(connecting, permit);
+            socket.stage = Stage::Connecting(connecting, share);
         }
         Ok(Ok(()))
     }
@@ -202,8 +198,8 @@ impl HostTcpSocket for SocketsView<'_> {
             return Ok(Err(ErrorCode::WouldBlock));
         }
         let stage = std::mem::replace(&mut socket.stage, Stage::Failed(ErrorCode::Unknown));
-        let (stream, permit) = match stage {
-            Stage::Settled(Ok(stream), permit) => (stream, permit),
+        let (stream, share) = match stage {
+            Stage::Settled(Ok(stream), share) => (stream, share),
             Stage::Settled(Err(code), _) => {
                 socket.stage = Stage::Failed(code);
                 return Ok(Err(code));
@@ -213,7 +209,7 @@ impl HostTcpSocket for SocketsView<'_> {
                 return Ok(Err(ErrorCode::NotInProgress));
             }
         };
-        let connected = Connected::new(stream, quota, permit);
+        let connected = Connected::new(stream, quota, share);
         let (receiver, sender) = connected.streams();
         socket.stage = Stage::Connected(connected);
         let input: DynInputStream = Box::new(receiver);

@@ -12,11 +12,11 @@ use tokio::sync::OnceCell;
 
 use crate::connection::Connection;
 use crate::connector::Connector;
-use crate::egress::{EgressDenied, EgressLayer, Resolver};
-use crate::error::CallError;
+use crate::egress::{EgressLayer, Resolver};
+use crate::error::{CallError, Failure};
 use crate::host::{Host, HostOptions};
 use crate::interface::action::{Call, Outcome};
-use crate::limits::Limits;
+use crate::limits::{LimitExceeded, LimitName, Limits};
 use crate::tenant::{Tenant, TenantOptions};
 
 #[path = "../../../tests/guests/mod.rs"]
@@ -227,8 +227,8 @@ async fn redirected_hosts_are_reached_below_the_rules_suffix_alone() {
     assert_eq!(guest.said("connect emulator 5671").await, "error: PermissionDenied");
 }
 
-async fn denials(guest: &Guest) -> Vec<EgressDenied> {
-    // The guest's own error carries what was denied: its check fails because of it.
+async fn failure(guest: &Guest) -> Failure {
+    // The guest's own error carries what was refused: its check fails because of it.
     let request = crate::interface::trigger::PollRequest {
         trigger: "lines".to_owned(),
         partition: "0".to_owned(),
@@ -239,17 +239,17 @@ async fn denials(guest: &Guest) -> Vec<EgressDenied> {
         budget: Default::default(),
     };
     match guest.connector.poll(&guest.tenant, &guest.connection, &request).await {
-        Err(CallError::Connector(failure)) => failure.denials,
+        Err(CallError::Connector(failure)) => *failure,
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn denials_are_typed_and_say_what_to_do() {
+async fn refusals_are_typed_and_say_what_to_do() {
     let names = Names::default();
     let options = TenantOptions { allow_private_networks: false, ..local() };
     let guest = Guest::new(names.tenant(options, &["10.1.2.3"]), "server.stream.example.com:5671").await;
-    let denied = denials(&guest).await;
+    let denied = failure(&guest).await.denials;
     assert_eq!(denied.len(), 1, "{denied:?}");
     assert_eq!(denied[0].layer, EgressLayer::Address);
     assert!(denied[0].to_string().contains("--allow-private-networks"), "{}", denied[0]);
@@ -258,9 +258,18 @@ async fn denials_are_typed_and_say_what_to_do() {
     let guest =
         Guest::new(names.tenant(TenantOptions { limits, ..local() }, &["127.0.0.1"]), "server.stream.example.com:5671")
             .await;
-    let denied = denials(&guest).await;
-    assert_eq!(denied[0].layer, EgressLayer::Socket, "{denied:?}");
-    assert!(denied[0].to_string().contains("Limits::sockets"), "{}", denied[0]);
+    let limits = failure(&guest).await.limits;
+    assert_eq!(limits, [LimitExceeded { name: LimitName::Sockets, wanted: 1, allowed: 0 }]);
+
+    for (name, limits) in [
+        (LimitName::BufferBytes, Limits { buffer_bytes: 100 << 10, ..Limits::default() }),
+        (LimitName::TenantBufferBytes, Limits { tenant_buffer_bytes: 100 << 10, ..Limits::default() }),
+    ] {
+        let tenant = names.tenant(TenantOptions { limits, ..local() }, &["127.0.0.1"]);
+        let guest = Guest::new(tenant, "server.stream.example.com:5671").await;
+        let limits = failure(&guest).await.limits;
+        assert_eq!(limits, [LimitExceeded { name, wanted: 128 << 10, allowed: 100 << 10 }]);
+    }
 }
 
 #[tokio::test]

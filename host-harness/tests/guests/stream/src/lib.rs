@@ -409,6 +409,13 @@ fn run(words: &[&str]) -> std::io::Result<String> {
             while begun.elapsed() < Duration::from_millis(number(words[1]) as u64) {}
             "burnt".to_owned()
         }
+        // An answer of so many bytes.
+        "say" => "x".repeat(number(words[1])),
+        // Lines for the log.
+        "log" => {
+            (0..number(words[1])).for_each(|line| println!("line {line}"));
+            "logged".to_owned()
+        }
         "trap" => std::process::abort(),
         "grow" => vec![1_u8; number(words[1])].len().to_string(),
         _ => return Err(std::io::ErrorKind::Unsupported.into()),
