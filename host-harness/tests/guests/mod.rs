@@ -5,20 +5,21 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The connector that speaks over TCP; see `stream/src/lib.rs`.
+#[allow(dead_code, reason = "not every binary of the tests needs it")]
 pub fn stream_guest() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/stream"), "stream_guest"))
+    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/stream"), "stream_guest"))
 }
 
 /// The connector on interface 0.1.0; see `frozen/src/lib.rs`.
 #[allow(dead_code, reason = "not every binary of the tests needs it")]
 pub fn frozen_guest() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/frozen"), "frozen_guest"))
+    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/frozen"), "frozen_guest"))
 }
 
 /// Builds a guest in a package of its own, outside of the workspace.
-fn build(package: PathBuf, name: &str) -> PathBuf {
+pub fn build(package: &Path, name: &str) -> PathBuf {
     let workspace =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a folder of the workspace");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
