@@ -54,10 +54,7 @@ impl Connector {
             .map_err(|error| LoadError::Compile(error.to_string()))?;
         let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant };
         run.check_types().await?;
-        let prepared = Prepared::without_network(&tenant);
-        let judge = |descriptor: &Descriptor, judge: &mut Judge<'_>| judge.descriptor(descriptor);
-        let described = run.call::<exports::Describe>(prepared, |_| (), judge).await;
-        let (descriptor, _) = described.map_err(LoadError::Describe)?;
+        let descriptor = describe(&run).await.map_err(LoadError::Describe)?;
         let interface = interface.clone();
         Ok(Self { inner: Arc::new(ConnectorInner { host, pre, exports, descriptor, interface }) })
     }
@@ -66,6 +63,11 @@ impl Connector {
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {
         &self.inner.descriptor
+    }
+
+    /// Asks another instance.
+    pub(crate) async fn describe_again(&self, tenant: &Tenant) -> Result<Descriptor, CallError> {
+        describe(&self.run(tenant)).await
     }
 
     /// The interface version that the host and the connector agreed on.
@@ -133,6 +135,12 @@ impl Connector {
         let ConnectorInner { host, pre, exports, .. } = &*self.inner;
         Run { host, pre, exports, tenant }
     }
+}
+
+async fn describe(run: &Run<'_>) -> Result<Descriptor, CallError> {
+    let judge = |descriptor: &Descriptor, judge: &mut Judge<'_>| judge.descriptor(descriptor);
+    let described = run.call::<exports::Describe>(Prepared::without_network(run.tenant), |_| (), judge).await;
+    described.map(|(descriptor, _)| descriptor)
 }
 
 impl fmt::Debug for Connector {

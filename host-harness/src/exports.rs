@@ -45,7 +45,7 @@ macro_rules! exports {
             }
         )*
 
-        const NAMES: &[(&str, &str)] = &[$(($interface, $function)),*];
+        pub(crate) const NAMES: &[(&str, &str)] = &[$(($interface, $function)),*];
 
         /// Compares every function of the instance with the interface.
         pub(crate) fn check_types(

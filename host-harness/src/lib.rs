@@ -38,6 +38,7 @@
 
 mod cache;
 mod calls;
+pub mod conformance;
 mod connection;
 mod connector;
 pub mod demo;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 wit_bindgen::generate!({ path: "../../wit", world: "workflow:connector/exports" });
 
 use exports::workflow::connector::action::{Call, Outcome};
-use exports::workflow::connector::connection::{Report, Validation};
+use exports::workflow::connector::connection::{Grant, PermissionFinding, Report, Validation};
 use exports::workflow::connector::discovery::{Choices, ChoicesRequest, Direction};
 use exports::workflow::connector::metadata::{
     ActionDescriptor, AuthProfile, Descriptor, Effect, EgressProtocol, EgressRule, Idempotency, Operation, Permission,
@@ -31,6 +31,24 @@ use workflow::connector::types::{
 
 struct Guest;
 export!(Guest);
+
+/// What the input of `misbehave` can have in it.
+const MISBEHAVIOUR: &[&str] = &[
+    "do",
+    "bytes",
+    "lines",
+    "ms",
+    "code",
+    "text",
+    "to",
+    "how",
+    "scheme",
+    "authority",
+    "method",
+    "path",
+    "headers",
+    "follow",
+];
 
 /// What a test overwrites: the mark, then the names of flaws, each with a comma after it, then dots.
 static FLAWS: [u8; 256] = {
@@ -96,13 +114,16 @@ fn no_such<T>(what: &str, id: &str) -> Result<T, Error> {
     Err(error(ErrorCode::NotFound, format!("there is no {what} {id:?}")))
 }
 
-/// An object of that JSON text.
-fn object(code: ErrorCode, text: &str) -> Result<Value, Error> {
+/// An object of that JSON text, with no members but these.
+fn object(code: ErrorCode, text: &str, members: &[&str]) -> Result<Value, Error> {
     if flaw("malformed-input-traps") && serde_json::from_str::<Value>(text).is_err() {
         std::process::abort();
     }
     match serde_json::from_str(text) {
-        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(Value::Object(found)) => match found.keys().find(|name| !members.contains(&name.as_str())) {
+            Some(name) => Err(field(code, &format!("/{name}"), "is not known")),
+            None => Ok(Value::Object(found)),
+        },
         _ => Err(field(code, "", "must be a JSON object")),
     }
 }
@@ -225,7 +246,8 @@ impl exports::workflow::connector::metadata::Guest for Guest {
     fn describe() -> Descriptor {
         let text = json!({ "type": "object", "properties": { "text": { "type": "string" } }, "required": ["text"], "additionalProperties": false });
         let sample = json!({ "text": "hello" });
-        let any = json!({ "type": "object" });
+        let names: serde_json::Map<_, _> = MISBEHAVIOUR.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+        let any = json!({ "type": "object", "properties": names, "additionalProperties": false });
         spoil(Descriptor {
             id: "hostile-test".to_owned(),
             version: "1.0.0".to_owned(),
@@ -294,6 +316,17 @@ fn read(connection: &Connection) -> (Vec<FieldProblem>, Value) {
             problems.push(problem(&format!("/{name}"), "missing", "must be a text"));
         }
     }
+    for (name, value) in &values {
+        if !["web", "server", "apiKey"].contains(&name.as_str()) {
+            problems.push(problem(
+                &format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+                "unknown",
+                "is not known",
+            ));
+        } else if !value.is_string() {
+            problems.push(problem(&format!("/{name}"), "not-a-text", "must be a text"));
+        }
+    }
     if flaw("validate-is-silent") {
         problems.clear();
     }
@@ -321,7 +354,15 @@ impl exports::workflow::connector::connection::Guest for Guest {
 
     fn test(connection: Connection, _: u64) -> Result<Report, Error> {
         check(&connection)?;
-        Ok(Report { checks: Vec::new(), permissions: Vec::new(), usable: vec!["numbers".to_owned()] })
+        let permissions = vec![PermissionFinding {
+            permission: "read-numbers".to_owned(),
+            grant: Grant::Granted,
+            evidence: "nothing is needed".to_owned(),
+            unlocks: vec!["numbers".to_owned()],
+            remedy: None,
+        }];
+        let permissions = if flaw("no-permission-rows") { Vec::new() } else { permissions };
+        Ok(Report { checks: Vec::new(), permissions, usable: vec!["numbers".to_owned()] })
     }
 
     fn label(connection: Connection) -> Result<String, Error> {
@@ -373,7 +414,7 @@ impl exports::workflow::connector::trigger::Guest for Guest {
             return no_such("trigger", &trigger);
         }
         check(&connection)?;
-        object(ErrorCode::InvalidConfig, &config)?;
+        object(ErrorCode::InvalidConfig, &config, &["count"])?;
         Ok(vec![Partition { id: "all".to_owned(), title: "All".to_owned() }])
     }
 
@@ -382,7 +423,7 @@ impl exports::workflow::connector::trigger::Guest for Guest {
             return no_such("trigger", &request.trigger);
         }
         check(&request.connection)?;
-        let config = object(ErrorCode::InvalidConfig, &request.config)?;
+        let config = object(ErrorCode::InvalidConfig, &request.config, &["count"])?;
         let count = match config.get("count") {
             None => 10,
             Some(count) => count
@@ -403,7 +444,7 @@ impl exports::workflow::connector::trigger::Guest for Guest {
             }
         };
         if flaw("ignores-deadlines") {
-            misbehave::sleep(request.budget.wait_ms);
+            misbehave::sleep(request.budget.wait_ms * 1_000);
         } else if position >= count {
             misbehave::sleep(request.budget.wait_ms.min(request.budget.deadline_ms));
         }
@@ -411,11 +452,6 @@ impl exports::workflow::connector::trigger::Guest for Guest {
         let position = if flaw("keeps-positions") { position + calls } else { position };
         let most = if flaw("over-budget") { u64::MAX } else { u64::from(request.budget.events) };
         let until = count.min(position.saturating_add(most)).max(position);
-        if flaw("invalid-json") {
-            let mut event = event(0);
-            event.data = Payload::Json("{\"n\": 1".to_owned());
-            return Ok(page(vec![event], 1, false));
-        }
         Ok(page((position..until).map(event).collect(), until, until < count))
     }
 
@@ -430,7 +466,7 @@ impl exports::workflow::connector::trigger::Guest for Guest {
             return no_such("trigger", &trigger);
         }
         check(&connection)?;
-        object(ErrorCode::InvalidConfig, &config)?;
+        object(ErrorCode::InvalidConfig, &config, &["count"])?;
         Ok((0..u64::from(limit.min(3))).map(event).collect())
     }
 
@@ -452,7 +488,7 @@ impl exports::workflow::connector::trigger::Guest for Guest {
 }
 
 fn page(events: Vec<Event>, next: u64, more: bool) -> Page {
-    let snapshot = if flaw("giant-cursor") { vec![0; 16 << 20] } else { b"numbers".to_vec() };
+    let snapshot = if flaw("giant-cursor") { vec![0; 4 << 20] } else { b"numbers".to_vec() };
     Page {
         events,
         next: Cursor { snapshot, position: next.to_string().into_bytes() },
@@ -467,7 +503,7 @@ impl exports::workflow::connector::action::Guest for Guest {
     fn invoke(connection: Connection, action: String, input: String, call: Call) -> Result<Outcome, Error> {
         match action.as_str() {
             "echo" => {
-                let input = object(ErrorCode::InvalidInput, &input)?;
+                let input = object(ErrorCode::InvalidInput, &input, &["text"])?;
                 let Some(text) = input.get("text").and_then(Value::as_str) else {
                     return Err(field(ErrorCode::InvalidInput, "/text", "must be a text"));
                 };
@@ -484,9 +520,9 @@ impl exports::workflow::connector::action::Guest for Guest {
                 Ok(Outcome::Done(json!({ "text": text }).to_string()))
             }
             "misbehave" => {
-                let input = object(ErrorCode::InvalidInput, &input)?;
+                let input = object(ErrorCode::InvalidInput, &input, MISBEHAVIOUR)?;
                 match misbehave::misbehave(&connection, &input, call.deadline_ms)? {
-                    _ if flaw("invalid-json") => Ok(Outcome::Done("{\"unfinished".to_owned())),
+                    _ if flaw("invalid-output") => Ok(Outcome::Done("{\"unfinished".to_owned())),
                     said => Ok(Outcome::Done(said)),
                 }
             }

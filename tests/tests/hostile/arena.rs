@@ -36,8 +36,9 @@ pub fn host() -> Host {
 pub fn flawed_wasm(flaws: &[&str]) -> Vec<u8> {
     const MARK: &[u8] = b"HOSTILE-FLAWS:";
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
-    let wasm = BUILT
-        .get_or_init(|| fs::read(guests::build(Path::new(&workspace().join("tests/hostile")), "hostile_guest")).unwrap());
+    let wasm = BUILT.get_or_init(|| {
+        fs::read(guests::build(Path::new(&workspace().join("tests/hostile")), "hostile_guest")).unwrap()
+    });
     let mut wasm = wasm.clone();
     let places: Vec<usize> =
         wasm.windows(MARK.len()).enumerate().filter(|(_, bytes)| *bytes == MARK).map(|(at, _)| at).collect();
@@ -224,8 +225,8 @@ impl Arena {
         let (begun, slack) = (Instant::now(), Held { descriptors: 8, kib: 64 << 10 });
         loop {
             let Some(after) = Held::now() else { return };
-            let settled = after.descriptors <= before.descriptors + slack.descriptors
-                && after.kib <= before.kib + slack.kib;
+            let settled =
+                after.descriptors <= before.descriptors + slack.descriptors && after.kib <= before.kib + slack.kib;
             if settled {
                 println!(
                     "{}: {} descriptors before, {} after; {} KiB before, {} after",

@@ -144,10 +144,7 @@ where
     (port, kept)
 }
 
-async fn answer_all(
-    mut stream: tokio_rustls::server::TlsStream<TcpStream>,
-    record: &Record,
-) -> std::io::Result<()> {
+async fn answer_all(mut stream: tokio_rustls::server::TlsStream<TcpStream>, record: &Record) -> std::io::Result<()> {
     let mut received = Vec::new();
     loop {
         while !received.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
@@ -169,7 +166,7 @@ async fn answer_all(
         }
         let answer = match path.split_at_checked(1).map(|(_, path)| path) {
             Some("stall") => "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx".to_owned(),
-            Some("endless") => "HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n".to_owned(),
+            Some("endless") => "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_owned(),
             Some(path) if path.starts_with("redirect/") => {
                 format!("HTTP/1.1 302 Found\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", &path["redirect/".len()..])
             }
