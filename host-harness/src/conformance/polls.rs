@@ -22,7 +22,7 @@ const PARTITIONS: usize = 8;
 /// Events of the page that is looked at.
 const EVENTS: u32 = 5;
 /// For a call that would like to wait for longer.
-const DEADLINE: Duration = Duration::from_secs(4);
+const DEADLINE: Duration = Duration::from_secs(2);
 
 pub(super) async fn judge(connector: &Connector, account: &Account, trial: &mut Trial) {
     trial.secrets = secrets(connector, account);

@@ -7,17 +7,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
 mod arena;
-mod conformance;
+mod plugin;
 mod server;
-
-#[path = "../../../host-harness/tests/guests/mod.rs"]
-mod guests;
 
 use std::time::Duration;
 
-use arena::{Arena, flawed, tenant};
+use arena::Arena;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
 use connector_host::{CallError, Connection, EgressLayer, LimitName, LoadError, Tenant};
+use plugin::{account, done, flawed, flawed_wasm, host, tenant};
 use serde_json::{Value, json};
 use server::{Silent, Web};
 
@@ -87,7 +85,7 @@ async fn output_is_bounded() {
         matches!(&ended, Err(CallError::Protocol { field, .. }) if field == "events"),
         "more events than were asked for: {ended:?}"
     );
-    let few = arena::tenant(|limits| limits.output_events = 1_000);
+    let few = plugin::tenant(|limits| limits.output_events = 1_000);
     let ended = arena.attack("event flood", async || wrong.poll(&few, &arena.connection, &asked).await).await;
     ends_by(&ended.unwrap_err(), LimitName::OutputEvents);
     let asked = request(json!({ "count": 1 }), 10);
@@ -114,11 +112,11 @@ fn tenant_of_cursors() -> Tenant {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_described_is_not_loaded() {
     let arena = Arena::enter("loading").await;
-    let wasm = arena::flawed_wasm(&["giant-descriptor"]);
+    let wasm = flawed_wasm(&["giant-descriptor"]);
     let refused = arena.attack("giant descriptor", async || arena.host.load(wasm.clone()).await).await;
     let Err(LoadError::Describe(error)) = refused else { panic!("{refused:?}") };
     ends_by(&error, LimitName::OutputBytes);
-    let wasm = arena::flawed_wasm(&["describe-traps"]);
+    let wasm = flawed_wasm(&["describe-traps"]);
     let refused = arena.attack("trap in describe", async || arena.host.load(wasm.clone()).await).await;
     assert!(matches!(refused, Err(LoadError::Describe(CallError::Trap { .. }))), "{refused:?}");
     arena.leave().await;
@@ -126,7 +124,7 @@ async fn what_cannot_be_described_is_not_loaded() {
 
 #[tokio::test]
 async fn what_does_not_fit_the_interface_is_refused_before_anything_runs() {
-    let host = arena::host();
+    let host = host();
     let load = async |version: &str, skip: &str| host.load(wrong_component(version, skip)).await.unwrap_err();
     let error = load("0.3.0", "").await;
     assert!(matches!(error, LoadError::InterfaceVersion { .. }), "{error}");
@@ -207,7 +205,7 @@ async fn http_reaches_the_accounts_own_host_alone() {
     let arena = Arena::enter("HTTP egress").await;
     let (own, evil) = (Web::start().await, Web::start().await);
     let tenant = own.tenant(|_| ());
-    let connection = arena::account(&own.authority(), "");
+    let connection = account(&own.authority(), "");
     let port = own.port;
     let redirect = format!("/redirect/https://localhost:{}/stolen", evil.port);
     let ask = async |input: Value| arena.misbehave_with(&tenant, &connection, input).await;
@@ -283,7 +281,7 @@ async fn private_addresses_are_not_reached_over_http() {
     let own = Web::start().await;
     // An operator that permits the name, and no private networks.
     let tenant = own.tenant_of(|options| options.allow_private_networks = false);
-    let connection = arena::account(&own.authority(), "");
+    let connection = account(&own.authority(), "");
     let ask = async || arena.misbehave_with(&tenant, &connection, json!({ "do": "http", "path": "/ok" })).await;
     assert_eq!(denials(arena.attack("name of a loopback address", ask).await), [EgressLayer::Address]);
     assert_eq!(own.connections(), 0);
@@ -295,7 +293,7 @@ async fn sockets_reach_the_accounts_own_host_alone() {
     let arena = Arena::enter("sockets").await;
     let (own, other) = (Silent::start().await, Silent::start().await);
     let tenant = tenant(|limits| limits.sockets = 5);
-    let connection = arena::account("api.hostile.example.com", &format!("localhost:{}", own.port));
+    let connection = account("api.hostile.example.com", &format!("localhost:{}", own.port));
     let ask = async |input: Value| arena.misbehave_with(&tenant, &connection, input).await;
     assert_eq!(ask(json!({ "do": "tcp", "to": format!("localhost:{}", own.port) })).await.unwrap(), "reached");
     let reached = own.connections();
@@ -336,7 +334,7 @@ async fn sockets_reach_the_accounts_own_host_alone() {
             "{to}: {said}"
         );
     }
-    for name in ["attacker.example", "c2VjcmV0.attacker.example", "api.hostile.example.com", "localhost.", "127.0.0.1"]
+    for name in ["attacker.example", "c2VjcmV0.attacker.example", "api.hostile.example.com", "localhost."]
     {
         let said = ask(json!({ "do": "resolve", "to": name })).await.unwrap();
         // The own host may be written as an absolute name.
@@ -364,7 +362,7 @@ async fn whoever_waits_meets_the_deadline() {
         // Waking up costs next to nothing, but it counts.
         limits.cpu = Duration::from_secs(30);
     });
-    let connection = arena::account(&web.authority(), &format!("localhost:{}", silent.port));
+    let connection = account(&web.authority(), &format!("localhost:{}", silent.port));
     for (what, input) in [
         ("sleep", json!({ "do": "sleep", "ms": 3_600_000 })),
         ("clock", json!({ "do": "clock" })),
@@ -400,8 +398,7 @@ async fn whoever_waits_meets_the_deadline() {
 async fn nothing_of_another_tenant_is_to_be_found() {
     let arena = Arena::enter("state").await;
     let tenants: [Tenant; 2] = [tenant(|_| ()), tenant(|_| ())];
-    let accounts: [Connection; 2] =
-        ["one", "two"].map(|name| arena::account(&format!("{name}.hostile.example.com"), ""));
+    let accounts: [Connection; 2] = ["one", "two"].map(|name| account(&format!("{name}.hostile.example.com"), ""));
     let leave = json!({ "do": "leave", "text": "SECRET" });
     let find = json!({ "do": "find" });
     let expected = |memory: Value| {
@@ -426,10 +423,10 @@ async fn nothing_of_another_tenant_is_to_be_found() {
         }
     }
     for instance in &warm[..3] {
-        arena::done(instance.invoke("misbehave", &leave.to_string(), &Default::default()).await).unwrap();
+        done(instance.invoke("misbehave", &leave.to_string(), &Default::default()).await).unwrap();
     }
     for (index, instance) in warm.iter().enumerate() {
-        let found = arena::done(instance.invoke("misbehave", &find.to_string(), &Default::default()).await).unwrap();
+        let found = done(instance.invoke("misbehave", &find.to_string(), &Default::default()).await).unwrap();
         let left = found["memory"].as_array().unwrap();
         assert_eq!(left.len(), usize::from(index < 3), "{found}");
         let name = ["one", "two"][index % 2];
@@ -437,7 +434,7 @@ async fn nothing_of_another_tenant_is_to_be_found() {
         assert_eq!(found["environment"], json!([]));
         instance.discard().await;
     }
-    let found = arena::done(warm[0].invoke("misbehave", &find.to_string(), &Default::default()).await).unwrap();
+    let found = done(warm[0].invoke("misbehave", &find.to_string(), &Default::default()).await).unwrap();
     assert_eq!(found["memory"], json!([]), "a discarded instance leaves nothing behind");
     arena.leave().await;
 }
@@ -450,7 +447,7 @@ async fn a_farewell_without_end_is_cut_off() {
     arena
         .attack("release", async || {
             let warm = hanging.open(&tenant, &arena.connection).await.unwrap();
-            arena::done(warm.invoke("echo", r#"{"text":"x"}"#, &Default::default()).await).unwrap();
+            done(warm.invoke("echo", r#"{"text":"x"}"#, &Default::default()).await).unwrap();
             warm.discard().await;
         })
         .await;

@@ -14,6 +14,8 @@ struct Record {
     ever: AtomicUsize,
     open: AtomicUsize,
     heads: Mutex<Vec<String>>,
+    /// A JSON text and its ETag.
+    items: Mutex<(String, String)>,
 }
 
 impl Record {
@@ -51,7 +53,7 @@ impl Silent {
     }
 }
 
-/// Speaks HTTPS: `/ok`, `/redirect/URL`, `/stall` (a byte of ten), `/endless`.
+/// Speaks HTTPS: `/ok`, `/redirect/URL`, `/stall` (a byte of ten), `/endless`, `/items` (what a test put there).
 pub struct Web {
     pub port: u16,
     record: Arc<Record>,
@@ -95,6 +97,12 @@ impl Web {
     /// The first lines of every request, as they came.
     pub fn heads(&self) -> Vec<String> {
         self.record.heads.lock().unwrap().clone()
+    }
+
+    /// What `/items` answers from here on.
+    #[allow(dead_code, reason = "for the tests of the example")]
+    pub fn put_items(&self, json: &str, etag: &str) {
+        *self.record.items.lock().unwrap() = (json.to_owned(), etag.to_owned());
     }
 
     /// Keep-alive connections close with their tenants' pools; those of calls that were cut off close at once.
@@ -155,7 +163,10 @@ async fn answer_all(mut stream: tokio_rustls::server::TlsStream<TcpStream>, reco
         let head = String::from_utf8_lossy(&received).into_owned();
         received.clear();
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        let is_upload = head.starts_with("POST");
+        let is_upload = head.starts_with("POST") && path != "/items";
+        let (items, etag) = record.items.lock().unwrap().clone();
+        let unchanged = !etag.is_empty() && head.contains(&format!("if-none-match: {etag}\r\n"));
+        let is_allowed = !path.starts_with("/items") || head.contains("authorization: Bearer right\r\n");
         record.heads.lock().unwrap().push(head);
         if is_upload {
             // Read on until the client is tired of it.
@@ -165,6 +176,13 @@ async fn answer_all(mut stream: tokio_rustls::server::TlsStream<TcpStream>, reco
             return Ok(());
         }
         let answer = match path.split_at_checked(1).map(|(_, path)| path) {
+            Some(path) if path.starts_with("items") => match (is_allowed, unchanged) {
+                (false, _) => "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_owned(),
+                (true, true) => "HTTP/1.1 304 Not Modified\r\n\r\n".to_owned(),
+                (true, false) => {
+                    format!("HTTP/1.1 200 OK\r\netag: {etag}\r\ncontent-length: {}\r\n\r\n{items}", items.len())
+                }
+            },
             Some("stall") => "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx".to_owned(),
             Some("endless") => "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_owned(),
             Some(path) if path.starts_with("redirect/") => {

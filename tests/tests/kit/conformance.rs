@@ -7,7 +7,7 @@ use connector_host::conformance::{self, Account, Report, Rule, Verdict};
 use connector_tests::{World, component};
 use serde_json::json;
 
-use crate::arena::{account, flawed_wasm, host, tenant};
+use crate::plugin::{account, flawed_wasm, host, tenant};
 
 fn print(report: &Report) {
     for finding in report.failed() {
