@@ -118,8 +118,14 @@ impl Error {
 }
 
 impl From<Error> for Record {
+    /// As a caller sees it: what is invalid is named, and be it the whole of it.
     fn from(error: Error) -> Self {
-        *error.0
+        let mut record = *error.0;
+        let invalid = matches!(record.code, ErrorCode::InvalidInput | ErrorCode::InvalidConfig);
+        if invalid && record.fields.is_empty() {
+            record.fields.push(problem("", "unusable", record.message.clone()));
+        }
+        record
     }
 }
 

@@ -1,10 +1,10 @@
 //! The component's exports: each hands over to the function of the same name.
 
-use crate::bindings::exports::workflow::connector::{action, connection, discovery, metadata, trigger};
+use crate::bindings::exports::workflow::connector::{action, connection, discovery, lifecycle, metadata, trigger};
 use crate::bindings::workflow::connector::types::{Connection, Error, Json};
 use crate::error::Result;
 use crate::platform::wasi::WasiPlatform;
-use crate::{actions, manifest, migrate, triggers};
+use crate::{actions, kept, manifest, migrate, triggers};
 
 /// What the exports are implemented on.
 pub struct Component;
@@ -105,6 +105,12 @@ impl trigger::Guest for Component {
         _: trigger::ReceivedRequest,
     ) -> std::result::Result<trigger::Received, Error> {
         out(Err(triggers::no_webhook(&trigger)))
+    }
+}
+
+impl lifecycle::Guest for Component {
+    fn release() {
+        kept::release();
     }
 }
 

@@ -59,10 +59,7 @@ impl Connector {
             .map_err(|error| LoadError::Compile(error.to_string()))?;
         let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant, context: CallContext::default() };
         run.check_types().await?;
-        let prepared = Prepared::without_network(&tenant);
-        let judge = |descriptor: &Descriptor, judge: &mut Judge<'_>| judge.descriptor(descriptor);
-        let described = run.call::<exports::Describe>(prepared, |_| (), judge).await;
-        let (descriptor, _) = described.map_err(LoadError::Describe)?;
+        let descriptor = describe(&run).await.map_err(LoadError::Describe)?;
         let interface = interface.clone();
         let triggers = descriptor.triggers.iter().map(|trigger| &trigger.operation.id);
         let operations = triggers.chain(descriptor.actions.iter().map(|action| &action.operation.id));
@@ -75,6 +72,11 @@ impl Connector {
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {
         &self.inner.descriptor
+    }
+
+    /// Asks another instance.
+    pub(crate) async fn describe_again(&self, tenant: &Tenant) -> Result<Descriptor, CallError> {
+        describe(&self.run(tenant, &CallContext::default())).await
     }
 
     /// The interface version that the host and the connector agreed on.
@@ -166,6 +168,12 @@ impl Connector {
         let subject = Subject { tenant: tenant_name, connector, function, operation, known, partition };
         Supervised::begin(host, tenant, &subject)
     }
+}
+
+async fn describe(run: &Run<'_>) -> Result<Descriptor, CallError> {
+    let judge = |descriptor: &Descriptor, judge: &mut Judge<'_>| judge.descriptor(descriptor);
+    let described = run.call::<exports::Describe>(Prepared::without_network(run.tenant), |_| (), judge).await;
+    described.map(|(descriptor, _)| descriptor)
 }
 
 impl fmt::Debug for Connector {

@@ -16,7 +16,7 @@ use crate::interface::trigger::{
     Event, LostPolicy, Page, Partition, PollRequest, Received, ReceivedRequest, Start, Subscription,
 };
 use crate::interface::types::{Cursor, Error};
-use crate::version::export_name;
+use crate::version::{LIFECYCLE_SINCE, export_name};
 
 /// A function of the interface.
 pub(crate) trait Export {
@@ -45,7 +45,7 @@ macro_rules! exports {
             }
         )*
 
-        const NAMES: &[(&str, &str)] = &[$(($interface, $function)),*];
+        pub(crate) const NAMES: &[(&str, &str)] = &[$(($interface, $function)),*];
 
         /// Compares every function of the instance with the interface.
         pub(crate) fn check_types(
@@ -56,6 +56,9 @@ macro_rules! exports {
             $(
                 type_of::<$marker>(exports, instance, store)?;
             )*
+            if let Some(release) = exports.release {
+                instance.get_typed_func::<(), ()>(&mut *store, release).map_err(misfit("lifecycle.release"))?;
+            }
             Ok(())
         }
     };
@@ -82,30 +85,41 @@ exports! {
 }
 
 /// Where a component's functions are, looked up once.
-pub(crate) struct Exports(Vec<ComponentExportIndex>);
+pub(crate) struct Exports {
+    functions: Vec<ComponentExportIndex>,
+    /// `lifecycle.release`, which takes nothing and answers nothing; connectors of before 0.2.0 have none.
+    release: Option<ComponentExportIndex>,
+}
 
 impl Exports {
     /// # Errors
     ///
     /// [`LoadError::MissingInterface`] where a function is not there.
     pub(crate) fn find(component: &Component, version: &Version) -> Result<Self, LoadError> {
-        let indices = NAMES.iter().map(|(interface, function)| {
+        let find = |interface: &str, function: &str| {
             let interface = export_name(interface, version);
             let missing = || LoadError::MissingInterface(format!("{interface}#{function}"));
             let instance = component.get_export_index(None, &interface).ok_or_else(missing)?;
-            component.get_export_index(Some(&instance), *function).ok_or_else(missing)
-        });
-        indices.collect::<Result<_, _>>().map(Self)
+            component.get_export_index(Some(&instance), function).ok_or_else(missing)
+        };
+        let functions =
+            NAMES.iter().map(|(interface, function)| find(interface, function)).collect::<Result<_, _>>()?;
+        let release = (*version >= LIFECYCLE_SINCE).then(|| find("lifecycle", "release")).transpose()?;
+        Ok(Self { functions, release })
     }
 
     /// For tests with components that are no connectors.
     #[cfg(test)]
     pub(crate) fn of(indices: Vec<ComponentExportIndex>) -> Self {
-        Self(indices)
+        Self { functions: indices, release: None }
     }
 
     pub(crate) fn index<E: Export>(&self) -> &ComponentExportIndex {
-        &self.0[E::POSITION]
+        &self.functions[E::POSITION]
+    }
+
+    pub(crate) fn release(&self) -> Option<ComponentExportIndex> {
+        self.release
     }
 }
 
@@ -117,7 +131,11 @@ fn type_of<E: Export>(
     instance
         .get_typed_func::<E::Params<'_>, (E::Answer,)>(&mut *store, exports.index::<E>())
         .map(drop)
-        .map_err(|error| LoadError::FunctionType { function: E::NAME.to_owned(), reason: format!("{error:#}") })
+        .map_err(misfit(E::NAME))
+}
+
+fn misfit(function: &str) -> impl Fn(wasmtime::Error) -> LoadError {
+    move |error| LoadError::FunctionType { function: function.to_owned(), reason: format!("{error:#}") }
 }
 
 /// A connection on its way into the guest.

@@ -27,7 +27,7 @@ use crate::version;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HostOptions {
-    /// Which versions of `workflow:connector` are accepted. Default: `^0.1`.
+    /// Which versions of `workflow:connector` are accepted. Default: `>=0.1.0, <0.3.0`, all that this host speaks.
     pub interface: VersionReq,
     /// Where compiled components are kept; none: nowhere. The directory must be the operator's alone,
     /// since the machine code in it is run as it is.
@@ -50,15 +50,7 @@ pub struct HostOptions {
 impl Default for HostOptions {
     fn default() -> Self {
         Self {
-            interface: VersionReq {
-                comparators: vec![semver::Comparator {
-                    op: semver::Op::Caret,
-                    major: 0,
-                    minor: Some(1),
-                    patch: None,
-                    pre: semver::Prerelease::EMPTY,
-                }],
-            },
+            interface: spoken(),
             cache_directory: None,
             concurrent_calls: 256,
             concurrent_exchanges: 4_096,
@@ -68,6 +60,18 @@ impl Default for HostOptions {
             meter: None,
         }
     }
+}
+
+/// From the oldest version that is kept in `wit/frozen/` to before the one that does not exist yet.
+fn spoken() -> VersionReq {
+    let bound = |op, minor| semver::Comparator {
+        op,
+        major: 0,
+        minor: Some(minor),
+        patch: Some(0),
+        pre: semver::Prerelease::EMPTY,
+    };
+    VersionReq { comparators: vec![bound(semver::Op::GreaterEq, 1), bound(semver::Op::Less, 3)] }
 }
 
 /// The engine. Cheap to clone.
@@ -263,7 +267,7 @@ mod tests {
         .unwrap();
         let error = host.load(wasm).await.unwrap_err();
         assert!(matches!(error, LoadError::InterfaceVersion { .. }), "{error}");
-        assert!(error.to_string().contains("0.9.0") && error.to_string().contains("^0.1"), "{error}");
+        assert!(error.to_string().contains("0.9.0") && error.to_string().contains(">=0.1.0, <0.3.0"), "{error}");
     }
 
     #[test]

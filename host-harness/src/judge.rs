@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::CallError;
 use crate::exports::{WireOwnedConnection, WireStored};
@@ -21,6 +21,58 @@ use crate::interface::trigger::{
 };
 use crate::interface::types::{Cursor, Error, FieldProblem, MissingPermission, ServiceFault};
 use crate::limits::{LimitExceeded, LimitName, Limits};
+
+/// JSON that whoever reads it can read as well: no deeper than serde_json's own bound of 128, which skipping alone
+/// does not keep.
+struct Shallow;
+
+impl<'de> Deserialize<'de> for Shallow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Shallow)
+    }
+}
+
+impl<'de> Visitor<'de> for Shallow {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<IgnoredAny, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
 
 type Judged = Result<(), CallError>;
 
@@ -78,7 +130,7 @@ impl<'a> Judge<'a> {
 
     fn json(&mut self, text: &str, field: impl fmt::Display) -> Judged {
         self.count(text)?;
-        match serde_json::from_str::<IgnoredAny>(text) {
+        match serde_json::from_str::<Shallow>(text) {
             Ok(_) => Ok(()),
             // Where it is, but not what was there: the text may hold a secret.
             Err(error) => Err(self.broken(

@@ -44,6 +44,7 @@
 
 mod cache;
 mod calls;
+pub mod conformance;
 mod connection;
 mod connector;
 mod cursors;

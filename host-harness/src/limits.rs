@@ -61,6 +61,8 @@ pub struct Limits {
     pub warm_instances: usize,
     /// How long a warm instance is kept after its last call.
     pub warm_idle: Duration,
+    /// How long an instance may take to say goodbye (`lifecycle.release`), waiting included; zero: it is not told.
+    pub farewell: Duration,
     /// The in-memory size of one set of HTTP headers, in bytes.
     pub header_bytes: usize,
     /// What a function may hand to the host at once (its result above all), in bytes.
@@ -110,6 +112,7 @@ impl Default for Limits {
             socket_bytes: 256 << 20,
             warm_instances: 64,
             warm_idle: Duration::from_secs(300),
+            farewell: Duration::from_secs(1),
             header_bytes: 64 << 10,
             hostcall_bytes: 32 << 20,
             output_events: 10_000,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
-use wasmtime::component::{Instance, InstancePre, ResourceTableError};
+use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, ResourceTableError};
 
 use crate::egress::{AllowList, EgressDenied, Exchange};
 use crate::error::{CallError, Failure, LoadError, Scope};
@@ -75,9 +75,35 @@ pub(crate) fn either<T>(
 pub(crate) struct Live {
     store: Store<State>,
     instance: Instance,
+    /// `lifecycle.release`, where the connector has it.
+    release: Option<ComponentExportIndex>,
+    /// What the instance's account opens.
+    allowed: Arc<AllowList>,
     /// The share of the bounds on warm instances. Without it the instance must not outlive its call.
     warm: Option<[OwnedSemaphorePermit; 2]>,
     _counted: LiveInstance,
+}
+
+impl Live {
+    /// Tells the instance that it is dropped. What it makes of that is its own affair: it has ended its calls without a
+    /// fault, and whatever goes wrong here harms nobody.
+    pub(crate) async fn release(mut self, tenant: &Tenant, until: Instant) {
+        let limits = tenant.limits();
+        let until = until.min(Instant::now() + limits.farewell);
+        let Some(release) = self.release.filter(|_| !limits.farewell.is_zero()) else { return };
+        let exchange = Exchange::within(tenant, self.allowed.clone(), until, CallContext::default());
+        begin_call(&mut self.store, limits, exchange.clone());
+        let said = timeout_at(until, async {
+            let function = self.instance.get_typed_func::<(), ()>(&mut self.store, release)?;
+            function.call_async(&mut self.store, ()).await
+        });
+        match said.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(tenant = tenant.name(), "an instance failed to say goodbye: {error:#}"),
+            Err(_) => tracing::warn!(tenant = tenant.name(), "an instance took too long to say goodbye"),
+        }
+        exchange.end().await;
+    }
 }
 
 /// Everything that one run of a guest needs.
@@ -146,8 +172,9 @@ impl Run<'_> {
         };
 
         let deadline = prepared.deadline;
+        let allowed = prepared.allowed;
         let context = self.context.clone();
-        let exchange = Exchange::within(self.tenant, prepared.allowed, deadline, context);
+        let exchange = Exchange::within(self.tenant, allowed.clone(), deadline, context);
         // From here on the instance is not in its place: whatever ends this future early ends the instance, too.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
         let mut live = match kept {
@@ -160,7 +187,8 @@ impl Run<'_> {
                 let mut store = new_store(&self.host.engine, limits, exchange.clone());
                 let made = self.pre.instantiate_async(&mut store).await;
                 let instance = made.map_err(|error| instantiation_error(&error, self.tenant))?;
-                Live { instance, store, warm, _counted: self.context.meter.instance() }
+                let _counted = self.context.meter.instance();
+                Live { instance, store, release: self.exports.release(), allowed, warm, _counted }
             }
         };
         let meter = &self.context.meter;
@@ -178,18 +206,25 @@ impl Run<'_> {
         let mut judging = Judge::new(E::NAME, limits);
         judge(&answer, &mut judging)?;
         meter.events(judging.counted_events());
-        if let Some(occupied) = &mut occupied
-            && live.warm.is_some()
-        {
-            end_call(&live.store);
-            if exchange.end().await {
-                occupied.put(live, self.tenant, self.host);
-            } else {
-                tracing::debug!(
-                    tenant = self.tenant.name(),
-                    "an HTTP exchange is still held; the instance is discarded"
-                );
+        let leaving = match &mut occupied {
+            Some(occupied) if live.warm.is_some() => {
+                end_call(&live.store);
+                if exchange.end().await {
+                    occupied.put(live, self.tenant, self.host)
+                } else {
+                    tracing::debug!(
+                        tenant = self.tenant.name(),
+                        "an HTTP exchange is still held; the instance is discarded"
+                    );
+                    None
+                }
             }
+            _ => live.store.data().has_open_sockets().then_some(live),
+        };
+        if let Some(live) = leaving {
+            // The answer is there: at the most half of what is left may be spent on the farewell.
+            let left = deadline.saturating_duration_since(Instant::now());
+            live.release(self.tenant, Instant::now() + left / 2).await;
         }
         Ok((answer, exchange.take_refusals()))
     }

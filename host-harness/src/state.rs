@@ -122,6 +122,11 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 }
 
 impl State {
+    /// Whether the guest keeps a connection open.
+    pub(crate) fn has_open_sockets(&self) -> bool {
+        self.sockets.are_open()
+    }
+
     /// The most linear memory that the instance has had, in bytes.
     pub(crate) fn memory_high_water(&self) -> usize {
         self.limiter.memory_high_water()

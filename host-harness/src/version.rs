@@ -10,8 +10,16 @@ use crate::error::LoadError;
 /// The package whose interfaces a connector exports.
 const PACKAGE: &str = "workflow:connector/";
 
-/// The interfaces that a connector must export.
+/// The version that added `lifecycle`.
+pub(crate) const LIFECYCLE_SINCE: Version = Version::new(0, 2, 0);
+
+/// The interfaces that a connector must export, from the first version on.
 const INTERFACES: [&str; 5] = ["metadata", "connection", "discovery", "trigger", "action"];
+
+/// Those that a connector of some version must export.
+fn interfaces(version: &Version) -> impl Iterator<Item = &'static str> {
+    INTERFACES.into_iter().chain((*version >= LIFECYCLE_SINCE).then_some("lifecycle"))
+}
 
 /// The newest version within `accepted` of which the component exports every interface.
 ///
@@ -24,13 +32,13 @@ pub(crate) fn negotiate(wasm: &[u8], accepted: &VersionReq) -> Result<Version, L
     if exported.is_empty() {
         return Err(LoadError::NotAConnector);
     }
-    let Some((version, interfaces)) = exported.iter().rev().find(|(version, _)| accepted.matches(version)) else {
+    let Some((version, found)) = exported.iter().rev().find(|(version, _)| accepted.matches(version)) else {
         return Err(LoadError::InterfaceVersion {
             exported: exported.into_keys().collect(),
             accepted: accepted.clone(),
         });
     };
-    match INTERFACES.into_iter().find(|name| !interfaces.contains(*name)) {
+    match interfaces(version).find(|name| !found.contains(*name)) {
         Some(name) => Err(LoadError::MissingInterface(export_name(name, version))),
         None => Ok(version.clone()),
     }
@@ -84,20 +92,30 @@ mod tests {
     }
 
     fn accepted() -> VersionReq {
-        "^0.1".parse().unwrap()
+        ">=0.1.0, <0.3.0".parse().unwrap()
     }
 
     #[test]
     fn finds_the_version() {
         let version = negotiate(&component("0.1.7", &INTERFACES), &accepted()).unwrap();
         assert_eq!(version.to_string(), "0.1.7");
+        let current: Vec<_> = interfaces(&LIFECYCLE_SINCE).collect();
+        let version = negotiate(&component("0.2.0", &current), &accepted()).unwrap();
+        assert_eq!(version.to_string(), "0.2.0");
+    }
+
+    #[test]
+    fn a_version_needs_its_own_interfaces_and_no_younger_ones() {
+        assert!(negotiate(&component("0.1.0", &INTERFACES), &accepted()).is_ok());
+        let error = negotiate(&component("0.2.0", &INTERFACES), &accepted()).unwrap_err();
+        assert!(matches!(&error, LoadError::MissingInterface(name) if name.contains("lifecycle@0.2.0")), "{error}");
     }
 
     #[test]
     fn names_both_sides_of_a_mismatch() {
-        let error = negotiate(&component("0.2.0", &INTERFACES), &accepted()).unwrap_err();
+        let error = negotiate(&component("0.3.0", &INTERFACES), &accepted()).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("0.2.0") && text.contains("^0.1"), "{text}");
+        assert!(text.contains("0.3.0") && text.contains(">=0.1.0, <0.3.0"), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -35,6 +36,8 @@ use crate::tenant::Tenant;
 /// - The instance is discarded after a crash, an exceeded limit, a deadline or a dropped future, and after
 ///   [`Limits::warm_idle`](crate::Limits::warm_idle) without a call; the next call is given a new one. A connector's own
 ///   error is none of these.
+/// - An instance that is discarded without a fault is told before (`lifecycle.release`), so that it can end its
+///   connections in good order. One whose last clone is dropped is not: [`Self::discard`] it where that matters.
 /// - Where a tenant has [`Limits::warm_instances`](crate::Limits::warm_instances) already, or the host
 ///   [`HostOptions::warm_instances`](crate::HostOptions::warm_instances), a call runs in an instance of its own.
 #[derive(Clone)]
@@ -70,9 +73,14 @@ impl WarmInstance {
         Self { place: Arc::default(), ..self.clone() }
     }
 
-    /// Discards the instance, and with it its connections, once the calls that wait already are done.
+    /// Discards the instance, and with it its connections, once the calls that wait already are done. The connector is
+    /// told before, and has [`Limits::farewell`](crate::Limits::farewell) to end what it keeps in good order.
     pub async fn discard(&self) {
-        self.place.occupy().await.take();
+        // The place stays taken until the end: the next call must not meet its predecessor at the service.
+        let mut occupied = self.place.occupy().await;
+        if let Some(live) = occupied.take() {
+            release(live, &self.tenant).await;
+        }
     }
 
     calls!(|self| { Route::new(&self.connector, &self.tenant, &self.connection, Some((&self.place, &self.allowed))) });
@@ -94,16 +102,25 @@ pub(crate) struct Place(Mutex<Option<Kept>>);
 struct Kept {
     live: Live,
     /// Empties the place after a while, unless a call was faster.
-    _reaper: AbortOnDrop,
+    reaper: AbortOnDrop,
     /// What waits for the instance's end when the tenant or the host is drained.
-    _kept: [TaskTrackerToken; 2],
+    kept: [TaskTrackerToken; 2],
 }
 
-struct AbortOnDrop(JoinHandle<()>);
+struct AbortOnDrop(Option<JoinHandle<()>>);
+
+impl AbortOnDrop {
+    /// Lets the task go on.
+    fn detach(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -126,12 +143,12 @@ impl Occupied<'_> {
         self.kept.take().map(|kept| kept.live)
     }
 
-    /// Keeps the instance for the next call, unless there is to be none.
-    pub(crate) fn put(&mut self, live: Live, tenant: &Tenant, host: &Arc<HostInner>) {
-        let kept = host.lifecycle.keep().zip(tenant.inner().lifecycle.keep());
-        let Some(kept) = kept.map(<[_; 2]>::from) else { return };
+    /// Keeps the instance for the next call. It comes back where there is to be none.
+    pub(crate) fn put(&mut self, live: Live, tenant: &Tenant, host: &Arc<HostInner>) -> Option<Live> {
+        let Some(kept) = host.lifecycle.keep().zip(tenant.inner().lifecycle.keep()) else { return Some(live) };
         let reaper = tokio::spawn(reap(Arc::downgrade(self.place), tenant.clone(), Arc::downgrade(host)));
-        *self.kept = Some(Kept { live, _reaper: AbortOnDrop(reaper), _kept: kept });
+        *self.kept = Some(Kept { live, reaper: AbortOnDrop(Some(reaper)), kept: kept.into() });
+        None
     }
 }
 
@@ -152,8 +169,16 @@ async fn reap(place: Weak<Place>, tenant: Tenant, host: Weak<HostInner>) {
     }
     if let Some(place) = place.upgrade() {
         // A call that came first has ended this task by taking the instance.
-        let kept = place.0.lock().await.take();
-        tracing::debug!(tenant = tenant.name(), "a warm instance was idle; it is discarded");
-        drop(kept);
+        let mut kept = place.0.lock().await;
+        if let Some(Kept { live, reaper, kept: _counted }) = kept.take() {
+            // This very task, which has work left.
+            reaper.detach();
+            tracing::debug!(tenant = tenant.name(), "a warm instance was idle; it is discarded");
+            release(live, &tenant).await;
+        }
     }
+}
+
+async fn release(live: Live, tenant: &Tenant) {
+    live.release(tenant, Instant::now() + tenant.limits().farewell).await;
 }

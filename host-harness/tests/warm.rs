@@ -47,27 +47,31 @@ fn account(port: u16) -> Connection {
     Connection::new("none", json!({ "server": format!("localhost:{port}") }).to_string())
 }
 
-/// Sends everything back; tells how many connections are open.
+/// Sends everything back; tells how many connections are open, and how many were ended with `BYE`.
 struct Echo {
     port: u16,
     open: Arc<AtomicUsize>,
     ever: Arc<AtomicUsize>,
+    farewells: Arc<AtomicUsize>,
 }
 
 impl Echo {
     async fn start() -> Self {
         let listener = TcpListener::bind("localhost:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (open, ever) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counts = (open.clone(), ever.clone());
+        let [open, ever, farewells] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        let counts = (open.clone(), ever.clone(), farewells.clone());
         tokio::spawn(async move {
             while let Ok((mut tcp, _)) = listener.accept().await {
-                let (open, ever) = counts.clone();
+                let (open, ever, farewells) = counts.clone();
                 open.fetch_add(1, Ordering::SeqCst);
                 ever.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
                     let mut buffer = [0; 1024];
                     while let Ok(read @ 1..) = tcp.read(&mut buffer).await {
+                        if buffer[..read].ends_with(b"BYE\n") {
+                            farewells.fetch_add(1, Ordering::SeqCst);
+                        }
                         if tcp.write_all(&buffer[..read]).await.is_err() {
                             break;
                         }
@@ -76,7 +80,16 @@ impl Echo {
                 });
             }
         });
-        Self { port, open, ever }
+        Self { port, open, ever, farewells }
+    }
+
+    /// Waits until so many connections have come and gone.
+    async fn wait_for_ended(&self, count: usize) {
+        let begun = Instant::now();
+        while self.ever.load(Ordering::SeqCst) != count || self.open.load(Ordering::SeqCst) != 0 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{} came", self.ever.load(Ordering::SeqCst));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn wait_for_open(&self, count: usize) {
@@ -371,6 +384,56 @@ async fn idle_instances_are_discarded() {
     echo.wait_for_open(1).await;
     drop(warm);
     echo.wait_for_open(0).await;
+}
+
+#[tokio::test]
+async fn an_instance_is_told_of_its_end() {
+    let echo = Echo::start().await;
+    let connector = connector(few()).await;
+    let keep = format!("keep localhost {}", echo.port);
+    let patient = tenant(|_| ());
+    let warm = connector.open(&patient, &account(echo.port)).await.unwrap();
+    let (mut connections, mut farewells) = (0, 0);
+    let mut expect = async |more: usize| {
+        connections += 1;
+        farewells += more;
+        echo.wait_for_ended(connections).await;
+        assert_eq!(echo.farewells.load(Ordering::SeqCst), farewells);
+    };
+
+    // Discarded by the engine, before the next instance is made.
+    said(&warm, &keep).await;
+    warm.discard().await;
+    expect(1).await;
+    // After a trap there is nobody left to tell.
+    said(&warm, &keep).await;
+    call(&warm, "trap").await.unwrap_err();
+    expect(0).await;
+    // Idle, and at its tenant's end.
+    let hasty = tenant(|limits| limits.warm_idle = Duration::from_millis(100));
+    let idle = connector.open(&hasty, &account(echo.port)).await.unwrap();
+    said(&idle, &keep).await;
+    expect(1).await;
+    said(&warm, &keep).await;
+    patient.close();
+    expect(1).await;
+    // An instance of one call that keeps a connection.
+    let tenant = tenant(|limits| limits.warm_instances = 0);
+    let single = connector.open(&tenant, &account(echo.port)).await.unwrap();
+    said(&single, &keep).await;
+    expect(1).await;
+}
+
+#[tokio::test]
+async fn a_farewell_is_bounded_and_may_fail() {
+    let connector = connector(few()).await;
+    let tenant = tenant(|limits| limits.farewell = Duration::from_millis(200));
+    for wickedness in ["sleep 3600000", "spin", "trap", "grow 1000000000"] {
+        let warm = connector.open(&tenant, &account(1)).await.unwrap();
+        assert_eq!(said(&warm, &format!("on-release {wickedness}")).await, "noted");
+        tokio::time::timeout(Duration::from_secs(20), warm.discard()).await.expect(wickedness);
+        assert_eq!(said(&warm, "count").await, "1", "{wickedness}");
+    }
 }
 
 #[tokio::test]

@@ -133,14 +133,17 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Gives a link up, with all that it brought and that nobody took.
+    /// Gives a link up, with all that it brought and that nobody took. It is detached with the next bytes that are sent;
+    /// nothing is waited for.
     pub fn detach(&mut self, link: LinkId) {
         for delivery in self.inbox.remove(&link).unwrap_or_default() {
             self.connection.consumed(&delivery);
         }
         self.attached.remove(&link);
-        self.detached.remove(&link);
         self.connection.detach(link);
+        if self.detached.remove(&link).is_none() {
+            self.left.insert(link);
+        }
     }
 
     /// Sends a message as soon as there is credit.
@@ -247,15 +250,6 @@ impl<'p> Client<'p> {
             self.step(Stage::Drain, deadline)?;
         }
         self.flush(deadline)
-    }
-
-    /// Detaches a link, with the next bytes that are sent. Nothing is waited for.
-    pub fn detach(&mut self, link: LinkId) {
-        self.connection.detach(link);
-        if self.detached.remove(&link).is_none() {
-            self.left.insert(link);
-        }
-        self.inbox.remove(&link);
     }
 
     /// The next message of `receiver`, after a request on `sender`.

@@ -102,12 +102,15 @@ fn hub_fields() -> Vec<(&'static str, Value)> {
 fn hub_string_field() -> Vec<(&'static str, Value)> {
     vec![(
         "iotHubConnectionString",
-        secret(field(
-            "IoT Hub connection string",
-            "`HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`. In the hub open **Security settings**, then **Shared access policies**, then the policy, and copy **Primary connection string**.",
-            HUB,
-            "important",
-        )),
+        example(
+            secret(field(
+                "IoT Hub connection string",
+                "`HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`. In the hub open **Security settings**, then **Shared access policies**, then the policy, and copy **Primary connection string**.",
+                HUB,
+                "important",
+            )),
+            "HostName=plant.azure-devices.net;SharedAccessKeyName=iothubowner;SharedAccessKey=…",
+        ),
     )]
 }
 
@@ -115,12 +118,15 @@ fn event_hub_fields() -> Vec<(&'static str, Value)> {
     vec![
         (
             "eventHubEndpoint",
-            secret(field(
-                "EventHub compatible Endpoint",
-                "In the hub open **Hub settings**, then **Built-in endpoints**, and copy **Event Hub-compatible endpoint**. Leave it empty to have it found.",
-                EVENT_HUB,
-                "important",
-            )),
+            example(
+                secret(field(
+                    "EventHub compatible Endpoint",
+                    "In the hub open **Hub settings**, then **Built-in endpoints**, and copy **Event Hub-compatible endpoint**. Leave it empty to have it found.",
+                    EVENT_HUB,
+                    "important",
+                )),
+                "Endpoint=sb://ihsuprodam001.servicebus.windows.net/;SharedAccessKeyName=iothubowner;SharedAccessKey=…;EntityPath=iothub-ehub-plant-1234-5678abcdef",
+            ),
         ),
         (
             "eventHubPath",

@@ -2,7 +2,7 @@
 //!
 //! What is kept is only a cache: a new connection does the same, and a notice that was held comes again.
 
-use std::cell::RefCell;
+use std::time::Duration;
 
 use super::account::Account;
 use super::event_hub::roots;
@@ -10,6 +10,7 @@ use crate::auth::Permission;
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result};
 use crate::eventhub::HubAddress;
 use crate::iothub::{ServiceEndpoint, ServiceQueue};
+use crate::kept::Kept;
 use crate::platform::{self, Platform};
 use crate::session::Session;
 
@@ -28,11 +29,16 @@ struct Key {
     purpose: Purpose,
 }
 
-/// Connections kept by an instance at the most.
-const MOST_KEPT: usize = 4;
-
 thread_local! {
-    static KEPT: RefCell<Vec<(Key, ServiceEndpoint<'static>)>> = const { RefCell::new(Vec::new()) };
+    static KEPT: Kept<Key, ServiceEndpoint<'static>> = const { Kept::new() };
+}
+
+/// Closes the connections that are kept.
+pub fn release(until: Duration) {
+    for mut endpoint in KEPT.with(Kept::take_all) {
+        endpoint.resume(until);
+        endpoint.close();
+    }
 }
 
 /// Runs `work` with a connection, a kept one if there is one. Where that turns out to be gone before it did anything,
@@ -73,12 +79,12 @@ fn attempt<T>(
         return result;
     };
     let key = Key { account: session.account().clone(), purpose };
-    if let Some(mut endpoint) = take(&key) {
+    if let Some(mut endpoint) = KEPT.with(|kept| kept.take(&key)) {
         endpoint.resume(session.deadline());
         let result = work(&mut endpoint);
         let gone = !endpoint.is_sound();
         if !gone {
-            keep(key.clone(), endpoint);
+            KEPT.with(|kept| kept.keep(key.clone(), endpoint));
         }
         match result {
             Err(error) if gone && error.record().effect == EffectState::None => {}
@@ -88,25 +94,9 @@ fn attempt<T>(
     let mut endpoint = open(session, lasting)?;
     let result = work(&mut endpoint);
     if endpoint.is_sound() {
-        keep(key, endpoint);
+        KEPT.with(|kept| kept.keep(key, endpoint));
     }
     result
-}
-
-fn take(key: &Key) -> Option<ServiceEndpoint<'static>> {
-    KEPT.with_borrow_mut(|kept| {
-        let at = kept.iter().position(|(known, _)| known == key)?;
-        Some(kept.swap_remove(at).1)
-    })
-}
-
-fn keep(key: Key, endpoint: ServiceEndpoint<'static>) {
-    KEPT.with_borrow_mut(|kept| {
-        if kept.len() >= MOST_KEPT {
-            kept.remove(0);
-        }
-        kept.push((key, endpoint));
-    });
 }
 
 fn open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<ServiceEndpoint<'p>> {

@@ -39,7 +39,7 @@ impl Context {
     }
 
     /// Of a reader of a partition.
-    pub fn reader(endpoint: &Endpoint, key: &SharedAccessKey, contender: &Contender) -> Self {
+    pub(super) fn reader(endpoint: &Endpoint, key: &SharedAccessKey, contender: &Contender) -> Self {
         Self { contender: Some(contender.clone()), ..Self::event_hub(endpoint, key, &contender.to_string()) }
     }
 

@@ -14,7 +14,7 @@ use crate::connection::{self, DPS_SUFFIXES, EVENT_HUB_SUFFIXES, HUB_SUFFIXES};
 use crate::{actions, triggers};
 
 /// The version of `wit/` that this was built on.
-pub const INTERFACE_VERSION: &str = "0.1.0";
+pub const INTERFACE_VERSION: &str = "0.2.0";
 
 /// What triggers and actions declare in common.
 pub struct Spec {

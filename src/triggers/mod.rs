@@ -16,7 +16,7 @@ mod device_twin_changed;
 #[cfg(feature = "amqp")]
 mod digital_twin_change_events;
 #[cfg(feature = "amqp")]
-mod event_stream;
+pub(crate) mod event_stream;
 #[cfg(feature = "amqp")]
 mod file_upload_notifications;
 mod glob;

@@ -19,7 +19,7 @@ const needed = (name) => {
 const outDir = join(dirname(fileURLToPath(import.meta.url)), "transpiled");
 const { files } = await transpile(needed("COMPONENT"), { name: "connector", outDir, emitTypescriptDeclarations: false });
 await writeFiles(files, false);
-const { action, connection: accounts, metadata, trigger } = await import(pathToFileURL(join(outDir, "connector.js")).href);
+const { action, connection: accounts, lifecycle, metadata, trigger } = await import(pathToFileURL(join(outDir, "connector.js")).href);
 
 // As the other host writes its JSON: bytes in base64, variants by their case, 64-bit numbers as numbers.
 const plain = (value) => {
@@ -83,4 +83,6 @@ const result = {
   twins: poll("device-twin-changed"),
   enrollments: poll("individual-enrollment-changed"),
 };
+lifecycle.release();
+result.gotAfterRelease = invoke("get-device", { deviceId: "from-node" });
 writeFileSync(needed("RESULT"), JSON.stringify(result));

@@ -3,6 +3,7 @@
 
 pub mod apart;
 pub mod process;
+pub mod soak;
 
 use std::path::{Path, PathBuf};
 

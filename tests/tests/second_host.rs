@@ -60,6 +60,7 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
     ensure!(read["ok"]["done"]["status"] == "disabled", "the device was not made as asked");
     expect_same("create-device", &read, &node["created"])?;
     expect_same("get-device", &read, &node["got"])?;
+    expect_same("get-device after release", &read, &node["gotAfterRelease"])?;
     for (name, action, input) in [
         ("missing", "get-device", json!({ "deviceId": "missing" })),
         ("senseless", "create-device", json!({ "deviceId": 1, "nonsense": true })),

@@ -1,7 +1,7 @@
 //! The recorder of HTTP exchanges, for contract tests. Off until [`Traffic::record`] turns it on.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use axum::http::{HeaderMap, header};
@@ -54,6 +54,7 @@ impl fmt::Debug for Exchange {
 pub struct Traffic {
     on: AtomicBool,
     exchanges: Mutex<Vec<Exchange>>,
+    amqp_closed: AtomicU64,
 }
 
 impl Traffic {
@@ -75,6 +76,15 @@ impl Traffic {
     /// Takes everything recorded so far and forgets it.
     pub fn take(&self) -> Vec<Exchange> {
         std::mem::take(&mut *self.exchanges.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many AMQP connections their clients have ended in good order, with `close`.
+    pub fn amqp_connections_closed(&self) -> u64 {
+        self.amqp_closed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn amqp_closed(&self) {
+        self.amqp_closed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn push(&self, exchange: Exchange) {

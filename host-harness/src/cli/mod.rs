@@ -1,5 +1,6 @@
 //! The command-line program: one file for each subcommand, and what they share.
 
+mod conformance;
 mod connection;
 mod cursor;
 mod demo;
@@ -66,6 +67,8 @@ enum Command {
     Watch(watch::WatchArguments),
     /// Invoke an action.
     Invoke(invoke::InvokeArguments),
+    /// Judge whether a component keeps the rules of the connector interface.
+    Conformance(conformance::ConformanceArguments),
     /// Serve an emulator of IoT Hub and the Device Provisioning Service on this machine.
     Emulator(emulator::EmulatorArguments),
     /// Show it all: an emulator, a plant full of devices, and a workflow that answers them, with a check at the end.
@@ -141,6 +144,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Done {
         Command::Poll(arguments) => poll::run(&session, output, arguments).await,
         Command::Watch(arguments) => watch::run(&session, output, arguments).await,
         Command::Invoke(arguments) => invoke::run(&session, output, arguments).await,
+        Command::Conformance(arguments) => conformance::run(&session, output, arguments).await,
         Command::Emulator(arguments) => emulator::run(output, arguments).await,
         Command::Demo(arguments) => demo::run(&session, output, arguments).await,
     }

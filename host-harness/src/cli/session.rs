@@ -107,8 +107,8 @@ impl<'a> Session<'a> {
         Self { arguments, output }
     }
 
-    /// Loads the component.
-    pub(crate) async fn connector(&self) -> Done<Connector> {
+    /// The component's file, and what is in it.
+    pub(crate) fn component(&self) -> Done<(PathBuf, Vec<u8>)> {
         let path = match &self.arguments.component {
             Some(path) => path.clone(),
             None => built_component()?,
@@ -116,26 +116,49 @@ impl<'a> Session<'a> {
         let wasm = std::fs::read(&path)
             .with_context(|| format!("the component {} cannot be read", path.display()))
             .map_err(usage)?;
+        Ok((path, wasm))
+    }
+
+    /// The host that runs it.
+    pub(crate) fn host(&self) -> Done<Host> {
         let mut options = HostOptions::default();
         options.cache_directory = self.arguments.cache.clone().or_else(default_cache);
         // A call for each partition that is watched; no need to reserve for hundreds of tenants.
         options.concurrent_calls = PARALLEL;
         options.warm_instances = PARALLEL;
-        let host = Host::new(options).map_err(|error| Exit::Failed(error.into()))?;
+        Host::new(options).map_err(|error| Exit::Failed(error.into()))
+    }
+
+    /// Loads the component.
+    pub(crate) async fn connector(&self) -> Done<Connector> {
+        let (path, wasm) = self.component()?;
+        let host = self.host()?;
         let _spinner = self.output.spinner("loading the connector");
         host.load(wasm).await.with_context(|| format!("{} cannot be loaded", path.display())).map_err(Exit::Failed)
     }
 
     /// Loads the component and everything that its calls need.
     pub(crate) async fn linked(&self) -> Done<Linked> {
+        let (tenant, raw) = self.account()?;
+        let connector = self.connector().await?;
+        let connection = raw.complete(connector.descriptor()).map_err(usage)?;
+        Ok(Linked { connector, tenant, connection })
+    }
+
+    /// Everything that calls of a loaded connector need.
+    pub(crate) fn linked_to(&self, connector: Connector) -> Done<Linked> {
+        let (tenant, raw) = self.account()?;
+        let connection = raw.complete(connector.descriptor()).map_err(usage)?;
+        Ok(Linked { connector, tenant, connection })
+    }
+
+    /// Who calls, and the connection as it was entered.
+    fn account(&self) -> Done<(Tenant, connection::Raw)> {
         let tenant = self.tenant()?;
         let Some(source) = connection::Source::find(self.arguments.connection.as_deref()) else {
             return Err(usage(anyhow!("no connection: add `--connection FILE` or set CONNECTOR_CONNECTION")));
         };
-        let raw = source.read().map_err(usage)?;
-        let connector = self.connector().await?;
-        let connection = raw.complete(connector.descriptor()).map_err(usage)?;
-        Ok(Linked { connector, tenant, connection })
+        Ok((tenant, source.read().map_err(usage)?))
     }
 
     /// Whether a connection was given.

@@ -46,6 +46,13 @@ impl Resolver {
         Self { lookup, allow_private_networks }
     }
 
+    /// Knows no name, so that nothing is reached.
+    pub(crate) fn nowhere() -> Self {
+        let lookup: Lookup =
+            Arc::new(|_| Box::pin(async { Err(io::Error::new(io::ErrorKind::NotFound, "there is no network here")) }));
+        Self { lookup, allow_private_networks: false }
+    }
+
     /// Asks `answer` instead of the operating system.
     #[cfg(test)]
     pub(crate) fn answering(

@@ -5,26 +5,36 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The connector that speaks over TCP; see `stream/src/lib.rs`.
+#[allow(dead_code, reason = "not every binary of the tests needs it")]
 pub fn stream_guest() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let manifest = folder.join("tests/guests/stream/Cargo.toml");
-        let workspace = folder.parent().expect("this package is in a folder of the workspace");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-        let target = target.join("guests");
-        // Cargo's own lock lets one of several tests build.
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-wasip2", "--manifest-path"])
-            .arg(manifest)
-            .arg("--target-dir")
-            .arg(&target)
-            // What is set for the host's own build does not concern the guest.
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "the guest cannot be built: is the target wasm32-wasip2 installed?");
-        target.join("wasm32-wasip2/release/stream_guest.wasm")
-    })
+    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/stream"), "stream_guest"))
+}
+
+/// The connector on interface 0.1.0; see `frozen/src/lib.rs`.
+#[allow(dead_code, reason = "not every binary of the tests needs it")]
+pub fn frozen_guest() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/frozen"), "frozen_guest"))
+}
+
+/// Builds a guest in a package of its own, outside of the workspace.
+pub fn build(package: &Path, name: &str) -> PathBuf {
+    let workspace =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a folder of the workspace");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let target = target.join("guests");
+    // Cargo's own lock lets one of several tests build.
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-wasip2", "--manifest-path"])
+        .arg(package.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        // What is set for the host's own build does not concern the guest.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "the guest cannot be built: is the target wasm32-wasip2 installed?");
+    target.join(format!("wasm32-wasip2/release/{name}.wasm"))
 }

@@ -4,7 +4,6 @@
 //! on where the last one ended finds its events on the open links; any other one, and one after a failure, attaches anew
 //! from its cursor.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use super::{Log, LogState, PartitionState};
@@ -12,6 +11,7 @@ use crate::bindings::exports::workflow::connector::trigger::Notice;
 use crate::connection::{Account, event_hub};
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::eventhub::{Event, EventHub, Position as From, ReadBudget, Receiver, ReceiverOptions};
+use crate::kept::Kept;
 use crate::platform;
 use crate::session::Session;
 
@@ -78,11 +78,17 @@ struct Key {
     reader: Reader,
 }
 
-/// Logs kept open by an instance at the most; each has a connection of its own.
-const MOST_KEPT: usize = 4;
-
 thread_local! {
-    static KEPT: RefCell<Vec<(Key, Open<'static>)>> = const { RefCell::new(Vec::new()) };
+    /// Each has a connection of its own.
+    static KEPT: Kept<Key, Open<'static>> = const { Kept::new() };
+}
+
+/// Closes the logs that are kept open.
+pub fn release(until: Duration) {
+    for mut open in KEPT.with(Kept::take_all) {
+        open.hub.set_deadline(until);
+        open.hub.close();
+    }
 }
 
 /// Runs `work` with a log, an open one if there is one.
@@ -97,10 +103,7 @@ pub fn with_log<T>(session: &Session, reader: &Reader, work: impl FnOnce(&mut dy
         open.hub.close();
         return result;
     };
-    let kept = KEPT.with_borrow_mut(|kept| {
-        let at = kept.iter().position(|(known, _)| *known == key)?;
-        Some(kept.swap_remove(at).1)
-    });
+    let kept = KEPT.with(|kept| kept.take(&key));
     let fresh = kept.is_none();
     let mut open = match kept {
         Some(mut open) => {
@@ -112,12 +115,7 @@ pub fn with_log<T>(session: &Session, reader: &Reader, work: impl FnOnce(&mut dy
     let result = work(&mut Partitions { open: &mut open, session, reader, fresh });
     // After an error nobody knows what state the connection is in: the next poll opens its own.
     if result.is_ok() {
-        KEPT.with_borrow_mut(|kept| {
-            if kept.len() >= MOST_KEPT {
-                kept.remove(0);
-            }
-            kept.push((key, open));
-        });
+        KEPT.with(|kept| kept.keep(key, open));
     } else {
         // Without a farewell the service would keep the readers' places for a while.
         open.hub.close();

@@ -20,12 +20,12 @@ use crate::bindings::exports::workflow::connector::trigger::{
 };
 use crate::connection::service_endpoint::{Purpose, with_service_endpoint};
 use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::instant;
 use crate::iothub::{Notice, ServiceEndpoint, ServiceQueue};
 use crate::manifest::Spec;
 use crate::manifest::schema::{help, list, literal, string, with};
 use crate::session::Session;
 use crate::triggers::cursor::digest;
-use crate::triggers::event_stream::instant;
 use crate::triggers::{WHOLE, glob};
 use position::Position;
 use record::{BODY_NOTE, Hash, RAW_BODY, Record};
@@ -156,7 +156,7 @@ fn begin(scope: [u8; 8], request: &PollRequest) -> Result<(Position, Vec<PageNot
         let since = match &request.start {
             Start::Now => CLEARING,
             Start::Earliest => EVERYTHING,
-            Start::AtTime(time) => instant(time)
+            Start::AtTime(time) => instant::parse_ms(time)
                 .ok_or_else(|| Error::field("/start/at-time", "not-a-time", "is not a time as in RFC 3339, in UTC"))?,
             Start::AtPosition(_) => {
                 return Err(Error::field("/start/at-position", "not-offered", "a queue has no positions"));
@@ -339,7 +339,7 @@ impl<'a> Poll<'a> {
             event_type: told.event_type,
             order_key: told.subject.clone().unwrap_or_else(|| WHOLE.to_owned()),
             subject: told.subject,
-            time: record.time().filter(|time| instant(time).is_some()).map(str::to_owned),
+            time: record.time().filter(|time| instant::parse(time).is_some()).map(str::to_owned),
             content_type: Some("application/json".to_owned()),
             data: Payload::Json(data),
             attributes: Vec::new(),

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::instant;
 use crate::triggers::cursor::digest;
-use crate::triggers::event_stream::instant;
 
 /// The member with the bytes of a body that could not be read.
 pub const RAW_BODY: &str = "rawBody";
@@ -66,7 +66,7 @@ impl Record {
 
     /// Whether it is known to be from before this moment, milliseconds since the Unix epoch.
     pub fn is_before(&self, moment: i64) -> bool {
-        self.time().and_then(instant).is_some_and(|time| time < moment)
+        self.time().and_then(instant::parse_ms).is_some_and(|time| time < moment)
     }
 
     /// For the cursor.

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use connector_tests::faults::{engine, program};
+use connector_tests::{apart, soak};
 
 /// Runs seed after seed, a line for each, and ends at the first promise that is broken.
 #[derive(Debug, Parser)]
@@ -19,6 +20,25 @@ enum What {
     /// Telemetry while connections break, links are detached, tokens expire, and readers are cut off, restarted and killed:
     /// every event at least once and unchanged, in order, cursors never back, repetitions only of what was not committed.
     Telemetry(TelemetryArguments),
+    /// 200 tenants that call everything in turn through one host, under faults: memory and descriptors do not grow once the
+    /// host is warm, no event is lost, and nothing of one tenant reaches another.
+    Tenants(TenantsArguments),
+}
+
+#[derive(Debug, Args)]
+struct TenantsArguments {
+    /// How long.
+    #[arg(long, default_value_t = 30.0, value_name = "MINUTES", value_parser = minutes)]
+    minutes: f64,
+    /// Of the order in which tenants call.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn minutes(text: &str) -> Result<f64> {
+    let minutes = text.parse()?;
+    ensure!((0.5..=10_000.0).contains(&minutes), "0.5 to 10000");
+    Ok(minutes)
 }
 
 #[derive(Debug, Args)]
@@ -37,11 +57,19 @@ struct TelemetryArguments {
     minutes: Option<u64>,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    match Arguments::parse().what {
-        What::Telemetry(arguments) => telemetry(&arguments).await,
+fn main() -> Result<()> {
+    if apart::serve_if_asked()? {
+        return Ok(());
     }
+    let arguments = Arguments::parse();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        match arguments.what {
+            What::Telemetry(arguments) => telemetry(&arguments).await,
+            What::Tenants(TenantsArguments { minutes, seed }) => {
+                soak::run(&soak::Options { length: Duration::from_secs_f64(minutes * 60.0), seed }).await
+            }
+        }
+    })
 }
 
 async fn telemetry(arguments: &TelemetryArguments) -> Result<()> {

@@ -576,6 +576,7 @@ impl Connection {
                 }
             }
             Performative::Close(_) => {
+                self.world.traffic.amqp_closed();
                 self.put(0, &codec::close(None));
                 return Err(End::Flush);
             }

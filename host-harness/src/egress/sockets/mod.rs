@@ -66,6 +66,8 @@ pub(crate) struct Sockets {
     /// The addresses that this call was given, by name.
     pinned: BTreeMap<String, Vec<IpAddr>>,
     open: Arc<Semaphore>,
+    /// How many sockets there may be.
+    limit: usize,
     quota: Arc<Quota>,
 }
 
@@ -127,7 +129,7 @@ impl Sockets {
     pub(crate) fn new(limits: &Limits, exchange: Arc<Exchange>) -> Self {
         let quota = Arc::new(Quota(Mutex::new(CallQuota(exchange.clone(), ByteBudget::new(limits.socket_bytes)))));
         let open = Arc::new(Semaphore::new(limits.sockets));
-        Self { exchange, pinned: BTreeMap::new(), open, quota }
+        Self { exchange, pinned: BTreeMap::new(), open, limit: limits.sockets, quota }
     }
 
     /// A new call begins: its own names and its own quota; the open sockets stay.
@@ -135,6 +137,11 @@ impl Sockets {
         self.pinned.clear();
         *self.quota.current() = CallQuota(exchange.clone(), ByteBudget::new(limits.socket_bytes));
         self.exchange = exchange;
+    }
+
+    /// Whether there is a socket.
+    pub(crate) fn are_open(&self) -> bool {
+        self.open.available_permits() < self.limit
     }
 
     /// Room for one more socket; none where a limit is in the way.

@@ -32,6 +32,8 @@ thread_local! {
     /// Connections that `keep` holds.
     static KEPT: RefCell<Vec<TcpStream>> = RefCell::default();
     static CALLS: Cell<u32> = const { Cell::new(0) };
+    /// What `release` does besides, as `on-release` asked for.
+    static ON_RELEASE: RefCell<String> = RefCell::default();
 }
 
 fn error(code: ErrorCode, message: String, retry: Retry) -> Error {
@@ -100,7 +102,7 @@ impl exports::workflow::connector::metadata::Guest for Guest {
         Descriptor {
             id: "stream-test".to_owned(),
             version: "0.1.0".to_owned(),
-            interface_version: "0.1.0".to_owned(),
+            interface_version: "0.2.0".to_owned(),
             title: "Stream test".to_owned(),
             help: String::new(),
             auth_profiles: vec![AuthProfile {
@@ -289,6 +291,20 @@ impl exports::workflow::connector::trigger::Guest for Guest {
     }
 }
 
+impl exports::workflow::connector::lifecycle::Guest for Guest {
+    /// Says `BYE` on every connection that is kept, and does what it was told to.
+    fn release() {
+        let streams = STREAMS.take().into_values().map(BufReader::into_inner);
+        for mut stream in KEPT.take().into_iter().chain(streams) {
+            let _ = stream.write_all(b"BYE\n");
+        }
+        let command = ON_RELEASE.take();
+        if !command.is_empty() {
+            let _ = run(&command.split(' ').collect::<Vec<_>>());
+        }
+    }
+}
+
 impl exports::workflow::connector::action::Guest for Guest {
     fn invoke(_connection: Connection, _action: String, input: String, _call: Call) -> Result<Outcome, Error> {
         let words: Vec<&str> = input.trim_matches('"').split(' ').collect();
@@ -377,6 +393,10 @@ fn run(words: &[&str]) -> std::io::Result<String> {
         }
         "bind" => format!("ok {}", TcpListener::bind("127.0.0.1:0")?.local_addr()?),
         "udp" => format!("ok {}", UdpSocket::bind("127.0.0.1:0")?.local_addr()?),
+        "on-release" => {
+            ON_RELEASE.set(words[1..].join(" "));
+            "noted".to_owned()
+        }
         "count" => CALLS.with(|calls| {
             calls.set(calls.get() + 1);
             calls.get().to_string()

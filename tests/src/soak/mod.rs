@@ -12,19 +12,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::Result;
 use connector_host::{Host, HostOptions};
-use connector_tests::apart::{self, Emulators, Plan};
-use connector_tests::{component, workspace};
 
+use crate::apart::{Emulators, Plan};
+use crate::{component, workspace};
 use growth::Growth;
 use tenant::{Subscriber, Tally};
 
 const TENANTS: usize = 200;
-const HELP: &str = "\
-Options of the soak:
-  --minutes N   how long, 1 by default
-  --seed N      of the order in which the tenants call, 1 by default";
+
+/// How the soak goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// From the first call to the last; what is on its way then is waited for.
+    pub length: Duration,
+    /// The order in which tenants call.
+    pub seed: u64,
+}
 
 /// What the services do wrong all the time, beside what the calls do.
 const FAULTS: [&str; 8] = [
@@ -38,49 +43,12 @@ const FAULTS: [&str; 8] = [
     "eventhub:ATTACH /*=detach:com.microsoft:server-busy@0.02",
 ];
 
-fn main() -> Result<()> {
-    if apart::serve_if_asked()? {
-        return Ok(());
-    }
-    let Some(options) = Options::parse(std::env::args().skip(1))? else {
-        println!("{HELP}");
-        return Ok(());
-    };
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(soak(&options))
-}
-
-struct Options {
-    length: Duration,
-    seed: u64,
-}
-
-impl Options {
-    /// `None` where only help is asked for, or a list of tests.
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let mut options = Self { length: Duration::from_secs(60), seed: 1 };
-        while let Some(argument) = arguments.next() {
-            let mut number = || -> Result<f64> {
-                let text = arguments.next().with_context(|| format!("{argument} needs a number"))?;
-                text.parse().with_context(|| format!("{argument} {text}: no number"))
-            };
-            match argument.as_str() {
-                "--minutes" => {
-                    let minutes = number()?;
-                    ensure!((0.5..=10_000.0).contains(&minutes), "--minutes is from 0.5 to 10000");
-                    options.length = Duration::from_secs_f64(minutes * 60.0);
-                }
-                "--seed" => options.seed = number()? as u64,
-                "--help" | "--list" => return Ok(None),
-                other if other.starts_with("--") => bail!("there is no option {other}\n\n{HELP}"),
-                // A filter of the test command, for the tests of others.
-                _ => return Ok(None),
-            }
-        }
-        Ok(Some(options))
-    }
-}
-
-async fn soak(options: &Options) -> Result<()> {
+/// Runs the soak, and says each minute how it goes. The program's `main` has to call
+/// [`apart::serve_if_asked`](crate::apart::serve_if_asked) first.
+///
+/// # Errors
+/// A promise that was broken.
+pub async fn run(options: &Options) -> Result<()> {
     let plan = Plan {
         hubs: 8,
         accounts: TENANTS,
@@ -123,6 +91,5 @@ async fn soak(options: &Options) -> Result<()> {
     growth.judge(options.length)?;
     tally.judge()?;
     println!("{tally}\n{}", growth.summary(options.length)?);
-    println!("1 passed, 0 failed");
     Ok(())
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::apart::Account;
 use anyhow::{Context as _, Result, bail, ensure};
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::trigger::{Budget, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, ErrorCode, Retry};
 use connector_host::{CallError, Connection, Connector, Limits, Tenant, WarmInstance};
-use connector_tests::apart::Account;
 use serde_json::{Value, json};
 
 const TRIGGER: &str = "device-telemetry";

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::process;
 use anyhow::{Context as _, Result, ensure};
-use connector_tests::process;
 
 /// What comes on top of a few percent: pages that an allocator keeps, connections that are just being replaced.
 const MEMORY_SLACK: u64 = 24 << 20;

@@ -1,0 +1,324 @@
+//! Whether a component keeps the rules of the connector interface: any component, by an engine's lights.
+//!
+//! Without an account nothing leaves the machine: the connector is judged by what it says of itself and by how it takes
+//! malformed and unknown things. With an account its triggers are polled, too; nothing is changed.
+//!
+//! ```no_run
+//! use connector_host::conformance;
+//! use connector_host::{Host, HostOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let host = Host::new(HostOptions::default())?;
+//! let report = conformance::judge(&host, std::fs::read("connector.wasm")?, None).await;
+//! for finding in report.failed() {
+//!     println!("{}: {:?}", finding.rule.id(), finding.evidence);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod descriptor;
+mod malformed;
+mod polls;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+pub use self::rules::Rule;
+use crate::connection::Connection;
+use crate::connector::Connector;
+use crate::error::{CallError, LoadError};
+use crate::host::Host;
+use crate::interface::types::{EffectState, Error, ErrorCode, FieldProblem, Retry};
+use crate::tenant::Tenant;
+
+/// Evidence of one rule at the most; what is wrong in one place tends to be wrong in many.
+const MOST_EVIDENCE: usize = 10;
+
+/// An account to poll triggers with.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// What the calls may use and reach.
+    pub tenant: Tenant,
+    /// The account.
+    pub connection: Connection,
+    /// Configurations, JSON texts, by their triggers' ids. Other triggers are polled with `{}` where that fits their
+    /// schema, otherwise with their sample.
+    pub configurations: BTreeMap<String, String>,
+}
+
+/// How a rule was found kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It was kept wherever it was looked at.
+    Pass,
+    /// It was broken.
+    Fail,
+    /// There was nothing to judge, or no account to judge with.
+    Skip,
+}
+
+/// What was found about one rule.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// Which rule.
+    pub rule: Rule,
+    /// Why it is a rule.
+    pub why: &'static str,
+    /// How it was found kept.
+    pub verdict: Verdict,
+    /// What was seen: each breach, or what was looked at. Holds no secret of the account.
+    pub evidence: Vec<String>,
+}
+
+/// What was found about a component.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Its id, version and interface version, as it says; none where it could not be loaded.
+    pub connector: Option<[String; 3]>,
+    /// A finding for each rule, in the order of [`Rule::ALL`].
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The findings about rules that were broken.
+    pub fn failed(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.verdict == Verdict::Fail)
+    }
+
+    /// Whether no rule was broken.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.failed().next().is_none()
+    }
+}
+
+/// Judges a component.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&Account>) -> Report {
+    let mut trial = Trial::default();
+    descriptor::imports(&wasm, &mut trial);
+    let connector = match host.load(wasm).await {
+        Ok(connector) => connector,
+        Err(error) => {
+            trial.breach(Rule::Loads, error.to_string());
+            if let LoadError::Describe(CallError::Protocol { field, problem, .. }) = &error {
+                trial.breach(Rule::Answers, format!("metadata.describe: {field} {problem}"));
+            }
+            return trial.report(None);
+        }
+    };
+    trial.kept(Rule::Loads);
+    trial.permissions = connector.descriptor().permissions.iter().map(|permission| permission.id.clone()).collect();
+    descriptor::judge(&connector, &mut trial).await;
+    malformed::judge(&connector, &mut trial).await;
+    descriptor::egress(connector.descriptor(), &mut trial);
+    if let Some(account) = account {
+        polls::judge(&connector, account, &mut trial).await;
+    }
+    trial.report(Some(&connector))
+}
+
+/// What was seen of a rule.
+#[derive(Default)]
+struct Seen {
+    kept: usize,
+    breaches: Vec<String>,
+    more: usize,
+}
+
+/// What was seen of all of them.
+#[derive(Default)]
+struct Trial {
+    seen: BTreeMap<Rule, Seen>,
+    /// Ids of the permissions that the descriptor declares.
+    permissions: Vec<String>,
+    /// The fields that `validate` fills in, of one profile or another.
+    normalized: BTreeSet<String>,
+    /// What must never come back.
+    secrets: Vec<String>,
+}
+
+impl Trial {
+    fn kept(&mut self, rule: Rule) {
+        self.seen.entry(rule).or_default().kept += 1;
+    }
+
+    fn breach(&mut self, rule: Rule, evidence: impl Into<String>) {
+        let seen = self.seen.entry(rule).or_default();
+        let mut evidence: String = evidence.into();
+        // Evidence of a leak must not be one.
+        for secret in &self.secrets {
+            evidence = evidence.replace(secret.as_str(), "(secret)");
+        }
+        if seen.breaches.len() < MOST_EVIDENCE {
+            seen.breaches.push(evidence);
+        } else {
+            seen.more += 1;
+        }
+    }
+
+    fn check(&mut self, rule: Rule, kept: bool, evidence: impl FnOnce() -> String) {
+        if kept { self.kept(rule) } else { self.breach(rule, evidence()) }
+    }
+
+    /// What every call is judged by. `rule` is broken where the call did not come to an answer or an error of the
+    /// connector's own; none also where the host did not let it begin.
+    fn settle<T: Serialize>(
+        &mut self,
+        rule: Rule,
+        what: &str,
+        called: Result<T, CallError>,
+    ) -> Option<Result<T, Box<Error>>> {
+        match called {
+            Ok(answer) => {
+                self.kept(Rule::Answers);
+                self.look_for_secrets(what, &json!(answer));
+                Some(Ok(answer))
+            }
+            Err(CallError::Connector(failure)) => {
+                self.kept(Rule::Answers);
+                self.look_for_secrets(what, &json!(failure.error));
+                self.error(what, &failure.error);
+                Some(Err(Box::new(failure.error)))
+            }
+            Err(CallError::Protocol { function, field, problem }) => {
+                self.breach(Rule::Answers, format!("{what}: {function}: {field} {problem}"));
+                None
+            }
+            // The host's doing.
+            Err(CallError::Egress(_) | CallError::Busy { .. } | CallError::Cancelled) => None,
+            Err(error) => {
+                self.breach(rule, format!("{what}: {error}"));
+                None
+            }
+        }
+    }
+
+    fn look_for_secrets(&mut self, what: &str, answer: &Value) {
+        if self.secrets.is_empty() {
+            return;
+        }
+        // In a JSON text some characters are escaped, so each text is looked at as it is.
+        let mut texts = Vec::new();
+        collect_texts(answer, &mut texts);
+        let leaked = texts.iter().any(|text| self.secrets.iter().any(|secret| text.contains(secret.as_str())));
+        self.check(Rule::SecretsKept, !leaked, || format!("{what}: a secret of the connection is in the answer"));
+    }
+
+    /// An error's members, one by one and together.
+    fn error(&mut self, what: &str, error: &Error) {
+        let mut judge = |kept: bool, problem: &str| {
+            self.check(Rule::ErrorsConsistent, kept, || format!("{what}: {problem}"));
+        };
+        judge(!error.message.trim().is_empty(), "an error without a message");
+        judge(error.retry != Retry::After(0), "an error that may be repeated after 0 ms");
+        judge(error.code != ErrorCode::Cancelled, "`cancelled`, which is the host's to say");
+        if matches!(error.code, ErrorCode::InvalidInput | ErrorCode::InvalidConfig) {
+            judge(!error.fields.is_empty(), "an input is called invalid, and no field is named");
+            judge(
+                !matches!(error.retry, Retry::After(_) | Retry::Backoff),
+                "an input is called invalid, and the same call is to be repeated",
+            );
+            judge(error.effect == EffectState::None, "an input is called invalid, and something may have been done");
+        }
+        let permission = error.missing_permission.as_ref();
+        judge(
+            permission.is_none() || error.code == ErrorCode::PermissionDenied,
+            "a missing permission in an error that is not `permission-denied`",
+        );
+        if let Some(missing) = permission {
+            let declared = self.permissions.contains(&missing.permission);
+            let what = format!("{what}: the missing permission {:?} is not declared", missing.permission);
+            self.check(Rule::ErrorsConsistent, declared, || what);
+        }
+        for field in &error.fields {
+            self.field(Rule::ErrorsConsistent, what, field);
+        }
+    }
+
+    fn field(&mut self, rule: Rule, what: &str, field: &FieldProblem) {
+        let FieldProblem { pointer, code, message, .. } = field;
+        self.check(rule, is_pointer(pointer), || format!("{what}: {pointer:?} is no JSON Pointer"));
+        self.check(rule, is_kebab(code), || format!("{what}: the problem's code {code:?} is not kebab-case"));
+        self.check(rule, !message.trim().is_empty(), || format!("{what}: a problem without a message"));
+    }
+
+    fn report(mut self, connector: Option<&Connector>) -> Report {
+        let findings = Rule::ALL.iter().map(|rule| {
+            let Seen { kept, breaches, more } = self.seen.remove(rule).unwrap_or_default();
+            let (verdict, evidence) = match (breaches.is_empty(), kept) {
+                (true, 0) => (Verdict::Skip, vec!["nothing to judge".to_owned()]),
+                (true, kept) => (Verdict::Pass, vec![format!("{kept} checks")]),
+                (false, _) => {
+                    let rest = (more > 0).then(|| format!("and {more} more"));
+                    (Verdict::Fail, breaches.into_iter().chain(rest).collect())
+                }
+            };
+            Finding { rule: *rule, why: rule.why(), verdict, evidence }
+        });
+        let findings = findings.collect();
+        let connector = connector.map(|connector| {
+            let descriptor = connector.descriptor();
+            let version = connector.interface_version().to_string();
+            [descriptor.id.clone(), descriptor.version.clone(), version]
+        });
+        Report { connector, findings }
+    }
+}
+
+fn collect_texts<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => texts.push(text),
+        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, texts)),
+        Value::Object(members) => members.iter().for_each(|(name, item)| {
+            texts.push(name);
+            collect_texts(item, texts);
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Lower-case words of letters and digits, joined by single hyphens; the first begins with a letter.
+fn is_kebab(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .split('-')
+            .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
+}
+
+/// A JSON Pointer (RFC 6901).
+fn is_pointer(text: &str) -> bool {
+    (text.is_empty() || text.starts_with('/'))
+        && text.split('~').skip(1).all(|after| after.starts_with('0') || after.starts_with('1'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_kebab, is_pointer};
+
+    #[test]
+    fn knows_ids_and_pointers() {
+        for text in ["a", "a-b2", "abc-def-0"] {
+            assert!(is_kebab(text), "{text}");
+        }
+        for text in ["", "A", "a--b", "-a", "a-", "a_b", "2a", "ä"] {
+            assert!(!is_kebab(text), "{text}");
+        }
+        for text in ["", "/", "/a/0", "/a~1b~0"] {
+            assert!(is_pointer(text), "{text}");
+        }
+        for text in ["a", "$.a", "#/a", "/a~", "/a~2"] {
+            assert!(!is_pointer(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Generated from `wit/`.
+
+#![allow(missing_docs, clippy::all, reason = "generated code; the documentation is in wit/")]
+
+wit_bindgen::generate!({
+    path: "../wit",
+    world: "workflow:connector/exports",
+    pub_export_macro: true,
+    default_bindings_module: "connector_kit::bindings",
+});

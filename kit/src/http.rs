@@ -1,0 +1,139 @@
+//! One HTTP exchange within a deadline, through `wasi:http`.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use wasip2::clocks::monotonic_clock::subscribe_duration;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{Fields, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme};
+use wasip2::io::poll::poll;
+use wasip2::io::streams::StreamError;
+
+use crate::{Error, ErrorCode, Retry, error};
+
+/// Bytes of an answer's body at the most.
+const MOST_BYTES: usize = 4 << 20;
+/// What a stream takes at once.
+const PIECE: usize = 4_096;
+
+/// A request with JSON in it, over TLS.
+pub struct Request<'a> {
+    /// The method, upper case.
+    pub method: &'a str,
+    /// `host` or `host:port`.
+    pub authority: &'a str,
+    /// Path and query; the slash at its beginning may be left out.
+    pub path: &'a str,
+    /// Headers besides `content-type`.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Option<&'a Value>,
+}
+
+/// An answer.
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// `etag`, where it has one.
+    pub etag: Option<String>,
+    /// The body: JSON, or a text where it is none.
+    pub body: Value,
+}
+
+/// Sends a request and reads the answer. An answer that says no is an error.
+///
+/// # Errors
+/// `unavailable` and `timeout` where no complete answer came, otherwise by the status.
+pub fn exchange(request: &Request, deadline_ms: u64) -> Result<Response, Error> {
+    let until = Instant::now() + Duration::from_millis(deadline_ms);
+    let response = send(request, until)?;
+    let (code, retry) = match response.status {
+        401 | 403 => (ErrorCode::AuthFailed, Retry::AfterReauthentication),
+        404 => (ErrorCode::NotFound, Retry::Never),
+        412 => (ErrorCode::PreconditionFailed, Retry::Never),
+        413 => (ErrorCode::PayloadTooLarge, Retry::Never),
+        429 => (ErrorCode::RateLimited, Retry::Backoff),
+        400..=499 => (ErrorCode::Conflict, Retry::Never),
+        500..=599 => (ErrorCode::Unavailable, Retry::Backoff),
+        _ => return Ok(response),
+    };
+    let Request { method, authority, .. } = request;
+    Err(error(code, retry, format!("{authority} answered {method} with {}.", response.status)))
+}
+
+fn send(request: &Request, until: Instant) -> Result<Response, Error> {
+    let unfit = |()| error(ErrorCode::Internal, Retry::Never, "The request cannot be written.");
+    let failed = |what: String| {
+        error(ErrorCode::Unavailable, Retry::Backoff, format!("{} cannot be reached: {what}.", request.authority))
+    };
+    let late = || error(ErrorCode::Timeout, Retry::Backoff, format!("{} is too slow.", request.authority));
+    let left = || u64::try_from(until.saturating_duration_since(Instant::now()).as_nanos()).unwrap_or(u64::MAX);
+
+    let headers = request.headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
+    let json = ("content-type".to_owned(), b"application/json".to_vec());
+    let headers: Vec<_> = headers.chain([json]).collect();
+    let outgoing = OutgoingRequest::new(Fields::from_list(&headers).map_err(|_| unfit(()))?);
+    outgoing.set_method(&Method::Other(request.method.to_owned())).map_err(unfit)?;
+    outgoing.set_scheme(Some(&Scheme::Https)).map_err(unfit)?;
+    outgoing.set_authority(Some(request.authority)).map_err(unfit)?;
+    let path = format!("/{}", request.path.trim_start_matches('/'));
+    outgoing.set_path_with_query(Some(&path)).map_err(unfit)?;
+    let options = RequestOptions::new();
+    // A host that knows none of these says so; the deadline below holds all the same.
+    let _ = options.set_connect_timeout(Some(left()));
+    let _ = options.set_first_byte_timeout(Some(left()));
+    let body = outgoing.body().map_err(unfit)?;
+    let answer = outgoing_handler::handle(outgoing, Some(options)).map_err(|code| failed(format!("{code:?}")))?;
+    let (deadline, answered) = (subscribe_duration(left()), answer.subscribe());
+
+    let stream = body.write().map_err(unfit)?;
+    let room = stream.subscribe();
+    let text = request.body.map(Value::to_string).unwrap_or_default();
+    let mut rest = text.as_bytes();
+    // What breaks the stream is told by the answer.
+    while !rest.is_empty() && !answered.ready() {
+        match stream.check_write().map(|most| rest.len().min(PIECE).min(usize::try_from(most).unwrap_or(PIECE))) {
+            Ok(0) => {
+                poll(&[&room, &answered, &deadline]);
+            }
+            Ok(most) => {
+                let (now, later) = rest.split_at(most);
+                if stream.write(now).is_err() {
+                    break;
+                }
+                rest = later;
+            }
+            Err(_) => break,
+        }
+        if deadline.ready() {
+            return Err(late());
+        }
+    }
+    drop((room, stream));
+    let _ = OutgoingBody::finish(body, None);
+
+    poll(&[&answered, &deadline]);
+    let response = answer.get().ok_or_else(late)?.map_err(unfit)?.map_err(|code| failed(format!("{code:?}")))?;
+    let etag = response.headers().get("etag").pop().and_then(|value| String::from_utf8(value).ok());
+    let (status, incoming) = (response.status(), response.consume().map_err(unfit)?);
+    let stream = incoming.stream().map_err(unfit)?;
+    let (more, mut body) = (stream.subscribe(), Vec::new());
+    loop {
+        match stream.read(64 << 10) {
+            Ok(piece) if piece.is_empty() => {
+                poll(&[&more, &deadline]);
+                if !more.ready() {
+                    return Err(late());
+                }
+            }
+            Ok(piece) if body.len() + piece.len() > MOST_BYTES => {
+                return Err(error(ErrorCode::PayloadTooLarge, Retry::Never, "The answer is too large."));
+            }
+            Ok(piece) => body.extend(piece),
+            Err(StreamError::Closed) => break,
+            Err(StreamError::LastOperationFailed(cause)) => return Err(failed(cause.to_debug_string())),
+        }
+    }
+    let body = serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+    Ok(Response { status, etag, body })
+}

@@ -1,0 +1,235 @@
+//! For a connector's author: the interface's bindings, and what most connectors need around them.
+//!
+//! Implement [`Connector`] and hand the type to [`export!`]. A form, declared once, yields the JSON Schema and the checks
+//! ([`form`]); unknown operations and malformed inputs, configurations and connections are refused before a function of
+//! yours is called; what you leave out answers `unsupported`. `examples/http` is a whole connector in 200 lines.
+
+mod adapter;
+pub mod bindings;
+pub mod form;
+pub mod http;
+
+use serde_json::Value;
+
+pub use adapter::Adapter;
+pub use bindings::exports::workflow::connector::action::{Call, Outcome};
+pub use bindings::exports::workflow::connector::connection::{Check, CheckOutcome, Report};
+pub use bindings::exports::workflow::connector::discovery::{Choices, ChoicesRequest, Direction};
+pub use bindings::exports::workflow::connector::metadata::{
+    ActionDescriptor, AuthProfile, Descriptor, Effect, EgressProtocol, EgressRule, Idempotency, Operation, StartMode,
+    Stored, TriggerDescriptor, TriggerKind,
+};
+pub use bindings::exports::workflow::connector::trigger::{
+    Event, Page, Partition, Payload, PollRequest, Received, ReceivedRequest, Start, Subscription,
+};
+pub use bindings::workflow::connector::types::{
+    Connection, Cursor, EffectState, Error, ErrorCode, FieldProblem, Retry, Severity,
+};
+use form::{Field, Values};
+
+/// What the functions that can fail answer.
+pub type Answer<T> = Result<T, Error>;
+
+/// The one partition of each trigger.
+pub const PARTITION: &str = "all";
+
+/// A connector with one way of authorizing. What is left out answers `unsupported`.
+pub trait Connector {
+    /// The form of an account. What is not a secret in it goes into `validation.normalized`.
+    const ACCOUNT: &'static [Field];
+    /// The form of each trigger's configuration and each action's input, by the operations' ids.
+    const FORMS: &'static [(&'static str, &'static [Field])];
+
+    /// What it is and can do; see [`descriptor`], [`operation`], [`action`], [`trigger`] and [`https`].
+    fn describe() -> Descriptor;
+
+    /// Tries the account out, changing nothing.
+    fn test(account: &Values, deadline_ms: u64) -> Answer<Report>;
+
+    /// The account's name for a list.
+    fn label(account: &Values) -> String;
+
+    /// Stored things of an older version. As they are, unless you have changed something.
+    fn migrate(_from_version: &str, item: Stored) -> Answer<Stored> {
+        Ok(item)
+    }
+
+    /// Values for a field.
+    fn options(_account: &Values, _request: &ChoicesRequest, _deadline_ms: u64) -> Answer<Choices> {
+        unsupported()
+    }
+
+    /// The next events, which keep `budget` and can be asked for again.
+    fn poll(_account: &Values, _config: &Values, _request: &PollRequest) -> Answer<Page> {
+        unsupported()
+    }
+
+    /// Example events.
+    fn sample(_account: &Values, _trigger: &str, _config: &Values, _limit: u32, _ms: u64) -> Answer<Vec<Event>> {
+        unsupported()
+    }
+
+    /// Has the service call `url`, and puts that off where `state` is there.
+    fn subscribe(_account: &Values, _trigger: &str, _url: Option<&str>, _state: &[u8]) -> Answer<Subscription> {
+        unsupported()
+    }
+
+    /// Has the service call no more.
+    fn unsubscribe(_account: &Values, _trigger: &str, _state: &[u8]) -> Answer<()> {
+        unsupported()
+    }
+
+    /// Takes a request that came for a subscription. It may come from anybody: check its signature.
+    fn receive(_account: &Values, _trigger: &str, _request: &ReceivedRequest) -> Answer<Received> {
+        unsupported()
+    }
+
+    /// Does one thing.
+    fn invoke(_account: &Values, _action: &str, _input: &Values, _call: &Call) -> Answer<Outcome> {
+        unsupported()
+    }
+
+    /// Goes on with a `page` or a `pending` outcome.
+    fn resume(_account: &Values, _action: &str, _token: &str, _call: &Call) -> Answer<Outcome> {
+        unsupported()
+    }
+
+    /// Ends what the instance keeps open.
+    fn release() {}
+}
+
+/// Makes a component of a type that is a [`Connector`].
+#[macro_export]
+macro_rules! export {
+    ($connector:ty) => {
+        type Exported = $crate::Adapter<$connector>;
+        $crate::bindings::export!(Exported with_types_in $crate::bindings);
+    };
+}
+
+/// An error that changed nothing.
+pub fn error(code: ErrorCode, retry: Retry, message: impl Into<String>) -> Error {
+    Error {
+        code,
+        message: message.into(),
+        detail: None,
+        fields: Vec::new(),
+        item: None,
+        retry,
+        effect: EffectState::None,
+        service: None,
+        missing_permission: None,
+    }
+}
+
+/// The connector does not do this.
+pub fn unsupported<T>() -> Answer<T> {
+    Err(error(ErrorCode::Unsupported, Retry::Never, "This connector does not do that."))
+}
+
+/// An input that does not fit at one place.
+pub fn invalid(pointer: &str, problem: &str) -> Error {
+    let mut error = error(ErrorCode::InvalidInput, Retry::Never, format!("{pointer} {problem}."));
+    error.fields.push(form::problem(pointer, "unusable", problem));
+    error
+}
+
+/// A descriptor with nothing in it yet.
+pub fn descriptor(id: &str, version: &str, title: &str, help: &str) -> Descriptor {
+    Descriptor {
+        id: id.to_owned(),
+        version: version.to_owned(),
+        interface_version: "0.2.0".to_owned(),
+        title: title.to_owned(),
+        help: help.to_owned(),
+        auth_profiles: Vec::new(),
+        permissions: Vec::new(),
+        triggers: Vec::new(),
+        actions: Vec::new(),
+        egress: Vec::new(),
+        unsupported: Vec::new(),
+    }
+}
+
+/// The way of authorizing whose form is [`Connector::ACCOUNT`].
+pub fn profile<C: Connector>(id: &str, title: &str, help: &str) -> AuthProfile {
+    let schema = form::schema(C::ACCOUNT).to_string();
+    AuthProfile { id: id.to_owned(), title: title.to_owned(), help: help.to_owned(), schema }
+}
+
+/// An operation with the form of this id. `output` is its schema and a sample.
+pub fn operation<C: Connector>(id: &str, title: &str, help: &str, input: &Value, output: [&Value; 2]) -> Operation {
+    let [output_schema, output_sample] = output.map(ToString::to_string);
+    Operation {
+        id: id.to_owned(),
+        revision: 1,
+        deprecated_by: None,
+        title: title.to_owned(),
+        help: help.to_owned(),
+        group: String::from("All"),
+        input_schema: form::schema(form::of::<C>(id).unwrap_or_default()).to_string(),
+        output_schema,
+        input_sample: input.to_string(),
+        output_sample,
+        dynamic_input: false,
+        dynamic_output: false,
+        permissions: Vec::new(),
+        limits: Vec::new(),
+    }
+}
+
+/// One check of a report, which passed unless there is an error.
+pub fn check(id: &str, title: &str, error: Option<Error>) -> Check {
+    Check {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        outcome: if error.is_some() { CheckOutcome::Fail } else { CheckOutcome::Pass },
+        message: error.map_or_else(|| "All is well.".to_owned(), |error| error.message),
+        remedy: None,
+        elapsed_ms: 0,
+    }
+}
+
+/// An event with JSON in it, of the one partition; its position is a JSON text, too.
+pub fn json_event(id: &str, source: &str, event_type: &str, data: &Value, position: &Value) -> Event {
+    Event {
+        id: id.to_owned(),
+        source: source.to_owned(),
+        event_type: event_type.to_owned(),
+        subject: None,
+        time: None,
+        content_type: Some("application/json".to_owned()),
+        data: Payload::Json(data.to_string()),
+        attributes: Vec::new(),
+        partition: PARTITION.to_owned(),
+        order_key: id.to_owned(),
+        summary: id.to_owned(),
+        position: position.to_string().into_bytes(),
+    }
+}
+
+/// An action.
+pub fn action(operation: Operation, effect: Effect, idempotency: Idempotency) -> ActionDescriptor {
+    ActionDescriptor { operation, effect, idempotency, paged: false }
+}
+
+/// A trigger; polling it more often than `min_interval_ms` gains nothing.
+pub fn trigger(
+    operation: Operation,
+    kind: TriggerKind,
+    start_modes: &[StartMode],
+    min_interval_ms: u64,
+) -> TriggerDescriptor {
+    TriggerDescriptor { operation, kind, start_modes: start_modes.to_vec(), min_interval_ms }
+}
+
+/// Opens a host to `wasi:http`. Hosts under none of the suffixes need the operator's permission by name.
+pub fn https(host: &str, suffixes: &[&str], purpose: &str) -> EgressRule {
+    EgressRule {
+        protocol: EgressProtocol::Https,
+        host: host.to_owned(),
+        default_port: 443,
+        suffixes: suffixes.iter().map(|suffix| (*suffix).to_owned()).collect(),
+        purpose: purpose.to_owned(),
+    }
+}
