@@ -237,10 +237,7 @@ impl Exchange {
         let turn = match &self.context.exchanges {
             Some(gate) => match timeout_at(connect_until, gate.enter(self.id)).await {
                 Ok(turn) => Some(turn),
-                Err(_) => {
-                    tracing::warn!(tenant = %self.tenant.options.name, "the host is busy with HTTP exchanges");
-                    return Err(Error::ConnectionLimitReached);
-                }
+                Err(_) => return Err(over(LimitName::ConcurrentExchanges, gate.limit())),
             },
             None => None,
         };

@@ -460,6 +460,17 @@ async fn a_tenant_that_floods_the_host_with_exchanges_does_not_starve_another() 
         });
         answer
     };
+    // Meanwhile one more of the flood meets the bound, and is told which one.
+    let late = within(&flood);
+    let hasty = async {
+        began(2).await;
+        let options = RequestOptions { connect_timeout: Some(Duration::from_millis(50)), ..RequestOptions::default() };
+        let error = get(&late, &urls[1], options).await.unwrap_err();
+        assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+        let limits = late.take_refusals().limits;
+        assert_eq!(limits, [LimitExceeded { name: LimitName::ConcurrentExchanges, wanted: 3, allowed: 2 }]);
+    };
+    let quiet = async { tokio::join!(hasty, quiet).1 };
     tokio::select! {
         answers = async { tokio::join!(two, ten) } => panic!("{answers:?}"),
         answer = quiet => assert_eq!(answer.unwrap(), "hello"),
