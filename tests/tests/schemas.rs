@@ -276,8 +276,8 @@ async fn resolved_schemas_fit_what_is_there() -> Result<()> {
     for (operation, is_trigger) in operations(connector.descriptor()) {
         let id = operation.id.as_str();
         let filled = if is_trigger {
-            let stream = scenario::streams().iter().any(|(stream, ..)| *stream == id);
-            triggers.get(id).cloned().or_else(|| stream.then(|| json!({})))
+            let plain = scenario::QUEUES.contains(&id) || scenario::streams().iter().any(|(stream, ..)| *stream == id);
+            triggers.get(id).cloned().or_else(|| plain.then(|| json!({})))
         } else {
             actions.get(id).and_then(|steps| steps.first()).map(|step| step.input().clone())
         };
