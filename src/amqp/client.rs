@@ -201,11 +201,6 @@ impl<'p> Client<'p> {
 
     /// Closes the connection, in a quarter of a second at the most. What is not said by then is not said.
     pub fn close(mut self, deadline: &Deadline) {
-        self.end(deadline);
-    }
-
-    /// As [`Client::close`], for a connection that another one is about to replace. It is of no use afterwards.
-    pub fn end(&mut self, deadline: &Deadline) {
         self.connection.close();
         let deadline = deadline.or_at(self.platform.monotonic().saturating_add(FAREWELL));
         while !self.connection.is_closed() {

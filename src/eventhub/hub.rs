@@ -391,13 +391,6 @@ impl<'p> EventHub<'p> {
         self.client.close(&deadline);
     }
 
-    /// As [`EventHub::close`], for a connection that another one is about to replace: its readers' places are to be free by
-    /// then. It is of no use afterwards.
-    pub fn end(&mut self) {
-        let deadline = self.until();
-        self.client.end(&deadline);
-    }
-
     fn until(&self) -> Deadline<'p> {
         Deadline::at(self.client.platform(), self.deadline)
     }
