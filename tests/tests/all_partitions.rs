@@ -418,6 +418,36 @@ async fn five_readers_leave_no_place_for_a_sixth() -> Result<()> {
     Ok(())
 }
 
+/// A link that the service breaks off is made anew, with all others of its connection: their places are free by then, also
+/// where the group has no place to spare.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_link_is_replaced_in_a_full_group() -> Result<()> {
+    let world = World::start().await?;
+    let mut crowd = Vec::new();
+    for _ in 0..4 {
+        let reader = warm(&world).await?;
+        reader.poll(&of_all(None)).await?;
+        crowd.push(reader);
+    }
+    let own = warm(&world).await?;
+    let cursor = own.poll(&of_all(None)).await?.next;
+    assert_eq!(readers(&world), [5; 4]);
+    world.emulator.faults().add_text("eventhub:TRANSFER /*/Partitions/1=detach:com.microsoft:server-busyx1")?;
+    (0..4).for_each(|partition| fill(&world, partition, 10));
+    let mut request = of_all(Some(cursor));
+    let mut events = Vec::new();
+    while events.len() < 40 {
+        let page = own.poll(&request).await?;
+        request.cursor = Some(page.next);
+        events.extend(page.events);
+    }
+    let numbers: Vec<i64> = (0..10).collect();
+    assert!(sequences(&events).values().all(|found| *found == numbers), "{:?}", sequences(&events));
+    assert!(world.emulator.faults().fired() > 0, "no link was broken");
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
 /// After a failover, a connection that pins the endpoint goes on all the same, and says which field to change to what.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_pin_is_told_with_its_remedy() -> Result<()> {

@@ -220,6 +220,7 @@ impl Partitions<'_, '_, '_> {
         match work(self) {
             Err(error) if may_pass(&error, self.fresh) => {
                 let platform = self.open.hub.platform();
+                // The old one goes before the new one attaches, and its readers' places with it.
                 *self.open = Open::new(self.session, platform, self.reader)?;
                 self.fresh = true;
                 work(self)
