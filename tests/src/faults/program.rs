@@ -30,7 +30,14 @@ const EARLY: usize = 30;
 /// How many events there are to one kill.
 const EVENTS_TO_A_KILL: usize = 200;
 
-/// How long a process is waited for that says nothing: longer than the longest pause after failures.
+/// How long a process may say nothing before it is killed, which also happens in its pauses after failures: so long for
+/// the first, and so much longer for each one after it that said nothing at all.
+const QUIET: Duration = Duration::from_secs(4);
+
+/// How many processes one after the other may say nothing at all.
+const MOST_QUIET: u32 = 15;
+
+/// How long a process may take that comes to its end by itself.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How many milliseconds a process has to itself before it is killed, where nothing was heard of it yet.
@@ -83,16 +90,18 @@ fn read(seed: u64, record: &Arc<Record>, watch: &Watch) -> Result<(Vec<Ledger>, 
     let mut random = Rng::with_seed(seed ^ 0x5161_4B11);
     let mut ledgers: Vec<Ledger> =
         record.partitions().map(|partition| Ledger::new(record.clone(), partition)).collect();
-    let mut kills = 0;
+    let (mut kills, mut quiet) = (0, 0);
     while ledgers.iter().any(|ledger| ledger.seen() < ledger.all()) {
         // Some are killed before they have said anything.
         let lines = if random.u32(..4) == 0 { 0 } else { random.usize(1..EVENTS_TO_A_KILL * 2) };
         let life = watch.start(&["watch", "--start", "earliest"], lines)?;
+        let patience = QUIET * (quiet + 1);
         let mut last: Option<usize> = None;
         for _ in 0..lines {
-            match life.next_line(PATIENCE)? {
+            match life.next_line(patience) {
                 Next::Line(line) => printed(&mut ledgers, &mut last, &line)?,
                 Next::Ended => bail!("it ended by itself: {}", life.last_words()),
+                Next::Silence => break,
             }
             if ledgers.iter().all(|ledger| ledger.seen() == ledger.all()) {
                 break;
@@ -100,9 +109,12 @@ fn read(seed: u64, record: &Arc<Record>, watch: &Watch) -> Result<(Vec<Ledger>, 
         }
         let unheard = if lines == 0 { STARTING } else { UNHEARD };
         std::thread::sleep(Duration::from_millis(random.u64(unheard)));
+        let words = life.last_words();
         for line in life.kill()? {
             printed(&mut ledgers, &mut last, &line)?;
         }
+        quiet = if last.is_some() || lines == 0 { 0 } else { quiet + 1 };
+        ensure!(quiet < MOST_QUIET, "{quiet} processes said nothing; the last one: {words}");
         kills += 1;
         ledgers.iter_mut().try_for_each(|ledger| ledger.enter(&Entry::Killed))?;
     }
@@ -112,7 +124,7 @@ fn read(seed: u64, record: &Arc<Record>, watch: &Watch) -> Result<(Vec<Ledger>, 
 
 /// What the last kill left in doubt comes now, and no more: the cursors are at the end.
 fn read_rest(ledgers: &mut [Ledger], watch: &Watch) -> Result<()> {
-    let pages = watch.start(&["poll", "--start", "earliest"], usize::MAX)?.to_its_end()?;
+    let pages = watch.start(&["poll", "--start", "earliest"], usize::MAX)?.end_well()?;
     ensure!(pages.len() == ledgers.len(), "{} pages of {} partitions", pages.len(), ledgers.len());
     let mut last = None;
     for page in pages {
@@ -219,14 +231,15 @@ struct Life {
 enum Next {
     Line(String),
     Ended,
+    Silence,
 }
 
 impl Life {
-    fn next_line(&self, patience: Duration) -> Result<Next> {
+    fn next_line(&self, patience: Duration) -> Next {
         match self.lines.recv_timeout(patience) {
-            Ok(line) => Ok(Next::Line(line)),
-            Err(RecvTimeoutError::Disconnected) => Ok(Next::Ended),
-            Err(RecvTimeoutError::Timeout) => bail!("it said nothing for {patience:?}: {}", self.last_words()),
+            Ok(line) => Next::Line(line),
+            Err(RecvTimeoutError::Disconnected) => Next::Ended,
+            Err(RecvTimeoutError::Timeout) => Next::Silence,
         }
     }
 
@@ -242,7 +255,7 @@ impl Life {
     }
 
     /// Waits for its good end, and returns what it printed.
-    fn to_its_end(mut self) -> Result<Vec<String>> {
+    fn end_well(mut self) -> Result<Vec<String>> {
         let begun = Instant::now();
         while self.child.try_wait()?.is_none() {
             ensure!(begun.elapsed() < PATIENCE, "it does not end: {}", self.last_words());
