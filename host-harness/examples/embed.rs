@@ -5,6 +5,8 @@
 //! ```
 //! Without a connection file it starts the emulator and links an account with that.
 
+use std::time::Duration;
+
 use connector_host::interface::action::Call;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
 use connector_host::{Connection, Host, HostOptions, Tenant, TenantOptions, TrustRoots};
@@ -16,7 +18,8 @@ async fn main() -> anyhow::Result<()> {
     let component = arguments.next().ok_or_else(|| anyhow::anyhow!("usage: embed COMPONENT [CONNECTION]"))?;
 
     // Once in a process.
-    let connector = Host::new(HostOptions::default())?.load_file(component).await?;
+    let host = Host::new(HostOptions::default())?;
+    let connector = host.load_file(component).await?;
     println!("{} {}", connector.descriptor().title, connector.descriptor().version);
 
     // Once for each tenant. An emulator is nobody's idea of a public host: the operator has to permit it.
@@ -67,5 +70,9 @@ async fn main() -> anyhow::Result<()> {
         request.cursor = Some(event.cursor(request.cursor.as_ref()));
     }
     connector.invoke(&tenant, &connection, "delete-device", r#"{"deviceId": "embedded-example"}"#, &call).await?;
+
+    // Before the process ends: what runs still has ten seconds.
+    let report = host.drain(Duration::from_secs(10)).await;
+    println!("{} calls finished, {} cancelled", report.finished, report.cancelled);
     Ok(())
 }

@@ -24,17 +24,40 @@ pub(crate) struct Route<'a> {
     pub(crate) connection: &'a Connection,
     /// The instance that is kept, and what it may reach; none: an instance for this call alone.
     pub(crate) warm: Option<(&'a Arc<Place>, &'a Arc<AllowList>)>,
+    operation: Option<&'a str>,
+    partition: Option<&'a str>,
 }
 
 impl<'a> Route<'a> {
+    pub(crate) fn new(
+        connector: &'a Connector,
+        tenant: &'a Tenant,
+        connection: &'a Connection,
+        warm: Option<(&'a Arc<Place>, &'a Arc<AllowList>)>,
+    ) -> Self {
+        Self { connector, tenant, connection, warm, operation: None, partition: None }
+    }
+
+    /// Which trigger or action it is about.
+    pub(crate) fn of(self, operation: &'a str) -> Self {
+        Self { operation: Some(operation), ..self }
+    }
+
+    /// Which partition it is about.
+    pub(crate) fn at(self, partition: &'a str) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
     /// A call without a network, which needs nothing of what an instance keeps.
     pub(crate) async fn pure<E: Export>(
         self,
         params: impl FnOnce(&'a Connection) -> E::Params<'a>,
         judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
     ) -> Result<WithRefusals<E::Answer>, CallError> {
-        let Self { connector, tenant, connection, .. } = self;
-        connector.run(tenant).call::<E>(Prepared::without_network(tenant), |_| params(connection), judge).await
+        let Self { connector, tenant, connection, operation, partition, .. } = self;
+        let call = connector.supervise(tenant, E::NAME, operation, partition)?;
+        let run = connector.run(tenant, &call.context());
+        call.run(run.call::<E>(Prepared::without_network(tenant), |_| params(connection), judge)).await
     }
 
     /// A call that may reach what its connection leads to.
@@ -46,12 +69,18 @@ impl<'a> Route<'a> {
     where
         E: Export<Answer = Result<T, types::Error>>,
     {
-        let Self { connector, tenant, connection, warm } = self;
-        let (place, prepared) = match warm {
-            Some((place, allowed)) => (Some(place), Prepared::new(tenant, allowed.clone())),
-            None => (None, connector.prepare(tenant, connection).await?),
+        let Self { connector, tenant, connection, warm, operation, partition } = self;
+        let call = connector.supervise(tenant, E::NAME, operation, partition)?;
+        let context = call.context();
+        let work = async {
+            let (place, prepared) = match warm {
+                Some((place, allowed)) => (Some(place), Prepared::new(tenant, allowed.clone())),
+                None => (None, connector.prepare(tenant, connection, &context).await?),
+            };
+            let run = connector.run(tenant, &context);
+            answer(run.call_in::<E>(place, prepared, |ms| params(connection, ms), either(judge)).await)
         };
-        answer(connector.run(tenant).call_in::<E>(place, prepared, |ms| params(connection, ms), either(judge)).await)
+        call.run(work).await
     }
 }
 
@@ -118,6 +147,7 @@ macro_rules! calls {
             partial: &str,
         ) -> Result<String, CallError> {
             $route
+                .of(operation)
                 .online::<exports::ResolveSchema, _>(
                     |connection, ms| (connection.into(), operation, direction, partial, ms),
                     |schema, judge| judge.schema(schema),
@@ -136,6 +166,7 @@ macro_rules! calls {
             config: &str,
         ) -> Result<Vec<Partition>, CallError> {
             $route
+                .of(trigger)
                 .online::<exports::Partitions, _>(
                     |connection, ms| (connection.into(), trigger, config, ms),
                     |partitions, judge| judge.partitions(partitions),
@@ -155,6 +186,8 @@ macro_rules! calls {
             let route = $route;
             let events = asked_events(request, route.tenant.limits());
             route
+                .of(&request.trigger)
+                .at(&request.partition)
                 .online::<exports::Poll, _>(
                     |connection, ms| (WirePollRequest::new(connection, request, events, ms),),
                     |page, judge| judge.page(page, request),
@@ -174,6 +207,7 @@ macro_rules! calls {
             limit: u32,
         ) -> Result<Vec<Event>, CallError> {
             $route
+                .of(trigger)
                 .online::<exports::Sample, _>(
                     |connection, ms| (connection.into(), trigger, config, limit, ms),
                     |events, judge| judge.sample(events, limit),
@@ -193,6 +227,7 @@ macro_rules! calls {
             url: &str,
         ) -> Result<Subscription, CallError> {
             $route
+                .of(trigger)
                 .online::<exports::Subscribe, _>(
                     |connection, ms| (connection.into(), trigger, config, url, ms),
                     |subscription, judge| judge.subscription(subscription),
@@ -212,6 +247,7 @@ macro_rules! calls {
             state: &[u8],
         ) -> Result<Subscription, CallError> {
             $route
+                .of(trigger)
                 .online::<exports::Renew, _>(
                     |connection, ms| (connection.into(), trigger, config, state, ms),
                     |subscription, judge| judge.subscription(subscription),
@@ -231,6 +267,7 @@ macro_rules! calls {
             state: &[u8],
         ) -> Result<(), CallError> {
             $route
+                .of(trigger)
                 .online::<exports::Unsubscribe, _>(
                     |connection, ms| (connection.into(), trigger, config, state, ms),
                     |(), _| Ok(()),
@@ -251,6 +288,7 @@ macro_rules! calls {
             request: &ReceivedRequest,
         ) -> Result<Received, CallError> {
             $route
+                .of(trigger)
                 .online::<exports::Receive, _>(
                     |connection, _| (connection.into(), trigger, config, state, request),
                     |received, judge| judge.received(received),
@@ -271,6 +309,7 @@ macro_rules! calls {
             call: &Call,
         ) -> Result<Outcome, CallError> {
             $route
+                .of(action)
                 .online::<exports::Invoke, _>(
                     |connection, ms| (connection.into(), action, input, WireCall::new(call, ms)),
                     |outcome, judge| judge.outcome(outcome, call.dry_run),
@@ -290,6 +329,7 @@ macro_rules! calls {
             call: &Call,
         ) -> Result<Outcome, CallError> {
             $route
+                .of(action)
                 .online::<exports::Resume, _>(
                     |connection, ms| (connection.into(), action, token, WireCall::new(call, ms)),
                     |outcome, judge| judge.outcome(outcome, call.dry_run),
@@ -309,6 +349,7 @@ macro_rules! calls {
             call: &Call,
         ) -> Result<Vec<Result<Outcome, types::Error>>, CallError> {
             $route
+                .of(action)
                 .online::<exports::InvokeBatch, _>(
                     |connection, ms| (connection.into(), action, inputs, WireCall::new(call, ms)),
                     |results, judge| judge.batch(results, inputs.len(), call.dry_run),

@@ -1,5 +1,6 @@
 //! A loaded connector and its calls.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::calls::{Route, calls};
 use crate::connection::Connection;
 use crate::egress::AllowList;
 use crate::error::{CallError, LoadError};
-use crate::exports::{self, Exports, WireCall, WireOwnedConnection, WirePollRequest, WireStored};
+use crate::exports::{self, Export as _, Exports, WireCall, WireOwnedConnection, WirePollRequest, WireStored};
 use crate::host::HostInner;
 use crate::interface::action::{Call, Outcome};
 use crate::interface::connection::{Report, Validation};
@@ -21,6 +22,8 @@ use crate::interface::types;
 use crate::judge::{Judge, Kind, asked_events};
 use crate::run::{Prepared, Run, answer, either};
 use crate::state::State;
+use crate::supervise::{CallContext, Supervised};
+use crate::telemetry::Subject;
 use crate::tenant::{Tenant, TenantOptions};
 use crate::warm::WarmInstance;
 
@@ -40,6 +43,8 @@ struct ConnectorInner {
     pre: InstancePre<State>,
     exports: Exports,
     descriptor: Descriptor,
+    /// The ids of all triggers and actions.
+    operations: HashSet<String>,
     interface: Version,
 }
 
@@ -52,11 +57,15 @@ impl Connector {
         let exports = Exports::find(pre.component(), interface)?;
         let tenant = Tenant::new(TenantOptions { name: "(loading)".to_owned(), ..Default::default() })
             .map_err(|error| LoadError::Compile(error.to_string()))?;
-        let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant };
+        let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant, context: CallContext::default() };
         run.check_types().await?;
         let descriptor = describe(&run).await.map_err(LoadError::Describe)?;
         let interface = interface.clone();
-        Ok(Self { inner: Arc::new(ConnectorInner { host, pre, exports, descriptor, interface }) })
+        let triggers = descriptor.triggers.iter().map(|trigger| &trigger.operation.id);
+        let operations = triggers.chain(descriptor.actions.iter().map(|action| &action.operation.id));
+        let operations = operations.cloned().collect();
+        let inner = ConnectorInner { host, pre, exports, descriptor, operations, interface };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What the connector is and can do.
@@ -67,7 +76,7 @@ impl Connector {
 
     /// Asks another instance.
     pub(crate) async fn describe_again(&self, tenant: &Tenant) -> Result<Descriptor, CallError> {
-        describe(&self.run(tenant)).await
+        describe(&self.run(tenant, &CallContext::default())).await
     }
 
     /// The interface version that the host and the connector agreed on.
@@ -84,11 +93,13 @@ impl Connector {
     ///
     /// [`CallError`].
     pub async fn open(&self, tenant: &Tenant, connection: &Connection) -> Result<WarmInstance, CallError> {
-        let prepared = self.prepare(tenant, connection).await?;
+        let call = self.supervise(tenant, exports::Validate::NAME, None, None)?;
+        let context = call.context();
+        let prepared = call.run(self.prepare(tenant, connection, &context)).await?;
         Ok(WarmInstance::new(self.clone(), tenant.clone(), connection.clone(), prepared.allowed))
     }
 
-    calls!(|self, tenant: &Tenant, connection: &Connection| Route { connector: self, tenant, connection, warm: None });
+    calls!(|self, tenant: &Tenant, connection: &Connection| Route::new(self, tenant, connection, None));
 
     /// Carries something that was stored with an older version of the connector over to this one.
     ///
@@ -106,9 +117,11 @@ impl Connector {
         };
         let kind = Kind::of(&item);
         let judge = either(|carried, judge: &mut Judge<'_>| judge.stored(carried, kind));
-        let run = self.run(tenant);
+        let call = self.supervise(tenant, exports::Migrate::NAME, None, None)?;
+        let run = self.run(tenant, &call.context());
         let prepared = Prepared::without_network(tenant);
-        let migrated = answer(run.call::<exports::Migrate>(prepared, |_| (from_version, item), judge).await)?;
+        let migrated = run.call::<exports::Migrate>(prepared, |_| (from_version, item), judge);
+        let migrated = call.run(async { answer(migrated.await) }).await?;
         Ok(match migrated {
             WireStored::Connection(connection) => {
                 Stored::Connection(Connection::new(connection.auth_profile, connection.values))
@@ -119,11 +132,16 @@ impl Connector {
     }
 
     /// What a call on this account may reach, and until when.
-    pub(crate) async fn prepare(&self, tenant: &Tenant, connection: &Connection) -> Result<Prepared, CallError> {
+    pub(crate) async fn prepare(
+        &self,
+        tenant: &Tenant,
+        connection: &Connection,
+        context: &CallContext,
+    ) -> Result<Prepared, CallError> {
         let prepared = Prepared::without_network(tenant);
         let deadline = prepared.deadline;
         let judge = |validation: &Validation, judge: &mut Judge<'_>| judge.validation(validation);
-        let run = self.run(tenant);
+        let run = self.run(tenant, context);
         let (validation, _) = run.call::<exports::Validate>(prepared, |_| (connection.into(),), judge).await?;
         let rules = &self.inner.descriptor.egress;
         let options = &tenant.inner().options;
@@ -131,9 +149,24 @@ impl Connector {
         Ok(Prepared { allowed: Arc::new(allowed.map_err(CallError::Egress)?), deadline })
     }
 
-    pub(crate) fn run<'a>(&'a self, tenant: &'a Tenant) -> Run<'a> {
+    pub(crate) fn run<'a>(&'a self, tenant: &'a Tenant, context: &CallContext) -> Run<'a> {
         let ConnectorInner { host, pre, exports, .. } = &*self.inner;
-        Run { host, pre, exports, tenant }
+        Run { host, pre, exports, tenant, context: context.clone() }
+    }
+
+    /// A call begins.
+    pub(crate) fn supervise<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        function: &'static str,
+        operation: Option<&str>,
+        partition: Option<&str>,
+    ) -> Result<Supervised<'a>, CallError> {
+        let ConnectorInner { host, descriptor, operations, .. } = &*self.inner;
+        let known = operation.is_some_and(|id| operations.contains(id));
+        let (tenant_name, connector) = (tenant.name(), descriptor.id.as_str());
+        let subject = Subject { tenant: tenant_name, connector, function, operation, known, partition };
+        Supervised::begin(host, tenant, &subject)
     }
 }
 

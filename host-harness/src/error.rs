@@ -238,6 +238,27 @@ impl CallError {
         }
     }
 
+    /// The word for what happened: the same as `kind` in JSON.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Connector(_) => "connector",
+            Self::Egress(_) => "egress",
+            Self::Trap { .. } => "trap",
+            Self::Deadline { .. } => "deadline",
+            Self::CpuBudget { .. } => "cpu-budget",
+            Self::MemoryLimit { .. } => "memory-limit",
+            Self::TableLimit { .. } => "table-limit",
+            Self::Limit(_) => "limit",
+            Self::Protocol { .. } => "protocol",
+            Self::Busy { .. } => "busy",
+            Self::Occupied { .. } => "occupied",
+            Self::Cancelled => "cancelled",
+            Self::Draining { .. } => "draining",
+            Self::Host { .. } => "host",
+        }
+    }
+
     /// The limit that ended the call, where one did.
     #[must_use]
     pub fn limit(&self) -> Option<LimitName> {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
+use opentelemetry::metrics::Meter;
 use semver::VersionReq;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
@@ -12,9 +14,12 @@ use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAl
 
 use crate::cache::CompiledCache;
 use crate::connector::Connector;
-use crate::error::{LoadError, SetupError};
+use crate::error::{LoadError, Scope, SetupError};
+use crate::fair::Gate;
+use crate::lifecycle::{DrainReport, Lifecycle};
 use crate::limits::EPOCH_TICK;
 use crate::state::{self, State};
+use crate::telemetry::Metrics;
 use crate::version;
 
 /// How a [`Host`] is set up. Start from [`HostOptions::default`] and change fields.
@@ -26,14 +31,19 @@ pub struct HostOptions {
     /// Where compiled components are kept; none: nowhere. The directory must be the operator's alone,
     /// since the machine code in it is run as it is.
     pub cache_directory: Option<PathBuf>,
-    /// Calls that run at the same time, over all tenants; more wait for their turn until their deadline.
+    /// Calls that run at the same time, over all tenants; more wait for their turn until their deadline. A turn goes to
+    /// the tenant that has the fewest calls running.
     pub concurrent_calls: u32,
+    /// HTTP exchanges at the same time, over all tenants; turns are given as for calls.
+    pub concurrent_exchanges: u32,
     /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`].
     pub warm_instances: u32,
     /// The largest component that is compiled, in bytes.
     pub max_component_bytes: usize,
     /// The most linear memory that any tenant's limits may grant, in bytes.
     pub max_memory_bytes: usize,
+    /// Where measurements go; none: to OpenTelemetry's global provider, as it is when the host is set up.
+    pub meter: Option<Meter>,
 }
 
 impl Default for HostOptions {
@@ -42,9 +52,11 @@ impl Default for HostOptions {
             interface: spoken(),
             cache_directory: None,
             concurrent_calls: 256,
+            concurrent_exchanges: 4_096,
             warm_instances: 256,
             max_component_bytes: 32 << 20,
             max_memory_bytes: 512 << 20,
+            meter: None,
         }
     }
 }
@@ -69,7 +81,10 @@ pub struct Host {
 
 pub(crate) struct HostInner {
     pub(crate) engine: Engine,
-    pub(crate) permits: Semaphore,
+    pub(crate) calls: Gate,
+    pub(crate) exchanges: Gate,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) warm_permits: Arc<Semaphore>,
     pub(crate) options: HostOptions,
     pub(crate) linker: Linker<State>,
@@ -90,10 +105,24 @@ impl Host {
         state::add_to_linker(&mut linker).map_err(unusable)?;
         let cache =
             options.cache_directory.as_deref().map(CompiledCache::open).transpose().map_err(SetupError::Cache)?;
-        // More permits than a semaphore can hold are as good as none.
-        let permits = Semaphore::new(options.concurrent_calls as usize);
+        let calls = Gate::new(options.concurrent_calls as usize);
+        let exchanges = Gate::new(options.concurrent_exchanges as usize);
+        let lifecycle = Lifecycle::new(Scope::Host);
+        let metrics = match &options.meter {
+            Some(meter) => Metrics::new(meter),
+            None => Metrics::new(&opentelemetry::global::meter("connector_host")),
+        };
+        let metrics = Arc::new(metrics);
         let warm_permits = Arc::new(Semaphore::new(options.warm_instances as usize));
-        Ok(Self { inner: Arc::new(HostInner { engine, permits, warm_permits, options, linker, cache }) })
+        let inner = HostInner { engine, calls, exchanges, lifecycle, metrics, warm_permits, options, linker, cache };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Ends the host in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)), discards
+    /// warm instances, waits for the calls that run, and cancels those that run still after `within`. The connections
+    /// of a tenant's pool end with the tenant.
+    pub async fn drain(&self, within: Duration) -> DrainReport {
+        self.inner.lifecycle.drain(within).await
     }
 
     /// Loads a component from a file. See [`Host::load`].
@@ -206,7 +235,7 @@ fn start_ticking(engine: &Engine) -> Result<(), SetupError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 

@@ -81,12 +81,18 @@ pub(crate) struct Judge<'a> {
     function: &'static str,
     limits: &'a Limits,
     bytes: usize,
+    events: usize,
 }
 
 impl<'a> Judge<'a> {
     /// For the answer of `function`.
     pub(crate) fn new(function: &'static str, limits: &'a Limits) -> Self {
-        Self { function, limits, bytes: 0 }
+        Self { function, limits, bytes: 0, events: 0 }
+    }
+
+    /// How many events there were.
+    pub(crate) fn counted_events(&self) -> usize {
+        self.events
     }
 
     fn broken(&self, field: impl fmt::Display, problem: impl Into<String>) -> CallError {
@@ -114,6 +120,12 @@ impl<'a> Judge<'a> {
     fn filled(&mut self, text: &str, field: impl fmt::Display) -> Judged {
         self.count(text)?;
         self.rule(!text.is_empty(), field, "is empty")
+    }
+
+    fn id(&mut self, text: &str, field: impl fmt::Display + Copy) -> Judged {
+        self.filled(text, field)?;
+        let kept = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        self.rule(kept, field, "is not kebab-case")
     }
 
     fn json(&mut self, text: &str, field: impl fmt::Display) -> Judged {
@@ -159,6 +171,7 @@ impl<'a> Judge<'a> {
             summary,
             position,
         } = event;
+        self.events += 1;
         self.filled(id, format_args!("events[{index}].id"))?;
         self.filled(source, format_args!("events[{index}].source"))?;
         self.filled(event_type, format_args!("events[{index}].event-type"))?;
@@ -361,10 +374,10 @@ impl<'a> Judge<'a> {
             egress,
             unsupported,
         } = descriptor;
-        self.filled(id, "id")?;
+        self.id(id, "id")?;
         self.all([version, interface_version, title, help])?;
         for (index, AuthProfile { id, title, help, schema }) in auth_profiles.iter().enumerate() {
-            self.filled(id, format_args!("auth-profiles[{index}].id"))?;
+            self.id(id, format_args!("auth-profiles[{index}].id"))?;
             self.all([title, help])?;
             self.json(schema, format_args!("auth-profiles[{index}].schema"))?;
         }
@@ -401,7 +414,7 @@ impl<'a> Judge<'a> {
             permissions,
             limits,
         } = operation;
-        self.filled(id, format_args!("{place}.id"))?;
+        self.id(id, format_args!("{place}.id"))?;
         self.all(deprecated_by)?;
         self.all([title, help, group])?;
         self.json(input_schema, format_args!("{place}.input-schema"))?;

@@ -28,11 +28,16 @@
 //! # }
 //! ```
 //!
+//! A call ends with its answer, at its deadline, when its future is dropped, when its
+//! [token](Tenant::with_cancellation) is cancelled, or when its [tenant](Tenant::drain) or [host](Host::drain) comes to
+//! an end; its guest and its I/O end with it. What it may use up is in [`Limits`]; errors name the limit or, where the
+//! answer breaks the interface, the field. `docs/metrics.md` lists spans and measurements.
+//!
 //! | type | one for each | holds |
 //! |---|---|---|
-//! | [`Host`] | process | engine, instance pool, compiled-component cache |
+//! | [`Host`] | process | engine, instance pool, compiled-component cache, turns of all tenants |
 //! | [`Connector`] | component | compiled code, descriptor |
-//! | [`Tenant`] | tenant | limits, permitted hosts, trust roots, connection pool, TLS sessions |
+//! | [`Tenant`] | tenant | limits, rates, permitted hosts, trust roots, connection pool, TLS sessions |
 //! | [`WarmInstance`] | account, where calls are frequent | an instance that lives on between calls |
 //! | [`Connection`] | linked account | the values a person entered, as a secret |
 
@@ -45,13 +50,17 @@ pub mod demo;
 mod egress;
 mod error;
 mod exports;
+mod fair;
 mod host;
 pub mod interface;
 mod judge;
+mod lifecycle;
 mod limits;
 mod run;
 mod secret;
 mod state;
+mod supervise;
+mod telemetry;
 mod tenant;
 mod version;
 mod warm;
@@ -61,7 +70,9 @@ pub use connector::Connector;
 pub use egress::{Destination, EgressDenied, EgressLayer};
 pub use error::{CallError, Failure, LoadError, Scope, SetupError, TenantError};
 pub use host::{Host, HostOptions};
+pub use lifecycle::DrainReport;
 pub use limits::{LimitExceeded, LimitName, Limits};
 pub use secret::Secret;
 pub use tenant::{HostRule, HostRuleError, Tenant, TenantOptions, TrustRoots};
+pub use tokio_util::sync::CancellationToken;
 pub use warm::WarmInstance;

@@ -16,6 +16,8 @@ use crate::interface::types;
 use crate::judge::Judge;
 use crate::limits::{LimitExceeded, LimitHit, LimitName};
 use crate::state::{State, begin_call, end_call, new_store};
+use crate::supervise::CallContext;
+use crate::telemetry::LiveInstance;
 use crate::tenant::Tenant;
 use crate::warm::Place;
 
@@ -79,6 +81,7 @@ pub(crate) struct Live {
     allowed: Arc<AllowList>,
     /// The share of the bounds on warm instances. Without it the instance must not outlive its call.
     warm: Option<[OwnedSemaphorePermit; 2]>,
+    _counted: LiveInstance,
 }
 
 impl Live {
@@ -88,7 +91,7 @@ impl Live {
         let limits = tenant.limits();
         let until = until.min(Instant::now() + limits.farewell);
         let Some(release) = self.release.filter(|_| !limits.farewell.is_zero()) else { return };
-        let exchange = Exchange::new(tenant.inner().clone(), self.allowed.clone(), until);
+        let exchange = Exchange::within(tenant, self.allowed.clone(), until, CallContext::default());
         begin_call(&mut self.store, limits, exchange.clone());
         let said = timeout_at(until, async {
             let function = self.instance.get_typed_func::<(), ()>(&mut self.store, release)?;
@@ -105,10 +108,11 @@ impl Live {
 
 /// Everything that one run of a guest needs.
 pub(crate) struct Run<'a> {
-    pub(crate) host: &'a HostInner,
+    pub(crate) host: &'a Arc<HostInner>,
     pub(crate) pre: &'a InstancePre<State>,
     pub(crate) exports: &'a Exports,
     pub(crate) tenant: &'a Tenant,
+    pub(crate) context: CallContext,
 }
 
 impl Run<'_> {
@@ -133,16 +137,10 @@ impl Run<'_> {
     ) -> Result<WithRefusals<E::Answer>, CallError> {
         let deadline = prepared.deadline;
         let limit = self.tenant.deadline();
-        tokio::select! {
-            biased;
-            () = self.tenant.closed() => Err(CallError::Cancelled),
-            ended = timeout_at(deadline, self.call_unbounded::<E>(place, prepared, params, judge)) => {
-                ended.unwrap_or_else(|_| {
-                    tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
-                    Err(CallError::Deadline { limit })
-                })
-            }
-        }
+        timeout_at(deadline, self.call_unbounded::<E>(place, prepared, params, judge)).await.unwrap_or_else(|_| {
+            tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
+            Err(CallError::Deadline { limit })
+        })
     }
 
     async fn call_unbounded<'p, E: Export>(
@@ -161,14 +159,20 @@ impl Run<'_> {
             },
             None => None,
         };
-        // A full pool is an error in wasmtime, so that calls queue here instead.
-        let busy = || CallError::Busy { scope: Scope::Host, limit: self.host.options.concurrent_calls as usize };
-        let _permit = timeout_at(turn, self.host.permits.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
-
+        // A full pool is an error in wasmtime, so that calls queue here instead: first the tenant's own among
+        // themselves, so that no more of them stand in the line of all than may run.
         let limits = self.tenant.limits();
+        let Ok(Ok(_permit)) = timeout_at(turn, self.tenant.inner().call_permits.acquire()).await else {
+            return Err(CallError::Busy { scope: Scope::Tenant, limit: limits.concurrent_calls });
+        };
+        let Ok(_turn) = timeout_at(turn, self.host.calls.enter(self.tenant.id())).await else {
+            return Err(CallError::Busy { scope: Scope::Host, limit: self.host.calls.limit() });
+        };
+
         let deadline = prepared.deadline;
         let allowed = prepared.allowed;
-        let exchange = Exchange::new(self.tenant.inner().clone(), allowed.clone(), deadline);
+        let context = self.context.clone();
+        let exchange = Exchange::within(self.tenant, allowed.clone(), deadline, context);
         // From here on the instance is not in its place: whatever ends this future early ends the instance, too.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
         let mut live = match kept {
@@ -181,39 +185,47 @@ impl Run<'_> {
                 let mut store = new_store(&self.host.engine, limits, exchange.clone());
                 let made = self.pre.instantiate_async(&mut store).await;
                 let instance = made.map_err(|error| instantiation_error(&error, self.tenant))?;
-                Live { instance, store, release: self.exports.release(), allowed, warm }
+                Live {
+                    instance,
+                    store,
+                    release: self.exports.release(),
+                    allowed,
+                    warm,
+                    _counted: self.context.meter.instance(),
+                }
             }
         };
-        let result: wasmtime::Result<E::Answer> = async {
+        let meter = &self.context.meter;
+        let running = async {
             let Live { store, instance, .. } = &mut live;
             let function =
                 instance.get_typed_func::<E::Params<'p>, (E::Answer,)>(&mut *store, self.exports.index::<E>())?;
             let params = params(guest_deadline_ms(deadline, limits.deadline_margin));
             let (answer,) = function.call_async(&mut *store, params).await?;
-            Ok(answer)
-        }
-        .await;
+            wasmtime::Result::Ok(answer)
+        };
+        let result = meter.computing(running).await;
+        meter.memory(live.store.data().memory_high_water());
         let answer = result.map_err(|error| guest_error(&error, self.tenant))?;
-        tracing::trace!(
-            tenant = self.tenant.name(),
-            function = E::NAME,
-            memory = live.store.data().memory_high_water(),
-            "answered",
-        );
-        judge(&answer, &mut Judge::new(E::NAME, limits))?;
-        if let Some(occupied) = &mut occupied
-            && live.warm.is_some()
-        {
-            end_call(&live.store);
-            if exchange.end().await {
-                occupied.put(live, self.tenant);
-            } else {
-                tracing::debug!(
-                    tenant = self.tenant.name(),
-                    "an HTTP exchange is still held; the instance is discarded"
-                );
+        let mut judging = Judge::new(E::NAME, limits);
+        judge(&answer, &mut judging)?;
+        meter.events(judging.counted_events());
+        let over = match &mut occupied {
+            Some(occupied) if live.warm.is_some() => {
+                end_call(&live.store);
+                if exchange.end().await {
+                    occupied.put(live, self.tenant, self.host)
+                } else {
+                    tracing::debug!(
+                        tenant = self.tenant.name(),
+                        "an HTTP exchange is still held; the instance is discarded"
+                    );
+                    None
+                }
             }
-        } else if live.store.data().has_open_sockets() {
+            _ => live.store.data().has_open_sockets().then_some(live),
+        };
+        if let Some(live) = over {
             // The answer is there: at the most half of what is left may be spent on the farewell.
             let left = deadline.saturating_duration_since(Instant::now());
             live.release(self.tenant, Instant::now() + left / 2).await;
@@ -234,7 +246,7 @@ impl Run<'_> {
     /// Compares the functions with the interface, which takes an instance.
     pub(crate) async fn check_types(&self) -> Result<(), LoadError> {
         let Prepared { allowed, deadline } = Prepared::without_network(self.tenant);
-        let exchange = Exchange::new(self.tenant.inner().clone(), allowed, deadline);
+        let exchange = Exchange::within(self.tenant, allowed, deadline, self.context.clone());
         let mut store = new_store(&self.host.engine, self.tenant.limits(), exchange);
         // Making an instance can run code of the guest, which can wait in the host.
         let instance = timeout_at(deadline, self.pre.instantiate_async(&mut store))
@@ -309,6 +321,8 @@ mod tests {
     use super::*;
     use crate::host::{Host, HostOptions};
     use crate::limits::Limits;
+    use crate::supervise::Supervised;
+    use crate::telemetry::Subject;
     use crate::tenant::TenantOptions;
     use wasmtime::component::Component;
 
@@ -366,8 +380,18 @@ mod tests {
 
         async fn run(&self, tenant: &Tenant) -> Result<u32, CallError> {
             let Self { host, pre, exports } = self;
-            let run = Run { host: &host.inner, pre, exports, tenant };
-            run.call::<Entry>(Prepared::without_network(tenant), |_| (), |_, _| Ok(())).await.map(|(answer, _)| answer)
+            let subject = Subject {
+                tenant: "",
+                connector: "",
+                function: Entry::NAME,
+                operation: None,
+                known: false,
+                partition: None,
+            };
+            let call = Supervised::begin(&host.inner, tenant, &subject)?;
+            let run = Run { host: &host.inner, pre, exports, tenant, context: call.context() };
+            let work = run.call::<Entry>(Prepared::without_network(tenant), |_| (), |_, _| Ok(()));
+            call.run(work).await.map(|(answer, _)| answer)
         }
     }
 

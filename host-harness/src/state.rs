@@ -281,7 +281,7 @@ mod tests {
     fn log(log_bytes: usize, log_lines: usize) -> LogBuffer {
         let limits = Limits { log_bytes, log_lines, ..Limits::default() };
         let tenant = Tenant::new(TenantOptions::default()).unwrap();
-        let exchange = Exchange::new(tenant.inner().clone(), Arc::default(), tokio::time::Instant::now());
+        let exchange = Exchange::new(&tenant, Arc::default(), tokio::time::Instant::now());
         LogBuffer::new(&limits, exchange)
     }
 

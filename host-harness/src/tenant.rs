@@ -5,16 +5,20 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::egress::{HttpClient, Resolver};
-use crate::error::TenantError;
+use crate::error::{Scope, TenantError};
+use crate::fair::{Rate, TenantId};
+use crate::lifecycle::{DrainReport, Lifecycle};
 use crate::limits::{ByteBudget, Limits};
+use crate::telemetry::TenantMeter;
 
 /// What a tenant may do.
 #[derive(Clone, Debug)]
 pub struct TenantOptions {
-    /// For logs.
+    /// For logs, spans and measurements.
     pub name: String,
     /// What one call, and all of its calls together, may use up.
     pub limits: Limits,
@@ -117,16 +121,21 @@ impl fmt::Display for HostRule {
 pub struct Tenant {
     inner: Arc<TenantInner>,
     deadline: Duration,
+    cancellation: Option<CancellationToken>,
 }
 
 pub(crate) struct TenantInner {
     pub(crate) options: TenantOptions,
     pub(crate) client: HttpClient,
     pub(crate) resolver: Resolver,
+    pub(crate) call_permits: Semaphore,
     pub(crate) http_permits: Arc<Semaphore>,
+    pub(crate) requests: Rate,
+    pub(crate) connects: Arc<Rate>,
     pub(crate) warm_permits: Arc<Semaphore>,
     pub(crate) buffers: ByteBudget,
-    closed: watch::Sender<bool>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) meter: Arc<TenantMeter>,
 }
 
 impl Tenant {
@@ -142,27 +151,56 @@ impl Tenant {
 
     pub(crate) fn with_resolver(options: TenantOptions, resolver: Resolver) -> Result<Self, TenantError> {
         let deadline = options.limits.deadline;
-        let client = HttpClient::new(&options, resolver.clone())?;
+        let limits = &options.limits;
+        let meter = Arc::new(TenantMeter::new(&options.name));
+        let connects = Arc::new(Rate::new(limits.connections_per_second));
+        let client = HttpClient::new(&options, resolver.clone(), connects.clone(), meter.clone())?;
+        let call_permits = Semaphore::new(limits.concurrent_calls.min(Semaphore::MAX_PERMITS));
+        let requests = Rate::new(limits.http_requests_per_second);
         let http_permits = Arc::new(Semaphore::new(options.limits.http_concurrency));
         let warm_permits = Arc::new(Semaphore::new(options.limits.warm_instances));
         let buffers = ByteBudget::new(options.limits.tenant_buffer_bytes);
-        let (closed, _) = watch::channel(false);
-        let inner = TenantInner { options, client, resolver, http_permits, warm_permits, buffers, closed };
-        Ok(Self { inner: Arc::new(inner), deadline })
+        let inner = TenantInner {
+            client,
+            resolver,
+            call_permits,
+            http_permits,
+            requests,
+            connects,
+            warm_permits,
+            buffers,
+            lifecycle: Lifecycle::new(Scope::Tenant),
+            meter,
+            options,
+        };
+        Ok(Self { inner: Arc::new(inner), deadline, cancellation: None })
     }
 
     /// The same tenant with another deadline for its calls.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self { inner: self.inner.clone(), deadline }
+        Self { deadline, ..self.clone() }
+    }
+
+    /// The same tenant; its calls end with [`CallError::Cancelled`](crate::CallError::Cancelled) once the token is
+    /// cancelled. Dropping a call's future ends it as well, without an answer.
+    #[must_use]
+    pub fn with_cancellation(&self, token: CancellationToken) -> Self {
+        Self { cancellation: Some(token), ..self.clone() }
     }
 
     /// Ends all running calls with [`CallError::Cancelled`](crate::CallError::Cancelled), and every later one.
     pub fn close(&self) {
-        self.inner.closed.send_replace(true);
+        self.inner.lifecycle.close();
     }
 
-    /// For logs.
+    /// Ends the tenant in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)),
+    /// discards its warm instances, waits for the calls that run, and cancels those that run still after `within`.
+    pub async fn drain(&self, within: Duration) -> DrainReport {
+        self.inner.lifecycle.drain(within).await
+    }
+
+    /// For logs, spans and measurements.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.options.name
@@ -182,11 +220,17 @@ impl Tenant {
         &self.inner.options.limits
     }
 
-    /// Resolves once the tenant is closed.
-    pub(crate) async fn closed(&self) {
-        let mut closed = self.inner.closed.subscribe();
-        // The sender lives as long as `self`, so that this does not fail.
-        let _ = closed.wait_for(|closed| *closed).await;
+    /// The same for all clones, and for no other tenant.
+    pub(crate) fn id(&self) -> TenantId {
+        Arc::as_ptr(&self.inner).addr()
+    }
+
+    /// Resolves once the calls of this very clone are to end.
+    pub(crate) async fn cancelled(&self) {
+        match &self.cancellation {
+            Some(token) => token.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::calls::{Route, calls};
 use crate::connection::Connection;
@@ -14,6 +16,7 @@ use crate::connector::Connector;
 use crate::egress::AllowList;
 use crate::error::CallError;
 use crate::exports::{self, WireCall, WirePollRequest};
+use crate::host::HostInner;
 use crate::interface::action::{Call, Outcome};
 use crate::interface::connection::{Report, Validation};
 use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
@@ -57,6 +60,13 @@ impl WarmInstance {
         Self { tenant: self.tenant.with_deadline(deadline), ..self.clone() }
     }
 
+    /// The same instance; calls through this clone end as those of
+    /// [`Tenant::with_cancellation`](crate::Tenant::with_cancellation), and the instance with them.
+    #[must_use]
+    pub fn with_cancellation(&self, token: CancellationToken) -> Self {
+        Self { tenant: self.tenant.with_cancellation(token), ..self.clone() }
+    }
+
     /// Another instance for the same account, for calls that run at the same time as this one's.
     #[must_use]
     pub fn sibling(&self) -> Self {
@@ -73,12 +83,7 @@ impl WarmInstance {
         }
     }
 
-    calls!(|self| Route {
-        connector: &self.connector,
-        tenant: &self.tenant,
-        connection: &self.connection,
-        warm: Some((&self.place, &self.allowed)),
-    });
+    calls!(|self| { Route::new(&self.connector, &self.tenant, &self.connection, Some((&self.place, &self.allowed))) });
 }
 
 impl fmt::Debug for WarmInstance {
@@ -98,6 +103,8 @@ struct Kept {
     live: Live,
     /// Empties the place after a while, unless a call was faster.
     reaper: AbortOnDrop,
+    /// What waits for the instance's end when the tenant or the host is drained.
+    tokens: [TaskTrackerToken; 2],
 }
 
 struct AbortOnDrop(Option<JoinHandle<()>>);
@@ -136,25 +143,41 @@ impl Occupied<'_> {
         self.kept.take().map(|kept| kept.live)
     }
 
-    /// Keeps the instance for the next call.
-    pub(crate) fn put(&mut self, live: Live, tenant: &Tenant) {
-        let reaper = tokio::spawn(reap(Arc::downgrade(self.place), tenant.clone()));
-        *self.kept = Some(Kept { live, reaper: AbortOnDrop(Some(reaper)) });
+    /// Keeps the instance for the next call; gives it back where there is to be none.
+    pub(crate) fn put(&mut self, live: Live, tenant: &Tenant, host: &Arc<HostInner>) -> Option<Live> {
+        let Some(tokens) = host.lifecycle.keep().zip(tenant.inner().lifecycle.keep()).map(<[_; 2]>::from) else {
+            return Some(live);
+        };
+        let reaper = tokio::spawn(reap(Arc::downgrade(self.place), tenant.clone(), Arc::downgrade(host)));
+        *self.kept = Some(Kept { live, reaper: AbortOnDrop(Some(reaper)), tokens });
+        None
     }
 }
 
-/// Empties a place once it was idle for too long, or its tenant is closed.
-async fn reap(place: Weak<Place>, tenant: Tenant) {
+/// Empties a place once it was idle for too long, or its tenant or host comes to an end.
+async fn reap(place: Weak<Place>, tenant: Tenant, host: Weak<HostInner>) {
     let idle = tenant.limits().warm_idle;
-    let _ = tokio::time::timeout(idle, tenant.closed()).await;
+    let host = host.upgrade();
+    let ending = async {
+        match &host {
+            Some(host) => host.lifecycle.ending().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(idle) => {}
+        () = tenant.inner().lifecycle.ending() => {}
+        () = ending => {}
+    }
     if let Some(place) = place.upgrade() {
         // A call that came first has ended this task by taking the instance.
         let mut kept = place.0.lock().await;
-        if let Some(Kept { live, reaper }) = kept.take() {
+        if let Some(Kept { live, reaper, tokens }) = kept.take() {
             // This very task, which has work left.
             reaper.detach();
             tracing::debug!(tenant = tenant.name(), "a warm instance was idle; it is discarded");
             release(live, &tenant).await;
+            drop(tokens);
         }
     }
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::{
-    CallError, Connection, Connector, Host, HostOptions, LimitName, Limits, Tenant, TenantOptions, WarmInstance,
+    CallError, CancellationToken, Connection, Connector, Host, HostOptions, LimitName, Limits, Scope, Tenant,
+    TenantOptions, WarmInstance,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -107,6 +108,12 @@ async fn call(warm: &WarmInstance, command: &str) -> Result<String, CallError> {
     }
 }
 
+/// A call in an instance of its own.
+async fn fresh(connector: &Connector, tenant: &Tenant, account: &Connection, command: &str) -> Result<(), CallError> {
+    let input = json!(command).to_string();
+    connector.invoke(tenant, account, "run", &input, &Call::default()).await.map(drop)
+}
+
 fn over(error: &CallError, limit: LimitName, allowed: u64) -> bool {
     assert_eq!(error.limit(), Some(limit), "{error}");
     matches!(error, CallError::Limit(exceeded) if exceeded.allowed == allowed && exceeded.wanted > allowed)
@@ -200,6 +207,126 @@ async fn faults_end_an_instance_and_the_next_call_is_given_a_new_one() {
     tenant.close();
     echo.wait_for_open(0).await;
     assert!(matches!(call(&warm, "count").await, Err(CallError::Cancelled)));
+}
+
+#[tokio::test]
+async fn a_token_cancels_its_calls_and_no_others() {
+    let echo = Echo::start().await;
+    let connector = connector(few()).await;
+    let (tenant, account) = (tenant(|_| ()), account(echo.port));
+    let token = CancellationToken::new();
+    let cancellable = tenant.with_cancellation(token.clone());
+    let warm = connector.open(&tenant, &account).await.unwrap();
+    assert_eq!(said(&warm, &format!("keep localhost {}", echo.port)).await, "1");
+    let (own, kept, other, ()) = tokio::join!(
+        fresh(&connector, &cancellable, &account, "sleep 60000"),
+        async { call(&warm.with_cancellation(token.clone()), "sleep 60000").await },
+        fresh(&connector, &tenant, &account, "sleep 1000"),
+        async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            token.cancel();
+        }
+    );
+    assert!(matches!(own, Err(CallError::Cancelled)), "{own:?}");
+    assert!(matches!(kept, Err(CallError::Cancelled)), "{kept:?}");
+    assert!(other.is_ok(), "{other:?}");
+    // The instance has ended with its call, and its connection with it.
+    echo.wait_for_open(0).await;
+    assert_eq!(said(&warm, "count").await, "1");
+    let late = connector.label(&cancellable, &account).await;
+    assert!(matches!(late, Err(CallError::Cancelled)), "{late:?}");
+}
+
+#[tokio::test]
+async fn draining_lets_calls_finish_then_cancels_and_closes_warm_instances() {
+    let echo = Echo::start().await;
+    let mut options = few();
+    options.cache_directory = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
+    let host = Host::new(options).unwrap();
+    let connector = host.load_file(guests::stream_guest()).await.unwrap();
+    let [first, second] = [tenant(|_| ()), tenant(|_| ())];
+    let account = account(echo.port);
+    let warm = connector.open(&first, &account).await.unwrap();
+    said(&warm, &format!("keep localhost {}", echo.port)).await;
+    let busy = connector.open(&second, &account).await.unwrap();
+
+    // One tenant: the other goes on.
+    let (quick, slow, report) = tokio::join!(
+        fresh(&connector, &first, &account, "sleep 600"),
+        fresh(&connector, &first, &account, "sleep 60000"),
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            first.drain(Duration::from_secs(3)).await
+        }
+    );
+    assert!(quick.is_ok(), "{quick:?}");
+    assert!(matches!(slow, Err(CallError::Cancelled)), "{slow:?}");
+    assert_eq!((report.finished, report.cancelled, report.warm_instances), (1, 1, 1));
+    echo.wait_for_open(0).await;
+    let refused = call(&warm, "count").await;
+    assert!(matches!(refused, Err(CallError::Draining { scope: Scope::Tenant })), "{refused:?}");
+    assert_eq!(said(&busy, "count").await, "1");
+
+    // The host: all.
+    let report = host.drain(Duration::from_secs(20)).await;
+    assert_eq!((report.finished, report.cancelled, report.warm_instances), (0, 0, 1));
+    let refused = call(&busy, "count").await;
+    assert!(matches!(refused, Err(CallError::Draining { scope: Scope::Host })), "{refused:?}");
+}
+
+/// More calls than may run at once: a tenant's own, and all tenants' together.
+#[tokio::test]
+async fn a_call_that_never_has_its_turn_says_whose_calls_were_in_its_way() {
+    let mut options = few();
+    options.concurrent_calls = 2;
+    let connector = connector(options).await;
+    let account = account(1);
+    let small = tenant(|limits| limits.concurrent_calls = 1);
+    let hasty = small.with_deadline(Duration::from_millis(400));
+    let (held, refused) = tokio::join!(fresh(&connector, &small, &account, "sleep 1500"), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        fresh(&connector, &hasty, &account, "count").await
+    });
+    assert!(held.is_ok(), "{held:?}");
+    assert!(matches!(refused, Err(CallError::Busy { scope: Scope::Tenant, limit: 1 })), "{refused:?}");
+
+    let large = tenant(|_| ());
+    let (first, second, refused) = tokio::join!(
+        fresh(&connector, &large, &account, "sleep 1500"),
+        fresh(&connector, &large, &account, "sleep 1500"),
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            fresh(&connector, &hasty, &account, "count").await
+        }
+    );
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    assert!(matches!(refused, Err(CallError::Busy { scope: Scope::Host, limit: 2 })), "{refused:?}");
+}
+
+/// A tenant with many calls waiting does not make another one wait behind them.
+#[tokio::test]
+async fn turns_are_fair_between_tenants() {
+    let mut options = few();
+    options.concurrent_calls = 1;
+    let connector = connector(options).await;
+    let account = account(1);
+    let [flood, quiet] = [tenant(|_| ()), tenant(|_| ())];
+    let finished = AtomicUsize::new(0);
+    let flooding = async {
+        let call = || async {
+            fresh(&connector, &flood, &account, "sleep 100").await.unwrap();
+            finished.fetch_add(1, Ordering::SeqCst);
+        };
+        tokio::join!(call(), call(), call(), call(), call(), call(), call(), call(), call(), call());
+    };
+    let quietly = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // The answer takes two turns: judging the connection is a run of its own.
+        fresh(&connector, &quiet, &account, "count").await.unwrap();
+        finished.load(Ordering::SeqCst)
+    };
+    let ((), before) = tokio::join!(flooding, quietly);
+    assert!(before <= 4, "{before} of the flood's calls came first");
 }
 
 #[tokio::test]

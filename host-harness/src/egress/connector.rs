@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -26,6 +26,8 @@ use super::exchange::RequestBody;
 use super::policy::EgressDenied;
 use super::resolver::Resolver;
 use crate::error::TenantError;
+use crate::fair::Rate;
+use crate::telemetry::{self, TenantMeter};
 use crate::tenant::{TenantOptions, TrustRoots};
 
 /// How long an idle connection is kept. Azure's front ends close theirs after two minutes.
@@ -38,8 +40,24 @@ const IDLE_CONNECTIONS: usize = 32;
 /// TLS sessions that are remembered for resumption.
 const TLS_SESSIONS: usize = 64;
 
+/// What HTTP/2 may send of one response before the guest has read it, and of all responses of a connection, in bytes.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// What HTTP/2 takes of a request's body before the connection has sent it, in bytes.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// The largest HTTP/2 frame that a server may send, in bytes: the smallest that the protocol allows to ask for.
+const FRAME: u32 = 16 << 10;
+
+/// Streams that the server has reset, or that we have, which a connection remembers; with one more it is closed.
+const RESETS: usize = 32;
+
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 8;
+
+/// The name of HTTP/2 in ALPN.
+const HTTP2: &[u8] = b"h2";
 
 /// The HTTP client of one tenant, with its own connections and TLS sessions.
 pub(crate) type HttpClient = TenantClient;
@@ -52,17 +70,39 @@ impl TenantClient {
     /// # Errors
     ///
     /// Where the trust roots cannot be read.
-    pub(crate) fn new(options: &TenantOptions, resolver: Resolver) -> Result<Self, TenantError> {
+    pub(crate) fn new(
+        options: &TenantOptions,
+        resolver: Resolver,
+        connects: Arc<Rate>,
+        meter: Arc<TenantMeter>,
+    ) -> Result<Self, TenantError> {
+        let header_bytes = options.limits.header_bytes;
         let connector = VettedConnector {
             tls: TlsConnector::from(Arc::new(tls_config(&options.trust_roots)?)),
             resolver,
             timeout: options.limits.connect_timeout,
+            connects,
+            meter,
         };
         let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .http1_max_buf_size(options.limits.header_bytes.max(16 << 10))
+            // A connection that was closed while it was idle: sent again is only what has not begun to leave.
+            .retry_canceled_requests(true)
+            .http1_max_buf_size(header_bytes.max(16 << 10))
+            // Bounds of our own on everything that a server has a say in, whatever the defaults are.
+            .http2_adaptive_window(false)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_frame_size(FRAME)
+            .http2_max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
+            .http2_max_send_buf_size(SEND_BUFFER)
+            .http2_max_concurrent_streams(0)
+            .http2_max_concurrent_reset_streams(RESETS)
+            .http2_max_pending_accept_reset_streams(RESETS)
+            .http2_max_local_error_reset_streams(RESETS)
             .build(connector);
         Ok(Self(client))
     }
@@ -101,6 +141,7 @@ fn tls_config(trust: &TrustRoots) -> Result<ClientConfig, TenantError> {
         .map_err(TenantError::Tls)?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
     Ok(config)
 }
@@ -118,6 +159,8 @@ pub(crate) enum ConnectError {
     Unreachable(io::Error),
     #[error("no connection within the time allowed")]
     TimedOut,
+    #[error("more connections than {0} in a second")]
+    TooMany(u32),
     #[error("the server's certificate is not accepted: {0}")]
     Certificate(rustls::CertificateError),
     #[error("the server broke the TLS handshake off: {0:?}")]
@@ -132,6 +175,8 @@ pub(crate) struct VettedConnector {
     tls: TlsConnector,
     resolver: Resolver,
     timeout: Duration,
+    connects: Arc<Rate>,
+    meter: Arc<TenantMeter>,
 }
 
 impl tower_service::Service<Uri> for VettedConnector {
@@ -159,6 +204,9 @@ impl tower_service::Service<Uri> for VettedConnector {
 impl VettedConnector {
     async fn connect(&self, host: &str, port: u16) -> Result<VettedStream, ConnectError> {
         let deadline = Instant::now() + self.timeout;
+        if !self.connects.turn(deadline).await {
+            return Err(ConnectError::TooMany(self.connects.per_second()));
+        }
         let addresses = self.resolver.resolve(host, &format!("{host}:{port}")).await?;
         let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         let tcp = connect_first(&addresses, deadline).await?;
@@ -166,7 +214,10 @@ impl VettedConnector {
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| ConnectError::Dns(error.to_string()))?;
         let tls = self.tls.connect(name, tcp).await.map_err(tls_error)?;
-        Ok(VettedStream(TokioIo::new(tls)))
+        let session = tls.get_ref().1;
+        let http2 = session.alpn_protocol() == Some(HTTP2);
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        Ok(VettedStream { http2, _counted: self.meter.connected(http2, resumed), tls: TokioIo::new(tls) })
     }
 }
 
@@ -197,30 +248,34 @@ fn tls_error(error: io::Error) -> ConnectError {
 }
 
 /// A TLS connection to a vetted address.
-pub(crate) struct VettedStream(TokioIo<TlsStream<TcpStream>>);
+pub(crate) struct VettedStream {
+    tls: TokioIo<TlsStream<TcpStream>>,
+    http2: bool,
+    _counted: telemetry::Connection,
+}
 
 impl Connection for VettedStream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        if self.http2 { Connected::new().negotiated_h2() } else { Connected::new() }
     }
 }
 
 impl hyper::rt::Read for VettedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.tls).poll_read(cx, buf)
     }
 }
 
 impl hyper::rt::Write for VettedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.tls).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.tls).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.tls).poll_shutdown(cx)
     }
 }

@@ -8,20 +8,26 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::capture_connection;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 use super::connector::ConnectError;
 use super::policy::{AllowList, Destination, EgressDenied, split_authority};
+use crate::fair::{TenantId, Turn};
 use crate::interface::metadata::EgressProtocol;
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
 use crate::run::Refusals;
-use crate::tenant::TenantInner;
+use crate::supervise::CallContext;
+use crate::telemetry::{CallMeter, Way};
+use crate::tenant::{Tenant, TenantInner};
 
 /// How long a call that has ended waits for its HTTP exchanges to notice.
 const GRACE: Duration = Duration::from_millis(50);
@@ -30,6 +36,9 @@ const GRACE: Duration = Duration::from_millis(50);
 /// written and nobody has read yet.
 const EXCHANGE_BUFFER: u64 = 384 << 10;
 
+/// What a guest may write of a request's body at once, in bytes.
+const BODY_CHUNK: usize = 64 << 10;
+
 /// How many denials, and how many limits, a call remembers. One of each is enough, and a guest does not get to fill
 /// memory with them.
 const REMEMBERED: usize = 16;
@@ -37,12 +46,14 @@ const REMEMBERED: usize = 16;
 /// What a guest's requests are judged by, and what was refused. One for each call.
 pub(crate) struct Exchange {
     pub(crate) tenant: Arc<TenantInner>,
+    id: TenantId,
     pub(crate) allowed: Arc<AllowList>,
     pub(crate) deadline: Instant,
     bytes: ByteBudget,
     buffers: ByteBudget,
     refusals: Mutex<Refusals>,
     life: watch::Sender<Life>,
+    context: CallContext,
 }
 
 /// Where a call is.
@@ -63,16 +74,32 @@ impl Drop for Open {
 }
 
 impl Exchange {
-    pub(crate) fn new(tenant: Arc<TenantInner>, allowed: Arc<AllowList>, deadline: Instant) -> Arc<Self> {
+    /// Of a call that is not measured: a test's.
+    #[cfg(test)]
+    pub(crate) fn new(tenant: &Tenant, allowed: Arc<AllowList>, deadline: Instant) -> Arc<Self> {
+        Self::within(tenant, allowed, deadline, CallContext::default())
+    }
+
+    pub(crate) fn within(
+        tenant: &Tenant,
+        allowed: Arc<AllowList>,
+        deadline: Instant,
+        context: CallContext,
+    ) -> Arc<Self> {
+        let (id, tenant) = (tenant.id(), tenant.inner().clone());
         let bytes = ByteBudget::new(tenant.options.limits.http_body_bytes);
         let buffers = ByteBudget::new(tenant.options.limits.buffer_bytes);
         let life = watch::channel(Life::default()).0;
-        Arc::new(Self { tenant, allowed, deadline, bytes, buffers, refusals: Mutex::default(), life })
+        Arc::new(Self { tenant, allowed, deadline, bytes, buffers, refusals: Mutex::default(), life, context, id })
     }
 
     /// What was refused so far; leaves nothing behind.
     pub(crate) fn take_refusals(&self) -> Refusals {
         std::mem::take(&mut *self.refusals())
+    }
+
+    pub(crate) fn meter(&self) -> &CallMeter {
+        &self.context.meter
     }
 
     fn refusals(&self) -> MutexGuard<'_, Refusals> {
@@ -94,6 +121,7 @@ impl Exchange {
 
     pub(crate) fn deny(&self, denied: EgressDenied) {
         tracing::warn!(tenant = %self.tenant.options.name, "{denied}");
+        self.meter().refused(denied.layer);
         let denials = &mut self.refusals().denials;
         if denials.len() < REMEMBERED && !denials.contains(&denied) {
             denials.push(denied);
@@ -105,6 +133,7 @@ impl Exchange {
         let limits = &mut self.refusals().limits;
         if limits.len() < REMEMBERED && limits.iter().all(|known| known.name != exceeded.name) {
             tracing::warn!(tenant = %self.tenant.options.name, "{exceeded}");
+            self.meter().limit(exceeded.name);
             limits.push(exceeded);
         }
     }
@@ -124,8 +153,9 @@ impl Exchange {
     }
 
     /// Counts a part of a body; an error with the limit where the call has used it up.
-    fn take_body(&self, length: u64) -> Result<(), u64> {
+    fn take_body(&self, way: Way, length: u64) -> Result<(), u64> {
         if self.bytes.take(length) {
+            self.meter().http_bytes(way, length);
             return Ok(());
         }
         let limit = self.bytes.limit();
@@ -141,7 +171,7 @@ impl Exchange {
             .map_or(self.deadline, |until| until.min(self.deadline))
     }
 
-    fn check(&self, uri: &http::Uri) -> Result<(), Error> {
+    fn check(&self, method: &http::Method, uri: &http::Uri) -> Result<(), Error> {
         let (host, port) = uri
             .authority()
             .and_then(|authority| split_authority(authority.as_str()))
@@ -151,13 +181,18 @@ impl Exchange {
             self.deny(EgressDenied::plain_text(&destination));
             return Err(Error::HttpRequestDenied);
         }
+        // A tunnel would lead on to wherever the server likes.
+        if *method == http::Method::CONNECT {
+            self.deny(EgressDenied::tunnel(&destination));
+            return Err(Error::HttpRequestDenied);
+        }
         self.allowed.check(&destination).map_err(|denied| {
             self.deny(denied);
             Error::HttpRequestDenied
         })
     }
 
-    async fn send(
+    pub(super) async fn send(
         self: Arc<Self>,
         request: http::Request<WasiBody>,
         options: RequestOptions,
@@ -169,7 +204,12 @@ impl Exchange {
         tokio::select! {
             biased;
             () = ended => Err(Error::ConnectionTerminated),
-            response = self.send_within_call(open, request, options) => response,
+            response = self.send_within_call(open, request, options) => {
+                if !matches!(response, Err(Error::HttpRequestDenied)) {
+                    self.meter().exchanged(response.as_ref().ok().map(|response| response.status().as_u16()));
+                }
+                response
+            }
         }
     }
 
@@ -179,17 +219,30 @@ impl Exchange {
         request: http::Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<http::Response<WasiBody>, Error> {
-        self.check(request.uri())?;
+        self.check(request.method(), request.uri())?;
         let limits = &self.tenant.options.limits;
         let connect_timeout = options.connect_timeout.unwrap_or(limits.connect_timeout);
         let connect_until = self.until(Some(connect_timeout.min(limits.connect_timeout)));
-        let permit = match timeout_at(connect_until, self.tenant.http_permits.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
-            _ => {
-                let limit = limits.http_concurrency;
-                self.exceed(LimitExceeded::new(LimitName::HttpConcurrency, limit.saturating_add(1), limit));
-                return Err(Error::ConnectionLimitReached);
-            }
+        let over = |name, limit: usize| {
+            self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
+            Error::ConnectionLimitReached
+        };
+        if !self.tenant.requests.turn(connect_until).await {
+            let limit = self.tenant.requests.per_second() as usize;
+            return Err(over(LimitName::HttpRequestsPerSecond, limit));
+        }
+        let Ok(Ok(permit)) = timeout_at(connect_until, self.tenant.http_permits.clone().acquire_owned()).await else {
+            return Err(over(LimitName::HttpConcurrency, limits.http_concurrency));
+        };
+        let turn = match &self.context.exchanges {
+            Some(gate) => match timeout_at(connect_until, gate.enter(self.id)).await {
+                Ok(turn) => Some(turn),
+                Err(_) => {
+                    tracing::warn!(tenant = %self.tenant.options.name, "the host is busy with HTTP exchanges");
+                    return Err(Error::ConnectionLimitReached);
+                }
+            },
+            None => None,
         };
         let buffers = EXCHANGE_BUFFER.saturating_add(2 * limits.header_bytes as u64);
         let buffers = self.reserve(buffers).ok_or(Error::ConnectionLimitReached)?;
@@ -213,7 +266,8 @@ impl Exchange {
                 .await
                 .map_err(|_| Error::ConnectionReadTimeout)?,
         };
-        let response = response.map_err(|error| self.client_error(&error))?;
+        let mut response = response.map_err(|error| self.client_error(&error))?;
+        remove_hop_by_hop(response.headers_mut());
 
         let limit = limits.response_bytes;
         let announced = response.body().size_hint().lower();
@@ -224,7 +278,8 @@ impl Exchange {
         let between = options.between_bytes_timeout;
         Ok(response.map(|inner| {
             let timer = Box::pin(sleep_until(self.until(between)));
-            let body = ResponseBody { inner, between, timer, read: 0, open, _permit: permit, _buffers: buffers };
+            let body =
+                ResponseBody { inner, between, timer, read: 0, open, _permit: permit, _turn: turn, _buffers: buffers };
             body.boxed_unsync()
         }))
     }
@@ -234,13 +289,23 @@ impl Exchange {
         while let Some(cause) = source {
             if let Some(connect) = cause.downcast_ref::<ConnectError>() {
                 tracing::debug!(tenant = %self.tenant.options.name, "{connect}");
-                if let ConnectError::Prohibited(denied) = connect {
-                    self.deny((**denied).clone());
+                match connect {
+                    ConnectError::Prohibited(denied) => self.deny((**denied).clone()),
+                    ConnectError::TooMany(limit) => {
+                        let name = LimitName::ConnectionsPerSecond;
+                        self.exceed(LimitExceeded::new(name, limit.saturating_add(1), *limit));
+                    }
+                    _ => {}
                 }
                 return connect_error(connect);
             }
             if let Some(over) = cause.downcast_ref::<BodyTooLarge>() {
                 return Error::HttpRequestBodySize(Some(over.limit));
+            }
+            if let Some(http2) = cause.downcast_ref::<h2::Error>() {
+                tracing::debug!(tenant = %self.tenant.options.name, "{http2}");
+                // Headers over the limit are among what our side finds wrong, and are not told apart.
+                return if http2.is_library() { Error::HttpProtocolError } else { Error::ConnectionTerminated };
             }
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
                 tracing::debug!(tenant = %self.tenant.options.name, "{io}");
@@ -273,6 +338,7 @@ fn connect_error(error: &ConnectError) -> Error {
         ConnectError::Refused => Error::ConnectionRefused,
         ConnectError::Unreachable(_) => Error::DestinationUnavailable,
         ConnectError::TimedOut => Error::ConnectionTimeout,
+        ConnectError::TooMany(_) => Error::ConnectionLimitReached,
         ConnectError::Certificate(_) => Error::TlsCertificateError,
         ConnectError::Alert(alert) => {
             Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
@@ -281,10 +347,50 @@ fn connect_error(error: &ConnectError) -> Error {
     }
 }
 
+/// Takes out what is about a connection: that is the pool's affair, and the guest has none (RFC 9110, 7.6.1).
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Headers about a connection, whether or not `connection` names them.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
 /// The host's side of `wasi:http` for one call.
 pub(crate) struct Hooks(pub(crate) Arc<Exchange>);
 
 impl WasiHttpHooks for Hooks {
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name) || HOP_BY_HOP.contains(name))
+    }
+
+    /// The pool writes it for HTTP/1.1, from the very address that was checked. HTTP/2 has `:authority` in its place.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
@@ -328,7 +434,7 @@ impl Body for RequestBody {
         };
         let frame = frame?;
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        if let Err(limit) = self.exchange.take_body(length) {
+        if let Err(limit) = self.exchange.take_body(Way::Out, length) {
             return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit }))));
         }
         Poll::Ready(Some(Ok(frame)))
@@ -352,6 +458,7 @@ struct ResponseBody {
     read: u64,
     open: Open,
     _permit: OwnedSemaphorePermit,
+    _turn: Option<Turn>,
     _buffers: [Reservation; 2],
 }
 
@@ -381,7 +488,7 @@ impl Body for ResponseBody {
             exchange.exceed(LimitExceeded::new(LimitName::ResponseBytes, this.read, limit));
             return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
         }
-        if let Err(limit) = exchange.take_body(length) {
+        if let Err(limit) = exchange.take_body(Way::In, length) {
             return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(limit)))));
         }
         let until = exchange.until(this.between);
@@ -399,7 +506,7 @@ impl Body for ResponseBody {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http_body_util::Empty;
@@ -489,7 +596,11 @@ mod tests {
         }
     }
 
-    fn exchange(tenant: &Tenant, authority: &str) -> Arc<Exchange> {
+    pub(in crate::egress) fn exchange(tenant: &Tenant, authority: &str) -> Arc<Exchange> {
+        exchange_within(tenant, authority, CallContext::default())
+    }
+
+    pub(in crate::egress) fn exchange_within(tenant: &Tenant, authority: &str, context: CallContext) -> Arc<Exchange> {
         let rule = EgressRule {
             protocol: EgressProtocol::Https,
             host: authority.to_owned(),
@@ -501,17 +612,21 @@ mod tests {
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
-        Exchange::new(tenant.inner().clone(), Arc::new(allowed), Instant::now() + tenant.deadline())
+        Exchange::within(tenant, Arc::new(allowed), Instant::now() + tenant.deadline(), context)
     }
 
-    async fn get(exchange: &Arc<Exchange>, url: &str, options: RequestOptions) -> Result<Bytes, Error> {
+    pub(in crate::egress) async fn get(
+        exchange: &Arc<Exchange>,
+        url: &str,
+        options: RequestOptions,
+    ) -> Result<Bytes, Error> {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = http::Request::get(url).body(body).unwrap();
         let response = exchange.clone().send(request, options).await?;
         Ok(response.into_body().collect().await?.to_bytes())
     }
 
-    async fn simple(exchange: &Arc<Exchange>, url: &str) -> Result<Bytes, Error> {
+    pub(in crate::egress) async fn simple(exchange: &Arc<Exchange>, url: &str) -> Result<Bytes, Error> {
         get(exchange, url, RequestOptions::default()).await
     }
 

@@ -17,6 +17,8 @@ mod addresses;
 mod connector;
 mod exchange;
 mod policy;
+#[cfg(test)]
+mod pool_tests;
 mod resolver;
 mod sockets;
 

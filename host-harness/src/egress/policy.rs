@@ -56,6 +56,16 @@ pub enum EgressLayer {
 }
 
 impl EgressLayer {
+    /// The layer as JSON has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Request => "request",
+            Self::Socket => "socket",
+            Self::Address => "address",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Policy => "egress policy",
@@ -150,6 +160,16 @@ impl EgressDenied {
             destination: destination.to_string(),
             reason: "only https is allowed".to_owned(),
             remedy: "The connector has to use https; an operator cannot permit it.".to_owned(),
+        }
+    }
+
+    /// A request for a tunnel.
+    pub(crate) fn tunnel(destination: &Destination) -> Self {
+        Self {
+            layer: EgressLayer::Request,
+            destination: destination.to_string(),
+            reason: "a tunnel (CONNECT) would lead to other hosts".to_owned(),
+            remedy: "The connector has to do without; an operator cannot permit it.".to_owned(),
         }
     }
 

@@ -3,13 +3,19 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 use super::addresses::is_public;
 use super::connector::ConnectError;
 use super::policy::EgressDenied;
+
+/// Look-ups of one tenant at the same time. Each takes a thread of all tenants until the name server answers, so that a
+/// tenant whose server is silent must not take them all.
+const LOOKUPS: usize = 8;
 
 type Lookup = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> + Send + Sync>;
 
@@ -23,10 +29,18 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// Asks the operating system.
     pub(crate) fn new(allow_private_networks: bool) -> Self {
-        let lookup: Lookup = Arc::new(|host| {
+        let turns = Arc::new(Semaphore::new(LOOKUPS));
+        let lookup: Lookup = Arc::new(move |host| {
+            let turns = turns.clone();
             Box::pin(async move {
-                let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-                Ok(found.map(|address| address.ip()).collect())
+                let turn = turns.acquire_owned().await.map_err(io::Error::other)?;
+                // A thread that asks cannot be interrupted: whoever waits for it may go, its turn stays taken.
+                let asked = tokio::task::spawn_blocking(move || {
+                    let found = (host.as_str(), 0).to_socket_addrs();
+                    drop(turn);
+                    found
+                });
+                Ok(asked.await??.map(|address| address.ip()).collect())
             })
         });
         Self { lookup, allow_private_networks }
@@ -51,6 +65,12 @@ impl Resolver {
             Box::pin(async move { answer })
         });
         Self { lookup, allow_private_networks }
+    }
+
+    /// Never answers.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
+        Self { lookup: Arc::new(|_| Box::pin(std::future::pending())), allow_private_networks: true }
     }
 
     /// The addresses behind a host that may be connected to; never none. `shown` names the destination in a denial.

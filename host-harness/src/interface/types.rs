@@ -107,6 +107,35 @@ pub enum ErrorCode {
     Internal,
 }
 
+impl ErrorCode {
+    /// The code as the interface writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid-input",
+            Self::InvalidConfig => "invalid-config",
+            Self::AuthFailed => "auth-failed",
+            Self::AuthExpired => "auth-expired",
+            Self::PermissionDenied => "permission-denied",
+            Self::NotFound => "not-found",
+            Self::Conflict => "conflict",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::DeviceOffline => "device-offline",
+            Self::Timeout => "timeout",
+            Self::RateLimited => "rate-limited",
+            Self::QuotaExceeded => "quota-exceeded",
+            Self::Unavailable => "unavailable",
+            Self::PositionLost => "position-lost",
+            Self::ConsumerConflict => "consumer-conflict",
+            Self::PayloadTooLarge => "payload-too-large",
+            Self::Unsupported => "unsupported",
+            Self::Cancelled => "cancelled",
+            Self::Protocol => "protocol",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// Whether, and when, calling again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(variant)]

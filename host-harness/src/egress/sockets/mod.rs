@@ -29,6 +29,7 @@ use super::exchange::Exchange;
 use super::policy::{Destination, EgressDenied};
 use crate::interface::metadata::EgressProtocol;
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Limits, Reservation};
+use crate::telemetry::Way;
 
 #[allow(missing_docs, reason = "generated from the definitions of WASI, which are documented")]
 mod bindings {
@@ -106,14 +107,21 @@ impl Quota {
         current.take(granted.max(1)).then(|| usize::try_from(granted).unwrap_or(wanted))
     }
 
-    /// Just `wanted` bytes, or none.
+    /// Just `wanted` bytes to send, or none.
     fn take_all(&self, wanted: usize) -> bool {
-        self.current().take(wanted as u64)
+        let current = self.current();
+        let taken = current.take(wanted as u64);
+        if taken {
+            current.0.meter().socket_bytes(Way::Out, wanted as u64);
+        }
+        taken
     }
 
-    /// Gives back what was not used.
-    fn give_back(&self, bytes: usize) {
-        self.current().1.give_back(bytes as u64);
+    /// Of what was taken to receive, so much came; the rest is given back.
+    fn received(&self, granted: usize, read: usize) {
+        let CallQuota(exchange, budget) = &*self.current();
+        budget.give_back((granted - read) as u64);
+        exchange.meter().socket_bytes(Way::In, read as u64);
     }
 }
 

@@ -152,7 +152,7 @@ impl InputStream for Receiver {
         let mut buffer = BytesMut::zeroed(granted);
         let result = connected.tcp.try_read(&mut buffer);
         let read = *result.as_ref().unwrap_or(&0);
-        connected.quota.give_back(granted - read);
+        connected.quota.received(granted, read);
         match result {
             Ok(0) => {
                 *receiving = Direction::Closed;

@@ -21,6 +21,7 @@ use super::bindings::wasi::sockets::tcp_create_socket;
 use super::stream::Connected;
 use super::{Share, SocketsView};
 use crate::egress::policy::EgressDenied;
+use crate::limits::{LimitExceeded, LimitName};
 
 /// What a function of WASI answers.
 type Answer<T> = wasmtime::Result<Result<T, ErrorCode>>;
@@ -174,7 +175,15 @@ impl HostTcpSocket for SocketsView<'_> {
         let until = exchange.deadline.min(Instant::now() + exchange.tenant.options.limits.connect_timeout);
         let stage = std::mem::replace(&mut socket.stage, Stage::Failed(ErrorCode::Unknown));
         if let Stage::New(new, share) = stage {
+            let exchange = exchange.clone();
             let connecting = Box::pin(async move {
+                let connects = &exchange.tenant.connects;
+                if !connects.turn(until).await {
+                    let limit = connects.per_second();
+                    let name = LimitName::ConnectionsPerSecond;
+                    exchange.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
+                    return Err(ErrorCode::NewSocketLimit);
+                }
                 let stream = timeout_at(until, new.connect(address)).await.map_err(|_| ErrorCode::Timeout)??;
                 // WASI has no word for it, and what guests send are whole messages.
                 let _ = stream.set_nodelay(true);

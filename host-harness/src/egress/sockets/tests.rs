@@ -355,3 +355,40 @@ async fn a_peer_that_closes_is_told_from_one_that_says_nothing() {
     // The server hangs up after one byte; its answer is empty.
     assert_eq!(guest.said(&format!("echo server.stream.example.com {port} x")).await, "");
 }
+
+/// The guest waits in the host for what never comes; only the call's deadline is there to end it.
+#[tokio::test]
+async fn a_deadline_ends_look_ups_and_reads_that_wait_for_ever() {
+    let deadline = Duration::from_millis(300);
+    let begun = Instant::now();
+    let tenant = Tenant::with_resolver(local(), Resolver::silent()).unwrap().with_deadline(deadline);
+    let guest = Guest::new(tenant, "server.stream.example.com:5671").await;
+    let error = guest.call("resolve server.stream.example.com").await.unwrap_err();
+    assert!(matches!(error, CallError::Deadline { limit } if limit == deadline), "{error}");
+
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let names = Names::default();
+    let tenant = names.tenant(local(), &["127.0.0.1"]).with_deadline(deadline);
+    let guest = Guest::new(tenant, &format!("server.stream.example.com:{port}")).await;
+    let error = guest.call(&format!("echo server.stream.example.com {port} hello")).await.unwrap_err();
+    assert!(matches!(error, CallError::Deadline { limit } if limit == deadline), "{error}");
+    // The connection is closed with the call.
+    let (mut accepted, _) = silent.accept().await.unwrap();
+    let mut sent = Vec::new();
+    accepted.read_to_end(&mut sent).await.unwrap();
+    assert_eq!(sent, b"hello");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn connections_have_a_rate() {
+    let echo = Echo::start().await;
+    let names = Names::default();
+    let server = format!("server.stream.example.com:{}", echo.port);
+    let limits = Limits { connections_per_second: 1, connect_timeout: Duration::from_millis(300), ..Limits::default() };
+    let guest = Guest::new(names.tenant(TenantOptions { limits, ..local() }, &["127.0.0.1"]), &server).await;
+    let (host, port) = server.split_once(':').unwrap();
+    assert_eq!(guest.said(&format!("connect-often {host} {port} 3")).await, "1");
+    assert_eq!(echo.connections(), 1);
+}

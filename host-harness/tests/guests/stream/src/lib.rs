@@ -340,6 +340,11 @@ fn run(words: &[&str]) -> std::io::Result<String> {
             TcpStream::connect_timeout(&address, Duration::from_millis(number(words[3]) as u64))?;
             "ok".to_owned()
         }
+        // How many of so many connections are made at once.
+        "connect-often" => {
+            let address = address(words).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+            (0..number(words[3])).filter(|_| TcpStream::connect(address).is_ok()).count().to_string()
+        }
         "resolve" => {
             let found = (words[1], 1).to_socket_addrs()?;
             found.map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" ")

@@ -1,0 +1,487 @@
+//! The pool of one tenant against servers that keep HTTP/1.1 and HTTP/2, and against some that do not.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::HandshakeKind;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use wasmtime_wasi_http::{Error, RequestOptions};
+
+use super::exchange::Exchange;
+use super::exchange::tests::{exchange, exchange_within, get, simple};
+use super::resolver::Resolver;
+use crate::fair::Gate;
+use crate::limits::{LimitExceeded, LimitName, Limits};
+use crate::supervise::CallContext;
+use crate::tenant::{Tenant, TenantOptions, TrustRoots};
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A TLS server on this machine; what it does with a connection is the test's affair.
+struct Server {
+    port: u16,
+    ca: String,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    connections: AtomicUsize,
+    open: AtomicUsize,
+    resumed: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+impl Server {
+    async fn start(
+        alpn: &[&str],
+        serve: impl Fn(TlsStream<TcpStream>, Arc<Counts>) -> Served + Send + 'static,
+    ) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let ca = certificate.pem();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let counts = Arc::<Counts>::default();
+        let counting = counts.clone();
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                counting.connections.fetch_add(1, Ordering::SeqCst);
+                let Ok(tls) = acceptor.accept(tcp).await else { continue };
+                if tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                    counting.resumed.fetch_add(1, Ordering::SeqCst);
+                }
+                let (served, counts) = (serve(tls, counting.clone()), counting.clone());
+                counts.open.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    served.await;
+                    counts.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { port, ca, counts }
+    }
+
+    /// HTTP/2, answered by path.
+    async fn http2() -> Self {
+        let barrier = Arc::new(Barrier::new(8));
+        Self::start(&["h2"], move |tls, counts| {
+            let barrier = barrier.clone();
+            Box::pin(async move {
+                let service = service_fn(move |request| answer(request, counts.clone(), barrier.clone()));
+                let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                let _ = builder.serve_connection(TokioIo::new(tls), service).await;
+            })
+        })
+        .await
+    }
+
+    /// HTTP/1.1: says `answer` to each request, and closes after as many.
+    async fn http1(answer: &'static str, requests: usize) -> Self {
+        Self::start(&["http/1.1"], move |mut tls, counts| {
+            Box::pin(async move {
+                for _ in 0..requests {
+                    if !read_head(&mut tls).await {
+                        return;
+                    }
+                    counts.requests.fetch_add(1, Ordering::SeqCst);
+                    if tls.write_all(answer.as_bytes()).await.is_err() || tls.flush().await.is_err() {
+                        return;
+                    }
+                }
+                let _ = tls.shutdown().await;
+            })
+        })
+        .await
+    }
+
+    fn authority(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://{}/{path}", self.authority())
+    }
+
+    fn tenant(&self, change: impl FnOnce(&mut Limits)) -> Tenant {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        Tenant::new(TenantOptions {
+            limits,
+            trust_roots: TrustRoots::Only(self.ca.clone()),
+            allow_private_networks: true,
+            ..TenantOptions::default()
+        })
+        .unwrap()
+    }
+
+    async fn get(&self, tenant: &Tenant, path: &str) -> Result<Bytes, Error> {
+        simple(&exchange(tenant, &self.authority()), &self.url(path)).await
+    }
+
+    fn connections(&self) -> usize {
+        self.counts.connections.load(Ordering::SeqCst)
+    }
+
+    async fn wait_for_open(&self, count: usize) {
+        let begun = Instant::now();
+        while self.counts.open.load(Ordering::SeqCst) != count {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{} open", self.counts.open.load(Ordering::SeqCst));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+
+/// False at the end of the connection.
+async fn read_head(tls: &mut TlsStream<TcpStream>) -> bool {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match tls.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    counts: Arc<Counts>,
+    barrier: Arc<Barrier>,
+) -> Result<Response<Body>, std::io::Error> {
+    counts.requests.fetch_add(1, Ordering::SeqCst);
+    let full = |text: String| Response::new(Full::new(Bytes::from(text)).boxed_unsync());
+    Ok(match request.uri().path() {
+        "/together" => {
+            barrier.wait().await;
+            full("together".to_owned())
+        }
+        "/host" => {
+            let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+            full(format!("{authority} {}", request.headers().contains_key("host")))
+        }
+        "/big" => full(" ".repeat(1 << 20)),
+        "/silent" => std::future::pending().await,
+        "/stall" => {
+            let first = futures_util::stream::once(async { Ok(Frame::data(Bytes::from_static(b"x"))) });
+            let rest = futures_util::stream::pending();
+            Response::new(StreamBody::new(futures_util::StreamExt::chain(first, rest)).boxed_unsync())
+        }
+        "/headers" => {
+            let mut response = full(String::new());
+            for number in 0..20 {
+                let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+                response.headers_mut().insert(name, http::HeaderValue::try_from("x".repeat(1_000)).unwrap());
+            }
+            response
+        }
+        "/reset" => return Err(std::io::Error::other("reset")),
+        "/busy" => {
+            let mut response = full(String::new());
+            *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            response
+        }
+        _ => full("hello".to_owned()),
+    })
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_the_server_does_and_one_connection_carries_all() {
+    let server = Server::http2().await;
+    for expected in 1..=2 {
+        let tenant = server.tenant(|_| ());
+        assert_eq!(server.get(&tenant, "small").await.unwrap(), "hello");
+        // Nobody is answered before all eight are there, each in a call of its own.
+        let together = futures_util::future::join_all((0..8).map(|_| server.get(&tenant, "together")));
+        let answers = tokio::time::timeout(Duration::from_secs(30), together).await.unwrap();
+        assert!(answers.iter().all(|answer| answer.as_ref().unwrap() == "together"));
+        // Never shared between tenants.
+        assert_eq!(server.connections(), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_host_is_named_once_in_the_way_of_each_protocol() {
+    let server = Server::http2().await;
+    let said = server.get(&server.tenant(|_| ()), "host").await.unwrap();
+    assert_eq!(said, format!("{} false", server.authority()));
+
+    let server = Server::start(&["http/1.1"], |mut tls, _| {
+        Box::pin(async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(tls.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+            let hosts: Vec<_> = head.lines().filter(|line| line.starts_with("host:")).collect();
+            let hosts = hosts.join(",");
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{hosts}", hosts.len());
+            tls.write_all(answer.as_bytes()).await.unwrap();
+        })
+    })
+    .await;
+    let said = server.get(&server.tenant(|_| ()), "").await.unwrap();
+    assert_eq!(said, format!("host: {}", server.authority()));
+}
+
+#[tokio::test]
+async fn limits_and_timeouts_hold_on_http2_and_spare_the_connection() {
+    let server = Server::http2().await;
+    let tenant = server.tenant(|limits| {
+        limits.response_bytes = 1_000;
+        limits.header_bytes = 16 << 10;
+    });
+    let call = exchange(&tenant, &server.authority());
+    let error = simple(&call, &server.url("big")).await.unwrap_err();
+    assert!(matches!(error, Error::HttpResponseBodySize(Some(1_000))), "{error}");
+    let limits = call.take_refusals().limits;
+    assert_eq!(limits, [LimitExceeded { name: LimitName::ResponseBytes, wanted: 1 << 20, allowed: 1_000 }]);
+    let error = server.get(&tenant, "headers").await.unwrap_err();
+    assert!(matches!(error, Error::HttpProtocolError), "{error}");
+    let timeout = Some(Duration::from_millis(200));
+    let options = RequestOptions { connect_timeout: None, first_byte_timeout: timeout, between_bytes_timeout: timeout };
+    for path in ["silent", "stall"] {
+        let error = get(&exchange(&tenant, &server.authority()), &server.url(path), options).await.unwrap_err();
+        assert!(matches!(error, Error::ConnectionReadTimeout), "{path}: {error}");
+    }
+    // A server that resets streams, many times over.
+    for _ in 0..100 {
+        let error = server.get(&tenant, "reset").await.unwrap_err();
+        assert!(matches!(error, Error::ConnectionTerminated), "{error}");
+    }
+    assert_eq!(server.get(&tenant, "small").await.unwrap(), "hello");
+    assert_eq!(server.connections(), 1);
+    let hasty = tenant.with_deadline(Duration::from_millis(200));
+    let error = server.get(&hasty, "silent").await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionReadTimeout), "{error}");
+}
+
+/// A server that answers nothing and sends frames as fast as it can: the exchange ends in time all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_pings_and_settings_do_not_hold_an_exchange() {
+    // Length, type, flags, stream, content.
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    for frame in [SETTINGS, PING] {
+        let server = Server::start(&["h2"], move |mut tls, _| {
+            Box::pin(async move {
+                let _ = tls.write_all(SETTINGS).await;
+                let flood = frame.repeat(1_000);
+                let mut ignored = [0; 4_096];
+                loop {
+                    tokio::select! {
+                        written = tls.write_all(&flood) => if written.is_err() { return },
+                        () = tokio::time::sleep(Duration::from_millis(1)) => match tls.read(&mut ignored).await {
+                            Ok(1..) => {}
+                            _ => return,
+                        },
+                    }
+                }
+            })
+        })
+        .await;
+        let tenant = server.tenant(|_| ()).with_deadline(Duration::from_millis(500));
+        let begun = Instant::now();
+        let error = server.get(&tenant, "").await.unwrap_err();
+        use Error::{ConnectionReadTimeout, ConnectionTerminated, HttpProtocolError};
+        assert!(matches!(error, ConnectionReadTimeout | ConnectionTerminated | HttpProtocolError), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        // With its tenant the connection ends, and the flood with it.
+        drop(tenant);
+        server.wait_for_open(0).await;
+    }
+}
+
+#[tokio::test]
+async fn tls_sessions_are_resumed_within_a_tenant_alone() {
+    let server = Server::http1("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello", 1).await;
+    let resumed = || server.counts.resumed.load(Ordering::SeqCst);
+    let tenant = server.tenant(|_| ());
+    for expected in 0..3 {
+        assert_eq!(server.get(&tenant, "").await.unwrap(), "hello");
+        assert_eq!((server.connections(), resumed()), (expected + 1, expected));
+    }
+    assert_eq!(server.get(&server.tenant(|_| ()), "").await.unwrap(), "hello");
+    assert_eq!((server.connections(), resumed()), (4, 2));
+}
+
+#[tokio::test]
+async fn a_connection_that_went_stale_is_replaced_and_nothing_is_sent_twice() {
+    // Closed after each answer, which the answer does not say.
+    let server = Server::http1(HELLO, 1).await;
+    let tenant = server.tenant(|_| ());
+    for expected in 1..=3 {
+        assert_eq!(server.get(&tenant, "").await.unwrap(), "hello");
+        server.wait_for_open(0).await;
+        assert_eq!((server.connections(), server.counts.requests.load(Ordering::SeqCst)), (expected, expected));
+    }
+
+    // The second request arrives and is not answered: whether it had its effect nobody knows.
+    let server = Server::start(&["http/1.1"], |mut tls, counts| {
+        Box::pin(async move {
+            for answer in [HELLO, ""] {
+                if read_head(&mut tls).await {
+                    counts.requests.fetch_add(1, Ordering::SeqCst);
+                    let _ = tls.write_all(answer.as_bytes()).await;
+                    let _ = tls.flush().await;
+                }
+            }
+        })
+    })
+    .await;
+    let tenant = server.tenant(|_| ());
+    assert_eq!(server.get(&tenant, "").await.unwrap(), "hello");
+    let error = server.get(&tenant, "").await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionTerminated), "{error}");
+    assert_eq!((server.connections(), server.counts.requests.load(Ordering::SeqCst)), (1, 2));
+}
+
+#[tokio::test]
+async fn what_is_about_a_connection_does_not_reach_the_guest() {
+    let server = Server::http1(
+        "HTTP/1.1 200 OK\r\nconnection: close, X-Hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\nproxy-authenticate: x\r\n\
+         x-end: 1\r\ncontent-length: 0\r\n\r\n",
+        1,
+    )
+    .await;
+    let tenant = server.tenant(|_| ());
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let request = Request::get(server.url("")).body(body).unwrap();
+    let call = exchange(&tenant, &server.authority());
+    let response = call.send(request, RequestOptions::default()).await.unwrap();
+    let names: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
+    assert_eq!(names, ["x-end", "content-length"]);
+}
+
+#[tokio::test]
+async fn tunnels_are_refused() {
+    let server = Server::http2().await;
+    let tenant = server.tenant(|_| ());
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let request = Request::connect(server.url("")).body(body).unwrap();
+    let call = exchange(&tenant, &server.authority());
+    let error = call.clone().send(request, RequestOptions::default()).await.unwrap_err();
+    assert!(matches!(error, Error::HttpRequestDenied), "{error}");
+    assert!(call.take_refusals().denials[0].reason.contains("CONNECT"));
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn requests_and_connections_have_a_rate() {
+    let server = Server::http1(HELLO, 1).await;
+    let over = |call: &Exchange| call.take_refusals().limits.iter().map(|it| (it.name, it.allowed)).collect::<Vec<_>>();
+    let tenant = server.tenant(|limits| {
+        limits.http_requests_per_second = 2;
+        limits.connect_timeout = Duration::from_millis(200);
+    });
+    let call = exchange(&tenant, &server.authority());
+    let url = server.url("");
+    let (first, second, third) = tokio::join!(simple(&call, &url), simple(&call, &url), simple(&call, &url));
+    assert!(first.is_ok() && second.is_ok());
+    assert!(matches!(third, Err(Error::ConnectionLimitReached)), "{third:?}");
+    assert_eq!(over(&call), [(LimitName::HttpRequestsPerSecond, 2)]);
+
+    let tenant = server.tenant(|limits| {
+        limits.connections_per_second = 1;
+        limits.connect_timeout = Duration::from_millis(400);
+    });
+    let call = exchange(&tenant, &server.authority());
+    let (first, second) = tokio::join!(simple(&call, &url), simple(&call, &url));
+    assert!(first.is_ok(), "{first:?}");
+    assert!(matches!(second, Err(Error::ConnectionLimitReached)), "{second:?}");
+    assert_eq!(over(&call), [(LimitName::ConnectionsPerSecond, 1)]);
+    // With time to wait, one comes to its turn.
+    let tenant = server.tenant(|limits| limits.connections_per_second = 1);
+    let call = exchange(&tenant, &server.authority());
+    let (first, second) = tokio::join!(simple(&call, &url), simple(&call, &url));
+    assert!(first.is_ok() && second.is_ok(), "{second:?}");
+}
+
+#[tokio::test]
+async fn a_tenant_that_floods_the_host_with_exchanges_does_not_starve_another() {
+    let server = Server::http2().await;
+    let [flood, quiet] = [server.tenant(|_| ()), server.tenant(|_| ())];
+    let context = CallContext { exchanges: Some(Gate::new(2)), ..CallContext::default() };
+    let within = |tenant: &Tenant| exchange_within(tenant, &server.authority(), context.clone());
+    let (inside, outside) = (within(&flood), within(&flood));
+    let urls = [server.url("silent"), server.url("small")];
+    let began = |count| {
+        let requests = &server.counts.requests;
+        async move {
+            while requests.load(Ordering::SeqCst) < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    // Two of the flood's exchanges are under way, ten more wait, and only then comes the quiet tenant's.
+    let two = futures_util::future::join_all((0..2).map(|_| simple(&inside, &urls[0])));
+    let ten = async {
+        began(2).await;
+        futures_util::future::join_all((0..10).map(|_| simple(&outside, &urls[0]))).await
+    };
+    let quiet = async {
+        began(2).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let calling = within(&quiet);
+        let (answer, _) = tokio::join!(simple(&calling, &urls[1]), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            inside.end().await
+        });
+        answer
+    };
+    tokio::select! {
+        answers = async { tokio::join!(two, ten) } => panic!("{answers:?}"),
+        answer = quiet => assert_eq!(answer.unwrap(), "hello"),
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_ends_even_a_look_up() {
+    let options = TenantOptions::default();
+    let tenant = Tenant::with_resolver(options, Resolver::silent()).unwrap().with_deadline(Duration::from_millis(200));
+    let begun = Instant::now();
+    let error = simple(&exchange(&tenant, "localhost:1"), "https://localhost:1/").await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionTimeout), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_dropped_exchange_ends_its_connection_at_once() {
+    let server = Server::http1("", usize::MAX).await;
+    let tenant = server.tenant(|_| ());
+    let waiting = tokio::time::timeout(Duration::from_millis(300), server.get(&tenant, ""));
+    assert!(waiting.await.is_err());
+    assert_eq!(server.counts.requests.load(Ordering::SeqCst), 1);
+    server.wait_for_open(0).await;
+}

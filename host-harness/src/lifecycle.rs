@@ -1,0 +1,155 @@
+//! The end of a host, or of a tenant: no new calls, time for those that run, then an end to them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::error::{CallError, Scope};
+
+/// How long calls that were cancelled have to notice, in case that nobody asks for their results any more.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Whether a host, or a tenant, takes calls, and what it has under way.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    scope: Scope,
+    draining: CancellationToken,
+    closed: CancellationToken,
+    calls: TaskTracker,
+    kept: TaskTracker,
+}
+
+/// What became of the calls that ran when a host, or a tenant, was drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Calls that came to their end.
+    pub finished: usize,
+    /// Calls that were cancelled since time ran out.
+    pub cancelled: usize,
+    /// Warm instances that were idle and were discarded.
+    pub warm_instances: usize,
+}
+
+impl Lifecycle {
+    pub(crate) fn new(scope: Scope) -> Self {
+        let [calls, kept] = [TaskTracker::new(), TaskTracker::new()];
+        Self { scope, draining: CancellationToken::new(), closed: CancellationToken::new(), calls, kept }
+    }
+
+    /// A call begins.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Draining`], or [`CallError::Cancelled`] where it was closed at once.
+    pub(crate) fn begin(&self) -> Result<TaskTrackerToken, CallError> {
+        // Counted first, so that a drain which begins meanwhile waits for it or turns it away.
+        let token = self.calls.token();
+        if self.draining.is_cancelled() {
+            return Err(CallError::Draining { scope: self.scope });
+        }
+        if self.closed.is_cancelled() {
+            return Err(CallError::Cancelled);
+        }
+        Ok(token)
+    }
+
+    /// Counts an instance that is kept warm; none where it must not be kept.
+    pub(crate) fn keep(&self) -> Option<TaskTrackerToken> {
+        let token = self.kept.token();
+        (!self.draining.is_cancelled() && !self.closed.is_cancelled()).then_some(token)
+    }
+
+    /// Ends all calls.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Resolves once running calls have to end.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    /// Resolves once instances must not be kept any longer.
+    pub(crate) async fn ending(&self) {
+        tokio::select! {
+            () = self.draining.cancelled() => {}
+            () = self.closed.cancelled() => {}
+        }
+    }
+
+    pub(crate) async fn drain(&self, within: Duration) -> DrainReport {
+        let now = Instant::now();
+        self.draining.cancel();
+        self.calls.close();
+        self.kept.close();
+        let (running, warm_instances) = (self.calls.len(), self.kept.len());
+        let idle = async {
+            self.calls.wait().await;
+            self.kept.wait().await;
+        };
+        let cancelled = match now.checked_add(within) {
+            Some(until) => match timeout_at(until, idle).await {
+                Ok(()) => 0,
+                Err(_) => self.calls.len(),
+            },
+            None => {
+                idle.await;
+                0
+            }
+        };
+        self.closed.cancel();
+        let ended = async {
+            self.calls.wait().await;
+            self.kept.wait().await;
+        };
+        if timeout(GRACE, ended).await.is_err() {
+            tracing::warn!("{} calls were cancelled, and nobody asks for their results", self.calls.len());
+        }
+        DrainReport { finished: running.saturating_sub(cancelled), cancelled, warm_instances }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn draining_waits_for_calls_and_then_cancels_them() {
+        let lifecycle = Lifecycle::new(Scope::Host);
+        let quick = lifecycle.begin().unwrap();
+        let slow = lifecycle.begin().unwrap();
+        let kept = lifecycle.keep().unwrap();
+        let (report, (), ()) = tokio::join!(
+            lifecycle.drain(Duration::from_secs(10)),
+            async {
+                lifecycle.ending().await;
+                assert!(matches!(lifecycle.begin(), Err(CallError::Draining { scope: Scope::Host })));
+                assert!(lifecycle.keep().is_none());
+                drop(kept);
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                drop(quick);
+            },
+            async {
+                lifecycle.closed().await;
+                drop(slow);
+            }
+        );
+        assert_eq!(report, DrainReport { finished: 1, cancelled: 1, warm_instances: 1 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn draining_ends_as_soon_as_nothing_runs() {
+        let lifecycle = Lifecycle::new(Scope::Tenant);
+        let begun = Instant::now();
+        let report = lifecycle.drain(Duration::MAX).await;
+        assert_eq!(report, DrainReport { finished: 0, cancelled: 0, warm_instances: 0 });
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(matches!(lifecycle.begin(), Err(CallError::Draining { scope: Scope::Tenant })));
+    }
+}
