@@ -48,9 +48,8 @@ impl Resolver {
 
     /// Knows no name, so that nothing is reached.
     pub(crate) fn nowhere() -> Self {
-        let lookup: Lookup = Arc::new(|_| {
-            Box::pin(async { Err(io::Error::new(io::ErrorKind::NotFound, "there is no network here")) })
-        });
+        let lookup: Lookup =
+            Arc::new(|_| Box::pin(async { Err(io::Error::new(io::ErrorKind::NotFound, "there is no network here")) }));
         Self { lookup, allow_private_networks: false }
     }
 

@@ -334,8 +334,7 @@ async fn sockets_reach_the_accounts_own_host_alone() {
             "{to}: {said}"
         );
     }
-    for name in ["attacker.example", "c2VjcmV0.attacker.example", "api.hostile.example.com", "localhost."]
-    {
+    for name in ["attacker.example", "c2VjcmV0.attacker.example", "api.hostile.example.com", "localhost."] {
         let said = ask(json!({ "do": "resolve", "to": name })).await.unwrap();
         // The own host may be written as an absolute name.
         assert_eq!(said == "reached", name == "localhost.", "{name}: {said}");
