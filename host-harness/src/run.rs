@@ -358,6 +358,7 @@ mod tests {
                         (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
                         (import "host" "block" (func $block (param i32)))
                         (memory $memory 1)
+                        (table $table 1 funcref)
                         (func $wait (param i64) (call $block (call $subscribe (local.get 0))))
                         (func (export "run") (result i32) {body}))
                     (core instance $instance (instantiate $module (with "host" (instance
@@ -460,6 +461,20 @@ mod tests {
         assert_eq!(exceeded, LimitExceeded { name: LimitName::Instances, wanted: 1, allowed: 0 });
         let exceeded = over(Limits { memories: 0, ..Limits::default() }, "(i32.const 0)").await;
         assert_eq!(exceeded, LimitExceeded { name: LimitName::Memories, wanted: 1, allowed: 0 });
+    }
+
+    /// At once, and bit by bit.
+    #[tokio::test]
+    async fn tables_are_bounded_and_the_limit_is_named() {
+        let tenant = tenant(Limits { table_elements: 1_000, ..Limits::default() });
+        for body in [
+            "(table.grow $table (ref.null func) (i32.const 1000000))",
+            "(loop $again (drop (table.grow $table (ref.null func) (i32.const 100))) (br $again)) (i32.const 0)",
+        ] {
+            let error = Guest::new(body).run(&tenant).await.unwrap_err();
+            assert!(matches!(error, CallError::TableLimit { wanted: 1_001.., limit: 1_000 }), "{error}");
+            assert!(error.to_string().contains("table_elements"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+mod guests;
+
 const KEY: &str = "dGhlIGtleSB0aGF0IG11c3Qgbm90IGJlIHNlZW4h";
 
 fn component() -> PathBuf {
@@ -48,6 +50,43 @@ fn run(arguments: &[&str], account: &Path) -> Output {
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn conformance_tells_which_rules_are_broken() {
+    let judge = |component: &Path, arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_connector-host"))
+            .args(["--json", "--component"])
+            .arg(component)
+            .arg("conformance")
+            .args(arguments)
+            .env_remove("CONNECTOR_CONNECTION")
+            .output()
+            .expect("the program runs")
+    };
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a folder of the workspace");
+    let example = guests::build(&workspace.join("examples/http"), "http_connector");
+    let output = judge(&example, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["passed"], true);
+    assert_eq!(report["connector"][0], "http");
+
+    // This one takes whatever it is told.
+    let output = judge(guests::stream_guest(), &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["passed"], false);
+    let findings = report["findings"].as_array().expect("findings");
+    let unknown = findings.iter().find(|finding| finding["rule"] == "errors.unknown-operation").expect("the rule");
+    assert_eq!(unknown["verdict"], "fail", "{unknown}");
+    assert!(unknown["why"].is_string() && unknown["evidence"][0].is_string(), "{unknown}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("config.json");
+    std::fs::write(&config, "[]").expect("a file");
+    let output = judge(&example, &["--config", config.to_str().expect("a path")]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 use anyhow::Result;
 
-use crate::run::{Command, cargo, step};
+use crate::run::{Command, cargo, step, target_dir};
 use crate::{component, setup};
 
 const GUEST: [&str; 4] = ["--package", "azure-iot-connector", "--target", "wasm32-wasip2"];
+
+/// Connectors, and what they are written with, outside of the workspace; the tests build what they need of them.
+const OUTSIDE: [&str; 4] = ["kit", "examples/http", "tests/hostile", "host-harness/tests/guests/frozen"];
 
 /// Runs every check; the first that fails ends it.
 ///
@@ -22,6 +25,16 @@ pub fn all() -> Result<()> {
     step("Lints, component without AMQP", || {
         cargo(&[&["clippy"], &GUEST[..], &["--lib", "--no-default-features", "--", "--deny", "warnings"]].concat())
     })?;
+    for package in OUTSIDE {
+        let manifest = format!("{package}/Cargo.toml");
+        step(&format!("Format and lints, {package}"), || {
+            cargo(&["fmt", "--manifest-path", &manifest, "--check"])?;
+            let guests = target_dir()?.join("guests");
+            let args = ["clippy", "--release", "--locked", "--target", "wasm32-wasip2", "--manifest-path", &manifest];
+            let command = Command::new(env!("CARGO")).args(args).arg("--target-dir").arg(guests);
+            command.args(["--", "--deny", "warnings"]).run()
+        })?;
+    }
     step("Tests", || {
         let command = Command::new(env!("CARGO")).args(["test", "--workspace", "--all-targets"]);
         command.env("CONNECTOR_COMPONENT", &component).run()

@@ -10,7 +10,7 @@ use super::malformed::damaged;
 use super::{Account, Rule, Trial};
 use crate::connector::Connector;
 use crate::error::CallError;
-use crate::interface::metadata::{StartMode, TriggerDescriptor};
+use crate::interface::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use crate::interface::types::{Cursor, ErrorCode};
 use crate::warm::WarmInstance;
@@ -28,7 +28,9 @@ pub(super) async fn judge(connector: &Connector, account: &Account, trial: &mut 
     trial.secrets = secrets(connector, account);
     report(connector, account, trial).await;
     let mut found: Vec<(String, Cursor)> = Vec::new();
-    for trigger in &connector.descriptor().triggers {
+    // Others are not polled: the service calls.
+    let polled = connector.descriptor().triggers.iter().filter(|trigger| trigger.kind != TriggerKind::Webhook);
+    for trigger in polled {
         let Some(config) = configuration(trigger, account) else { continue };
         let stream = Stream { connector, account, trigger, config };
         let met = stream.judge(trial).await;

@@ -513,6 +513,7 @@ pub(super) mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::egress::Resolver;
     use crate::interface::metadata::EgressRule;
     use crate::limits::Limits;
     use crate::tenant::{Tenant, TenantOptions, TrustRoots};
@@ -658,6 +659,38 @@ pub(super) mod tests {
         }
         assert_eq!(server.connections.load(Ordering::SeqCst), 0);
         assert_eq!(exchange.refusals().denials.len(), 4);
+    }
+
+    /// A name server that answers the check with one address and the connection with another gains nothing: it is asked
+    /// once, and what it said is what is connected to.
+    #[tokio::test]
+    async fn a_name_server_that_changes_its_answer_gains_nothing() {
+        let server = Server::start().await;
+        let authority = format!("localhost:{}", server.port);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let tenant = |options: TenantOptions, answers: &'static [&'static str]| {
+            let asked = asked.clone();
+            let resolver = Resolver::answering(options.allow_private_networks, move |_| {
+                let turn = asked.fetch_add(1, Ordering::SeqCst) % answers.len();
+                Ok(answers[turn].split(' ').map(|address| address.parse().unwrap()).collect())
+            });
+            Tenant::with_resolver(options, resolver).unwrap()
+        };
+        // The server is at the first of them alone.
+        let tenant_of_two = tenant(server.options(), &["127.0.0.1", "127.0.0.2"]);
+        let url = format!("https://{authority}/small");
+        assert_eq!(simple(&exchange(&tenant_of_two, &authority), &url).await.unwrap(), "hello");
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        // Where private networks are not permitted, neither answer leads there, nor one that hides the address in IPv6.
+        let before = server.connections.load(Ordering::SeqCst);
+        let options = TenantOptions { allow_private_networks: false, ..server.options() };
+        let private: [&'static [&'static str]; 3] =
+            [&["127.0.0.1"], &["169.254.169.254 127.0.0.1"], &["::ffff:127.0.0.1 64:ff9b::7f00:1"]];
+        for answers in private {
+            let error = simple(&exchange(&tenant(options.clone(), answers), &authority), &url).await.unwrap_err();
+            assert!(matches!(error, Error::DestinationIpProhibited), "{answers:?}: {error}");
+        }
+        assert_eq!(server.connections.load(Ordering::SeqCst), before);
     }
 
     #[tokio::test]

@@ -312,7 +312,7 @@ fn read(connection: &Connection) -> (Vec<FieldProblem>, Value) {
         problems.push(problem("", "unknown-profile", "there is no such profile"));
     }
     for name in ["web", "apiKey"] {
-        if !values.get(name).is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty())) {
+        if values.get(name).and_then(Value::as_str).unwrap_or_default().is_empty() {
             problems.push(problem(&format!("/{name}"), "missing", "must be a text"));
         }
     }
