@@ -1,5 +1,5 @@
 //! The service API of Azure IoT Hub, version 2021-04-12: device identities, twins, queries, direct methods,
-//! configurations. Documents are passed on as the service has them, so that members this code does not know survive.
+//! configurations; and its endpoints for messages. Documents are passed on as the service has them, so that members this code does not know survive.
 
 #[cfg(feature = "amqp")]
 mod service_endpoint;

@@ -11,7 +11,7 @@ use crate::amqp::connection::Options;
 use crate::amqp::link::{Delivery, LinkId, LinkOptions};
 use crate::amqp::sasl::Mechanism;
 use crate::amqp::transport::{Deadline, Roots, Tcp, Tls, Transport};
-use crate::amqp::{Body, Error as AmqpError, Message};
+use crate::amqp::{Body, Error as AmqpError, Message, Value};
 use crate::auth::{self, Dialect, SharedAccessKey, percent_encode};
 use crate::error::{EffectState, Error, Result};
 use crate::eventhub::fault::Context;
@@ -94,8 +94,9 @@ impl Notice {
         let (message, _) = Message::decode_lossy(&delivery.payload);
         let body = match message.body {
             Body::Data(sections) => sections.concat(),
-            Body::Value(value) => value.as_str().unwrap_or_default().as_bytes().to_vec(),
-            Body::Sequence(_) => delivery.payload.clone(),
+            Body::Value(Value::String(text)) => text.into_bytes(),
+            Body::Value(Value::Binary(bytes)) => bytes,
+            Body::Value(_) | Body::Sequence(_) => delivery.payload.clone(),
         };
         Self { body, delivery }
     }
