@@ -232,7 +232,9 @@ impl Reader {
                 None => connector.poll(&tenant, connection, request).await,
             }
         };
-        let soon = Duration::from_millis(self.random.u64(1..60));
+        // At once, or somewhere in the middle.
+        let soon = if self.random.bool() { 0 } else { self.random.u64(1..60) };
+        let soon = Duration::from_millis(soon);
         Ok(match kill {
             Some(Kill::CutOff) => timeout(soon, poll).await.ok(),
             Some(Kill::Closed) => {
