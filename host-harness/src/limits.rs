@@ -99,19 +99,29 @@ pub(crate) enum LimitHit {
 pub(crate) struct StoreLimiter {
     memory_bytes: usize,
     table_elements: usize,
+    /// Linear memory that was granted so far, in bytes; it never shrinks.
+    granted: usize,
 }
 
 impl StoreLimiter {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { memory_bytes: limits.memory_bytes, table_elements: limits.table_elements }
+        Self { memory_bytes: limits.memory_bytes, table_elements: limits.table_elements, granted: 0 }
+    }
+
+    /// The most linear memory that the store has had, in bytes.
+    pub(crate) fn memory_high_water(&self) -> usize {
+        self.granted
     }
 }
 
 impl ResourceLimiter for StoreLimiter {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.memory_bytes {
-            return Err(LimitHit::Memory { wanted: desired, limit: self.memory_bytes }.into());
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // All memories of the component count together.
+        let wanted = self.granted.saturating_add(desired.saturating_sub(current));
+        if wanted > self.memory_bytes {
+            return Err(LimitHit::Memory { wanted, limit: self.memory_bytes }.into());
         }
+        self.granted = wanted;
         Ok(true)
     }
 

@@ -117,6 +117,11 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 }
 
 impl State {
+    /// The most linear memory that the guest has had, in bytes.
+    pub(crate) fn memory_high_water(&self) -> usize {
+        self.limiter.memory_high_water()
+    }
+
     fn vetted_sockets(&mut self) -> SocketsView<'_> {
         SocketsView { sockets: &mut self.sockets, table: &mut self.table }
     }

@@ -150,6 +150,12 @@ impl Message {
     pub fn annotation(&self, name: &str) -> Option<&Value> {
         find(&self.message_annotations, name)
     }
+
+    /// Takes a message annotation out: the first of that name, where there are several, and the others are forgotten.
+    pub fn take_annotation(&mut self, name: &str) -> Option<Value> {
+        let all = self.message_annotations.extract_if(.., |(key, _)| key.as_str() == Some(name));
+        all.fold(None, |first, (_, value)| first.or(Some(value)))
+    }
 }
 
 impl Properties {

@@ -12,8 +12,6 @@ pub mod told;
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::bindings::exports::workflow::connector::trigger::{
     Event, LostPolicy, Notice, Page, Payload, PollRequest, Start,
 };
@@ -84,8 +82,8 @@ pub struct Told {
     pub event_type: String,
     /// CloudEvents `subject`.
     pub subject: Option<String>,
-    /// CloudEvents `data`.
-    pub data: Value,
+    /// CloudEvents `data`, a JSON text.
+    pub data: String,
     /// Events with the same key keep their order.
     pub order_key: String,
     /// One line for a person.
@@ -119,7 +117,9 @@ pub fn poll(log: &mut dyn Log, telling: &dyn Telling, request: &PollRequest) -> 
     let mut bytes = 0_u64;
     let mut more = false;
     'pieces: loop {
-        let piece = match log.receive(&from, PIECE, wait.min(log.remaining().saturating_sub(TIME_FOR_A_PIECE))) {
+        // No more than there is room for: what is read and not told has to be read again.
+        let piece = PIECE.min(most - events.len());
+        let piece = match log.receive(&from, piece, wait.min(log.remaining().saturating_sub(TIME_FOR_A_PIECE))) {
             // What was found until now is not lost; the next poll meets the error again if it lasts.
             Err(error) if !events.is_empty() && error.code() != ErrorCode::Internal => {
                 let message = format!("Reading stopped early: {}", error.record().message);
@@ -152,7 +152,7 @@ pub fn poll(log: &mut dyn Log, telling: &dyn Telling, request: &PollRequest) -> 
             place = after;
         }
         from = self::from(&place);
-        if log.remaining() < TIME_FOR_A_PIECE {
+        if events.len() >= most || log.remaining() < TIME_FOR_A_PIECE {
             more = true;
             break;
         }
@@ -265,7 +265,7 @@ fn event(told: Told, message: &Message, partition: &str, position: Vec<u8>) -> E
         subject: told.subject,
         time: Some(rfc3339(message.enqueued_time_ms)),
         content_type: Some("application/json".to_owned()),
-        data: Payload::Json(told.data.to_string()),
+        data: Payload::Json(told.data),
         attributes: Vec::new(),
         partition: partition.to_owned(),
         order_key: told.order_key,
@@ -406,7 +406,7 @@ mod tests {
                 source: "memory".into(),
                 event_type: "test".into(),
                 subject: None,
-                data: message.sequence_number.into(),
+                data: message.sequence_number.to_string(),
                 order_key: "k".into(),
                 summary: String::new(),
             })
