@@ -1,5 +1,6 @@
 //! A connection to one Event Hub: what it is, what its partitions are, and their events.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::event::Event;
@@ -134,10 +135,17 @@ pub struct ReadBudget {
 pub struct Receiver {
     link: LinkId,
     what: String,
-    /// An event for which the last budget had no room.
-    kept: Option<Event>,
+    /// Events for which the last budget had no room, and those that were given back.
+    kept: VecDeque<Event>,
     /// An error that came after events.
     failed: Option<Error>,
+}
+
+impl Receiver {
+    /// Takes the last events back, in their order: they come again with the next ones.
+    pub fn give_back(&mut self, events: Vec<Event>) {
+        events.into_iter().rev().for_each(|event| self.kept.push_front(event));
+    }
 }
 
 /// A connection to an Event Hub, for the time of one call.
@@ -276,7 +284,7 @@ impl<'p> EventHub<'p> {
         let link = self.link(name, options);
         let prefetch = options.prefetch.unwrap_or(PREFETCH).max(1);
         let link = self.client.attach(&link, prefetch, &deadline).map_err(|error| context.error(&error))?;
-        Ok(Receiver { link, what, kept: None, failed: None })
+        Ok(Receiver { link, what, kept: VecDeque::new(), failed: None })
     }
 
     /// Receives events: waits for the first one, then takes what comes without a pause.
@@ -297,7 +305,7 @@ impl<'p> EventHub<'p> {
         let mut events: Vec<Event> = Vec::new();
         let mut bytes = 0_usize;
         while events.len() < budget.events {
-            let event = match receiver.kept.take() {
+            let event = match receiver.kept.pop_front() {
                 Some(event) => event,
                 None => match self.client.receive(receiver.link, &until) {
                     Ok(None) => break,
@@ -320,7 +328,7 @@ impl<'p> EventHub<'p> {
             };
             bytes = bytes.saturating_add(event.size);
             if bytes > budget.bytes && !events.is_empty() {
-                receiver.kept = Some(event);
+                receiver.kept.push_front(event);
                 break;
             }
             events.push(event);

@@ -14,8 +14,8 @@ use crate::eventhub::{Event, EventHub, Position as From, ReadBudget, Receiver, R
 use crate::platform;
 use crate::session::Session;
 
-/// Bytes of messages taken at a time.
-const PIECE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of messages taken at a time: they are in memory together, beside the page that is made of them.
+const PIECE_BYTES: usize = 256 * 1024;
 /// What a description of a partition is good for, besides its end, which the events themselves tell.
 const STATE_IS_GOOD_FOR: Duration = Duration::from_secs(60);
 
@@ -212,6 +212,13 @@ impl Log for Partition<'_, '_, '_> {
             }
         }
         Ok(events)
+    }
+
+    fn give_back(&mut self, messages: Vec<Event>, after: &Place) {
+        if let Some(receiver) = &mut self.open.receiver {
+            receiver.give_back(messages);
+            self.open.last = Some(after.clone());
+        }
     }
 
     fn remaining(&self) -> Duration {

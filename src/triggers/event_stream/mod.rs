@@ -21,6 +21,8 @@ use position::{Identity, Place, Position};
 
 /// Events of one page at the most.
 const MOST_EVENTS: usize = 4_096;
+/// Bytes of data in one page at the most, whatever the budget: an instance is to stay within 8 MiB.
+const MOST_BYTES: u64 = 1024 * 1024;
 /// Messages asked for at a time.
 const PIECE: usize = 512;
 /// How long to wait for what is known to be there: a link that was just attached needs a moment.
@@ -58,6 +60,9 @@ pub trait Log {
     /// # Errors
     /// Those of the service; `position-lost` where it knows no such place.
     fn receive(&mut self, from: &From, most: usize, wait: Duration) -> Result<Vec<Message>>;
+
+    /// Takes the last messages back, which come after this place: the next poll begins with them.
+    fn give_back(&mut self, messages: Vec<Message>, after: &Place);
 
     /// How much time the call has left.
     fn remaining(&self) -> Duration;
@@ -109,6 +114,7 @@ pub fn poll(log: &mut dyn Log, telling: &dyn Telling, request: &PollRequest) -> 
         }
     };
     let most = (request.budget.events as usize).min(MOST_EVENTS);
+    let most_bytes = request.budget.bytes.min(MOST_BYTES);
     let mut wait = Duration::from_millis(request.budget.wait_ms);
     if due(&place, &state) {
         wait = wait.max(PATIENCE);
@@ -133,17 +139,19 @@ pub fn poll(log: &mut dyn Log, telling: &dyn Telling, request: &PollRequest) -> 
         if piece.is_empty() {
             break;
         }
-        for message in &piece {
+        let mut messages = piece.into_iter();
+        while let Some(message) = messages.next() {
             let after = Place::After { sequence: message.sequence_number, offset: message.offset.clone() };
-            if let Some(told) = telling.tell(message, &request.partition) {
+            if let Some(told) = telling.tell(&message, &request.partition) {
                 let position = Position { identity, place: after.clone() }.write();
-                let event = event(told, message, &request.partition, position);
+                let event = event(told, &message, &request.partition, position);
                 let size = match &event.data {
                     Payload::Json(text) | Payload::Text(text) => text.len() as u64,
                     Payload::Bytes(raw) => raw.len() as u64,
                 };
-                if events.len() >= most || (!events.is_empty() && bytes + size > request.budget.bytes) {
+                if events.len() >= most || (!events.is_empty() && bytes + size > most_bytes) {
                     more = true;
+                    log.give_back(std::iter::once(message).chain(messages).collect(), &place);
                     break 'pieces;
                 }
                 bytes += size;
@@ -388,6 +396,9 @@ mod tests {
             let piece: Vec<Message> = self.messages.iter().filter(after).take(most.min(7)).cloned().collect();
             self.handed += piece.len();
             Ok(piece)
+        }
+        fn give_back(&mut self, messages: Vec<Message>, _after: &Place) {
+            self.handed -= messages.len();
         }
         fn remaining(&self) -> Duration {
             Duration::from_secs(10)
