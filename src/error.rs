@@ -87,6 +87,13 @@ impl Error {
         self
     }
 
+    /// Points at what to change.
+    #[must_use]
+    pub fn with_problem(mut self, problem: FieldProblem) -> Self {
+        self.0.fields.push(problem);
+        self
+    }
+
     /// Names the item of a batch.
     #[must_use]
     pub fn with_item(mut self, item: u32) -> Self {

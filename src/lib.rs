@@ -16,6 +16,8 @@ pub mod error;
 #[cfg(feature = "amqp")]
 pub mod eventhub;
 pub mod http;
+#[cfg(feature = "amqp")]
+pub mod instant;
 pub mod iothub;
 pub mod manifest;
 pub mod migrate;

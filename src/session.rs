@@ -66,6 +66,17 @@ impl<'a> Session<'a> {
         std::iter::once(&self.hub).chain(&self.dps)
     }
 
+    /// After a refusal of an endpoint that does not say what time it is: asks the hub's HTTPS API, which does. Whether this
+    /// changed what is known of its clock, so that another token may be accepted.
+    #[cfg(feature = "amqp")]
+    pub fn learns_the_time(&self) -> bool {
+        let host = &self.account.hub.host;
+        let known = crate::auth::skew(host);
+        // Its answer matters less than its date.
+        let _ = self.hub.probe(crate::auth::Permission::ServiceConnect, &self.hub.probe_name());
+        crate::auth::skew(host) != known
+    }
+
     /// The account.
     pub fn account(&self) -> &Account {
         self.account

@@ -124,6 +124,16 @@ impl<'p> Client<'p> {
         }
     }
 
+    /// Gives a link up, with all that it brought and that nobody took.
+    pub fn detach(&mut self, link: LinkId) {
+        for delivery in self.inbox.remove(&link).unwrap_or_default() {
+            self.connection.consumed(&delivery);
+        }
+        self.attached.remove(&link);
+        self.detached.remove(&link);
+        self.connection.detach(link);
+    }
+
     /// Sends a message as soon as there is credit.
     ///
     /// # Errors
@@ -147,6 +157,25 @@ impl<'p> Client<'p> {
             }
             match self.step(Stage::Message, until) {
                 Err(Error::Timeout(Stage::Message)) => return Ok(None),
+                other => other?,
+            }
+        }
+    }
+
+    /// Waits until there is something to be had of one of these links: a message, or why it is gone. False where `until`
+    /// comes first.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn wait(&mut self, links: &[LinkId], until: &Deadline) -> Result<bool> {
+        loop {
+            let has_news =
+                |link| self.inbox.get(link).is_some_and(|inbox| !inbox.is_empty()) || self.detached.contains_key(link);
+            if links.iter().any(has_news) {
+                return Ok(true);
+            }
+            match self.step(Stage::Message, until) {
+                Err(Error::Timeout(Stage::Message)) => return Ok(false),
                 other => other?,
             }
         }

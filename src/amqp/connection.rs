@@ -64,8 +64,9 @@ pub enum Event {
 
 /// Transfers that the session takes. Credit is what bounds messages; this bounds the parts of large ones.
 const WINDOW: u32 = 2_048;
-/// Links of a connection at a time.
-const MOST_LINKS: usize = 16;
+/// Links of a connection at a time: a reader of each of a hub's 32 partitions, the two ends of `$cbs` and of `$management`,
+/// and readers that are on their way out.
+const MOST_LINKS: usize = 72;
 /// A peer that wants a frame more often than this would have us do nothing else.
 const SHORTEST_IDLE: Duration = Duration::from_millis(100);
 /// Deliveries of ours whose outcome is awaited.

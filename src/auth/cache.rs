@@ -26,8 +26,20 @@ struct TokenKey {
 struct Cache {
     tokens: HashMap<TokenKey, (Secret, u64)>,
     skews: HashMap<String, i64>,
+    /// Hosts that go by the clock of another one.
+    clocks: HashMap<String, String>,
     host_scope: HashSet<String>,
     good: HashSet<(String, [u8; 32])>,
+}
+
+impl Cache {
+    /// The time of day as a host's tokens have it.
+    fn service_time(&self, host: &str, unix_time: Duration) -> Duration {
+        let host = self.clocks.get(host).map_or(host, String::as_str);
+        let ahead = self.skews.get(host).copied().unwrap_or(0);
+        let skew = Duration::from_secs(ahead.unsigned_abs());
+        if ahead < 0 { unix_time.saturating_sub(skew) } else { unix_time.saturating_add(skew) }
+    }
 }
 
 thread_local! {
@@ -39,7 +51,7 @@ thread_local! {
 /// `path` narrows the token to that resource, unless the service was seen to want one for the whole host.
 pub fn token(key: &SharedAccessKey, host: &str, path: Option<&str>, unix_time: Duration) -> Secret {
     CACHE.with_borrow_mut(|cache| {
-        let now = unix_time.as_secs().saturating_add_signed(cache.skews.get(host).copied().unwrap_or(0));
+        let now = cache.service_time(host, unix_time).as_secs();
         let path = path.filter(|_| !cache.host_scope.contains(host));
         let resource = path.map_or_else(|| host.to_owned(), |path| format!("{host}{path}"));
         let token_key = TokenKey { resource, fingerprint: key.fingerprint() };
@@ -56,6 +68,28 @@ pub fn token(key: &SharedAccessKey, host: &str, path: Option<&str>, unix_time: D
         cache.tokens.insert(token_key, (token.clone(), expiry));
         token
     })
+}
+
+/// A token of Event Hubs' dialect for an Event Hub, and when it expires, by our clock, since the Unix epoch. It is not kept:
+/// a connection signs one an hour.
+pub fn event_hub_token(key: &SharedAccessKey, host: &str, hub: &str, unix_time: Duration) -> (Secret, Duration) {
+    let now = CACHE.with_borrow(|cache| cache.service_time(host, unix_time));
+    let token =
+        key.token(Dialect::EventHubs, &event_hub_resource(host, hub), now.saturating_add(TOKEN_LIFETIME).as_secs());
+    (token, unix_time.saturating_add(TOKEN_LIFETIME))
+}
+
+/// What a token for an Event Hub is for.
+pub fn event_hub_resource(host: &str, hub: &str) -> String {
+    format!("sb://{host}/{hub}")
+}
+
+/// Remembers that `host` goes by the clock of `known`: an IoT hub's endpoints are one service, and only its HTTPS API says
+/// what time it is.
+pub fn same_clock(host: &str, known: &str) {
+    if host != known {
+        CACHE.with_borrow_mut(|cache| cache.clocks.insert(host.to_owned(), known.to_owned()));
+    }
 }
 
 /// Remembers by how many seconds the service's clock is ahead of ours, and drops the tokens that were signed by ours.
@@ -123,6 +157,16 @@ mod tests {
             token.expose().contains(&format!("se={}", 1_000 + 7200 + 3600)),
             "the token is written by the service's clock"
         );
+    }
+
+    #[test]
+    fn the_event_hub_goes_by_the_clock_of_its_hub() {
+        learn_skew("late.azure-devices.net", -600);
+        same_clock("late-ns.servicebus.windows.net", "late.azure-devices.net");
+        let (token, expiry) =
+            event_hub_token(&key(), "late-ns.servicebus.windows.net", "h", Duration::from_secs(1_000_000));
+        let expected = key().token(Dialect::EventHubs, "sb://late-ns.servicebus.windows.net/h", 1_000_000 - 600 + 3600);
+        assert_eq!((token, expiry), (expected, Duration::from_secs(1_000_000 + 3600)));
     }
 
     #[test]

@@ -4,6 +4,8 @@ mod cache;
 mod permission;
 mod sas;
 
-pub use cache::{known_good, learn_host_scope, learn_skew, mark_good, skew, token};
+pub use cache::{
+    event_hub_resource, event_hub_token, known_good, learn_host_scope, learn_skew, mark_good, same_clock, skew, token,
+};
 pub use permission::{Permission, Probe};
 pub use sas::{Dialect, SharedAccessKey, decode_key, percent_encode, sign};

@@ -48,7 +48,7 @@ pub struct AmqpAddress {
 }
 
 /// AMQP's port over TLS.
-const AMQPS: u16 = 5671;
+pub const AMQPS: u16 = 5671;
 
 impl AmqpAddress {
     /// From `host` or `host:port`.

@@ -1,8 +1,8 @@
 //! From an account to its open Event Hub-compatible endpoint.
 
-use super::account::{Account, AmqpAddress, EVENT_HUB_SUFFIXES};
-use crate::auth::SharedAccessKey;
-use crate::error::{ErrorCode, Result};
+use super::account::{AMQPS, Account, AmqpAddress, EVENT_HUB_SUFFIXES, EventHubPin};
+use crate::auth::{self, SharedAccessKey};
+use crate::error::{Error, ErrorCode, Result};
 use crate::eventhub::{Access, Endpoint, EventHub, HubAddress, Roots, discover};
 use crate::platform::Platform;
 use crate::session::Session;
@@ -15,7 +15,39 @@ pub enum Origin {
     /// The hub named it.
     Found(Endpoint),
     /// The hub named it, since the pinned one is no more.
-    Stale(Endpoint),
+    Stale {
+        /// The one that the account pins.
+        pinned: Endpoint,
+        /// The one that the hub names.
+        named: Endpoint,
+    },
+}
+
+impl Origin {
+    /// What to tell a person where the account pins an endpoint that is the hub's no more: what was seen, and which field
+    /// to change to what.
+    pub fn advice(&self) -> Option<String> {
+        let Self::Stale { pinned, named } = self else { return None };
+        Some(format!(
+            "The connection pins {}/{} as Event Hub-compatible endpoint, and the hub names {}/{}, as after a failover: events \
+             are read from there. {}",
+            pinned.host,
+            pinned.hub,
+            named.host,
+            named.hub,
+            remedy(named)
+        ))
+    }
+}
+
+/// Which field of a connection with a stale endpoint to change to what.
+pub fn remedy(named: &Endpoint) -> String {
+    let port = if named.port == AMQPS { String::new() } else { format!(":{}", named.port) };
+    format!(
+        "Edit the connection: set \"EventHub compatible Endpoint\" to sb://{}{port}/ and \"EventHub compatible path\" to {}; or \
+         leave both empty to have the hub asked each time.",
+        named.host, named.hub
+    )
 }
 
 /// Opens the Event Hub-compatible endpoint: the pinned one, or the one that the hub names.
@@ -23,21 +55,48 @@ pub enum Origin {
 /// # Errors
 /// Those of the service.
 pub fn open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<(EventHub<'p>, Origin)> {
-    let account = session.account();
-    let mut stale = false;
-    if let Some(pin) = &account.event_hub {
-        let address = AmqpAddress::of(&pin.host);
-        let endpoint = Endpoint { host: address.host, port: address.port, hub: pin.path.clone() };
-        let key = pin.key.as_ref().unwrap_or(&account.hub.key);
-        match connect(session, platform, &endpoint, key) {
-            // A pin goes stale when a hub fails over: the hub itself knows better.
-            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::Unavailable) => stale = true,
-            opened => return Ok((opened?, Origin::Pinned)),
-        }
+    match try_open(session, platform) {
+        Err(error) if is_refusal(&error) && session.learns_the_time() => try_open(session, platform),
+        opened => opened,
     }
-    let endpoint = find(session)?;
-    let hub = connect(session, platform, &endpoint, &account.hub.key)?;
-    Ok((hub, if stale { Origin::Stale(endpoint) } else { Origin::Found(endpoint) }))
+}
+
+fn try_open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<(EventHub<'p>, Origin)> {
+    let account = session.account();
+    let Some(pin) = &account.event_hub else {
+        let endpoint = ask(session)?;
+        let hub = connect(session, platform, &endpoint, &account.hub.key)?;
+        return Ok((hub, Origin::Found(endpoint)));
+    };
+    let pinned = endpoint_of(pin);
+    let failure = match connect(session, platform, &pinned, pin.key.as_ref().unwrap_or(&account.hub.key)) {
+        Err(error) => error,
+        opened => return Ok((opened?, Origin::Pinned)),
+    };
+    // A pin goes stale when a hub fails over: the hub itself knows better. Its old namespace may be gone, may know the Event
+    // Hub no more, or may refuse keys that it does not know any more.
+    let gone = matches!(failure.code(), ErrorCode::NotFound | ErrorCode::Unavailable);
+    if !gone && !is_refusal(&failure) {
+        return Err(failure);
+    }
+    match ask(session) {
+        Ok(named) if named != pinned => {
+            let hub = connect(session, platform, &named, &account.hub.key)?;
+            Ok((hub, Origin::Stale { pinned, named }))
+        }
+        Err(error) if gone => Err(error),
+        _ => Err(failure),
+    }
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::AuthFailed | ErrorCode::AuthExpired)
+}
+
+/// The endpoint that an account pins.
+pub fn endpoint_of(pin: &EventHubPin) -> Endpoint {
+    let address = AmqpAddress::of(&pin.host);
+    Endpoint { host: address.host, port: address.port, hub: pin.path.clone() }
 }
 
 fn roots(account: &Account) -> Roots<'_> {
@@ -50,6 +109,7 @@ fn connect<'p>(
     endpoint: &Endpoint,
     key: &SharedAccessKey,
 ) -> Result<EventHub<'p>> {
+    auth::same_clock(&endpoint.host, &session.account().hub.host);
     EventHub::connect(platform, endpoint, &Access::Claim(key.clone()), roots(session.account()), session.deadline())
 }
 
@@ -58,8 +118,16 @@ fn connect<'p>(
 /// # Errors
 /// Those of the service.
 pub fn find(session: &Session) -> Result<Endpoint> {
+    match ask(session) {
+        Err(error) if is_refusal(&error) && session.learns_the_time() => ask(session),
+        found => found,
+    }
+}
+
+fn ask(session: &Session) -> Result<Endpoint> {
     let account = session.account();
     let hub = HubAddress { host: account.hub_amqp.host.clone(), port: account.hub_amqp.port };
+    auth::same_clock(&hub.host, &account.hub.host);
     let may_follow = |host: &str| {
         EVENT_HUB_SUFFIXES.iter().any(|suffix| host.ends_with(suffix) && host.len() > suffix.len())
             || account.trusted_suffixes.iter().any(|domain| host == domain || host.ends_with(&format!(".{domain}")))

@@ -3,6 +3,8 @@
 mod account;
 #[cfg(feature = "amqp")]
 pub mod event_hub;
+#[cfg(feature = "amqp")]
+mod event_hub_test;
 mod paste;
 mod schema;
 mod test;

@@ -30,7 +30,10 @@ pub fn test(platform: &dyn Platform, connection: &Connection, deadline_ms: u64) 
     if account.dps.is_none() {
         skip_dps(&mut report);
     }
-    event_hub(&session, &mut report);
+    #[cfg(feature = "amqp")]
+    super::event_hub_test::run(&session, &mut report);
+    #[cfg(not(feature = "amqp"))]
+    skip_event_hub(&mut report);
     report.usable = usable(&report.permissions);
     Ok(report)
 }
@@ -226,61 +229,9 @@ fn skip_dps(report: &mut Report) {
     }));
 }
 
-/// Finds and opens the Event Hub-compatible endpoint, and looks whether there is room for a reader.
-#[cfg(feature = "amqp")]
-fn event_hub(session: &Session, report: &mut Report) {
-    use super::event_hub::{Origin, open};
-    use crate::eventhub::{Position, ReceiverOptions};
-    let platform = session.platform();
-    let started = platform.monotonic();
-    let title = "The Event Hub-compatible endpoint can be read from";
-    let opened = open(session, platform).and_then(|(mut hub, origin)| Ok((hub.properties()?, hub, origin)));
-    let took = platform.monotonic().saturating_sub(started);
-    let (properties, mut hub, origin) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
-            let remedy = match error.code() {
-                ErrorCode::AuthFailed | ErrorCode::PermissionDenied => Permission::ServiceConnect.remedy(&session.account().hub.key.policy),
-                _ => "Check that the engine lets the connector reach the hub on port 5671, and the values under Built-in endpoints.".to_owned(),
-            };
-            report.checks.push(check("event-hub", title, CheckOutcome::Fail, describe(&error), Some(remedy), took));
-            return;
-        }
-    };
-    let count = properties.partition_ids.len();
-    let (outcome, message, remedy) = match origin {
-        Origin::Pinned => (CheckOutcome::Pass, format!("The pinned endpoint answers; {count} partitions."), None),
-        Origin::Found(endpoint) => {
-            (CheckOutcome::Pass, format!("The hub names {}/{}; {count} partitions.", endpoint.host, endpoint.hub), None)
-        }
-        Origin::Stale(endpoint) => (
-            CheckOutcome::Warn,
-            format!("The pinned endpoint is no more; the hub names {}/{}, which is used instead.", endpoint.host, endpoint.hub),
-            Some("Leave both fields of the Event Hub-compatible endpoint empty, or copy them anew from Built-in endpoints.".to_owned()),
-        ),
-    };
-    report.checks.push(check("event-hub", title, outcome, message, remedy, took));
-
-    let title = "The consumer group $Default has room for a reader";
-    let started = platform.monotonic();
-    let attached = properties
-        .partition_ids
-        .first()
-        .map(|partition| hub.receiver(&ReceiverOptions::new("$Default", partition, Position::Latest)));
-    let took = platform.monotonic().saturating_sub(started);
-    report.checks.push(match attached {
-        Some(Err(error)) => {
-            let remedy = "Add a consumer group for workflows under Built-in endpoints, and name it in the trigger; or stop the other reader.";
-            check("consumer-group", title, CheckOutcome::Warn, describe(&error), Some(remedy.to_owned()), took)
-        }
-        _ => check("consumer-group", title, CheckOutcome::Pass, "A reader could attach.".to_owned(), None, took),
-    });
-    hub.close();
-}
-
 /// A build without AMQP has no trigger that reads from it.
 #[cfg(not(feature = "amqp"))]
-fn event_hub(_session: &Session, report: &mut Report) {
+fn skip_event_hub(report: &mut Report) {
     let message = "This build of the connector was made without AMQP: it has no trigger that reads from it.";
     report.checks.push(check(
         "event-hub",
@@ -308,7 +259,8 @@ fn usable(findings: &[PermissionFinding]) -> Vec<String> {
         .collect()
 }
 
-fn describe(error: &Error) -> String {
+/// An error as the message of a check.
+pub(super) fn describe(error: &Error) -> String {
     let record = error.record();
     record.detail.as_ref().map_or_else(|| record.message.clone(), |detail| format!("{} ({detail})", record.message))
 }
@@ -328,7 +280,8 @@ fn reach_remedy(error: &Error, service: Service) -> String {
     }
 }
 
-fn check(
+/// A step of a report.
+pub(super) fn check(
     id: &str,
     title: &str,
     outcome: CheckOutcome,

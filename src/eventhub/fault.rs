@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::contention::Contender;
 use super::discover::HubAddress;
 use super::hub::Endpoint;
 use crate::amqp::transport::TransportErrorKind;
@@ -22,6 +23,7 @@ pub(super) struct Context {
     host: String,
     policy: String,
     what: String,
+    contender: Option<Contender>,
 }
 
 impl Context {
@@ -31,7 +33,13 @@ impl Context {
             host: format!("{}/{}", endpoint.host, endpoint.hub),
             policy: key.policy.clone(),
             what: what.to_owned(),
+            contender: None,
         }
+    }
+
+    /// Of a reader of a partition.
+    pub fn reader(endpoint: &Endpoint, key: &SharedAccessKey, contender: &Contender) -> Self {
+        Self { contender: Some(contender.clone()), ..Self::event_hub(endpoint, key, &contender.to_string()) }
     }
 
     pub fn iot_hub(hub: &HubAddress, key: &SharedAccessKey) -> Self {
@@ -40,14 +48,23 @@ impl Context {
             host: hub.host.clone(),
             policy: key.policy.clone(),
             what: "its Event Hub-compatible endpoint".to_owned(),
+            contender: None,
         }
     }
 
     /// The connector's error for one of the protocol's.
     pub fn error(&self, error: &AmqpError) -> Error {
         let verdict = judge(error);
-        let mut result =
-            Error::new(verdict.code, self.message(verdict.code, error)).with_detail(clean(&error.to_string()));
+        let conflict = self.contender.as_ref().filter(|_| verdict.code == ErrorCode::ConsumerConflict);
+        let conflict = conflict.map(|contender| contender.conflict(&said(error).unwrap_or_default()));
+        let message = match &conflict {
+            Some(conflict) => format!("{} {}", conflict.message, conflict.fix.as_deref().unwrap_or_default()),
+            None => self.message(verdict.code, error),
+        };
+        let mut result = Error::new(verdict.code, message).with_detail(clean(&error.to_string()));
+        if let Some(conflict) = conflict {
+            result = result.with_problem(conflict);
+        }
         if let Some(retry) = verdict.retry {
             result = result.with_retry(retry);
         }
@@ -66,7 +83,7 @@ impl Context {
     }
 
     fn message(&self, code: ErrorCode, error: &AmqpError) -> String {
-        let Self { service, host, policy, what } = self;
+        let Self { service, host, policy, what, .. } = self;
         let said = said(error).map(|text| format!(" It says: {text}")).unwrap_or_default();
         match code {
             ErrorCode::AuthFailed => {
@@ -78,9 +95,7 @@ impl Context {
             }
             ErrorCode::NotFound => format!("{service} at {host} knows no {what}.{said}"),
             ErrorCode::ConsumerConflict => {
-                format!(
-                    "Others read {what} of {host}, so that this reader has no place. Use a consumer group of its own.{said}"
-                )
+                format!("Others use {what} of {host}, so that there is no place.{said}")
             }
             ErrorCode::PositionLost => {
                 format!("The position is not one of {what} of {host}; the Event Hub may be a new one.{said}")

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::contention::Contender;
 use super::event::Event;
 use super::fault::Context;
 use super::position::Position;
@@ -14,12 +15,10 @@ use crate::amqp::management::Management;
 use crate::amqp::sasl::Mechanism;
 use crate::amqp::transport::{Deadline, Roots, Tcp, Tls, Transport};
 use crate::amqp::{Error as AmqpError, Value};
-use crate::auth::{Dialect, SharedAccessKey};
+use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
 
-/// How long a token is good for, as with the other services.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// Messages ahead of what is used (Microsoft's clients: 300).
 const PREFETCH: u32 = 300;
 /// Once events come, a pause of this length ends the reading: what is there is worth more than what may come.
@@ -134,7 +133,7 @@ pub struct ReadBudget {
 #[derive(Debug)]
 pub struct Receiver {
     link: LinkId,
-    what: String,
+    contender: Contender,
     /// Events for which the last budget had no room, and those that were given back.
     kept: VecDeque<Event>,
     /// An error that came after events.
@@ -201,13 +200,10 @@ impl<'p> EventHub<'p> {
             let claim = match access {
                 Access::Plain(_) => None,
                 Access::Claim(key) => {
-                    let (key, resource) = (key.clone(), resource(endpoint));
-                    let signed = resource.clone();
-                    let sign = move |now: Duration| {
-                        let expiry = now.saturating_add(TOKEN_LIFETIME);
-                        (key.token(Dialect::EventHubs, &signed, expiry.as_secs()), expiry)
-                    };
-                    Some(Claim::put(&mut client, resource, Box::new(sign), &until)?)
+                    let (key, host, hub) = (key.clone(), endpoint.host.clone(), endpoint.hub.clone());
+                    let sign = move |now| auth::event_hub_token(&key, &host, &hub, now);
+                    let audience = auth::event_hub_resource(&endpoint.host, &endpoint.hub);
+                    Some(Claim::put(&mut client, audience, Box::new(sign), &until)?)
                 }
             };
             Ok((client, claim))
@@ -277,14 +273,74 @@ impl<'p> EventHub<'p> {
     /// `consumer-conflict` where others read with a higher owner level, or too many without one; `position-lost` where
     /// the position is not of this partition; `not-found` for the consumer group or partition; those of the connection.
     pub fn receiver(&mut self, options: &ReceiverOptions) -> Result<Receiver> {
-        let what = format!("the partition \"{}\", consumer group \"{}\"", options.partition, options.consumer_group);
-        let context = self.context(&what);
-        let deadline = self.until();
+        let receiver = self.ask(options)?;
+        self.settle(&receiver).map(|()| receiver)
+    }
+
+    /// Attaches to several partitions, all at the same time.
+    ///
+    /// # Errors
+    /// As [`EventHub::receiver`]; none of them is attached then.
+    pub fn receivers(&mut self, options: &[ReceiverOptions]) -> Result<Vec<Receiver>> {
+        let mut receivers = Vec::new();
+        let mut result = Ok(());
+        for options in options {
+            match self.ask(options) {
+                Ok(receiver) => receivers.push(receiver),
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        for receiver in &receivers {
+            result = result.and_then(|()| self.settle(receiver));
+        }
+        match result {
+            Ok(()) => Ok(receivers),
+            Err(error) => {
+                receivers.into_iter().for_each(|receiver| self.release(receiver));
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks for a link. [`EventHub::settle`] waits for it.
+    fn ask(&mut self, options: &ReceiverOptions) -> Result<Receiver> {
+        let contender = Contender::of(options);
         let name = self.client.name("receiver");
         let link = self.link(name, options);
         let prefetch = options.prefetch.unwrap_or(PREFETCH).max(1);
-        let link = self.client.attach(&link, prefetch, &deadline).map_err(|error| context.error(&error))?;
-        Ok(Receiver { link, what, kept: VecDeque::new(), failed: None })
+        match self.client.start_attach(&link, prefetch) {
+            Ok(link) => Ok(Receiver { link, contender, kept: VecDeque::new(), failed: None }),
+            Err(error) => Err(self.reading(&contender).error(&error)),
+        }
+    }
+
+    fn settle(&mut self, receiver: &Receiver) -> Result<()> {
+        let deadline = self.until();
+        let attached = self.client.attached(receiver.link, &deadline);
+        attached.map_err(|error| self.reading(&receiver.contender).error(&error))
+    }
+
+    /// Gives a partition up. Its place among the readers is free at once.
+    pub fn release(&mut self, receiver: Receiver) {
+        self.client.detach(receiver.link);
+    }
+
+    /// Waits until one of these receivers has something: an event, or an error. False where nothing came within `wait`.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn wait(&mut self, receivers: &[&Receiver], wait: Duration) -> Result<bool> {
+        if receivers.iter().any(|receiver| !receiver.kept.is_empty() || receiver.failed.is_some()) {
+            return Ok(true);
+        }
+        let context = self.context("connection");
+        let deadline = self.until();
+        if let Some(claim) = &mut self.claim {
+            claim.keep(&mut self.client, &deadline).map_err(|error| context.error(&error))?;
+        }
+        let links: Vec<LinkId> = receivers.iter().map(|receiver| receiver.link).collect();
+        let until = deadline.or_at(deadline.now().saturating_add(wait));
+        self.client.wait(&links, &until).map_err(|error| context.error(&error))
     }
 
     /// Receives events: waits for the first one, then takes what comes without a pause.
@@ -292,9 +348,9 @@ impl<'p> EventHub<'p> {
     /// # Errors
     /// As [`EventHub::receiver`], once the events that came before were given.
     pub fn receive(&mut self, receiver: &mut Receiver, budget: ReadBudget) -> Result<Vec<Event>> {
-        let context = self.context(&receiver.what);
+        let context = self.reading(&receiver.contender);
         let deadline = self.until();
-        if let Some(error) = &receiver.failed {
+        if let Some(error) = receiver.failed.as_ref().filter(|_| receiver.kept.is_empty()) {
             return Err(error.clone());
         }
         if let Some(claim) = &mut self.claim {
@@ -307,6 +363,7 @@ impl<'p> EventHub<'p> {
         while events.len() < budget.events {
             let event = match receiver.kept.pop_front() {
                 Some(event) => event,
+                None if receiver.failed.is_some() => break,
                 None => match self.client.receive(receiver.link, &until) {
                     Ok(None) => break,
                     Ok(Some(delivery)) => match Event::read(&delivery.payload) {
@@ -351,6 +408,10 @@ impl<'p> EventHub<'p> {
         Context::event_hub(&self.endpoint, self.access.key(), what)
     }
 
+    fn reading(&self, contender: &Contender) -> Context {
+        Context::reader(&self.endpoint, self.access.key(), contender)
+    }
+
     fn link(&self, name: String, options: &ReceiverOptions) -> LinkOptions {
         let Endpoint { host, hub, .. } = &self.endpoint;
         let ReceiverOptions { consumer_group, partition, .. } = options;
@@ -385,8 +446,8 @@ impl<'p> EventHub<'p> {
         }
         if self.claim.is_some() {
             // Microsoft's Python and JavaScript clients send the token along as well.
-            let expiry = self.client.platform().unix_time().saturating_add(TOKEN_LIFETIME);
-            let token = self.access.key().token(Dialect::EventHubs, &resource(&self.endpoint), expiry.as_secs());
+            let Endpoint { host, hub, .. } = &self.endpoint;
+            let (token, _) = auth::event_hub_token(self.access.key(), host, hub, self.client.platform().unix_time());
             fields.push(("security_token".into(), token.expose().into()));
         }
         let management = match &mut self.management {
@@ -395,11 +456,6 @@ impl<'p> EventHub<'p> {
         };
         management.read(&mut self.client, fields, &deadline)
     }
-}
-
-/// What a token is for.
-fn resource(endpoint: &Endpoint) -> String {
-    format!("sb://{}/{}", endpoint.host, endpoint.hub)
 }
 
 /// A name for a connection, not used by another.

@@ -3,6 +3,7 @@
 //! Addresses, filters and names are those of Microsoft's clients for .NET, Python, JavaScript and Rust, which differ only
 //! where it does not matter.
 
+mod contention;
 mod discover;
 mod event;
 mod fault;

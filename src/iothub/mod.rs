@@ -110,6 +110,17 @@ impl<'a> IotHub<'a> {
         Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
     }
 
+    /// How many devices are connected.
+    ///
+    /// # Errors
+    /// Those of the service.
+    pub fn connected_devices(&self) -> Result<u64> {
+        let request = Request::new(Method::Get, ["statistics", "service"], Safety::Read, Permission::ServiceConnect);
+        let response = self.client.send(&request)?;
+        let count = response.json()?.get("connectedDeviceCount").and_then(Value::as_u64);
+        count.ok_or_else(|| response.unexpected("a count of connected devices"))
+    }
+
     /// Calls a direct method: the device's status and payload. `connect` is how long to wait for the device to connect.
     ///
     /// # Errors

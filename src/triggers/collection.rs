@@ -138,7 +138,7 @@ pub trait Collection {
 /// # Errors
 /// As the interface's `poll`.
 pub fn poll(session: &Session, collection: &dyn Collection, request: &PollRequest) -> Result<Page> {
-    if request.partition != WHOLE {
+    if !request.partition.is_empty() && request.partition != WHOLE {
         return Err(Error::new(
             ErrorCode::NotFound,
             format!("This trigger has no partition \"{}\", only \"{WHOLE}\".", request.partition),

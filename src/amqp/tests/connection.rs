@@ -586,7 +586,7 @@ fn links_and_queues_are_bounded() {
             Err(error) => break error,
         }
     };
-    assert_eq!((links.len(), error), (16, Error::Limit("links of a connection")));
+    assert_eq!((links.len(), error), (72, Error::Limit("links of a connection")));
     let sent = (0..100).take_while(|_| client.send(links[0], vec![0]).is_ok()).count();
     assert_eq!(sent, 16);
 }

@@ -1,15 +1,16 @@
-//! The way to a partition: the endpoint is found, opened, and kept open for the next poll where an instance lives on.
+//! The way to the log: the endpoint is found, opened, and kept open for the next poll where an instance lives on.
 //!
-//! What is kept is only a cache. A poll that goes on where the last one ended finds its events on the open link; any
-//! other one, and one after a failure, attaches anew from its cursor.
+//! One connection and session carry a link for each partition that is read. What is kept is only a cache. A poll that goes
+//! on where the last one ended finds its events on the open links; any other one, and one after a failure, attaches anew
+//! from its cursor.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
-use super::position::Place;
-use super::{Log, LogState};
+use super::{Log, LogState, PartitionState};
+use crate::bindings::exports::workflow::connector::trigger::Notice;
 use crate::connection::{Account, event_hub};
-use crate::error::Result;
+use crate::error::{ErrorCode, Result, Severity};
 use crate::eventhub::{Event, EventHub, Position as From, ReadBudget, Receiver, ReceiverOptions};
 use crate::platform;
 use crate::session::Session;
@@ -18,15 +19,18 @@ use crate::session::Session;
 const PIECE_BYTES: usize = 256 * 1024;
 /// What a description of a partition is good for, besides its end, which the events themselves tell.
 const STATE_IS_GOOD_FOR: Duration = Duration::from_secs(60);
+/// Messages sent ahead on all links of a connection together, where there are several: while one is read, the others' wait,
+/// and a connection holds no more than 32 MiB of them. A device's message has 256 KB at the most.
+const SHARED_PREFETCH: usize = 96;
 
 /// Who reads, and of what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
     /// The consumer group.
     pub consumer_group: String,
-    /// The partition.
+    /// The partition; all of them where it is empty.
     pub partition: String,
-    /// The owner level, where the reader claims the partition for itself.
+    /// The owner level, where the reader claims the partitions for itself.
     pub owner_level: Option<i64>,
 }
 
@@ -36,50 +40,60 @@ pub struct Reader {
 /// Those of the service.
 pub fn partitions(session: &Session) -> Result<Vec<String>> {
     let mut hub = event_hub::open(session, session.platform())?.0;
-    let ids = hub.properties().map(|properties| properties.partition_ids);
+    let ids = hub.properties().map(|properties| in_order(properties.partition_ids));
     hub.close();
     ids
 }
 
-/// An open partition.
+/// Ids are numbers, written without leading zeros.
+fn in_order(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
+    ids
+}
+
+/// An open log.
 struct Open<'p> {
     hub: EventHub<'p>,
-    receiver: Option<Receiver>,
+    /// How the endpoint was found, where that is worth telling.
+    advice: Option<String>,
+    /// One for each partition that is read.
+    links: Vec<Link>,
     state: LogState,
     /// When the state was read, on the monotonic clock.
     read_at: Duration,
-    /// The last event that was handed out.
-    last: Option<Place>,
 }
 
-/// What an open partition belongs to.
+/// The link of a partition.
+#[derive(Default)]
+struct Link {
+    receiver: Option<Receiver>,
+    /// Where it goes on.
+    at: Option<From>,
+}
+
+/// What an open log belongs to.
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
     account: Account,
     reader: Reader,
 }
 
-/// Partitions kept open by an instance at the most; each has a connection of its own.
+/// Logs kept open by an instance at the most; each has a connection of its own.
 const MOST_KEPT: usize = 4;
 
 thread_local! {
     static KEPT: RefCell<Vec<(Key, Open<'static>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `work` with a partition, an open one if there is one.
+/// Runs `work` with a log, an open one if there is one.
 ///
 /// # Errors
 /// Those of the service, and of `work`.
-pub fn with_partition<T>(
-    session: &Session,
-    reader: &Reader,
-    work: impl FnOnce(&mut dyn Log) -> Result<T>,
-) -> Result<T> {
+pub fn with_log<T>(session: &Session, reader: &Reader, work: impl FnOnce(&mut dyn Log) -> Result<T>) -> Result<T> {
     let key = Key { account: session.account().clone(), reader: reader.clone() };
     let Some(lasting) = platform::lasting() else {
         let mut open = Open::new(session, session.platform(), reader)?;
-        let mut partition = Partition { open: &mut open, session, reader, fresh: true };
-        let result = work(&mut partition);
+        let result = work(&mut Partitions { open: &mut open, session, reader, fresh: true });
         open.hub.close();
         return result;
     };
@@ -95,8 +109,7 @@ pub fn with_partition<T>(
         }
         None => Open::new(session, lasting, reader)?,
     };
-    let mut partition = Partition { open: &mut open, session, reader, fresh };
-    let result = work(&mut partition);
+    let result = work(&mut Partitions { open: &mut open, session, reader, fresh });
     // After an error nobody knows what state the connection is in: the next poll opens its own.
     if result.is_ok() {
         KEPT.with_borrow_mut(|kept| {
@@ -105,32 +118,43 @@ pub fn with_partition<T>(
             }
             kept.push((key, open));
         });
+    } else {
+        // Without a farewell the service would keep the readers' places for a while.
+        open.hub.close();
     }
     result
 }
 
 impl<'p> Open<'p> {
     fn new(session: &Session, platform: &'p dyn platform::Platform, reader: &Reader) -> Result<Self> {
-        let (mut hub, _) = event_hub::open(session, platform)?;
+        let (mut hub, origin) = event_hub::open(session, platform)?;
         let state = read_state(&mut hub, reader)?;
-        Ok(Self { hub, receiver: None, state, read_at: session.platform().monotonic(), last: None })
+        let links = state.read.iter().map(|_| Link::default()).collect();
+        Ok(Self { hub, advice: origin.advice(), links, state, read_at: session.platform().monotonic() })
     }
 }
 
 fn read_state(hub: &mut EventHub, reader: &Reader) -> Result<LogState> {
     let properties = hub.properties()?;
-    let partition = hub.partition_properties(&reader.partition)?;
-    Ok(LogState {
-        created: properties.created_at_ms.unwrap_or(0),
-        partitions: u16::try_from(properties.partition_ids.len()).unwrap_or(u16::MAX),
-        first: partition.begin_sequence_number,
-        last: partition.last_enqueued_sequence_number,
-        last_offset: partition.last_enqueued_offset,
-        empty: partition.is_empty,
-    })
+    let ids = in_order(properties.partition_ids);
+    let one = std::slice::from_ref(&reader.partition);
+    let wanted = if reader.partition.is_empty() { ids.as_slice() } else { one };
+    let read = wanted.iter().map(|id| {
+        let partition = hub.partition_properties(id)?;
+        Ok(PartitionState {
+            id: id.clone(),
+            first: partition.begin_sequence_number,
+            last: partition.last_enqueued_sequence_number,
+            last_offset: partition.last_enqueued_offset,
+            last_time_ms: partition.last_enqueued_time_ms,
+            empty: partition.is_empty,
+        })
+    });
+    let read = read.collect::<Result<Vec<_>>>()?;
+    Ok(LogState { created: properties.created_at_ms.unwrap_or(0), ids, read })
 }
 
-struct Partition<'a, 'p, 's> {
+struct Partitions<'a, 'p, 's> {
     open: &'a mut Open<'p>,
     session: &'a Session<'s>,
     reader: &'a Reader,
@@ -138,90 +162,154 @@ struct Partition<'a, 'p, 's> {
     fresh: bool,
 }
 
-impl Partition<'_, '_, '_> {
-    fn attach(&mut self, from: &From) -> Result<()> {
-        let mut options = ReceiverOptions::new(&self.reader.consumer_group, &self.reader.partition, from.clone());
-        options.owner_level = self.reader.owner_level;
-        self.open.receiver = Some(self.open.hub.receiver(&options)?);
+impl Partitions<'_, '_, '_> {
+    /// Attaches those of the links that do not go on from where they are to, all at the same time.
+    fn attach<'f>(&mut self, from: impl IntoIterator<Item = (usize, &'f From)>) -> Result<()> {
+        let Open { hub, links, state, .. } = &mut *self.open;
+        let prefetch = (links.len() > 1).then(|| u32::try_from(SHARED_PREFETCH / links.len()).unwrap_or(1).max(1));
+        let (mut indices, mut wanted) = (Vec::new(), Vec::new());
+        for (index, from) in from {
+            let (Some(link), Some(partition)) = (links.get_mut(index), state.read.get(index)) else { continue };
+            if link.goes_on(from) {
+                continue;
+            }
+            // The old link goes first: it holds a place among the readers.
+            if let Some(receiver) = std::mem::take(link).receiver {
+                hub.release(receiver);
+            }
+            let mut options = ReceiverOptions::new(&self.reader.consumer_group, &partition.id, from.clone());
+            options.owner_level = self.reader.owner_level;
+            options.prefetch = prefetch;
+            indices.push(index);
+            wanted.push(options);
+        }
+        let receivers = hub.receivers(&wanted)?;
+        for ((index, receiver), options) in indices.into_iter().zip(receivers).zip(wanted) {
+            if let Some(link) = links.get_mut(index) {
+                *link = Link { receiver: Some(receiver), at: Some(options.position) };
+            }
+        }
         Ok(())
     }
 
-    /// Whether the open link goes on from there.
-    fn goes_on(&self, from: &From) -> bool {
-        match (&self.open.last, from) {
-            (Some(Place::After { offset, .. }), From::Offset { offset: wanted, inclusive: false }) => offset == wanted,
-            _ => false,
+    fn attach_all(&mut self, from: &[From]) -> Result<()> {
+        match self.attach(from.iter().enumerate()) {
+            // Which partition it is comes out when that one is read.
+            Err(error) if error.code() == ErrorCode::PositionLost => Ok(()),
+            attached => attached,
         }
     }
 
-    fn read(&mut self, from: &From, most: usize, wait: Duration) -> Result<Vec<Event>> {
-        if self.open.receiver.is_none() || !self.goes_on(from) {
-            self.attach(from)?;
-        }
+    fn read(&mut self, index: usize, from: &From, most: usize, wait: Duration) -> Result<Vec<Event>> {
+        self.attach([(index, from)])?;
         let budget = ReadBudget { events: most, bytes: PIECE_BYTES, wait };
-        match &mut self.open.receiver {
-            Some(receiver) => self.open.hub.receive(receiver, budget),
+        let Open { hub, links, .. } = &mut *self.open;
+        match links.get_mut(index).and_then(|link| link.receiver.as_mut()) {
+            Some(receiver) => hub.receive(receiver, budget),
             None => Ok(Vec::new()),
         }
     }
 
-    fn reopen(&mut self) -> Result<()> {
-        let platform = self.open.hub.platform();
-        *self.open = Open::new(self.session, platform, self.reader)?;
-        self.fresh = true;
-        Ok(())
+    /// A link from an earlier poll may be gone, for whatever reason: once, a new connection takes its place. Not where
+    /// another reader has taken its place: two readers with the same owner level would send each other away for ever.
+    fn once_more<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        match work(self) {
+            Err(error)
+                if !self.fresh && !matches!(error.code(), ErrorCode::ConsumerConflict | ErrorCode::PositionLost) =>
+            {
+                let platform = self.open.hub.platform();
+                *self.open = Open::new(self.session, platform, self.reader)?;
+                self.fresh = true;
+                work(self)
+            }
+            result => result,
+        }
     }
 }
 
-impl Log for Partition<'_, '_, '_> {
-    fn state(&mut self) -> Result<LogState> {
+impl Link {
+    fn goes_on(&self, from: &From) -> bool {
+        self.receiver.is_some() && self.at.as_ref() == Some(from)
+    }
+}
+
+impl Log for Partitions<'_, '_, '_> {
+    fn refresh(&mut self) -> Result<()> {
         let now = self.session.platform().monotonic();
-        if !self.fresh && now.saturating_sub(self.open.read_at) > STATE_IS_GOOD_FOR {
-            match read_state(&mut self.open.hub, self.reader) {
-                Ok(state) => {
-                    self.open.state = state;
-                    self.open.read_at = now;
-                }
-                Err(_) => self.reopen()?,
-            }
+        if self.fresh || now.saturating_sub(self.open.read_at) <= STATE_IS_GOOD_FOR {
+            return Ok(());
         }
-        Ok(self.open.state.clone())
+        self.once_more(|this| {
+            if !this.fresh {
+                this.open.state = read_state(&mut this.open.hub, this.reader)?;
+                this.open.read_at = now;
+            }
+            Ok(())
+        })
     }
 
-    fn receive(&mut self, from: &From, most: usize, wait: Duration) -> Result<Vec<Event>> {
-        let events = match self.read(from, most, wait) {
-            // A link from an earlier poll may be gone, for whatever reason: once, a new one takes its place.
-            Err(_) if !self.fresh => {
-                self.reopen()?;
-                self.read(from, most, wait)?
-            }
-            read => read?,
-        };
-        if let Some(newest) = events.last() {
-            self.open.last = Some(Place::After { sequence: newest.sequence_number, offset: newest.offset.clone() });
-            let state = &mut self.open.state;
-            let told = newest.last_enqueued.as_ref();
-            let end = told
-                .and_then(|last| last.sequence_number)
-                .unwrap_or(newest.sequence_number)
-                .max(newest.sequence_number);
-            if end > state.last {
-                state.last = end;
-                state.last_offset = told.and_then(|last| last.offset.clone()).unwrap_or_else(|| newest.offset.clone());
-                state.empty = false;
-            }
+    fn state(&self) -> &LogState {
+        &self.open.state
+    }
+
+    fn begin(&mut self, from: &[From]) -> Result<()> {
+        self.once_more(|this| this.attach_all(from))
+    }
+
+    fn receive(&mut self, partition: usize, from: &From, most: usize, wait: Duration) -> Result<Vec<Event>> {
+        let events = self.once_more(|this| this.read(partition, from, most, wait))?;
+        let Open { links, state, .. } = &mut *self.open;
+        if let (Some(newest), Some(link), Some(state)) =
+            (events.last(), links.get_mut(partition), state.read.get_mut(partition))
+        {
+            link.at = Some(From::Offset { offset: newest.offset.clone(), inclusive: false });
+            state.note(newest);
         }
         Ok(events)
     }
 
-    fn give_back(&mut self, messages: Vec<Event>, after: &Place) {
-        if let Some(receiver) = &mut self.open.receiver {
+    fn give_back(&mut self, partition: usize, messages: Vec<Event>, from: From) {
+        let link = self.open.links.get_mut(partition);
+        if let Some(Link { receiver: Some(receiver), at }) = link {
             receiver.give_back(messages);
-            self.open.last = Some(after.clone());
+            *at = Some(from);
         }
+    }
+
+    fn wait(&mut self, from: &[From], wait: Duration) -> Result<bool> {
+        self.once_more(|this| {
+            this.attach_all(from)?;
+            let Open { hub, links, .. } = &mut *this.open;
+            let receivers: Vec<&Receiver> = links.iter().filter_map(|link| link.receiver.as_ref()).collect();
+            // One that could not be attached is to be read, and says why.
+            if receivers.len() < links.len() { Ok(true) } else { hub.wait(&receivers, wait) }
+        })
     }
 
     fn remaining(&self) -> Duration {
         self.session.remaining()
+    }
+
+    fn notices(&self) -> Vec<Notice> {
+        let notice = |message: &String| Notice {
+            severity: Severity::Warning,
+            code: "stale-endpoint".to_owned(),
+            message: message.clone(),
+        };
+        self.open.advice.iter().map(notice).collect()
+    }
+}
+
+impl PartitionState {
+    /// Learns from an event where the partition ends.
+    fn note(&mut self, newest: &Event) {
+        let told = newest.last_enqueued.as_ref().filter(|told| told.sequence_number >= Some(newest.sequence_number));
+        let last = told.and_then(|told| told.sequence_number).unwrap_or(newest.sequence_number);
+        if last > self.last {
+            self.last = last;
+            self.last_offset = told.and_then(|told| told.offset.clone()).unwrap_or_else(|| newest.offset.clone());
+            self.last_time_ms = told.and_then(|told| told.enqueued_time_ms).unwrap_or(newest.enqueued_time_ms);
+            self.empty = false;
+        }
     }
 }

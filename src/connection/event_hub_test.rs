@@ -1,0 +1,307 @@
+//! Trying the Event Hub-compatible endpoint out: whether it can be read from, whether the consumer group has room for a
+//! reader, and whether telemetry gets there.
+//!
+//! The reader that tries has no owner level, so it sends nobody away: it takes one of the five places of each partition for a
+//! moment, and where there is none, it is the one that is refused.
+
+use std::time::Duration;
+
+use super::event_hub::{Origin, endpoint_of, find, open, remedy};
+use super::test::{check, describe};
+use crate::auth::Permission;
+use crate::bindings::exports::workflow::connector::connection::{Check, CheckOutcome, Report};
+use crate::error::{ErrorCode, Result};
+use crate::eventhub::{EventHub, PartitionProperties, Position, ReadBudget, ReceiverOptions};
+use crate::instant::{parse_ms, rfc3339};
+use crate::session::Session;
+
+/// The consumer group that every hub has, and a trigger's usual one.
+const GROUP: &str = "$Default";
+/// Newest events of each partition that are looked at, to see what kind they are.
+const LOOK_AT: u32 = 3;
+/// How long to wait for them: they are known to be there.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Devices that are asked when they were last active.
+const ASK_DEVICES: u32 = 100;
+/// Silence that may be mere chance, in milliseconds: the activity that the hub notes is some minutes old at times.
+const SILENCE_MS: i64 = 60 * 60 * 1_000;
+/// The source of what devices send, where an event states one.
+const TELEMETRY: &str = "Telemetry";
+
+/// Adds the checks to the report.
+pub fn run(session: &Session, report: &mut Report) {
+    let platform = session.platform();
+    let started = platform.monotonic();
+    let since = |started| platform.monotonic().saturating_sub(started);
+    let title = "The Event Hub-compatible endpoint can be read from";
+    let opened = open(session, platform).and_then(|(mut hub, origin)| Ok((partitions(&mut hub)?, hub, origin)));
+    let (partitions, mut hub, origin) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let remedy = match error.code() {
+                ErrorCode::AuthFailed | ErrorCode::PermissionDenied => Permission::ServiceConnect.remedy(&session.account().hub.key.policy),
+                _ => "Check that the engine lets the connector reach the hub on port 5671, and the values under Built-in endpoints.".to_owned(),
+            };
+            let outcome = CheckOutcome::Fail;
+            report.checks.push(check("event-hub", title, outcome, describe(&error), Some(remedy), since(started)));
+            return;
+        }
+    };
+    let (outcome, message, remedy) = endpoint(session, &origin, partitions.len());
+    report.checks.push(check("event-hub", title, outcome, message, remedy, since(started)));
+
+    let started = platform.monotonic();
+    let (outcome, message, remedy, seen) = group(&mut hub, &partitions);
+    let title = format!("The consumer group {GROUP} has room for a reader");
+    report.checks.push(check("consumer-group", &title, outcome, message, remedy, since(started)));
+    hub.close();
+
+    let started = platform.monotonic();
+    let check = routing(&gather(session, &partitions, seen), since(started));
+    report.checks.push(check);
+}
+
+fn partitions(hub: &mut EventHub) -> Result<Vec<PartitionProperties>> {
+    let ids = hub.properties()?.partition_ids;
+    ids.iter().map(|id| hub.partition_properties(id)).collect()
+}
+
+/// How the endpoint was found, and whether a pinned one is still the hub's.
+fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, String, Option<String>) {
+    let stale = |message: String, named| (CheckOutcome::Warn, message, Some(remedy(named)));
+    match (origin, &session.account().event_hub) {
+        (Origin::Found(endpoint), _) => {
+            let message = format!("The hub names {}/{}; {count} partitions.", endpoint.host, endpoint.hub);
+            (CheckOutcome::Pass, message, None)
+        }
+        (Origin::Stale { pinned, named }, _) => stale(
+            format!(
+                "The pinned endpoint {}/{} is not the hub's any more, as after a failover; the hub names {}/{}, which is used \
+                 instead.",
+                pinned.host, pinned.hub, named.host, named.hub
+            ),
+            named,
+        ),
+        // One that still answers can be another hub's, or the one from before a failover.
+        (Origin::Pinned, pin) => match (find(session), pin.as_ref().map(endpoint_of)) {
+            (Ok(named), Some(pinned)) if named != pinned => stale(
+                format!(
+                    "The pinned endpoint {}/{} answers, but the hub names {}/{}: this hub's events arrive there.",
+                    pinned.host, pinned.hub, named.host, named.hub
+                ),
+                &named,
+            ),
+            (Ok(_), _) => (CheckOutcome::Pass, format!("The pinned endpoint answers; {count} partitions."), None),
+            (Err(error), _) => {
+                let message = format!(
+                    "The pinned endpoint answers; {count} partitions. Whether it is still this hub's could not be asked: {}",
+                    error.record().message
+                );
+                (CheckOutcome::Pass, message, None)
+            }
+        },
+    }
+}
+
+/// What the newest events are, as far as they could be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    telemetry: usize,
+    other: usize,
+}
+
+/// Attaches to every partition, without an owner level, and looks at the newest events.
+fn group(
+    hub: &mut EventHub,
+    partitions: &[PartitionProperties],
+) -> (CheckOutcome, String, Option<String>, Option<Seen>) {
+    let held = |partition: &PartitionProperties| {
+        let count = partition.last_enqueued_sequence_number.saturating_sub(partition.begin_sequence_number) + 1;
+        if partition.is_empty { 0 } else { count.clamp(0, i64::from(LOOK_AT)) }
+    };
+    let options: Vec<ReceiverOptions> = partitions
+        .iter()
+        .map(|partition| {
+            let position = match held(partition) {
+                0 => Position::Latest,
+                count => Position::SequenceNumber {
+                    number: partition.last_enqueued_sequence_number.saturating_sub(count),
+                    inclusive: false,
+                },
+            };
+            let options = ReceiverOptions::new(GROUP, &partition.id, position);
+            ReceiverOptions { prefetch: Some(LOOK_AT), ..options }
+        })
+        .collect();
+    let receivers = match hub.receivers(&options) {
+        Ok(receivers) => receivers,
+        Err(error) => {
+            let conflict = error.record().fields.first();
+            let message = conflict.map_or_else(|| describe(&error), |conflict| conflict.message.clone());
+            let remedy = conflict.and_then(|conflict| conflict.fix.clone());
+            return (CheckOutcome::Warn, message, remedy, None);
+        }
+    };
+    let mut seen = Some(Seen::default());
+    for (mut receiver, partition) in receivers.into_iter().zip(partitions) {
+        let events = usize::try_from(held(partition)).unwrap_or(0);
+        if events > 0 {
+            let budget = ReadBudget { events, bytes: usize::MAX, wait: PATIENCE };
+            match (hub.receive(&mut receiver, budget), &mut seen) {
+                (Ok(events), Some(seen)) => {
+                    let is_telemetry = |event: &&crate::eventhub::Event| {
+                        let source = event.system_properties.get("iothub-message-source");
+                        source.and_then(|source| source.as_str()).unwrap_or(TELEMETRY) == TELEMETRY
+                    };
+                    let telemetry = events.iter().filter(is_telemetry).count();
+                    seen.telemetry += telemetry;
+                    seen.other += events.len() - telemetry;
+                }
+                _ => seen = None,
+            }
+        }
+        hub.release(receiver);
+    }
+    let message = format!(
+        "A reader could attach to each of {} partitions. Azure Functions, Stream Analytics and monitoring tools read from {GROUP}, \
+         too, unless they are told another group: a group of its own keeps a workflow out of their way.",
+        partitions.len()
+    );
+    (CheckOutcome::Pass, message, None, seen)
+}
+
+/// What can be known of whether telemetry gets to the endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Evidence {
+    /// Devices that are connected; none where the hub does not say.
+    connected: Option<u64>,
+    /// When one of them was last active, in milliseconds since the Unix epoch.
+    last_active_ms: Option<i64>,
+    /// When the newest event ever was enqueued.
+    newest_event_ms: Option<i64>,
+    /// Whether any event is retained.
+    retained: bool,
+    /// What the newest events are; none where they could not be read.
+    seen: Option<Seen>,
+    /// The time of day.
+    now_ms: i64,
+}
+
+fn gather(session: &Session, partitions: &[PartitionProperties], seen: Option<Seen>) -> Evidence {
+    let ever = partitions.iter().filter(|partition| partition.last_enqueued_sequence_number >= 0);
+    let hub = session.hub();
+    let connected = hub.connected_devices().ok();
+    let last_active_ms = connected.filter(|count| *count > 0).and_then(|_| {
+        // The basic tier has no queries; then this is not known.
+        let query = "SELECT deviceId, lastActivityTime FROM devices WHERE connectionState = 'Connected'";
+        let devices = hub.query(query, ASK_DEVICES, None).ok()?.items;
+        devices.iter().filter_map(|device| parse_ms(device.get("lastActivityTime")?.as_str()?)).max()
+    });
+    Evidence {
+        connected,
+        last_active_ms,
+        newest_event_ms: ever.map(|partition| partition.last_enqueued_time_ms).max(),
+        retained: partitions.iter().any(|partition| !partition.is_empty),
+        seen,
+        now_ms: i64::try_from(session.platform().unix_time().as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+/// The judgement: a warning only where devices are connected and something is missing that they would send.
+fn routing(evidence: &Evidence, took: Duration) -> Check {
+    let newest = match evidence.newest_event_ms {
+        Some(ms) => format!("the newest event is from {}", rfc3339(ms)),
+        None => "there never was one".to_owned(),
+    };
+    let no_telemetry = evidence.seen.filter(|seen| seen.telemetry == 0 && seen.other > 0);
+    let quiet = |since: i64| evidence.newest_event_ms.is_none_or(|ms| ms.saturating_add(SILENCE_MS) < since);
+    let (outcome, message) = match evidence.connected {
+        Some(count @ 1..) => {
+            let devices = if count == 1 {
+                "One device is connected".to_owned()
+            } else {
+                format!("{count} devices are connected")
+            };
+            match (no_telemetry, evidence.last_active_ms) {
+                _ if !evidence.retained => {
+                    (CheckOutcome::Warn, format!("{devices}, and the endpoint holds no event: {newest}."))
+                }
+                (Some(seen), _) => (
+                    CheckOutcome::Warn,
+                    format!(
+                        "{devices}, and the newest events of the endpoint ({} were looked at) are the hub's own notices, none is \
+                         telemetry.",
+                        seen.other
+                    ),
+                ),
+                (None, Some(active)) if quiet(active) && quiet(evidence.now_ms) => (
+                    CheckOutcome::Warn,
+                    format!(
+                        "{devices} and active, the last time at {}, but the endpoint is silent: {newest}.",
+                        rfc3339(active)
+                    ),
+                ),
+                _ => (
+                    CheckOutcome::Pass,
+                    format!("{devices}, and events arrive: {newest}.", newest = newest.replace("its", "the")),
+                ),
+            }
+        }
+        _ if evidence.retained => (CheckOutcome::Pass, format!("Events have arrived at the endpoint: {newest}.")),
+        Some(_) => (
+            CheckOutcome::Skipped,
+            format!("No device is connected, and the endpoint holds no event ({newest}): nothing can be told."),
+        ),
+        None => (
+            CheckOutcome::Skipped,
+            format!("The hub does not say how many devices are connected, and the endpoint holds no event ({newest})."),
+        ),
+    };
+    let remedy = (outcome == CheckOutcome::Warn).then(|| {
+        "Once a hub has a route of its own, a message that matches it goes to that route's endpoint alone, and without the \
+         fallback route all others are dropped. In the Azure portal open the hub, then Hub settings, Message routing: add a route \
+         from Device Telemetry Messages to the endpoint events, or switch the fallback route on. If the devices send nothing, all \
+         is well."
+            .to_owned()
+    });
+    check("routing", "Telemetry gets to the endpoint", outcome, message, remedy, took)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000_000;
+
+    fn judged(evidence: Evidence) -> (CheckOutcome, String) {
+        let check = routing(&Evidence { now_ms: NOW, ..evidence }, Duration::ZERO);
+        assert_eq!(check.remedy.is_some(), check.outcome == CheckOutcome::Warn);
+        (check.outcome, check.message)
+    }
+
+    #[test]
+    fn starvation_is_told_from_silence() {
+        let hours = |hours: i64| Some(NOW - hours * SILENCE_MS);
+        let seen = |telemetry, other| Some(Seen { telemetry, other });
+        let connected = Evidence { connected: Some(3), ..Evidence::default() };
+        let holds = Evidence { retained: true, newest_event_ms: hours(5), ..connected };
+        let cases = [
+            (connected, CheckOutcome::Warn, "never was one"),
+            (Evidence { newest_event_ms: hours(48), ..connected }, CheckOutcome::Warn, "holds no event"),
+            (Evidence { seen: seen(0, 8), ..holds }, CheckOutcome::Warn, "none is telemetry"),
+            (Evidence { seen: seen(1, 7), ..holds }, CheckOutcome::Pass, "events arrive"),
+            (Evidence { last_active_ms: hours(1), ..holds }, CheckOutcome::Warn, "silent"),
+            (Evidence { last_active_ms: hours(5), ..holds }, CheckOutcome::Pass, "events arrive"),
+            (holds, CheckOutcome::Pass, "events arrive"),
+            (Evidence { newest_event_ms: hours(0), last_active_ms: hours(0), ..holds }, CheckOutcome::Pass, "arrive"),
+            (Evidence { connected: Some(0), ..Evidence::default() }, CheckOutcome::Skipped, "No device is connected"),
+            (Evidence::default(), CheckOutcome::Skipped, "does not say"),
+            (Evidence { connected: Some(0), ..holds }, CheckOutcome::Pass, "have arrived"),
+            (Evidence { connected: None, seen: seen(0, 8), ..holds }, CheckOutcome::Pass, "have arrived"),
+        ];
+        for (evidence, outcome, words) in cases {
+            let judged = judged(evidence);
+            assert!(judged.0 == outcome && judged.1.contains(words), "{evidence:?}: {judged:?}");
+        }
+    }
+}
