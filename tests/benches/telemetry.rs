@@ -14,13 +14,11 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use azure_iot_connector::auth::SharedAccessKey;
 use azure_iot_connector::eventhub::{Access, Endpoint, EventHub, Position, ReadBudget, ReceiverOptions, Roots};
-use azure_iot_connector::platform::{ExchangeError, ExchangeLimits, Platform, WireRequest, WireResponse};
 use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryEvent};
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
 use connector_host::{Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots, WarmInstance};
@@ -30,14 +28,17 @@ use fe2o3_amqp::sasl_profile::SaslProfile;
 use fe2o3_amqp_types::definitions::SenderSettleMode;
 use fe2o3_amqp_types::messaging::{Body, Source};
 use rustix::time::{ClockId, clock_gettime};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_amqp::Value as AmqpValue;
 use serde_amqp::described::Described;
 use serde_amqp::descriptor::Descriptor;
 use serde_json::{Value, json};
+use system::System;
 
 #[path = "../../host-harness/emulator/tests/common/python.rs"]
 mod python;
+#[path = "../native/system.rs"]
+mod system;
+mod tls;
 
 /// Makes this program the emulator's process.
 const EMULATOR: &str = "--emulator";
@@ -344,30 +345,6 @@ fn request(partition: u16, config: Value) -> PollRequest {
     }
 }
 
-/// The system's clocks; there is no HTTP here.
-struct System(Instant);
-
-impl Platform for System {
-    fn unix_time(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-    }
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-    fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
-    }
-    fn random(&self) -> u64 {
-        u64::from(self.unix_time().subsec_nanos())
-    }
-    fn secure_random(&self, _: &mut [u8]) {
-        unreachable!("no keys are made here");
-    }
-    fn exchange(&self, _: &WireRequest, _: &ExchangeLimits) -> std::result::Result<WireResponse, ExchangeError> {
-        unreachable!("no HTTP is spoken here");
-    }
-}
-
 fn own_client(service: &Service) -> Result<Cost> {
     let (host, port) = service.text("host").rsplit_once(':').context("a port")?;
     let endpoint = Endpoint { host: host.to_owned(), port: port.parse()?, hub: service.text("hub").to_owned() };
@@ -400,16 +377,7 @@ fn own_client(service: &Service) -> Result<Cost> {
 
 /// `fe2o3-amqp` with the same TLS library, prefetch and settlement.
 async fn fe2o3(service: &Service) -> Result<Cost> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(service.text("authority").as_bytes())?)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let tcp = tokio::net::TcpStream::connect(service.text("host")).await?;
-    let name = ServerName::try_from("localhost")?;
-    let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+    let stream = tls::connect(service.text("authority"), service.text("host")).await?;
     let (username, password) = (service.text("policy").to_owned(), service.text("key").to_owned());
     let mut connection = fe2o3_amqp::Connection::builder()
         .container_id("bench")
@@ -417,7 +385,7 @@ async fn fe2o3(service: &Service) -> Result<Cost> {
         .scheme("amqp")
         .max_frame_size(65_536_u32)
         .sasl_profile(SaslProfile::Plain { username, password })
-        .open_with_stream(tls)
+        .open_with_stream(stream)
         .await?;
     let mut session = fe2o3_amqp::Session::begin(&mut connection).await?;
     let filter = Described {
