@@ -106,6 +106,13 @@ impl Live {
     }
 }
 
+impl Live {
+    /// Its linear memory, in bytes; that never shrinks.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().memory_high_water()
+    }
+}
+
 /// Everything that one run of a guest needs.
 pub(crate) struct Run<'a> {
     pub(crate) host: &'a Arc<HostInner>,

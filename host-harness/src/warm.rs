@@ -83,6 +83,12 @@ impl WarmInstance {
         }
     }
 
+    /// The linear memory of the instance, in bytes, after the calls that wait already; none where no instance is kept.
+    /// Memory of WebAssembly never shrinks: it is the most that any call has used.
+    pub async fn memory_bytes(&self) -> Option<usize> {
+        self.place.0.lock().await.as_ref().map(|kept| kept.live.memory_bytes())
+    }
+
     calls!(|self| { Route::new(&self.connector, &self.tenant, &self.connection, Some((&self.place, &self.allowed))) });
 }
 

@@ -10,8 +10,8 @@ use super::performative::Outcome;
 use super::transport::{Deadline, Transport, TransportErrorKind};
 use crate::platform::Platform;
 
-/// What is read at once.
-const READ_PIECE: usize = 32 * 1024;
+/// What is read at once: a record of TLS has no more.
+const READ_PIECE: usize = 16 * 1024;
 /// What a farewell may take of the time that a caller has: the service notices a broken connection by itself.
 const FAREWELL: Duration = Duration::from_millis(250);
 
@@ -29,6 +29,8 @@ pub struct Client<'p> {
     platform: &'p dyn Platform,
     connection: Connection,
     transport: Box<dyn Transport + 'p>,
+    /// What is read is put here first.
+    piece: Vec<u8>,
     ready: bool,
     attached: HashSet<LinkId>,
     /// Links that are gone, and why, until somebody asks.
@@ -68,6 +70,7 @@ impl<'p> Client<'p> {
             platform,
             connection: Connection::new(options, platform.monotonic()),
             transport: Box::new(transport),
+            piece: vec![0; READ_PIECE],
             ready: false,
             attached: HashSet::new(),
             detached: HashMap::new(),
@@ -311,12 +314,11 @@ impl<'p> Client<'p> {
         self.connection.tick(now)?;
         self.flush(deadline)?;
         let wake = deadline.or_at(self.connection.next_tick());
-        let mut piece = vec![0; READ_PIECE];
-        match self.transport.read(&mut piece, &wake) {
+        match self.transport.read(&mut self.piece, &wake) {
             Ok(0) => self.connection.end_of_stream(),
             Ok(count) => {
                 let now = self.platform.monotonic();
-                self.connection.receive(piece.get(..count).unwrap_or_default(), now)
+                self.connection.receive(self.piece.get(..count).unwrap_or_default(), now)
             }
             Err(error) if error.kind == TransportErrorKind::Timeout => {
                 if deadline.remaining().is_none() {

@@ -1,7 +1,7 @@
 //! Messages (part 3 of the standard, 3.2): sections one after the other.
 
 use super::codec::{DecodeError, Decoder, Limits, Value, encode, encode_binary_section};
-use super::performative::composite_code;
+use super::composite::composite_code;
 
 type Pairs = Vec<(Value, Value)>;
 
@@ -150,26 +150,31 @@ impl Message {
     pub fn annotation(&self, name: &str) -> Option<&Value> {
         find(&self.message_annotations, name)
     }
+
+    /// Takes a message annotation out: the first of that name, where there are several, and the others are forgotten.
+    pub fn take_annotation(&mut self, name: &str) -> Option<Value> {
+        let all = self.message_annotations.extract_if(.., |(key, _)| key.as_str() == Some(name));
+        all.fold(None, |first, (_, value)| first.or(Some(value)))
+    }
 }
 
 impl Properties {
     fn fields(&self) -> Vec<Value> {
-        let text = |text: &Option<String>| Value::or_null(text.as_deref().map(Value::string));
-        let symbol = |text: &Option<String>| Value::or_null(text.as_deref().map(Value::symbol));
+        let symbol = |text: &Option<String>| text.as_deref().map(Value::symbol).into();
         vec![
-            Value::or_null(self.message_id.clone()),
-            Value::or_null(self.user_id.clone().map(Value::Binary)),
-            text(&self.to),
-            text(&self.subject),
-            text(&self.reply_to),
-            Value::or_null(self.correlation_id.clone()),
+            self.message_id.clone().into(),
+            self.user_id.clone().map(Value::Binary).into(),
+            self.to.as_deref().into(),
+            self.subject.as_deref().into(),
+            self.reply_to.as_deref().into(),
+            self.correlation_id.clone().into(),
             symbol(&self.content_type),
             symbol(&self.content_encoding),
-            Value::or_null(self.absolute_expiry_time.map(Value::Timestamp)),
-            Value::or_null(self.creation_time.map(Value::Timestamp)),
-            text(&self.group_id),
-            Value::or_null(self.group_sequence.map(Value::Uint)),
-            text(&self.reply_to_group_id),
+            self.absolute_expiry_time.map(Value::Timestamp).into(),
+            self.creation_time.map(Value::Timestamp).into(),
+            self.group_id.as_deref().into(),
+            self.group_sequence.into(),
+            self.reply_to_group_id.as_deref().into(),
         ]
     }
 

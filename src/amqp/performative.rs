@@ -4,6 +4,7 @@
 //! does, and Microsoft's own Python client reads them by position.
 
 use super::codec::{DecodeError, Decoder, Limits, Value, encode};
+use super::composite::{Fields, composite, composite_code, error_value, map, must, symbols};
 use super::error::RemoteError;
 
 /// An open's or attach's map of properties.
@@ -246,7 +247,7 @@ impl Performative {
         let mut decoder = Decoder::new(body, Limits::PERFORMATIVE);
         let code = composite_code(&decoder.descriptor()?).ok_or(DecodeError::Composite)?;
         let Value::List(items) = decoder.value()? else { return Err(DecodeError::Composite) };
-        Ok((Self::from_fields(code, Fields(items.into_iter()))?, decoder.rest()))
+        Ok((Self::from_fields(code, Fields::new(items))?, decoder.rest()))
     }
 
     fn fields(&self) -> (u64, Vec<Value>) {
@@ -258,7 +259,7 @@ impl Performative {
             Self::Transfer(transfer) => (0x14, transfer.fields()),
             Self::Disposition(disposition) => (0x15, disposition.fields()),
             Self::Detach(detach) => {
-                (0x16, vec![Value::Uint(detach.handle), Value::Boolean(detach.closed), error_value(&detach.error)])
+                (0x16, vec![detach.handle.into(), detach.closed.into(), error_value(&detach.error)])
             }
             Self::End(error) => (0x17, vec![error_value(error)]),
             Self::Close(error) => (0x18, vec![error_value(error)]),
@@ -268,12 +269,12 @@ impl Performative {
                 vec![
                     Value::symbol(&init.mechanism),
                     Value::Binary(init.initial_response.clone()),
-                    text(&init.hostname),
+                    init.hostname.as_deref().into(),
                 ],
             ),
             Self::SaslChallenge(bytes) => (0x42, vec![Value::Binary(bytes.clone())]),
             Self::SaslResponse(bytes) => (0x43, vec![Value::Binary(bytes.clone())]),
-            Self::SaslOutcome(code) => (0x44, vec![Value::Ubyte(*code), Value::Null]),
+            Self::SaslOutcome(code) => (0x44, vec![(*code).into(), Value::Null]),
         }
     }
 
@@ -309,11 +310,11 @@ impl Performative {
 impl Open {
     fn fields(&self) -> Vec<Value> {
         vec![
-            Value::string(&self.container_id),
-            text(&self.hostname),
-            Value::or_null(self.max_frame_size.map(Value::Uint)),
-            Value::or_null(self.channel_max.map(Value::Ushort)),
-            Value::or_null(self.idle_time_out.map(Value::Uint)),
+            self.container_id.as_str().into(),
+            self.hostname.as_deref().into(),
+            self.max_frame_size.into(),
+            self.channel_max.into(),
+            self.idle_time_out.into(),
             Value::Null, // outgoing-locales
             Value::Null, // incoming-locales
             Value::Null, // offered-capabilities
@@ -341,11 +342,11 @@ impl Open {
 impl Begin {
     fn fields(&self) -> Vec<Value> {
         vec![
-            Value::or_null(self.remote_channel.map(Value::Ushort)),
-            Value::Uint(self.next_outgoing_id),
-            Value::Uint(self.incoming_window),
-            Value::Uint(self.outgoing_window),
-            Value::or_null(self.handle_max.map(Value::Uint)),
+            self.remote_channel.into(),
+            self.next_outgoing_id.into(),
+            self.incoming_window.into(),
+            self.outgoing_window.into(),
+            self.handle_max.into(),
             Value::Null, // offered-capabilities
             Value::Null, // desired-capabilities
             Value::Null, // properties
@@ -366,17 +367,17 @@ impl Begin {
 impl Attach {
     fn fields(&self) -> Vec<Value> {
         vec![
-            Value::string(&self.name),
-            Value::Uint(self.handle),
+            self.name.as_str().into(),
+            self.handle.into(),
             self.role.value(),
-            Value::or_null(self.snd_settle_mode.map(Value::Ubyte)),
-            Value::or_null(self.rcv_settle_mode.map(Value::Ubyte)),
-            Value::or_null(self.source.as_ref().map(Source::value)),
-            Value::or_null(self.target.as_ref().map(Target::value)),
+            self.snd_settle_mode.into(),
+            self.rcv_settle_mode.into(),
+            self.source.as_ref().map(Source::value).into(),
+            self.target.as_ref().map(Target::value).into(),
             Value::Null, // unsettled
             Value::Null, // incomplete-unsettled
-            Value::or_null(self.initial_delivery_count.map(Value::Uint)),
-            Value::or_null(self.max_message_size.map(Value::Ulong)),
+            self.initial_delivery_count.into(),
+            self.max_message_size.into(),
             Value::Null, // offered-capabilities
             symbols(&self.desired_capabilities),
             map(&self.properties),
@@ -416,7 +417,7 @@ impl Attach {
 impl Source {
     fn value(&self) -> Value {
         let fields = vec![
-            text(&self.address),
+            self.address.as_deref().into(),
             Value::Uint(0), // durable: none
             Value::Null,    // expiry-policy
             Value::Null,    // timeout
@@ -442,7 +443,7 @@ impl Source {
 impl Target {
     fn value(&self) -> Value {
         let fields = vec![
-            text(&self.address),
+            self.address.as_deref().into(),
             Value::Uint(0), // durable: none
             Value::Null,    // expiry-policy
             Value::Null,    // timeout
@@ -463,16 +464,16 @@ impl Target {
 impl Flow {
     fn fields(&self) -> Vec<Value> {
         vec![
-            Value::or_null(self.next_incoming_id.map(Value::Uint)),
-            Value::Uint(self.incoming_window),
-            Value::Uint(self.next_outgoing_id),
-            Value::Uint(self.outgoing_window),
-            Value::or_null(self.handle.map(Value::Uint)),
-            Value::or_null(self.delivery_count.map(Value::Uint)),
-            Value::or_null(self.link_credit.map(Value::Uint)),
-            Value::or_null(self.available.map(Value::Uint)),
-            Value::Boolean(self.drain),
-            Value::Boolean(self.echo),
+            self.next_incoming_id.into(),
+            self.incoming_window.into(),
+            self.next_outgoing_id.into(),
+            self.outgoing_window.into(),
+            self.handle.into(),
+            self.delivery_count.into(),
+            self.link_credit.into(),
+            self.available.into(),
+            self.drain.into(),
+            self.echo.into(),
             Value::Null, // properties
         ]
     }
@@ -496,16 +497,16 @@ impl Flow {
 impl Transfer {
     fn fields(&self) -> Vec<Value> {
         vec![
-            Value::Uint(self.handle),
-            Value::or_null(self.delivery_id.map(Value::Uint)),
-            Value::or_null(self.delivery_tag.clone().map(Value::Binary)),
-            Value::or_null(self.message_format.map(Value::Uint)),
-            Value::or_null(self.settled.map(Value::Boolean)),
-            Value::Boolean(self.more),
+            self.handle.into(),
+            self.delivery_id.into(),
+            self.delivery_tag.clone().map(Value::Binary).into(),
+            self.message_format.into(),
+            self.settled.into(),
+            self.more.into(),
             Value::Null, // rcv-settle-mode
             Value::Null, // state
             Value::Null, // resume
-            Value::Boolean(self.aborted),
+            self.aborted.into(),
             Value::Null, // batchable
         ]
     }
@@ -530,10 +531,10 @@ impl Disposition {
     fn fields(&self) -> Vec<Value> {
         vec![
             self.role.value(),
-            Value::Uint(self.first),
-            Value::or_null(self.last.map(Value::Uint)),
-            Value::Boolean(self.settled),
-            Value::or_null(self.state.as_ref().map(Outcome::value)),
+            self.first.into(),
+            self.last.into(),
+            self.settled.into(),
+            self.state.as_ref().map(Outcome::value).into(),
             Value::Null, // batchable
         ]
     }
@@ -570,7 +571,7 @@ impl Outcome {
         };
         Ok(Some(match (composite_code(&both.0), both.1) {
             (Some(0x24), _) => Self::Accepted,
-            (Some(0x25), Value::List(items)) => Self::Rejected(Fields(items.into_iter()).error()?),
+            (Some(0x25), Value::List(items)) => Self::Rejected(Fields::new(items).error()?),
             (Some(0x26), _) => Self::Released,
             (Some(0x27), _) => Self::Modified,
             _ => Self::Other,
@@ -583,165 +584,3 @@ impl Role {
         Value::Boolean(self == Self::Receiver)
     }
 }
-
-/// The fields of a composite, one after the other; those that are left out are null.
-struct Fields(std::vec::IntoIter<Value>);
-
-impl Fields {
-    fn next(&mut self) -> Value {
-        self.0.next().unwrap_or(Value::Null)
-    }
-
-    fn skip(&mut self, count: usize) {
-        for _ in 0..count {
-            self.next();
-        }
-    }
-
-    fn take<T>(&mut self, name: &'static str, read: impl FnOnce(Value) -> Option<T>) -> Result<Option<T>> {
-        match self.next() {
-            Value::Null => Ok(None),
-            value => read(value).map(Some).ok_or(DecodeError::Field(name)),
-        }
-    }
-
-    fn boolean(&mut self, name: &'static str) -> Result<Option<bool>> {
-        self.take(name, |value| if let Value::Boolean(b) = value { Some(b) } else { None })
-    }
-
-    fn ubyte(&mut self, name: &'static str) -> Result<Option<u8>> {
-        self.take(name, |value| if let Value::Ubyte(n) = value { Some(n) } else { None })
-    }
-
-    fn ushort(&mut self, name: &'static str) -> Result<Option<u16>> {
-        self.take(name, |value| if let Value::Ushort(n) = value { Some(n) } else { None })
-    }
-
-    fn uint(&mut self, name: &'static str) -> Result<Option<u32>> {
-        self.take(name, |value| if let Value::Uint(n) = value { Some(n) } else { None })
-    }
-
-    fn ulong(&mut self, name: &'static str) -> Result<Option<u64>> {
-        self.take(name, |value| if let Value::Ulong(n) = value { Some(n) } else { None })
-    }
-
-    fn string(&mut self, name: &'static str) -> Result<Option<String>> {
-        self.take(name, |value| if let Value::String(text) = value { Some(text) } else { None })
-    }
-
-    fn symbol(&mut self, name: &'static str) -> Result<Option<String>> {
-        self.take(name, |value| if let Value::Symbol(text) = value { Some(text) } else { None })
-    }
-
-    fn binary(&mut self, name: &'static str) -> Result<Option<Vec<u8>>> {
-        self.take(name, |value| if let Value::Binary(bytes) = value { Some(bytes) } else { None })
-    }
-
-    fn map(&mut self, name: &'static str) -> Result<Properties> {
-        let map = self.take(name, |value| if let Value::Map(pairs) = value { Some(pairs) } else { None });
-        Ok(map?.unwrap_or_default())
-    }
-
-    /// A field that may be one symbol or an array of them.
-    fn symbols(&mut self, name: &'static str) -> Result<Vec<String>> {
-        let symbol = |value| if let Value::Symbol(text) = value { Some(text) } else { None };
-        let several = self.take(name, |value| match value {
-            Value::Array(items) => items.into_iter().map(symbol).collect(),
-            one => symbol(one).map(|one| vec![one]),
-        });
-        Ok(several?.unwrap_or_default())
-    }
-
-    fn role(&mut self) -> Result<Role> {
-        Ok(if must(self.boolean("role")?, "role")? { Role::Receiver } else { Role::Sender })
-    }
-
-    fn error(&mut self) -> Result<Option<RemoteError>> {
-        let Some(mut fields) = composite(self.next(), 0x1d, "error")? else { return Ok(None) };
-        Ok(Some(RemoteError {
-            condition: must(fields.symbol("condition")?, "condition")?,
-            description: fields.string("description")?,
-            info: fields.map("info")?,
-        }))
-    }
-}
-
-fn must<T>(value: Option<T>, name: &'static str) -> Result<T> {
-    value.ok_or(DecodeError::Field(name))
-}
-
-fn composite(value: Value, code: u64, name: &'static str) -> Result<Option<Fields>> {
-    match value {
-        Value::Null => Ok(None),
-        Value::Described(both) => match *both {
-            (descriptor, Value::List(items)) if composite_code(&descriptor) == Some(code) => {
-                Ok(Some(Fields(items.into_iter())))
-            }
-            _ => Err(DecodeError::Field(name)),
-        },
-        _ => Err(DecodeError::Field(name)),
-    }
-}
-
-fn text(text: &Option<String>) -> Value {
-    Value::or_null(text.as_deref().map(Value::string))
-}
-
-fn symbols(names: &[String]) -> Value {
-    if names.is_empty() { Value::Null } else { Value::Array(names.iter().map(Value::symbol).collect()) }
-}
-
-fn map(pairs: &Properties) -> Value {
-    if pairs.is_empty() { Value::Null } else { Value::Map(pairs.clone()) }
-}
-
-fn error_value(error: &Option<RemoteError>) -> Value {
-    Value::or_null(error.as_ref().map(|error| {
-        let fields = vec![Value::symbol(&error.condition), text(&error.description), map(&error.info)];
-        Value::described(0x1d, Value::List(fields))
-    }))
-}
-
-/// The number of a descriptor, also where it is spelt out.
-pub(crate) fn composite_code(descriptor: &Value) -> Option<u64> {
-    match descriptor {
-        Value::Ulong(code) => Some(*code),
-        Value::Symbol(name) => NAMES.iter().find(|(known, _)| known == name).map(|(_, code)| *code),
-        _ => None,
-    }
-}
-
-/// The symbolic descriptors of the standard's composites.
-const NAMES: [(&str, u64); 31] = [
-    ("amqp:open:list", 0x10),
-    ("amqp:begin:list", 0x11),
-    ("amqp:attach:list", 0x12),
-    ("amqp:flow:list", 0x13),
-    ("amqp:transfer:list", 0x14),
-    ("amqp:disposition:list", 0x15),
-    ("amqp:detach:list", 0x16),
-    ("amqp:end:list", 0x17),
-    ("amqp:close:list", 0x18),
-    ("amqp:error:list", 0x1d),
-    ("amqp:received:list", 0x23),
-    ("amqp:accepted:list", 0x24),
-    ("amqp:rejected:list", 0x25),
-    ("amqp:released:list", 0x26),
-    ("amqp:modified:list", 0x27),
-    ("amqp:source:list", 0x28),
-    ("amqp:target:list", 0x29),
-    ("amqp:sasl-mechanisms:list", 0x40),
-    ("amqp:sasl-init:list", 0x41),
-    ("amqp:sasl-challenge:list", 0x42),
-    ("amqp:sasl-response:list", 0x43),
-    ("amqp:sasl-outcome:list", 0x44),
-    ("amqp:header:list", 0x70),
-    ("amqp:delivery-annotations:map", 0x71),
-    ("amqp:message-annotations:map", 0x72),
-    ("amqp:properties:list", 0x73),
-    ("amqp:application-properties:map", 0x74),
-    ("amqp:data:binary", 0x75),
-    ("amqp:amqp-sequence:list", 0x76),
-    ("amqp:amqp-value:*", 0x77),
-    ("amqp:footer:map", 0x78),
-];

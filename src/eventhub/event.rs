@@ -74,41 +74,35 @@ pub struct LastEnqueued {
 impl Event {
     /// Reads an event; none where it lacks what makes it one: number, offset and time.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let (message, error) = Message::decode_lossy(bytes);
-        let sequence_number = message.annotation("x-opt-sequence-number")?.as_i64()?;
-        let offset = message.annotation("x-opt-offset")?.to_text()?;
-        let enqueued_time_ms = message.annotation("x-opt-enqueued-time")?.as_i64()?;
-        let partition_key = message.annotation("x-opt-partition-key").and_then(Value::to_text);
-        let last_enqueued = LastEnqueued::read(&message.delivery_annotations);
-        let mut system_properties = object(&message.message_annotations);
-        for known in ["x-opt-sequence-number", "x-opt-offset", "x-opt-enqueued-time", "x-opt-partition-key"] {
-            system_properties.remove(known);
-        }
+        let (mut message, error) = Message::decode_lossy(bytes);
+        let sequence_number = message.take_annotation("x-opt-sequence-number")?.as_i64()?;
+        let offset = message.take_annotation("x-opt-offset")?.into_text()?;
+        let enqueued_time_ms = message.take_annotation("x-opt-enqueued-time")?.as_i64()?;
+        let partition_key = message.take_annotation("x-opt-partition-key").and_then(Value::into_text);
         let properties = message.properties;
-        let id = |id: Option<Value>| id.as_ref().and_then(Value::to_text);
         Some(Self {
             sequence_number,
             offset,
             enqueued_time_ms,
             partition_key,
-            system_properties,
-            application_properties: object(&message.application_properties),
+            system_properties: object(message.message_annotations),
+            application_properties: object(message.application_properties),
             body: EventBody::read(message.body),
-            message_id: id(properties.message_id),
+            message_id: properties.message_id.and_then(Value::into_text),
             user_id: properties.user_id.and_then(|bytes| match String::from_utf8(bytes) {
                 Ok(text) => Some(text),
-                Err(bytes) => Value::Binary(bytes.into_bytes()).to_text(),
+                Err(bytes) => Value::Binary(bytes.into_bytes()).into_text(),
             }),
             to: properties.to,
             subject: properties.subject,
-            correlation_id: id(properties.correlation_id),
+            correlation_id: properties.correlation_id.and_then(Value::into_text),
             content_type: properties.content_type,
             content_encoding: properties.content_encoding,
             absolute_expiry_time_ms: properties.absolute_expiry_time,
             creation_time_ms: properties.creation_time,
             malformed: error.map(|error| error.to_string()),
             size: bytes.len(),
-            last_enqueued,
+            last_enqueued: LastEnqueued::read(&message.delivery_annotations),
         })
     }
 }
@@ -122,9 +116,11 @@ impl Default for EventBody {
 impl EventBody {
     fn read(body: Body) -> Self {
         match body {
+            // One section is the rule, and needs no copy.
+            Body::Data(mut sections) if sections.len() == 1 => Self::Data(sections.pop().unwrap_or_default()),
             Body::Data(sections) => Self::Data(sections.concat()),
-            Body::Value(value) => Self::Value(value.to_json()),
-            Body::Sequence(sections) => Self::Sequence(sections.iter().flatten().map(Value::to_json).collect()),
+            Body::Value(value) => Self::Value(value.into_json()),
+            Body::Sequence(sections) => Self::Sequence(sections.into_iter().flatten().map(Value::into_json).collect()),
         }
     }
 }

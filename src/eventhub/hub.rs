@@ -1,5 +1,6 @@
 //! A connection to one Event Hub: what it is, what its partitions are, and their events.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::contention::Contender;
@@ -133,10 +134,17 @@ pub struct ReadBudget {
 pub struct Receiver {
     link: LinkId,
     contender: Contender,
-    /// An event for which the last budget had no room.
-    kept: Option<Event>,
+    /// Events for which the last budget had no room, and those that were given back.
+    kept: VecDeque<Event>,
     /// An error that came after events.
     failed: Option<Error>,
+}
+
+impl Receiver {
+    /// Takes the last events back, in their order: they come again with the next ones.
+    pub fn give_back(&mut self, events: Vec<Event>) {
+        events.into_iter().rev().for_each(|event| self.kept.push_front(event));
+    }
 }
 
 /// A connection to an Event Hub, for the time of one call.
@@ -301,7 +309,7 @@ impl<'p> EventHub<'p> {
         let link = self.link(name, options);
         let prefetch = options.prefetch.unwrap_or(PREFETCH).max(1);
         match self.client.start_attach(&link, prefetch) {
-            Ok(link) => Ok(Receiver { link, contender, kept: None, failed: None }),
+            Ok(link) => Ok(Receiver { link, contender, kept: VecDeque::new(), failed: None }),
             Err(error) => Err(self.reading(&contender).error(&error)),
         }
     }
@@ -322,7 +330,7 @@ impl<'p> EventHub<'p> {
     /// # Errors
     /// Those of the connection.
     pub fn wait(&mut self, receivers: &[&Receiver], wait: Duration) -> Result<bool> {
-        if receivers.iter().any(|receiver| receiver.kept.is_some() || receiver.failed.is_some()) {
+        if receivers.iter().any(|receiver| !receiver.kept.is_empty() || receiver.failed.is_some()) {
             return Ok(true);
         }
         let context = self.context("connection");
@@ -342,7 +350,7 @@ impl<'p> EventHub<'p> {
     pub fn receive(&mut self, receiver: &mut Receiver, budget: ReadBudget) -> Result<Vec<Event>> {
         let context = self.reading(&receiver.contender);
         let deadline = self.until();
-        if let Some(error) = &receiver.failed {
+        if let Some(error) = receiver.failed.as_ref().filter(|_| receiver.kept.is_empty()) {
             return Err(error.clone());
         }
         if let Some(claim) = &mut self.claim {
@@ -353,8 +361,9 @@ impl<'p> EventHub<'p> {
         let mut events: Vec<Event> = Vec::new();
         let mut bytes = 0_usize;
         while events.len() < budget.events {
-            let event = match receiver.kept.take() {
+            let event = match receiver.kept.pop_front() {
                 Some(event) => event,
+                None if receiver.failed.is_some() => break,
                 None => match self.client.receive(receiver.link, &until) {
                     Ok(None) => break,
                     Ok(Some(delivery)) => match Event::read(&delivery.payload) {
@@ -376,7 +385,7 @@ impl<'p> EventHub<'p> {
             };
             bytes = bytes.saturating_add(event.size);
             if bytes > budget.bytes && !events.is_empty() {
-                receiver.kept = Some(event);
+                receiver.kept.push_front(event);
                 break;
             }
             events.push(event);

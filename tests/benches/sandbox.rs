@@ -6,6 +6,7 @@
 
 #[path = "../../host-harness/emulator/tests/common/mod.rs"]
 mod common;
+mod tls;
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,6 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::{Value, json};
 
 const ROUNDS: usize = 5;
@@ -137,18 +137,8 @@ impl Native {
             Service::Dps => emulator.dps_policy("connector"),
         };
         let authorization = common::policy_token(host, policy.context("a policy")?, 3600);
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes())?)?;
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let tcp = tokio::net::TcpStream::connect(host).await?;
-        tcp.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost")?;
-        let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, tcp).await?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
+        let stream = tls::connect(emulator.ca_pem(), host).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self { host: host.to_owned(), authorization, sender })
     }

@@ -1,8 +1,9 @@
 //! The connector's AMQP client, natively, against Apache Qpid Proton over OpenSSL: two implementations that share nothing.
 
 mod proton;
+mod system;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use azure_iot_connector::auth::SharedAccessKey;
@@ -10,36 +11,13 @@ use azure_iot_connector::error::ErrorCode;
 use azure_iot_connector::eventhub::{
     Access, Endpoint, EventBody, EventHub, Position, ReadBudget, ReceiverOptions, Roots,
 };
-use azure_iot_connector::platform::{ExchangeError, ExchangeLimits, Platform, WireRequest, WireResponse};
+use azure_iot_connector::platform::Platform as _;
 use azure_iot_connector::secret::Secret;
 use proton::{HUB, KEY, POLICY, Proton};
 use serde_json::json;
+use system::System;
 
 const EVENTS: i64 = 703;
-
-/// The system's clocks; there is no HTTP in these tests.
-struct System(Instant);
-
-impl Platform for System {
-    fn unix_time(&self) -> Duration {
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-    }
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-    fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
-    }
-    fn random(&self) -> u64 {
-        u64::from(self.unix_time().subsec_nanos())
-    }
-    fn secure_random(&self, _: &mut [u8]) {
-        unreachable!("no keys are made here");
-    }
-    fn exchange(&self, _: &WireRequest, _: &ExchangeLimits) -> std::result::Result<WireResponse, ExchangeError> {
-        unreachable!("no HTTP is spoken here");
-    }
-}
 
 trait Connect {
     fn endpoint(&self) -> Endpoint;

@@ -233,9 +233,17 @@ fn passes(error: &CallError) -> bool {
 /// # Errors
 /// Never with an emulator that runs.
 pub fn tenant(emulator: &Emulator) -> Result<Tenant> {
+    tenant_with(emulator, Limits::default())
+}
+
+/// Such a tenant, within these limits.
+///
+/// # Errors
+/// As [`tenant`].
+pub fn tenant_with(emulator: &Emulator, limits: Limits) -> Result<Tenant> {
     Ok(Tenant::new(TenantOptions {
         name: "tests".to_owned(),
-        limits: Limits::default(),
+        limits,
         trust_roots: TrustRoots::Only(emulator.ca_pem().to_owned()),
         allow_hosts: vec!["localhost".parse()?, emulator.event_hub_host().parse()?],
         allow_private_networks: true,

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, ensure};
 use azure_iot_emulator::{EmulatorOptions, SimulatedEvents, SimulatorOptions, TelemetryEvent};
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, ErrorCode, Retry};
-use connector_host::{CallError, Connection};
-use connector_tests::{World, link, tenant, values};
+use connector_host::{CallError, Connection, Limits};
+use connector_tests::{World, link, tenant, tenant_with, values};
 use serde_json::{Value, json};
 
 const TELEMETRY: &str = "device-telemetry";
@@ -126,6 +126,48 @@ async fn every_event_of_every_partition_once_and_in_order() -> Result<()> {
         assert!(numbers(&events).iter().all(|number| *number >= 2_000));
     }
     assert_eq!(all.len(), 2_100);
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// One kept instance reads a full partition with pages as large as an engine may ask for, and never needs more memory than
+/// hundreds of its like can have side by side.
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_thousand_events_of_1_kb_stream_through_8_mib() -> Result<()> {
+    const EVENTS: u64 = 20_000;
+    const MEMORY: usize = 8 << 20;
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    world.emulator.telemetry().send_all((0..EVENTS).map(|number| {
+        let body = json!({ "n": number, "pad": "x".repeat(1_000) }).to_string();
+        TelemetryEvent::new(format!("press-{:02}", number % 20), body).json().property("line", (number % 3).to_string())
+    }));
+    let mut limits = Limits::default();
+    limits.memory_bytes = MEMORY;
+    let tenant = tenant_with(&world.emulator, limits)?;
+    let warm = world.connector.open(&tenant, &world.connection).await?;
+    let mut request = PollRequest {
+        trigger: TELEMETRY.to_owned(),
+        partition: "0".to_owned(),
+        config: "{}".to_owned(),
+        start: Start::Earliest,
+        on_position_lost: LostPolicy::Stop,
+        cursor: None,
+        budget: Budget { events: 4_000, bytes: 64 << 20, wait_ms: 300 },
+    };
+    let (mut count, mut pages) = (0, 0);
+    while count < EVENTS {
+        let page = warm.poll(&request).await?;
+        ensure!(!page.events.is_empty(), "{count} events came");
+        for event in &page.events {
+            ensure!(data(event)["sequenceNumber"].as_u64() == Some(count), "each once and in order");
+            count += 1;
+        }
+        request.cursor = Some(page.next);
+        pages += 1;
+    }
+    let memory = warm.memory_bytes().await.context("the instance is still kept")?;
+    println!("{count} events in {pages} pages: {:.2} MiB of linear memory", memory as f64 / f64::from(1 << 20));
+    ensure!(memory <= MEMORY, "{memory} bytes");
     world.emulator.shutdown().await;
     Ok(())
 }

@@ -13,7 +13,7 @@ pub fn run(args: &[String]) -> Result<()> {
     setup::for_building()?;
     let component = component::build()?;
     Command::new(env!("CARGO"))
-        .args(["bench", "--package", "connector-tests", "--bench", "sandbox", "--"])
+        .args(["bench", "--package", "connector-tests", "--benches", "--"])
         .args(args)
         .env("CONNECTOR_COMPONENT", component)
         .run()

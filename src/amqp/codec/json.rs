@@ -23,43 +23,56 @@ use super::Value;
 
 impl Value {
     /// As JSON; see the table of this module's source for what becomes of which type.
-    pub fn to_json(&self) -> Json {
+    pub fn into_json(self) -> Json {
         match self {
             Self::Null => Json::Null,
-            Self::Boolean(b) => Json::Bool(*b),
-            Self::Ulong(n) => json!(n),
-            Self::Float(n) => float((*n).into()),
-            Self::Double(n) => float(*n),
-            Self::Decimal32(bytes) => Json::String(hex(bytes)),
-            Self::Decimal64(bytes) => Json::String(hex(bytes)),
-            Self::Decimal128(bytes) => Json::String(hex(bytes)),
+            Self::Boolean(b) => Json::Bool(b),
+            Self::Ulong(n) => n.into(),
+            Self::Float(n) => float(n.into()),
+            Self::Double(n) => float(n),
+            Self::Decimal32(bytes) => Json::String(hex(&bytes)),
+            Self::Decimal64(bytes) => Json::String(hex(&bytes)),
+            Self::Decimal128(bytes) => Json::String(hex(&bytes)),
             Self::Char(c) => Json::String(c.to_string()),
-            Self::Uuid(bytes) => Json::String(uuid(bytes)),
+            Self::Uuid(bytes) => Json::String(uuid(&bytes)),
             Self::Binary(bytes) => Json::String(STANDARD.encode(bytes)),
-            Self::String(text) | Self::Symbol(text) => Json::String(text.clone()),
-            Self::List(items) | Self::Array(items) => items.iter().map(Self::to_json).collect(),
+            Self::String(text) | Self::Symbol(text) => Json::String(text),
+            Self::List(items) | Self::Array(items) => items.into_iter().map(Self::into_json).collect(),
             Self::Map(pairs) => Json::Object(object(pairs)),
-            Self::Described(both) => json!({ "descriptor": both.0.to_json(), "value": both.1.to_json() }),
-            other => other.as_i64().map_or(Json::Null, |n| json!(n)),
+            Self::Described(both) => json!({ "descriptor": both.0.into_json(), "value": both.1.into_json() }),
+            other => other.as_i64().map_or(Json::Null, Json::from),
         }
     }
 
+    /// As [`Value::into_json`], of a copy.
+    pub fn to_json(&self) -> Json {
+        self.clone().into_json()
+    }
+
     /// As text, where it is text, a number or a UUID: ids come in all of these.
-    pub fn to_text(&self) -> Option<String> {
-        match self.to_json() {
+    pub fn into_text(self) -> Option<String> {
+        match self.into_json() {
             Json::String(text) => Some(text),
             Json::Number(number) => Some(number.to_string()),
             _ => None,
         }
     }
+
+    /// As [`Value::into_text`], of a copy.
+    pub fn to_text(&self) -> Option<String> {
+        self.clone().into_text()
+    }
 }
 
 /// A map's pairs as an object; of equal keys, the first counts, as it does for [`Value::get`].
-pub fn object(pairs: &[(Value, Value)]) -> Map<String, Json> {
+pub fn object(pairs: Vec<(Value, Value)>) -> Map<String, Json> {
     let mut object = Map::new();
     for (key, value) in pairs {
-        let key = key.to_text().unwrap_or_else(|| key.to_json().to_string());
-        object.entry(key).or_insert_with(|| value.to_json());
+        let key = match key.into_json() {
+            Json::String(text) => text,
+            other => other.to_string(),
+        };
+        object.entry(key).or_insert_with(|| value.into_json());
     }
     object
 }

@@ -71,11 +71,6 @@ impl Value {
         Self::Described(Box::new((Self::Ulong(code), value)))
     }
 
-    /// Null for none.
-    pub fn or_null(value: Option<Self>) -> Self {
-        value.unwrap_or(Self::Null)
-    }
-
     /// The text of a string or a symbol.
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -117,4 +112,30 @@ impl From<&str> for Value {
     fn from(text: &str) -> Self {
         Self::String(text.to_owned())
     }
+}
+
+/// Null for none.
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// The types of Rust that stand for just one of AMQP's.
+macro_rules! from_rust {
+    ($($type:ty => $variant:ident,)*) => {
+        $(impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                Self::$variant(value)
+            }
+        })*
+    };
+}
+
+from_rust! {
+    bool => Boolean,
+    u8 => Ubyte,
+    u16 => Ushort,
+    u32 => Uint,
+    u64 => Ulong,
 }

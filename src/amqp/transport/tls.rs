@@ -3,9 +3,11 @@
 use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
 
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
 use crate::amqp::error::Stage;
@@ -125,12 +127,33 @@ fn config(roots: Roots) -> Result<ClientConfig, TransportError> {
     if store.is_empty() {
         return Err(failed("the authority's PEM has no certificate"));
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(error.to_string()))?
         .with_root_certificates(store)
         .with_no_client_auth();
+    // Sessions are kept by the configuration, and this one is for a single connection.
+    config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// ring's suites, those first that cost least where there are no instructions for AES: a server that lets the client
+/// choose takes the first one.
+fn provider() -> CryptoProvider {
+    let mut provider = rustls::crypto::ring::default_provider();
+    if cfg!(target_family = "wasm") {
+        provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => 0,
+            // Ten rounds of AES, where the other key length has fourteen.
+            CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 1,
+            _ => 2,
+        });
+    }
+    provider
 }
 
 fn failed(detail: impl Into<String>) -> TransportError {

@@ -19,12 +19,18 @@ use super::tcp::MOST_ADDRESSES;
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
 use crate::amqp::error::Stage;
 
+/// What is asked of the host at once. TLS reads 4 KB at a time: each would be a call of the host and its own allocation.
+const CHUNK: u64 = 32 * 1024;
+
 /// A TCP connection. The streams go before the socket that they belong to.
 #[derive(Debug)]
 pub struct Tcp {
     input: InputStream,
     output: OutputStream,
     _socket: TcpSocket,
+    /// What was read last, and how much of it was handed out.
+    chunk: Vec<u8>,
+    used: usize,
 }
 
 impl Tcp {
@@ -41,27 +47,35 @@ impl Tcp {
                 Err(code) => return Err(failed(code)),
             }
         };
-        Ok(Self { input, output, _socket: socket })
+        Ok(Self { input, output, _socket: socket, chunk: Vec::new(), used: 0 })
     }
 }
 
 impl Transport for Tcp {
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize, TransportError> {
-        loop {
-            let timer = timer(deadline, Stage::Message)?;
-            match self.input.read(u64::try_from(buffer.len()).unwrap_or(u64::MAX)) {
-                Ok(bytes) if bytes.is_empty() => wait_for(&self.input.subscribe(), &timer, Stage::Message)?,
-                Ok(bytes) => {
-                    let count = bytes.len().min(buffer.len());
-                    for (place, byte) in buffer.iter_mut().zip(&bytes) {
-                        *place = *byte;
-                    }
-                    return Ok(count);
+        while self.used >= self.chunk.len() {
+            let left = deadline.remaining().ok_or_else(|| TransportError::timeout(Stage::Message))?;
+            match self.input.read(CHUNK) {
+                Ok(bytes) if bytes.is_empty() => {
+                    let timer = monotonic_clock::subscribe_duration(nanos(left));
+                    wait_for(&self.input.subscribe(), &timer, Stage::Message)?;
                 }
+                Ok(bytes) => (self.chunk, self.used) = (bytes, 0),
                 Err(StreamError::Closed) => return Ok(0),
                 Err(error) => return Err(from_stream(&error, Stage::Message)),
             }
         }
+        let rest = self.chunk.get(self.used..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        if let (Some(place), Some(bytes)) = (buffer.get_mut(..count), rest.get(..count)) {
+            place.copy_from_slice(bytes);
+        }
+        self.used += count;
+        if self.used == self.chunk.len() {
+            // An idle connection holds no memory.
+            (self.chunk, self.used) = (Vec::new(), 0);
+        }
+        Ok(count)
     }
 
     fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<usize, TransportError> {

@@ -1,37 +1,56 @@
 //! What a message's bytes are, by what its sender says of them. Nothing is dropped: what is not what it claims to be is
 //! delivered as bytes, with a note.
 
-use base64::Engine as _;
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A decoded body.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decoded {
+#[derive(Clone, Debug)]
+pub struct Decoded<'m> {
     /// What it is.
-    pub content: Content,
+    pub content: Content<'m>,
     /// Why it is not what its content type says.
     pub note: Option<&'static str>,
 }
 
 /// What a body is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Content {
-    /// JSON.
-    Json(Value),
+#[derive(Clone, Debug)]
+pub enum Content<'m> {
+    /// JSON, number for number as its sender wrote it; without line breaks, which would break lines of JSON.
+    Json(Cow<'m, RawValue>),
     /// Text that is not JSON.
-    Text(String),
+    Text(Cow<'m, str>),
     /// Anything else.
-    Bytes(Vec<u8>),
+    Bytes(&'m [u8]),
 }
 
-impl Decoded {
-    /// The body as a JSON value, for conditions and output: text as text, bytes as base64.
-    pub fn value(&self) -> Value {
+impl<'m> Decoded<'m> {
+    /// A body that is a value of AMQP's types.
+    pub fn of_value(value: &Value) -> Self {
+        match RawValue::from_string(value.to_string()) {
+            Ok(raw) => Self { content: Content::Json(Cow::Owned(raw)), note: None },
+            // What a value is written as is JSON; were it not, it would still be text.
+            Err(_) => Self { content: Content::Text(Cow::Owned(value.to_string())), note: None },
+        }
+    }
+
+    /// A body that is not what it should be.
+    pub fn bytes(bytes: &'m [u8], note: Option<&'static str>) -> Self {
+        Self { content: Content::Bytes(bytes), note }
+    }
+
+    /// A JSON body as a value, for conditions.
+    pub fn json(&self) -> Option<Value> {
         match &self.content {
-            Content::Json(value) => value.clone(),
-            Content::Text(text) => text.as_str().into(),
-            Content::Bytes(bytes) => STANDARD.encode(bytes).into(),
+            Content::Json(raw) => serde_json::from_str(raw.get()).ok(),
+            Content::Text(_) | Content::Bytes(_) => None,
         }
     }
 
@@ -45,38 +64,108 @@ impl Decoded {
     }
 }
 
+/// As it stands in the output: text as text, bytes as base64.
+impl Serialize for Content<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Json(raw) => raw.serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Bytes(bytes) => serializer.collect_str(&Base64Display::new(bytes, &STANDARD)),
+        }
+    }
+}
+
 /// Decodes bytes by content type and encoding ("Create and read IoT Hub messages": `contentType`, `contentEncoding`).
 ///
 /// A sender that states neither gets the benefit of the doubt: valid JSON is JSON, other UTF-8 is text.
-pub fn decode(bytes: &[u8], content_type: Option<&str>, content_encoding: Option<&str>) -> Decoded {
+pub fn decode<'m>(bytes: &'m [u8], content_type: Option<&str>, content_encoding: Option<&str>) -> Decoded<'m> {
     let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let charset = content_encoding.or_else(|| charset_of(content_type)).unwrap_or_default().trim().to_ascii_lowercase();
     let text = match charset.as_str() {
-        "" | "utf-8" | "utf8" | "us-ascii" | "ascii" => std::str::from_utf8(bytes).ok().map(str::to_owned),
-        "utf-16" | "utf-16le" | "utf16" => utf16(bytes, u16::from_le_bytes),
-        "utf-16be" => utf16(bytes, u16::from_be_bytes),
-        "utf-32" | "utf-32le" | "utf32" => utf32(bytes),
+        "" | "utf-8" | "utf8" | "us-ascii" | "ascii" => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        "utf-16" | "utf-16le" | "utf16" => utf16(bytes, u16::from_le_bytes).map(Cow::Owned),
+        "utf-16be" => utf16(bytes, u16::from_be_bytes).map(Cow::Owned),
+        "utf-32" | "utf-32le" | "utf32" => utf32(bytes).map(Cow::Owned),
         "iso-8859-1" | "latin1" => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
         // gzip and the like: what is inside is not looked at.
-        _ => return Decoded { content: Content::Bytes(bytes.to_vec()), note: None },
+        _ => return Decoded::bytes(bytes, None),
     };
-    let as_bytes = |note| Decoded { content: Content::Bytes(bytes.to_vec()), note };
     let is_json = media == "application/json" || media.ends_with("+json") || media == "text/json";
     let is_text =
         media.starts_with("text/") || matches!(media.as_str(), "application/xml" | "application/x-www-form-urlencoded");
+    let Some(text) = text else {
+        let note = (is_json || is_text).then_some("the body is not text in the encoding that it states");
+        return Decoded::bytes(bytes, note);
+    };
+    let text = without_mark(text);
+    let json = if is_json || media.is_empty() { raw_json(&text) } else { None };
+    match json {
+        Some(raw) => Decoded { content: Content::Json(raw), note: None },
+        None if is_json => Decoded::bytes(bytes, Some("the body is not the JSON that its content type states")),
+        None if is_text || media.is_empty() => Decoded { content: Content::Text(text), note: None },
+        None => Decoded::bytes(bytes, None),
+    }
+}
+
+/// Without the byte order mark that some senders put first.
+fn without_mark(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
-        None if is_json || is_text => as_bytes(Some("the body is not text in the encoding that it states")),
-        None => as_bytes(None),
-        Some(text) => {
-            let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-            let parsed = if is_json || media.is_empty() { serde_json::from_str(&text).ok() } else { None };
-            match parsed {
-                Some(value) => Decoded { content: Content::Json(value), note: None },
-                None if is_json => as_bytes(Some("the body is not the JSON that its content type states")),
-                None if is_text || media.is_empty() => Decoded { content: Content::Text(text), note: None },
-                None => as_bytes(None),
-            }
-        }
+        Cow::Borrowed(text) => Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Cow::Owned(text) => Cow::Owned(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
+    }
+}
+
+/// A text as JSON, where it is some that everybody can read.
+fn raw_json<'m>(text: &Cow<'m, str>) -> Option<Cow<'m, RawValue>> {
+    serde_json::from_str::<Readable>(text).ok()?;
+    match text {
+        Cow::Borrowed(text) if !text.contains(['\n', '\r']) => serde_json::from_str(text).ok().map(Cow::Borrowed),
+        // Outside of strings a line break means as much as a blank, and inside there is none.
+        text => RawValue::from_string(text.trim().replace(['\n', '\r'], " ")).ok().map(Cow::Owned),
+    }
+}
+
+/// JSON that a [`Value`] can hold, found out without making one: no number beyond a double, no half of a surrogate pair, no
+/// nesting without end. [`RawValue`] alone would let these through, and a device could write what no engine can read.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
     }
 }
 
@@ -102,15 +191,6 @@ fn utf32(bytes: &[u8]) -> Option<String> {
         return None;
     }
     units.iter().map(|unit| char::from_u32(u32::from_le_bytes(*unit))).collect()
-}
-
-/// The parts of a decoded body that an event's data has.
-pub fn body_fields(decoded: &Decoded) -> Value {
-    let mut fields = json!({ "body": decoded.value(), "bodyEncoding": decoded.encoding() });
-    if let Some(note) = decoded.note {
-        fields["bodyNote"] = note.into();
-    }
-    fields
 }
 
 #[cfg(test)]
@@ -150,6 +230,32 @@ mod tests {
         ];
         for (bytes, content_type, encoding, expected) in cases {
             assert_eq!(kind(bytes, content_type, encoding), expected, "{bytes:?} {content_type} {encoding}");
+        }
+    }
+
+    fn written(bytes: &[u8]) -> (&'static str, String) {
+        let decoded = decode(bytes, Some("application/json"), None);
+        (decoded.encoding(), serde_json::to_string(&decoded.content).expect("JSON"))
+    }
+
+    #[test]
+    fn json_is_passed_on_as_it_was_written() {
+        for (body, expected) in [
+            (r#"{"b":1.0,"a":12345678901234567890123}"#, r#"{"b":1.0,"a":12345678901234567890123}"#),
+            ("\u{feff} {\"a\" : [1,\r\n 2]}\n", "{\"a\" : [1,   2]}"),
+            (r#""a\nb""#, r#""a\nb""#),
+            ("7", "7"),
+        ] {
+            assert_eq!(written(body.as_bytes()), ("json", expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn json_that_not_everybody_can_read_is_bytes() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for body in ["1e999", r#""\ud800""#, r#"{"a":1}{"#, "\"a\nb\"", &deep] {
+            assert_eq!(written(body.as_bytes()).0, "base64", "{body}");
+            assert!(serde_json::from_str::<Value>(body).is_err(), "{body}: the two judge alike");
         }
     }
 }

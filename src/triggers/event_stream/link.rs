@@ -15,8 +15,8 @@ use crate::kept::Kept;
 use crate::platform;
 use crate::session::Session;
 
-/// Bytes of messages taken at a time.
-const PIECE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of messages taken at a time: they are in memory together, beside the page that is made of them.
+const PIECE_BYTES: usize = 256 * 1024;
 /// What a description of a partition is good for, besides its end, which the events themselves tell.
 const STATE_IS_GOOD_FOR: Duration = Duration::from_secs(60);
 /// Messages sent ahead on all links of a connection together, where there are several: while one is read, the others' wait,
@@ -269,6 +269,14 @@ impl Log for Partitions<'_, '_, '_> {
             state.note(newest);
         }
         Ok(events)
+    }
+
+    fn give_back(&mut self, partition: usize, messages: Vec<Event>, from: From) {
+        let link = self.open.links.get_mut(partition);
+        if let Some(Link { receiver: Some(receiver), at }) = link {
+            receiver.give_back(messages);
+            *at = Some(from);
+        }
     }
 
     fn wait(&mut self, from: &[From], wait: Duration) -> Result<bool> {

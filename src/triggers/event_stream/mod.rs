@@ -14,8 +14,6 @@ pub mod told;
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::bindings::exports::workflow::connector::trigger::{Notice, Page, PollRequest};
 use crate::error::Result;
 use crate::eventhub::{Event as Message, Position as From};
@@ -73,6 +71,9 @@ pub trait Log {
     /// Those of the service; `position-lost` where it knows no such place.
     fn receive(&mut self, partition: usize, from: &From, most: usize, wait: Duration) -> Result<Vec<Message>>;
 
+    /// Takes the last messages of a partition back, which come after this place: they come again with the next ones.
+    fn give_back(&mut self, partition: usize, messages: Vec<Message>, from: From);
+
     /// Waits until one of the partitions has more after these places. False where none had within `wait`.
     ///
     /// # Errors
@@ -105,8 +106,8 @@ pub struct Told {
     pub event_type: String,
     /// CloudEvents `subject`.
     pub subject: Option<String>,
-    /// CloudEvents `data`.
-    pub data: Value,
+    /// CloudEvents `data`, a JSON text.
+    pub data: String,
     /// Events with the same key keep their order.
     pub order_key: String,
     /// One line for a person.

@@ -17,6 +17,8 @@ use crate::instant::{parse_ms, rfc3339};
 
 /// Events of one page at the most.
 const MOST_EVENTS: usize = 4_096;
+/// Bytes of data in one page at the most, whatever the budget: an instance is to stay within 8 MiB.
+const MOST_BYTES: u64 = 1024 * 1024;
 /// Messages asked for at a time.
 const PIECE: usize = 512;
 /// How long to wait for what is known to be there: a link that was just attached needs a moment.
@@ -87,7 +89,7 @@ impl<'a> Reading<'a> {
             events: Vec::new(),
             most_events: (request.budget.events as usize).min(MOST_EVENTS),
             bytes: 0,
-            most_bytes: request.budget.bytes,
+            most_bytes: request.budget.bytes.min(MOST_BYTES),
         };
         Ok(Self { log, telling, request, identity, places, turn, silent, page, notices })
     }
@@ -168,8 +170,12 @@ impl<'a> Reading<'a> {
             if !messages.is_empty() {
                 round = Round::Fruitful;
             }
-            for message in &messages {
-                if !self.take(index, message) {
+            let mut messages = messages.into_iter();
+            while let Some(message) = messages.next() {
+                if !self.take(index, &message) {
+                    let rest = std::iter::once(message).chain(messages).collect();
+                    let from = self.places.get(index).map_or(From::Earliest, from);
+                    self.log.give_back(index, rest, from);
                     return Ok(Round::Full);
                 }
             }
@@ -413,7 +419,7 @@ fn event(told: Told, message: &Message, partition: &str) -> Event {
         subject: told.subject,
         time: Some(rfc3339(message.enqueued_time_ms)),
         content_type: Some("application/json".to_owned()),
-        data: Payload::Json(told.data.to_string()),
+        data: Payload::Json(told.data),
         attributes: Vec::new(),
         partition: partition.to_owned(),
         order_key: told.order_key,

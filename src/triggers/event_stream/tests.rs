@@ -89,6 +89,9 @@ impl Log for Memory {
         self.handed += piece.len();
         Ok(piece)
     }
+    fn give_back(&mut self, _: usize, messages: Vec<Message>, _: From) {
+        self.handed -= messages.len();
+    }
     fn wait(&mut self, from: &[From], _wait: Duration) -> Result<bool> {
         if let Some(first) = self.partitions.first_mut() {
             first.append(&mut self.coming);
@@ -118,7 +121,7 @@ impl Telling for Every {
             source: "memory".into(),
             event_type: "test".into(),
             subject: None,
-            data: message.sequence_number.into(),
+            data: message.sequence_number.to_string(),
             order_key: "k".into(),
             summary: String::new(),
         })

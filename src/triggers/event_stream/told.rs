@@ -1,10 +1,10 @@
 //! What an event of an IoT hub says: who sent it, what it is, what is in it. The five triggers differ in which events they
 //! take and in what they call them.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::decode::{Decoded, body_fields, decode};
+use super::decode::{Content, Decoded, decode};
 use super::filter::{Group, group_schema};
 use super::link::{self, Reader, with_log};
 use super::{Telling, Told};
@@ -278,17 +278,51 @@ fn member<'m>(map: &'m Map<String, Value>, names: &[&str]) -> Option<&'m str> {
     names.iter().find_map(|name| map.get(*name).and_then(Value::as_str))
 }
 
-fn body_of(message: &Message) -> Decoded {
-    if let (Some(_), EventBody::Data(bytes)) = (&message.malformed, &message.body) {
-        let note = Some("the message itself is malformed; these are its bytes from where it is");
-        return Decoded { content: super::decode::Content::Bytes(bytes.clone()), note };
-    }
+fn body_of(message: &Message) -> Decoded<'_> {
     match &message.body {
-        EventBody::Data(bytes) => decode(bytes, message.content_type.as_deref(), message.content_encoding.as_deref()),
-        EventBody::Value(value) => Decoded { content: super::decode::Content::Json(value.clone()), note: None },
-        EventBody::Sequence(values) => {
-            Decoded { content: super::decode::Content::Json(values.clone().into()), note: None }
+        EventBody::Data(bytes) if message.malformed.is_some() => {
+            Decoded::bytes(bytes, Some("the message itself is malformed; these are its bytes from where it is"))
         }
+        EventBody::Data(bytes) => decode(bytes, message.content_type.as_deref(), message.content_encoding.as_deref()),
+        EventBody::Value(value) => Decoded::of_value(value),
+        EventBody::Sequence(values) => Decoded::of_value(&values.iter().cloned().collect()),
+    }
+}
+
+/// What an event's data holds. Written at once, without a copy of its parts: a busy hub has tens of thousands a second.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'m> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    device_id: &'m str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    module_id: &'m str,
+    message_source: &'m str,
+    enqueued_time: &'m str,
+    sequence_number: i64,
+    offset: &'m str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<&'m str>,
+    body: &'m Content<'m>,
+    body_encoding: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_note: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Map<String, Value>>,
+    properties: &'m Map<String, Value>,
+    system_properties: &'m Map<String, Value>,
+}
+
+impl Data<'_> {
+    fn write(&self) -> String {
+        // Its keys are text and it goes to memory: there is nothing to fail.
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -315,41 +349,37 @@ impl Telling for HubTelling<'_> {
             return None;
         }
         let decoded = body_of(message);
-        let json_body = match &decoded.content {
-            super::decode::Content::Json(value) => Some(value),
-            _ => None,
-        };
-        if self.filter.as_ref().is_some_and(|filter| !filter.passes(json_body, &message.application_properties)) {
+        let is_looked_into = self.filter.is_some() || !self.config.fields.is_empty();
+        let json_body = if is_looked_into { decoded.json() } else { None };
+        if self
+            .filter
+            .as_ref()
+            .is_some_and(|filter| !filter.passes(json_body.as_ref(), &message.application_properties))
+        {
             return None;
         }
-        let mut data = body_fields(&decoded);
-        data["messageSource"] = source.into();
-        data["enqueuedTime"] = rfc3339(message.enqueued_time_ms).into();
-        data["sequenceNumber"] = message.sequence_number.into();
-        data["offset"] = message.offset.as_str().into();
-        data["properties"] = message.application_properties.clone().into();
-        data["systemProperties"] = message.system_properties.clone().into();
-        let texts = [
-            ("deviceId", Some(device).filter(|id| !id.is_empty())),
-            ("moduleId", Some(module).filter(|id| !id.is_empty())),
-            ("messageId", message.message_id.as_deref()),
-            ("correlationId", message.correlation_id.as_deref()),
-            ("contentType", message.content_type.as_deref()),
-            ("contentEncoding", message.content_encoding.as_deref()),
-        ];
-        for (name, text) in texts {
-            if let Some(text) = text {
-                data[name] = text.into();
-            }
-        }
-        if !self.config.fields.is_empty() {
-            let found = self
-                .config
-                .fields
-                .iter()
-                .filter_map(|field| Some((field.name.clone(), json_body?.pointer(&field.path)?.clone())));
-            data["fields"] = found.collect::<Map<String, Value>>().into();
-        }
+        let fields = || {
+            let named = |field: &Field| Some((field.name.clone(), json_body.as_ref()?.pointer(&field.path)?.clone()));
+            self.config.fields.iter().filter_map(named).collect()
+        };
+        let data = Data {
+            device_id: device,
+            module_id: module,
+            message_source: source,
+            enqueued_time: &rfc3339(message.enqueued_time_ms),
+            sequence_number: message.sequence_number,
+            offset: &message.offset,
+            message_id: message.message_id.as_deref(),
+            correlation_id: message.correlation_id.as_deref(),
+            content_type: message.content_type.as_deref(),
+            content_encoding: message.content_encoding.as_deref(),
+            body: &decoded.content,
+            body_encoding: decoded.encoding(),
+            body_note: decoded.note,
+            fields: (!self.config.fields.is_empty()).then(fields),
+            properties: &message.application_properties,
+            system_properties: &message.system_properties,
+        };
         let operation = member(&message.application_properties, &["opType"]).filter(|_| source != TELEMETRY);
         let event_type = operation.map_or_else(
             || self.kind.event_type.to_owned(),
@@ -373,7 +403,7 @@ impl Telling for HubTelling<'_> {
             ),
             order_key: subject.clone().unwrap_or_else(|| partition.to_owned()),
             subject,
-            data,
+            data: data.write(),
         })
     }
 }

@@ -1,0 +1,442 @@
+//! How fast telemetry is read: the component in its host beside native clients, all from one emulator, in one run.
+//!
+//! | reader | what it is |
+//! |---|---|
+//! | component | a warm instance polled by its host as an engine does; AMQP and TLS inside WebAssembly |
+//! | its client, native | the same AMQP client and TLS as a native program, without trigger and sandbox |
+//! | `fe2o3-amqp` | a native client that shares no code with it (Microsoft's own for Rust stands on it) |
+//! | `azure-eventhub` | Microsoft's client for Python, unmodified |
+//!
+//! The emulator runs in a process of its own and has every event's bytes ready. What counts is the CPU time that a
+//! reader's process uses, host and kernel included, since reader and emulator may have to share cores. Rounds alternate,
+//! the median of each reader's rounds is taken.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use azure_iot_connector::auth::SharedAccessKey;
+use azure_iot_connector::eventhub::{Access, Endpoint, EventHub, Position, ReadBudget, ReceiverOptions, Roots};
+use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryEvent};
+use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
+use connector_host::{Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots, WarmInstance};
+use connector_tests::{connector, link, values, workspace};
+use fe2o3_amqp::link::receiver::CreditMode;
+use fe2o3_amqp::sasl_profile::SaslProfile;
+use fe2o3_amqp_types::definitions::SenderSettleMode;
+use fe2o3_amqp_types::messaging::{Body, Source};
+use rustix::time::{ClockId, clock_gettime};
+use serde_amqp::Value as AmqpValue;
+use serde_amqp::described::Described;
+use serde_amqp::descriptor::Descriptor;
+use serde_json::{Value, json};
+use system::System;
+
+#[path = "../../host-harness/emulator/tests/common/python.rs"]
+mod python;
+#[path = "../native/system.rs"]
+mod system;
+mod tls;
+
+/// Makes this program the emulator's process.
+const EMULATOR: &str = "--emulator";
+const ROUNDS: usize = 5;
+/// Events that are read before the clocks start: connection, caches, the first credit.
+const WARM_UP: usize = 1_000;
+const EVENTS: usize = 20_000;
+/// Bytes of an event's body.
+const BODY: usize = 1_024;
+/// For TLS alone: bodies so large that all else is little beside them.
+const LARGE_BODY: usize = 60_000;
+const LARGE_EVENTS: usize = 1_500;
+/// The partitions of the small and of the large events.
+const SMALL: u16 = 0;
+const LARGE: u16 = 1;
+/// Events ahead of what is used, for all that can be told so: Microsoft's own number.
+const PREFETCH: u32 = 300;
+
+fn main() -> Result<()> {
+    let has = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    if has(EMULATOR) {
+        return runtime()?.block_on(emulate());
+    }
+    // `cargo test` runs benchmarks to see that they build; only `cargo bench` measures.
+    if !has("--bench") {
+        println!("0 measured: run `cargo xtask bench`");
+        return Ok(());
+    }
+    let without_python = has("--without-python");
+    let only_component = has("--only-component");
+    runtime()?.block_on(measure(without_python || only_component, only_component))
+}
+
+/// The emulator's process: tells where it is, and lasts as long as its input.
+async fn emulate() -> Result<()> {
+    let emulator = Emulator::start(EmulatorOptions { partitions: 2, ..EmulatorOptions::default() }).await?;
+    let telemetry = emulator.telemetry();
+    telemetry.send_all((0..WARM_UP + EVENTS).map(|number| {
+        TelemetryEvent::new(format!("press-{:02}", number % 20), body(number))
+            .json()
+            .property("line", (number % 3).to_string())
+            .partition(SMALL)
+    }));
+    telemetry.send_all((0..LARGE_EVENTS).map(|number| {
+        TelemetryEvent::new("camera-1", bytes::Bytes::from(vec![number as u8; LARGE_BODY])).partition(LARGE)
+    }));
+    let policy = emulator.hub_policy("service").context("a policy")?;
+    let told = json!({
+        "values": values(&emulator, "connector", "connector")?,
+        "authority": emulator.ca_pem(),
+        "host": emulator.event_hub_host(),
+        "hub": emulator.event_hub_name(),
+        "policy": policy.name,
+        "key": policy.primary_key,
+        "connectionString": emulator.event_hub_connection_string("service").context("a policy")?,
+    });
+    println!("{told}");
+    std::io::stdout().flush()?;
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
+    emulator.shutdown().await;
+    Ok(())
+}
+
+/// What a machine on a plant says: numbers, texts and a list, as JSON of 1 KB.
+fn body(number: usize) -> String {
+    let mut body = json!({
+        "machine": { "id": format!("press-{:02}", number % 20), "site": "north", "hall": 3, "firmware": "4.17.2" },
+        "time": format!("2026-05-04T07:{:02}:{:02}.250Z", number / 60 % 60, number % 60),
+        "sequence": number,
+        "temperature": 61.25 + (number % 40) as f64,
+        "pressure": { "value": 10.5, "unit": "bar", "limits": [8.0, 12.5] },
+        "samples": (0..40).map(|sample| (number * 31 + sample * 17) % 1_000).collect::<Vec<_>>(),
+        "alarms": [{ "code": "E-204", "since": "2026-05-04T06:58:12Z", "text": "Filter pressure \"low\"" }],
+        "status": "running",
+        "pad": "",
+    });
+    let missing = BODY - body.to_string().len();
+    body["pad"] = "x".repeat(missing).into();
+    body.to_string()
+}
+
+/// The other process, and what it told.
+struct Service {
+    process: Child,
+    told: Value,
+}
+
+impl Service {
+    fn start() -> Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg(EMULATOR)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the emulator's process cannot be started")?;
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().context("its output")?).read_line(&mut line)?;
+        Ok(Self { process, told: serde_json::from_str(&line).context("the emulator did not start")? })
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.told[name].as_str().unwrap_or_default()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It ends with its input.
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// What it took to read the events of a round.
+#[derive(Clone, Copy)]
+struct Cost {
+    events: usize,
+    wall: Duration,
+    cpu: Duration,
+}
+
+impl Cost {
+    fn per_core(self) -> f64 {
+        self.events as f64 / self.cpu.as_secs_f64()
+    }
+
+    fn per_second(self) -> f64 {
+        self.events as f64 / self.wall.as_secs_f64()
+    }
+}
+
+/// The clocks of a round.
+struct Clocks {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Clocks {
+    fn start() -> Self {
+        Self { wall: Instant::now(), cpu: cpu_time() }
+    }
+
+    fn stop(self, events: usize) -> Cost {
+        Cost { events, wall: self.wall.elapsed(), cpu: cpu_time().saturating_sub(self.cpu) }
+    }
+}
+
+/// CPU time of this process, in all of its threads and in the kernel for them.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Reader {
+    Component,
+    OwnClient,
+    Fe2o3,
+    Python,
+}
+
+impl Reader {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Component => "the component in its host",
+            Self::OwnClient => "its AMQP client, native",
+            Self::Fe2o3 => "fe2o3-amqp, native",
+            Self::Python => "azure-eventhub, Python",
+        }
+    }
+}
+
+async fn measure(without_python: bool, only_component: bool) -> Result<()> {
+    let service = Service::start()?;
+    let sandbox = Sandbox::new(&service).await?;
+    let mut readers = vec![Reader::Component];
+    if !only_component {
+        readers.extend([Reader::Fe2o3, Reader::OwnClient]);
+    }
+    let python = if without_python {
+        None
+    } else {
+        readers.push(Reader::Python);
+        Some(tokio::task::spawn_blocking(python::virtual_environment).await?)
+    };
+    let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); readers.len()];
+    for _ in 0..ROUNDS {
+        for (reader, costs) in readers.iter().zip(&mut costs) {
+            costs.push(match reader {
+                Reader::Component => sandbox.small().await?,
+                Reader::OwnClient => own_client(&service)?,
+                Reader::Fe2o3 => fe2o3(&service).await?,
+                Reader::Python => microsofts(&service, python.as_deref().context("an interpreter")?).await?,
+            });
+        }
+    }
+    println!("{EVENTS} events with bodies of {BODY} bytes, TLS, one partition; medians of {ROUNDS} rounds");
+    println!("{:<30} {:>16} {:>16} {:>18}", "", "events/s", "events/s a core", "component/this");
+    let medians: Vec<(f64, f64)> =
+        costs.iter().map(|costs| (median(costs, Cost::per_second), median(costs, Cost::per_core))).collect();
+    let ours = medians.first().map_or(0.0, |medians| medians.1);
+    for (reader, (wall, core)) in readers.iter().zip(&medians) {
+        println!("{:<30} {wall:>16.0} {core:>16.0} {:>17.2}x", reader.name(), ours / core);
+    }
+    let mut large = Vec::new();
+    for _ in 0..3 {
+        large.push(sandbox.large().await?);
+    }
+    let rate = median(&large, Cost::per_core) * LARGE_BODY as f64 / 1e6;
+    println!("\nTLS in the guest, by events of {LARGE_BODY} bytes that a filter holds back: {rate:.0} MB/s a core");
+    println!(
+        "a warm instance after all of it: {:.2} MiB of linear memory",
+        sandbox.memory().await? as f64 / f64::from(1 << 20)
+    );
+    Ok(())
+}
+
+fn median(costs: &[Cost], of: fn(Cost) -> f64) -> f64 {
+    let mut rates: Vec<f64> = costs.iter().copied().map(of).collect();
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
+}
+
+/// The component, the account and the tenant.
+struct Sandbox {
+    connector: Connector,
+    tenant: Tenant,
+    connection: Connection,
+    warm: WarmInstance,
+}
+
+impl Sandbox {
+    async fn new(service: &Service) -> Result<Self> {
+        let connector = connector().await?;
+        let connection = link(service.told["values"].clone());
+        let tenant = Tenant::new(TenantOptions {
+            name: "bench".to_owned(),
+            limits: Limits::default(),
+            trust_roots: TrustRoots::Only(service.text("authority").to_owned()),
+            allow_hosts: vec!["localhost".parse()?, service.text("host").parse()?],
+            allow_private_networks: true,
+            ..TenantOptions::default()
+        })?;
+        let warm = connector.open(&tenant, &connection).await?;
+        Ok(Self { connector, tenant, connection, warm })
+    }
+
+    async fn memory(&self) -> Result<usize> {
+        self.warm.memory_bytes().await.context("an instance that is kept")
+    }
+
+    /// A new instance reads the small events.
+    async fn small(&self) -> Result<Cost> {
+        let warm = self.connector.open(&self.tenant, &self.connection).await?;
+        let mut request = request(SMALL, json!({}));
+        let mut clocks = None;
+        let mut events = 0;
+        while events < WARM_UP + EVENTS {
+            let page = warm.poll(&request).await?;
+            ensure!(!page.events.is_empty() || page.more, "only {events} events came");
+            ensure!(page.events.iter().all(|event| event.partition == "0"));
+            events += page.events.len();
+            request.cursor = Some(page.next);
+            if events >= WARM_UP && clocks.is_none() {
+                clocks = Some((events, Clocks::start()));
+            }
+        }
+        let (before, clocks) = clocks.context("events")?;
+        Ok(clocks.stop(events - before))
+    }
+
+    /// The kept instance reads large events, which are told to nobody.
+    async fn large(&self) -> Result<Cost> {
+        let mut request = request(LARGE, json!({ "deviceIds": ["nobody"] }));
+        request.budget.wait_ms = 0;
+        // Opens the connection.
+        request.start = Start::AtPosition((LARGE_EVENTS - 2).to_string());
+        self.warm.poll(&request).await?;
+        request.start = Start::Earliest;
+        let clocks = Clocks::start();
+        loop {
+            let page = self.warm.poll(&request).await?;
+            ensure!(page.events.is_empty(), "they are filtered out");
+            request.cursor = Some(page.next);
+            if page.lag == Some(0) {
+                break;
+            }
+        }
+        Ok(clocks.stop(LARGE_EVENTS))
+    }
+}
+
+/// A poll with the budget of an engine that reads a busy hub.
+fn request(partition: u16, config: Value) -> PollRequest {
+    PollRequest {
+        trigger: "device-telemetry".to_owned(),
+        partition: partition.to_string(),
+        config: config.to_string(),
+        start: Start::Earliest,
+        on_position_lost: LostPolicy::Stop,
+        cursor: None,
+        budget: Budget { events: 500, bytes: 1 << 20, wait_ms: 1_000 },
+    }
+}
+
+fn own_client(service: &Service) -> Result<Cost> {
+    let (host, port) = service.text("host").rsplit_once(':').context("a port")?;
+    let endpoint = Endpoint { host: host.to_owned(), port: port.parse()?, hub: service.text("hub").to_owned() };
+    let key = SharedAccessKey {
+        policy: service.text("policy").to_owned(),
+        key: azure_iot_connector::secret::Secret::new(service.text("key")),
+    };
+    let platform = System(Instant::now());
+    let deadline = Duration::from_secs(120);
+    let roots = Roots::Pem(service.text("authority"));
+    let mut hub = EventHub::connect(&platform, &endpoint, &Access::Claim(key), roots, deadline)?;
+    let options = ReceiverOptions::new("$Default", SMALL.to_string(), Position::Earliest);
+    let mut receiver = hub.receiver(&options)?;
+    let mut read = |count: usize| -> Result<usize> {
+        let mut events = 0;
+        while events < count {
+            let budget = ReadBudget { events: 500.min(count - events), bytes: 1 << 20, wait: Duration::from_secs(10) };
+            let page = hub.receive(&mut receiver, budget)?;
+            ensure!(!page.is_empty(), "only {events} events came");
+            events += page.len();
+        }
+        Ok(events)
+    };
+    read(WARM_UP)?;
+    let clocks = Clocks::start();
+    let cost = clocks.stop(read(EVENTS)?);
+    hub.close();
+    Ok(cost)
+}
+
+/// `fe2o3-amqp` with the same TLS library, prefetch and settlement.
+async fn fe2o3(service: &Service) -> Result<Cost> {
+    let stream = tls::connect(service.text("authority"), service.text("host")).await?;
+    let (username, password) = (service.text("policy").to_owned(), service.text("key").to_owned());
+    let mut connection = fe2o3_amqp::Connection::builder()
+        .container_id("bench")
+        .hostname("localhost")
+        .scheme("amqp")
+        .max_frame_size(65_536_u32)
+        .sasl_profile(SaslProfile::Plain { username, password })
+        .open_with_stream(stream)
+        .await?;
+    let mut session = fe2o3_amqp::Session::begin(&mut connection).await?;
+    let filter = Described {
+        descriptor: Descriptor::Code(0x0000_468c_0000_0004),
+        value: AmqpValue::String("amqp.annotation.x-opt-offset > '-1'".to_owned()),
+    };
+    let source = Source::builder()
+        .address(format!("{}/ConsumerGroups/$Default/Partitions/{SMALL}", service.text("hub")))
+        .add_to_filter("apache.org:selector-filter:string", filter);
+    let mut receiver = fe2o3_amqp::Receiver::builder()
+        .name("bench")
+        .source(source.build())
+        .sender_settle_mode(SenderSettleMode::Settled)
+        .credit_mode(CreditMode::Auto(PREFETCH))
+        .attach(&mut session)
+        .await?;
+    let mut clocks = Clocks::start();
+    for number in 0..WARM_UP + EVENTS {
+        if number == WARM_UP {
+            clocks = Clocks::start();
+        }
+        let delivery = receiver.recv::<Body<AmqpValue>>().await?;
+        ensure!(delivery.message().message_annotations.is_some(), "an event");
+        ensure!(matches!(delivery.body(), Body::Data(_)), "its body");
+    }
+    let cost = clocks.stop(EVENTS);
+    let _ = receiver.close().await;
+    let _ = session.end().await;
+    let _ = connection.close().await;
+    Ok(cost)
+}
+
+/// Microsoft's client in a process of its own, which measures itself.
+async fn microsofts(service: &Service, interpreter: &Path) -> Result<Cost> {
+    let authority = std::env::temp_dir().join(format!("connector-bench-{}.pem", std::process::id()));
+    std::fs::write(&authority, service.text("authority"))?;
+    let environment = vec![
+        ("EVENT_HUB_CONNECTION_STRING", service.text("connectionString").to_owned()),
+        ("EVENT_HUB_ENDPOINT", format!("sb://{}", service.text("host"))),
+        ("CA_FILE", authority.to_string_lossy().into_owned()),
+        ("PARTITION", SMALL.to_string()),
+        ("WARM_UP", WARM_UP.to_string()),
+        ("EVENTS", EVENTS.to_string()),
+        ("PREFETCH", PREFETCH.to_string()),
+    ];
+    ensure!(workspace().join("tests/witness/eventhub_speed.py").exists());
+    let output = python::run_script(interpreter, "eventhub_speed.py", environment).await;
+    std::fs::remove_file(&authority)?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).context("what it measured")?;
+    let seconds = |name: &str| told[name].as_f64().map(Duration::from_secs_f64).context("a time");
+    let events = told["events"].as_u64().context("a number")? as usize;
+    Ok(Cost { events, wall: seconds("wall")?, cpu: seconds("cpu")? })
+}
