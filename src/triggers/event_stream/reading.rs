@@ -23,7 +23,7 @@ const MOST_BYTES: u64 = 1024 * 1024;
 const PIECE: usize = 512;
 /// How long to wait for what is known to be there: a link that was just attached needs a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Once events came, a pause of this length ends the waiting: what is there is worth more than what may come.
+/// Once an event has come, how long others may still join it: what is there is worth more than what may come.
 const LULL: Duration = Duration::from_millis(100);
 /// What came over an open connection since the last poll is taken in only while it is waited for: so a poll that does not
 /// want to wait has a look at least.
@@ -122,17 +122,23 @@ impl<'a> Reading<'a> {
     }
 
     fn read(&mut self) -> Result<()> {
-        let waiting_ends = self.log.remaining().saturating_sub(Duration::from_millis(self.request.budget.wait_ms));
+        let mut waiting_ends = self.log.remaining().saturating_sub(Duration::from_millis(self.request.budget.wait_ms));
         self.log.begin(&self.from())?;
         let mut round = self.round()?;
+        let mut empty = true;
         loop {
+            if empty && !self.page.events.is_empty() {
+                empty = false;
+                waiting_ends = waiting_ends.max(self.log.remaining().saturating_sub(LULL));
+            }
+            let left = self.log.remaining().saturating_sub(waiting_ends);
             match round {
                 Round::Full => return Ok(()),
+                // Where messages keep coming there is no end to what is there.
+                Round::Fruitful if !empty && left.is_zero() && self.due().all(|due| due == 0) => return Ok(()),
                 Round::Fruitful => round = self.round()?,
                 Round::Fruitless => {
-                    let left = self.log.remaining().saturating_sub(waiting_ends);
-                    let pause = if self.page.events.is_empty() { left.max(GLANCE) } else { left.min(LULL) };
-                    let pause = self.at_most(pause);
+                    let pause = self.at_most(if empty { left.max(GLANCE) } else { left });
                     if pause.is_zero() || !self.log.wait(&self.from(), pause)? {
                         return Ok(());
                     }
@@ -148,10 +154,7 @@ impl<'a> Reading<'a> {
     /// Takes a share of each partition, in turn.
     fn round(&mut self) -> Result<Round> {
         let count = self.places.len();
-        let known: Vec<u64> = {
-            let states = self.places.iter().zip(&self.log.state().read).zip(&self.silent);
-            states.map(|((place, state), silent)| if *silent { 0 } else { due(place, state) }).collect()
-        };
+        let known: Vec<u64> = self.due().collect();
         let sharers = known.iter().filter(|due| **due > 0).count().max(1);
         let share = self.page.room().div_ceil(sharers).clamp(1, PIECE);
         let mut round = Round::Fruitless;
@@ -226,6 +229,12 @@ impl<'a> Reading<'a> {
             self.page.add(event);
         }
         true
+    }
+
+    /// What each partition is known to hold still, as far as it gives it.
+    fn due(&self) -> impl Iterator<Item = u64> {
+        let states = self.places.iter().zip(&self.log.state().read).zip(&self.silent);
+        states.map(|((place, state), silent)| if *silent { 0 } else { due(place, state) })
     }
 
     fn from(&self) -> Vec<From> {

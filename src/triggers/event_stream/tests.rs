@@ -21,6 +21,9 @@ struct Memory {
     unknown: Option<usize>,
     /// Messages of the first partition that come while it is waited for.
     coming: Vec<Message>,
+    /// The pause between messages of the first partition that come for ever.
+    steady: Option<Duration>,
+    passed: Duration,
 }
 
 fn message(sequence: i64) -> Message {
@@ -50,7 +53,16 @@ impl Memory {
         });
         let ids = (0..4).map(|id: usize| id.to_string()).collect();
         let state = LogState { created: 5, ids, read: read.collect() };
-        Self { partitions, state, fail_after: None, handed: 0, unknown: None, coming: Vec::new() }
+        Self {
+            partitions,
+            state,
+            fail_after: None,
+            handed: 0,
+            unknown: None,
+            coming: Vec::new(),
+            steady: None,
+            passed: Duration::ZERO,
+        }
     }
 
     fn after(&self, partition: usize, from: &From) -> Vec<Message> {
@@ -92,14 +104,18 @@ impl Log for Memory {
     fn give_back(&mut self, _: usize, messages: Vec<Message>, _: From) {
         self.handed -= messages.len();
     }
-    fn wait(&mut self, from: &[From], _wait: Duration) -> Result<bool> {
+    fn wait(&mut self, from: &[From], wait: Duration) -> Result<bool> {
         if let Some(first) = self.partitions.first_mut() {
             first.append(&mut self.coming);
+            if let Some(pause) = self.steady {
+                self.passed += pause.min(wait);
+                first.extend((pause <= wait).then(|| message(first.len() as i64)));
+            }
         }
         Ok((0..from.len()).any(|partition| !self.after(partition, &from[partition]).is_empty()))
     }
     fn remaining(&self) -> Duration {
-        Duration::from_secs(10)
+        Duration::from_secs(10) - self.passed
     }
     fn notices(&self) -> Vec<Notice> {
         Vec::new()
@@ -243,6 +259,17 @@ fn what_comes_while_it_waits_is_taken_in() {
         request.budget.wait_ms = wait_ms;
         assert_eq!(ids(&poll(&mut log, &Every(1), &request).expect("a page")), [3, 4, 5]);
     }
+}
+
+#[test]
+fn messages_that_keep_coming_do_not_hold_the_first_one_back() {
+    let mut log = Memory::new(0..0);
+    log.steady = Some(Duration::from_millis(40));
+    let mut request = request(Start::Now, 100, None);
+    request.budget.wait_ms = 5_000;
+    let page = poll(&mut log, &Every(1), &request).expect("a page");
+    assert_eq!(ids(&page), [0, 1, 2]);
+    assert!(log.passed < Duration::from_millis(200), "{:?}", log.passed);
 }
 
 #[test]

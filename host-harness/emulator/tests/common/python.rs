@@ -1,5 +1,5 @@
 //! Running Microsoft's Python clients as witnesses.
-#![allow(dead_code, reason = "not every test binary runs both")]
+#![allow(dead_code, unused_imports, reason = "not every test binary runs both")]
 
 #[path = "venv.rs"]
 mod venv;
