@@ -273,3 +273,57 @@ impl CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::EgressLayer;
+
+    #[test]
+    fn the_word_for_an_error_is_the_one_in_json() {
+        let limit = Duration::from_millis(1_500);
+        let denied = EgressDenied {
+            layer: EgressLayer::Policy,
+            destination: String::new(),
+            reason: String::new(),
+            remedy: String::new(),
+        };
+        let error = types::Error {
+            code: types::ErrorCode::Internal,
+            message: String::new(),
+            detail: None,
+            fields: Vec::new(),
+            item: None,
+            retry: types::Retry::Never,
+            effect: types::EffectState::None,
+            service: None,
+            missing_permission: None,
+        };
+        let errors = [
+            CallError::Connector(Box::new(Failure { error, denials: Vec::new(), limits: Vec::new() })),
+            CallError::Egress(Box::new(denied)),
+            CallError::Trap { message: String::new() },
+            CallError::Deadline { limit },
+            CallError::CpuBudget { limit },
+            CallError::MemoryLimit { wanted: 2, limit: 1 },
+            CallError::TableLimit { wanted: 2, limit: 1 },
+            CallError::Limit(LimitExceeded { name: LimitName::Handles, wanted: 2, allowed: 1 }),
+            CallError::Protocol { function: "a.b", field: String::new(), problem: String::new() },
+            CallError::Busy { scope: Scope::Host, limit: 1 },
+            CallError::Occupied { waited: limit },
+            CallError::Cancelled,
+            CallError::Draining { scope: Scope::Tenant },
+            CallError::Host { message: String::new() },
+        ];
+        for error in &errors {
+            let json = serde_json::to_value(error).unwrap();
+            assert_eq!(json["kind"], error.kind(), "{json}");
+            if let Some(name) = error.limit() {
+                assert!(error.to_string().contains(&format!("(limit: {name})")), "{error}");
+            }
+        }
+        let json = serde_json::to_value(&errors[7]).unwrap();
+        assert_eq!(json, serde_json::json!({ "kind": "limit", "name": "handles", "wanted": 2, "allowed": 1 }));
+        assert_eq!(errors.iter().filter(|error| error.limit().is_some()).count(), 6);
+    }
+}

@@ -129,19 +129,19 @@ impl Default for Limits {
 }
 
 macro_rules! limit_names {
-    ($($variant:ident = $field:ident $unit:literal;)*) => {
-        /// Names of limits: each is that of a field of [`Limits`].
+    ($($variant:ident = $owner:ident.$field:ident $unit:literal;)*) => {
+        /// Names of limits: each is that of a field.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum LimitName {
             $(
-                #[doc = concat!("[`Limits::", stringify!($field), "`].")]
+                #[doc = concat!("[`", stringify!($owner), "::", stringify!($field), "`](crate::", stringify!($owner), "::", stringify!($field), ").")]
                 $variant,
             )*
         }
 
         impl LimitName {
-            /// The field of [`Limits`].
+            /// The field.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -161,30 +161,31 @@ macro_rules! limit_names {
 }
 
 limit_names! {
-    MemoryBytes = memory_bytes "bytes";
-    TableElements = table_elements "elements";
-    Instances = instances "instances";
-    Memories = memories "memories";
-    Cpu = cpu "milliseconds";
-    Deadline = deadline "milliseconds";
-    ConcurrentCalls = concurrent_calls "calls";
-    HttpConcurrency = http_concurrency "exchanges";
-    HttpRequestsPerSecond = http_requests_per_second "requests";
-    ConnectionsPerSecond = connections_per_second "connections";
-    ResponseBytes = response_bytes "bytes";
-    HttpBodyBytes = http_body_bytes "bytes";
-    Sockets = sockets "sockets";
-    SocketBytes = socket_bytes "bytes";
-    HeaderBytes = header_bytes "bytes";
-    HostcallBytes = hostcall_bytes "bytes";
-    OutputEvents = output_events "events";
-    OutputBytes = output_bytes "bytes";
-    CursorBytes = cursor_bytes "bytes";
-    LogBytes = log_bytes "bytes";
-    LogLines = log_lines "lines";
-    BufferBytes = buffer_bytes "bytes";
-    TenantBufferBytes = tenant_buffer_bytes "bytes";
-    Handles = handles "handles";
+    MemoryBytes = Limits.memory_bytes "bytes";
+    TableElements = Limits.table_elements "elements";
+    Instances = Limits.instances "instances";
+    Memories = Limits.memories "memories";
+    Cpu = Limits.cpu "milliseconds";
+    Deadline = Limits.deadline "milliseconds";
+    ConcurrentCalls = Limits.concurrent_calls "calls";
+    ConcurrentExchanges = HostOptions.concurrent_exchanges "exchanges";
+    HttpConcurrency = Limits.http_concurrency "exchanges";
+    HttpRequestsPerSecond = Limits.http_requests_per_second "requests";
+    ConnectionsPerSecond = Limits.connections_per_second "connections";
+    ResponseBytes = Limits.response_bytes "bytes";
+    HttpBodyBytes = Limits.http_body_bytes "bytes";
+    Sockets = Limits.sockets "sockets";
+    SocketBytes = Limits.socket_bytes "bytes";
+    HeaderBytes = Limits.header_bytes "bytes";
+    HostcallBytes = Limits.hostcall_bytes "bytes";
+    OutputEvents = Limits.output_events "events";
+    OutputBytes = Limits.output_bytes "bytes";
+    CursorBytes = Limits.cursor_bytes "bytes";
+    LogBytes = Limits.log_bytes "bytes";
+    LogLines = Limits.log_lines "lines";
+    BufferBytes = Limits.buffer_bytes "bytes";
+    TenantBufferBytes = Limits.tenant_buffer_bytes "bytes";
+    Handles = Limits.handles "handles";
 }
 
 impl fmt::Display for LimitName {

@@ -148,26 +148,18 @@ impl Occupied<'_> {
         let Some(tokens) = host.lifecycle.keep().zip(tenant.inner().lifecycle.keep()).map(<[_; 2]>::from) else {
             return Some(live);
         };
-        let reaper = tokio::spawn(reap(Arc::downgrade(self.place), tenant.clone(), Arc::downgrade(host)));
+        let reaper = tokio::spawn(reap(Arc::downgrade(self.place), tenant.clone(), host.clone()));
         *self.kept = Some(Kept { live, reaper: AbortOnDrop(Some(reaper)), tokens });
         None
     }
 }
 
 /// Empties a place once it was idle for too long, or its tenant or host comes to an end.
-async fn reap(place: Weak<Place>, tenant: Tenant, host: Weak<HostInner>) {
-    let idle = tenant.limits().warm_idle;
-    let host = host.upgrade();
-    let ending = async {
-        match &host {
-            Some(host) => host.lifecycle.ending().await,
-            None => std::future::pending().await,
-        }
-    };
+async fn reap(place: Weak<Place>, tenant: Tenant, host: Arc<HostInner>) {
     tokio::select! {
-        () = tokio::time::sleep(idle) => {}
+        () = tokio::time::sleep(tenant.limits().warm_idle) => {}
         () = tenant.inner().lifecycle.ending() => {}
-        () = ending => {}
+        () = host.lifecycle.ending() => {}
     }
     if let Some(place) = place.upgrade() {
         // A call that came first has ended this task by taking the instance.

@@ -9,6 +9,7 @@ use azure_iot_emulator::{Emulator, EmulatorOptions};
 use connector_host::interface::action::Call;
 use connector_host::{Host, HostOptions};
 use connector_tests::{component, link, tenant, values, workspace};
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
@@ -20,16 +21,16 @@ fn sums(exporter: &InMemoryMetricExporter, metric: &str, label: &str) -> Result<
     let exported = exporter.get_finished_metrics()?;
     let last = exported.last().context("nothing was exported")?;
     for found in last.scope_metrics().flat_map(|scope| scope.metrics()).filter(|it| it.name() == metric) {
-        let mut add = |attributes: &mut dyn Iterator<Item = &opentelemetry::KeyValue>, value: i64| {
-            let label = attributes.find(|it| it.key.as_str() == label).map(|it| it.value.to_string());
+        let mut add = |labels: Vec<&KeyValue>, value: i64| {
+            let label = labels.into_iter().find(|it| it.key.as_str() == label).map(|it| it.value.to_string());
             *sums.entry(label.unwrap_or_default()).or_default() += value;
         };
         match found.data() {
             AggregatedMetrics::U64(MetricData::Sum(sum)) => {
-                sum.data_points().for_each(|point| add(&mut point.attributes(), point.value() as i64));
+                sum.data_points().for_each(|point| add(point.attributes().collect(), point.value() as i64));
             }
             AggregatedMetrics::I64(MetricData::Sum(sum)) => {
-                sum.data_points().for_each(|point| add(&mut point.attributes(), point.value()));
+                sum.data_points().for_each(|point| add(point.attributes().collect(), point.value()));
             }
             other => anyhow::bail!("{metric} is {other:?}"),
         }

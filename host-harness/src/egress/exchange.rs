@@ -237,10 +237,7 @@ impl Exchange {
         let turn = match &self.context.exchanges {
             Some(gate) => match timeout_at(connect_until, gate.enter(self.id)).await {
                 Ok(turn) => Some(turn),
-                Err(_) => {
-                    tracing::warn!(tenant = %self.tenant.options.name, "the host is busy with HTTP exchanges");
-                    return Err(Error::ConnectionLimitReached);
-                }
+                Err(_) => return Err(over(LimitName::ConcurrentExchanges, gate.limit())),
             },
             None => None,
         };
@@ -528,21 +525,27 @@ pub(super) mod tests {
         connections: Arc<AtomicUsize>,
     }
 
+    /// A server's side of TLS for `localhost`, and the authority that vouches for it.
+    pub(in crate::egress) fn acceptor(alpn: &[&str]) -> (TlsAcceptor, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let ca = certificate.pem();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        (TlsAcceptor::from(Arc::new(config)), ca)
+    }
+
     impl Server {
         async fn start() -> Self {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let certificate =
-                rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-            let ca = certificate.pem();
-            let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let config = rustls::ServerConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate.der().clone()], key)
-                .unwrap();
-            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let (acceptor, ca) = acceptor(&[]);
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let connections = Arc::new(AtomicUsize::new(0));

@@ -20,12 +20,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::exchange::Exchange;
-use super::exchange::tests::{exchange, exchange_within, get, simple};
+use super::exchange::tests::{acceptor, exchange, exchange_within, get, simple};
 use super::resolver::Resolver;
 use crate::fair::Gate;
 use crate::limits::{LimitExceeded, LimitName, Limits};
@@ -55,20 +54,7 @@ impl Server {
         alpn: &[&str],
         serve: impl Fn(TlsStream<TcpStream>, Arc<Counts>) -> Served + Send + 'static,
     ) -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate =
-            rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-        let ca = certificate.pem();
-        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (acceptor, ca) = acceptor(alpn);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let counts = Arc::<Counts>::default();
@@ -460,6 +446,17 @@ async fn a_tenant_that_floods_the_host_with_exchanges_does_not_starve_another() 
         });
         answer
     };
+    // Meanwhile one more of the flood meets the bound, and is told which one.
+    let late = within(&flood);
+    let hasty = async {
+        began(2).await;
+        let options = RequestOptions { connect_timeout: Some(Duration::from_millis(50)), ..RequestOptions::default() };
+        let error = get(&late, &urls[1], options).await.unwrap_err();
+        assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+        let limits = late.take_refusals().limits;
+        assert_eq!(limits, [LimitExceeded { name: LimitName::ConcurrentExchanges, wanted: 3, allowed: 2 }]);
+    };
+    let quiet = async { tokio::join!(hasty, quiet).1 };
     tokio::select! {
         answers = async { tokio::join!(two, ten) } => panic!("{answers:?}"),
         answer = quiet => assert_eq!(answer.unwrap(), "hello"),

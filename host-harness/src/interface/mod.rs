@@ -58,6 +58,9 @@ mod tests {
     fn cases_are_the_words_of_the_interface() {
         let json = |value: &dyn erased::Json| value.json();
         assert_eq!(json(&ErrorCode::PermissionDenied), r#""permission-denied""#);
+        for code in [ErrorCode::InvalidInput, ErrorCode::AuthExpired, ErrorCode::PositionLost, ErrorCode::Internal] {
+            assert_eq!(json(&code), format!("{:?}", code.word()));
+        }
         assert_eq!(json(&Retry::After(250)), r#"{"after":250}"#);
         assert_eq!(json(&Start::AtTime("2026-01-01T00:00:00Z".into())), r#"{"at-time":"2026-01-01T00:00:00Z"}"#);
     }

@@ -360,10 +360,12 @@ async fn a_peer_that_closes_is_told_from_one_that_says_nothing() {
 #[tokio::test]
 async fn a_deadline_ends_look_ups_and_reads_that_wait_for_ever() {
     let deadline = Duration::from_millis(300);
-    let begun = Instant::now();
+    // Far below what a look-up or a read would take by itself, which is for ever.
+    let in_time = Duration::from_secs(20);
     let tenant = Tenant::with_resolver(local(), Resolver::silent()).unwrap().with_deadline(deadline);
     let guest = Guest::new(tenant, "server.stream.example.com:5671").await;
-    let error = guest.call("resolve server.stream.example.com").await.unwrap_err();
+    let error =
+        tokio::time::timeout(in_time, guest.call("resolve server.stream.example.com")).await.unwrap().unwrap_err();
     assert!(matches!(error, CallError::Deadline { limit } if limit == deadline), "{error}");
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -371,14 +373,14 @@ async fn a_deadline_ends_look_ups_and_reads_that_wait_for_ever() {
     let names = Names::default();
     let tenant = names.tenant(local(), &["127.0.0.1"]).with_deadline(deadline);
     let guest = Guest::new(tenant, &format!("server.stream.example.com:{port}")).await;
-    let error = guest.call(&format!("echo server.stream.example.com {port} hello")).await.unwrap_err();
+    let command = format!("echo server.stream.example.com {port} hello");
+    let error = tokio::time::timeout(in_time, guest.call(&command)).await.unwrap().unwrap_err();
     assert!(matches!(error, CallError::Deadline { limit } if limit == deadline), "{error}");
     // The connection is closed with the call.
     let (mut accepted, _) = silent.accept().await.unwrap();
     let mut sent = Vec::new();
     accepted.read_to_end(&mut sent).await.unwrap();
     assert_eq!(sent, b"hello");
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
