@@ -201,7 +201,7 @@ fn spoil(mut descriptor: Descriptor) -> Descriptor {
         descriptor.help = "x".repeat(24 << 20);
     }
     if flaw("bad-identity") {
-        descriptor.id = "Not Kebab".to_owned();
+        descriptor.interface_version = "0.9.0".to_owned();
     }
     if flaw("random-describe") {
         descriptor.title = format!("Hostile {}", wasip2::random::random::get_random_u64());
