@@ -11,7 +11,7 @@ use crate::amqp::client::Client;
 use crate::amqp::connection::Options;
 use crate::amqp::link::LinkOptions;
 use crate::amqp::sasl::Mechanism;
-use crate::amqp::transport::{Deadline, Roots, Tcp, Tls, Transport};
+use crate::amqp::transport::{Deadline, Roots, Tls, Transport};
 use crate::amqp::{Error as AmqpError, Redirect};
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, ErrorCode, Result, Retry};
@@ -41,8 +41,7 @@ pub fn discover(
 ) -> Result<Endpoint> {
     let until = Deadline::at(platform, deadline);
     let context = Context::iot_hub(hub, key, "its Event Hub-compatible endpoint");
-    let tcp = Tcp::connect(&hub.host, hub.port, &until);
-    let tls = tcp.and_then(|tcp| Tls::connect(tcp, &hub.host, roots, &until));
+    let tls = Tls::open(&hub.host, hub.port, roots, &until);
     let tls = tls.map_err(|error| context.error(&error.into()))?;
     discover_over(platform, tls, hub, key, may_follow, deadline)
 }

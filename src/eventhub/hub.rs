@@ -13,7 +13,7 @@ use crate::amqp::connection::Options;
 use crate::amqp::link::{LARGEST_MESSAGE, LinkId, LinkOptions};
 use crate::amqp::management::Management;
 use crate::amqp::sasl::Mechanism;
-use crate::amqp::transport::{Deadline, Roots, Tcp, Tls, Transport};
+use crate::amqp::transport::{Deadline, Roots, Tls, Transport};
 use crate::amqp::{Error as AmqpError, Value};
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, Result};
@@ -172,8 +172,7 @@ impl<'p> EventHub<'p> {
     ) -> Result<Self> {
         let until = Deadline::at(platform, deadline);
         let context = Context::event_hub(endpoint, access.key(), "connection");
-        let tcp = Tcp::connect(&endpoint.host, endpoint.port, &until);
-        let tls = tcp.and_then(|tcp| Tls::connect(tcp, &endpoint.host, roots, &until));
+        let tls = Tls::open(&endpoint.host, endpoint.port, roots, &until);
         let tls = tls.map_err(|error| context.error(&error.into()))?;
         Self::over(platform, tls, endpoint, access, deadline)
     }

@@ -10,7 +10,7 @@ use crate::amqp::client::{Client, Undelivered};
 use crate::amqp::connection::Options;
 use crate::amqp::link::{Delivery, LinkId, LinkOptions};
 use crate::amqp::sasl::Mechanism;
-use crate::amqp::transport::{Deadline, Roots, Tcp, Tls, Transport};
+use crate::amqp::transport::{Deadline, Roots, Tls, Transport};
 use crate::amqp::{Body, Error as AmqpError, Message, Value};
 use crate::auth::{self, Dialect, SharedAccessKey, percent_encode};
 use crate::error::{EffectState, Error, Result};
@@ -146,8 +146,7 @@ impl<'p> ServiceEndpoint<'p> {
         deadline: Duration,
     ) -> Result<Self> {
         let until = Deadline::at(platform, deadline);
-        let tcp = Tcp::connect(&hub.host, hub.port, &until);
-        let tls = tcp.and_then(|tcp| Tls::connect(tcp, &hub.host, roots, &until));
+        let tls = Tls::open(&hub.host, hub.port, roots, &until);
         let tls = tls.map_err(|error| Context::iot_hub(hub, key, "connection").error(&error.into()))?;
         Self::over(platform, tls, hub, key, deadline)
     }

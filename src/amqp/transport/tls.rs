@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 
-use super::{Deadline, Transport, TransportError, TransportErrorKind};
+use super::{Deadline, Tcp, Transport, TransportError, TransportErrorKind};
 use crate::amqp::error::Stage;
 
 /// Whose certificates are trusted.
@@ -27,6 +27,16 @@ pub enum Roots<'a> {
 pub struct Tls<T> {
     tls: ClientConnection,
     inner: T,
+}
+
+impl Tls<Tcp> {
+    /// Connects over TCP and makes the handshake.
+    ///
+    /// # Errors
+    /// As [`Tcp::connect`] and [`Tls::connect`].
+    pub fn open(host: &str, port: u16, roots: Roots, deadline: &Deadline) -> Result<Self, TransportError> {
+        Self::connect(Tcp::connect(host, port, deadline)?, host, roots, deadline)
+    }
 }
 
 impl<T: Transport> Tls<T> {
