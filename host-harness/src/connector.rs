@@ -75,6 +75,7 @@ impl Connector {
     }
 
     /// Asks another instance.
+    #[cfg(feature = "conformance")]
     pub(crate) async fn describe_again(&self, tenant: &Tenant) -> Result<Descriptor, CallError> {
         describe(&self.run(tenant, &CallContext::default())).await
     }

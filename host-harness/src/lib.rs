@@ -40,14 +40,20 @@
 //! | [`Tenant`] | tenant | limits, rates, permitted hosts, trust roots, connection pool, TLS sessions |
 //! | [`WarmInstance`] | account, where calls are frequent | an instance that lives on between calls |
 //! | [`Connection`] | linked account | the values a person entered, as a secret |
+//!
+//! The feature `cli`, on by default, is for the program alone: embed this with `default-features = false`, and with
+//! `conformance` or `cursors` where these parts are wanted.
 //! | [`CursorStore`] | engine that has no database of its own | where each partition of each trigger goes on |
 
 mod cache;
 mod calls;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod connection;
 mod connector;
+#[cfg(feature = "cursors")]
 mod cursors;
+#[cfg(feature = "cli")]
 pub mod demo;
 mod egress;
 mod error;
@@ -70,6 +76,7 @@ mod warm;
 
 pub use connection::Connection;
 pub use connector::Connector;
+#[cfg(feature = "cursors")]
 pub use cursors::{CursorStore, CursorStoreError, StoredCursors};
 pub use egress::{Destination, EgressDenied, EgressLayer};
 pub use error::{CallError, Failure, LoadError, Scope, SetupError, TenantError};

@@ -19,6 +19,10 @@ pub fn all() -> Result<()> {
     step("Format", || cargo(&["fmt", "--all", "--check"]))?;
     let component = component::build()?;
     step("Lints, host target", || cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    step("Lints, the host as it is embedded", || {
+        let library = ["clippy", "--package", "connector-host", "--lib", "--no-default-features"];
+        cargo(&[&library[..], &["--", "--deny", "warnings"]].concat())
+    })?;
     step("Lints, component target", || {
         cargo(&[&["clippy"], &GUEST[..], &["--lib", "--", "--deny", "warnings"]].concat())
     })?;
