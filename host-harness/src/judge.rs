@@ -207,7 +207,11 @@ impl<'a> Judge<'a> {
             let cursor = snapshot.saturating_add(event.position.len());
             Self::bound(LimitName::CursorBytes, cursor, self.limits.cursor_bytes)?;
             let field = format_args!("events[{index}].partition");
-            self.rule(event.partition == request.partition, field, "is not the partition that was polled")?;
+            match request.partition.as_str() {
+                // A poll of all partitions.
+                "" => self.rule(!event.partition.is_empty(), field, "is empty: an event has come from a partition")?,
+                polled => self.rule(event.partition == polled, field, "is not the partition that was polled")?,
+            }
             bytes = bytes.saturating_add(match &event.data {
                 Payload::Json(text) | Payload::Text(text) => text.len() as u64,
                 Payload::Bytes(bytes) => bytes.len() as u64,
@@ -537,6 +541,11 @@ mod tests {
         // One event may exceed the budget of bytes alone.
         let tight = request(Budget { events: 3, bytes: 1, wait_ms: 0 });
         judged(|judge| judge.page(&page(vec![event(b"1")]), &tight)).unwrap();
+        // Events of a poll of all partitions name theirs.
+        let all = PollRequest { partition: String::new(), ..few };
+        judged(|judge| judge.page(&page(vec![event(b"1")]), &all)).unwrap();
+        let nameless = Event { partition: String::new(), ..event(b"1") };
+        assert_eq!(broken(|judge| judge.page(&page(vec![nameless]), &all)), "events[0].partition");
     }
 
     #[test]
