@@ -35,6 +35,11 @@ pub struct HostOptions {
     /// Calls that run at the same time, over all tenants; more wait for their turn until their deadline. A turn goes to
     /// the tenant that has the fewest calls running.
     pub concurrent_calls: u32,
+    /// How many of those compute at the same time, the others waiting for an answer or for their turn: a turn goes to the
+    /// tenant that has computed the least. Default: one less than there are processors, but at least one, so that a thread
+    /// is left for connections. These are looked after all the sooner with a runtime whose `event_interval` is small: tokio's
+    /// own looks at connections after 61 polls.
+    pub computing_calls: u32,
     /// HTTP exchanges at the same time, over all tenants; turns are given as for calls.
     pub concurrent_exchanges: u32,
     /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`].
@@ -53,6 +58,8 @@ impl Default for HostOptions {
             interface: spoken(),
             cache_directory: None,
             concurrent_calls: 256,
+            computing_calls: thread::available_parallelism()
+                .map_or(1, |processors| u32::try_from(processors.get() - 1).unwrap_or(u32::MAX).max(1)),
             concurrent_exchanges: 4_096,
             warm_instances: 256,
             max_component_bytes: 32 << 20,
@@ -101,7 +108,7 @@ impl Host {
     /// [`SetupError`].
     pub fn new(options: HostOptions) -> Result<Self, SetupError> {
         let engine = new_engine(&options)?;
-        let processors = Processors::new(thread::available_parallelism().map_or(1, usize::from));
+        let processors = Processors::new(options.computing_calls as usize);
         start_ticking(&engine, processors.clone())?;
         let unusable = |error: wasmtime::Error| SetupError::Engine(format!("{error:#}"));
         let mut linker = Linker::new(&engine);

@@ -1,9 +1,10 @@
 //! Computing time, shared out evenly between tenants.
 //!
 //! An async runtime polls whatever was woken first, so that a tenant with a hundred calls under way gets a hundred times
-//! as much of the processors as one with a single call. Here a call that is woken waits until one of as many slots as
-//! there are processors is free, and a free slot goes to the tenant that has computed the least; only then is the
-//! runtime told to poll it. A guest that computes for long yields with every epoch, so that no slot is held for longer.
+//! as much of the processors as one with a single call. Here a call that is woken waits until one of a few slots is free,
+//! see [`HostOptions::computing_calls`](crate::HostOptions::computing_calls), and a free slot goes to the tenant that has
+//! computed the least; only then is the runtime told to poll it. A guest that computes for long yields with every epoch,
+//! so that no slot is held for longer.
 //!
 //! Whoever holds a call's future may leave it alone for a while. A slot that was given to it and not taken goes to
 //! another, see [`Processors::expire`].

@@ -16,9 +16,9 @@ cargo xtask COMMAND
   build            build the component: target/component/azure_iot_connector.wasm
   demo [ARGS]      build, then run a workflow on the embedded emulator; ARGS go to `connector-host demo`
   test             format, lints on both targets, build, all tests, documentation, examples
-  bench [ARGS]     measure the component beside native code, as ratios
-  soak WHAT [ARGS] many seeds of a test that draws what fails from a seed; WHAT is telemetry, ARGS are --seeds, --first,
-                   --events, --minutes
+  bench [NAME]     measure as ratios: sandbox (calls beside native code), telemetry (reading beside other clients), density
+                   (a thousand tenants, and what they notice of each other); all where none is named
+  soak WHAT [ARGS] long runs under faults: telemetry (seed after seed), tenants (200 in one process); --help tells ARGS
   ci               what continuous integration runs: the same as test
 ";
 
