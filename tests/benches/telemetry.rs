@@ -11,6 +11,7 @@
 //! reader's process uses, host and kernel included, since reader and emulator may have to share cores. Rounds alternate,
 //! the median of each reader's rounds is taken.
 
+use std::cell::Cell;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -250,10 +251,7 @@ async fn measure(without_python: bool, only_component: bool) -> Result<()> {
     }
     let rate = median(&large, Cost::per_core) * LARGE_BODY as f64 / 1e6;
     println!("\nTLS in the guest, by events of {LARGE_BODY} bytes that a filter holds back: {rate:.0} MB/s a core");
-    println!(
-        "a warm instance after all of it: {:.2} MiB of linear memory",
-        sandbox.memory().await? as f64 / f64::from(1 << 20)
-    );
+    println!("a streaming instance: {:.2} MiB of linear memory", sandbox.memory.get() as f64 / f64::from(1 << 20));
     Ok(())
 }
 
@@ -269,6 +267,8 @@ struct Sandbox {
     tenant: Tenant,
     connection: Connection,
     warm: WarmInstance,
+    /// The most linear memory of an instance that read the small events, in bytes.
+    memory: Cell<usize>,
 }
 
 impl Sandbox {
@@ -284,11 +284,7 @@ impl Sandbox {
             ..TenantOptions::default()
         })?;
         let warm = connector.open(&tenant, &connection).await?;
-        Ok(Self { connector, tenant, connection, warm })
-    }
-
-    async fn memory(&self) -> Result<usize> {
-        self.warm.memory_bytes().await.context("an instance that is kept")
+        Ok(Self { connector, tenant, connection, warm, memory: Cell::new(0) })
     }
 
     /// A new instance reads the small events.
@@ -308,7 +304,10 @@ impl Sandbox {
             }
         }
         let (before, clocks) = clocks.context("events")?;
-        Ok(clocks.stop(events - before))
+        let cost = clocks.stop(events - before);
+        let memory = warm.memory_bytes().await.context("an instance that is kept")?;
+        self.memory.set(self.memory.get().max(memory));
+        Ok(cost)
     }
 
     /// The kept instance reads large events, which are told to nobody.
@@ -399,13 +398,17 @@ async fn fe2o3(service: &Service) -> Result<Cost> {
         .name("bench")
         .source(source.build())
         .sender_settle_mode(SenderSettleMode::Settled)
-        .credit_mode(CreditMode::Auto(PREFETCH))
+        .credit_mode(CreditMode::Manual)
         .attach(&mut session)
         .await?;
     let mut clocks = Clocks::start();
     for number in 0..WARM_UP + EVENTS {
         if number == WARM_UP {
             clocks = Clocks::start();
+        }
+        // By itself it grants credit for deliveries that are disposed of, and settled ones never are.
+        if number.is_multiple_of(PREFETCH as usize / 2) {
+            receiver.set_credit(PREFETCH).await?;
         }
         let delivery = receiver.recv::<Body<AmqpValue>>().await?;
         ensure!(delivery.message().message_annotations.is_some(), "an event");

@@ -232,7 +232,8 @@ impl<'a> Decoder<'a> {
             0xa0 | 0xb0 => Value::Binary(self.sized(code)?.to_vec()),
             0xa1 | 0xb1 => Value::String(self.text(code)?),
             0xa3 | 0xb3 => Value::Symbol(self.text(code)?),
-            0x45 => Value::List(Vec::new()),
+            // A level like any other list, in whatever form it is written.
+            0x45 => self.nested(|_| Ok(Value::List(Vec::new())))?,
             0xc0 | 0xd0 => Value::List(self.compound(code, |inner, count| inner.items(count))?),
             0xc1 | 0xd1 => Value::Map(self.compound(code, Self::pairs)?),
             0xe0 | 0xf0 => Value::Array(self.compound(code, Self::elements)?),
@@ -296,6 +297,12 @@ impl<'a> Decoder<'a> {
         if count.saturating_mul(1 + u32::try_from(descriptors.len()).unwrap_or(u32::MAX)) > self.values_left {
             return Err(DecodeError::TooMany);
         }
+        let within = self.depth_left;
+        // Each descriptor is a level, as it is for a single value.
+        self.depth_left = u8::try_from(descriptors.len())
+            .ok()
+            .and_then(|levels| within.checked_sub(levels))
+            .ok_or(DecodeError::TooDeep)?;
         let mut elements = Vec::new();
         for _ in 0..count {
             let mut element = self.body(code)?;
@@ -305,6 +312,7 @@ impl<'a> Decoder<'a> {
             }
             elements.push(element);
         }
+        self.depth_left = within;
         Ok(elements)
     }
 }

@@ -203,6 +203,24 @@ fn messages_of_every_kind_are_read() {
     }
 }
 
+/// Found by fuzzing: an empty list, and elements under a descriptor, went one level deeper when they were written again.
+#[test]
+fn what_is_read_at_the_greatest_depth_can_be_written_and_read() {
+    let innermost: [&[u8]; 3] = [b"\x45", b"\xe0\x02\x01\x45", b"\xe0\x08\x01\x00\x44\x00\x44\x00\x44\x40"];
+    for inner in innermost {
+        let mut deepest = 0;
+        for depth in 0..40 {
+            let mut wire = b"\x00\xa3\x00".repeat(depth);
+            wire.extend_from_slice(inner);
+            if let Ok(value) = decode_one(&wire, Limits::MESSAGE) {
+                deepest = depth;
+                assert_eq!(decode_one(&bytes(&value), Limits::MESSAGE).map(|again| bytes(&again)), Ok(bytes(&value)));
+            }
+        }
+        assert!((20..32).contains(&deepest), "{inner:x?} is read down to {deepest} levels");
+    }
+}
+
 /// A value of any type, nested a little.
 pub(crate) fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
