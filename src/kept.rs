@@ -42,6 +42,12 @@ impl<K: PartialEq, C> Kept<K, C> {
     }
 }
 
+impl<K: PartialEq, C> Default for Kept<K, C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// See `lifecycle.release` of the interface: closes what is kept, so that the service frees readers' places at once.
 pub fn release() {
     let Some(lasting) = platform::lasting() else { return };
