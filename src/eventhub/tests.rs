@@ -189,7 +189,11 @@ fn budgets_are_kept() {
     assert_eq!(numbers(hub.receive(&mut receiver, budget(2, 1 << 20, 1)).expect("events")), [0, 1]);
     assert_eq!(numbers(hub.receive(&mut receiver, budget(10, size + 5, 1)).expect("events")), [2]);
     assert_eq!(numbers(hub.receive(&mut receiver, budget(10, 1, 1)).expect("one in any case")), [3]);
-    assert_eq!(numbers(hub.receive(&mut receiver, budget(10, 1 << 20, 1)).expect("the rest")), [4, 5]);
+    // What is given back comes again, before all else and in its order.
+    let rest = hub.receive(&mut receiver, budget(10, 1 << 20, 1)).expect("the rest");
+    receiver.give_back(rest);
+    assert_eq!(numbers(hub.receive(&mut receiver, budget(1, 1 << 20, 1)).expect("again")), [4]);
+    assert_eq!(numbers(hub.receive(&mut receiver, budget(10, 1 << 20, 1)).expect("again")), [5]);
     let before = platform.monotonic();
     assert_eq!(numbers(hub.receive(&mut receiver, budget(10, 1 << 20, 3)).expect("nothing")), [] as [i64; 0]);
     assert_eq!(platform.monotonic() - before, Duration::from_secs(3));
