@@ -122,7 +122,8 @@ impl<'a> Reading<'a> {
     }
 
     fn read(&mut self) -> Result<()> {
-        let mut waiting_ends = self.log.remaining().saturating_sub(Duration::from_millis(self.request.budget.wait_ms));
+        let wait = Duration::from_millis(self.request.budget.wait_ms).max(GLANCE);
+        let mut waiting_ends = self.log.remaining().saturating_sub(wait);
         self.log.begin(&self.from())?;
         let mut round = self.round()?;
         let mut empty = true;
@@ -134,11 +135,11 @@ impl<'a> Reading<'a> {
             let left = self.log.remaining().saturating_sub(waiting_ends);
             match round {
                 Round::Full => return Ok(()),
-                // Where messages keep coming there is no end to what is there.
-                Round::Fruitful if !empty && left.is_zero() && self.due().all(|due| due == 0) => return Ok(()),
+                // Where messages keep coming, held back or not, there is no end to what is there.
+                Round::Fruitful if left.is_zero() && self.due().all(|due| due == 0) => return Ok(()),
                 Round::Fruitful => round = self.round()?,
                 Round::Fruitless => {
-                    let pause = self.at_most(if empty { left.max(GLANCE) } else { left });
+                    let pause = self.at_most(left);
                     if pause.is_zero() || !self.log.wait(&self.from(), pause)? {
                         return Ok(());
                     }

@@ -273,6 +273,20 @@ fn messages_that_keep_coming_do_not_hold_the_first_one_back() {
 }
 
 #[test]
+fn messages_that_are_held_back_for_ever_do_not_hold_the_poll() {
+    for wait_ms in [0, 500] {
+        let mut log = Memory::new(0..0);
+        log.partitions = vec![vec![message(1), message(2)]];
+        log.steady = Some(Duration::from_millis(10));
+        let mut request = request(Start::Now, 100, None);
+        request.budget.wait_ms = wait_ms;
+        let page = poll(&mut log, &Every(1_000), &request).expect("a page");
+        assert!(page.events.is_empty());
+        assert!(log.passed <= Duration::from_millis(wait_ms + 20), "{:?} of {wait_ms}", log.passed);
+    }
+}
+
+#[test]
 fn a_lost_position_is_answered_by_the_policy() {
     let mut log = Memory::new(0..10);
     let cursor = poll(&mut log, &Every(1), &request(Start::Earliest, 3, None)).expect("a page").next;
