@@ -36,9 +36,10 @@ pub struct HostOptions {
     /// the tenant that has the fewest calls running.
     pub concurrent_calls: u32,
     /// How many of those compute at the same time, the others waiting for an answer or for their turn: a turn goes to the
-    /// tenant that has computed the least. Default: one less than there are processors, but at least one, so that a thread
-    /// is left for connections. These are looked after all the sooner with a runtime whose `event_interval` is small: tokio's
-    /// own looks at connections after 61 polls.
+    /// tenant that has computed the least. A single tenant gets all but one of them, but at least one, so that the next
+    /// tenant finds one free, and a thread is left for connections. Default: as many as there are processors. Connections
+    /// are looked after all the sooner with a runtime whose `event_interval` is small: tokio's own looks at them after 61
+    /// polls.
     pub computing_calls: u32,
     /// HTTP exchanges at the same time, over all tenants; turns are given as for calls.
     pub concurrent_exchanges: u32,
@@ -59,7 +60,7 @@ impl Default for HostOptions {
             cache_directory: None,
             concurrent_calls: 256,
             computing_calls: thread::available_parallelism()
-                .map_or(1, |processors| u32::try_from(processors.get() - 1).unwrap_or(u32::MAX).max(1)),
+                .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
             concurrent_exchanges: 4_096,
             warm_instances: 256,
             max_component_bytes: 32 << 20,

@@ -40,10 +40,10 @@
 //! | [`Tenant`] | tenant | limits, rates, permitted hosts, trust roots, connection pool, TLS sessions |
 //! | [`WarmInstance`] | account, where calls are frequent | an instance that lives on between calls |
 //! | [`Connection`] | linked account | the values a person entered, as a secret |
+//! | [`CursorStore`] | engine that has no database of its own | where each partition of each trigger goes on |
 //!
 //! The feature `cli`, on by default, is for the program alone: embed this with `default-features = false`, and with
 //! `conformance` or `cursors` where these parts are wanted.
-//! | [`CursorStore`] | engine that has no database of its own | where each partition of each trigger goes on |
 
 mod cache;
 mod calls;
@@ -51,6 +51,7 @@ mod calls;
 pub mod conformance;
 mod connection;
 mod connector;
+mod cpu;
 #[cfg(feature = "cursors")]
 mod cursors;
 #[cfg(feature = "cli")]

@@ -1,6 +1,6 @@
 //! What one call, and one tenant, may use up.
 //!
-//! Two clocks are needed: epochs count only while the guest runs, and a guest that waits in the host is
+//! Two clocks are needed: computing time counts only while the guest runs, and a guest that waits in the host is
 //! bounded by the deadline alone.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use wasmtime::ResourceLimiter;
 
-/// How often the epoch counts up: the grain of [`Limits::cpu`].
+/// How often the epoch counts up: how long a guest computes before others get their turn and its [`Limits::cpu`] is asked.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 
 /// What one call, and one tenant, may use up. Start from [`Limits::default`] and change fields.
@@ -28,8 +28,8 @@ pub struct Limits {
     pub instances: usize,
     /// Linear memories that the component is made of.
     pub memories: usize,
-    /// How long the guest may compute, in steps of 10 ms. Waiting in the host does not count, but coming
-    /// back from a wait can count as one step.
+    /// How long the guest may compute, with what the host does for it meanwhile on its thread; waiting and being
+    /// interrupted do not count, where the system has a clock for threads (all Unix). It is asked every 10 ms.
     pub cpu: Duration,
     /// From the beginning of a call to its end, waiting included. See also
     /// [`Tenant::with_deadline`](crate::Tenant::with_deadline).

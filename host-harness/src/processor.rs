@@ -4,7 +4,8 @@
 //! as much of the processors as one with a single call. Here a call that is woken waits until one of a few slots is free,
 //! see [`HostOptions::computing_calls`](crate::HostOptions::computing_calls), and a free slot goes to the tenant that has
 //! computed the least; only then is the runtime told to poll it. A guest that computes for long yields with every epoch,
-//! so that no slot is held for longer.
+//! so that no slot is held for longer. One slot is out of a tenant's reach: whoever comes beside a single flood need not
+//! wait until it yields.
 //!
 //! Whoever holds a call's future may leave it alone for a while. A slot that was given to it and not taken goes to
 //! another, see [`Processors::expire`].
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
+use crate::cpu::thread_time;
 use crate::fair::TenantId;
 
 /// How long a slot that was given waits to be taken.
@@ -29,8 +31,10 @@ pub(crate) struct Processors(Arc<Mutex<Queue>>);
 #[derive(Default)]
 struct Queue {
     free: usize,
+    /// The most slots of one tenant.
+    reach: usize,
     shares: HashMap<TenantId, Share>,
-    /// Tenants with somebody waiting, who has computed the least first.
+    /// Tenants with somebody waiting and slots within reach, who has computed the least first.
     order: BTreeSet<(Duration, TenantId)>,
     /// The most that a tenant which was served had computed: where a tenant begins that comes anew. Otherwise whoever
     /// was away for long would have everything for a while.
@@ -38,13 +42,15 @@ struct Queue {
     states: HashMap<u64, State>,
     tickets: u64,
     /// Slots that were given and not taken yet, the oldest first; it may name those that were taken meanwhile.
-    given: VecDeque<(Instant, u64)>,
+    given: VecDeque<(Instant, TenantId, u64)>,
 }
 
 #[derive(Default)]
 struct Share {
     computed: Duration,
     calls: usize,
+    /// Slots that it was given and has not given back.
+    slots: usize,
     /// Who was woken first, first; it may hold some that have left.
     waiting: VecDeque<Arc<Ticket>>,
 }
@@ -73,9 +79,10 @@ struct Ticket {
 }
 
 impl Processors {
-    /// So many slots.
+    /// So many slots, all but one of them for a single tenant.
     pub(crate) fn new(slots: usize) -> Self {
-        Self(Arc::new(Mutex::new(Queue { free: slots.max(1), ..Queue::default() })))
+        let free = slots.max(1);
+        Self(Arc::new(Mutex::new(Queue { free, reach: (free - 1).max(1), ..Queue::default() })))
     }
 
     /// Polls a future only when it is this tenant's turn.
@@ -93,13 +100,13 @@ impl Processors {
     /// Takes slots back that were given to calls which nobody polls. To be called every few milliseconds.
     pub(crate) fn expire(&self) {
         self.change(|queue| {
-            while let Some(&(since, number)) = queue.given.front()
+            while let Some(&(since, tenant, number)) = queue.given.front()
                 && since.elapsed() >= PATIENCE
             {
                 queue.given.pop_front();
                 if queue.states.get(&number) == Some(&State::Given(since)) {
                     queue.states.insert(number, State::Away);
-                    queue.free += 1;
+                    queue.take_back(tenant);
                 }
             }
         });
@@ -127,7 +134,17 @@ impl Queue {
         self.states.insert(ticket.number, State::Waiting);
         if let Some(share) = self.shares.get_mut(&ticket.tenant) {
             share.waiting.push_back(Arc::clone(ticket));
-            self.order.insert((share.computed, ticket.tenant));
+        }
+        self.place(ticket.tenant);
+    }
+
+    /// Puts a tenant where it belongs in the order, if it belongs there.
+    fn place(&mut self, tenant: TenantId) {
+        if let Some(share) = self.shares.get(&tenant)
+            && !share.waiting.is_empty()
+            && share.slots < self.reach
+        {
+            self.order.insert((share.computed, tenant));
         }
     }
 
@@ -137,37 +154,42 @@ impl Queue {
             && let Some((computed, tenant)) = self.order.pop_first()
         {
             let Some(share) = self.shares.get_mut(&tenant) else { continue };
-            let next = share.waiting.pop_front();
-            if !share.waiting.is_empty() {
-                self.order.insert((computed, tenant));
-            }
-            if let Some(ticket) = next
+            if let Some(ticket) = share.waiting.pop_front()
                 && self.states.get(&ticket.number) == Some(&State::Waiting)
             {
                 let now = Instant::now();
                 self.states.insert(ticket.number, State::Given(now));
-                self.given.push_back((now, ticket.number));
+                self.given.push_back((now, tenant, ticket.number));
+                share.slots += 1;
                 self.free -= 1;
                 self.level = self.level.max(computed);
                 turns.push(ticket);
             }
+            self.place(tenant);
         }
         turns
     }
 
+    /// A slot is free again.
+    fn take_back(&mut self, tenant: TenantId) {
+        self.free += 1;
+        if let Some(share) = self.shares.get_mut(&tenant) {
+            share.slots -= 1;
+        }
+        self.place(tenant);
+    }
+
     fn charge(&mut self, tenant: TenantId, computed: Duration) {
         if let Some(share) = self.shares.get_mut(&tenant) {
-            let waits = self.order.remove(&(share.computed, tenant));
+            self.order.remove(&(share.computed, tenant));
             share.computed += computed;
-            if waits {
-                self.order.insert((share.computed, tenant));
-            }
+            self.place(tenant);
         }
     }
 
     fn leave(&mut self, ticket: &Ticket) {
         if let Some(State::Given(_)) = self.states.remove(&ticket.number) {
-            self.free += 1;
+            self.take_back(ticket.tenant);
         }
         if let Some(share) = self.shares.get_mut(&ticket.tenant) {
             share.calls -= 1;
@@ -229,15 +251,16 @@ impl Drop for Place {
 /// A slot that is in use; it is given back also where a poll panics.
 struct Slot<'a> {
     ticket: &'a Arc<Ticket>,
-    since: Instant,
+    /// Of the thread's clock.
+    since: Duration,
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let Self { ticket, since } = self;
         ticket.processors.change(|queue| {
-            queue.charge(ticket.tenant, since.elapsed());
-            queue.free += 1;
+            queue.charge(ticket.tenant, thread_time().saturating_sub(*since));
+            queue.take_back(ticket.tenant);
             if queue.states.insert(ticket.number, State::Asleep) == Some(State::Running { again: true }) {
                 queue.stand_in_line(ticket);
             }
@@ -254,7 +277,7 @@ impl<F: Future> Future for Shared<F> {
         if !place.take_slot() {
             return Poll::Pending;
         }
-        let _slot = Slot { ticket: &place.0, since: Instant::now() };
+        let _slot = Slot { ticket: &place.0, since: thread_time() };
         future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&place.0))))
     }
 }
@@ -299,6 +322,27 @@ mod tests {
         // Turn about, the flood has had some ten turns: no call of it is done.
         assert!(place < 5, "{place} calls came first");
         unused(&processors, 1);
+    }
+
+    #[tokio::test]
+    async fn one_slot_is_out_of_a_tenants_reach() {
+        let processors = Processors::new(3);
+        // A slot that was given is held until the call is polled.
+        let woken = |tenant| {
+            let calls: Vec<_> = (0..10).map(|_| processors.share(tenant, std::future::ready(()))).collect();
+            let mut queue = processors.queue();
+            calls.iter().for_each(|call| queue.stand_in_line(&call.place.0));
+            queue.give_slots();
+            (calls, queue.free)
+        };
+        let (flood, free) = woken(FLOOD);
+        assert_eq!(free, 1);
+        let (quiet, free) = woken(QUIET);
+        assert_eq!(free, 0);
+        drop(flood);
+        assert_eq!(processors.queue().free, 1);
+        drop(quiet);
+        unused(&processors, 3);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -97,6 +97,7 @@ impl Live {
             let function = self.instance.get_typed_func::<(), ()>(&mut self.store, release)?;
             function.call_async(&mut self.store, ()).await
         });
+        let said = exchange.meter().computing().counting(said);
         match said.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(tenant = tenant.name(), "an instance failed to say goodbye: {error:#}"),
@@ -192,7 +193,7 @@ impl Run<'_> {
             None => {
                 let warm = if place.is_some() { self.warm_permits() } else { None };
                 let mut store = new_store(&self.host.engine, limits, exchange.clone());
-                let made = self.pre.instantiate_async(&mut store).await;
+                let made = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store)).await;
                 let instance = made.map_err(|error| instantiation_error(&error, self.tenant))?;
                 let _counted = self.context.meter.instance();
                 Live { instance, store, release: self.exports.release(), allowed, warm, _counted }
@@ -207,7 +208,7 @@ impl Run<'_> {
             let (answer,) = function.call_async(&mut *store, params).await?;
             wasmtime::Result::Ok(answer)
         };
-        let result = meter.computing(running).await;
+        let result = meter.computing().counting(running).await;
         meter.memory(live.store.data().memory_high_water());
         let answer = result.map_err(|error| guest_error(&error, self.tenant))?;
         let mut judging = Judge::new(E::NAME, limits);
@@ -252,7 +253,8 @@ impl Run<'_> {
         let exchange = Exchange::within(self.tenant, allowed, deadline, self.context.clone());
         let mut store = new_store(&self.host.engine, self.tenant.limits(), exchange);
         // Making an instance can run code of the guest, which can wait in the host.
-        let instance = timeout_at(deadline, self.pre.instantiate_async(&mut store))
+        let making = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store));
+        let instance = timeout_at(deadline, making)
             .await
             .map_err(|_| CallError::Deadline { limit: self.tenant.deadline() })
             .and_then(|made| made.map_err(|error| instantiation_error(&error, self.tenant)))
@@ -442,6 +444,21 @@ mod tests {
         let tenant = tenant(Limits { cpu: Duration::from_millis(50), ..Limits::default() });
         let guest = Guest::new("(call $wait (i64.const 400000000)) (i32.const 1)");
         assert_eq!(guest.run(&tenant).await.unwrap(), 1);
+    }
+
+    /// Each wait is longer than an epoch, so that one begins whenever the guest goes on.
+    #[tokio::test]
+    async fn coming_back_from_a_wait_costs_no_cpu() {
+        let tenant = tenant(Limits { cpu: Duration::from_millis(50), ..Limits::default() });
+        let guest = Guest::new(
+            "(local $waits i32)
+            (loop $again
+                (call $wait (i64.const 11000000))
+                (local.set $waits (i32.add (local.get $waits) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $waits) (i32.const 40))))
+            (local.get $waits)",
+        );
+        assert_eq!(guest.run(&tenant).await.unwrap(), 40);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::AsyncWrite;
 use wasmtime::component::{Linker, ResourceTable};
@@ -13,7 +14,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::egress::{Exchange, Hooks, Sockets, SocketsView, add_sockets_to_linker};
-use crate::limits::{EPOCH_TICK, LimitExceeded, LimitHit, LimitName, Limits, StoreLimiter};
+use crate::limits::{LimitExceeded, LimitHit, LimitName, Limits, StoreLimiter};
 
 /// What belongs to one instance; a part of it is renewed with each call.
 pub(crate) struct State {
@@ -24,8 +25,8 @@ pub(crate) struct State {
     sockets: Sockets,
     limiter: StoreLimiter,
     log: GuestLog,
-    /// Epochs that the call may still compute for.
-    ticks: u64,
+    /// When the call's budget is used up, on the clock that counts its computing.
+    cpu: Duration,
 }
 
 /// A store for one call, every bound in force.
@@ -48,23 +49,22 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     http.set_field_size_limit(limits.header_bytes);
     let limiter = StoreLimiter::new(limits);
     let sockets = Sockets::new(limits, exchange.clone());
+    let cpu = exchange.computed().saturating_add(limits.cpu);
     let hooks = Hooks(exchange);
-    let state = State { wasi, table, http, hooks, sockets, limiter, log, ticks: ticks(limits) };
+    let state = State { wasi, table, http, hooks, sockets, limiter, log, cpu };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.hostcall_bytes);
     store.set_max_component_handles(limits.handles);
 
-    // One tick at a time, so that ticks which pass while the guest waits in the host cost one at most.
+    // An epoch asks what was computed and lets others run; whatever passed while the guest waited costs nothing.
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut store| {
-        let state = store.data_mut();
-        match state.ticks.checked_sub(1) {
-            Some(left) => {
-                state.ticks = left;
-                Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
-            }
-            None => Err(LimitHit::Cpu.into()),
+    store.epoch_deadline_callback(|store| {
+        let state = store.data();
+        if state.hooks.0.computed() < state.cpu {
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        } else {
+            Err(LimitHit::Cpu.into())
         }
     });
     store
@@ -74,7 +74,7 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
 pub(crate) fn begin_call(store: &mut Store<State>, limits: &Limits, exchange: Arc<Exchange>) {
     store.set_epoch_deadline(1);
     let state = store.data_mut();
-    state.ticks = ticks(limits);
+    state.cpu = exchange.computed().saturating_add(limits.cpu);
     state.log.begin_call(limits, exchange.clone());
     state.sockets.begin_call(limits, exchange.clone());
     state.hooks = Hooks(exchange);
@@ -83,10 +83,6 @@ pub(crate) fn begin_call(store: &mut Store<State>, limits: &Limits, exchange: Ar
 /// A call has ended, and its instance is kept.
 pub(crate) fn end_call(store: &Store<State>) {
     store.data().log.end_call();
-}
-
-fn ticks(limits: &Limits) -> u64 {
-    u64::try_from(limits.cpu.as_millis() / EPOCH_TICK.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Links all that a connector may import: wasmtime's WASI, and sockets and HTTP of our own.

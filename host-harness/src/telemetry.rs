@@ -4,16 +4,14 @@
 //! a service or an account says becomes a label, so that neither a secret nor an unbounded number of values can get there.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
+use crate::cpu::CpuClock;
 use crate::egress::EgressLayer;
 use crate::limits::LimitName;
 
@@ -162,7 +160,7 @@ struct Usage {
     http_received: AtomicU64,
     socket_sent: AtomicU64,
     socket_received: AtomicU64,
-    computed: AtomicU64,
+    computing: CpuClock,
     memory: AtomicU64,
     events: AtomicU64,
 }
@@ -235,9 +233,9 @@ impl CallMeter {
         LiveInstance { metrics: self.metrics.clone(), labels }
     }
 
-    /// Measures how long a guest computes: the time within its polls.
-    pub(crate) fn computing<F: Future>(&self, guest: F) -> Computing<'_, F> {
-        Computing { guest: Box::pin(guest), computed: &self.usage.computed }
+    /// Counts what the guest computes.
+    pub(crate) fn computing(&self) -> &CpuClock {
+        &self.usage.computing
     }
 
     fn labels_and(&self, label: KeyValue) -> Vec<KeyValue> {
@@ -251,9 +249,9 @@ impl CallMeter {
         labels.extend(code.map(|code| KeyValue::new("error.type", code)));
         metrics.calls.add(1, &labels);
         metrics.duration.record(took.as_secs_f64(), &labels);
-        let Usage { http_sent, http_received, socket_sent, socket_received, computed, memory, events } = &self.usage;
+        let Usage { http_sent, http_received, socket_sent, socket_received, computing, memory, events } = &self.usage;
         let taken = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
-        metrics.computing.record(Duration::from_nanos(taken(computed)).as_secs_f64(), &self.labels);
+        metrics.computing.record(computing.take().as_secs_f64(), &self.labels);
         if let memory @ 1.. = taken(memory) {
             metrics.memory.record(memory, &self.labels);
         }
@@ -310,24 +308,6 @@ impl Drop for LiveInstance {
         if let Some(metrics) = &self.metrics {
             metrics.instances.add(-1, &self.labels);
         }
-    }
-}
-
-/// See [`CallMeter::computing`].
-pub(crate) struct Computing<'a, F> {
-    guest: Pin<Box<F>>,
-    computed: &'a AtomicU64,
-}
-
-impl<F: Future> Future for Computing<'_, F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let begun = Instant::now();
-        let poll = self.guest.as_mut().poll(cx);
-        let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.computed.fetch_add(nanos, Ordering::Relaxed);
-        poll
     }
 }
 

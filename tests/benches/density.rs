@@ -6,15 +6,17 @@
 //! - Fairness: the 99th percentile of a quiet tenant's calls while another tenant has 64 calls running all the time,
 //!   beside the same calls undisturbed, from rounds that alternate.
 //!
-//! `instances`, `fairness`, `http` and `streams` as arguments limit it to those.
+//! `instances`, `fairness`, `http` and `streams` as arguments limit it to those. Each has a process of its own, so that
+//! none measures what another has left behind, and the services have one as well.
 //!
-//! The services run in a process of their own. Absolute times mean nothing on a shared machine; ratios and bytes do.
+//! Absolute times mean nothing on a shared machine; ratios and bytes do.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use connector_host::interface::action::Call;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
 use connector_host::{Connection, Connector, Host, HostOptions, Limits, Secret, Tenant, WarmInstance};
@@ -36,11 +38,28 @@ fn main() -> Result<()> {
         println!("0 measured: run `cargo xtask bench`");
         return Ok(());
     }
-    // As `connector_host` advises: otherwise connections are looked at after 61 polls of guests only.
-    tokio::runtime::Builder::new_multi_thread().event_interval(4).enable_all().build()?.block_on(measure())
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    match chosen.as_slice() {
+        // As `connector_host` advises: otherwise connections are looked at after 61 polls of guests only.
+        [part] => {
+            tokio::runtime::Builder::new_multi_thread().event_interval(4).enable_all().build()?.block_on(measure(part))
+        }
+        [] => in_processes(&PARTS),
+        several => in_processes(several),
+    }
 }
 
-async fn measure() -> Result<()> {
+const PARTS: [&str; 4] = ["instances", "fairness", "http", "streams"];
+
+fn in_processes(parts: &[impl AsRef<std::ffi::OsStr>]) -> Result<()> {
+    for part in parts {
+        let status = Command::new(std::env::current_exe()?).arg("--bench").arg(part).status()?;
+        ensure!(status.success(), "{}: {status}", part.as_ref().display());
+    }
+    Ok(())
+}
+
+async fn measure(part: &str) -> Result<()> {
     let plan = Plan {
         hubs: 8,
         accounts: TENANTS + 2,
@@ -52,29 +71,17 @@ async fn measure() -> Result<()> {
     let emulators = Emulators::start(&plan).await?;
     let mut options = HostOptions::default();
     options.cache_directory = Some(workspace().join("target/compiled"));
-    options.warm_instances = 2 * TENANTS as u32 + 16;
+    options.warm_instances = TENANTS as u32 + 16;
     let connector = Host::new(options)?.load_file(component()?).await?;
     let (extra, accounts) = emulators.accounts.split_at(2);
-    let [quiet, flooding] = extra else { anyhow::bail!("two accounts beside the {TENANTS}") };
-
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let wanted = |part: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == part);
-    if wanted("instances") {
-        instances(&connector, quiet).await?;
+    let [quiet, flooding] = extra else { bail!("two accounts beside the {TENANTS}") };
+    match part {
+        "instances" => instances(&connector, quiet).await,
+        "fairness" => fairness(&connector, quiet, flooding).await,
+        "http" => density("an instance that talks HTTP", &connector, accounts, quiet, Kind::Http).await,
+        "streams" => density("an instance that streams telemetry", &connector, accounts, quiet, Kind::Stream).await,
+        other => bail!("there is no {other:?}, only {PARTS:?}"),
     }
-    if wanted("fairness") {
-        fairness(&connector, quiet, flooding).await?;
-    }
-    // Those of the first kind stay alive beside those of the second.
-    let mut live = Vec::new();
-    if wanted("http") {
-        live = density("an instance that talks HTTP", &connector, accounts, quiet, Kind::Http).await?;
-    }
-    if wanted("streams") {
-        live.extend(density("an instance that streams telemetry", &connector, accounts, quiet, Kind::Stream).await?);
-    }
-    drop(live);
-    Ok(())
 }
 
 /// A call that needs no network, from its beginning to its end.
@@ -101,13 +108,7 @@ enum Kind {
 }
 
 /// Makes one live instance for each account and prints what one adds to the process.
-async fn density(
-    what: &str,
-    connector: &Connector,
-    accounts: &[Account],
-    first: &Account,
-    kind: Kind,
-) -> Result<Vec<WarmInstance>> {
+async fn density(what: &str, connector: &Connector, accounts: &[Account], first: &Account, kind: Kind) -> Result<()> {
     // What the first instance sets up for all is no tenant's.
     let mut live = vec![open(connector, first, kind).await?];
     let (memory, descriptors) = (process::private_memory()?, process::file_descriptors()?);
@@ -123,7 +124,8 @@ async fn density(
     println!("{title:<60} {added:>7.0} KiB  {opened:.2} descriptors");
     // An instance that gave its connection up would make the figure a lie.
     ensure!(opened >= 0.99, "the instances do not keep their connections");
-    Ok(live)
+    drop(live);
+    Ok(())
 }
 
 async fn open(connector: &Connector, account: &Account, kind: Kind) -> Result<WarmInstance> {

@@ -102,6 +102,11 @@ impl Exchange {
         &self.context.meter
     }
 
+    /// What the call's guest has computed so far.
+    pub(crate) fn computed(&self) -> Duration {
+        self.meter().computing().spent()
+    }
+
     fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,127 @@
+//! Computing time: what a guest's polls take of a processor.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// What this thread has had of a processor: it stands still while the thread waits or another one is running.
+#[cfg(unix)]
+pub(crate) fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // Neither is ever negative for this clock.
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// The wall clock, where there is none for threads: being interrupted counts as well.
+#[cfg(not(unix))]
+pub(crate) fn thread_time() -> Duration {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGUN.elapsed()
+}
+
+/// Adds a call's computing time up.
+#[derive(Debug)]
+pub(crate) struct CpuClock {
+    spent: AtomicU64,
+    /// [`thread_time`] at the beginning of the poll that is under way, or [`RESTING`].
+    polled: AtomicU64,
+}
+
+const RESTING: u64 = u64::MAX;
+
+impl Default for CpuClock {
+    fn default() -> Self {
+        Self { spent: AtomicU64::new(0), polled: AtomicU64::new(RESTING) }
+    }
+}
+
+impl CpuClock {
+    /// Counts the polls of `guest`.
+    pub(crate) fn counting<F: Future>(&self, guest: F) -> Counting<'_, F> {
+        Counting { guest: Box::pin(guest), clock: self }
+    }
+
+    /// What was spent so far. During a poll only its own thread may ask.
+    pub(crate) fn spent(&self) -> Duration {
+        let spent = self.spent.load(Ordering::Relaxed);
+        let running = match self.polled.load(Ordering::Relaxed) {
+            RESTING => 0,
+            polled => nanos(thread_time()).saturating_sub(polled),
+        };
+        Duration::from_nanos(spent.saturating_add(running))
+    }
+
+    /// What was spent so far; it counts from zero again.
+    pub(crate) fn take(&self) -> Duration {
+        Duration::from_nanos(self.spent.swap(0, Ordering::Relaxed))
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    // Below `RESTING`, after five hundred years.
+    u64::try_from(time.as_nanos()).unwrap_or(RESTING - 1)
+}
+
+/// See [`CpuClock::counting`].
+pub(crate) struct Counting<'a, F> {
+    guest: Pin<Box<F>>,
+    clock: &'a CpuClock,
+}
+
+/// Ends the count of a poll, also of one that panics.
+struct Polled<'a>(&'a CpuClock);
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        let spent = nanos(self.0.spent());
+        self.0.polled.store(RESTING, Ordering::Relaxed);
+        self.0.spent.store(spent, Ordering::Relaxed);
+    }
+}
+
+impl<F: Future> Future for Counting<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.clock.polled.store(nanos(thread_time()), Ordering::Relaxed);
+        let _polled = Polled(self.clock);
+        self.guest.as_mut().poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Until the thread itself has had so much.
+    fn compute(time: Duration) {
+        let until = thread_time() + time;
+        while thread_time() < until {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[tokio::test]
+    async fn computing_counts_and_waiting_does_not() {
+        let clock = CpuClock::default();
+        let step = Duration::from_millis(5);
+        clock
+            .counting(async {
+                for steps in 1..4 {
+                    compute(step);
+                    let spent = clock.spent();
+                    assert!(spent >= step * steps, "{spent:?}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            })
+            .await;
+        let spent = clock.spent();
+        assert!((step * 3..step * 9).contains(&spent), "{spent:?}");
+        assert_eq!(clock.take(), spent);
+        assert_eq!(clock.spent(), Duration::ZERO);
+    }
+}
