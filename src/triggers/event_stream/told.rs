@@ -14,7 +14,8 @@ use crate::eventhub::{Event as Message, EventBody};
 use crate::instant::rfc3339;
 use crate::session::Session;
 use crate::triggers::cursor::digest;
-use crate::triggers::{glob, misfit};
+use crate::triggers::glob::fits_any;
+use crate::triggers::misfit;
 
 /// The source of what devices send.
 const TELEMETRY: &str = "Telemetry";
@@ -66,10 +67,7 @@ impl<'s> HubTelling<'s> {
     }
 
     fn wants(&self, device: &str, module: &str) -> bool {
-        let fits = |patterns: &[String], id: &str| {
-            patterns.is_empty() || patterns.iter().any(|pattern| glob::fits(pattern, id))
-        };
-        fits(&self.config.device_ids, device) && fits(&self.config.module_ids, module)
+        fits_any(&self.config.device_ids, device) && fits_any(&self.config.module_ids, module)
     }
 }
 
@@ -127,9 +125,7 @@ impl Data<'_> {
 
 impl Telling for HubTelling<'_> {
     fn scope(&self, partition: &str) -> [u8; 8] {
-        let mut scope = [0; 8];
-        scope.copy_from_slice(&digest([self.trigger.id, self.hub, partition])[..8]);
-        scope
+        digest([self.trigger.id, self.hub, partition])
     }
 
     fn tell(&self, message: &Message, partition: &str) -> Option<Told> {

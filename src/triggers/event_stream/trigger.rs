@@ -17,6 +17,7 @@ use crate::manifest::Spec;
 use crate::manifest::schema::{any, any_object, help, integer, list, literal, object, one_of, string, with};
 use crate::session::Session;
 use crate::triggers::Trigger;
+use crate::triggers::glob::patterns;
 
 /// What one of them is.
 pub struct LogTrigger {
@@ -42,13 +43,6 @@ impl Trigger for LogTrigger {
     }
 
     fn descriptor(&self) -> TriggerDescriptor {
-        let patterns = |title: &str| {
-            let pattern = with(string("Pattern"), literal!({ "minLength": 1, "maxLength": 128 }));
-            with(
-                list(title, pattern),
-                literal!({ "description": "Only these: `*` stands for any characters, `?` for one. Empty: all.", "maxItems": 64 }),
-            )
-        };
         let field = object(
             [
                 ("name", with(string("Name"), literal!({ "minLength": 1, "maxLength": 128 }))),
@@ -79,8 +73,8 @@ impl Trigger for LogTrigger {
                             literal!({ "minLength": 1, "maxLength": 50, "pattern": "^[A-Za-z0-9$._\\-]+$", "$comment": "must be the name of a consumer group", "default": "$Default" }),
                         ),
                     ),
-                    ("deviceIds", patterns("Device ids")),
-                    ("moduleIds", patterns("Module ids")),
+                    ("deviceIds", patterns("Device ids", 128)),
+                    ("moduleIds", patterns("Module ids", 128)),
                     ("filter", group_schema()),
                     (
                         "fields",
