@@ -45,7 +45,7 @@ pub static ALL: &[&dyn Action] = &[
     &create_device::CreateDevice,
     &get_device::GetDevice,
     &update_device::UpdateDevice,
-    &delete_device::DeleteDevice,
+    &delete_device::DELETE_DEVICE,
     &list_devices::ListDevices,
     &get_twin::GetTwin,
     &update_twin::UpdateTwin,
@@ -57,10 +57,10 @@ pub static ALL: &[&dyn Action] = &[
     &create_or_update_individual_enrollment::CreateOrUpdateIndividualEnrollment,
     &get_individual_enrollment::GetIndividualEnrollment,
     &query_individual_enrollments::QueryIndividualEnrollments,
-    &delete_individual_enrollment::DeleteIndividualEnrollment,
+    &delete_individual_enrollment::DELETE_INDIVIDUAL_ENROLLMENT,
     &get_registration_state::GetRegistrationState,
     &query_registration_states::QueryRegistrationStates,
-    &delete_registration_state::DeleteRegistrationState,
+    &delete_registration_state::DELETE_REGISTRATION_STATE,
 ];
 
 /// One thing that the connector can do.

@@ -8,7 +8,9 @@ use super::codec::Value;
 use super::error::Result;
 use super::management::{RequestLink, properties};
 use super::message::{Body, Message};
-use super::transport::Deadline;
+use super::sasl::Mechanism;
+use super::transport::{Deadline, Transport};
+use crate::platform::Platform;
 use crate::secret::Secret;
 
 /// The node's address.
@@ -29,11 +31,30 @@ pub struct Claim<'s> {
 }
 
 impl<'s> Claim<'s> {
-    /// Puts the first token.
+    /// Logs in to a host as nobody, and puts the first token for this audience.
     ///
     /// # Errors
     /// `Answered` where the token is refused, with the node's status (401, 404, …); those of [`Client`].
-    pub fn put(client: &mut Client, audience: String, sign: Box<Signer<'s>>, deadline: &Deadline) -> Result<Self> {
+    pub fn open(
+        platform: &'s dyn Platform,
+        transport: impl Transport + 's,
+        host: &str,
+        audience: String,
+        sign: Box<Signer<'s>>,
+        deadline: &Deadline,
+    ) -> Result<(Client<'s>, Self)> {
+        let mut client = Client::log_in(platform, transport, host, Mechanism::Anonymous, deadline)?;
+        let claim = Self::put(&mut client, audience, sign, deadline)?;
+        Ok((client, claim))
+    }
+
+    /// Puts the first token.
+    pub(super) fn put(
+        client: &mut Client,
+        audience: String,
+        sign: Box<Signer<'s>>,
+        deadline: &Deadline,
+    ) -> Result<Self> {
         let link = RequestLink::open(client, NODE, deadline)?;
         let mut claim = Self { link, audience, sign, renew_at: Duration::ZERO };
         claim.renew(client, deadline)?;
@@ -43,7 +64,7 @@ impl<'s> Claim<'s> {
     /// Puts the next token, once nine tenths of the time of the last one are over (as Microsoft's Python client does).
     ///
     /// # Errors
-    /// As [`Claim::put`].
+    /// As [`Claim::open`].
     pub fn keep(&mut self, client: &mut Client, deadline: &Deadline) -> Result<()> {
         if client.platform().unix_time() < self.renew_at { Ok(()) } else { self.renew(client, deadline) }
     }

@@ -7,6 +7,7 @@ use super::connection::{Connection, Event, Options};
 use super::error::{Error, RemoteError, Result, Stage};
 use super::link::{Delivery, LinkId, LinkOptions};
 use super::performative::Outcome;
+use super::sasl::Mechanism;
 use super::transport::{Deadline, Transport, TransportErrorKind};
 use crate::platform::Platform;
 
@@ -56,6 +57,21 @@ impl std::fmt::Debug for Client<'_> {
 }
 
 impl<'p> Client<'p> {
+    /// Logs in to a host with the usual options, under a name that no other connection has.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
+    pub fn log_in(
+        platform: &'p dyn Platform,
+        transport: impl Transport + 'p,
+        host: &str,
+        mechanism: Mechanism,
+        deadline: &Deadline,
+    ) -> Result<Self> {
+        let name = format!("{}-{:016x}", env!("CARGO_PKG_NAME"), platform.random());
+        Self::open(platform, transport, Options::new(name, host, mechanism), deadline)
+    }
+
     /// Opens a connection and its session over a transport.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::sas::{Dialect, SharedAccessKey};
 use crate::secret::Secret;
 
 /// How long a token is good for. The SDKs use 20 minutes to an hour.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// A token this close to its end is not used any more: a request may wait, and clocks differ.
 const RENEW_BEFORE: u64 = 5 * 60;
 /// Tokens kept; an instance that meets more resources starts over.

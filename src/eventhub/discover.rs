@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use super::fault::Context;
-use super::hub::{Endpoint, container_id};
+use super::hub::Endpoint;
 use crate::amqp::client::Client;
-use crate::amqp::connection::Options;
 use crate::amqp::link::LinkOptions;
 use crate::amqp::sasl::Mechanism;
 use crate::amqp::transport::{Deadline, Roots, Tls, Transport};
@@ -73,8 +72,7 @@ fn ask(
     let name = hub.host.split('.').next().unwrap_or(&hub.host);
     let user = format!("{}@sas.root.{name}", key.policy);
     let password = auth::token(key, &hub.host, None, platform.unix_time());
-    let options = Options::new(container_id(platform), &hub.host, Mechanism::Plain { user, password });
-    let mut client = Client::open(platform, transport, options, until)?;
+    let mut client = Client::log_in(platform, transport, &hub.host, Mechanism::Plain { user, password }, until)?;
     let name = client.name("receiver");
     let link = LinkOptions::receiver(name, format!("amqps://{}/messages/events/$management", hub.host));
     // The redirect comes instead of the attach, or right after it.

@@ -9,7 +9,6 @@ use super::fault::Context;
 use super::position::Position;
 use crate::amqp::cbs::Claim;
 use crate::amqp::client::Client;
-use crate::amqp::connection::Options;
 use crate::amqp::link::{LARGEST_MESSAGE, LinkId, LinkOptions};
 use crate::amqp::management::Management;
 use crate::amqp::sasl::Mechanism;
@@ -189,26 +188,22 @@ impl<'p> EventHub<'p> {
         deadline: Duration,
     ) -> Result<Self> {
         let until = Deadline::at(platform, deadline);
-        let mechanism = match access {
-            Access::Claim(_) => Mechanism::Anonymous,
-            Access::Plain(key) => Mechanism::Plain { user: key.policy.clone(), password: key.key.clone() },
-        };
-        let options = Options::new(container_id(platform), &endpoint.host, mechanism);
-        let open = || -> Result<_, AmqpError> {
-            let mut client = Client::open(platform, transport, options, &until)?;
-            let claim = match access {
-                Access::Plain(_) => None,
-                Access::Claim(key) => {
-                    let (key, host, hub) = (key.clone(), endpoint.host.clone(), endpoint.hub.clone());
-                    let sign = move |now| auth::event_hub_token(&key, &host, &hub, now);
-                    let audience = auth::event_hub_resource(&endpoint.host, &endpoint.hub);
-                    Some(Claim::put(&mut client, audience, Box::new(sign), &until)?)
-                }
-            };
-            Ok((client, claim))
+        let host = &endpoint.host;
+        let opened = match access {
+            Access::Plain(key) => {
+                let mechanism = Mechanism::Plain { user: key.policy.clone(), password: key.key.clone() };
+                Client::log_in(platform, transport, host, mechanism, &until).map(|client| (client, None))
+            }
+            Access::Claim(key) => {
+                let audience = auth::event_hub_resource(host, &endpoint.hub);
+                let (key, endpoint) = (key.clone(), endpoint.clone());
+                let sign = move |now| auth::event_hub_token(&key, &endpoint.host, &endpoint.hub, now);
+                Claim::open(platform, transport, host, audience, Box::new(sign), &until)
+                    .map(|(client, claim)| (client, Some(claim)))
+            }
         };
         let context = Context::event_hub(endpoint, access.key(), "connection");
-        let (client, claim) = open().map_err(|error| context.error(&error))?;
+        let (client, claim) = opened.map_err(|error| context.error(&error))?;
         Ok(Self { client, endpoint: endpoint.clone(), access: access.clone(), claim, management: None, deadline })
     }
 
@@ -334,9 +329,7 @@ impl<'p> EventHub<'p> {
         }
         let context = self.context("connection");
         let deadline = self.until();
-        if let Some(claim) = &mut self.claim {
-            claim.keep(&mut self.client, &deadline).map_err(|error| context.error(&error))?;
-        }
+        self.keep_claim(&deadline).map_err(|error| context.error(&error))?;
         let links: Vec<LinkId> = receivers.iter().map(|receiver| receiver.link).collect();
         let until = deadline.or_at(deadline.now().saturating_add(wait));
         self.client.wait(&links, &until).map_err(|error| context.error(&error))
@@ -352,9 +345,7 @@ impl<'p> EventHub<'p> {
         if let Some(error) = receiver.failed.as_ref().filter(|_| receiver.kept.is_empty()) {
             return Err(error.clone());
         }
-        if let Some(claim) = &mut self.claim {
-            claim.keep(&mut self.client, &deadline).map_err(|error| context.error(&error))?;
-        }
+        self.keep_claim(&deadline).map_err(|error| context.error(&error))?;
         let last = deadline.or_at(deadline.now().saturating_add(budget.wait));
         let mut until = last;
         let mut events: Vec<Event> = Vec::new();
@@ -403,6 +394,10 @@ impl<'p> EventHub<'p> {
         Deadline::at(self.client.platform(), self.deadline)
     }
 
+    fn keep_claim(&mut self, deadline: &Deadline) -> Result<(), AmqpError> {
+        self.claim.as_mut().map_or(Ok(()), |claim| claim.keep(&mut self.client, deadline))
+    }
+
     fn context(&self, what: &str) -> Context {
         Context::event_hub(&self.endpoint, self.access.key(), what)
     }
@@ -435,9 +430,7 @@ impl<'p> EventHub<'p> {
 
     fn read(&mut self, kind: &str, partition: Option<&str>) -> Result<Value, AmqpError> {
         let deadline = self.until();
-        if let Some(claim) = &mut self.claim {
-            claim.keep(&mut self.client, &deadline)?;
-        }
+        self.keep_claim(&deadline)?;
         let mut fields: Vec<(Value, Value)> =
             vec![("name".into(), self.endpoint.hub.as_str().into()), ("type".into(), kind.into())];
         if let Some(partition) = partition {
@@ -455,9 +448,4 @@ impl<'p> EventHub<'p> {
         };
         management.read(&mut self.client, fields, &deadline)
     }
-}
-
-/// A name for a connection, not used by another.
-pub(crate) fn container_id(platform: &dyn Platform) -> String {
-    format!("{}-{:016x}", env!("CARGO_PKG_NAME"), platform.random())
 }

@@ -13,7 +13,6 @@ mod position;
 pub use crate::amqp::transport::Roots;
 pub use discover::{HubAddress, discover};
 pub use event::{Event, EventBody, LastEnqueued};
-pub(crate) use hub::container_id;
 pub use hub::{Access, Endpoint, EventHub, HubProperties, PartitionProperties, ReadBudget, Receiver, ReceiverOptions};
 pub use position::Position;
 

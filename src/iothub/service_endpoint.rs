@@ -7,19 +7,15 @@ use std::time::Duration;
 use super::types::{DeviceId, ModuleId};
 use crate::amqp::cbs::Claim;
 use crate::amqp::client::{Client, Undelivered};
-use crate::amqp::connection::Options;
 use crate::amqp::link::{Delivery, LinkId, LinkOptions};
-use crate::amqp::sasl::Mechanism;
 use crate::amqp::transport::{Deadline, Roots, Tls, Transport};
 use crate::amqp::{Body, Error as AmqpError, Message, Value};
 use crate::auth::{self, Dialect, SharedAccessKey, percent_encode};
 use crate::error::{EffectState, Error, Result};
+use crate::eventhub::HubAddress;
 use crate::eventhub::fault::Context;
-use crate::eventhub::{HubAddress, container_id};
 use crate::platform::Platform;
 
-/// How long a token is good for, as with the other endpoints.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// Where messages to devices go.
 const DEVICE_BOUND: &str = "/messages/devicebound";
 /// Notices under way at a time: those that are not used go back when the link ends.
@@ -163,20 +159,15 @@ impl<'p> ServiceEndpoint<'p> {
         deadline: Duration,
     ) -> Result<Self> {
         let until = Deadline::at(platform, deadline);
-        let options = Options::new(container_id(platform), &hub.host, Mechanism::Anonymous);
-        let open = || -> Result<_, AmqpError> {
-            let mut client = Client::open(platform, transport, options, &until)?;
-            let (signed, key) = (hub.host.clone(), key.clone());
-            let sign = move |now: Duration| {
-                let expiry = now.saturating_add(TOKEN_LIFETIME);
-                let theirs = expiry.as_secs().saturating_add_signed(auth::skew(&signed));
-                (key.token(Dialect::IotHub, &signed, theirs), expiry)
-            };
-            // The audience is the token's own resource, as with the JavaScript client.
-            let claim = Claim::put(&mut client, hub.host.clone(), Box::new(sign), &until)?;
-            Ok((client, claim))
+        let (signer, resource) = (key.clone(), hub.host.clone());
+        let sign = move |now: Duration| {
+            let expiry = now.saturating_add(auth::TOKEN_LIFETIME);
+            let theirs = expiry.as_secs().saturating_add_signed(auth::skew(&resource));
+            (signer.token(Dialect::IotHub, &resource, theirs), expiry)
         };
-        let (client, claim) = open().map_err(|error| Context::iot_hub(hub, key, "connection").error(&error))?;
+        // The audience is the token's own resource, as with the JavaScript client.
+        let opened = Claim::open(platform, transport, &hub.host, hub.host.clone(), Box::new(sign), &until);
+        let (client, claim) = opened.map_err(|error| Context::iot_hub(hub, key, "connection").error(&error))?;
         let (hub, key) = (hub.clone(), key.clone());
         Ok(Self { client, claim, hub, key, reading: None, deadline, kept: false, sound: true })
     }

@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Trigger;
+use super::glob::{fits_any, patterns};
 use super::service_queue::position::Position;
 use super::service_queue::record::Record;
-use super::service_queue::{Told, descriptor, fits, patterns, poll, raw_fields};
+use super::service_queue::{Told, descriptor, poll, raw_fields};
 use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
@@ -45,7 +46,7 @@ impl Trigger for CloudToDeviceMessageFeedback {
             group: "Messages",
             input: object(
                 [
-                    ("deviceIds", patterns("Device ids")),
+                    ("deviceIds", patterns("Device ids", 1024)),
                     (
                         "statuses",
                         with(
@@ -91,7 +92,7 @@ impl Trigger for CloudToDeviceMessageFeedback {
             let device = record.text("deviceId");
             let status = record.text("statusCode").unwrap_or("Unknown");
             let wanted = config.statuses.is_empty() || config.statuses.iter().any(|wanted| wanted == status);
-            (wanted && fits(&config.device_ids, device)).then(|| Told {
+            (wanted && fits_any(&config.device_ids, device.unwrap_or_default())).then(|| Told {
                 event_type: format!("azure.iot.hub.cloud-to-device-message.{}", status.to_ascii_lowercase()),
                 subject: device.map(|device| format!("devices/{device}")),
                 summary: format!(

@@ -399,10 +399,7 @@ enum Step {
 fn scope(collection: &dyn Collection) -> [u8; 8] {
     let selection = collection.selection();
     let source = collection.source();
-    let digest = digest([collection.trigger(), source.as_str(), selection.as_str()]);
-    let mut scope = [0; 8];
-    scope.copy_from_slice(&digest[..8]);
-    scope
+    digest([collection.trigger(), source.as_str(), selection.as_str()])
 }
 
 fn seeding(start: &Start) -> Result<bool> {
@@ -443,12 +440,9 @@ fn event(
     let source = collection.source();
     let telling = collection.tell(change, key, body);
     let hash = fingerprint.hex();
-    let id: String = digest([source.as_str(), collection.trigger(), change.as_str(), key, hash.as_str()])[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let id: [u8; 16] = digest([source.as_str(), collection.trigger(), change.as_str(), key, hash.as_str()]);
     Event {
-        id,
+        id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
         source,
         event_type: telling.event_type,
         subject: Some(telling.subject),

@@ -29,10 +29,7 @@ pub struct Fingerprint([u8; 6]);
 impl Fingerprint {
     /// Of the parts of a state, in order.
     pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
-        let digest = digest(parts);
-        let mut short = [0; 6];
-        short.copy_from_slice(&digest[..6]);
-        Self(short)
+        Self(digest(parts))
     }
 
     /// For an event's id.
@@ -41,14 +38,17 @@ impl Fingerprint {
     }
 }
 
-/// A hash of parts that cannot be shifted between them.
-pub fn digest<'p>(parts: impl IntoIterator<Item = &'p str>) -> [u8; 32] {
+/// A hash of parts that cannot be shifted between them, as many bytes of it as are wanted: up to 32.
+pub fn digest<'p, const BYTES: usize>(parts: impl IntoIterator<Item = &'p str>) -> [u8; BYTES] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().into()
+    let all: [u8; 32] = hash.finalize().into();
+    let mut short = [0; BYTES];
+    short.copy_from_slice(&all[..BYTES]);
+    short
 }
 
 /// What is known of a record.

@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Trigger;
+use super::glob::{fits_any, patterns};
 use super::service_queue::position::Position;
 use super::service_queue::record::Record;
-use super::service_queue::{Told, descriptor, fits, patterns, poll, raw_fields};
+use super::service_queue::{Told, descriptor, poll, raw_fields};
 use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
@@ -40,7 +41,10 @@ impl Trigger for FileUploadNotifications {
             help: "Fires when a device has uploaded a file through the hub. Notifications have to be switched on: in the Azure portal open the hub, then **Hub settings**, then **File upload**. \
                    The hub has **one** queue of them: what this trigger reads no other reader is given, so let one workflow of a hub use it. A notification waits for an hour unless the hub is set up otherwise. Starting with *now* clears what waits.",
             group: "Files",
-            input: object([("deviceIds", patterns("Device ids")), ("blobNames", patterns("Blob names"))], &[]),
+            input: object(
+                [("deviceIds", patterns("Device ids", 1024)), ("blobNames", patterns("Blob names", 1024))],
+                &[],
+            ),
             output: open_object(
                 [
                     ("deviceId", string("Device id")),
@@ -74,7 +78,9 @@ impl Trigger for FileUploadNotifications {
         let config: Config = typed(config)?;
         let tell = |record: &Record| {
             let (device, blob) = (record.text("deviceId"), record.text("blobName"));
-            (fits(&config.device_ids, device) && fits(&config.blob_names, blob)).then(|| Told {
+            let wanted = fits_any(&config.device_ids, device.unwrap_or_default())
+                && fits_any(&config.blob_names, blob.unwrap_or_default());
+            wanted.then(|| Told {
                 event_type: "azure.iot.hub.file-uploaded".to_owned(),
                 subject: device.map(|device| format!("devices/{device}")),
                 summary: format!("{} uploaded by {}", blob.unwrap_or("A file"), device.unwrap_or("a device")),

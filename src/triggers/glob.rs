@@ -1,5 +1,24 @@
 //! Patterns with `*` (any run of characters) and `?` (any one), as people write them for file names.
 
+#[cfg(feature = "amqp")]
+use crate::manifest::schema::{list, literal, string, with};
+
+/// A configuration's list of patterns, for its schema.
+#[cfg(feature = "amqp")]
+pub fn patterns(title: &str, max_length: u32) -> serde_json::Value {
+    let pattern = with(string("Pattern"), serde_json::json!({ "minLength": 1, "maxLength": max_length }));
+    with(
+        list(title, pattern),
+        literal!({ "description": "Only these: `*` stands for any characters, `?` for one. Empty: all.", "maxItems": 64 }),
+    )
+}
+
+/// Whether `text` fits one of the patterns; where there are none, it does.
+#[cfg(feature = "amqp")]
+pub fn fits_any(patterns: &[String], text: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| fits(pattern, text))
+}
+
 /// Whether `text` fits `pattern` as a whole.
 pub fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());

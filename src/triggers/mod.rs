@@ -40,15 +40,15 @@ use crate::session::Session;
 /// All triggers, in the order in which a person is shown them.
 pub static ALL: &[&dyn Trigger] = &[
     #[cfg(feature = "amqp")]
-    &device_telemetry::DeviceTelemetry,
+    &device_telemetry::DEVICE_TELEMETRY,
     #[cfg(feature = "amqp")]
-    &device_connection_state::DeviceConnectionState,
+    &device_connection_state::DEVICE_CONNECTION_STATE,
     #[cfg(feature = "amqp")]
-    &device_lifecycle::DeviceLifecycle,
+    &device_lifecycle::DEVICE_LIFECYCLE,
     #[cfg(feature = "amqp")]
-    &device_twin_change_events::DeviceTwinChangeEvents,
+    &device_twin_change_events::DEVICE_TWIN_CHANGE_EVENTS,
     #[cfg(feature = "amqp")]
-    &digital_twin_change_events::DigitalTwinChangeEvents,
+    &digital_twin_change_events::DIGITAL_TWIN_CHANGE_EVENTS,
     #[cfg(feature = "amqp")]
     &cloud_to_device_message_feedback::CloudToDeviceMessageFeedback,
     #[cfg(feature = "amqp")]
@@ -169,11 +169,14 @@ fn find(id: &str) -> Result<&'static dyn Trigger> {
 
 fn prepare(id: &str, config: &str) -> Result<(&'static dyn Trigger, Value)> {
     let trigger = find(id)?;
-    let config = read_input(&trigger.descriptor().operation.input_schema, config).map_err(|error| {
-        let record = error.record();
-        Error::fields(ErrorCode::InvalidConfig, "The trigger's configuration does not fit", record.fields.clone())
-    })?;
+    let config = read_input(&trigger.descriptor().operation.input_schema, config).map_err(|error| misfit(&error))?;
     Ok((trigger, config))
+}
+
+/// The error of an input as the error of a configuration.
+fn misfit(error: &Error) -> Error {
+    let fields = error.record().fields.clone();
+    Error::fields(ErrorCode::InvalidConfig, "The trigger's configuration does not fit", fields)
 }
 
 /// Whether a stored cursor of a trigger can be read.

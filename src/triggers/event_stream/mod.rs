@@ -10,7 +10,8 @@ pub mod filter;
 pub mod link;
 pub mod position;
 mod reading;
-pub mod told;
+mod told;
+pub mod trigger;
 
 use std::time::Duration;
 

@@ -23,10 +23,10 @@ use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::instant;
 use crate::iothub::{Notice, ServiceEndpoint, ServiceQueue};
 use crate::manifest::Spec;
-use crate::manifest::schema::{help, list, literal, string, with};
+use crate::manifest::schema::{help, string};
 use crate::session::Session;
+use crate::triggers::WHOLE;
 use crate::triggers::cursor::digest;
-use crate::triggers::{WHOLE, glob};
 use position::Position;
 use record::{BODY_NOTE, Hash, RAW_BODY, Record};
 
@@ -52,20 +52,6 @@ pub fn raw_fields() -> [(&'static str, Value); 2] {
         (RAW_BODY, help(string("Raw body"), "Base64, of a notice that is not as the hub describes it.")),
         (BODY_NOTE, string("Note")),
     ]
-}
-
-/// The patterns of a configuration's field, for its schema.
-pub fn patterns(title: &str) -> Value {
-    let pattern = with(string("Pattern"), literal!({ "minLength": 1, "maxLength": 1024 }));
-    with(
-        list(title, pattern),
-        literal!({ "description": "Only these: `*` stands for any characters, `?` for one. Empty: all.", "maxItems": 64 }),
-    )
-}
-
-/// Whether a member fits one of the patterns; where there are none, it does.
-pub fn fits(patterns: &[String], member: Option<&str>) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| glob::fits(pattern, member.unwrap_or_default()))
 }
 
 /// An event, but for what all of them have in common.
@@ -132,9 +118,9 @@ pub fn descriptor(spec: Spec) -> TriggerDescriptor {
 /// As the interface's `poll`.
 pub fn poll(session: &Session, queue: ServiceQueue, config: &str, tell: &Tell, request: &PollRequest) -> Result<Page> {
     let hub = &session.account().hub.host;
-    let (position, notices) = begin(short_digest([queue.address(), hub]), request)?;
+    let (position, notices) = begin(digest([queue.address(), hub]), request)?;
     // Notices that one trigger holds are not for another to accept.
-    let reader = Purpose::Read(queue, short_digest([config]));
+    let reader = Purpose::Read(queue, digest([config]));
     let source = format!("https://{hub}{}", queue.address());
     with_service_endpoint(session, reader, |endpoint| {
         endpoint.open(queue)?;
@@ -142,12 +128,6 @@ pub fn poll(session: &Session, queue: ServiceQueue, config: &str, tell: &Tell, r
         poll.run(endpoint)?;
         Ok(poll.page())
     })
-}
-
-fn short_digest<'p>(parts: impl IntoIterator<Item = &'p str>) -> [u8; 8] {
-    let mut short = [0; 8];
-    short.copy_from_slice(&digest(parts)[..8]);
-    short
 }
 
 /// Where a poll goes on, and what is worth telling about that.

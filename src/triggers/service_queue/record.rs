@@ -26,10 +26,9 @@ pub struct Record {
 impl Record {
     /// The record of a JSON value.
     pub fn new(value: Value) -> Self {
-        let mut short = [0; 16];
         // Members are sorted, so the text is the same each time the record comes.
-        short.copy_from_slice(&digest([value.to_string().as_str()])[..16]);
-        Self { value, digest: short }
+        let digest = digest([value.to_string().as_str()]);
+        Self { value, digest }
     }
 
     /// The records of a notice's body: a list of them, or one. A body that is neither is one record with its bytes, so that
