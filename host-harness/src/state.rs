@@ -25,7 +25,7 @@ pub(crate) struct State {
     sockets: Sockets,
     limiter: StoreLimiter,
     log: GuestLog,
-    /// When the call's budget is used up, on the clock that counts its computing.
+    /// What the call's guest may compute, see [`Limits::cpu`].
     cpu: Duration,
 }
 
@@ -49,9 +49,8 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     http.set_field_size_limit(limits.header_bytes);
     let limiter = StoreLimiter::new(limits);
     let sockets = Sockets::new(limits, exchange.clone());
-    let cpu = exchange.computed().saturating_add(limits.cpu);
     let hooks = Hooks(exchange);
-    let state = State { wasi, table, http, hooks, sockets, limiter, log, cpu };
+    let state = State { wasi, table, http, hooks, sockets, limiter, log, cpu: limits.cpu };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.hostcall_bytes);
@@ -74,7 +73,7 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
 pub(crate) fn begin_call(store: &mut Store<State>, limits: &Limits, exchange: Arc<Exchange>) {
     store.set_epoch_deadline(1);
     let state = store.data_mut();
-    state.cpu = exchange.computed().saturating_add(limits.cpu);
+    state.cpu = limits.cpu;
     state.log.begin_call(limits, exchange.clone());
     state.sockets.begin_call(limits, exchange.clone());
     state.hooks = Hooks(exchange);

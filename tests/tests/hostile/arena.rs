@@ -159,7 +159,10 @@ impl Arena {
         let disturbed = self.disturbed.into_inner().unwrap();
         println!("{}: in all: neighbour {}", self.title, compare(&disturbed, &self.undisturbed));
         let [with, without] = [&disturbed, &self.undisturbed].map(|calls| percentile(calls, 50));
-        assert!(with <= without * SLOWER + Duration::from_millis(5), "the neighbour's calls took {with:.1?} instead of {without:.1?}");
+        assert!(
+            with <= without * SLOWER + Duration::from_millis(5),
+            "the neighbour's calls took {with:.1?} instead of {without:.1?}"
+        );
 
         let (Some(before), Some(_)) = (self.before.into_inner().unwrap(), Held::now()) else { return };
         // What is closed is closed by tasks of the runtime, which need a moment.
