@@ -14,6 +14,7 @@ use crate::exports::Export;
 use crate::interface::types;
 use crate::judge::Judge;
 use crate::run::{Prepared, Verdict, WithRefusals, answer, either};
+use crate::telemetry::Retry;
 use crate::tenant::Tenant;
 use crate::warm::Place;
 
@@ -26,6 +27,7 @@ pub(crate) struct Route<'a> {
     pub(crate) warm: Option<(&'a Arc<Place>, &'a Arc<AllowList>)>,
     operation: Option<&'a str>,
     partition: Option<&'a str>,
+    attempt: u32,
 }
 
 impl<'a> Route<'a> {
@@ -35,12 +37,17 @@ impl<'a> Route<'a> {
         connection: &'a Connection,
         warm: Option<(&'a Arc<Place>, &'a Arc<AllowList>)>,
     ) -> Self {
-        Self { connector, tenant, connection, warm, operation: None, partition: None }
+        Self { connector, tenant, connection, warm, operation: None, partition: None, attempt: 1 }
     }
 
     /// Which trigger or action it is about.
     pub(crate) fn of(self, operation: &'a str) -> Self {
         Self { operation: Some(operation), ..self }
+    }
+
+    /// Which attempt at the same work it is, from 1.
+    pub(crate) fn attempt(self, attempt: u32) -> Self {
+        Self { attempt, ..self }
     }
 
     /// Which partition it is about.
@@ -69,9 +76,12 @@ impl<'a> Route<'a> {
     where
         E: Export<Answer = Result<T, types::Error>>,
     {
-        let Self { connector, tenant, connection, warm, operation, partition } = self;
+        let Self { connector, tenant, connection, warm, operation, partition, attempt } = self;
         let call = connector.supervise(tenant, E::NAME, operation, partition)?;
         let context = call.context();
+        if attempt > 1 {
+            context.meter.retried(Retry::Engine);
+        }
         let work = async {
             let (place, prepared) = match warm {
                 Some((place, allowed)) => (Some(place), Prepared::new(tenant, allowed.clone())),
@@ -310,6 +320,7 @@ macro_rules! calls {
         ) -> Result<Outcome, CallError> {
             $route
                 .of(action)
+                .attempt(call.attempt)
                 .online::<exports::Invoke, _>(
                     |connection, ms| (connection.into(), action, input, WireCall::new(call, ms)),
                     |outcome, judge| judge.outcome(outcome, call.dry_run),
@@ -330,6 +341,7 @@ macro_rules! calls {
         ) -> Result<Outcome, CallError> {
             $route
                 .of(action)
+                .attempt(call.attempt)
                 .online::<exports::Resume, _>(
                     |connection, ms| (connection.into(), action, token, WireCall::new(call, ms)),
                     |outcome, judge| judge.outcome(outcome, call.dry_run),
@@ -350,6 +362,7 @@ macro_rules! calls {
         ) -> Result<Vec<Result<Outcome, types::Error>>, CallError> {
             $route
                 .of(action)
+                .attempt(call.attempt)
                 .online::<exports::InvokeBatch, _>(
                     |connection, ms| (connection.into(), action, inputs, WireCall::new(call, ms)),
                     |results, judge| judge.batch(results, inputs.len(), call.dry_run),

@@ -150,6 +150,10 @@ impl Connector {
         Ok(Prepared { allowed: Arc::new(allowed.map_err(CallError::Egress)?), deadline })
     }
 
+    pub(crate) fn host(&self) -> &HostInner {
+        &self.inner.host
+    }
+
     pub(crate) fn run<'a>(&'a self, tenant: &'a Tenant, context: &CallContext) -> Run<'a> {
         let ConnectorInner { host, pre, exports, .. } = &*self.inner;
         Run { host, pre, exports, tenant, context: context.clone() }

@@ -143,6 +143,9 @@ impl Host {
     /// Ends the host in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)), discards
     /// warm instances, waits for the calls that run, and cancels those that run still after `within`. The connections
     /// of a tenant's pool end with the tenant.
+    ///
+    /// Where the future is dropped, calls stay refused and nothing is cancelled any more: drain again, with whatever time
+    /// there is.
     pub async fn drain(&self, within: Duration) -> DrainReport {
         self.inner.lifecycle.drain(within).await
     }

@@ -28,8 +28,9 @@ pub struct Limits {
     pub instances: usize,
     /// Linear memories that the component is made of.
     pub memories: usize,
-    /// How long the guest may compute, with what the host does for it meanwhile on its thread; waiting and being
-    /// interrupted do not count, where the system has a clock for threads (all Unix). It is asked every 10 ms.
+    /// How long the guest may compute in a call, judging its connection included, with what the host does for it
+    /// meanwhile on its thread. Waiting and being interrupted do not count, where the system has a clock for threads (all
+    /// Unix). It is asked every 10 ms.
     pub cpu: Duration,
     /// From the beginning of a call to its end, waiting included. See also
     /// [`Tenant::with_deadline`](crate::Tenant::with_deadline).

@@ -5,7 +5,7 @@
 //! see [`HostOptions::computing_calls`](crate::HostOptions::computing_calls), and a free slot goes to the tenant that has
 //! computed the least; only then is the runtime told to poll it. A guest that computes for long yields with every epoch,
 //! so that no slot is held for longer. One slot is out of a tenant's reach: whoever comes beside a single flood need not
-//! wait until it yields.
+//! wait until it yields. What a tenant did not use while it had nothing to compute is gone, so that nobody saves time up.
 //!
 //! Whoever holds a call's future may leave it alone for a while. A slot that was given to it and not taken goes to
 //! another, see [`Processors::expire`].
@@ -36,8 +36,7 @@ struct Queue {
     shares: HashMap<TenantId, Share>,
     /// Tenants with somebody waiting and slots within reach, who has computed the least first.
     order: BTreeSet<(Duration, TenantId)>,
-    /// The most that a tenant which was served had computed: where a tenant begins that comes anew. Otherwise whoever
-    /// was away for long would have everything for a while.
+    /// The most that a tenant which was served had computed.
     level: Duration,
     states: HashMap<u64, State>,
     tickets: u64,
@@ -88,7 +87,7 @@ impl Processors {
     /// Polls a future only when it is this tenant's turn.
     pub(crate) fn share<F: Future>(&self, tenant: TenantId, future: F) -> Shared<F> {
         let mut queue = self.queue();
-        let computed = queue.level;
+        let computed = queue.beginning();
         queue.shares.entry(tenant).or_insert_with(|| Share { computed, ..Share::default() }).calls += 1;
         queue.tickets += 1;
         let number = queue.tickets;
@@ -130,6 +129,24 @@ impl Processors {
 }
 
 impl Queue {
+    /// What counts as computed by a tenant that comes anew: as much as whoever is next has. Otherwise whoever was away
+    /// for long would have everything for a while.
+    fn beginning(&self) -> Duration {
+        self.order.first().map_or(self.level, |(least, _)| *least)
+    }
+
+    /// A call has something to compute again.
+    fn wake(&mut self, ticket: &Arc<Ticket>) {
+        let beginning = self.beginning();
+        if let Some(share) = self.shares.get_mut(&ticket.tenant)
+            && share.slots == 0
+            && share.waiting.is_empty()
+        {
+            share.computed = share.computed.max(beginning);
+        }
+        self.stand_in_line(ticket);
+    }
+
     fn stand_in_line(&mut self, ticket: &Arc<Ticket>) {
         self.states.insert(ticket.number, State::Waiting);
         if let Some(share) = self.shares.get_mut(&ticket.tenant) {
@@ -208,7 +225,7 @@ impl Wake for Ticket {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.processors.change(|queue| match queue.states.get_mut(&self.number) {
-            Some(State::Asleep) => queue.stand_in_line(self),
+            Some(State::Asleep) => queue.wake(self),
             Some(State::Running { again }) => *again = true,
             Some(State::Away | State::Waiting | State::Given(_)) | None => {}
         });
@@ -230,7 +247,7 @@ impl Place {
         let Self(ticket) = self;
         ticket.processors.change(|queue| {
             if queue.states.get(&ticket.number) == Some(&State::Away) {
-                queue.stand_in_line(ticket);
+                queue.wake(ticket);
             }
         });
         let mut queue = ticket.processors.queue();
@@ -321,6 +338,22 @@ mod tests {
         let (_, place) = tokio::join!(futures_util::future::join_all(flood), quiet);
         // Turn about, the flood has had some ten turns: no call of it is done.
         assert!(place < 5, "{place} calls came first");
+        unused(&processors, 1);
+    }
+
+    /// The flood has a call that waits, and others compute all the while.
+    #[tokio::test]
+    async fn whoever_waits_saves_no_time_up() {
+        let processors = Processors::new(1);
+        let mut waiting = processors.share(FLOOD, std::future::pending::<()>());
+        assert!((&mut waiting).now_or_never().is_none());
+        let finished = AtomicUsize::new(0);
+        processors.share(QUIET, compute(1_000, &finished)).await;
+        let flood: Vec<_> = (0..50).map(|_| processors.share(FLOOD, compute(10, &finished))).collect();
+        let quiet = processors.share(QUIET, compute(10, &finished));
+        let (_, place) = tokio::join!(futures_util::future::join_all(flood), quiet);
+        assert!(place < 6, "{place} calls came first");
+        drop(waiting);
         unused(&processors, 1);
     }
 

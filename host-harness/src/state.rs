@@ -25,7 +25,7 @@ pub(crate) struct State {
     sockets: Sockets,
     limiter: StoreLimiter,
     log: GuestLog,
-    /// When the call's budget is used up, on the clock that counts its computing.
+    /// What the call's guest may compute, see [`Limits::cpu`].
     cpu: Duration,
 }
 
@@ -49,9 +49,8 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     http.set_field_size_limit(limits.header_bytes);
     let limiter = StoreLimiter::new(limits);
     let sockets = Sockets::new(limits, exchange.clone());
-    let cpu = exchange.computed().saturating_add(limits.cpu);
     let hooks = Hooks(exchange);
-    let state = State { wasi, table, http, hooks, sockets, limiter, log, cpu };
+    let state = State { wasi, table, http, hooks, sockets, limiter, log, cpu: limits.cpu };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.hostcall_bytes);
@@ -74,7 +73,7 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
 pub(crate) fn begin_call(store: &mut Store<State>, limits: &Limits, exchange: Arc<Exchange>) {
     store.set_epoch_deadline(1);
     let state = store.data_mut();
-    state.cpu = exchange.computed().saturating_add(limits.cpu);
+    state.cpu = limits.cpu;
     state.log.begin_call(limits, exchange.clone());
     state.sockets.begin_call(limits, exchange.clone());
     state.hooks = Hooks(exchange);
@@ -187,22 +186,26 @@ impl LogBuffer {
 
     fn write(&mut self, bytes: &[u8]) {
         let [most_bytes, most_lines] = self.limits;
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = if self.lines < most_lines { most_bytes.saturating_sub(self.bytes.kept) } else { 0 };
-            let (kept, dropped) = piece.split_at(piece.len().min(room));
+        let mut rest = bytes;
+        while !rest.is_empty() && self.lines < most_lines && self.bytes.kept < most_bytes {
+            let line = rest.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+            let (kept, left) = rest.split_at(line.len().min(most_bytes - self.bytes.kept));
             self.bytes.kept += kept.len();
             self.line.extend_from_slice(kept);
-            if kept.ends_with(b"\n") || !dropped.is_empty() {
+            if kept.ends_with(b"\n") {
                 self.flush();
             }
-            if !dropped.is_empty() {
-                self.bytes.dropped = self.bytes.dropped.saturating_add(dropped.len());
-                self.exchange.exceed(if self.lines < most_lines {
-                    LimitExceeded::new(LimitName::LogBytes, self.bytes.kept.saturating_add(dropped.len()), most_bytes)
-                } else {
-                    LimitExceeded::new(LimitName::LogLines, self.lines.saturating_add(1), most_lines)
-                });
-            }
+            rest = left;
+        }
+        if !rest.is_empty() {
+            let exceeded = if self.lines < most_lines {
+                LimitExceeded::new(LimitName::LogBytes, self.bytes.kept.saturating_add(rest.len()), most_bytes)
+            } else {
+                LimitExceeded::new(LimitName::LogLines, self.lines.saturating_add(1), most_lines)
+            };
+            self.flush();
+            self.bytes.dropped = self.bytes.dropped.saturating_add(rest.len());
+            self.exchange.exceed(exceeded);
         }
     }
 
@@ -291,6 +294,35 @@ mod tests {
         assert!(log.line.is_empty());
         let exceeded = log.exchange.take_refusals().limits;
         assert_eq!(exceeded, [LimitExceeded { name: LimitName::LogBytes, wanted: 15, allowed: 10 }]);
+    }
+
+    /// Everything that is logged on this thread.
+    #[derive(Clone, Default)]
+    struct Logged(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Logged {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_guest_cannot_forge_lines_or_drive_a_terminal() {
+        let logged = Logged::default();
+        let writer = logged.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            log(1_000, 100).write("good\rERROR forged\x1b[2J\u{202e}\x07 day\n".as_bytes());
+        });
+        let logged = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+        assert!(logged.contains(r"good\rERROR forged\u{1b}[2J\u{202e}\u{7} day"), "{logged:?}");
+        assert_eq!(logged.lines().count(), 1, "{logged:?}");
+        assert!(!logged.trim_end().contains(char::is_control), "{logged:?}");
     }
 
     #[test]

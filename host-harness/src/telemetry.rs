@@ -3,9 +3,9 @@
 //! Labels are names that the operator chose or the connector's descriptor holds, and words of ours. Nothing that a guest,
 //! a service or an account says becomes a label, so that neither a secret nor an unbounded number of values can get there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -24,6 +24,9 @@ const BYTES: [f64; 8] =
 
 /// What is kept of an id that a descriptor holds, in characters.
 const LONGEST_LABEL: usize = 64;
+
+/// Failed requests that a call remembers, to tell retries from other requests.
+const MOST_FAILED: usize = 64;
 
 /// HTTP statuses that are told apart; others count under their class.
 const STATUSES: [(u16, &str); 16] = [
@@ -54,6 +57,7 @@ pub(crate) struct Metrics {
     memory: Histogram<u64>,
     events: Counter<u64>,
     exchanges: Counter<u64>,
+    retries: Counter<u64>,
     http_bytes: Counter<u64>,
     socket_bytes: Counter<u64>,
     refusals: Counter<u64>,
@@ -80,6 +84,7 @@ impl Metrics {
             memory: memory.with_boundaries(BYTES.to_vec()).build(),
             events: counter("connector.events", "{event}", "Events that polls, samples and webhooks delivered"),
             exchanges: counter("connector.http.exchanges", "{exchange}", "HTTP exchanges, repetitions included"),
+            retries: counter("connector.retries", "{retry}", "What was tried again, by the engine or by a connector"),
             http_bytes: counter("connector.http.io", "By", "Bodies of HTTP requests and responses"),
             socket_bytes: counter("connector.socket.io", "By", "Bytes that went through sockets"),
             refusals: counter("connector.egress.refusals", "{refusal}", "Destinations that were refused"),
@@ -151,7 +156,21 @@ pub(crate) struct CallMeter {
     metrics: Option<Arc<Metrics>>,
     labels: Vec<KeyValue>,
     usage: Usage,
-    exchanges: Mutex<BTreeMap<&'static str, u64>>,
+    exchanges: Mutex<Exchanges>,
+}
+
+#[derive(Debug, Default)]
+struct Exchanges {
+    statuses: BTreeMap<&'static str, u64>,
+    /// Digests of requests that had no answer, or one that asks to come again.
+    failed: HashSet<u64>,
+}
+
+/// Who tries again.
+#[derive(Clone, Copy)]
+pub(crate) enum Retry {
+    Engine,
+    Connector,
 }
 
 #[derive(Debug, Default)]
@@ -206,10 +225,34 @@ impl CallMeter {
         self.usage.memory.fetch_max(bytes as u64, Ordering::Relaxed);
     }
 
+    /// An HTTP exchange begins; it is a retry where the same request has failed in this call.
+    pub(crate) fn exchanging(&self, request: u64) {
+        if self.exchanges().failed.remove(&request) {
+            self.retried(Retry::Connector);
+        }
+    }
+
     /// An HTTP exchange came to a status, or to none.
-    pub(crate) fn exchanged(&self, status: Option<u16>) {
-        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
-        *exchanges.entry(status.map_or("none", status_label)).or_default() += 1;
+    pub(crate) fn exchanged(&self, request: u64, status: Option<u16>) {
+        let mut exchanges = self.exchanges();
+        *exchanges.statuses.entry(status.map_or("none", status_label)).or_default() += 1;
+        if matches!(status, None | Some(408 | 425 | 429 | 500..)) && exchanges.failed.len() < MOST_FAILED {
+            exchanges.failed.insert(request);
+        }
+    }
+
+    pub(crate) fn retried(&self, by: Retry) {
+        if let Some(metrics) = &self.metrics {
+            let by = match by {
+                Retry::Engine => "engine",
+                Retry::Connector => "connector",
+            };
+            metrics.retries.add(1, &self.labels_and(KeyValue::new("connector.retry.by", by)));
+        }
+    }
+
+    fn exchanges(&self) -> MutexGuard<'_, Exchanges> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn refused(&self, layer: EgressLayer) {
@@ -268,7 +311,7 @@ impl CallMeter {
                 counter.add(bytes, &self.labels_and(KeyValue::new("network.io.direction", way)));
             }
         }
-        for (status, count) in std::mem::take(&mut *self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)) {
+        for (status, count) in std::mem::take(&mut self.exchanges().statuses) {
             metrics.exchanges.add(count, &self.labels_and(KeyValue::new("http.response.status_code", status)));
         }
     }

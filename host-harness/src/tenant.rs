@@ -196,6 +196,9 @@ impl Tenant {
 
     /// Ends the tenant in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)),
     /// discards its warm instances, waits for the calls that run, and cancels those that run still after `within`.
+    ///
+    /// Where the future is dropped, calls stay refused and nothing is cancelled any more: drain again, with whatever time
+    /// there is.
     pub async fn drain(&self, within: Duration) -> DrainReport {
         self.inner.lifecycle.drain(within).await
     }

@@ -79,7 +79,7 @@ impl WarmInstance {
         // The place stays taken until the end: the next call must not meet its predecessor at the service.
         let mut occupied = self.place.occupy().await;
         if let Some(live) = occupied.take() {
-            release(live, &self.tenant).await;
+            release(live, &self.tenant, self.connector.host()).await;
         }
     }
 
@@ -172,11 +172,12 @@ async fn reap(place: Weak<Place>, tenant: Tenant, host: Arc<HostInner>) {
             // This very task, which has work left.
             reaper.detach();
             tracing::debug!(tenant = tenant.name(), "a warm instance was idle; it is discarded");
-            release(live, &tenant).await;
+            release(live, &tenant, &host).await;
         }
     }
 }
 
-async fn release(live: Live, tenant: &Tenant) {
-    live.release(tenant, Instant::now() + tenant.limits().farewell).await;
+async fn release(live: Live, tenant: &Tenant, host: &HostInner) {
+    let release = live.release(tenant, Instant::now() + tenant.limits().farewell);
+    host.processors.share(tenant.id(), release).await;
 }

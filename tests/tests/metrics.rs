@@ -107,15 +107,20 @@ async fn sequence() -> Result<Vec<String>> {
     }
     let absent = connector.invoke(&tenant, &connection, "get-device", r#"{"deviceId":"absent"}"#, &call).await;
     anyhow::ensure!(absent.is_err());
+    // The connector comes again by itself; the engine says that it does.
+    emulator.faults().add_text("hub:GET /devices/present=503x1")?;
+    connector.invoke(&tenant, &connection, "get-device", present, &Call { attempt: 2, ..Call::default() }).await?;
 
     provider.force_flush()?;
     let exchanges = sums(&exporter, "connector.http.exchanges", "http.response.status_code")?;
-    assert_eq!(exchanges, BTreeMap::from([("200".to_owned(), 4), ("404".to_owned(), 1)]));
+    assert_eq!(exchanges, BTreeMap::from([("200".to_owned(), 5), ("404".to_owned(), 1), ("503".to_owned(), 1)]));
+    let retries = sums(&exporter, "connector.retries", "connector.retry.by")?;
+    assert_eq!(retries, BTreeMap::from([("connector".to_owned(), 1), ("engine".to_owned(), 1)]));
     let calls = sums(&exporter, "connector.calls", "connector.outcome")?;
-    assert_eq!(calls, BTreeMap::from([("ok".to_owned(), 4), ("connector".to_owned(), 1)]));
+    assert_eq!(calls, BTreeMap::from([("ok".to_owned(), 5), ("connector".to_owned(), 1)]));
     let errors = sums(&exporter, "connector.calls", "error.type")?;
     assert_eq!(errors.get("not-found"), Some(&1), "{errors:?}");
-    // Five exchanges over one connection.
+    // All exchanges over one connection.
     let connections = sums(&exporter, "connector.http.connections", "network.protocol.version")?;
     assert_eq!(connections.values().sum::<i64>(), 1, "{connections:?}");
     let bytes = sums(&exporter, "connector.http.io", "network.io.direction")?;

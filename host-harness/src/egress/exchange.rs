@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -62,6 +63,13 @@ struct Life {
     ended: bool,
     /// HTTP exchanges under way, each from its request to the end of its response's body.
     open: usize,
+}
+
+/// Tells requests apart by what they ask of whom.
+fn digest<B>(request: &http::Request<B>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (request.method(), request.uri()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// An exchange under way.
@@ -203,6 +211,8 @@ impl Exchange {
         options: RequestOptions,
     ) -> Result<http::Response<WasiBody>, Error> {
         let open = self.enter();
+        let digest = digest(&request);
+        self.meter().exchanging(digest);
         let mut life = self.life.subscribe();
         // What `wait_for` answers holds a lock, which the other branch needs on its way out.
         let ended = async { drop(life.wait_for(|life| life.ended).await) };
@@ -211,7 +221,8 @@ impl Exchange {
             () = ended => Err(Error::ConnectionTerminated),
             response = self.send_within_call(open, request, options) => {
                 if !matches!(response, Err(Error::HttpRequestDenied)) {
-                    self.meter().exchanged(response.as_ref().ok().map(|response| response.status().as_u16()));
+                    let status = response.as_ref().ok().map(|response| response.status().as_u16());
+                    self.meter().exchanged(digest, status);
                 }
                 response
             }

@@ -5,9 +5,18 @@ use std::time::Duration;
 use crate::process;
 use anyhow::{Context as _, Result, ensure};
 
-/// What comes on top of a few percent: pages that an allocator keeps, connections that are just being replaced.
-const MEMORY_SLACK: u64 = 24 << 20;
-const DESCRIPTOR_SLACK: usize = 100;
+/// What may come on top in the last quarter: pages that an allocator keeps, connections that are just being replaced.
+struct Slack {
+    percent: u64,
+    memory: u64,
+    descriptors: u64,
+}
+
+/// A minute's quarters are still warming up.
+const SHORT: Slack = Slack { percent: 10, memory: 24 << 20, descriptors: 100 };
+const LONG: Slack = Slack { percent: 2, memory: 4 << 20, descriptors: 40 };
+/// From which length on a run is judged by [`LONG`].
+const WARM: Duration = Duration::from_secs(15 * 60);
 
 /// The process over time.
 #[derive(Default)]
@@ -51,15 +60,13 @@ impl Growth {
     /// What has grown, and by how much.
     pub fn judge(&self, length: Duration) -> Result<()> {
         let (warm, last) = self.compared(length)?;
-        let allowed = warm.memory + warm.memory / 10 + MEMORY_SLACK;
-        ensure!(last.memory <= allowed, "memory grows: {} bytes when warm, {} at the end", warm.memory, last.memory);
-        let allowed = warm.descriptors + warm.descriptors / 10 + DESCRIPTOR_SLACK;
-        ensure!(
-            last.descriptors <= allowed,
-            "file descriptors grow: {} when warm, {} at the end",
-            warm.descriptors,
-            last.descriptors
-        );
+        let Slack { percent, memory, descriptors } = if length < WARM { SHORT } else { LONG };
+        let judge = |what: &str, warm: u64, last: u64, slack: u64| {
+            ensure!(last <= warm + warm * percent / 100 + slack, "{what} grow: {warm} when warm, {last} at the end");
+            Ok(())
+        };
+        judge("bytes of memory", warm.memory, last.memory, memory)?;
+        judge("file descriptors", warm.descriptors as u64, last.descriptors as u64, descriptors)?;
         Ok(())
     }
 

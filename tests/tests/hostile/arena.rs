@@ -15,6 +15,9 @@ use crate::plugin::{account, done, flawed, host};
 
 /// The neighbour's calls during an attack, at the least.
 const PROGRESS: usize = 5;
+/// How much slower the neighbour's calls may get in the median over all attacks: attacks take what they can get of the
+/// processors, compiling what is to be refused above all.
+const SLOWER: u32 = 5;
 /// For an attack, however often it has to be repeated for that.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -155,6 +158,11 @@ impl Arena {
         self.neighbour.worker.await.expect("the neighbour was harmed");
         let disturbed = self.disturbed.into_inner().unwrap();
         println!("{}: in all: neighbour {}", self.title, compare(&disturbed, &self.undisturbed));
+        let [with, without] = [&disturbed, &self.undisturbed].map(|calls| percentile(calls, 50));
+        assert!(
+            with <= without * SLOWER + Duration::from_millis(5),
+            "the neighbour's calls took {with:.1?} instead of {without:.1?}"
+        );
 
         let (Some(before), Some(_)) = (self.before.into_inner().unwrap(), Held::now()) else { return };
         // What is closed is closed by tasks of the runtime, which need a moment.
@@ -176,13 +184,14 @@ impl Arena {
     }
 }
 
+fn percentile(calls: &[Duration], percent: usize) -> Duration {
+    let mut sorted = calls.to_vec();
+    sorted.sort();
+    sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
 /// Percentiles of calls, as a ratio of those of undisturbed ones.
 fn compare(calls: &[Duration], undisturbed: &[Duration]) -> String {
-    let percentile = |calls: &[Duration], percent: usize| {
-        let mut sorted = calls.to_vec();
-        sorted.sort();
-        sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
-    };
     let [p50, p99] = [50, 99].map(|percent| {
         let (with, without) = (percentile(calls, percent), percentile(undisturbed, percent));
         format!("p{percent} {with:.1?} ({:.1}x)", with.as_secs_f64() / without.as_secs_f64().max(1e-6))

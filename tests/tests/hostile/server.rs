@@ -48,6 +48,13 @@ impl Silent {
         self.record.ever.load(Ordering::SeqCst)
     }
 
+    /// A client can be connected before the server has accepted it.
+    pub async fn connected(&self) {
+        while self.connections() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub async fn all_closed(&self) {
         self.record.all_closed().await;
     }
