@@ -33,10 +33,15 @@ struct Cache {
 }
 
 impl Cache {
+    /// By how many seconds the clock that a host goes by is known to be ahead of ours.
+    fn skew(&self, host: &str) -> i64 {
+        let host = self.clocks.get(host).map_or(host, String::as_str);
+        self.skews.get(host).copied().unwrap_or(0)
+    }
+
     /// The time of day as a host's tokens have it.
     fn service_time(&self, host: &str, unix_time: Duration) -> Duration {
-        let host = self.clocks.get(host).map_or(host, String::as_str);
-        let ahead = self.skews.get(host).copied().unwrap_or(0);
+        let ahead = self.skew(host);
         let skew = Duration::from_secs(ahead.unsigned_abs());
         if ahead < 0 { unix_time.saturating_sub(skew) } else { unix_time.saturating_add(skew) }
     }
@@ -102,7 +107,7 @@ pub fn learn_skew(host: &str, seconds: i64) {
 
 /// By how many seconds the service's clock is known to be ahead of ours.
 pub fn skew(host: &str) -> i64 {
-    CACHE.with_borrow(|cache| cache.skews.get(host).copied().unwrap_or(0))
+    CACHE.with_borrow(|cache| cache.skew(host))
 }
 
 /// Remembers that the service wants tokens for the whole host.
@@ -167,6 +172,7 @@ mod tests {
             event_hub_token(&key(), "late-ns.servicebus.windows.net", "h", Duration::from_secs(1_000_000));
         let expected = key().token(Dialect::EventHubs, "sb://late-ns.servicebus.windows.net/h", 1_000_000 - 600 + 3600);
         assert_eq!((token, expiry), (expected, Duration::from_secs(1_000_000 + 3600)));
+        assert_eq!(skew("late-ns.servicebus.windows.net"), -600);
     }
 
     #[test]

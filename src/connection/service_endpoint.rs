@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::event_hub::roots;
-use crate::auth::Permission;
+use crate::auth::{self, Permission};
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result};
 use crate::eventhub::HubAddress;
 use crate::iothub::{ServiceEndpoint, ServiceQueue};
@@ -102,6 +102,7 @@ fn attempt<T>(
 fn open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<ServiceEndpoint<'p>> {
     let account = session.account();
     let hub = HubAddress { host: account.hub_amqp.host.clone(), port: account.hub_amqp.port };
+    auth::same_clock(&hub.host, &account.hub.host);
     ServiceEndpoint::connect(platform, &hub, &account.hub.key, roots(account), session.deadline())
 }
 
