@@ -65,6 +65,8 @@ pub struct Limits {
     pub farewell: Duration,
     /// The in-memory size of one set of HTTP headers, in bytes.
     pub header_bytes: usize,
+    /// Sets of HTTP headers at the same time, with the requests, responses and bodies that they belong to.
+    pub header_sets: usize,
     /// What a function may hand to the host at once (its result above all), in bytes.
     pub hostcall_bytes: usize,
     /// Events in one answer. A poll is never asked for more.
@@ -114,6 +116,7 @@ impl Default for Limits {
             warm_idle: Duration::from_secs(300),
             farewell: Duration::from_secs(1),
             header_bytes: 64 << 10,
+            header_sets: 128,
             hostcall_bytes: 32 << 20,
             output_events: 10_000,
             output_bytes: 16 << 20,
@@ -177,6 +180,7 @@ limit_names! {
     Sockets = Limits.sockets "sockets";
     SocketBytes = Limits.socket_bytes "bytes";
     HeaderBytes = Limits.header_bytes "bytes";
+    HeaderSets = Limits.header_sets "sets of headers";
     HostcallBytes = Limits.hostcall_bytes "bytes";
     OutputEvents = Limits.output_events "events";
     OutputBytes = Limits.output_bytes "bytes";
@@ -229,6 +233,8 @@ pub(crate) enum LimitHit {
     Memory { wanted: usize, limit: usize },
     #[error("{wanted} table elements asked for, {limit} allowed")]
     Table { wanted: usize, limit: usize },
+    #[error("{0}")]
+    Other(LimitExceeded),
 }
 
 /// Bounds memory and tables of a store, and says which bound it was.

@@ -296,6 +296,7 @@ fn limit_error(error: &wasmtime::Error, tenant: &Tenant) -> Option<CallError> {
             LimitHit::Cpu => CallError::CpuBudget { limit: limits.cpu },
             LimitHit::Memory { wanted, limit } => CallError::MemoryLimit { wanted, limit },
             LimitHit::Table { wanted, limit } => CallError::TableLimit { wanted, limit },
+            LimitHit::Other(exceeded) => CallError::Limit(exceeded),
         });
     }
     let over = |name, wanted, allowed| Some(CallError::Limit(LimitExceeded::new(name, wanted, allowed)));
