@@ -86,6 +86,9 @@ pub enum LoadError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The component is made of more than a host sets aside for a call.
+    #[error("this component is over a limit: {0}")]
+    Limit(LimitExceeded),
     /// The component could not be compiled or linked.
     #[error("the connector could not be compiled or linked: {0}")]
     Compile(String),

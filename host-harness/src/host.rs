@@ -17,7 +17,7 @@ use crate::connector::Connector;
 use crate::error::{LoadError, Scope, SetupError};
 use crate::fair::Gate;
 use crate::lifecycle::{DrainReport, Lifecycle};
-use crate::limits::EPOCH_TICK;
+use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName};
 use crate::processor::Processors;
 use crate::state::{self, State};
 use crate::telemetry::Metrics;
@@ -49,6 +49,12 @@ pub struct HostOptions {
     pub max_component_bytes: usize,
     /// The most linear memory that any tenant's limits may grant, in bytes.
     pub max_memory_bytes: usize,
+    /// The most core instances that a component may be made of, and as many tables. So many are set aside for each call
+    /// and each warm instance, so that no component takes those of others.
+    pub max_core_instances: u32,
+    /// As [`HostOptions::max_core_instances`], the most linear memories. Each takes gigabytes of address space, though no
+    /// memory.
+    pub max_memories: u32,
     /// Where measurements go; none: to OpenTelemetry's global provider, as it is when the host is set up.
     pub meter: Option<Meter>,
 }
@@ -65,6 +71,8 @@ impl Default for HostOptions {
             warm_instances: 256,
             max_component_bytes: 32 << 20,
             max_memory_bytes: 512 << 20,
+            max_core_instances: 8,
+            max_memories: 1,
             meter: None,
         }
     }
@@ -180,7 +188,7 @@ impl Host {
         let component = tokio::task::spawn_blocking(move || inner.compile(&wasm))
             .await
             .map_err(|error| LoadError::Compile(error.to_string()))?
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            .map_err(|error| compile_error(&error))?;
         let pre =
             self.inner.linker.instantiate_pre(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         Connector::new(self.inner.clone(), pre, &version).await
@@ -200,6 +208,21 @@ impl HostInner {
             None => Component::from_binary(&self.engine, wasm),
         }
     }
+}
+
+/// A component that is made of too much, or another failure to compile it.
+fn compile_error(error: &wasmtime::Error) -> LoadError {
+    composition_error(error).unwrap_or_else(|| LoadError::Compile(format!("{error:#}")))
+}
+
+/// For these wasmtime has words alone.
+fn composition_error(error: &wasmtime::Error) -> Option<LoadError> {
+    let cause = error.root_cause().to_string();
+    let (wanted, what) = cause.strip_prefix("The component transitively contains ")?.split_once(' ')?;
+    let (what, allowed) = what.split_once("exceeds the configured maximum of ")?;
+    let name = if what.contains("memories") { LimitName::MaxMemories } else { LimitName::MaxCoreInstances };
+    let number = |text: &str| text.split(' ').next()?.parse::<u64>().ok();
+    Some(LoadError::Limit(LimitExceeded::new(name, number(wanted)?, number(allowed)?)))
 }
 
 impl fmt::Debug for Host {
@@ -224,16 +247,19 @@ fn new_engine(options: &HostOptions) -> Result<Engine, SetupError> {
 }
 
 fn pool(options: &HostOptions) -> PoolingAllocationConfig {
-    // A component is one core instance with a memory, and up to a few adapters without one.
-    const INSTANCES_PER_CALL: u32 = 4;
-    const TABLES_PER_CALL: u32 = 4;
-
+    // A store is that of a call that has its turn, or of a warm instance.
+    let &HostOptions { max_core_instances, max_memories, .. } = options;
     let calls = options.concurrent_calls.saturating_add(options.warm_instances);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
-        .total_core_instances(calls.saturating_mul(INSTANCES_PER_CALL))
-        .total_memories(calls)
-        .total_tables(calls.saturating_mul(TABLES_PER_CALL))
+        .total_core_instances(calls.saturating_mul(max_core_instances))
+        .total_memories(calls.saturating_mul(max_memories))
+        .total_tables(calls.saturating_mul(max_core_instances))
+        .max_core_instances_per_component(max_core_instances)
+        .max_memories_per_component(max_memories)
+        .max_tables_per_component(max_core_instances)
+        .max_memories_per_module(max_memories)
+        .max_tables_per_module(max_core_instances)
         .total_stacks(calls)
         .max_memory_size(options.max_memory_bytes);
     pool
@@ -276,6 +302,33 @@ mod tests {
         let error = host.load(wasm).await.unwrap_err();
         assert!(matches!(error, LoadError::InterfaceVersion { .. }), "{error}");
         assert!(error.to_string().contains("0.9.0") && error.to_string().contains(">=0.1.0, <0.3.0"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_component_of_too_many_parts_is_not_loaded() {
+        let host = Host::new(HostOptions::default()).unwrap();
+        let load = async |module: &str, count: usize| {
+            let instances = "(core instance (instantiate $module))".repeat(count);
+            let exports = ["metadata", "connection", "discovery", "trigger", "action", "lifecycle"]
+                .map(|name| format!(r#"(export "workflow:connector/{name}@0.2.0" (instance $i))"#))
+                .concat();
+            let wasm = wat::parse_str(format!(
+                "(component (core module $module {module}) {instances} (instance $i) {exports})"
+            ));
+            host.load(wasm.unwrap()).await.unwrap_err()
+        };
+        let over = |error| match error {
+            LoadError::Limit(exceeded) => exceeded,
+            other => panic!("{other}"),
+        };
+        let exceeded = over(load("", 9).await);
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::MaxCoreInstances, wanted: 9, allowed: 8 });
+        let exceeded = over(load("(table 1 funcref) (table 1 funcref)", 5).await);
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::MaxCoreInstances, wanted: 10, allowed: 8 });
+        let exceeded = over(load("(memory 1)", 2).await);
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::MaxMemories, wanted: 2, allowed: 1 });
+        let error = load("(memory 1) (table 1 funcref)", 1).await;
+        assert!(matches!(error, LoadError::MissingInterface(_)), "{error}");
     }
 
     #[test]

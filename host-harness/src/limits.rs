@@ -24,9 +24,11 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Elements of all tables.
     pub table_elements: usize,
-    /// Core instances that the component is made of, and as many tables.
+    /// Core instances that the component is made of, and as many tables. See also
+    /// [`HostOptions::max_core_instances`](crate::HostOptions::max_core_instances).
     pub instances: usize,
-    /// Linear memories that the component is made of.
+    /// Linear memories that the component is made of. See also
+    /// [`HostOptions::max_memories`](crate::HostOptions::max_memories).
     pub memories: usize,
     /// How long the guest may compute, with what the host does for it meanwhile on its thread; waiting and being
     /// interrupted do not count, where the system has a clock for threads (all Unix). It is asked every 10 ms.
@@ -98,8 +100,8 @@ impl Default for Limits {
         Self {
             memory_bytes: 64 << 20,
             table_elements: 20_000,
-            instances: 64,
-            memories: 4,
+            instances: 8,
+            memories: 1,
             cpu: Duration::from_secs(10),
             deadline: Duration::from_secs(60),
             deadline_margin: Duration::from_millis(500),
@@ -168,6 +170,8 @@ limit_names! {
     TableElements = Limits.table_elements "elements";
     Instances = Limits.instances "instances";
     Memories = Limits.memories "memories";
+    MaxCoreInstances = HostOptions.max_core_instances "core instances or tables";
+    MaxMemories = HostOptions.max_memories "memories";
     Cpu = Limits.cpu "milliseconds";
     Deadline = Limits.deadline "milliseconds";
     ConcurrentCalls = Limits.concurrent_calls "calls";
