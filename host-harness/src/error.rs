@@ -165,6 +165,9 @@ pub enum CallError {
     /// handles.
     #[error("the connector is over a limit: {0}")]
     Limit(LimitExceeded),
+    /// The tenant's [`Limits`](crate::Limits) grant more than the host has; nothing was done.
+    #[error("the tenant's limits are beyond the host's: {0}")]
+    HostLimit(LimitExceeded),
     /// The answer breaks a rule of the interface: a defect of the connector. The same call fails again.
     #[error("the connector's `{function}` broke the interface: {field} {problem}")]
     Protocol {
@@ -253,6 +256,7 @@ impl CallError {
             Self::MemoryLimit { .. } => "memory-limit",
             Self::TableLimit { .. } => "table-limit",
             Self::Limit(_) => "limit",
+            Self::HostLimit(_) => "host-limit",
             Self::Protocol { .. } => "protocol",
             Self::Busy { .. } => "busy",
             Self::Occupied { .. } => "occupied",
@@ -266,7 +270,7 @@ impl CallError {
     #[must_use]
     pub fn limit(&self) -> Option<LimitName> {
         match self {
-            Self::Limit(exceeded) => Some(exceeded.name),
+            Self::Limit(exceeded) | Self::HostLimit(exceeded) => Some(exceeded.name),
             Self::Deadline { .. } => Some(LimitName::Deadline),
             Self::CpuBudget { .. } => Some(LimitName::Cpu),
             Self::MemoryLimit { .. } => Some(LimitName::MemoryBytes),

@@ -14,10 +14,10 @@ use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAl
 
 use crate::cache::CompiledCache;
 use crate::connector::Connector;
-use crate::error::{LoadError, Scope, SetupError};
+use crate::error::{CallError, LoadError, Scope, SetupError};
 use crate::fair::Gate;
 use crate::lifecycle::{DrainReport, Lifecycle};
-use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName};
+use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName, Limits};
 use crate::processor::Processors;
 use crate::state::{self, State};
 use crate::telemetry::Metrics;
@@ -49,6 +49,8 @@ pub struct HostOptions {
     pub max_component_bytes: usize,
     /// The most linear memory that any tenant's limits may grant, in bytes.
     pub max_memory_bytes: usize,
+    /// The most elements of all tables that any tenant's limits may grant.
+    pub max_table_elements: usize,
     /// The most core instances that a component may be made of, and as many tables. So many are set aside for each call
     /// and each warm instance, so that no component takes those of others.
     pub max_core_instances: u32,
@@ -71,6 +73,7 @@ impl Default for HostOptions {
             warm_instances: 256,
             max_component_bytes: 32 << 20,
             max_memory_bytes: 512 << 20,
+            max_table_elements: 20_000,
             max_core_instances: 8,
             max_memories: 1,
             meter: None,
@@ -202,6 +205,39 @@ impl Host {
 }
 
 impl HostInner {
+    /// What of a tenant's limits the pool has to provide for, as far as this host grants it.
+    fn pooled<'l>(&self, limits: &'l mut Limits) -> [(LimitName, &'l mut usize, usize); 4] {
+        let &HostOptions { max_memory_bytes, max_table_elements, max_core_instances, max_memories, .. } = &self.options;
+        let Limits { memory_bytes, table_elements, instances, memories, .. } = limits;
+        [
+            (LimitName::MaxMemoryBytes, memory_bytes, max_memory_bytes),
+            (LimitName::MaxTableElements, table_elements, max_table_elements),
+            (LimitName::MaxCoreInstances, instances, max_core_instances as usize),
+            (LimitName::MaxMemories, memories, max_memories as usize),
+        ]
+    }
+
+    /// Whether this host can grant what a tenant's limits do.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::HostLimit`].
+    pub(crate) fn admit(&self, limits: &Limits) -> Result<(), CallError> {
+        match self.pooled(&mut limits.clone()).into_iter().find(|(_, wanted, allowed)| **wanted > *allowed) {
+            Some((name, wanted, allowed)) => Err(CallError::HostLimit(LimitExceeded::new(name, *wanted, allowed))),
+            None => Ok(()),
+        }
+    }
+
+    /// The usual limits, as far as this host grants them.
+    pub(crate) fn usual_limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        for (_, usual, allowed) in self.pooled(&mut limits) {
+            *usual = allowed.min(*usual);
+        }
+        limits
+    }
+
     fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
         match &self.cache {
             Some(cache) => cache.load(&self.engine, wasm),
@@ -261,7 +297,8 @@ fn pool(options: &HostOptions) -> PoolingAllocationConfig {
         .max_memories_per_module(max_memories)
         .max_tables_per_module(max_core_instances)
         .total_stacks(calls)
-        .max_memory_size(options.max_memory_bytes);
+        .max_memory_size(options.max_memory_bytes)
+        .table_elements(options.max_table_elements);
     pool
 }
 

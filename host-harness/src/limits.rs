@@ -20,14 +20,15 @@ pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Linear memory, in bytes.
+    /// Linear memory, in bytes; a call for a tenant that has more than
+    /// [`HostOptions::max_memory_bytes`](crate::HostOptions::max_memory_bytes) fails.
     pub memory_bytes: usize,
-    /// Elements of all tables.
+    /// Elements of all tables together, at the most [`HostOptions::max_table_elements`](crate::HostOptions::max_table_elements).
     pub table_elements: usize,
-    /// Core instances that the component is made of, and as many tables. See also
+    /// Core instances that the component is made of, and as many tables; at the most
     /// [`HostOptions::max_core_instances`](crate::HostOptions::max_core_instances).
     pub instances: usize,
-    /// Linear memories that the component is made of. See also
+    /// Linear memories that the component is made of, at the most
     /// [`HostOptions::max_memories`](crate::HostOptions::max_memories).
     pub memories: usize,
     /// How long the guest may compute, with what the host does for it meanwhile on its thread; waiting and being
@@ -172,6 +173,8 @@ limit_names! {
     Memories = Limits.memories "memories";
     MaxCoreInstances = HostOptions.max_core_instances "core instances or tables";
     MaxMemories = HostOptions.max_memories "memories";
+    MaxMemoryBytes = HostOptions.max_memory_bytes "bytes";
+    MaxTableElements = HostOptions.max_table_elements "elements";
     Cpu = Limits.cpu "milliseconds";
     Deadline = Limits.deadline "milliseconds";
     ConcurrentCalls = Limits.concurrent_calls "calls";
@@ -249,12 +252,14 @@ pub(crate) struct StoreLimiter {
     memories: usize,
     /// Linear memory that was granted so far, in bytes; it never shrinks.
     granted: usize,
+    /// As many table elements.
+    granted_elements: usize,
 }
 
 impl StoreLimiter {
     pub(crate) fn new(limits: &Limits) -> Self {
         let &Limits { memory_bytes, table_elements, instances, memories, .. } = limits;
-        Self { memory_bytes, table_elements, instances, memories, granted: 0 }
+        Self { memory_bytes, table_elements, instances, memories, granted: 0, granted_elements: 0 }
     }
 
     /// The most linear memory that the store has had, in bytes.
@@ -274,10 +279,13 @@ impl ResourceLimiter for StoreLimiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.table_elements {
-            return Err(LimitHit::Table { wanted: desired, limit: self.table_elements }.into());
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // As do all tables.
+        let wanted = self.granted_elements.saturating_add(desired.saturating_sub(current));
+        if wanted > self.table_elements {
+            return Err(LimitHit::Table { wanted, limit: self.table_elements }.into());
         }
+        self.granted_elements = wanted;
         Ok(true)
     }
 

@@ -549,6 +549,37 @@ mod tests {
         assert!(matches!(error, LoadError::Describe(CallError::Busy { scope: Scope::Host, limit: 1 })), "{error}");
     }
 
+    /// Each of them is within the bound.
+    #[tokio::test]
+    async fn tables_are_bounded_together() {
+        let parts =
+            format!("(core module $part (table 300 funcref)) {}", "(core instance (instantiate $part))".repeat(3));
+        let guest = Guest::made_of(&parts, "(i32.const 7)", HostOptions::default());
+        let error = guest.run(&tenant(Limits { table_elements: 900, ..Limits::default() })).await.unwrap_err();
+        assert!(matches!(error, CallError::TableLimit { wanted: 901, limit: 900 }), "{error}");
+        assert_eq!(guest.run(&tenant(Limits { table_elements: 901, ..Limits::default() })).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn limits_that_the_host_cannot_grant_are_told() {
+        let options = HostOptions { max_memory_bytes: 32 << 20, ..HostOptions::default() };
+        let guest = Guest::made_of("", "(i32.const 7)", options);
+        let most = guest.host.inner.usual_limits();
+        assert_eq!(most, Limits { memory_bytes: 32 << 20, ..Limits::default() });
+        assert_eq!(guest.run(&tenant(most.clone())).await.unwrap(), 7);
+        for (limits, name, wanted, allowed) in [
+            (Limits::default(), LimitName::MaxMemoryBytes, 64 << 20, 32 << 20),
+            (Limits { table_elements: 20_001, ..most.clone() }, LimitName::MaxTableElements, 20_001, 20_000),
+            (Limits { instances: 9, ..most.clone() }, LimitName::MaxCoreInstances, 9, 8),
+            (Limits { memories: 2, ..most.clone() }, LimitName::MaxMemories, 2, 1),
+        ] {
+            let error = guest.run(&tenant(limits)).await.unwrap_err();
+            assert_eq!(error.limit(), Some(name));
+            let CallError::HostLimit(exceeded) = error else { panic!("{error}") };
+            assert_eq!(exceeded, LimitExceeded { name, wanted, allowed });
+        }
+    }
+
     #[tokio::test]
     async fn a_crash_is_a_trap_and_the_next_call_works() {
         let tenant = tenant(Limits::default());
