@@ -92,6 +92,9 @@ pub enum LoadError {
     /// The component could not be compiled or linked.
     #[error("the connector could not be compiled or linked: {0}")]
     Compile(String),
+    /// The host is being drained ([`CallError::Draining`]), or the time for that ran out ([`CallError::Cancelled`]).
+    #[error("the connector was not loaded: {0}")]
+    Refused(#[source] CallError),
     /// It could not say what it is.
     #[error("the connector could not describe itself: {0}")]
     Describe(#[source] CallError),

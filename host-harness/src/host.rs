@@ -1,13 +1,15 @@
 //! The engine, and how components get into it.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
-use semver::VersionReq;
+use semver::{Version, VersionReq};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -45,6 +47,9 @@ pub struct HostOptions {
     pub concurrent_exchanges: u32,
     /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`].
     pub warm_instances: u32,
+    /// Components that are read and compiled at the same time; more wait for their turn. One of them takes all processors
+    /// already.
+    pub concurrent_loads: usize,
     /// The largest component that is compiled, in bytes.
     pub max_component_bytes: usize,
     /// The most linear memory that any tenant's limits may grant, in bytes.
@@ -71,6 +76,7 @@ impl Default for HostOptions {
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
             concurrent_exchanges: 4_096,
             warm_instances: 256,
+            concurrent_loads: 1,
             max_component_bytes: 32 << 20,
             max_memory_bytes: 512 << 20,
             max_table_elements: 20_000,
@@ -107,6 +113,7 @@ pub(crate) struct HostInner {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) warm_permits: Arc<Semaphore>,
+    loads: Arc<Semaphore>,
     pub(crate) options: HostOptions,
     pub(crate) linker: Linker<State>,
     cache: Option<CompiledCache>,
@@ -136,6 +143,7 @@ impl Host {
         };
         let metrics = Arc::new(metrics);
         let warm_permits = Arc::new(Semaphore::new(options.warm_instances as usize));
+        let loads = Arc::new(Semaphore::new(options.concurrent_loads.max(1)));
         let inner = HostInner {
             engine,
             calls,
@@ -144,6 +152,7 @@ impl Host {
             lifecycle,
             metrics,
             warm_permits,
+            loads,
             options,
             linker,
             cache,
@@ -164,9 +173,8 @@ impl Host {
     ///
     /// [`LoadError`].
     pub async fn load_file(&self, path: impl AsRef<Path>) -> Result<Connector, LoadError> {
-        let path = path.as_ref();
-        let wasm = std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-        self.load(wasm).await
+        let path = path.as_ref().to_owned();
+        self.load_from(move |limit| read(path, limit)).await
     }
 
     /// Loads a component: checks its interface version, then compiles it or takes it from the cache, then
@@ -181,20 +189,35 @@ impl Host {
     /// Outside of a tokio runtime.
     pub async fn load(&self, wasm: impl Into<Vec<u8>>) -> Result<Connector, LoadError> {
         let wasm = wasm.into();
-        let limit = self.inner.options.max_component_bytes;
-        if wasm.len() > limit {
-            return Err(LoadError::TooLarge { size: wasm.len(), limit });
+        self.load_from(move |_| Ok(wasm)).await
+    }
+
+    /// `wasm` is given the most bytes that a component may have, on a thread for work that takes a while.
+    async fn load_from(
+        &self,
+        wasm: impl FnOnce(usize) -> Result<Vec<u8>, LoadError> + Send + 'static,
+    ) -> Result<Connector, LoadError> {
+        let inner = &self.inner;
+        let _running = inner.lifecycle.begin().map_err(LoadError::Refused)?;
+        let loading = async {
+            // Held until it is compiled, even if nobody waits for it any more.
+            let permit = inner.loads.clone().acquire_owned().await;
+            let permit = permit.map_err(|error| LoadError::Compile(error.to_string()))?;
+            let compiling = inner.clone();
+            let compiled = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                compiling.compile_from(wasm)
+            });
+            let (component, version) = compiled.await.map_err(|error| LoadError::Compile(error.to_string()))??;
+            let pre =
+                inner.linker.instantiate_pre(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            Connector::new(inner.clone(), pre, &version).await
+        };
+        tokio::select! {
+            biased;
+            () = inner.lifecycle.closed() => Err(LoadError::Refused(CallError::Cancelled)),
+            loaded = loading => loaded,
         }
-        let version = version::negotiate(&wasm, &self.inner.options.interface)?;
-        let inner = self.inner.clone();
-        // Compiling takes a core for a while.
-        let component = tokio::task::spawn_blocking(move || inner.compile(&wasm))
-            .await
-            .map_err(|error| LoadError::Compile(error.to_string()))?
-            .map_err(|error| compile_error(&error))?;
-        let pre =
-            self.inner.linker.instantiate_pre(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        Connector::new(self.inner.clone(), pre, &version).await
     }
 
     /// Lets go of the host's own hold on the engine; for tests of its end.
@@ -238,12 +261,41 @@ impl HostInner {
         limits
     }
 
+    fn compile_from(
+        &self,
+        wasm: impl FnOnce(usize) -> Result<Vec<u8>, LoadError>,
+    ) -> Result<(Component, Version), LoadError> {
+        let limit = self.options.max_component_bytes;
+        let wasm = wasm(limit)?;
+        if wasm.len() > limit {
+            return Err(LoadError::TooLarge { size: wasm.len(), limit });
+        }
+        let version = version::negotiate(&wasm, &self.options.interface)?;
+        let component = self.compile(&wasm).map_err(|error| compile_error(&error))?;
+        Ok((component, version))
+    }
+
     fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
         match &self.cache {
             Some(cache) => cache.load(&self.engine, wasm),
             None => Component::from_binary(&self.engine, wasm),
         }
     }
+}
+
+/// Reads a file, or of one that has grown meanwhile a byte more than the limit.
+fn read(path: PathBuf, limit: usize) -> Result<Vec<u8>, LoadError> {
+    let reading = || {
+        let file = File::open(&path)?;
+        let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        if size > limit {
+            return Ok(Err(LoadError::TooLarge { size, limit }));
+        }
+        let mut wasm = Vec::with_capacity(size);
+        file.take(limit as u64 + 1).read_to_end(&mut wasm)?;
+        Ok(Ok(wasm))
+    };
+    reading().map_err(|source| LoadError::Read { path: path.clone(), source })?
 }
 
 /// A component that is made of too much, or another failure to compile it.
@@ -366,6 +418,39 @@ mod tests {
         assert_eq!(exceeded, LimitExceeded { name: LimitName::MaxMemories, wanted: 2, allowed: 1 });
         let error = load("(memory 1) (table 1 funcref)", 1).await;
         assert!(matches!(error, LoadError::MissingInterface(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_too_large_is_not_read() {
+        let host = Host::new(HostOptions::default()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // It takes no room on the disk, and would in memory.
+        file.as_file().set_len(1 << 40).unwrap();
+        let error = host.load_file(file.path()).await.unwrap_err();
+        assert!(matches!(error, LoadError::TooLarge { size: 0x100_0000_0000, limit: 0x200_0000 }), "{error}");
+        let error = host.load_file("/there/is/no/such/file").await.unwrap_err();
+        assert!(matches!(error, LoadError::Read { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn components_are_compiled_one_after_another() {
+        let host = Host::new(HostOptions { concurrent_loads: 1, ..HostOptions::default() }).unwrap();
+        let compiling = host.inner.loads.clone().acquire_owned().await.unwrap();
+        let mut second = std::pin::pin!(host.load("no component"));
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut second).await.is_err());
+        drop(compiling);
+        assert!(matches!(second.await, Err(LoadError::NotAComponent(_))));
+    }
+
+    #[tokio::test]
+    async fn draining_refuses_components_and_ends_what_is_being_loaded() {
+        let host = Host::new(HostOptions::default()).unwrap();
+        let _compiling = host.inner.loads.clone().acquire_owned().await.unwrap();
+        let (loaded, report) = tokio::join!(host.load("no component"), host.drain(Duration::from_millis(50)));
+        assert!(matches!(loaded, Err(LoadError::Refused(CallError::Cancelled))), "{loaded:?}");
+        assert_eq!((report.finished, report.cancelled), (0, 1));
+        let refused = host.load("no component").await;
+        assert!(matches!(refused, Err(LoadError::Refused(CallError::Draining { scope: Scope::Host }))), "{refused:?}");
     }
 
     #[test]
