@@ -32,8 +32,11 @@ pub struct HostOptions {
     /// Which versions of `workflow:connector` are accepted. Default: `>=0.1.0, <0.3.0`, all that this host speaks.
     pub interface: VersionReq,
     /// Where compiled components are kept; none: nowhere. The directory must be the operator's alone,
-    /// since the machine code in it is run as it is.
+    /// since the machine code in it is run as it is: one that is missing is made for nobody else, and one that is another
+    /// user's, that others may write to or that is a link is refused.
     pub cache_directory: Option<PathBuf>,
+    /// The most that is kept there, in bytes; what was used the longest ago makes room.
+    pub cache_bytes: u64,
     /// Calls that run at the same time, over all tenants; more wait for their turn until their deadline. A turn goes to
     /// the tenant that has the fewest calls running.
     pub concurrent_calls: u32,
@@ -71,6 +74,7 @@ impl Default for HostOptions {
         Self {
             interface: spoken(),
             cache_directory: None,
+            cache_bytes: 1 << 30,
             concurrent_calls: 256,
             computing_calls: thread::available_parallelism()
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
@@ -132,8 +136,8 @@ impl Host {
         let unusable = |error: wasmtime::Error| SetupError::Engine(format!("{error:#}"));
         let mut linker = Linker::new(&engine);
         state::add_to_linker(&mut linker).map_err(unusable)?;
-        let cache =
-            options.cache_directory.as_deref().map(CompiledCache::open).transpose().map_err(SetupError::Cache)?;
+        let open = |directory: &Path| CompiledCache::open(directory, options.cache_bytes);
+        let cache = options.cache_directory.as_deref().map(open).transpose().map_err(SetupError::Cache)?;
         let calls = Gate::new(options.concurrent_calls as usize);
         let exchanges = Gate::new(options.concurrent_exchanges as usize);
         let lifecycle = Lifecycle::new(Scope::Host);
