@@ -1,7 +1,7 @@
 //! Functions of WASI that keep as much as a guest likes, with bounds.
 //!
-//! wasmtime bounds what crosses the sandbox at once, and the number of handles, those that are lent in a list among them.
-//! What a handle keeps is bounded here.
+//! wasmtime bounds what crosses the sandbox at once, and the number of handles, those that are lent in a list among
+//! them. What a handle keeps is bounded here.
 
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContextMut, format_err};

@@ -32,8 +32,8 @@ pub struct HostOptions {
     /// Which versions of `workflow:connector` are accepted. Default: `>=0.1.0, <0.3.0`, all that this host speaks.
     pub interface: VersionReq,
     /// Where compiled components are kept; none: nowhere. The directory must be the operator's alone,
-    /// since the machine code in it is run as it is: one that is missing is made for nobody else, and one that is another
-    /// user's, that others may write to or that is a link is refused.
+    /// since the machine code in it is run as it is: one that is missing is made for nobody else, and one that is
+    /// another user's, that others may write to or that is a link is refused.
     pub cache_directory: Option<PathBuf>,
     /// The most that is kept there, in bytes; what was used the longest ago makes room.
     pub cache_bytes: u64,
@@ -50,8 +50,8 @@ pub struct HostOptions {
     pub concurrent_exchanges: u32,
     /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`].
     pub warm_instances: u32,
-    /// Components that are read and compiled at the same time; more wait for their turn. One of them takes all processors
-    /// already.
+    /// Components that are read and compiled at the same time; more wait for their turn. One of them takes all
+    /// processors already.
     pub concurrent_loads: usize,
     /// The largest component that is compiled, in bytes.
     pub max_component_bytes: usize,
@@ -62,8 +62,8 @@ pub struct HostOptions {
     /// The most core instances that a component may be made of, and as many tables. So many are set aside for each call
     /// and each warm instance, so that no component takes those of others.
     pub max_core_instances: u32,
-    /// As [`HostOptions::max_core_instances`], the most linear memories. Each takes gigabytes of address space, though no
-    /// memory.
+    /// As [`HostOptions::max_core_instances`], the most linear memories. Each takes gigabytes of address space, though
+    /// no memory.
     pub max_memories: u32,
     /// Where measurements go; none: to OpenTelemetry's global provider, as it is when the host is set up.
     pub meter: Option<Meter>,
@@ -164,9 +164,9 @@ impl Host {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Ends the host in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)) and no more
-    /// components ([`LoadError::Refused`]), discards warm instances, waits for the calls that run, and cancels those that
-    /// run still after `within`. The connections of a tenant's pool end with the tenant.
+    /// Ends the host in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)) and no
+    /// more components ([`LoadError::Refused`]), discards warm instances, waits for the calls that run, and cancels those
+    /// that run still after `within`. The connections of a tenant's pool end with the tenant.
     pub async fn drain(&self, within: Duration) -> DrainReport {
         self.inner.lifecycle.drain(within).await
     }

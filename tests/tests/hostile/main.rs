@@ -343,6 +343,10 @@ async fn sockets_reach_the_accounts_own_host_alone() {
     let connection = account("api.hostile.example.com", &format!("localhost:{}", own.port));
     let ask = async |input: Value| arena.misbehave_with(&tenant, &connection, input).await;
     assert_eq!(ask(json!({ "do": "tcp", "to": format!("localhost:{}", own.port) })).await.unwrap(), "reached");
+    // The kernel connects before the server has seen it.
+    while own.connections() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let reached = own.connections();
 
     for to in [
