@@ -165,8 +165,8 @@ impl Host {
     }
 
     /// Ends the host in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)) and no
-    /// more components ([`LoadError::Refused`]), discards warm instances, waits for the calls that run, and cancels those
-    /// that run still after `within`. The connections of a tenant's pool end with the tenant.
+    /// more components ([`LoadError::Refused`]), discards warm instances, waits for the calls that run, and cancels
+    /// those that run still after `within`. The connections of a tenant's pool end with the tenant.
     pub async fn drain(&self, within: Duration) -> DrainReport {
         self.inner.lifecycle.drain(within).await
     }

@@ -23,7 +23,8 @@ pub struct Limits {
     /// Linear memory, in bytes; a call for a tenant that has more than
     /// [`HostOptions::max_memory_bytes`](crate::HostOptions::max_memory_bytes) fails.
     pub memory_bytes: usize,
-    /// Elements of all tables together, at the most [`HostOptions::max_table_elements`](crate::HostOptions::max_table_elements).
+    /// Elements of all tables together, at the most
+    /// [`HostOptions::max_table_elements`](crate::HostOptions::max_table_elements).
     pub table_elements: usize,
     /// Core instances that the component is made of, and as many tables; at the most
     /// [`HostOptions::max_core_instances`](crate::HostOptions::max_core_instances).
