@@ -1,14 +1,23 @@
 //! Compiled components on disk.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+const ENDING: &str = "cwasm";
+/// What begins the name of a file that is being written.
+const UNFINISHED: &str = ".writing-";
+/// After so long nobody writes it any more.
+const ABANDONED: Duration = Duration::from_secs(3600);
+/// SHA-256, at the end of each file.
+const DIGEST_BYTES: usize = 32;
 
 /// A directory of compiled components.
 ///
@@ -16,43 +25,100 @@ use wasmtime::component::Component;
 #[derive(Debug)]
 pub(crate) struct CompiledCache {
     directory: PathBuf,
+    /// All files together.
+    most_bytes: u64,
 }
 
 impl CompiledCache {
-    /// Creates the directory where it is missing.
+    /// Creates the directory where it is missing, for nobody else.
     ///
     /// # Errors
     ///
-    /// Where it cannot be created, or others than its owner may write to it.
-    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
-        require_private(directory)?;
-        Ok(Self { directory: directory.to_owned() })
+    /// Where it cannot be created, is somebody else's, or others may write to it.
+    pub(crate) fn open(directory: &Path, most_bytes: u64) -> io::Result<Self> {
+        create(directory)?;
+        require_own_directory(directory)?;
+        Ok(Self { directory: directory.to_owned(), most_bytes })
     }
 
     /// The component, from the cache or compiled and then put there.
     pub(crate) fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
-        let path = self.directory.join(file_name(engine, wasm));
-        if path.exists() {
-            #[allow(unsafe_code, reason = "only `store` writes here, and `open` saw to it that nobody else can")]
-            // SAFETY: the file was written by `store` of this or another process of the same owner, whole
-            // (renamed into place), for an engine with the same compatibility hash.
-            match unsafe { Component::deserialize_file(engine, &path) } {
-                Ok(component) => return Ok(component),
-                Err(error) => tracing::warn!(%error, "a cached component is not usable; compiling"),
+        let name = file_name(engine, wasm);
+        match self.read(&name) {
+            Ok(compiled) => {
+                #[allow(unsafe_code, reason = "only `store` writes here, and `open` saw to it that nobody else can")]
+                // SAFETY: the file is of this user and whole, as its digest says, and it was written by `store` of
+                // this or another process for an engine with the same compatibility hash.
+                match unsafe { Component::deserialize(engine, compiled) } {
+                    Ok(component) => return Ok(component),
+                    Err(error) => tracing::warn!(%error, "a cached component is not usable; compiling"),
+                }
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, "a cached component cannot be read; compiling"),
         }
         let component = Component::from_binary(engine, wasm)?;
-        if let Err(error) = self.store(&path, &component.serialize()?) {
+        if let Err(error) = self.store(&name, &component.serialize()?) {
             tracing::warn!(%error, "a compiled component could not be cached");
         }
         Ok(component)
     }
 
-    fn store(&self, path: &Path, compiled: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+    /// What was stored under that name, and now was used last.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut file = open_own_file(&self.directory.join(name))?;
+        let mut compiled = Vec::new();
+        file.read_to_end(&mut compiled)?;
+        let content = compiled.len().checked_sub(DIGEST_BYTES);
+        let is_whole = content.is_some_and(|content| compiled[content..] == digest(name, &compiled[..content])[..]);
+        if !is_whole {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest is another"));
+        }
+        compiled.truncate(compiled.len() - DIGEST_BYTES);
+        // Where that fails, it is thrown out earlier than it might be.
+        let _ = file.set_modified(SystemTime::now());
+        Ok(compiled)
+    }
+
+    fn store(&self, name: &str, compiled: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.directory)?;
         file.write_all(compiled)?;
-        file.persist(path)?;
+        file.write_all(&digest(name, compiled))?;
+        // On disk before its name is: otherwise a power loss leaves the name of a file without its end.
+        file.as_file().sync_all()?;
+        file.persist(self.directory.join(name))?;
+        self.shrink(name)
+    }
+
+    /// Throws out what was used the longest ago, until the rest has room.
+    fn shrink(&self, newest: &str) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            // One that another process has thrown out meanwhile is no concern.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let (name, path) = (entry.file_name(), entry.path());
+            let used = metadata.modified()?;
+            if name.to_string_lossy().starts_with(UNFINISHED) {
+                if used.elapsed().is_ok_and(|age| age > ABANDONED) {
+                    let _ = fs::remove_file(path);
+                }
+            } else if path.extension().is_some_and(|ending| ending == ENDING) && metadata.is_file() {
+                // What was just stored stays, whatever the clocks say.
+                files.push((name == newest, used, metadata.len(), path));
+            }
+        }
+        files.sort_unstable();
+        let mut bytes: u64 = files.iter().map(|(_, _, bytes, _)| bytes).sum();
+        for (is_newest, _, size, path) in files {
+            if bytes <= self.most_bytes || is_newest {
+                break;
+            }
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => bytes -= size,
+            }
+        }
         Ok(())
     }
 }
@@ -66,55 +132,206 @@ fn file_name(engine: &Engine, wasm: &[u8]) -> String {
     }
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    let _ = write!(name, "-{:016x}.cwasm", hasher.finish());
+    let _ = write!(name, "-{:016x}.{ENDING}", hasher.finish());
     name
 }
 
-#[cfg(unix)]
-fn require_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
+/// Of the content under that name: under another one it is not whole.
+fn digest(name: &str, compiled: &[u8]) -> [u8; DIGEST_BYTES] {
+    Sha256::new().chain_update(name).chain_update(compiled).finalize().into()
+}
 
-    if fs::metadata(directory)?.permissions().mode() & 0o022 != 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("others may write to the cache of compiled components; run `chmod go-w {}`", directory.display()),
-        ));
+fn create(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+fn refuse<T>(why: &str, path: &Path) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", path.display())))
+}
+
+/// The directory is no link, this user's, and nobody else may write to it.
+fn require_own_directory(directory: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(directory)?;
+    if !metadata.is_dir() {
+        return refuse("must be a directory, not a link to one", directory);
+    }
+    require_own(&metadata, directory)
+}
+
+#[cfg(unix)]
+fn require_own(metadata: &fs::Metadata, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return refuse("must belong to the user that the host runs as", path);
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return refuse(&format!("can be written to by others; run `chmod go-w {}`", path.display()), path);
     }
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn require_private(_directory: &Path) -> io::Result<()> {
+fn require_own(_metadata: &fs::Metadata, _path: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// A file of this user's, not one that a link leads to.
+fn open_own_file(path: &Path) -> io::Result<File> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return refuse("must be a file, not a link to one", path);
+    }
+    let file = File::open(path)?;
+    require_own(&file.metadata()?, path)?;
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    struct Scene {
+        cache: CompiledCache,
+        engine: Engine,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new(most_bytes: u64) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let cache = CompiledCache::open(&directory.path().join("compiled"), most_bytes).unwrap();
+            Self { cache, engine: Engine::default(), _directory: directory }
+        }
+
+        fn files(&self) -> Vec<PathBuf> {
+            fs::read_dir(&self.cache.directory).unwrap().map(|entry| entry.unwrap().path()).collect()
+        }
+
+        /// Loads a component of its own for each number, and says whether it was in the cache.
+        fn load(&self, number: u32) -> bool {
+            let wasm = wat::parse_str(format!("(component (core module (func (result i32) i32.const {number})))"));
+            let wasm = wasm.unwrap();
+            let was_there = self.cache.read(&file_name(&self.engine, &wasm)).is_ok();
+            self.cache.load(&self.engine, &wasm).unwrap();
+            was_there
+        }
+    }
+
     #[test]
     fn compiles_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = CompiledCache::open(&directory.path().join("compiled")).unwrap();
-        let engine = Engine::default();
-        let wasm = wat::parse_str("(component)").unwrap();
-        cache.load(&engine, &wasm).unwrap();
-        let files: Vec<_> = fs::read_dir(&cache.directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(files.len(), 1);
-        // A file that is no compiled component is replaced, not trusted.
-        fs::write(&files[0], b"rubbish").unwrap();
-        cache.load(&engine, &wasm).unwrap();
-        assert!(fs::read(&files[0]).unwrap() != b"rubbish");
+        let scene = Scene::new(u64::MAX);
+        assert!(!scene.load(1));
+        assert_eq!(scene.files().len(), 1);
+        assert!(scene.load(1));
+    }
+
+    /// What a power loss, or anything else, leaves of a file is replaced, not trusted.
+    #[test]
+    fn a_file_that_is_not_whole_is_not_used() {
+        let scene = Scene::new(u64::MAX);
+        scene.load(1);
+        let [file] = &scene.files()[..] else { panic!() };
+        let whole = fs::read(file).unwrap();
+        let half = whole.len() / 2;
+        let zeroed_tail = [&whole[..half], &vec![0; whole.len() - half]].concat();
+        let mut flipped = whole.clone();
+        flipped[half] ^= 1;
+        for broken in [b"rubbish".to_vec(), Vec::new(), whole[..half].to_vec(), zeroed_tail, flipped] {
+            fs::write(file, broken).unwrap();
+            assert!(!scene.load(1));
+            assert!(scene.load(1));
+        }
+        // A whole file, but another component's.
+        scene.load(2);
+        let other = scene.files().into_iter().find(|other| other != file).unwrap();
+        fs::copy(file, &other).unwrap();
+        assert!(!scene.load(2));
+    }
+
+    #[test]
+    fn what_was_used_the_longest_ago_makes_room() {
+        let scene = Scene::new(u64::MAX);
+        for number in 1..=3 {
+            assert!(!scene.load(number));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // From here on the second one is the oldest.
+        assert!(scene.load(1));
+        let bytes: u64 = scene.files().iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+        let scene = Scene { cache: CompiledCache { most_bytes: bytes, ..scene.cache }, ..scene };
+        let abandoned = scene.cache.directory.join(format!("{UNFINISHED}1"));
+        File::create(&abandoned).unwrap().set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!scene.load(4));
+        assert_eq!(scene.files().len(), 3);
+        assert!(scene.load(1) && scene.load(3) && scene.load(4));
+        // One that has no room by itself stays alone.
+        let scene = Scene { cache: CompiledCache { most_bytes: 0, ..scene.cache }, ..scene };
+        assert!(!scene.load(5));
+        assert_eq!(scene.files().len(), 1);
+        assert!(scene.load(5));
     }
 
     #[cfg(unix)]
-    #[test]
-    fn refuses_a_directory_that_others_can_write_to() {
-        use std::os::unix::fs::PermissionsExt as _;
+    mod unix {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let error = CompiledCache::open(directory.path()).unwrap_err();
-        assert!(error.to_string().contains("chmod"));
+        use super::*;
+
+        fn refused(directory: &Path) -> String {
+            CompiledCache::open(directory, u64::MAX).unwrap_err().to_string()
+        }
+
+        #[test]
+        fn what_is_made_is_nobody_elses() {
+            let scene = Scene::new(u64::MAX);
+            scene.load(1);
+            let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+            assert_eq!(mode(&scene.cache.directory), 0o700);
+            assert_eq!(mode(&scene.files()[0]), 0o600);
+        }
+
+        #[test]
+        fn a_directory_that_others_can_write_to_is_refused() {
+            let directory = tempfile::tempdir().unwrap();
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o770)).unwrap();
+            assert!(refused(directory.path()).contains("chmod"));
+        }
+
+        #[test]
+        fn links_are_refused() {
+            let directory = tempfile::tempdir().unwrap();
+            let link = directory.path().join("link");
+            symlink(directory.path(), &link).unwrap();
+            assert!(refused(&link).contains("link"));
+
+            let scene = Scene::new(u64::MAX);
+            scene.load(1);
+            let [file] = &scene.files()[..] else { panic!() };
+            let elsewhere = directory.path().join("elsewhere");
+            fs::rename(file, &elsewhere).unwrap();
+            symlink(&elsewhere, file).unwrap();
+            assert!(!scene.load(1));
+            assert!(fs::symlink_metadata(file).unwrap().is_file(), "the link is replaced");
+        }
+
+        /// Only the superuser can give something away.
+        #[test]
+        fn what_belongs_to_another_user_is_refused() {
+            let directory = tempfile::tempdir().unwrap();
+            let metadata = fs::metadata(directory.path()).unwrap();
+            assert!(require_own(&metadata, directory.path()).is_ok());
+            if std::os::unix::fs::chown(directory.path(), Some(65_534), None).is_ok() {
+                assert!(refused(directory.path()).contains("belong"));
+            }
+            let roots = fs::metadata("/").unwrap();
+            if roots.uid() != rustix::process::geteuid().as_raw() {
+                assert!(require_own(&roots, Path::new("/")).is_err());
+            }
+        }
     }
 }

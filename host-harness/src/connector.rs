@@ -55,8 +55,8 @@ impl Connector {
         interface: &Version,
     ) -> Result<Self, LoadError> {
         let exports = Exports::find(pre.component(), interface)?;
-        let tenant = Tenant::new(TenantOptions { name: "(loading)".to_owned(), ..Default::default() })
-            .map_err(|error| LoadError::Compile(error.to_string()))?;
+        let options = TenantOptions { name: "(loading)".to_owned(), limits: host.usual_limits(), ..Default::default() };
+        let tenant = Tenant::new(options).map_err(|error| LoadError::Compile(error.to_string()))?;
         let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant, context: CallContext::default() };
         run.check_types().await?;
         let descriptor = describe(&run).await.map_err(LoadError::Describe)?;

@@ -86,9 +86,15 @@ pub enum LoadError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The component is made of more than a host sets aside for a call.
+    #[error("this component is over a limit: {0}")]
+    Limit(LimitExceeded),
     /// The component could not be compiled or linked.
     #[error("the connector could not be compiled or linked: {0}")]
     Compile(String),
+    /// The host is being drained ([`CallError::Draining`]), or the time for that ran out ([`CallError::Cancelled`]).
+    #[error("the connector was not loaded: {0}")]
+    Refused(#[source] CallError),
     /// It could not say what it is.
     #[error("the connector could not describe itself: {0}")]
     Describe(#[source] CallError),
@@ -162,6 +168,9 @@ pub enum CallError {
     /// handles.
     #[error("the connector is over a limit: {0}")]
     Limit(LimitExceeded),
+    /// The tenant's [`Limits`](crate::Limits) grant more than the host has; nothing was done.
+    #[error("the tenant's limits are beyond the host's: {0}")]
+    HostLimit(LimitExceeded),
     /// The answer breaks a rule of the interface: a defect of the connector. The same call fails again.
     #[error("the connector's `{function}` broke the interface: {field} {problem}")]
     Protocol {
@@ -250,6 +259,7 @@ impl CallError {
             Self::MemoryLimit { .. } => "memory-limit",
             Self::TableLimit { .. } => "table-limit",
             Self::Limit(_) => "limit",
+            Self::HostLimit(_) => "host-limit",
             Self::Protocol { .. } => "protocol",
             Self::Busy { .. } => "busy",
             Self::Occupied { .. } => "occupied",
@@ -263,7 +273,7 @@ impl CallError {
     #[must_use]
     pub fn limit(&self) -> Option<LimitName> {
         match self {
-            Self::Limit(exceeded) => Some(exceeded.name),
+            Self::Limit(exceeded) | Self::HostLimit(exceeded) => Some(exceeded.name),
             Self::Deadline { .. } => Some(LimitName::Deadline),
             Self::CpuBudget { .. } => Some(LimitName::Cpu),
             Self::MemoryLimit { .. } => Some(LimitName::MemoryBytes),

@@ -1,23 +1,25 @@
 //! The engine, and how components get into it.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
-use semver::VersionReq;
+use semver::{Version, VersionReq};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::cache::CompiledCache;
 use crate::connector::Connector;
-use crate::error::{LoadError, Scope, SetupError};
+use crate::error::{CallError, LoadError, Scope, SetupError};
 use crate::fair::Gate;
 use crate::lifecycle::{DrainReport, Lifecycle};
-use crate::limits::EPOCH_TICK;
+use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName, Limits};
 use crate::processor::Processors;
 use crate::state::{self, State};
 use crate::telemetry::Metrics;
@@ -30,8 +32,11 @@ pub struct HostOptions {
     /// Which versions of `workflow:connector` are accepted. Default: `>=0.1.0, <0.3.0`, all that this host speaks.
     pub interface: VersionReq,
     /// Where compiled components are kept; none: nowhere. The directory must be the operator's alone,
-    /// since the machine code in it is run as it is.
+    /// since the machine code in it is run as it is: one that is missing is made for nobody else, and one that is
+    /// another user's, that others may write to or that is a link is refused.
     pub cache_directory: Option<PathBuf>,
+    /// The most that is kept there, in bytes; what was used the longest ago makes room.
+    pub cache_bytes: u64,
     /// Calls that run at the same time, over all tenants; more wait for their turn until their deadline. A turn goes to
     /// the tenant that has the fewest calls running.
     pub concurrent_calls: u32,
@@ -45,10 +50,21 @@ pub struct HostOptions {
     pub concurrent_exchanges: u32,
     /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`].
     pub warm_instances: u32,
+    /// Components that are read and compiled at the same time; more wait for their turn. One of them takes all
+    /// processors already.
+    pub concurrent_loads: usize,
     /// The largest component that is compiled, in bytes.
     pub max_component_bytes: usize,
     /// The most linear memory that any tenant's limits may grant, in bytes.
     pub max_memory_bytes: usize,
+    /// The most elements of all tables that any tenant's limits may grant.
+    pub max_table_elements: usize,
+    /// The most core instances that a component may be made of, and as many tables. So many are set aside for each call
+    /// and each warm instance, so that no component takes those of others.
+    pub max_core_instances: u32,
+    /// As [`HostOptions::max_core_instances`], the most linear memories. Each takes gigabytes of address space, though
+    /// no memory.
+    pub max_memories: u32,
     /// Where measurements go; none: to OpenTelemetry's global provider, as it is when the host is set up.
     pub meter: Option<Meter>,
 }
@@ -58,13 +74,18 @@ impl Default for HostOptions {
         Self {
             interface: spoken(),
             cache_directory: None,
+            cache_bytes: 1 << 30,
             concurrent_calls: 256,
             computing_calls: thread::available_parallelism()
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
             concurrent_exchanges: 4_096,
             warm_instances: 256,
+            concurrent_loads: 1,
             max_component_bytes: 32 << 20,
             max_memory_bytes: 512 << 20,
+            max_table_elements: 20_000,
+            max_core_instances: 8,
+            max_memories: 1,
             meter: None,
         }
     }
@@ -96,6 +117,7 @@ pub(crate) struct HostInner {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) warm_permits: Arc<Semaphore>,
+    loads: Arc<Semaphore>,
     pub(crate) options: HostOptions,
     pub(crate) linker: Linker<State>,
     cache: Option<CompiledCache>,
@@ -114,8 +136,8 @@ impl Host {
         let unusable = |error: wasmtime::Error| SetupError::Engine(format!("{error:#}"));
         let mut linker = Linker::new(&engine);
         state::add_to_linker(&mut linker).map_err(unusable)?;
-        let cache =
-            options.cache_directory.as_deref().map(CompiledCache::open).transpose().map_err(SetupError::Cache)?;
+        let open = |directory: &Path| CompiledCache::open(directory, options.cache_bytes);
+        let cache = options.cache_directory.as_deref().map(open).transpose().map_err(SetupError::Cache)?;
         let calls = Gate::new(options.concurrent_calls as usize);
         let exchanges = Gate::new(options.concurrent_exchanges as usize);
         let lifecycle = Lifecycle::new(Scope::Host);
@@ -125,6 +147,7 @@ impl Host {
         };
         let metrics = Arc::new(metrics);
         let warm_permits = Arc::new(Semaphore::new(options.warm_instances as usize));
+        let loads = Arc::new(Semaphore::new(options.concurrent_loads.max(1)));
         let inner = HostInner {
             engine,
             calls,
@@ -133,6 +156,7 @@ impl Host {
             lifecycle,
             metrics,
             warm_permits,
+            loads,
             options,
             linker,
             cache,
@@ -140,9 +164,9 @@ impl Host {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Ends the host in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)), discards
-    /// warm instances, waits for the calls that run, and cancels those that run still after `within`. The connections
-    /// of a tenant's pool end with the tenant.
+    /// Ends the host in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)) and no
+    /// more components ([`LoadError::Refused`]), discards warm instances, waits for the calls that run, and cancels
+    /// those that run still after `within`. The connections of a tenant's pool end with the tenant.
     ///
     /// Where the future is dropped, calls stay refused and nothing is cancelled any more: drain again, with whatever time
     /// there is.
@@ -156,9 +180,8 @@ impl Host {
     ///
     /// [`LoadError`].
     pub async fn load_file(&self, path: impl AsRef<Path>) -> Result<Connector, LoadError> {
-        let path = path.as_ref();
-        let wasm = std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-        self.load(wasm).await
+        let path = path.as_ref().to_owned();
+        self.load_from(move |limit| read(path, limit)).await
     }
 
     /// Loads a component: checks its interface version, then compiles it or takes it from the cache, then
@@ -173,20 +196,35 @@ impl Host {
     /// Outside of a tokio runtime.
     pub async fn load(&self, wasm: impl Into<Vec<u8>>) -> Result<Connector, LoadError> {
         let wasm = wasm.into();
-        let limit = self.inner.options.max_component_bytes;
-        if wasm.len() > limit {
-            return Err(LoadError::TooLarge { size: wasm.len(), limit });
+        self.load_from(move |_| Ok(wasm)).await
+    }
+
+    /// `wasm` is given the most bytes that a component may have, on a thread for work that takes a while.
+    async fn load_from(
+        &self,
+        wasm: impl FnOnce(usize) -> Result<Vec<u8>, LoadError> + Send + 'static,
+    ) -> Result<Connector, LoadError> {
+        let inner = &self.inner;
+        let _running = inner.lifecycle.begin().map_err(LoadError::Refused)?;
+        let loading = async {
+            // Held until it is compiled, even if nobody waits for it any more.
+            let permit = inner.loads.clone().acquire_owned().await;
+            let permit = permit.map_err(|error| LoadError::Compile(error.to_string()))?;
+            let compiling = inner.clone();
+            let compiled = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                compiling.compile_from(wasm)
+            });
+            let (component, version) = compiled.await.map_err(|error| LoadError::Compile(error.to_string()))??;
+            let pre =
+                inner.linker.instantiate_pre(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+            Connector::new(inner.clone(), pre, &version).await
+        };
+        tokio::select! {
+            biased;
+            () = inner.lifecycle.closed() => Err(LoadError::Refused(CallError::Cancelled)),
+            loaded = loading => loaded,
         }
-        let version = version::negotiate(&wasm, &self.inner.options.interface)?;
-        let inner = self.inner.clone();
-        // Compiling takes a core for a while.
-        let component = tokio::task::spawn_blocking(move || inner.compile(&wasm))
-            .await
-            .map_err(|error| LoadError::Compile(error.to_string()))?
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let pre =
-            self.inner.linker.instantiate_pre(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        Connector::new(self.inner.clone(), pre, &version).await
     }
 
     /// Lets go of the host's own hold on the engine; for tests of its end.
@@ -197,12 +235,89 @@ impl Host {
 }
 
 impl HostInner {
+    /// What of a tenant's limits the pool has to provide for, as far as this host grants it.
+    fn pooled<'l>(&self, limits: &'l mut Limits) -> [(LimitName, &'l mut usize, usize); 4] {
+        let &HostOptions { max_memory_bytes, max_table_elements, max_core_instances, max_memories, .. } = &self.options;
+        let Limits { memory_bytes, table_elements, instances, memories, .. } = limits;
+        [
+            (LimitName::MaxMemoryBytes, memory_bytes, max_memory_bytes),
+            (LimitName::MaxTableElements, table_elements, max_table_elements),
+            (LimitName::MaxCoreInstances, instances, max_core_instances as usize),
+            (LimitName::MaxMemories, memories, max_memories as usize),
+        ]
+    }
+
+    /// Whether this host can grant what a tenant's limits do.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::HostLimit`].
+    pub(crate) fn admit(&self, limits: &Limits) -> Result<(), CallError> {
+        match self.pooled(&mut limits.clone()).into_iter().find(|(_, wanted, allowed)| **wanted > *allowed) {
+            Some((name, wanted, allowed)) => Err(CallError::HostLimit(LimitExceeded::new(name, *wanted, allowed))),
+            None => Ok(()),
+        }
+    }
+
+    /// The usual limits, as far as this host grants them.
+    pub(crate) fn usual_limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        for (_, usual, allowed) in self.pooled(&mut limits) {
+            *usual = allowed.min(*usual);
+        }
+        limits
+    }
+
+    fn compile_from(
+        &self,
+        wasm: impl FnOnce(usize) -> Result<Vec<u8>, LoadError>,
+    ) -> Result<(Component, Version), LoadError> {
+        let limit = self.options.max_component_bytes;
+        let wasm = wasm(limit)?;
+        if wasm.len() > limit {
+            return Err(LoadError::TooLarge { size: wasm.len(), limit });
+        }
+        let version = version::negotiate(&wasm, &self.options.interface)?;
+        let component = self.compile(&wasm).map_err(|error| compile_error(&error))?;
+        Ok((component, version))
+    }
+
     fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
         match &self.cache {
             Some(cache) => cache.load(&self.engine, wasm),
             None => Component::from_binary(&self.engine, wasm),
         }
     }
+}
+
+/// Reads a file, or of one that has grown meanwhile a byte more than the limit.
+fn read(path: PathBuf, limit: usize) -> Result<Vec<u8>, LoadError> {
+    let reading = || {
+        let file = File::open(&path)?;
+        let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        if size > limit {
+            return Ok(Err(LoadError::TooLarge { size, limit }));
+        }
+        let mut wasm = Vec::with_capacity(size);
+        file.take(limit as u64 + 1).read_to_end(&mut wasm)?;
+        Ok(Ok(wasm))
+    };
+    reading().map_err(|source| LoadError::Read { path: path.clone(), source })?
+}
+
+/// A component that is made of too much, or another failure to compile it.
+fn compile_error(error: &wasmtime::Error) -> LoadError {
+    composition_error(error).unwrap_or_else(|| LoadError::Compile(format!("{error:#}")))
+}
+
+/// For these wasmtime has words alone.
+fn composition_error(error: &wasmtime::Error) -> Option<LoadError> {
+    let cause = error.root_cause().to_string();
+    let (wanted, what) = cause.strip_prefix("The component transitively contains ")?.split_once(' ')?;
+    let (what, allowed) = what.split_once("exceeds the configured maximum of ")?;
+    let name = if what.contains("memories") { LimitName::MaxMemories } else { LimitName::MaxCoreInstances };
+    let number = |text: &str| text.split(' ').next()?.parse::<u64>().ok();
+    Some(LoadError::Limit(LimitExceeded::new(name, number(wanted)?, number(allowed)?)))
 }
 
 impl fmt::Debug for Host {
@@ -227,18 +342,22 @@ fn new_engine(options: &HostOptions) -> Result<Engine, SetupError> {
 }
 
 fn pool(options: &HostOptions) -> PoolingAllocationConfig {
-    // A component is one core instance with a memory, and up to a few adapters without one.
-    const INSTANCES_PER_CALL: u32 = 4;
-    const TABLES_PER_CALL: u32 = 4;
-
+    // A store is that of a call that has its turn, or of a warm instance.
+    let &HostOptions { max_core_instances, max_memories, .. } = options;
     let calls = options.concurrent_calls.saturating_add(options.warm_instances);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
-        .total_core_instances(calls.saturating_mul(INSTANCES_PER_CALL))
-        .total_memories(calls)
-        .total_tables(calls.saturating_mul(TABLES_PER_CALL))
+        .total_core_instances(calls.saturating_mul(max_core_instances))
+        .total_memories(calls.saturating_mul(max_memories))
+        .total_tables(calls.saturating_mul(max_core_instances))
+        .max_core_instances_per_component(max_core_instances)
+        .max_memories_per_component(max_memories)
+        .max_tables_per_component(max_core_instances)
+        .max_memories_per_module(max_memories)
+        .max_tables_per_module(max_core_instances)
         .total_stacks(calls)
-        .max_memory_size(options.max_memory_bytes);
+        .max_memory_size(options.max_memory_bytes)
+        .table_elements(options.max_table_elements);
     pool
 }
 
@@ -279,6 +398,66 @@ mod tests {
         let error = host.load(wasm).await.unwrap_err();
         assert!(matches!(error, LoadError::InterfaceVersion { .. }), "{error}");
         assert!(error.to_string().contains("0.9.0") && error.to_string().contains(">=0.1.0, <0.3.0"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_component_of_too_many_parts_is_not_loaded() {
+        let host = Host::new(HostOptions::default()).unwrap();
+        let load = async |module: &str, count: usize| {
+            let instances = "(core instance (instantiate $module))".repeat(count);
+            let exports = ["metadata", "connection", "discovery", "trigger", "action", "lifecycle"]
+                .map(|name| format!(r#"(export "workflow:connector/{name}@0.2.0" (instance $i))"#))
+                .concat();
+            let wasm = wat::parse_str(format!(
+                "(component (core module $module {module}) {instances} (instance $i) {exports})"
+            ));
+            host.load(wasm.unwrap()).await.unwrap_err()
+        };
+        let over = |error| match error {
+            LoadError::Limit(exceeded) => exceeded,
+            other => panic!("{other}"),
+        };
+        let exceeded = over(load("", 9).await);
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::MaxCoreInstances, wanted: 9, allowed: 8 });
+        let exceeded = over(load("(table 1 funcref) (table 1 funcref)", 5).await);
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::MaxCoreInstances, wanted: 10, allowed: 8 });
+        let exceeded = over(load("(memory 1)", 2).await);
+        assert_eq!(exceeded, LimitExceeded { name: LimitName::MaxMemories, wanted: 2, allowed: 1 });
+        let error = load("(memory 1) (table 1 funcref)", 1).await;
+        assert!(matches!(error, LoadError::MissingInterface(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_too_large_is_not_read() {
+        let host = Host::new(HostOptions::default()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // It takes no room on the disk, and would in memory.
+        file.as_file().set_len(1 << 40).unwrap();
+        let error = host.load_file(file.path()).await.unwrap_err();
+        assert!(matches!(error, LoadError::TooLarge { size: 0x100_0000_0000, limit: 0x200_0000 }), "{error}");
+        let error = host.load_file("/there/is/no/such/file").await.unwrap_err();
+        assert!(matches!(error, LoadError::Read { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn components_are_compiled_one_after_another() {
+        let host = Host::new(HostOptions { concurrent_loads: 1, ..HostOptions::default() }).unwrap();
+        let compiling = host.inner.loads.clone().acquire_owned().await.unwrap();
+        let mut second = std::pin::pin!(host.load("no component"));
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut second).await.is_err());
+        drop(compiling);
+        assert!(matches!(second.await, Err(LoadError::NotAComponent(_))));
+    }
+
+    #[tokio::test]
+    async fn draining_refuses_components_and_ends_what_is_being_loaded() {
+        let host = Host::new(HostOptions::default()).unwrap();
+        let _compiling = host.inner.loads.clone().acquire_owned().await.unwrap();
+        let (loaded, report) = tokio::join!(host.load("no component"), host.drain(Duration::from_millis(50)));
+        assert!(matches!(loaded, Err(LoadError::Refused(CallError::Cancelled))), "{loaded:?}");
+        assert_eq!((report.finished, report.cancelled), (0, 1));
+        let refused = host.load("no component").await;
+        assert!(matches!(refused, Err(LoadError::Refused(CallError::Draining { scope: Scope::Host }))), "{refused:?}");
     }
 
     #[test]

@@ -45,6 +45,7 @@
 //! The feature `cli`, on by default, is for the program alone: embed this with `default-features = false`, and with
 //! `conformance` or `cursors` where these parts are wanted.
 
+mod bounded;
 mod cache;
 mod calls;
 #[cfg(feature = "conformance")]

@@ -28,9 +28,9 @@ pub(crate) struct Lifecycle {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Calls that came to their end.
+    /// Calls that came to their end, and components that were loaded.
     pub finished: usize,
-    /// Calls that were cancelled since time ran out.
+    /// As many that were cancelled since time ran out.
     pub cancelled: usize,
     /// Warm instances that were idle and were discarded.
     pub warm_instances: usize,

@@ -20,13 +20,17 @@ pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Linear memory, in bytes.
+    /// Linear memory, in bytes; a call for a tenant that has more than
+    /// [`HostOptions::max_memory_bytes`](crate::HostOptions::max_memory_bytes) fails.
     pub memory_bytes: usize,
-    /// Elements of all tables.
+    /// Elements of all tables together, at the most
+    /// [`HostOptions::max_table_elements`](crate::HostOptions::max_table_elements).
     pub table_elements: usize,
-    /// Core instances that the component is made of, and as many tables.
+    /// Core instances that the component is made of, and as many tables; at the most
+    /// [`HostOptions::max_core_instances`](crate::HostOptions::max_core_instances).
     pub instances: usize,
-    /// Linear memories that the component is made of.
+    /// Linear memories that the component is made of, at the most
+    /// [`HostOptions::max_memories`](crate::HostOptions::max_memories).
     pub memories: usize,
     /// How long the guest may compute in a call, judging its connection included, with what the host does for it
     /// meanwhile on its thread. Waiting and being interrupted do not count, where the system has a clock for threads (all
@@ -66,6 +70,8 @@ pub struct Limits {
     pub farewell: Duration,
     /// The in-memory size of one set of HTTP headers, in bytes.
     pub header_bytes: usize,
+    /// Sets of HTTP headers at the same time, with the requests, responses and bodies that they belong to.
+    pub header_sets: usize,
     /// What a function may hand to the host at once (its result above all), in bytes.
     pub hostcall_bytes: usize,
     /// Events in one answer. A poll is never asked for more.
@@ -97,8 +103,8 @@ impl Default for Limits {
         Self {
             memory_bytes: 64 << 20,
             table_elements: 20_000,
-            instances: 64,
-            memories: 4,
+            instances: 8,
+            memories: 1,
             cpu: Duration::from_secs(10),
             deadline: Duration::from_secs(60),
             deadline_margin: Duration::from_millis(500),
@@ -115,6 +121,7 @@ impl Default for Limits {
             warm_idle: Duration::from_secs(300),
             farewell: Duration::from_secs(1),
             header_bytes: 64 << 10,
+            header_sets: 128,
             hostcall_bytes: 32 << 20,
             output_events: 10_000,
             output_bytes: 16 << 20,
@@ -166,6 +173,10 @@ limit_names! {
     TableElements = Limits.table_elements "elements";
     Instances = Limits.instances "instances";
     Memories = Limits.memories "memories";
+    MaxCoreInstances = HostOptions.max_core_instances "core instances or tables";
+    MaxMemories = HostOptions.max_memories "memories";
+    MaxMemoryBytes = HostOptions.max_memory_bytes "bytes";
+    MaxTableElements = HostOptions.max_table_elements "elements";
     Cpu = Limits.cpu "milliseconds";
     Deadline = Limits.deadline "milliseconds";
     ConcurrentCalls = Limits.concurrent_calls "calls";
@@ -178,6 +189,7 @@ limit_names! {
     Sockets = Limits.sockets "sockets";
     SocketBytes = Limits.socket_bytes "bytes";
     HeaderBytes = Limits.header_bytes "bytes";
+    HeaderSets = Limits.header_sets "sets of headers";
     HostcallBytes = Limits.hostcall_bytes "bytes";
     OutputEvents = Limits.output_events "events";
     OutputBytes = Limits.output_bytes "bytes";
@@ -230,6 +242,8 @@ pub(crate) enum LimitHit {
     Memory { wanted: usize, limit: usize },
     #[error("{wanted} table elements asked for, {limit} allowed")]
     Table { wanted: usize, limit: usize },
+    #[error("{0}")]
+    Other(LimitExceeded),
 }
 
 /// Bounds memory and tables of a store, and says which bound it was.
@@ -240,12 +254,14 @@ pub(crate) struct StoreLimiter {
     memories: usize,
     /// Linear memory that was granted so far, in bytes; it never shrinks.
     granted: usize,
+    /// As many table elements.
+    granted_elements: usize,
 }
 
 impl StoreLimiter {
     pub(crate) fn new(limits: &Limits) -> Self {
         let &Limits { memory_bytes, table_elements, instances, memories, .. } = limits;
-        Self { memory_bytes, table_elements, instances, memories, granted: 0 }
+        Self { memory_bytes, table_elements, instances, memories, granted: 0, granted_elements: 0 }
     }
 
     /// The most linear memory that the store has had, in bytes.
@@ -265,10 +281,13 @@ impl ResourceLimiter for StoreLimiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.table_elements {
-            return Err(LimitHit::Table { wanted: desired, limit: self.table_elements }.into());
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // As do all tables.
+        let wanted = self.granted_elements.saturating_add(desired.saturating_sub(current));
+        if wanted > self.table_elements {
+            return Err(LimitHit::Table { wanted, limit: self.table_elements }.into());
         }
+        self.granted_elements = wanted;
         Ok(true)
     }
 

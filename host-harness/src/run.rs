@@ -249,16 +249,25 @@ impl Run<'_> {
 
     /// Compares the functions with the interface, which takes an instance.
     pub(crate) async fn check_types(&self) -> Result<(), LoadError> {
-        let Prepared { allowed, deadline } = Prepared::without_network(self.tenant);
+        let prepared = Prepared::without_network(self.tenant);
+        let deadline = prepared.deadline;
+        let checking = self.host.processors.share(self.tenant.id(), self.check_types_unbounded(prepared));
+        timeout_at(deadline, checking)
+            .await
+            .unwrap_or(Err(LoadError::Describe(CallError::Deadline { limit: self.tenant.deadline() })))
+    }
+
+    async fn check_types_unbounded(&self, prepared: Prepared) -> Result<(), LoadError> {
+        // The instance is one of those that the pool has for calls.
+        let Ok(_turn) = timeout_at(prepared.turn(), self.host.calls.enter(self.tenant.id())).await else {
+            return Err(LoadError::Describe(CallError::Busy { scope: Scope::Host, limit: self.host.calls.limit() }));
+        };
+        let Prepared { allowed, deadline } = prepared;
         let exchange = Exchange::within(self.tenant, allowed, deadline, self.context.clone());
         let mut store = new_store(&self.host.engine, self.tenant.limits(), exchange);
         // Making an instance can run code of the guest, which can wait in the host.
-        let making = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store));
-        let instance = timeout_at(deadline, making)
-            .await
-            .map_err(|_| CallError::Deadline { limit: self.tenant.deadline() })
-            .and_then(|made| made.map_err(|error| instantiation_error(&error, self.tenant)))
-            .map_err(LoadError::Describe)?;
+        let made = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store)).await;
+        let instance = made.map_err(|error| LoadError::Describe(instantiation_error(&error, self.tenant)))?;
         exports::check_types(self.exports, &instance, &mut store)
     }
 }
@@ -296,6 +305,7 @@ fn limit_error(error: &wasmtime::Error, tenant: &Tenant) -> Option<CallError> {
             LimitHit::Cpu => CallError::CpuBudget { limit: limits.cpu },
             LimitHit::Memory { wanted, limit } => CallError::MemoryLimit { wanted, limit },
             LimitHit::Table { wanted, limit } => CallError::TableLimit { wanted, limit },
+            LimitHit::Other(exceeded) => CallError::Limit(exceeded),
         });
     }
     let over = |name, wanted, allowed| Some(CallError::Limit(LimitExceeded::new(name, wanted, allowed)));
@@ -324,6 +334,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::fair::TenantId;
     use crate::host::{Host, HostOptions};
     use crate::limits::Limits;
     use crate::supervise::Supervised;
@@ -351,6 +362,11 @@ mod tests {
         /// `body` is that of the core function; `$memory` is its memory, `$wait` waits that many nanoseconds
         /// in the host.
         fn new(body: &str) -> Self {
+            Self::made_of("", body, HostOptions::default())
+        }
+
+        /// `parts` are more of the component.
+        fn made_of(parts: &str, body: &str, options: HostOptions) -> Self {
             let wasm = wat::parse_str(format!(
                 r#"(component
                     (import "wasi:io/poll@0.2.0" (instance $poll
@@ -373,10 +389,11 @@ mod tests {
                     (core instance $instance (instantiate $module (with "host" (instance
                         (export "subscribe" (func $subscribe))
                         (export "block" (func $block))))))
+                    {parts}
                     (func (export "run") (result u32) (canon lift (core func $instance "run"))))"#
             ))
             .unwrap();
-            let host = Host::new(HostOptions::default()).unwrap();
+            let host = Host::new(options).unwrap();
             let component = Component::from_binary(&host.inner.engine, &wasm).unwrap();
             let exports = Exports::of(vec![component.get_export_index(None, "run").unwrap()]);
             let pre = host.inner.linker.instantiate_pre(&component).unwrap();
@@ -498,6 +515,68 @@ mod tests {
             let error = Guest::new(body).run(&tenant).await.unwrap_err();
             assert!(matches!(error, CallError::TableLimit { wanted: 1_001.., limit: 1_000 }), "{error}");
             assert!(error.to_string().contains("table_elements"), "{error}");
+        }
+    }
+
+    /// Each call holds as many core instances and tables as a component may have.
+    #[tokio::test]
+    async fn a_component_of_many_parts_leaves_those_of_others() {
+        let parts = format!(
+            "(core module $part (table 1 funcref)) {}",
+            "(core instance (instantiate $part))".repeat(HostOptions::default().max_core_instances as usize - 1)
+        );
+        let options = HostOptions { concurrent_calls: 2, warm_instances: 0, ..HostOptions::default() };
+        let guest = Guest::made_of(&parts, "(call $wait (i64.const 100000000)) (i32.const 7)", options);
+        let [one, other] = [(); 2].map(|()| tenant(Limits::default()));
+        let calls = [&one, &one, &one, &other, &other].map(|tenant| guest.run(tenant));
+        for ended in futures_util::future::join_all(calls).await {
+            assert_eq!(ended.unwrap(), 7);
+        }
+    }
+
+    #[tokio::test]
+    async fn looking_at_a_component_takes_the_turn_of_a_call() {
+        let guest = Guest::made_of(
+            "",
+            "(i32.const 7)",
+            HostOptions { concurrent_calls: 1, warm_instances: 0, ..HostOptions::default() },
+        );
+        let Guest { host, pre, exports } = &guest;
+        let tenant = tenant(Limits::default()).with_deadline(Duration::from_millis(100));
+        let _turn = host.inner.calls.enter(TenantId::MAX).await;
+        let run = Run { host: &host.inner, pre, exports, tenant: &tenant, context: CallContext::default() };
+        let error = run.check_types().await.unwrap_err();
+        assert!(matches!(error, LoadError::Describe(CallError::Busy { scope: Scope::Host, limit: 1 })), "{error}");
+    }
+
+    /// Each of them is within the bound.
+    #[tokio::test]
+    async fn tables_are_bounded_together() {
+        let parts =
+            format!("(core module $part (table 300 funcref)) {}", "(core instance (instantiate $part))".repeat(3));
+        let guest = Guest::made_of(&parts, "(i32.const 7)", HostOptions::default());
+        let error = guest.run(&tenant(Limits { table_elements: 900, ..Limits::default() })).await.unwrap_err();
+        assert!(matches!(error, CallError::TableLimit { wanted: 901, limit: 900 }), "{error}");
+        assert_eq!(guest.run(&tenant(Limits { table_elements: 901, ..Limits::default() })).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn limits_that_the_host_cannot_grant_are_told() {
+        let options = HostOptions { max_memory_bytes: 32 << 20, ..HostOptions::default() };
+        let guest = Guest::made_of("", "(i32.const 7)", options);
+        let most = guest.host.inner.usual_limits();
+        assert_eq!(most, Limits { memory_bytes: 32 << 20, ..Limits::default() });
+        assert_eq!(guest.run(&tenant(most.clone())).await.unwrap(), 7);
+        for (limits, name, wanted, allowed) in [
+            (Limits::default(), LimitName::MaxMemoryBytes, 64 << 20, 32 << 20),
+            (Limits { table_elements: 20_001, ..most.clone() }, LimitName::MaxTableElements, 20_001, 20_000),
+            (Limits { instances: 9, ..most.clone() }, LimitName::MaxCoreInstances, 9, 8),
+            (Limits { memories: 2, ..most.clone() }, LimitName::MaxMemories, 2, 1),
+        ] {
+            let error = guest.run(&tenant(limits)).await.unwrap_err();
+            assert_eq!(error.limit(), Some(name));
+            let CallError::HostLimit(exceeded) = error else { panic!("{error}") };
+            assert_eq!(exceeded, LimitExceeded { name, wanted, allowed });
         }
     }
 

@@ -13,6 +13,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::bounded;
 use crate::egress::{Exchange, Hooks, Sockets, SocketsView, add_sockets_to_linker};
 use crate::limits::{LimitExceeded, LimitHit, LimitName, Limits, StoreLimiter};
 
@@ -25,6 +26,7 @@ pub(crate) struct State {
     sockets: Sockets,
     limiter: StoreLimiter,
     log: GuestLog,
+    header_sets: usize,
     /// What the call's guest may compute, see [`Limits::cpu`].
     cpu: Duration,
 }
@@ -50,7 +52,7 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     let limiter = StoreLimiter::new(limits);
     let sockets = Sockets::new(limits, exchange.clone());
     let hooks = Hooks(exchange);
-    let state = State { wasi, table, http, hooks, sockets, limiter, log, cpu: limits.cpu };
+    let state = State { wasi, table, http, hooks, sockets, limiter, log, header_sets: limits.header_sets, cpu: limits.cpu };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.hostcall_bytes);
@@ -113,7 +115,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     sockets::instance_network::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
     sockets::udp::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
     add_sockets_to_linker(linker, State::vetted_sockets)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    bounded::add_to_linker(linker)
 }
 
 impl State {
@@ -125,6 +128,11 @@ impl State {
     /// The most linear memory that the instance has had, in bytes.
     pub(crate) fn memory_high_water(&self) -> usize {
         self.limiter.memory_high_water()
+    }
+
+    /// How many sets of headers the guest may have.
+    pub(crate) fn header_sets(&self) -> usize {
+        self.header_sets
     }
 
     fn vetted_sockets(&mut self) -> SocketsView<'_> {

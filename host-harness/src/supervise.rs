@@ -35,12 +35,13 @@ pub(crate) struct Supervised<'a> {
 impl<'a> Supervised<'a> {
     /// # Errors
     ///
-    /// [`CallError::Draining`], or [`CallError::Cancelled`] where the tenant is closed.
+    /// [`CallError::Draining`], [`CallError::Cancelled`] where the tenant is closed, or [`CallError::HostLimit`].
     pub(crate) fn begin(host: &'a HostInner, tenant: &'a Tenant, subject: &Subject<'_>) -> Result<Self, CallError> {
         tenant.inner().meter.measure_with(&host.metrics);
         let meter = Arc::new(CallMeter::new(host.metrics.clone(), subject));
         let begun = Instant::now();
-        let running = host.lifecycle.begin().and_then(|host| Ok([host, tenant.inner().lifecycle.begin()?]));
+        let running = host.admit(tenant.limits()).and_then(|()| host.lifecycle.begin());
+        let running = running.and_then(|host| Ok([host, tenant.inner().lifecycle.begin()?]));
         let running = running.inspect_err(|error| meter.end(error.kind(), None, begun.elapsed()))?;
         let span = tracing::info_span!(
             "connector.call",

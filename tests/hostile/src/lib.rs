@@ -38,6 +38,7 @@ const MISBEHAVIOUR: &[&str] = &[
     "bytes",
     "lines",
     "ms",
+    "count",
     "code",
     "text",
     "to",

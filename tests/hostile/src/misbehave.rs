@@ -102,6 +102,10 @@ fn attempt(connection: &Connection, input: &Value, deadline_ms: u64) -> Result<V
             wasip2::io::poll::poll(&[&never]);
             Value::Null
         }
+        "poll-many" => {
+            let ready = monotonic_clock::subscribe_duration(0);
+            json!(wasip2::io::poll::poll(&vec![&ready; number("count") as usize]).len())
+        }
         "late" => {
             sleep(deadline_ms + number("ms"));
             network::request(connection, input)?
@@ -122,6 +126,7 @@ fn attempt(connection: &Connection, input: &Value, deadline_ms: u64) -> Result<V
             "input": read_input(),
         }),
         "http" => network::request(connection, input)?,
+        "requests" => network::keep_requests(number("count"), number("bytes") as usize),
         "hold" => network::hold(connection, input)?,
         "drip" => network::drip(connection, input)?,
         "tcp" => network::connect(&text("to")),

@@ -80,6 +80,20 @@ pub fn request(connection: &Connection, input: &Value) -> Result<Value, Error> {
     Ok(json!({ "status": status, "bytes": length }))
 }
 
+/// Keeps requests for a moment, each with as long a method and as long an authority as is to be had.
+pub fn keep_requests(count: u64, bytes: usize) -> Value {
+    let (method, authority) = (Method::Other("x".repeat(bytes)), "x".repeat(bytes));
+    let (mut kept, mut refused) = (Vec::new(), 0);
+    for _ in 0..count {
+        let request = OutgoingRequest::new(Fields::new());
+        refused += u64::from(request.set_method(&method).is_err());
+        refused += u64::from(request.set_authority(Some(&authority)).is_err());
+        kept.push(request);
+    }
+    misbehave::sleep(50);
+    json!(refused)
+}
+
 /// Takes the beginning of an answer and never the rest.
 pub fn hold(connection: &Connection, input: &Value) -> Result<Value, Error> {
     let request = prepare(connection, input)?;

@@ -55,6 +55,53 @@ async fn computing_memory_and_stack_are_bounded() {
     arena.leave().await;
 }
 
+/// The process's own memory, in MiB; none where the operating system does not say.
+fn private_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    Some(kib.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_handles_keep_is_bounded() {
+    const KEPT: u64 = 100;
+    const HANDLES: usize = 500;
+
+    let arena = Arena::enter("handles").await;
+    let tenant = tenant(|limits| limits.handles = HANDLES);
+    let before = private_mib();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let watching = async {
+        let mut most = before;
+        while !over.load(std::sync::atomic::Ordering::SeqCst) {
+            most = most.max(private_mib());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        most
+    };
+    let attacking = async {
+        let input = json!({ "do": "requests", "count": KEPT, "bytes": 16 << 20 });
+        let refused = arena.attack("requests", async || arena.misbehave(&tenant, input.clone()).await).await;
+        assert_eq!(refused.unwrap(), json!(2 * KEPT), "long methods and authorities are refused");
+        let input = json!({ "do": "requests", "count": 500, "bytes": 16 << 20 });
+        let ended = arena.attack("many requests", async || arena.misbehave(&tenant, input.clone()).await).await;
+        ends_by(&ended.unwrap_err(), LimitName::HeaderSets);
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+    };
+    let (most, ()) = tokio::join!(watching, attacking);
+    if let Some((before, most)) = before.zip(most) {
+        // The guest's own memory is 64 MiB, and a host call hands over 16.
+        assert!(most < before + 160, "{before} MiB before, {most} MiB during the attack");
+    }
+
+    let input = |count: usize| json!({ "do": "poll-many", "count": count });
+    let ready = HANDLES / 2;
+    assert_eq!(arena.misbehave(&tenant, input(ready)).await.unwrap(), json!(ready));
+    let ended = arena.attack("poll", async || arena.misbehave(&tenant, input(1_000_000)).await).await;
+    ends_by(&ended.unwrap_err(), LimitName::Handles);
+    arena.leave().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn output_is_bounded() {
     let arena = Arena::enter("output").await;
