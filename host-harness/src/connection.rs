@@ -4,7 +4,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::error::CallError;
 use crate::secret::Secret;
+
+/// The largest connection, in bytes: every call reads it.
+pub(crate) const LARGEST_CONNECTION: usize = 64 << 10;
 
 /// A linked account: which way of authorizing was chosen, and the values for it.
 ///
@@ -33,6 +37,15 @@ impl Connection {
     #[must_use]
     pub fn values(&self) -> &Secret {
         &self.values
+    }
+
+    /// Whether a call may read it.
+    pub(crate) fn check_size(&self) -> Result<(), CallError> {
+        let size = self.auth_profile.len().saturating_add(self.values.expose().len());
+        if size > LARGEST_CONNECTION {
+            return Err(CallError::ConnectionTooLarge { size, limit: LARGEST_CONNECTION });
+        }
+        Ok(())
     }
 
     /// Every text in the values, wherever it is.
@@ -73,6 +86,7 @@ impl<'de> Deserialize<'de> for Connection {
 #[cfg(test)]
 mod tests {
     use super::Connection;
+    use crate::error::CallError;
 
     #[test]
     fn reads_both_spellings_and_does_not_print() {
@@ -84,5 +98,13 @@ mod tests {
             assert!(!format!("{connection:?}").contains("hunter2"));
             assert_eq!(connection.texts().len(), 2);
         }
+    }
+
+    #[test]
+    fn a_connection_is_bounded() {
+        let of = |bytes: usize| Connection::new("a", "x".repeat(bytes - 1));
+        of(64 << 10).check_size().unwrap();
+        let refused = of((64 << 10) + 1).check_size();
+        assert!(matches!(refused, Err(CallError::ConnectionTooLarge { size: 65_537, limit: 65_536 })), "{refused:?}");
     }
 }

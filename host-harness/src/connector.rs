@@ -109,10 +109,13 @@ impl Connector {
     /// [`CallError`].
     pub async fn migrate(&self, tenant: &Tenant, from_version: &str, item: Stored) -> Result<Stored, CallError> {
         let item = match item {
-            Stored::Connection(connection) => WireStored::Connection(WireOwnedConnection {
-                auth_profile: connection.auth_profile().to_owned(),
-                values: connection.values().expose().to_owned(),
-            }),
+            Stored::Connection(connection) => {
+                connection.check_size()?;
+                WireStored::Connection(WireOwnedConnection {
+                    auth_profile: connection.auth_profile().to_owned(),
+                    values: connection.values().expose().to_owned(),
+                })
+            }
             Stored::Input(input) => WireStored::Input(input),
             Stored::Cursor(cursor) => WireStored::Cursor(cursor),
         };
@@ -139,6 +142,7 @@ impl Connector {
         connection: &Connection,
         context: &CallContext,
     ) -> Result<Prepared, CallError> {
+        connection.check_size()?;
         let prepared = Prepared::without_network(tenant);
         let deadline = prepared.deadline;
         let judge = |validation: &Validation, judge: &mut Judge<'_>| judge.validation(validation);

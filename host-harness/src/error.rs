@@ -121,6 +121,14 @@ pub enum CallError {
     /// The connection leads to a host that the connector may not reach.
     #[error("{0}")]
     Egress(Box<EgressDenied>),
+    /// The connection, as it was handed in, is larger than connections may be; nothing was done.
+    #[error("the connection has {size} bytes, {limit} are allowed")]
+    ConnectionTooLarge {
+        /// Its size, in bytes: profile and values.
+        size: usize,
+        /// The bound, in bytes.
+        limit: usize,
+    },
     /// The guest crashed, exited or answered with what cannot be read (not UTF-8, say): a defect of the
     /// connector. Calling again may help.
     #[error("the connector crashed: {message}")]
@@ -244,6 +252,7 @@ impl CallError {
         match self {
             Self::Connector(_) => "connector",
             Self::Egress(_) => "egress",
+            Self::ConnectionTooLarge { .. } => "connection-too-large",
             Self::Trap { .. } => "trap",
             Self::Deadline { .. } => "deadline",
             Self::CpuBudget { .. } => "cpu-budget",
@@ -302,6 +311,7 @@ mod tests {
         let errors = [
             CallError::Connector(Box::new(Failure { error, denials: Vec::new(), limits: Vec::new() })),
             CallError::Egress(Box::new(denied)),
+            CallError::ConnectionTooLarge { size: 2, limit: 1 },
             CallError::Trap { message: String::new() },
             CallError::Deadline { limit },
             CallError::CpuBudget { limit },
@@ -322,7 +332,7 @@ mod tests {
                 assert!(error.to_string().contains(&format!("(limit: {name})")), "{error}");
             }
         }
-        let json = serde_json::to_value(&errors[7]).unwrap();
+        let json = serde_json::to_value(&errors[8]).unwrap();
         assert_eq!(json, serde_json::json!({ "kind": "limit", "name": "handles", "wanted": 2, "allowed": 1 }));
         assert_eq!(errors.iter().filter(|error| error.limit().is_some()).count(), 6);
     }

@@ -196,7 +196,12 @@ impl Trial {
                 None
             }
             // The host's doing.
-            Err(CallError::Egress(_) | CallError::Busy { .. } | CallError::Cancelled) => None,
+            Err(
+                CallError::Egress(_)
+                | CallError::ConnectionTooLarge { .. }
+                | CallError::Busy { .. }
+                | CallError::Cancelled,
+            ) => None,
             Err(error) => {
                 self.breach(rule, format!("{what}: {error}"));
                 None

@@ -24,7 +24,7 @@ mod sockets;
 
 pub(crate) use connector::HttpClient;
 pub(crate) use exchange::{Exchange, Hooks};
-pub(crate) use policy::{AllowList, split_authority};
+pub(crate) use policy::{AllowList, LONGEST_NAME, split_authority};
 pub use policy::{Destination, EgressDenied, EgressLayer};
 pub(crate) use resolver::Resolver;
 pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};

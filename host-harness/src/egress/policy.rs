@@ -4,12 +4,12 @@
 //! trusted: a host counts only where it stems from what the *tenant* entered, so that a hostile guest cannot
 //! send a tenant's secrets to a host of its own choice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::interface::metadata::{EgressProtocol, EgressRule};
@@ -17,6 +17,9 @@ use crate::tenant::{HostRule, TenantOptions};
 
 /// The host of a rule for hosts that the service names at run time.
 const ANY_HOST: &str = "*";
+
+/// The longest host name that there is, in characters.
+pub(crate) const LONGEST_NAME: usize = 253;
 
 /// A host and port that a connector asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -193,7 +196,7 @@ fn allow_host_remedy(destination: &Destination) -> String {
 
 /// What a guest wrote, safe to be shown.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(253).collect()
+    text.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect()
 }
 
 /// What one connection may reach. Empty by default.
@@ -259,8 +262,10 @@ impl AllowList {
         own: &[Zeroizing<String>],
         options: &TenantOptions,
     ) -> Result<Self, Box<EgressDenied>> {
-        let fields: Value = serde_json::from_str(normalized).unwrap_or(Value::Null);
+        // No values are made of what is in there but where a template names them.
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(normalized).unwrap_or_default();
         let own: Vec<Zeroizing<String>> = own.iter().map(|text| Zeroizing::new(text.to_ascii_lowercase())).collect();
+        let own = Own { whole: own.iter().map(|text| text.as_str()).collect(), texts: &own };
         let mut list = Self { redirects_permitted: options.allow_redirected_hosts, ..Self::default() };
         for rule in rules {
             // Only the rule itself can say so, never a field's value.
@@ -339,25 +344,33 @@ impl AllowList {
     }
 }
 
+/// What the tenant entered, in lower case.
+struct Own<'a> {
+    texts: &'a [Zeroizing<String>],
+    /// The same, to be looked up.
+    whole: BTreeSet<&'a str>,
+}
+
+impl Own<'_> {
+    fn mention(&self, name: &str) -> bool {
+        self.texts.iter().any(|text| mentions(text, name))
+    }
+
+    /// Whether one of them is this host without the suffix.
+    fn complete(&self, host: &str, suffix: &str) -> bool {
+        is_narrow(suffix) && host.strip_suffix(suffix).is_some_and(|stem| !stem.is_empty() && self.whole.contains(stem))
+    }
+}
+
 /// Ok, or why not.
-fn judge(
-    rule: &EgressRule,
-    destination: &Destination,
-    own: &[Zeroizing<String>],
-    allowed: &[HostRule],
-) -> Result<(), String> {
+fn judge(rule: &EgressRule, destination: &Destination, own: &Own<'_>, allowed: &[HostRule]) -> Result<(), String> {
     let Destination { host, port, .. } = destination;
-    let entered = own.iter().any(|text| mentions(text, host))
-        || own.iter().any(|text| {
-            !text.is_empty()
-                && rule.suffixes.iter().any(|suffix| is_narrow(suffix) && *host == format!("{}{suffix}", text.as_str()))
-        });
-    if !entered {
+    if !own.mention(host) && !rule.suffixes.iter().any(|suffix| own.complete(host, suffix)) {
         return Err("the host does not stem from the values of the connection".to_owned());
     }
     if *port != rule.default_port {
         let with_port = destination.to_string();
-        if !own.iter().any(|text| mentions(text, &with_port)) {
+        if !own.mention(&with_port) {
             return Err("the port does not stem from the values of the connection".to_owned());
         }
     }
@@ -401,17 +414,24 @@ fn is_narrow(suffix: &str) -> bool {
     suffix.starts_with('.') && suffix[1..].contains('.')
 }
 
-/// Fills `{field}` in. None where a field is missing or empty: such a rule opens nothing.
-fn fill(template: &str, fields: &Value) -> Option<String> {
+/// Fills `{field}` in. None where a field is missing, empty or neither a text nor a whole number: such a rule opens
+/// nothing.
+fn fill(template: &str, fields: &BTreeMap<String, &RawValue>) -> Option<String> {
     let mut filled = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
+        // Too long for a host already: the rest would not make it one.
+        if filled.len() > LONGEST_NAME + ":65535".len() {
+            return Some(filled);
+        }
         let (field, after) = after.split_once('}')?;
         filled.push_str(before);
-        match fields.get(field)? {
-            Value::String(text) if !text.is_empty() => filled.push_str(text),
-            Value::Number(number) => filled.push_str(&number.to_string()),
-            _ => return None,
+        let value = fields.get(field)?.get();
+        if value.starts_with('"') {
+            let text: String = serde_json::from_str(value).ok().filter(|text: &String| !text.is_empty())?;
+            filled.push_str(&text);
+        } else {
+            filled.push_str(&value.parse::<u64>().ok()?.to_string());
         }
         rest = after;
     }
@@ -435,7 +455,7 @@ pub(crate) fn split_authority(text: &str) -> Option<(String, Option<u16>)> {
     let label = |label: &str| {
         (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
-    (host.len() <= 253 && host.split('.').all(label)).then_some(())?;
+    (host.len() <= LONGEST_NAME && host.split('.').all(label)).then_some(())?;
     Some((host, parse_port(port)?))
 }
 
@@ -524,6 +544,27 @@ mod tests {
             assert!(derive(host, &[host], &[]).is_err(), "{host}");
         }
         assert!(!is_narrow(".net"));
+    }
+
+    #[test]
+    fn a_template_does_not_multiply_what_it_is_filled_with() {
+        let normalized = format!(r#"{{"f":"{}"}}"#, "a".repeat(60_000));
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(&normalized).unwrap();
+        assert!(fill(&"{f}".repeat(80), &fields).unwrap().len() < 61_000);
+        let many = EgressRule { host: "{f}".repeat(80), ..rule() };
+        let denied = AllowList::derive(&[many], &normalized, &[], &options(&[])).unwrap_err();
+        assert!(denied.reason.contains("no host name"), "{denied}");
+    }
+
+    #[test]
+    fn a_template_takes_texts_and_whole_numbers() {
+        let normalized =
+            r#"{"text":"a","number":7,"float":1.5,"list":["a"],"object":{"text":"b"},"none":null,"no":""}"#;
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(normalized).unwrap();
+        assert_eq!(fill("{text}.x:{number}", &fields).as_deref(), Some("a.x:7"));
+        for field in ["float", "list", "object", "none", "no", "absent", "object.text"] {
+            assert_eq!(fill(&format!("{{{field}}}"), &fields), None, "{field}");
+        }
     }
 
     fn redirects(suffixes: &[&str], options: &TenantOptions) -> AllowList {

@@ -212,6 +212,9 @@ fn spoil(mut descriptor: Descriptor) -> Descriptor {
     if flaw("bad-egress") {
         descriptor.egress[0].host = "{absent}".to_owned();
     }
+    if flaw("many-rules") {
+        descriptor.egress = (0..100).map(|_| rule(EgressProtocol::Https, "{web}", 443)).collect();
+    }
     if flaw("open-secrets") {
         let schema = &mut descriptor.auth_profiles[0].schema;
         *schema = schema.replace(r#""writeOnly":true,"#, "").replace(r#","writeOnly":true"#, "");
@@ -332,6 +335,10 @@ fn read(connection: &Connection) -> (Vec<FieldProblem>, Value) {
     }
     if !flaw("echoes-secrets") {
         values.remove("apiKey");
+    }
+    // On one account alone, so that the others stay usable.
+    if flaw("giant-normalized") && values.get("web") == Some(&json!("giant.hostile.example.com")) {
+        values.insert("padding".to_owned(), json!("x".repeat(1 << 20)));
     }
     (problems, Value::Object(values))
 }
