@@ -9,10 +9,10 @@ use wasmtime::component::InstancePre;
 
 use crate::calls::{Route, calls};
 use crate::connection::Connection;
-use crate::egress::AllowList;
+use crate::egress::{self, AllowList};
 use crate::error::{CallError, LoadError};
 use crate::exports::{self, Export as _, Exports, WireCall, WireOwnedConnection, WirePollRequest, WireStored};
-use crate::host::HostInner;
+use crate::host::{HostInner, LoadOptions};
 use crate::interface::action::{Call, Outcome};
 use crate::interface::connection::{Report, Validation};
 use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
@@ -53,6 +53,7 @@ impl Connector {
         host: Arc<HostInner>,
         pre: InstancePre<State>,
         interface: &Version,
+        options: &LoadOptions,
     ) -> Result<Self, LoadError> {
         let exports = Exports::find(pre.component(), interface)?;
         let tenant = Tenant::new(TenantOptions { name: "(loading)".to_owned(), ..Default::default() })
@@ -60,6 +61,7 @@ impl Connector {
         let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant, context: CallContext::default() };
         run.check_types().await?;
         let descriptor = describe(&run).await.map_err(LoadError::Describe)?;
+        egress::review(&descriptor.egress, options.service_domains.as_deref())?;
         let interface = interface.clone();
         let triggers = descriptor.triggers.iter().map(|trigger| &trigger.operation.id);
         let operations = triggers.chain(descriptor.actions.iter().map(|action| &action.operation.id));

@@ -89,9 +89,40 @@ pub enum LoadError {
     /// The component could not be compiled or linked.
     #[error("the connector could not be compiled or linked: {0}")]
     Compile(String),
+    /// A rule of its manifest names a domain that it may not name.
+    #[error("the connector's {field} is `{domain}`, which {reason}")]
+    EgressRule {
+        /// Which part of which rule, such as `egress[2].suffixes[0]`.
+        field: String,
+        /// What stands there.
+        domain: String,
+        /// Why it is refused.
+        reason: DomainRefusal,
+    },
     /// It could not say what it is.
     #[error("the connector could not describe itself: {0}")]
     Describe(#[source] CallError),
+}
+
+/// Why a domain in a connector's manifest is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DomainRefusal {
+    /// It is no domain with a dot before it, in lower case.
+    #[error("is no domain in lower case with a dot before it")]
+    Malformed,
+    /// It is a public suffix such as `.co.uk`: anybody can register names in it.
+    #[error("is a public suffix: anybody can register names in it")]
+    Public,
+    /// It is a domain such as `.github.io` whose owner gives names in it to anybody. An operator who means it has it in
+    /// [`LoadOptions::service_domains`](crate::LoadOptions::service_domains), by that very name.
+    #[error(
+        "is a domain in which its owner gives names to anybody; where that is meant, name it as a service's domain"
+    )]
+    Shared,
+    /// It is under none of [`LoadOptions::service_domains`](crate::LoadOptions::service_domains).
+    #[error("is under none of the service domains that the operator has named")]
+    Foreign,
 }
 
 fn join(versions: &[Version]) -> String {

@@ -70,6 +70,16 @@ impl Default for HostOptions {
     }
 }
 
+/// How one connector is loaded. Start from [`LoadOptions::default`] and change fields.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// The domains of the service that the connector is for, such as `azure-devices.net`: every suffix and every literal
+    /// host of its egress rules has to be one of them or below one. None: whatever the connector names, but public
+    /// suffixes. State it for every connector whose author you do not trust: below its suffixes goes what tenants enter.
+    pub service_domains: Option<Vec<String>>,
+}
+
 /// From the oldest version that is kept in `wit/frozen/` to before the one that does not exist yet.
 fn spoken() -> VersionReq {
     let bound = |op, minor| semver::Comparator {
@@ -158,8 +168,21 @@ impl Host {
         self.load(wasm).await
     }
 
+    /// Loads a component as [`Host::load_with`] does, with the default options.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn load(&self, wasm: impl Into<Vec<u8>>) -> Result<Connector, LoadError> {
+        self.load_with(wasm, &LoadOptions::default()).await
+    }
+
     /// Loads a component: checks its interface version, then compiles it or takes it from the cache, then
-    /// checks its functions and asks it for its descriptor.
+    /// checks its functions, asks it for its descriptor and judges the domains that its egress rules name.
     ///
     /// # Errors
     ///
@@ -168,7 +191,7 @@ impl Host {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub async fn load(&self, wasm: impl Into<Vec<u8>>) -> Result<Connector, LoadError> {
+    pub async fn load_with(&self, wasm: impl Into<Vec<u8>>, options: &LoadOptions) -> Result<Connector, LoadError> {
         let wasm = wasm.into();
         let limit = self.inner.options.max_component_bytes;
         if wasm.len() > limit {
@@ -183,7 +206,7 @@ impl Host {
             .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let pre =
             self.inner.linker.instantiate_pre(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        Connector::new(self.inner.clone(), pre, &version).await
+        Connector::new(self.inner.clone(), pre, &version, options).await
     }
 
     /// Lets go of the host's own hold on the engine; for tests of its end.

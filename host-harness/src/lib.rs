@@ -80,8 +80,8 @@ pub use connector::Connector;
 #[cfg(feature = "cursors")]
 pub use cursors::{CursorStore, CursorStoreError, StoredCursors};
 pub use egress::{Destination, EgressDenied, EgressLayer};
-pub use error::{CallError, Failure, LoadError, Scope, SetupError, TenantError};
-pub use host::{Host, HostOptions};
+pub use error::{CallError, DomainRefusal, Failure, LoadError, Scope, SetupError, TenantError};
+pub use host::{Host, HostOptions, LoadOptions};
 pub use lifecycle::DrainReport;
 pub use limits::{LimitExceeded, LimitName, Limits};
 pub use secret::Secret;

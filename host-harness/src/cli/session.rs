@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use connector_host::{Connection, Connector, Host, HostOptions, HostRule, Limits, Tenant, TenantOptions, TrustRoots};
+use connector_host::{
+    Connection, Connector, Host, HostOptions, HostRule, Limits, LoadOptions, Tenant, TenantOptions, TrustRoots,
+};
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use tracing_subscriber::EnvFilter;
 
@@ -33,6 +35,9 @@ pub(crate) struct SessionArguments {
     /// Certificates (PEM) to trust beside the public ones.
     #[arg(long, global = true, value_name = "PEM")]
     trust_roots: Option<PathBuf>,
+    /// Refuse a connector whose egress rules name anything but this domain and what is below it. Can be repeated.
+    #[arg(long, global = true, value_name = "DOMAIN", hide_short_help = true)]
+    service_domain: Vec<String>,
     /// Permit connections to a host outside of the connector's own domains. Can be repeated.
     #[arg(long, global = true, value_name = "HOST[:PORT]")]
     allow_host: Vec<HostRule>,
@@ -129,12 +134,24 @@ impl<'a> Session<'a> {
         Host::new(options).map_err(|error| Exit::Failed(error.into()))
     }
 
+    /// What the operator says of the component.
+    pub(crate) fn load_options(&self) -> LoadOptions {
+        let domains = &self.arguments.service_domain;
+        let mut options = LoadOptions::default();
+        options.service_domains = (!domains.is_empty()).then(|| domains.clone());
+        options
+    }
+
     /// Loads the component.
     pub(crate) async fn connector(&self) -> Done<Connector> {
         let (path, wasm) = self.component()?;
         let host = self.host()?;
         let _spinner = self.output.spinner("loading the connector");
-        host.load(wasm).await.with_context(|| format!("{} cannot be loaded", path.display())).map_err(Exit::Failed)
+        let options = self.load_options();
+        host.load_with(wasm, &options)
+            .await
+            .with_context(|| format!("{} cannot be loaded", path.display()))
+            .map_err(Exit::Failed)
     }
 
     /// Loads the component and everything that its calls need.

@@ -114,6 +114,9 @@ pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&Account>) -> Rep
             if let LoadError::Describe(CallError::Protocol { field, problem, .. }) = &error {
                 trial.breach(Rule::Answers, format!("metadata.describe: {field} {problem}"));
             }
+            if let LoadError::EgressRule { .. } = &error {
+                trial.breach(Rule::Egress, error.to_string());
+            }
             return trial.report(None);
         }
     };

@@ -4,6 +4,7 @@
 //!
 //! | layer | file | question |
 //! |---|---|---|
+//! | domains | `domains.rs` | As the connector is loaded: are the domains of its rules a service's own, and those of the operator's list? |
 //! | policy | `policy.rs` | Does the connection of the tenant lead to this host, and may it? |
 //! | exchange | `exchange.rs` | Is this very request to such a host, over https, within the quotas? |
 //! | sockets | `sockets/` | Is this very address behind a name that was looked up and permitted, within the quotas? |
@@ -15,6 +16,7 @@
 
 mod addresses;
 mod connector;
+mod domains;
 mod exchange;
 mod policy;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod resolver;
 mod sockets;
 
 pub(crate) use connector::HttpClient;
+pub(crate) use domains::review;
 pub(crate) use exchange::{Exchange, Hooks};
 pub(crate) use policy::{AllowList, LONGEST_NAME, split_authority};
 pub use policy::{Destination, EgressDenied, EgressLayer};

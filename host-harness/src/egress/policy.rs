@@ -12,11 +12,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::domains::is_in_other_hands;
 use crate::interface::metadata::{EgressProtocol, EgressRule};
 use crate::tenant::{HostRule, TenantOptions};
 
 /// The host of a rule for hosts that the service names at run time.
-const ANY_HOST: &str = "*";
+pub(super) const ANY_HOST: &str = "*";
 
 /// The longest host name that there is, in characters.
 pub(crate) const LONGEST_NAME: usize = 253;
@@ -241,10 +242,11 @@ impl Redirects {
         protocol == self.protocol && (self.is_below(host) || self.operator.iter().any(|rule| rule.names(host)))
     }
 
-    /// A wide suffix would open all of a top-level domain, and an address is below no domain.
+    /// A wide suffix would open all of a top-level domain or, around a public suffix, hosts of anybody; and an address is
+    /// below no domain.
     fn is_below(&self, host: &str) -> bool {
-        host.parse::<IpAddr>().is_err()
-            && self.suffixes.iter().any(|suffix| is_narrow(suffix) && is_below(host, suffix))
+        let covers = |suffix: &String| is_narrow(suffix) && is_below(host, suffix) && !is_in_other_hands(host, suffix);
+        host.parse::<IpAddr>().is_err() && self.suffixes.iter().any(covers)
     }
 }
 
@@ -599,6 +601,13 @@ mod tests {
         // Another protocol, even on the same host and port.
         let https = Destination { protocol: EgressProtocol::Https, ..tls("a.servicebus.windows.net", 5671) };
         assert!(list.check(&https).is_err());
+        // Between the suffix and the host there is a domain in which anybody gets a name.
+        let list = redirects(&[".windows.net"], &options(&[]));
+        assert!(list.check(&tls("a.contoso.windows.net", 5671)).is_ok());
+        for host in ["attacker.servicebus.windows.net", "attacker.blob.core.windows.net"] {
+            assert!(list.check(&tls(host, 5671)).is_err(), "{host}");
+            assert!(list.check_name(host).is_err(), "{host}");
+        }
         // A suffix that is no more than a top-level domain opens nothing.
         for suffix in [".net", "", ".", "windows.net"] {
             let list = redirects(&[suffix], &options(&[]));

@@ -215,6 +215,9 @@ fn spoil(mut descriptor: Descriptor) -> Descriptor {
     if flaw("many-rules") {
         descriptor.egress = (0..100).map(|_| rule(EgressProtocol::Https, "{web}", 443)).collect();
     }
+    if flaw("public-suffix") {
+        descriptor.egress[1].suffixes = vec![".hostile.example.com".to_owned(), ".github.io".to_owned()];
+    }
     if flaw("open-secrets") {
         let schema = &mut descriptor.auth_profiles[0].schema;
         *schema = schema.replace(r#""writeOnly":true,"#, "").replace(r#","writeOnly":true"#, "");

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arena::Arena;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
-use connector_host::{CallError, Connection, EgressLayer, LimitName, LoadError, Tenant};
+use connector_host::{CallError, Connection, DomainRefusal, EgressLayer, LimitName, LoadError, LoadOptions, Tenant};
 use plugin::{account, done, flawed, flawed_wasm, host, tenant};
 use serde_json::{Value, json};
 use server::{Silent, Web};
@@ -131,6 +131,17 @@ async fn what_cannot_be_described_is_not_loaded() {
         matches!(&refused, Err(LoadError::Describe(CallError::Protocol { field, .. })) if field == "egress"),
         "{refused:?}"
     );
+    let wasm = flawed_wasm(&["public-suffix"]);
+    let refused = arena.attack("public suffix", async || arena.host.load(wasm.clone()).await).await;
+    let refused_rule = |refused: &Result<_, LoadError>, at: &str, why: DomainRefusal| matches!(refused, Err(LoadError::EgressRule { field, reason, .. }) if field == at && *reason == why);
+    assert!(refused_rule(&refused, "egress[1].suffixes[1]", DomainRefusal::Shared), "{refused:?}");
+    let refused = {
+        // What the operator has not named is not the service's.
+        let mut options = LoadOptions::default();
+        options.service_domains = Some(vec!["github.io".to_owned()]);
+        arena.host.load_with(wasm, &options).await
+    };
+    assert!(refused_rule(&refused, "egress[0].suffixes[0]", DomainRefusal::Foreign), "{refused:?}");
     let wasm = flawed_wasm(&["describe-traps"]);
     let refused = arena.attack("trap in describe", async || arena.host.load(wasm.clone()).await).await;
     assert!(matches!(refused, Err(LoadError::Describe(CallError::Trap { .. }))), "{refused:?}");
