@@ -82,6 +82,7 @@ pub use cursors::{CursorStore, CursorStoreError, StoredCursors};
 pub use egress::{Destination, EgressDenied, EgressLayer};
 pub use error::{CallError, DomainRefusal, Failure, LoadError, Scope, SetupError, TenantError};
 pub use host::{Host, HostOptions, LoadOptions};
+pub use ip_network::IpNetwork;
 pub use lifecycle::DrainReport;
 pub use limits::{LimitExceeded, LimitName, Limits};
 pub use secret::Secret;

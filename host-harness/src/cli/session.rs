@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use connector_host::{
-    Connection, Connector, Host, HostOptions, HostRule, Limits, LoadOptions, Tenant, TenantOptions, TrustRoots,
+    Connection, Connector, Host, HostOptions, HostRule, IpNetwork, Limits, LoadOptions, Tenant, TenantOptions,
+    TrustRoots,
 };
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use tracing_subscriber::EnvFilter;
@@ -44,6 +45,9 @@ pub(crate) struct SessionArguments {
     /// Permit addresses that are not public, such as loopback.
     #[arg(long, global = true)]
     allow_private_networks: bool,
+    /// Permit the addresses of this network, such as 10.1.0.0/16, beside public ones. Can be repeated.
+    #[arg(long, global = true, value_name = "NETWORK", hide_short_help = true)]
+    allow_network: Vec<IpNetwork>,
     /// Forbid hosts that the service names at run time, even under the connector's own domains.
     #[arg(long, global = true, hide_short_help = true)]
     no_redirected_hosts: bool,
@@ -209,6 +213,7 @@ impl<'a> Session<'a> {
             trust_roots,
             allow_hosts: arguments.allow_host.clone(),
             allow_private_networks: arguments.allow_private_networks,
+            allow_networks: arguments.allow_network.clone(),
             allow_redirected_hosts: !arguments.no_redirected_hosts,
         })
         .map_err(usage)

@@ -184,9 +184,11 @@ impl EgressDenied {
             layer: EgressLayer::Address,
             destination,
             reason: format!("it resolves to {addresses}, which is not public"),
-            remedy: "To permit private networks to this tenant, add `--allow-private-networks` \
-                     (library: `TenantOptions::allow_private_networks`)."
-                .to_owned(),
+            remedy:
+                "To permit certain networks to this tenant, add `--allow-network`; to permit all that are private, \
+                     `--allow-private-networks` (library: `TenantOptions::allow_networks` and \
+                     `allow_private_networks`)."
+                    .to_owned(),
         }
     }
 }
