@@ -152,7 +152,7 @@ impl Connector {
         let (validation, _) = run.call::<exports::Validate>(prepared, |_| (connection.into(),), judge).await?;
         let rules = &self.inner.descriptor.egress;
         let options = &tenant.inner().options;
-        let allowed = AllowList::derive(rules, &validation.normalized, &connection.texts(), options);
+        let allowed = AllowList::derive(rules, &validation.normalized, &connection.entered(), options);
         Ok(Prepared { allowed: Arc::new(allowed.map_err(CallError::Egress)?), deadline })
     }
 

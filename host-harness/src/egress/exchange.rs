@@ -518,6 +518,7 @@ pub(super) mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::connection::Entered;
     use crate::egress::{Addresses, Resolver};
     use crate::interface::metadata::EgressRule;
     use crate::limits::Limits;
@@ -616,7 +617,7 @@ pub(super) mod tests {
             suffixes: Vec::new(),
             purpose: String::new(),
         };
-        let own = [Zeroizing::new(authority.to_owned())];
+        let own = Entered { texts: vec![Zeroizing::new(authority.to_owned())], ..Entered::default() };
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::domains::is_in_other_hands;
+use crate::connection::Entered;
 use crate::interface::metadata::{EgressProtocol, EgressRule};
 use crate::tenant::{HostRule, TenantOptions};
 
@@ -255,7 +256,7 @@ impl Redirects {
 impl AllowList {
     /// Fills in the rules and judges what comes out.
     ///
-    /// `normalized` is the guest's reading of the connection, `own` every text that the tenant entered.
+    /// `normalized` is the guest's reading of the connection, `entered` all that the tenant entered.
     ///
     /// # Errors
     ///
@@ -263,13 +264,15 @@ impl AllowList {
     pub(crate) fn derive(
         rules: &[EgressRule],
         normalized: &str,
-        own: &[Zeroizing<String>],
+        entered: &Entered,
         options: &TenantOptions,
     ) -> Result<Self, Box<EgressDenied>> {
         // No values are made of what is in there but where a template names them.
         let fields: BTreeMap<String, &RawValue> = serde_json::from_str(normalized).unwrap_or_default();
-        let own: Vec<Zeroizing<String>> = own.iter().map(|text| Zeroizing::new(text.to_ascii_lowercase())).collect();
-        let own = Own { whole: own.iter().map(|text| text.as_str()).collect(), texts: &own };
+        let texts: Vec<Zeroizing<String>> =
+            entered.texts.iter().map(|text| Zeroizing::new(text.to_ascii_lowercase())).collect();
+        let whole = texts.iter().map(|text| text.as_str()).collect();
+        let own = Own { texts: &texts, whole, ports: &entered.ports };
         let mut list = Self { redirects_permitted: options.allow_redirected_hosts, ..Self::default() };
         for rule in rules {
             // Only the rule itself can say so, never a field's value.
@@ -353,6 +356,8 @@ struct Own<'a> {
     texts: &'a [Zeroizing<String>],
     /// The same, to be looked up.
     whole: BTreeSet<&'a str>,
+    /// Entered by themselves.
+    ports: &'a BTreeSet<u16>,
 }
 
 impl Own<'_> {
@@ -372,7 +377,7 @@ fn judge(rule: &EgressRule, destination: &Destination, own: &Own<'_>, allowed: &
     if !own.mention(host) && !rule.suffixes.iter().any(|suffix| own.complete(host, suffix)) {
         return Err("the host does not stem from the values of the connection".to_owned());
     }
-    if *port != rule.default_port {
+    if *port != rule.default_port && !own.ports.contains(port) {
         let with_port = destination.to_string();
         if !own.mention(&with_port) {
             return Err("the port does not stem from the values of the connection".to_owned());
@@ -492,8 +497,13 @@ mod tests {
         TenantOptions { allow_hosts, ..TenantOptions::default() }
     }
 
+    fn entered(texts: &[&str], ports: &[u16]) -> Entered {
+        let texts = texts.iter().map(|text| Zeroizing::new((*text).to_owned())).collect();
+        Entered { texts, ports: ports.iter().copied().collect() }
+    }
+
     fn derive(normalized: &str, own: &[&str], allowed: &[&str]) -> Result<Vec<String>, EgressDenied> {
-        let own: Vec<_> = own.iter().map(|text| Zeroizing::new((*text).to_owned())).collect();
+        let own = entered(own, &[]);
         let options = options(allowed);
         let normalized = format!(r#"{{"iotHubName":"{normalized}"}}"#);
         AllowList::derive(&[rule()], &normalized, &own, &options)
@@ -551,12 +561,36 @@ mod tests {
     }
 
     #[test]
+    fn a_port_may_have_a_field_of_its_own() {
+        let rule =
+            EgressRule { host: "{host}:{port}".to_owned(), suffixes: vec![".contoso.example".to_owned()], ..rule() };
+        let derive = |normalized: &str, ports: &[u16]| {
+            let entered = entered(&["a.contoso.example"], ports);
+            AllowList::derive(std::slice::from_ref(&rule), normalized, &entered, &options(&[]))
+                .map(|list| list.destinations.iter().map(ToString::to_string).collect::<Vec<_>>())
+                .map_err(|denied| denied.reason)
+        };
+        for normalized in [
+            r#"{"host":"a.contoso.example","port":8443}"#,
+            // As a text, and beside what no template names.
+            r#"{"port":"8443","host":"a.contoso.example","other":{"port":1},"more":[1,2.5e3]}"#,
+        ] {
+            assert_eq!(derive(normalized, &[8443]).unwrap(), ["a.contoso.example:8443"]);
+            // A port of the guest's choice.
+            assert!(derive(normalized, &[844, 443]).unwrap_err().contains("the port does not stem"));
+        }
+        // The rule's own needs nobody's word, and a number is no host.
+        assert_eq!(derive(r#"{"host":"a.contoso.example","port":443}"#, &[]).unwrap(), ["a.contoso.example:443"]);
+        assert!(derive(r#"{"host":8443,"port":8443}"#, &[8443]).unwrap_err().contains("the host does not stem"));
+    }
+
+    #[test]
     fn a_template_does_not_multiply_what_it_is_filled_with() {
         let normalized = format!(r#"{{"f":"{}"}}"#, "a".repeat(60_000));
         let fields: BTreeMap<String, &RawValue> = serde_json::from_str(&normalized).unwrap();
         assert!(fill(&"{f}".repeat(80), &fields).unwrap().len() < 61_000);
         let many = EgressRule { host: "{f}".repeat(80), ..rule() };
-        let denied = AllowList::derive(&[many], &normalized, &[], &options(&[])).unwrap_err();
+        let denied = AllowList::derive(&[many], &normalized, &entered(&[], &[]), &options(&[])).unwrap_err();
         assert!(denied.reason.contains("no host name"), "{denied}");
     }
 
@@ -575,7 +609,7 @@ mod tests {
         let suffixes = suffixes.iter().map(|suffix| (*suffix).to_owned()).collect();
         let rule =
             EgressRule { protocol: EgressProtocol::Tls, host: "*".to_owned(), default_port: 5671, suffixes, ..rule() };
-        AllowList::derive(&[rule], "{}", &[], options).unwrap()
+        AllowList::derive(&[rule], "{}", &entered(&[], &[]), options).unwrap()
     }
 
     fn tls(host: &str, port: u16) -> Destination {
