@@ -132,6 +132,7 @@ fn join(versions: &[Version]) -> String {
 /// The connector answered with an error.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Failure {
     /// The connector's own error.
     pub error: types::Error,
@@ -247,6 +248,7 @@ pub enum CallError {
 /// Whom a condition is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Scope {
     /// The host: all tenants.
     Host,

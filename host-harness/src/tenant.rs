@@ -16,8 +16,9 @@ use crate::lifecycle::{DrainReport, Lifecycle};
 use crate::limits::{ByteBudget, Limits};
 use crate::telemetry::TenantMeter;
 
-/// What a tenant may do.
+/// What a tenant may do. Start from [`TenantOptions::default`] and change fields.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TenantOptions {
     /// For logs, spans and measurements.
     pub name: String,
@@ -54,6 +55,7 @@ impl Default for TenantOptions {
 
 /// Whose certificates are accepted.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum TrustRoots {
     /// The certification authorities of the Mozilla programme.
     #[default]

@@ -207,16 +207,15 @@ impl<'a> Session<'a> {
             Some(path) => TrustRoots::PublicAnd(files::read_text(path).map_err(usage)?),
             None => TrustRoots::Public,
         };
-        Tenant::new(TenantOptions {
-            name: "command-line".to_owned(),
-            limits,
-            trust_roots,
-            allow_hosts: arguments.allow_host.clone(),
-            allow_private_networks: arguments.allow_private_networks,
-            allow_networks: arguments.allow_network.clone(),
-            allow_redirected_hosts: !arguments.no_redirected_hosts,
-        })
-        .map_err(usage)
+        let mut options = TenantOptions::default();
+        options.name = "command-line".to_owned();
+        options.limits = limits;
+        options.trust_roots = trust_roots;
+        options.allow_hosts = arguments.allow_host.clone();
+        options.allow_private_networks = arguments.allow_private_networks;
+        options.allow_networks = arguments.allow_network.clone();
+        options.allow_redirected_hosts = !arguments.no_redirected_hosts;
+        Tenant::new(options).map_err(usage)
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) const LONGEST_NAME: usize = 253;
 /// A host and port that a connector asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Destination {
     /// How it is spoken to.
     pub protocol: EgressProtocol,
@@ -85,6 +86,7 @@ impl EgressLayer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[error("the host's {} does not let the connector reach {destination}: {reason}. {remedy}", layer.name())]
+#[non_exhaustive]
 pub struct EgressDenied {
     /// Which layer denied.
     pub layer: EgressLayer,
