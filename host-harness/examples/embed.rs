@@ -30,12 +30,11 @@ async fn main() -> anyhow::Result<()> {
         }
         None => {
             let emulator = azure_iot_emulator::Emulator::start(azure_iot_emulator::EmulatorOptions::default()).await?;
-            let tenant = Tenant::new(TenantOptions {
-                trust_roots: TrustRoots::Only(emulator.ca_pem().to_owned()),
-                allow_hosts: vec!["localhost".parse()?],
-                allow_private_networks: true,
-                ..TenantOptions::default()
-            })?;
+            let mut options = TenantOptions::default();
+            options.trust_roots = TrustRoots::Only(emulator.ca_pem().to_owned());
+            options.allow_hosts = vec!["localhost".parse()?];
+            options.allow_private_networks = true;
+            let tenant = Tenant::new(options)?;
             let string = emulator.hub_connection_string("connector");
             let values = json!({ "iotHubConnectionString": string, "trustedHostSuffixes": ["localhost"] });
             let connection = Connection::new("connection-string", connector_host::Secret::new(values.to_string()));

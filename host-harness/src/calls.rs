@@ -64,7 +64,11 @@ impl<'a> Route<'a> {
         let Self { connector, tenant, connection, operation, partition, .. } = self;
         let call = connector.supervise(tenant, E::NAME, operation, partition)?;
         let run = connector.run(tenant, &call.context());
-        call.run(run.call::<E>(Prepared::without_network(tenant), |_| params(connection), judge)).await
+        let work = async {
+            connection.check_size()?;
+            run.call::<E>(Prepared::without_network(tenant), |_| params(connection), judge).await
+        };
+        call.run(work).await
     }
 
     /// A call that may reach what its connection leads to.

@@ -9,10 +9,10 @@ use wasmtime::component::InstancePre;
 
 use crate::calls::{Route, calls};
 use crate::connection::Connection;
-use crate::egress::AllowList;
+use crate::egress::{self, AllowList};
 use crate::error::{CallError, LoadError};
 use crate::exports::{self, Export as _, Exports, WireCall, WireOwnedConnection, WirePollRequest, WireStored};
-use crate::host::HostInner;
+use crate::host::{HostInner, LoadOptions};
 use crate::interface::action::{Call, Outcome};
 use crate::interface::connection::{Report, Validation};
 use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
@@ -53,13 +53,15 @@ impl Connector {
         host: Arc<HostInner>,
         pre: InstancePre<State>,
         interface: &Version,
+        options: &LoadOptions,
     ) -> Result<Self, LoadError> {
         let exports = Exports::find(pre.component(), interface)?;
-        let options = TenantOptions { name: "(loading)".to_owned(), limits: host.usual_limits(), ..Default::default() };
-        let tenant = Tenant::new(options).map_err(|error| LoadError::Compile(error.to_string()))?;
+        let loading = TenantOptions { name: "(loading)".to_owned(), limits: host.usual_limits(), ..Default::default() };
+        let tenant = Tenant::new(loading).map_err(|error| LoadError::Compile(error.to_string()))?;
         let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant, context: CallContext::default() };
         run.check_types().await?;
         let descriptor = describe(&run).await.map_err(LoadError::Describe)?;
+        egress::review(&descriptor.egress, options.service_domains.as_deref())?;
         let interface = interface.clone();
         let triggers = descriptor.triggers.iter().map(|trigger| &trigger.operation.id);
         let operations = triggers.chain(descriptor.actions.iter().map(|action| &action.operation.id));
@@ -109,10 +111,13 @@ impl Connector {
     /// [`CallError`].
     pub async fn migrate(&self, tenant: &Tenant, from_version: &str, item: Stored) -> Result<Stored, CallError> {
         let item = match item {
-            Stored::Connection(connection) => WireStored::Connection(WireOwnedConnection {
-                auth_profile: connection.auth_profile().to_owned(),
-                values: connection.values().expose().to_owned(),
-            }),
+            Stored::Connection(connection) => {
+                connection.check_size()?;
+                WireStored::Connection(WireOwnedConnection {
+                    auth_profile: connection.auth_profile().to_owned(),
+                    values: connection.values().expose().to_owned(),
+                })
+            }
             Stored::Input(input) => WireStored::Input(input),
             Stored::Cursor(cursor) => WireStored::Cursor(cursor),
         };
@@ -139,6 +144,7 @@ impl Connector {
         connection: &Connection,
         context: &CallContext,
     ) -> Result<Prepared, CallError> {
+        connection.check_size()?;
         let prepared = Prepared::without_network(tenant);
         let deadline = prepared.deadline;
         let judge = |validation: &Validation, judge: &mut Judge<'_>| judge.validation(validation);
@@ -146,7 +152,7 @@ impl Connector {
         let (validation, _) = run.call::<exports::Validate>(prepared, |_| (connection.into(),), judge).await?;
         let rules = &self.inner.descriptor.egress;
         let options = &tenant.inner().options;
-        let allowed = AllowList::derive(rules, &validation.normalized, &connection.texts(), options);
+        let allowed = AllowList::derive(rules, &validation.normalized, &connection.entered(), options);
         Ok(Prepared { allowed: Arc::new(allowed.map_err(CallError::Egress)?), deadline })
     }
 

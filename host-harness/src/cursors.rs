@@ -50,6 +50,7 @@ pub enum CursorStoreError {
 
 /// What is stored for one trigger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredCursors {
     /// The connector's version and the trigger's revision that wrote the cursors. Where they are not those of now, the
     /// cursors go through [`Connector::migrate`](crate::Connector::migrate) first.

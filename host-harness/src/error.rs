@@ -95,9 +95,40 @@ pub enum LoadError {
     /// The host is being drained ([`CallError::Draining`]), or the time for that ran out ([`CallError::Cancelled`]).
     #[error("the connector was not loaded: {0}")]
     Refused(#[source] CallError),
+    /// A rule of its manifest names a domain that it may not name.
+    #[error("the connector's {field} is `{domain}`, which {reason}")]
+    EgressRule {
+        /// Which part of which rule, such as `egress[2].suffixes[0]`.
+        field: String,
+        /// What stands there.
+        domain: String,
+        /// Why it is refused.
+        reason: DomainRefusal,
+    },
     /// It could not say what it is.
     #[error("the connector could not describe itself: {0}")]
     Describe(#[source] CallError),
+}
+
+/// Why a domain in a connector's manifest is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DomainRefusal {
+    /// It is no domain with a dot before it, in lower case.
+    #[error("is no domain in lower case with a dot before it")]
+    Malformed,
+    /// It is a public suffix such as `.co.uk`: anybody can register names in it.
+    #[error("is a public suffix: anybody can register names in it")]
+    Public,
+    /// It is a domain such as `.github.io` whose owner gives names in it to anybody. An operator who means it has it in
+    /// [`LoadOptions::service_domains`](crate::LoadOptions::service_domains), by that very name.
+    #[error(
+        "is a domain in which its owner gives names to anybody; where that is meant, name it as a service's domain"
+    )]
+    Shared,
+    /// It is under none of [`LoadOptions::service_domains`](crate::LoadOptions::service_domains).
+    #[error("is under none of the service domains that the operator has named")]
+    Foreign,
 }
 
 fn join(versions: &[Version]) -> String {
@@ -107,6 +138,7 @@ fn join(versions: &[Version]) -> String {
 /// The connector answered with an error.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Failure {
     /// The connector's own error.
     pub error: types::Error,
@@ -127,6 +159,14 @@ pub enum CallError {
     /// The connection leads to a host that the connector may not reach.
     #[error("{0}")]
     Egress(Box<EgressDenied>),
+    /// The connection, as it was handed in, is larger than connections may be; nothing was done.
+    #[error("the connection has {size} bytes, {limit} are allowed")]
+    ConnectionTooLarge {
+        /// Its size, in bytes: profile and values.
+        size: usize,
+        /// The bound, in bytes.
+        limit: usize,
+    },
     /// The guest crashed, exited or answered with what cannot be read (not UTF-8, say): a defect of the
     /// connector. Calling again may help.
     #[error("the connector crashed: {message}")]
@@ -217,6 +257,7 @@ pub enum CallError {
 /// Whom a condition is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Scope {
     /// The host: all tenants.
     Host,
@@ -253,6 +294,7 @@ impl CallError {
         match self {
             Self::Connector(_) => "connector",
             Self::Egress(_) => "egress",
+            Self::ConnectionTooLarge { .. } => "connection-too-large",
             Self::Trap { .. } => "trap",
             Self::Deadline { .. } => "deadline",
             Self::CpuBudget { .. } => "cpu-budget",
@@ -312,6 +354,7 @@ mod tests {
         let errors = [
             CallError::Connector(Box::new(Failure { error, denials: Vec::new(), limits: Vec::new() })),
             CallError::Egress(Box::new(denied)),
+            CallError::ConnectionTooLarge { size: 2, limit: 1 },
             CallError::Trap { message: String::new() },
             CallError::Deadline { limit },
             CallError::CpuBudget { limit },
@@ -332,7 +375,7 @@ mod tests {
                 assert!(error.to_string().contains(&format!("(limit: {name})")), "{error}");
             }
         }
-        let json = serde_json::to_value(&errors[7]).unwrap();
+        let json = serde_json::to_value(&errors[8]).unwrap();
         assert_eq!(json, serde_json::json!({ "kind": "limit", "name": "handles", "wanted": 2, "allowed": 1 }));
         assert_eq!(errors.iter().filter(|error| error.limit().is_some()).count(), 6);
     }

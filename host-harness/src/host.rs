@@ -91,6 +91,16 @@ impl Default for HostOptions {
     }
 }
 
+/// How one connector is loaded. Start from [`LoadOptions::default`] and change fields.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// The domains of the service that the connector is for, such as `azure-devices.net`: every suffix and every literal
+    /// host of its egress rules has to be one of them or below one. None: whatever the connector names, but public
+    /// suffixes. State it for every connector whose author you do not trust: below its suffixes goes what tenants enter.
+    pub service_domains: Option<Vec<String>>,
+}
+
 /// From the oldest version that is kept in `wit/frozen/` to before the one that does not exist yet.
 fn spoken() -> VersionReq {
     let bound = |op, minor| semver::Comparator {
@@ -181,11 +191,24 @@ impl Host {
     /// [`LoadError`].
     pub async fn load_file(&self, path: impl AsRef<Path>) -> Result<Connector, LoadError> {
         let path = path.as_ref().to_owned();
-        self.load_from(move |limit| read(path, limit)).await
+        self.load_from(move |limit| read(path, limit), &LoadOptions::default()).await
+    }
+
+    /// Loads a component as [`Host::load_with`] does, with the default options.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn load(&self, wasm: impl Into<Vec<u8>>) -> Result<Connector, LoadError> {
+        self.load_with(wasm, &LoadOptions::default()).await
     }
 
     /// Loads a component: checks its interface version, then compiles it or takes it from the cache, then
-    /// checks its functions and asks it for its descriptor.
+    /// checks its functions, asks it for its descriptor and judges the domains that its egress rules name.
     ///
     /// # Errors
     ///
@@ -194,15 +217,16 @@ impl Host {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub async fn load(&self, wasm: impl Into<Vec<u8>>) -> Result<Connector, LoadError> {
+    pub async fn load_with(&self, wasm: impl Into<Vec<u8>>, options: &LoadOptions) -> Result<Connector, LoadError> {
         let wasm = wasm.into();
-        self.load_from(move |_| Ok(wasm)).await
+        self.load_from(move |_| Ok(wasm), options).await
     }
 
     /// `wasm` is given the most bytes that a component may have, on a thread for work that takes a while.
     async fn load_from(
         &self,
         wasm: impl FnOnce(usize) -> Result<Vec<u8>, LoadError> + Send + 'static,
+        options: &LoadOptions,
     ) -> Result<Connector, LoadError> {
         let inner = &self.inner;
         let _running = inner.lifecycle.begin().map_err(LoadError::Refused)?;
@@ -218,7 +242,7 @@ impl Host {
             let (component, version) = compiled.await.map_err(|error| LoadError::Compile(error.to_string()))??;
             let pre =
                 inner.linker.instantiate_pre(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-            Connector::new(inner.clone(), pre, &version).await
+            Connector::new(inner.clone(), pre, &version, options).await
         };
         tokio::select! {
             biased;

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::connection::LARGEST_CONNECTION;
+use crate::egress::LONGEST_NAME;
 use crate::error::CallError;
 use crate::exports::{WireOwnedConnection, WireStored};
 use crate::interface::action::{Outcome, Partial, Pending};
@@ -21,6 +23,18 @@ use crate::interface::trigger::{
 };
 use crate::interface::types::{Cursor, Error, FieldProblem, MissingPermission, ServiceFault};
 use crate::limits::{LimitExceeded, LimitName, Limits};
+
+/// The largest `validation.normalized`, in bytes: a connection without its secrets.
+const LARGEST_NORMALIZED: usize = LARGEST_CONNECTION;
+
+/// Egress rules of a descriptor: each is filled in anew for every call.
+const EGRESS_RULES: usize = 64;
+
+/// Suffixes of one egress rule.
+const SUFFIXES: usize = 32;
+
+/// The longest template of a host, in bytes.
+const LONGEST_TEMPLATE: usize = 512;
 
 /// JSON that whoever reads it can read as well: no deeper than serde_json's own bound of 128, which skipping alone
 /// does not keep.
@@ -101,6 +115,15 @@ impl<'a> Judge<'a> {
 
     fn rule(&self, kept: bool, field: impl fmt::Display, problem: &str) -> Judged {
         if kept { Ok(()) } else { Err(self.broken(field, problem)) }
+    }
+
+    /// A bound that the interface itself sets.
+    fn most(&self, found: usize, allowed: usize, field: impl fmt::Display, unit: &str) -> Judged {
+        if found <= allowed {
+            Ok(())
+        } else {
+            Err(self.broken(field, format!("has {found} {unit}, {allowed} are allowed")))
+        }
     }
 
     fn bound(name: LimitName, wanted: usize, allowed: usize) -> Judged {
@@ -331,6 +354,7 @@ impl<'a> Judge<'a> {
     pub(crate) fn validation(&mut self, validation: &Validation) -> Judged {
         let Validation { problems, normalized } = validation;
         self.problems(problems)?;
+        self.most(normalized.len(), LARGEST_NORMALIZED, "normalized", "bytes")?;
         self.json_object(normalized, "normalized")
     }
 
@@ -394,9 +418,16 @@ impl<'a> Judge<'a> {
         for (index, action) in actions.iter().enumerate() {
             self.operation(&action.operation, format_args!("actions[{index}].operation"))?;
         }
-        for EgressRule { protocol: _, host, default_port: _, suffixes, purpose } in egress {
+        self.most(egress.len(), EGRESS_RULES, "egress", "rules")?;
+        for (index, EgressRule { protocol: _, host, default_port: _, suffixes, purpose }) in egress.iter().enumerate() {
             self.all([host, purpose])?;
-            self.all(suffixes)?;
+            self.most(host.len(), LONGEST_TEMPLATE, format_args!("egress[{index}].host"), "bytes")?;
+            self.most(suffixes.len(), SUFFIXES, format_args!("egress[{index}].suffixes"), "suffixes")?;
+            for (number, suffix) in suffixes.iter().enumerate() {
+                self.count(suffix)?;
+                let field = format_args!("egress[{index}].suffixes[{number}]");
+                self.most(suffix.len(), LONGEST_NAME, field, "bytes")?;
+            }
         }
         self.all(unsupported)
     }
@@ -435,6 +466,8 @@ impl<'a> Judge<'a> {
         match carried {
             WireStored::Connection(WireOwnedConnection { auth_profile, values }) => {
                 self.count(auth_profile)?;
+                let bytes = auth_profile.len().saturating_add(values.len());
+                self.most(bytes, LARGEST_CONNECTION, "connection", "bytes")?;
                 self.json_object(values, "connection.values")
             }
             WireStored::Input(StoredInput { operation, revision: _, value }) => {
@@ -475,6 +508,7 @@ pub(crate) fn asked_events(request: &PollRequest, limits: &Limits) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interface::metadata::EgressProtocol;
     use crate::interface::trigger::{Budget, LostPolicy, Start};
     use crate::interface::types::{EffectState, ErrorCode, Retry};
 
@@ -637,6 +671,56 @@ mod tests {
         let cursor = WireStored::Cursor(StoredCursor { trigger: String::new(), revision: 1, value: Cursor::default() });
         assert_eq!(broken(|judge| judge.stored(&cursor, Kind::Cursor)), "cursor.value");
         assert_eq!(broken(|judge| judge.stored(&cursor, Kind::Input)), "answer");
+    }
+
+    #[test]
+    fn what_egress_is_derived_from_is_bounded() {
+        let roomy = Limits::default();
+        let field = |judge: &dyn Fn(&mut Judge<'_>) -> Judged| match judge(&mut Judge::new("test.function", &roomy)) {
+            Ok(()) => None,
+            Err(CallError::Protocol { field, .. }) => Some(field),
+            Err(other) => panic!("{other:?}"),
+        };
+        let normalized = |bytes: usize| {
+            let normalized = format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8));
+            field(&|judge| judge.validation(&Validation { problems: Vec::new(), normalized: normalized.clone() }))
+        };
+        assert_eq!((normalized(64 << 10), normalized((64 << 10) + 1)), (None, Some("normalized".to_owned())));
+
+        let rules = |count: usize, host: usize, suffixes: usize, suffix: usize| {
+            let rule = EgressRule {
+                protocol: EgressProtocol::Https,
+                host: "h".repeat(host),
+                default_port: 443,
+                suffixes: vec!["s".repeat(suffix); suffixes],
+                purpose: String::new(),
+            };
+            let descriptor = Descriptor {
+                id: "a".to_owned(),
+                version: String::new(),
+                interface_version: String::new(),
+                title: String::new(),
+                help: String::new(),
+                auth_profiles: Vec::new(),
+                permissions: Vec::new(),
+                triggers: Vec::new(),
+                actions: Vec::new(),
+                egress: vec![rule; count],
+                unsupported: Vec::new(),
+            };
+            field(&|judge| judge.descriptor(&descriptor))
+        };
+        assert_eq!(rules(64, 512, 32, 253), None);
+        assert_eq!(rules(65, 1, 0, 0).as_deref(), Some("egress"));
+        assert_eq!(rules(1, 513, 0, 0).as_deref(), Some("egress[0].host"));
+        assert_eq!(rules(2, 1, 33, 1).as_deref(), Some("egress[0].suffixes"));
+        assert_eq!(rules(1, 1, 2, 254).as_deref(), Some("egress[0].suffixes[0]"));
+
+        let carried = WireStored::Connection(WireOwnedConnection {
+            auth_profile: "a".to_owned(),
+            values: format!(r#"{{"a":"{}"}}"#, "x".repeat(64 << 10)),
+        });
+        assert_eq!(field(&|judge| judge.stored(&carried, Kind::Connection)).as_deref(), Some("connection"));
     }
 
     #[test]

@@ -16,7 +16,9 @@
 //! println!("{}", connector.descriptor().title);
 //!
 //! // Once for each tenant: its limits, its connections, its TLS sessions.
-//! let tenant = Tenant::new(TenantOptions { name: "contoso".into(), ..Default::default() })?;
+//! let mut options = TenantOptions::default();
+//! options.name = "contoso".into();
+//! let tenant = Tenant::new(options)?;
 //!
 //! // For each call: the tenant, and the account that it linked.
 //! let connection: Connection = serde_json::from_str(&std::fs::read_to_string("connection.json")?)?;
@@ -45,6 +47,9 @@
 //! The feature `cli`, on by default, is for the program alone: embed this with `default-features = false`, and with
 //! `conformance` or `cursors` where these parts are wanted.
 
+// What embedders match on or read may grow.
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
 mod bounded;
 mod cache;
 mod calls;
@@ -56,12 +61,22 @@ mod cpu;
 #[cfg(feature = "cursors")]
 mod cursors;
 #[cfg(feature = "cli")]
+#[expect(
+    clippy::exhaustive_enums,
+    clippy::exhaustive_structs,
+    reason = "what the program shows, and no part of what is embedded"
+)]
 pub mod demo;
 mod egress;
 mod error;
 mod exports;
 mod fair;
 mod host;
+#[expect(
+    clippy::exhaustive_enums,
+    clippy::exhaustive_structs,
+    reason = "records and cases are those of the interface's versions"
+)]
 pub mod interface;
 mod judge;
 mod lifecycle;
@@ -81,8 +96,9 @@ pub use connector::Connector;
 #[cfg(feature = "cursors")]
 pub use cursors::{CursorStore, CursorStoreError, StoredCursors};
 pub use egress::{Destination, EgressDenied, EgressLayer};
-pub use error::{CallError, Failure, LoadError, Scope, SetupError, TenantError};
-pub use host::{Host, HostOptions};
+pub use error::{CallError, DomainRefusal, Failure, LoadError, Scope, SetupError, TenantError};
+pub use host::{Host, HostOptions, LoadOptions};
+pub use ip_network::IpNetwork;
 pub use lifecycle::DrainReport;
 pub use limits::{LimitExceeded, LimitName, Limits};
 pub use secret::Secret;

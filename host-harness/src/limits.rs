@@ -217,6 +217,7 @@ impl Serialize for LimitName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[error("{wanted} {} were wanted, {allowed} are allowed (limit: {name})", name.unit())]
+#[non_exhaustive]
 pub struct LimitExceeded {
     /// Which limit.
     pub name: LimitName,

@@ -52,7 +52,8 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     let limiter = StoreLimiter::new(limits);
     let sockets = Sockets::new(limits, exchange.clone());
     let hooks = Hooks(exchange);
-    let state = State { wasi, table, http, hooks, sockets, limiter, log, header_sets: limits.header_sets, cpu: limits.cpu };
+    let state =
+        State { wasi, table, http, hooks, sockets, limiter, log, header_sets: limits.header_sets, cpu: limits.cpu };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.hostcall_bytes);

@@ -5,18 +5,20 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ip_network::IpNetwork;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::egress::{HttpClient, Resolver};
+use crate::egress::{Addresses, HttpClient, Resolver};
 use crate::error::{Scope, TenantError};
 use crate::fair::{Rate, TenantId};
 use crate::lifecycle::{DrainReport, Lifecycle};
 use crate::limits::{ByteBudget, Limits};
 use crate::telemetry::TenantMeter;
 
-/// What a tenant may do.
+/// What a tenant may do. Start from [`TenantOptions::default`] and change fields.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TenantOptions {
     /// For logs, spans and measurements.
     pub name: String,
@@ -27,8 +29,11 @@ pub struct TenantOptions {
     /// Hosts that connections may lead to beside those under the connector's own suffixes.
     pub allow_hosts: Vec<HostRule>,
     /// Whether loopback, private, link-local and other addresses that are not public may be reached. For
-    /// emulators and gateways on the operator's own network.
+    /// emulators; where it is about certain networks, permit those alone: [`Self::allow_networks`].
     pub allow_private_networks: bool,
+    /// Networks whose addresses may be reached beside public ones, such as `10.1.0.0/16`. What is in none of them stays
+    /// refused: loopback, link-local, metadata.
+    pub allow_networks: Vec<IpNetwork>,
     /// Whether a connector may reach hosts that its service names at run time: those that an egress rule with the
     /// host `*` covers. Default: true.
     pub allow_redirected_hosts: bool,
@@ -42,6 +47,7 @@ impl Default for TenantOptions {
             trust_roots: TrustRoots::default(),
             allow_hosts: Vec::new(),
             allow_private_networks: false,
+            allow_networks: Vec::new(),
             allow_redirected_hosts: true,
         }
     }
@@ -49,6 +55,7 @@ impl Default for TenantOptions {
 
 /// Whose certificates are accepted.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum TrustRoots {
     /// The certification authorities of the Mozilla programme.
     #[default]
@@ -145,7 +152,7 @@ impl Tenant {
     ///
     /// [`TenantError`] where its trust roots cannot be read.
     pub fn new(options: TenantOptions) -> Result<Self, TenantError> {
-        let resolver = Resolver::new(options.allow_private_networks);
+        let resolver = Resolver::new(Addresses::of(&options));
         Self::with_resolver(options, resolver)
     }
 

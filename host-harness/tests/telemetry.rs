@@ -94,14 +94,12 @@ fn tenant() -> Tenant {
     let mut limits = Limits::default();
     limits.cpu = Duration::from_millis(500);
     limits.log_lines = 3;
-    Tenant::new(TenantOptions {
-        name: TENANT.to_owned(),
-        limits,
-        allow_hosts: vec!["localhost".parse().unwrap()],
-        allow_private_networks: true,
-        ..TenantOptions::default()
-    })
-    .unwrap()
+    let mut options = TenantOptions::default();
+    options.name = TENANT.to_owned();
+    options.limits = limits;
+    options.allow_hosts = vec!["localhost".parse().unwrap()];
+    options.allow_private_networks = true;
+    Tenant::new(options).unwrap()
 }
 
 fn account(port: u16) -> Connection {

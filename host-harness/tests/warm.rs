@@ -34,13 +34,11 @@ fn few() -> HostOptions {
 fn tenant(change: impl FnOnce(&mut Limits)) -> Tenant {
     let mut limits = Limits::default();
     change(&mut limits);
-    Tenant::new(TenantOptions {
-        limits,
-        allow_hosts: vec!["localhost".parse().unwrap()],
-        allow_private_networks: true,
-        ..TenantOptions::default()
-    })
-    .unwrap()
+    let mut options = TenantOptions::default();
+    options.limits = limits;
+    options.allow_hosts = vec!["localhost".parse().unwrap()];
+    options.allow_private_networks = true;
+    Tenant::new(options).unwrap()
 }
 
 fn account(port: u16) -> Connection {

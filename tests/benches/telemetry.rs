@@ -275,14 +275,13 @@ impl Sandbox {
     async fn new(service: &Service) -> Result<Self> {
         let connector = connector().await?;
         let connection = link(service.told["values"].clone());
-        let tenant = Tenant::new(TenantOptions {
-            name: "bench".to_owned(),
-            limits: Limits::default(),
-            trust_roots: TrustRoots::Only(service.text("authority").to_owned()),
-            allow_hosts: vec!["localhost".parse()?, service.text("host").parse()?],
-            allow_private_networks: true,
-            ..TenantOptions::default()
-        })?;
+        let mut options = TenantOptions::default();
+        options.name = "bench".to_owned();
+        options.limits = Limits::default();
+        options.trust_roots = TrustRoots::Only(service.text("authority").to_owned());
+        options.allow_hosts = vec!["localhost".parse()?, service.text("host").parse()?];
+        options.allow_private_networks = true;
+        let tenant = Tenant::new(options)?;
         let warm = connector.open(&tenant, &connection).await?;
         Ok(Self { connector, tenant, connection, warm, memory: Cell::new(0) })
     }

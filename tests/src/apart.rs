@@ -85,14 +85,13 @@ impl Account {
     /// # Errors
     /// Never with emulators that run.
     pub fn tenant(&self, limits: Limits) -> Result<Tenant> {
-        Ok(Tenant::new(TenantOptions {
-            name: self.mark.trim_end_matches('-').to_owned(),
-            limits,
-            trust_roots: TrustRoots::Only(self.ca.clone()),
-            allow_hosts: vec!["localhost".parse()?, self.event_hub.parse()?],
-            allow_private_networks: true,
-            ..TenantOptions::default()
-        })?)
+        let mut options = TenantOptions::default();
+        options.name = self.mark.trim_end_matches('-').to_owned();
+        options.limits = limits;
+        options.trust_roots = TrustRoots::Only(self.ca.clone());
+        options.allow_hosts = vec!["localhost".parse()?, self.event_hub.parse()?];
+        options.allow_private_networks = true;
+        Ok(Tenant::new(options)?)
     }
 }
 

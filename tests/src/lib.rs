@@ -241,14 +241,13 @@ pub fn tenant(emulator: &Emulator) -> Result<Tenant> {
 /// # Errors
 /// As [`tenant`].
 pub fn tenant_with(emulator: &Emulator, limits: Limits) -> Result<Tenant> {
-    Ok(Tenant::new(TenantOptions {
-        name: "tests".to_owned(),
-        limits,
-        trust_roots: TrustRoots::Only(emulator.ca_pem().to_owned()),
-        allow_hosts: vec!["localhost".parse()?, emulator.event_hub_host().parse()?],
-        allow_private_networks: true,
-        ..TenantOptions::default()
-    })?)
+    let mut options = TenantOptions::default();
+    options.name = "tests".to_owned();
+    options.limits = limits;
+    options.trust_roots = TrustRoots::Only(emulator.ca_pem().to_owned());
+    options.allow_hosts = vec!["localhost".parse()?, emulator.event_hub_host().parse()?];
+    options.allow_private_networks = true;
+    Ok(Tenant::new(options)?)
 }
 
 /// The values of an account with the emulator.

@@ -147,12 +147,11 @@ async fn without_a_provisioning_service_the_hub_still_works() -> Result<()> {
 async fn what_cannot_be_reached_or_trusted_is_a_failed_check() -> Result<()> {
     let world = World::start().await?;
     // A host that trusts only the public authorities does not trust the emulator's.
-    let tenant = Tenant::new(TenantOptions {
-        trust_roots: TrustRoots::Public,
-        allow_hosts: vec!["localhost".parse()?],
-        allow_private_networks: true,
-        ..TenantOptions::default()
-    })?;
+    let mut options = TenantOptions::default();
+    options.trust_roots = TrustRoots::Public;
+    options.allow_hosts = vec!["localhost".parse()?];
+    options.allow_private_networks = true;
+    let tenant = Tenant::new(options)?;
     let report = world.connector.test(&tenant, &world.connection).await?;
     let reach = report.checks.iter().find(|check| check.id == "hub-reach").expect("the check");
     assert_eq!(reach.outcome, CheckOutcome::Fail);

@@ -16,14 +16,13 @@ const EVENTS_OF_A_PARTITION: usize = 5_000;
 async fn the_component_reads_what_proton_sends() -> Result<()> {
     let proton = tokio::task::spawn_blocking(|| Proton::start(Some(EVENTS_OF_A_PARTITION))).await??;
     let connector = connector().await?;
-    let tenant = Tenant::new(TenantOptions {
-        name: "tests".to_owned(),
-        limits: Limits::default(),
-        trust_roots: TrustRoots::Only(proton.ca.clone()),
-        allow_hosts: vec![format!("localhost:{}", proton.port).parse()?],
-        allow_private_networks: true,
-        ..TenantOptions::default()
-    })?;
+    let mut options = TenantOptions::default();
+    options.name = "tests".to_owned();
+    options.limits = Limits::default();
+    options.trust_roots = TrustRoots::Only(proton.ca.clone());
+    options.allow_hosts = vec![format!("localhost:{}", proton.port).parse()?];
+    options.allow_private_networks = true;
+    let tenant = Tenant::new(options)?;
     let connection = link(json!({
         "iotHubName": "witness.azure-devices.net",
         "sharedAccessKeyName": POLICY,

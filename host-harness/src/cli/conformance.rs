@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use connector_host::LoadError;
 use connector_host::conformance::{self, Account, Finding, Verdict};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -31,13 +32,15 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Confo
     let host = session.host()?;
     let spinner = output.spinner("judging the connector");
     let account = if session.has_connection() {
-        match host.load(wasm.clone()).await {
+        match host.load_with(wasm.clone(), &session.load_options()).await {
             Ok(connector) => {
                 let Linked { tenant, connection, .. } = session.linked_to(connector)?;
                 let configurations =
                     configurations.into_iter().map(|(id, config)| (id, config.get().to_owned())).collect();
                 Some(Account { tenant, connection, configurations })
             }
+            // The operator's own word, which the judge does not know.
+            Err(error @ LoadError::EgressRule { .. }) => return Err(Exit::Failed(error.into())),
             // Which is what the judge will say.
             Err(_) => None,
         }

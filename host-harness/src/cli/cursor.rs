@@ -25,7 +25,7 @@ impl Cursors {
         let operation =
             schema::operation(descriptor, trigger).ok_or_else(|| usage(anyhow!("there is no trigger `{trigger}`")))?;
         let store = path.map(CursorStore::open).transpose().map_err(usage)?;
-        let StoredCursors { writer: stored, mut partitions } = match &store {
+        let StoredCursors { writer: stored, mut partitions, .. } = match &store {
             Some(store) => store.read(&descriptor.id, trigger)?,
             None => StoredCursors::default(),
         };

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use connector_host::{Connection, Connector, Host, HostOptions, HostRule, Limits, Tenant, TenantOptions, TrustRoots};
+use connector_host::{
+    Connection, Connector, Host, HostOptions, HostRule, IpNetwork, Limits, LoadOptions, Tenant, TenantOptions,
+    TrustRoots,
+};
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use tracing_subscriber::EnvFilter;
 
@@ -33,12 +36,18 @@ pub(crate) struct SessionArguments {
     /// Certificates (PEM) to trust beside the public ones.
     #[arg(long, global = true, value_name = "PEM")]
     trust_roots: Option<PathBuf>,
+    /// Refuse a connector whose egress rules name anything but this domain and what is below it. Can be repeated.
+    #[arg(long, global = true, value_name = "DOMAIN", hide_short_help = true)]
+    service_domain: Vec<String>,
     /// Permit connections to a host outside of the connector's own domains. Can be repeated.
     #[arg(long, global = true, value_name = "HOST[:PORT]")]
     allow_host: Vec<HostRule>,
     /// Permit addresses that are not public, such as loopback.
     #[arg(long, global = true)]
     allow_private_networks: bool,
+    /// Permit the addresses of this network, such as 10.1.0.0/16, beside public ones. Can be repeated.
+    #[arg(long, global = true, value_name = "NETWORK", hide_short_help = true)]
+    allow_network: Vec<IpNetwork>,
     /// Forbid hosts that the service names at run time, even under the connector's own domains.
     #[arg(long, global = true, hide_short_help = true)]
     no_redirected_hosts: bool,
@@ -129,12 +138,24 @@ impl<'a> Session<'a> {
         Host::new(options).map_err(|error| Exit::Failed(error.into()))
     }
 
+    /// What the operator says of the component.
+    pub(crate) fn load_options(&self) -> LoadOptions {
+        let domains = &self.arguments.service_domain;
+        let mut options = LoadOptions::default();
+        options.service_domains = (!domains.is_empty()).then(|| domains.clone());
+        options
+    }
+
     /// Loads the component.
     pub(crate) async fn connector(&self) -> Done<Connector> {
         let (path, wasm) = self.component()?;
         let host = self.host()?;
         let _spinner = self.output.spinner("loading the connector");
-        host.load(wasm).await.with_context(|| format!("{} cannot be loaded", path.display())).map_err(Exit::Failed)
+        let options = self.load_options();
+        host.load_with(wasm, &options)
+            .await
+            .with_context(|| format!("{} cannot be loaded", path.display()))
+            .map_err(Exit::Failed)
     }
 
     /// Loads the component and everything that its calls need.
@@ -186,15 +207,15 @@ impl<'a> Session<'a> {
             Some(path) => TrustRoots::PublicAnd(files::read_text(path).map_err(usage)?),
             None => TrustRoots::Public,
         };
-        Tenant::new(TenantOptions {
-            name: "command-line".to_owned(),
-            limits,
-            trust_roots,
-            allow_hosts: arguments.allow_host.clone(),
-            allow_private_networks: arguments.allow_private_networks,
-            allow_redirected_hosts: !arguments.no_redirected_hosts,
-        })
-        .map_err(usage)
+        let mut options = TenantOptions::default();
+        options.name = "command-line".to_owned();
+        options.limits = limits;
+        options.trust_roots = trust_roots;
+        options.allow_hosts = arguments.allow_host.clone();
+        options.allow_private_networks = arguments.allow_private_networks;
+        options.allow_networks = arguments.allow_network.clone();
+        options.allow_redirected_hosts = !arguments.no_redirected_hosts;
+        Tenant::new(options).map_err(usage)
     }
 }
 

@@ -40,6 +40,7 @@ const MOST_EVIDENCE: usize = 10;
 
 /// An account to poll triggers with.
 #[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "whoever asks for a judgement builds it, and there is no default of it")]
 pub struct Account {
     /// What the calls may use and reach.
     pub tenant: Tenant,
@@ -53,6 +54,7 @@ pub struct Account {
 /// How a rule was found kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::exhaustive_enums, reason = "a rule is kept, broken, or could not be looked at")]
 pub enum Verdict {
     /// It was kept wherever it was looked at.
     Pass,
@@ -65,6 +67,7 @@ pub enum Verdict {
 /// What was found about one rule.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Finding {
     /// Which rule.
     pub rule: Rule,
@@ -79,6 +82,7 @@ pub struct Finding {
 /// What was found about a component.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Report {
     /// Its id, version and interface version, as it says; none where it could not be loaded.
     pub connector: Option<[String; 3]>,
@@ -113,6 +117,9 @@ pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&Account>) -> Rep
             trial.breach(Rule::Loads, error.to_string());
             if let LoadError::Describe(CallError::Protocol { field, problem, .. }) = &error {
                 trial.breach(Rule::Answers, format!("metadata.describe: {field} {problem}"));
+            }
+            if let LoadError::EgressRule { .. } = &error {
+                trial.breach(Rule::Egress, error.to_string());
             }
             return trial.report(None);
         }
@@ -196,7 +203,12 @@ impl Trial {
                 None
             }
             // The host's doing.
-            Err(CallError::Egress(_) | CallError::Busy { .. } | CallError::Cancelled) => None,
+            Err(
+                CallError::Egress(_)
+                | CallError::ConnectionTooLarge { .. }
+                | CallError::Busy { .. }
+                | CallError::Cancelled,
+            ) => None,
             Err(error) => {
                 self.breach(rule, format!("{what}: {error}"));
                 None

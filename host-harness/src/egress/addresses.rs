@@ -1,14 +1,51 @@
-//! Which addresses are public.
+//! Which addresses are public, and which others an operator permits.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use ip_network::{Ipv4Network, Ipv6Network};
+use ip_network::{IpNetwork, Ipv4Network, Ipv6Network};
+
+use crate::tenant::TenantOptions;
+
+/// What a tenant may connect to by its address. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    /// Whether all addresses are permitted.
+    all: bool,
+    /// What is permitted beside public ones.
+    networks: Arc<[IpNetwork]>,
+}
+
+impl Addresses {
+    /// As the operator says.
+    pub(crate) fn of(options: &TenantOptions) -> Self {
+        Self { all: options.allow_private_networks, networks: options.allow_networks.as_slice().into() }
+    }
+
+    /// All of them.
+    #[cfg(test)]
+    pub(crate) fn all() -> Self {
+        Self { all: true, networks: Arc::default() }
+    }
+
+    /// Public ones alone.
+    #[cfg(feature = "conformance")]
+    pub(crate) fn public() -> Self {
+        Self { all: false, networks: Arc::default() }
+    }
+
+    pub(crate) fn permit(&self, address: IpAddr) -> bool {
+        // As the kernel would use it.
+        let address = address.to_canonical();
+        self.all || is_public(address) || self.networks.iter().any(|network| network.contains(address))
+    }
+}
 
 /// Whether an address belongs to the public Internet.
 ///
 /// An IPv6 address that carries an IPv4 address is judged by that one where the kernel would use it, and refused
 /// where a gateway would: what is behind a translator is not ours to know.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match address.to_ipv4_mapped() {
@@ -59,7 +96,41 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_public;
+    use super::{Addresses, is_public};
+    use crate::tenant::TenantOptions;
+
+    #[test]
+    fn a_network_of_the_operators_is_permitted_and_nothing_beside_it() {
+        let options = TenantOptions {
+            allow_networks: ["10.1.0.0/16", "fd00:1::/32"].map(|network| network.parse().unwrap()).to_vec(),
+            ..TenantOptions::default()
+        };
+        let permit = |text: &str| Addresses::of(&options).permit(text.parse().unwrap());
+        for text in ["10.1.0.1", "10.1.255.255", "::ffff:10.1.0.1", "fd00:1::5", "8.8.8.8", "2606:4700:4700::1111"] {
+            assert!(permit(text), "{text}");
+        }
+        for text in [
+            "10.0.255.255",
+            "10.2.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "168.63.129.16",
+            "::1",
+            "fe80::1",
+            "fd00:2::1",
+            "fd00:ec2::254",
+            "::ffff:127.0.0.1",
+            // A translator is not the network that it leads to.
+            "64:ff9b::a01:1",
+            "2002:a01:1::",
+            "::10.1.0.1",
+        ] {
+            assert!(!permit(text), "{text}");
+        }
+        let all = TenantOptions { allow_private_networks: true, ..TenantOptions::default() };
+        assert!(Addresses::of(&all).permit("169.254.169.254".parse().unwrap()));
+        assert!(!Addresses::of(&TenantOptions::default()).permit("10.1.0.1".parse().unwrap()));
+    }
 
     #[test]
     fn refuses_what_is_not_public() {

@@ -529,7 +529,8 @@ pub(super) mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::egress::Resolver;
+    use crate::connection::Entered;
+    use crate::egress::{Addresses, Resolver};
     use crate::interface::metadata::EgressRule;
     use crate::limits::Limits;
     use crate::tenant::{Tenant, TenantOptions, TrustRoots};
@@ -627,7 +628,7 @@ pub(super) mod tests {
             suffixes: Vec::new(),
             purpose: String::new(),
         };
-        let own = [Zeroizing::new(authority.to_owned())];
+        let own = Entered { texts: vec![Zeroizing::new(authority.to_owned())], ..Entered::default() };
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
@@ -692,7 +693,7 @@ pub(super) mod tests {
         let asked = Arc::new(AtomicUsize::new(0));
         let tenant = |options: TenantOptions, answers: &'static [&'static str]| {
             let asked = asked.clone();
-            let resolver = Resolver::answering(options.allow_private_networks, move |_| {
+            let resolver = Resolver::answering(Addresses::of(&options), move |_| {
                 let turn = asked.fetch_add(1, Ordering::SeqCst) % answers.len();
                 Ok(answers[turn].split(' ').map(|address| address.parse().unwrap()).collect())
             });
@@ -727,6 +728,20 @@ pub(super) mod tests {
         let denied = exchange.refusals().denials[0].to_string();
         assert!(denied.contains("--allow-private-networks") && denied.contains("127.0.0.1"), "{denied}");
         assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+        // The network alone, without all the others.
+        let network = |network: &str| TenantOptions {
+            allow_private_networks: false,
+            allow_networks: vec![network.parse().unwrap()],
+            ..server.options()
+        };
+        let ask = async |options: TenantOptions| {
+            let resolver = Resolver::answering(Addresses::of(&options), |_| Ok(vec!["127.0.0.1".parse().unwrap()]));
+            let exchange = super::tests::exchange(&Tenant::with_resolver(options, resolver).unwrap(), &authority);
+            simple(&exchange, &format!("https://{authority}/small")).await
+        };
+        assert_eq!(ask(network("127.0.0.0/30")).await.unwrap(), "hello");
+        let error = ask(network("10.0.0.0/8")).await.unwrap_err();
+        assert!(matches!(error, Error::DestinationIpProhibited), "{error}");
     }
 
     #[tokio::test]

@@ -4,10 +4,11 @@
 //!
 //! | layer | file | question |
 //! |---|---|---|
+//! | domains | `domains.rs` | As the connector is loaded: are the domains of its rules a service's own, and those of the operator's list? |
 //! | policy | `policy.rs` | Does the connection of the tenant lead to this host, and may it? |
 //! | exchange | `exchange.rs` | Is this very request to such a host, over https, within the quotas? |
 //! | sockets | `sockets/` | Is this very address behind a name that was looked up and permitted, within the quotas? |
-//! | addresses | `addresses.rs`, `resolver.rs` | Is the address behind the name a public one? |
+//! | addresses | `addresses.rs`, `resolver.rs` | Is the address behind the name a public one, or one that the operator permits? |
 //! | connector | `connector.rs` | Does the vetted address present a certificate for the name? (HTTP only: over a socket the guest itself checks it.) |
 //!
 //! The name is resolved once, and only addresses that were looked at are connected to. This order is what
@@ -15,6 +16,7 @@
 
 mod addresses;
 mod connector;
+mod domains;
 mod exchange;
 mod policy;
 #[cfg(test)]
@@ -22,9 +24,11 @@ mod pool_tests;
 mod resolver;
 mod sockets;
 
+pub(crate) use addresses::Addresses;
 pub(crate) use connector::HttpClient;
+pub(crate) use domains::review;
 pub(crate) use exchange::{Exchange, Hooks};
-pub(crate) use policy::{AllowList, split_authority};
+pub(crate) use policy::{AllowList, LONGEST_NAME, split_authority};
 pub use policy::{Destination, EgressDenied, EgressLayer};
 pub(crate) use resolver::Resolver;
 pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};

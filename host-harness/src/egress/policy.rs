@@ -4,23 +4,29 @@
 //! trusted: a host counts only where it stems from what the *tenant* entered, so that a hostile guest cannot
 //! send a tenant's secrets to a host of its own choice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
+use super::domains::is_in_other_hands;
+use crate::connection::Entered;
 use crate::interface::metadata::{EgressProtocol, EgressRule};
 use crate::tenant::{HostRule, TenantOptions};
 
 /// The host of a rule for hosts that the service names at run time.
-const ANY_HOST: &str = "*";
+pub(super) const ANY_HOST: &str = "*";
+
+/// The longest host name that there is, in characters.
+pub(crate) const LONGEST_NAME: usize = 253;
 
 /// A host and port that a connector asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Destination {
     /// How it is spoken to.
     pub protocol: EgressProtocol,
@@ -80,6 +86,7 @@ impl EgressLayer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[error("the host's {} does not let the connector reach {destination}: {reason}. {remedy}", layer.name())]
+#[non_exhaustive]
 pub struct EgressDenied {
     /// Which layer denied.
     pub layer: EgressLayer,
@@ -180,9 +187,11 @@ impl EgressDenied {
             layer: EgressLayer::Address,
             destination,
             reason: format!("it resolves to {addresses}, which is not public"),
-            remedy: "To permit private networks to this tenant, add `--allow-private-networks` \
-                     (library: `TenantOptions::allow_private_networks`)."
-                .to_owned(),
+            remedy:
+                "To permit certain networks to this tenant, add `--allow-network`; to permit all that are private, \
+                     `--allow-private-networks` (library: `TenantOptions::allow_networks` and \
+                     `allow_private_networks`)."
+                    .to_owned(),
         }
     }
 }
@@ -193,7 +202,7 @@ fn allow_host_remedy(destination: &Destination) -> String {
 
 /// What a guest wrote, safe to be shown.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(253).collect()
+    text.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect()
 }
 
 /// What one connection may reach. Empty by default.
@@ -238,17 +247,18 @@ impl Redirects {
         protocol == self.protocol && (self.is_below(host) || self.operator.iter().any(|rule| rule.names(host)))
     }
 
-    /// A wide suffix would open all of a top-level domain, and an address is below no domain.
+    /// A wide suffix would open all of a top-level domain or, around a public suffix, hosts of anybody; and an address is
+    /// below no domain.
     fn is_below(&self, host: &str) -> bool {
-        host.parse::<IpAddr>().is_err()
-            && self.suffixes.iter().any(|suffix| is_narrow(suffix) && is_below(host, suffix))
+        let covers = |suffix: &String| is_narrow(suffix) && is_below(host, suffix) && !is_in_other_hands(host, suffix);
+        host.parse::<IpAddr>().is_err() && self.suffixes.iter().any(covers)
     }
 }
 
 impl AllowList {
     /// Fills in the rules and judges what comes out.
     ///
-    /// `normalized` is the guest's reading of the connection, `own` every text that the tenant entered.
+    /// `normalized` is the guest's reading of the connection, `entered` all that the tenant entered.
     ///
     /// # Errors
     ///
@@ -256,11 +266,15 @@ impl AllowList {
     pub(crate) fn derive(
         rules: &[EgressRule],
         normalized: &str,
-        own: &[Zeroizing<String>],
+        entered: &Entered,
         options: &TenantOptions,
     ) -> Result<Self, Box<EgressDenied>> {
-        let fields: Value = serde_json::from_str(normalized).unwrap_or(Value::Null);
-        let own: Vec<Zeroizing<String>> = own.iter().map(|text| Zeroizing::new(text.to_ascii_lowercase())).collect();
+        // No values are made of what is in there but where a template names them.
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(normalized).unwrap_or_default();
+        let texts: Vec<Zeroizing<String>> =
+            entered.texts.iter().map(|text| Zeroizing::new(text.to_ascii_lowercase())).collect();
+        let whole = texts.iter().map(|text| text.as_str()).collect();
+        let own = Own { texts: &texts, whole, ports: &entered.ports };
         let mut list = Self { redirects_permitted: options.allow_redirected_hosts, ..Self::default() };
         for rule in rules {
             // Only the rule itself can say so, never a field's value.
@@ -339,25 +353,35 @@ impl AllowList {
     }
 }
 
+/// What the tenant entered, in lower case.
+struct Own<'a> {
+    texts: &'a [Zeroizing<String>],
+    /// The same, to be looked up.
+    whole: BTreeSet<&'a str>,
+    /// Entered by themselves.
+    ports: &'a BTreeSet<u16>,
+}
+
+impl Own<'_> {
+    fn mention(&self, name: &str) -> bool {
+        self.texts.iter().any(|text| mentions(text, name))
+    }
+
+    /// Whether one of them is this host without the suffix.
+    fn complete(&self, host: &str, suffix: &str) -> bool {
+        is_narrow(suffix) && host.strip_suffix(suffix).is_some_and(|stem| !stem.is_empty() && self.whole.contains(stem))
+    }
+}
+
 /// Ok, or why not.
-fn judge(
-    rule: &EgressRule,
-    destination: &Destination,
-    own: &[Zeroizing<String>],
-    allowed: &[HostRule],
-) -> Result<(), String> {
+fn judge(rule: &EgressRule, destination: &Destination, own: &Own<'_>, allowed: &[HostRule]) -> Result<(), String> {
     let Destination { host, port, .. } = destination;
-    let entered = own.iter().any(|text| mentions(text, host))
-        || own.iter().any(|text| {
-            !text.is_empty()
-                && rule.suffixes.iter().any(|suffix| is_narrow(suffix) && *host == format!("{}{suffix}", text.as_str()))
-        });
-    if !entered {
+    if !own.mention(host) && !rule.suffixes.iter().any(|suffix| own.complete(host, suffix)) {
         return Err("the host does not stem from the values of the connection".to_owned());
     }
-    if *port != rule.default_port {
+    if *port != rule.default_port && !own.ports.contains(port) {
         let with_port = destination.to_string();
-        if !own.iter().any(|text| mentions(text, &with_port)) {
+        if !own.mention(&with_port) {
             return Err("the port does not stem from the values of the connection".to_owned());
         }
     }
@@ -401,17 +425,24 @@ fn is_narrow(suffix: &str) -> bool {
     suffix.starts_with('.') && suffix[1..].contains('.')
 }
 
-/// Fills `{field}` in. None where a field is missing or empty: such a rule opens nothing.
-fn fill(template: &str, fields: &Value) -> Option<String> {
+/// Fills `{field}` in. None where a field is missing, empty or neither a text nor a whole number: such a rule opens
+/// nothing.
+fn fill(template: &str, fields: &BTreeMap<String, &RawValue>) -> Option<String> {
     let mut filled = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
+        // Too long for a host already: the rest would not make it one.
+        if filled.len() > LONGEST_NAME + ":65535".len() {
+            return Some(filled);
+        }
         let (field, after) = after.split_once('}')?;
         filled.push_str(before);
-        match fields.get(field)? {
-            Value::String(text) if !text.is_empty() => filled.push_str(text),
-            Value::Number(number) => filled.push_str(&number.to_string()),
-            _ => return None,
+        let value = fields.get(field)?.get();
+        if value.starts_with('"') {
+            let text: String = serde_json::from_str(value).ok().filter(|text: &String| !text.is_empty())?;
+            filled.push_str(&text);
+        } else {
+            filled.push_str(&value.parse::<u64>().ok()?.to_string());
         }
         rest = after;
     }
@@ -435,7 +466,7 @@ pub(crate) fn split_authority(text: &str) -> Option<(String, Option<u16>)> {
     let label = |label: &str| {
         (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
-    (host.len() <= 253 && host.split('.').all(label)).then_some(())?;
+    (host.len() <= LONGEST_NAME && host.split('.').all(label)).then_some(())?;
     Some((host, parse_port(port)?))
 }
 
@@ -468,8 +499,13 @@ mod tests {
         TenantOptions { allow_hosts, ..TenantOptions::default() }
     }
 
+    fn entered(texts: &[&str], ports: &[u16]) -> Entered {
+        let texts = texts.iter().map(|text| Zeroizing::new((*text).to_owned())).collect();
+        Entered { texts, ports: ports.iter().copied().collect() }
+    }
+
     fn derive(normalized: &str, own: &[&str], allowed: &[&str]) -> Result<Vec<String>, EgressDenied> {
-        let own: Vec<_> = own.iter().map(|text| Zeroizing::new((*text).to_owned())).collect();
+        let own = entered(own, &[]);
         let options = options(allowed);
         let normalized = format!(r#"{{"iotHubName":"{normalized}"}}"#);
         AllowList::derive(&[rule()], &normalized, &own, &options)
@@ -526,11 +562,56 @@ mod tests {
         assert!(!is_narrow(".net"));
     }
 
+    #[test]
+    fn a_port_may_have_a_field_of_its_own() {
+        let rule =
+            EgressRule { host: "{host}:{port}".to_owned(), suffixes: vec![".contoso.example".to_owned()], ..rule() };
+        let derive = |normalized: &str, ports: &[u16]| {
+            let entered = entered(&["a.contoso.example"], ports);
+            AllowList::derive(std::slice::from_ref(&rule), normalized, &entered, &options(&[]))
+                .map(|list| list.destinations.iter().map(ToString::to_string).collect::<Vec<_>>())
+                .map_err(|denied| denied.reason)
+        };
+        for normalized in [
+            r#"{"host":"a.contoso.example","port":8443}"#,
+            // As a text, and beside what no template names.
+            r#"{"port":"8443","host":"a.contoso.example","other":{"port":1},"more":[1,2.5e3]}"#,
+        ] {
+            assert_eq!(derive(normalized, &[8443]).unwrap(), ["a.contoso.example:8443"]);
+            // A port of the guest's choice.
+            assert!(derive(normalized, &[844, 443]).unwrap_err().contains("the port does not stem"));
+        }
+        // The rule's own needs nobody's word, and a number is no host.
+        assert_eq!(derive(r#"{"host":"a.contoso.example","port":443}"#, &[]).unwrap(), ["a.contoso.example:443"]);
+        assert!(derive(r#"{"host":8443,"port":8443}"#, &[8443]).unwrap_err().contains("the host does not stem"));
+    }
+
+    #[test]
+    fn a_template_does_not_multiply_what_it_is_filled_with() {
+        let normalized = format!(r#"{{"f":"{}"}}"#, "a".repeat(60_000));
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(&normalized).unwrap();
+        assert!(fill(&"{f}".repeat(80), &fields).unwrap().len() < 61_000);
+        let many = EgressRule { host: "{f}".repeat(80), ..rule() };
+        let denied = AllowList::derive(&[many], &normalized, &entered(&[], &[]), &options(&[])).unwrap_err();
+        assert!(denied.reason.contains("no host name"), "{denied}");
+    }
+
+    #[test]
+    fn a_template_takes_texts_and_whole_numbers() {
+        let normalized =
+            r#"{"text":"a","number":7,"float":1.5,"list":["a"],"object":{"text":"b"},"none":null,"no":""}"#;
+        let fields: BTreeMap<String, &RawValue> = serde_json::from_str(normalized).unwrap();
+        assert_eq!(fill("{text}.x:{number}", &fields).as_deref(), Some("a.x:7"));
+        for field in ["float", "list", "object", "none", "no", "absent", "object.text"] {
+            assert_eq!(fill(&format!("{{{field}}}"), &fields), None, "{field}");
+        }
+    }
+
     fn redirects(suffixes: &[&str], options: &TenantOptions) -> AllowList {
         let suffixes = suffixes.iter().map(|suffix| (*suffix).to_owned()).collect();
         let rule =
             EgressRule { protocol: EgressProtocol::Tls, host: "*".to_owned(), default_port: 5671, suffixes, ..rule() };
-        AllowList::derive(&[rule], "{}", &[], options).unwrap()
+        AllowList::derive(&[rule], "{}", &entered(&[], &[]), options).unwrap()
     }
 
     fn tls(host: &str, port: u16) -> Destination {
@@ -558,6 +639,13 @@ mod tests {
         // Another protocol, even on the same host and port.
         let https = Destination { protocol: EgressProtocol::Https, ..tls("a.servicebus.windows.net", 5671) };
         assert!(list.check(&https).is_err());
+        // Between the suffix and the host there is a domain in which anybody gets a name.
+        let list = redirects(&[".windows.net"], &options(&[]));
+        assert!(list.check(&tls("a.contoso.windows.net", 5671)).is_ok());
+        for host in ["attacker.servicebus.windows.net", "attacker.blob.core.windows.net"] {
+            assert!(list.check(&tls(host, 5671)).is_err(), "{host}");
+            assert!(list.check_name(host).is_err(), "{host}");
+        }
         // A suffix that is no more than a top-level domain opens nothing.
         for suffix in [".net", "", ".", "windows.net"] {
             let list = redirects(&[suffix], &options(&[]));

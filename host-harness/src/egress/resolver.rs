@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::addresses::is_public;
+use super::addresses::Addresses;
 use super::connector::ConnectError;
 use super::policy::EgressDenied;
 
@@ -23,12 +23,12 @@ type Lookup = Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<I
 #[derive(Clone)]
 pub(crate) struct Resolver {
     lookup: Lookup,
-    allow_private_networks: bool,
+    addresses: Addresses,
 }
 
 impl Resolver {
     /// Asks the operating system.
-    pub(crate) fn new(allow_private_networks: bool) -> Self {
+    pub(crate) fn new(addresses: Addresses) -> Self {
         let turns = Arc::new(Semaphore::new(LOOKUPS));
         let lookup: Lookup = Arc::new(move |host| {
             let turns = turns.clone();
@@ -43,7 +43,7 @@ impl Resolver {
                 Ok(asked.await??.map(|address| address.ip()).collect())
             })
         });
-        Self { lookup, allow_private_networks }
+        Self { lookup, addresses }
     }
 
     /// Knows no name, so that nothing is reached.
@@ -51,26 +51,31 @@ impl Resolver {
     pub(crate) fn nowhere() -> Self {
         let lookup: Lookup =
             Arc::new(|_| Box::pin(async { Err(io::Error::new(io::ErrorKind::NotFound, "there is no network here")) }));
-        Self { lookup, allow_private_networks: false }
+        Self { lookup, addresses: Addresses::public() }
     }
 
     /// Asks `answer` instead of the operating system.
     #[cfg(test)]
     pub(crate) fn answering(
-        allow_private_networks: bool,
+        addresses: Addresses,
         answer: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
     ) -> Self {
         let lookup: Lookup = Arc::new(move |host| {
             let answer = answer(&host);
             Box::pin(async move { answer })
         });
-        Self { lookup, allow_private_networks }
+        Self { lookup, addresses }
     }
 
     /// Never answers.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
-        Self { lookup: Arc::new(|_| Box::pin(std::future::pending())), allow_private_networks: true }
+        Self { lookup: Arc::new(|_| Box::pin(std::future::pending())), addresses: Addresses::all() }
+    }
+
+    /// Whether an address that a connection names by itself may be connected to.
+    pub(crate) fn permits(&self, address: IpAddr) -> bool {
+        self.addresses.permit(address)
     }
 
     /// The addresses behind a host that may be connected to; never none. `shown` names the destination in a denial.
@@ -79,27 +84,24 @@ impl Resolver {
     ///
     /// [`ConnectError::Dns`] or [`ConnectError::Prohibited`].
     pub(crate) async fn resolve(&self, host: &str, shown: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        let mut found = match host.parse::<IpAddr>() {
+        let found = match host.parse::<IpAddr>() {
             Ok(address) => vec![address],
             Err(_) => (self.lookup)(host.to_owned()).await.map_err(|error| ConnectError::Dns(error.to_string()))?,
         };
         if found.is_empty() {
             return Err(ConnectError::Dns("the name has no address".to_owned()));
         }
-        if !self.allow_private_networks {
-            let prohibited: Vec<IpAddr> = found.iter().copied().filter(|address| !is_public(*address)).collect();
-            found.retain(|address| is_public(*address));
-            if found.is_empty() {
-                let denied = EgressDenied::address(shown.to_owned(), &prohibited);
-                return Err(ConnectError::Prohibited(Box::new(denied)));
-            }
+        let (permitted, prohibited): (Vec<IpAddr>, _) = found.into_iter().partition(|address| self.permits(*address));
+        if permitted.is_empty() {
+            let denied = EgressDenied::address(shown.to_owned(), &prohibited);
+            return Err(ConnectError::Prohibited(Box::new(denied)));
         }
-        Ok(found)
+        Ok(permitted)
     }
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").field("allow_private_networks", &self.allow_private_networks).finish_non_exhaustive()
+        f.debug_struct("Resolver").field("addresses", &self.addresses).finish_non_exhaustive()
     }
 }

@@ -213,6 +213,12 @@ fn spoil(mut descriptor: Descriptor) -> Descriptor {
     if flaw("bad-egress") {
         descriptor.egress[0].host = "{absent}".to_owned();
     }
+    if flaw("many-rules") {
+        descriptor.egress = (0..100).map(|_| rule(EgressProtocol::Https, "{web}", 443)).collect();
+    }
+    if flaw("public-suffix") {
+        descriptor.egress[1].suffixes = vec![".hostile.example.com".to_owned(), ".github.io".to_owned()];
+    }
     if flaw("open-secrets") {
         let schema = &mut descriptor.auth_profiles[0].schema;
         *schema = schema.replace(r#""writeOnly":true,"#, "").replace(r#","writeOnly":true"#, "");
@@ -333,6 +339,10 @@ fn read(connection: &Connection) -> (Vec<FieldProblem>, Value) {
     }
     if !flaw("echoes-secrets") {
         values.remove("apiKey");
+    }
+    // On one account alone, so that the others stay usable.
+    if flaw("giant-normalized") && values.get("web") == Some(&json!("giant.hostile.example.com")) {
+        values.insert("padding".to_owned(), json!("x".repeat(1 << 20)));
     }
     (problems, Value::Object(values))
 }

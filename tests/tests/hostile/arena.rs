@@ -37,8 +37,9 @@ impl Neighbour {
         let shared = (calls.clone(), latencies.clone(), over.clone());
         let worker = tokio::spawn(async move {
             let (calls, latencies, over) = shared;
-            let tenant =
-                Tenant::new(TenantOptions { name: "neighbour".to_owned(), ..TenantOptions::default() }).unwrap();
+            let mut options = TenantOptions::default();
+            options.name = "neighbour".to_owned();
+            let tenant = Tenant::new(options).unwrap();
             let connection = account("api.hostile.example.com", "");
             while !over.load(Ordering::SeqCst) {
                 let begun = Instant::now();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arena::Arena;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
-use connector_host::{CallError, Connection, EgressLayer, LimitName, LoadError, Tenant};
+use connector_host::{CallError, Connection, DomainRefusal, EgressLayer, LimitName, LoadError, LoadOptions, Tenant};
 use plugin::{account, done, flawed, flawed_wasm, host, tenant};
 use serde_json::{Value, json};
 use server::{Silent, Web};
@@ -146,11 +146,20 @@ async fn output_is_bounded() {
         })
         .await;
     assert!(matches!(&ended, Err(CallError::Protocol { field, .. }) if field == "done"), "{ended:?}");
+    // What egress is derived from is bounded on both sides: what the tenant enters, and what the plugin makes of it.
+    let giant = account("giant.hostile.example.com", "");
+    let ended = arena.attack("giant normalized", async || wrong.open(&tenant, &giant).await.map(drop)).await;
+    assert!(matches!(&ended, Err(CallError::Protocol { field, .. }) if field == "normalized"), "{ended:?}");
+    let giant = account("api.hostile.example.com", &"x".repeat(100_000));
+    let opened = arena.attack("giant connection", async || wrong.open(&tenant, &giant).await.map(drop)).await;
+    assert!(matches!(&opened, Err(CallError::ConnectionTooLarge { limit: 65_536, .. })), "{opened:?}");
+    let validated = wrong.validate(&tenant, &giant).await;
+    assert!(matches!(&validated, Err(CallError::ConnectionTooLarge { .. })), "{validated:?}");
     arena.leave().await;
 }
 
 /// All in one component, since compiling takes a while.
-const OUTPUT_FLAWS: &[&str] = &["over-budget", "giant-cursor", "invalid-output", "release-hangs"];
+const OUTPUT_FLAWS: &[&str] = &["over-budget", "giant-cursor", "invalid-output", "release-hangs", "giant-normalized"];
 
 fn tenant_of_cursors() -> Tenant {
     tenant(|limits| limits.cursor_bytes = 1 << 20)
@@ -163,6 +172,23 @@ async fn what_cannot_be_described_is_not_loaded() {
     let refused = arena.attack("giant descriptor", async || arena.host.load(wasm.clone()).await).await;
     let Err(LoadError::Describe(error)) = refused else { panic!("{refused:?}") };
     ends_by(&error, LimitName::OutputBytes);
+    let wasm = flawed_wasm(&["many-rules"]);
+    let refused = arena.attack("many rules", async || arena.host.load(wasm.clone()).await).await;
+    assert!(
+        matches!(&refused, Err(LoadError::Describe(CallError::Protocol { field, .. })) if field == "egress"),
+        "{refused:?}"
+    );
+    let wasm = flawed_wasm(&["public-suffix"]);
+    let refused = arena.attack("public suffix", async || arena.host.load(wasm.clone()).await).await;
+    let refused_rule = |refused: &Result<_, LoadError>, at: &str, why: DomainRefusal| matches!(refused, Err(LoadError::EgressRule { field, reason, .. }) if field == at && *reason == why);
+    assert!(refused_rule(&refused, "egress[1].suffixes[1]", DomainRefusal::Shared), "{refused:?}");
+    let refused = {
+        // What the operator has not named is not the service's.
+        let mut options = LoadOptions::default();
+        options.service_domains = Some(vec!["github.io".to_owned()]);
+        arena.host.load_with(wasm, &options).await
+    };
+    assert!(refused_rule(&refused, "egress[0].suffixes[0]", DomainRefusal::Foreign), "{refused:?}");
     let wasm = flawed_wasm(&["describe-traps"]);
     let refused = arena.attack("trap in describe", async || arena.host.load(wasm.clone()).await).await;
     assert!(matches!(refused, Err(LoadError::Describe(CallError::Trap { .. }))), "{refused:?}");

@@ -50,14 +50,12 @@ pub async fn flawed(flaws: &[&str]) -> Connector {
 pub fn tenant(change: impl FnOnce(&mut Limits)) -> Tenant {
     let mut limits = Limits::default();
     change(&mut limits);
-    Tenant::new(TenantOptions {
-        name: "hostile".to_owned(),
-        limits,
-        allow_hosts: vec!["localhost".parse().unwrap()],
-        allow_private_networks: true,
-        ..TenantOptions::default()
-    })
-    .unwrap()
+    let mut options = TenantOptions::default();
+    options.name = "hostile".to_owned();
+    options.limits = limits;
+    options.allow_hosts = vec!["localhost".parse().unwrap()];
+    options.allow_private_networks = true;
+    Tenant::new(options).unwrap()
 }
 
 /// An account that leads to these two.

@@ -123,13 +123,11 @@ impl Web {
     }
 
     pub fn tenant_of(&self, change: impl FnOnce(&mut TenantOptions)) -> Tenant {
-        let mut options = TenantOptions {
-            name: "hostile".to_owned(),
-            trust_roots: TrustRoots::Only(self.ca.clone()),
-            allow_hosts: vec!["localhost".parse().unwrap()],
-            allow_private_networks: true,
-            ..TenantOptions::default()
-        };
+        let mut options = TenantOptions::default();
+        options.name = "hostile".to_owned();
+        options.trust_roots = TrustRoots::Only(self.ca.clone());
+        options.allow_hosts = vec!["localhost".parse().unwrap()];
+        options.allow_private_networks = true;
         change(&mut options);
         Tenant::new(options).unwrap()
     }

@@ -111,7 +111,11 @@ impl Failures {
                 Retry::Never | Retry::AfterReauthentication | Retry::AfterReconfiguration => None,
             },
             CallError::Deadline { .. } | CallError::Busy { .. } | CallError::Occupied { .. } => Some(growing),
-            CallError::Egress(_) | CallError::HostLimit(_) | CallError::Cancelled | CallError::Draining { .. } => None,
+            CallError::Egress(_)
+            | CallError::HostLimit(_)
+            | CallError::ConnectionTooLarge { .. }
+            | CallError::Cancelled
+            | CallError::Draining { .. } => None,
             _ => {
                 self.defects += 1;
                 (self.defects < DEFECTS).then_some(growing)

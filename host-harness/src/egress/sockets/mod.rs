@@ -24,7 +24,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
 
-use super::addresses::is_public;
 use super::exchange::Exchange;
 use super::policy::{Destination, EgressDenied};
 use crate::interface::metadata::EgressProtocol;
@@ -175,7 +174,7 @@ impl Sockets {
         }
         // The connection itself may lead to an address.
         if check(&ip.to_string()).is_ok() {
-            return if self.exchange.tenant.options.allow_private_networks || is_public(ip) {
+            return if self.exchange.tenant.resolver.permits(ip) {
                 Ok(())
             } else {
                 Err(EgressDenied::address(address.to_string(), &[ip]))

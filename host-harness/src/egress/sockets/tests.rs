@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::connection::Connection;
 use crate::connector::Connector;
-use crate::egress::{EgressLayer, Resolver};
+use crate::egress::{Addresses, EgressLayer, Resolver};
 use crate::error::{CallError, Failure};
 use crate::host::{Host, HostOptions};
 use crate::interface::action::{Call, Outcome};
@@ -81,7 +81,7 @@ impl Names {
     /// Every name stands for `addresses`, one after the other, the last one for good.
     fn tenant(&self, options: TenantOptions, addresses: &'static [&'static str]) -> Tenant {
         let asked = self.0.clone();
-        let resolver = Resolver::answering(options.allow_private_networks, move |_| {
+        let resolver = Resolver::answering(Addresses::of(&options), move |_| {
             let turn = asked.fetch_add(1, Ordering::SeqCst).min(addresses.len() - 1);
             Ok(addresses[turn].split(' ').map(|address| address.parse::<IpAddr>().unwrap()).collect())
         });
@@ -196,6 +196,19 @@ async fn addresses_that_are_not_public_are_never_handed_out() {
     // Nor is an address that the connection itself names.
     let guest = Guest::new(guest.tenant, "127.0.0.1:5671").await;
     assert_eq!(guest.said("connect 127.0.0.1 5671").await, "error: PermissionDenied");
+    // A network that the operator permits is, and what is beside it stays refused.
+    let options = |network: &str| TenantOptions {
+        allow_private_networks: false,
+        allow_networks: vec![network.parse().unwrap()],
+        ..local()
+    };
+    let tenant = names.tenant(options("10.0.0.0/24"), &["169.254.169.254 10.0.0.1 10.0.1.1"]);
+    let own = Guest { tenant, connection: account("server.stream.example.com:5671"), ..guest };
+    assert_eq!(own.said("resolve server.stream.example.com").await, "10.0.0.1");
+    // Nobody listens, but the way is open.
+    let tenant = names.tenant(options("127.0.0.1/32"), &["10.0.0.1"]);
+    let own = Guest { tenant, connection: account("127.0.0.1:5671"), ..own };
+    assert_eq!(own.said("connect 127.0.0.1 5671").await, "error: ConnectionRefused");
 }
 
 #[tokio::test]
