@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -52,8 +53,16 @@ pub(crate) struct Exchange {
     bytes: ByteBudget,
     buffers: ByteBudget,
     refusals: Mutex<Refusals>,
+    /// Denials that were not logged.
+    untold: AtomicU64,
     life: watch::Sender<Life>,
     context: CallContext,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.tell_the_rest();
+    }
 }
 
 /// Where a call is.
@@ -90,11 +99,13 @@ impl Exchange {
         let bytes = ByteBudget::new(tenant.options.limits.http_body_bytes);
         let buffers = ByteBudget::new(tenant.options.limits.buffer_bytes);
         let life = watch::channel(Life::default()).0;
-        Arc::new(Self { tenant, allowed, deadline, bytes, buffers, refusals: Mutex::default(), life, context, id })
+        let (refusals, untold) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { tenant, allowed, deadline, bytes, buffers, refusals, untold, life, context, id })
     }
 
     /// What was refused so far; leaves nothing behind.
     pub(crate) fn take_refusals(&self) -> Refusals {
+        self.tell_the_rest();
         std::mem::take(&mut *self.refusals())
     }
 
@@ -115,6 +126,7 @@ impl Exchange {
     /// connection and a part of the tenant's quota.
     pub(crate) async fn end(&self) -> bool {
         self.life.send_modify(|life| life.ended = true);
+        self.tell_the_rest();
         let mut life = self.life.subscribe();
         timeout(GRACE, life.wait_for(|life| life.open == 0)).await.is_ok()
     }
@@ -125,11 +137,20 @@ impl Exchange {
     }
 
     pub(crate) fn deny(&self, denied: EgressDenied) {
-        tracing::warn!(tenant = %self.tenant.options.name, "{denied}");
         self.meter().refused(denied.layer);
         let denials = &mut self.refusals().denials;
         if denials.len() < REMEMBERED && !denials.contains(&denied) {
+            tracing::warn!(tenant = %self.tenant.options.name, "{denied}");
             denials.push(denied);
+        } else {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the number of denials that were not logged one by one.
+    fn tell_the_rest(&self) {
+        if let denials @ 1.. = self.untold.swap(0, Ordering::Relaxed) {
+            tracing::warn!(tenant = %self.tenant.options.name, denials, "the connector was denied more in this call");
         }
     }
 
@@ -509,7 +530,7 @@ impl Body for ResponseBody {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use http_body_util::Empty;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -813,6 +834,70 @@ pub(super) mod tests {
         assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
         drop(held);
         assert_eq!(simple(&exchange, &url).await.unwrap(), "hello");
+    }
+
+    /// Counts the warnings that this thread logs.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<Mutex<Vec<String>>>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            struct Line(String);
+            impl tracing::field::Visit for Line {
+                fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                    self.0 += &format!("{field}={value:?} ");
+                }
+            }
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            self.0.lock().unwrap().push(line.0);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[tokio::test]
+    async fn denials_do_not_flood_the_log() {
+        let warnings = Warnings::default();
+        let logged = || std::mem::take(&mut *warnings.0.lock().unwrap());
+        let _guard = tracing::subscriber::set_default(warnings.clone());
+        let tenant = Tenant::new(TenantOptions::default()).unwrap();
+        // One destination over and over: one line, and one with the number of the others.
+        let call = exchange(&tenant, "localhost:1");
+        for _ in 0..1_000 {
+            assert!(simple(&call, "https://attacker.example/").await.is_err());
+        }
+        let lines = logged();
+        assert!(lines.len() == 1 && lines[0].contains("attacker.example"), "{lines:?}");
+        call.end().await;
+        let lines = logged();
+        assert!(lines.len() == 1 && lines[0].contains("denials=999 "), "{lines:?}");
+        assert_eq!(call.take_refusals().denials.len(), 1);
+        drop(call);
+        assert_eq!(logged(), [""; 0]);
+        // Another one each time: as many as a call remembers. A call that is dropped tells the rest as well.
+        let call = exchange(&tenant, "localhost:1");
+        for number in 0..100 {
+            assert!(simple(&call, &format!("https://h{number}.attacker.example/")).await.is_err());
+        }
+        assert_eq!(logged().len(), REMEMBERED);
+        drop(call);
+        let lines = logged();
+        assert!(lines.len() == 1 && lines[0].contains(&format!("denials={} ", 100 - REMEMBERED)), "{lines:?}");
     }
 
     /// What a guest leaves under way must not go on once its call has ended.
