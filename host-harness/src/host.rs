@@ -17,7 +17,7 @@ use crate::connector::Connector;
 use crate::error::{LoadError, Scope, SetupError};
 use crate::fair::Gate;
 use crate::lifecycle::{DrainReport, Lifecycle};
-use crate::limits::EPOCH_TICK;
+use crate::limits::{EPOCH_TICK, permits};
 use crate::processor::Processors;
 use crate::state::{self, State};
 use crate::telemetry::Metrics;
@@ -124,7 +124,7 @@ impl Host {
             None => Metrics::new(&opentelemetry::global::meter("connector_host")),
         };
         let metrics = Arc::new(metrics);
-        let warm_permits = Arc::new(Semaphore::new(options.warm_instances as usize));
+        let warm_permits = Arc::new(Semaphore::new(permits(options.warm_instances as usize)));
         let inner = HostInner {
             engine,
             calls,

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::egress::{HttpClient, Resolver};
+use crate::egress::{Pool, Resolver, VettedConnector};
 use crate::error::{Scope, TenantError};
 use crate::fair::{Rate, TenantId};
 use crate::lifecycle::{DrainReport, Lifecycle};
-use crate::limits::{ByteBudget, Limits};
+use crate::limits::{ByteBudget, Limits, permits};
 use crate::telemetry::TenantMeter;
 
 /// What a tenant may do.
@@ -126,7 +126,7 @@ pub struct Tenant {
 
 pub(crate) struct TenantInner {
     pub(crate) options: TenantOptions,
-    pub(crate) client: HttpClient,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) resolver: Resolver,
     pub(crate) call_permits: Semaphore,
     pub(crate) http_permits: Arc<Semaphore>,
@@ -154,14 +154,15 @@ impl Tenant {
         let limits = &options.limits;
         let meter = Arc::new(TenantMeter::new(&options.name));
         let connects = Arc::new(Rate::new(limits.connections_per_second));
-        let client = HttpClient::new(&options, resolver.clone(), connects.clone(), meter.clone())?;
-        let call_permits = Semaphore::new(limits.concurrent_calls.min(Semaphore::MAX_PERMITS));
+        let connector = VettedConnector::new(&options.trust_roots, resolver.clone(), connects.clone(), meter.clone())?;
+        let pool = Pool::new(connector, limits);
+        let call_permits = Semaphore::new(permits(limits.concurrent_calls));
         let requests = Rate::new(limits.http_requests_per_second);
-        let http_permits = Arc::new(Semaphore::new(options.limits.http_concurrency));
-        let warm_permits = Arc::new(Semaphore::new(options.limits.warm_instances));
+        let http_permits = Arc::new(Semaphore::new(permits(options.limits.http_concurrency)));
+        let warm_permits = Arc::new(Semaphore::new(permits(options.limits.warm_instances)));
         let buffers = ByteBudget::new(options.limits.tenant_buffer_bytes);
         let inner = TenantInner {
-            client,
+            pool,
             resolver,
             call_permits,
             http_permits,
@@ -189,15 +190,26 @@ impl Tenant {
         Self { cancellation: Some(token), ..self.clone() }
     }
 
-    /// Ends all running calls with [`CallError::Cancelled`](crate::CallError::Cancelled), and every later one.
+    /// Ends all running calls with [`CallError::Cancelled`](crate::CallError::Cancelled), and every later one, and
+    /// closes the connections of the HTTP pool.
     pub fn close(&self) {
         self.inner.lifecycle.close();
+        self.inner.pool.close();
+    }
+
+    /// Closes the connections of the HTTP pool that no exchange uses; the next exchanges connect anew. They are closed
+    /// after [`Limits::http_idle`] by themselves.
+    pub fn close_idle_connections(&self) {
+        self.inner.pool.close_idle();
     }
 
     /// Ends the tenant in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)),
-    /// discards its warm instances, waits for the calls that run, and cancels those that run still after `within`.
+    /// discards its warm instances, waits for the calls that run, and cancels those that run still after `within`; then
+    /// closes the connections of the HTTP pool.
     pub async fn drain(&self, within: Duration) -> DrainReport {
-        self.inner.lifecycle.drain(within).await
+        let report = self.inner.lifecycle.drain(within).await;
+        self.inner.pool.close();
+        report
     }
 
     /// For logs, spans and measurements.

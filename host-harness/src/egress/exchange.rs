@@ -1,10 +1,9 @@
 //! The HTTP exchanges of one call: the checks before them, and the bounds on them.
 
-use std::error::Error as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use http::{HeaderMap, HeaderName, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::capture_connection;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use wasmtime_wasi_http::{
@@ -22,6 +20,7 @@ use wasmtime_wasi_http::{
 
 use super::connector::ConnectError;
 use super::policy::{AllowList, Destination, EgressDenied, split_authority};
+use super::pool::{Lease, SendError};
 use crate::fair::{TenantId, Turn};
 use crate::interface::metadata::EgressProtocol;
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
@@ -33,9 +32,10 @@ use crate::tenant::{Tenant, TenantInner};
 /// How long a call that has ended waits for its HTTP exchanges to notice.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// What is set aside for one exchange beside its headers: a part of either body that the guest, or the connection, has
-/// written and nobody has read yet.
-const EXCHANGE_BUFFER: u64 = 384 << 10;
+/// What is set aside for a request and for its response beside their headers: a part of the body that the guest, or the
+/// connection, has written and nobody has read yet.
+const REQUEST_BUFFER: u64 = 128 << 10;
+const RESPONSE_BUFFER: u64 = 256 << 10;
 
 /// What a guest may write of a request's body at once, in bytes.
 const BODY_CHUNK: usize = 64 << 10;
@@ -69,7 +69,7 @@ impl Drop for Exchange {
 #[derive(Default)]
 struct Life {
     ended: bool,
-    /// HTTP exchanges under way, each from its request to the end of its response's body.
+    /// HTTP exchanges under way, each from its request to the end of both bodies.
     open: usize,
 }
 
@@ -253,6 +253,10 @@ impl Exchange {
             self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
             Error::ConnectionLimitReached
         };
+        // The body may hold what the guest has written already: before the exchange waits for anything.
+        let headers = u64::from(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+        let reserve = |buffer: u64| self.reserve(buffer + headers).ok_or(Error::ConnectionLimitReached);
+        let request_buffers = reserve(REQUEST_BUFFER)?;
         if !self.tenant.requests.turn(connect_until).await {
             let limit = self.tenant.requests.per_second() as usize;
             return Err(over(LimitName::HttpRequestsPerSecond, limit));
@@ -267,29 +271,25 @@ impl Exchange {
             },
             None => None,
         };
-        let buffers = EXCHANGE_BUFFER.saturating_add(2 * limits.header_bytes as u64);
-        let buffers = self.reserve(buffers).ok_or(Error::ConnectionLimitReached)?;
+        let response_buffers = reserve(RESPONSE_BUFFER)?;
+        let held = Arc::new(Held {
+            open,
+            connection: OnceLock::new(),
+            _permit: permit,
+            _turn: turn,
+            _buffers: [request_buffers, response_buffers],
+        });
 
-        let mut request = request.map(|body| RequestBody { inner: body, exchange: self.clone() });
-        let mut connected = capture_connection(&mut request);
-        let response = self.tenant.client.request(request);
-        tokio::pin!(response);
+        let request = request.map(|body| RequestBody { inner: body, held: held.clone() });
         // Up to the connection one time-out rules, after it the other.
-        let early = tokio::select! {
-            biased;
-            response = &mut response => Some(response),
-            got = timeout_at(connect_until, connected.wait_for_connection_metadata()) => match got {
-                Ok(_) => None,
-                Err(_) => return Err(Error::ConnectionTimeout),
-            },
+        let first_byte = || self.until(options.first_byte_timeout);
+        let sent = self.tenant.pool.send(request, connect_until, first_byte).await;
+        let (mut response, lease) = sent.map_err(|error| self.send_error(&error))?;
+        let lease = match lease {
+            // An upload may go on after the response, and needs the connection as long.
+            Lease::Http2(_) => held.connection.set(lease).err(),
+            Lease::Http1(_) => Some(lease),
         };
-        let response = match early {
-            Some(response) => response,
-            None => timeout_at(self.until(options.first_byte_timeout), response)
-                .await
-                .map_err(|_| Error::ConnectionReadTimeout)?,
-        };
-        let mut response = response.map_err(|error| self.client_error(&error))?;
         remove_hop_by_hop(response.headers_mut());
 
         let limit = limits.response_bytes;
@@ -301,27 +301,50 @@ impl Exchange {
         let between = options.between_bytes_timeout;
         Ok(response.map(|inner| {
             let timer = Box::pin(sleep_until(self.until(between)));
-            let body =
-                ResponseBody { inner, between, timer, read: 0, open, _permit: permit, _turn: turn, _buffers: buffers };
+            let body = ResponseBody { inner, between, timer, read: 0, _lease: lease, held };
             body.boxed_unsync()
         }))
     }
 
-    fn client_error(&self, error: &hyper_util::client::legacy::Error) -> Error {
-        let mut source = error.source();
-        while let Some(cause) = source {
-            if let Some(connect) = cause.downcast_ref::<ConnectError>() {
+    fn send_error(&self, error: &SendError) -> Error {
+        match error {
+            SendError::Connect(connect) => {
                 tracing::debug!(tenant = %self.tenant.options.name, "{connect}");
-                match connect {
-                    ConnectError::Prohibited(denied) => self.deny((**denied).clone()),
-                    ConnectError::TooMany(limit) => {
-                        let name = LimitName::ConnectionsPerSecond;
-                        self.exceed(LimitExceeded::new(name, limit.saturating_add(1), *limit));
-                    }
-                    _ => {}
-                }
-                return connect_error(connect);
+                self.connect_error(connect)
             }
+            SendError::TimedOut => Error::ConnectionReadTimeout,
+            SendError::Http(http) => self.http_error(http),
+        }
+    }
+
+    fn connect_error(&self, error: &ConnectError) -> Error {
+        let over = |name, limit: u64| {
+            self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
+            Error::ConnectionLimitReached
+        };
+        match error {
+            ConnectError::Dns(reason) => Error::DnsError { rcode: Some(reason.clone()), info_code: None },
+            ConnectError::Prohibited(denied) => {
+                self.deny((**denied).clone());
+                Error::DestinationIpProhibited
+            }
+            ConnectError::Refused => Error::ConnectionRefused,
+            ConnectError::Unreachable(_) => Error::DestinationUnavailable,
+            ConnectError::TimedOut => Error::ConnectionTimeout,
+            ConnectError::TooMany(limit) => over(LimitName::ConnectionsPerSecond, u64::from(*limit)),
+            ConnectError::NoPlace(limit) => over(LimitName::HttpConnections, *limit as u64),
+            ConnectError::Certificate(_) => Error::TlsCertificateError,
+            ConnectError::Alert(alert) => {
+                Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
+            }
+            ConnectError::Tls(_) => Error::TlsProtocolError,
+            ConnectError::Http(error) => self.http_error(error),
+        }
+    }
+
+    fn http_error(&self, error: &hyper::Error) -> Error {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(cause) = source {
             if let Some(over) = cause.downcast_ref::<BodyTooLarge>() {
                 return Error::HttpRequestBodySize(Some(over.limit));
             }
@@ -351,22 +374,6 @@ impl Exchange {
         }
         tracing::debug!(tenant = %self.tenant.options.name, ?error, "HTTP exchange failed");
         Error::ConnectionTerminated
-    }
-}
-
-fn connect_error(error: &ConnectError) -> Error {
-    match error {
-        ConnectError::Dns(reason) => Error::DnsError { rcode: Some(reason.clone()), info_code: None },
-        ConnectError::Prohibited(_) => Error::DestinationIpProhibited,
-        ConnectError::Refused => Error::ConnectionRefused,
-        ConnectError::Unreachable(_) => Error::DestinationUnavailable,
-        ConnectError::TimedOut => Error::ConnectionTimeout,
-        ConnectError::TooMany(_) => Error::ConnectionLimitReached,
-        ConnectError::Certificate(_) => Error::TlsCertificateError,
-        ConnectError::Alert(alert) => {
-            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
-        }
-        ConnectError::Tls(_) => Error::TlsProtocolError,
     }
 }
 
@@ -441,10 +448,20 @@ pub(crate) struct BodyTooLarge {
     limit: u64,
 }
 
+/// What an exchange has of what is bounded, until both of its bodies are done: a server may answer before it has read the
+/// request, and a guest may go on writing after it has dropped the response.
+struct Held {
+    open: Open,
+    connection: OnceLock<Lease>,
+    _permit: OwnedSemaphorePermit,
+    _turn: Option<Turn>,
+    _buffers: [[Reservation; 2]; 2],
+}
+
 /// A request body that counts.
 pub(crate) struct RequestBody {
     inner: WasiBody,
-    exchange: Arc<Exchange>,
+    held: Arc<Held>,
 }
 
 impl Body for RequestBody {
@@ -457,7 +474,7 @@ impl Body for RequestBody {
         };
         let frame = frame?;
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        if let Err(limit) = self.exchange.take_body(Way::Out, length) {
+        if let Err(limit) = self.held.open.0.take_body(Way::Out, length) {
             return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit }))));
         }
         Poll::Ready(Some(Ok(frame)))
@@ -479,10 +496,8 @@ struct ResponseBody {
     timer: Pin<Box<Sleep>>,
     /// Bytes so far.
     read: u64,
-    open: Open,
-    _permit: OwnedSemaphorePermit,
-    _turn: Option<Turn>,
-    _buffers: [Reservation; 2],
+    _lease: Option<Lease>,
+    held: Arc<Held>,
 }
 
 impl Body for ResponseBody {
@@ -504,7 +519,7 @@ impl Body for ResponseBody {
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        let exchange = &this.open.0;
+        let exchange = &this.held.open.0;
         let limit = exchange.tenant.options.limits.response_bytes;
         this.read = this.read.saturating_add(length);
         if this.read > limit {
@@ -541,7 +556,7 @@ pub(super) mod tests {
     use super::*;
     use crate::egress::Resolver;
     use crate::interface::metadata::EgressRule;
-    use crate::limits::Limits;
+    use crate::limits::{Limits, from_now};
     use crate::tenant::{Tenant, TenantOptions, TrustRoots};
 
     /// A server that answers by path: `/small` (5 bytes), `/big` (1 MiB in chunks), `/stall` (1 byte of 10).
@@ -641,7 +656,7 @@ pub(super) mod tests {
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
-        Exchange::within(tenant, Arc::new(allowed), Instant::now() + tenant.deadline(), context)
+        Exchange::within(tenant, Arc::new(allowed), from_now(tenant.deadline()), context)
     }
 
     pub(in crate::egress) async fn get(

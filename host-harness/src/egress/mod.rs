@@ -9,6 +9,7 @@
 //! | sockets | `sockets/` | Is this very address behind a name that was looked up and permitted, within the quotas? |
 //! | addresses | `addresses.rs`, `resolver.rs` | Is the address behind the name a public one? |
 //! | connector | `connector.rs` | Does the vetted address present a certificate for the name? (HTTP only: over a socket the guest itself checks it.) |
+//! | pool | `pool.rs` | Has the tenant a connection to the host already, or a place for one? |
 //!
 //! The name is resolved once, and only addresses that were looked at are connected to. This order is what
 //! defeats a name that resolves to a public address first and to a private one afterwards.
@@ -17,14 +18,16 @@ mod addresses;
 mod connector;
 mod exchange;
 mod policy;
+mod pool;
 #[cfg(test)]
 mod pool_tests;
 mod resolver;
 mod sockets;
 
-pub(crate) use connector::HttpClient;
+pub(crate) use connector::VettedConnector;
 pub(crate) use exchange::{Exchange, Hooks};
 pub(crate) use policy::{AllowList, split_authority};
 pub use policy::{Destination, EgressDenied, EgressLayer};
+pub(crate) use pool::Pool;
 pub(crate) use resolver::Resolver;
 pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};

@@ -28,7 +28,7 @@ use super::addresses::is_public;
 use super::exchange::Exchange;
 use super::policy::{Destination, EgressDenied};
 use crate::interface::metadata::EgressProtocol;
-use crate::limits::{ByteBudget, LimitExceeded, LimitName, Limits, Reservation};
+use crate::limits::{ByteBudget, LimitExceeded, LimitName, Limits, Reservation, permits};
 use crate::telemetry::Way;
 
 #[allow(missing_docs, reason = "generated from the definitions of WASI, which are documented")]
@@ -128,7 +128,7 @@ impl Quota {
 impl Sockets {
     pub(crate) fn new(limits: &Limits, exchange: Arc<Exchange>) -> Self {
         let quota = Arc::new(Quota(Mutex::new(CallQuota(exchange.clone(), ByteBudget::new(limits.socket_bytes)))));
-        let open = Arc::new(Semaphore::new(limits.sockets));
+        let open = Arc::new(Semaphore::new(permits(limits.sockets)));
         Self { exchange, pinned: BTreeMap::new(), open, limit: limits.sockets, quota }
     }
 
@@ -141,7 +141,7 @@ impl Sockets {
 
     /// Whether there is a socket.
     pub(crate) fn are_open(&self) -> bool {
-        self.open.available_permits() < self.limit
+        self.open.available_permits() < permits(self.limit)
     }
 
     /// Room for one more socket; none where a limit is in the way.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use wasmtime::component::Resource;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
@@ -17,6 +17,7 @@ use super::bindings::wasi::sockets::ip_name_lookup::{Host, HostResolveAddressStr
 use crate::egress::connector::ConnectError;
 use crate::egress::exchange::Exchange;
 use crate::egress::policy::{EgressDenied, shown, split_authority};
+use crate::limits::from_now;
 
 type Found = Result<Vec<IpAddr>, ErrorCode>;
 
@@ -36,7 +37,7 @@ enum State {
 
 impl Lookup {
     fn new(host: String, exchange: Arc<Exchange>) -> Self {
-        let until = Instant::now() + exchange.tenant.options.limits.connect_timeout;
+        let until = from_now(exchange.tenant.options.limits.connect_timeout);
         let until = until.min(exchange.deadline);
         let (asked, asking) = (host.clone(), exchange.clone());
         let state = State::Asking(Box::pin(async move {
