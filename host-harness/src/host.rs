@@ -43,6 +43,9 @@ pub struct HostOptions {
     pub computing_calls: u32,
     /// HTTP exchanges at the same time, over all tenants; turns are given as for calls.
     pub concurrent_exchanges: u32,
+    /// Name look-ups at the same time, over all tenants; turns are given as for calls. Each takes a thread of the runtime's
+    /// for blocking work until the name server answers, whatever becomes of its call.
+    pub concurrent_lookups: u32,
     /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`].
     pub warm_instances: u32,
     /// The largest component that is compiled, in bytes.
@@ -62,6 +65,7 @@ impl Default for HostOptions {
             computing_calls: thread::available_parallelism()
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
             concurrent_exchanges: 4_096,
+            concurrent_lookups: 64,
             warm_instances: 256,
             max_component_bytes: 32 << 20,
             max_memory_bytes: 512 << 20,
@@ -93,6 +97,7 @@ pub(crate) struct HostInner {
     pub(crate) calls: Gate,
     pub(crate) processors: Processors,
     pub(crate) exchanges: Gate,
+    pub(crate) lookups: Gate,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) warm_permits: Arc<Semaphore>,
@@ -118,6 +123,7 @@ impl Host {
             options.cache_directory.as_deref().map(CompiledCache::open).transpose().map_err(SetupError::Cache)?;
         let calls = Gate::new(options.concurrent_calls as usize);
         let exchanges = Gate::new(options.concurrent_exchanges as usize);
+        let lookups = Gate::new(options.concurrent_lookups as usize);
         let lifecycle = Lifecycle::new(Scope::Host);
         let metrics = match &options.meter {
             Some(meter) => Metrics::new(meter),
@@ -130,6 +136,7 @@ impl Host {
             calls,
             processors,
             exchanges,
+            lookups,
             lifecycle,
             metrics,
             warm_permits,

@@ -79,7 +79,7 @@ pub use connection::Connection;
 pub use connector::Connector;
 #[cfg(feature = "cursors")]
 pub use cursors::{CursorStore, CursorStoreError, StoredCursors};
-pub use egress::{Destination, EgressDenied, EgressLayer};
+pub use egress::{Destination, EgressDenied, EgressLayer, Resolve};
 pub use error::{CallError, Failure, LoadError, Scope, SetupError, TenantError};
 pub use host::{Host, HostOptions};
 pub use lifecycle::DrainReport;

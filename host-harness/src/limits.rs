@@ -50,6 +50,10 @@ pub struct Limits {
     /// Connections that one tenant makes in a second, for HTTP and sockets together. A burst may have as many at once;
     /// after it connecting waits for its turn.
     pub connections_per_second: u32,
+    /// Names that one tenant looks up in a second, for HTTP and sockets together, as for connections.
+    pub lookups_per_second: u32,
+    /// Names that one call looks up for its sockets.
+    pub socket_names: usize,
     /// HTTP connections of one tenant, in use and idle, to all hosts together. Idle ones make room for others; where none
     /// is idle, an exchange waits for a place.
     pub http_connections: usize,
@@ -113,6 +117,8 @@ impl Default for Limits {
             http_concurrency: 16,
             http_requests_per_second: 500,
             connections_per_second: 100,
+            lookups_per_second: 100,
+            socket_names: 64,
             http_connections: 64,
             // Azure's front ends close theirs after two minutes.
             http_idle: Duration::from_secs(60),
@@ -155,6 +161,8 @@ impl Limits {
             http_concurrency: usize::MAX,
             http_requests_per_second: u32::MAX,
             connections_per_second: u32::MAX,
+            lookups_per_second: u32::MAX,
+            socket_names: usize::MAX,
             http_connections: usize::MAX,
             http_idle: Duration::MAX,
             response_bytes: u64::MAX,
@@ -223,6 +231,9 @@ limit_names! {
     HttpConcurrency = Limits.http_concurrency "exchanges";
     HttpRequestsPerSecond = Limits.http_requests_per_second "requests";
     ConnectionsPerSecond = Limits.connections_per_second "connections";
+    LookupsPerSecond = Limits.lookups_per_second "look-ups";
+    ConcurrentLookups = HostOptions.concurrent_lookups "look-ups";
+    SocketNames = Limits.socket_names "names";
     HttpConnections = Limits.http_connections "connections";
     ResponseBytes = Limits.response_bytes "bytes";
     HttpBodyBytes = Limits.http_body_bytes "bytes";

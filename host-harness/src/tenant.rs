@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::egress::{Pool, Resolver, VettedConnector};
+use crate::egress::{Pool, Resolve, Resolver, VettedConnector};
 use crate::error::{Scope, TenantError};
 use crate::fair::{Rate, TenantId};
 use crate::lifecycle::{DrainReport, Lifecycle};
@@ -32,6 +32,8 @@ pub struct TenantOptions {
     /// Whether a connector may reach hosts that its service names at run time: those that an egress rule with the
     /// host `*` covers. Default: true.
     pub allow_redirected_hosts: bool,
+    /// Who finds the addresses behind names; none: the operating system.
+    pub resolver: Option<Arc<dyn Resolve>>,
 }
 
 impl Default for TenantOptions {
@@ -43,6 +45,7 @@ impl Default for TenantOptions {
             allow_hosts: Vec::new(),
             allow_private_networks: false,
             allow_redirected_hosts: true,
+            resolver: None,
         }
     }
 }
@@ -145,14 +148,10 @@ impl Tenant {
     ///
     /// [`TenantError`] where its trust roots cannot be read.
     pub fn new(options: TenantOptions) -> Result<Self, TenantError> {
-        let resolver = Resolver::new(options.allow_private_networks);
-        Self::with_resolver(options, resolver)
-    }
-
-    pub(crate) fn with_resolver(options: TenantOptions, resolver: Resolver) -> Result<Self, TenantError> {
         let deadline = options.limits.deadline;
         let limits = &options.limits;
         let meter = Arc::new(TenantMeter::new(&options.name));
+        let resolver = Resolver::new(options.resolver.clone(), options.allow_private_networks, limits);
         let connects = Arc::new(Rate::new(limits.connections_per_second));
         let connector = VettedConnector::new(&options.trust_roots, resolver.clone(), connects.clone(), meter.clone())?;
         let pool = Pool::new(connector, limits);

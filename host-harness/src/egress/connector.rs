@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::policy::EgressDenied;
-use super::resolver::Resolver;
+use super::resolver::{Asking, Resolver};
 use crate::error::TenantError;
 use crate::fair::Rate;
 use crate::telemetry::{self, TenantMeter};
@@ -87,6 +87,10 @@ pub(crate) enum ConnectError {
     Certificate(rustls::CertificateError),
     #[error("the server broke the TLS handshake off: {0:?}")]
     Alert(rustls::AlertDescription),
+    #[error("more look-ups than {0} in a second")]
+    TooManyLookups(u32),
+    #[error("{0} look-ups are under way, and none ended in time")]
+    NoLookup(usize),
     #[error("the TLS handshake failed: {0}")]
     Tls(io::Error),
     #[error("{0} connections are open, and none of them is idle")]
@@ -121,13 +125,14 @@ impl VettedConnector {
         &self,
         host: &str,
         port: u16,
-        deadline: Instant,
+        asking: Asking<'_>,
         place: OwnedSemaphorePermit,
     ) -> Result<VettedStream, ConnectError> {
+        let deadline = asking.until;
         if !self.connects.turn(deadline).await {
             return Err(ConnectError::TooMany(self.connects.per_second()));
         }
-        let addresses = self.resolver.resolve(host, &format!("{host}:{port}")).await?;
+        let addresses = self.resolver.resolve(host, Some(port), &format!("{host}:{port}"), asking).await?;
         let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         let tcp = connect_first(&addresses, deadline).await?;
         // Requests are single writes; waiting for more to send only adds latency.

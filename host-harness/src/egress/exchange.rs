@@ -21,6 +21,7 @@ use wasmtime_wasi_http::{
 use super::connector::ConnectError;
 use super::policy::{AllowList, Destination, EgressDenied, split_authority};
 use super::pool::{Lease, SendError};
+use super::resolver::Asking;
 use crate::fair::{TenantId, Turn};
 use crate::interface::metadata::EgressProtocol;
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
@@ -283,7 +284,7 @@ impl Exchange {
         let request = request.map(|body| RequestBody { inner: body, held: held.clone() });
         // Up to the connection one time-out rules, after it the other.
         let first_byte = || self.until(options.first_byte_timeout);
-        let sent = self.tenant.pool.send(request, connect_until, first_byte).await;
+        let sent = self.tenant.pool.send(request, self.asking(connect_until), first_byte).await;
         let (mut response, lease) = sent.map_err(|error| self.send_error(&error))?;
         let lease = match lease {
             // An upload may go on after the response, and needs the connection as long.
@@ -317,11 +318,28 @@ impl Exchange {
         }
     }
 
-    fn connect_error(&self, error: &ConnectError) -> Error {
-        let over = |name, limit: u64| {
-            self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
-            Error::ConnectionLimitReached
+    /// On whose behalf a name is looked up.
+    pub(super) fn asking(&self, until: Instant) -> Asking<'_> {
+        Asking { turns: self.context.lookups.as_ref(), tenant: self.id, until }
+    }
+
+    /// Whether a limit was in the way of a connection or a look-up; it is remembered.
+    pub(super) fn over(&self, error: &ConnectError) -> bool {
+        let (name, limit) = match error {
+            ConnectError::TooMany(limit) => (LimitName::ConnectionsPerSecond, u64::from(*limit)),
+            ConnectError::NoPlace(limit) => (LimitName::HttpConnections, *limit as u64),
+            ConnectError::TooManyLookups(limit) => (LimitName::LookupsPerSecond, u64::from(*limit)),
+            ConnectError::NoLookup(limit) => (LimitName::ConcurrentLookups, *limit as u64),
+            _ => return false,
         };
+        self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
+        true
+    }
+
+    fn connect_error(&self, error: &ConnectError) -> Error {
+        if self.over(error) {
+            return Error::ConnectionLimitReached;
+        }
         match error {
             ConnectError::Dns(reason) => Error::DnsError { rcode: Some(reason.clone()), info_code: None },
             ConnectError::Prohibited(denied) => {
@@ -331,8 +349,10 @@ impl Exchange {
             ConnectError::Refused => Error::ConnectionRefused,
             ConnectError::Unreachable(_) => Error::DestinationUnavailable,
             ConnectError::TimedOut => Error::ConnectionTimeout,
-            ConnectError::TooMany(limit) => over(LimitName::ConnectionsPerSecond, u64::from(*limit)),
-            ConnectError::NoPlace(limit) => over(LimitName::HttpConnections, *limit as u64),
+            ConnectError::TooMany(_)
+            | ConnectError::NoPlace(_)
+            | ConnectError::TooManyLookups(_)
+            | ConnectError::NoLookup(_) => Error::ConnectionLimitReached,
             ConnectError::Certificate(_) => Error::TlsCertificateError,
             ConnectError::Alert(alert) => {
                 Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
@@ -554,7 +574,7 @@ pub(super) mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::egress::Resolver;
+    use crate::egress::resolver::testing::answering;
     use crate::interface::metadata::EgressRule;
     use crate::limits::{Limits, from_now};
     use crate::tenant::{Tenant, TenantOptions, TrustRoots};
@@ -717,11 +737,11 @@ pub(super) mod tests {
         let asked = Arc::new(AtomicUsize::new(0));
         let tenant = |options: TenantOptions, answers: &'static [&'static str]| {
             let asked = asked.clone();
-            let resolver = Resolver::answering(options.allow_private_networks, move |_| {
+            let resolver = answering(move |_| {
                 let turn = asked.fetch_add(1, Ordering::SeqCst) % answers.len();
                 Ok(answers[turn].split(' ').map(|address| address.parse().unwrap()).collect())
             });
-            Tenant::with_resolver(options, resolver).unwrap()
+            Tenant::new(TenantOptions { resolver, ..options }).unwrap()
         };
         // The server is at the first of them alone.
         let tenant_of_two = tenant(server.options(), &["127.0.0.1", "127.0.0.2"]);

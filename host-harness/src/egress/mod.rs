@@ -29,5 +29,8 @@ pub(crate) use exchange::{Exchange, Hooks};
 pub(crate) use policy::{AllowList, split_authority};
 pub use policy::{Destination, EgressDenied, EgressLayer};
 pub(crate) use pool::Pool;
+#[cfg(feature = "conformance")]
+pub(crate) use resolver::Nowhere;
+pub use resolver::Resolve;
 pub(crate) use resolver::Resolver;
 pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};

@@ -22,6 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connector::{ConnectError, VettedConnector, VettedStream};
 use super::exchange::RequestBody;
+use super::resolver::Asking;
 use crate::limits::{Limits, after, permits};
 
 /// What HTTP/2 may send of one response before the guest has read it, and of all responses of a connection, in bytes.
@@ -198,7 +199,7 @@ impl Pool {
     pub(crate) async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
-        connect_until: Instant,
+        asking: Asking<'_>,
         first_byte: impl Fn() -> Instant,
     ) -> Result<(Response<Incoming>, Lease), SendError> {
         let uri = request.uri().clone();
@@ -206,7 +207,7 @@ impl Pool {
         let port = uri.port_u16().unwrap_or(443);
         let mut until = None;
         loop {
-            let (leased, fresh) = self.lease(&host, port, connect_until).await.map_err(SendError::Connect)?;
+            let (leased, fresh) = self.lease(&host, port, asking).await.map_err(SendError::Connect)?;
             let until = *until.get_or_insert_with(&first_byte);
             let (sent, lease) = match leased {
                 Leased::Http1(mut sender, ends) => {
@@ -233,14 +234,19 @@ impl Pool {
     }
 
     /// A connection that is kept, or a new one, which the second part of the answer says.
-    async fn lease(self: &Arc<Self>, host: &str, port: u16, until: Instant) -> Result<(Leased, bool), ConnectError> {
-        let key = key(host, port);
+    async fn lease(
+        self: &Arc<Self>,
+        host: &str,
+        port: u16,
+        asking: Asking<'_>,
+    ) -> Result<(Leased, bool), ConnectError> {
+        let (key, until) = (key(host, port), asking.until);
         let place = match self.place(&key, until).await? {
             Ok(leased) => return Ok((leased, false)),
             Err(place) => place,
         };
         let connected = timeout_at(until, async {
-            let stream = self.connector.connect(host, port, until, place).await?;
+            let stream = self.connector.connect(host, port, asking, place).await?;
             self.shake_hands(key, stream).await
         });
         Ok((connected.await.unwrap_or(Err(ConnectError::TimedOut))?, true))

@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +26,8 @@ use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::exchange::Exchange;
 use super::exchange::tests::{acceptor, exchange, exchange_within, get, simple};
-use super::resolver::Resolver;
+use super::resolver::Resolve;
+use super::resolver::testing::silent;
 use crate::fair::Gate;
 use crate::limits::{LimitExceeded, LimitName, Limits};
 use crate::supervise::CallContext;
@@ -470,8 +472,8 @@ async fn a_tenant_that_floods_the_host_with_exchanges_does_not_starve_another() 
 
 #[tokio::test]
 async fn a_deadline_ends_even_a_look_up() {
-    let options = TenantOptions::default();
-    let tenant = Tenant::with_resolver(options, Resolver::silent()).unwrap().with_deadline(Duration::from_millis(200));
+    let options = TenantOptions { resolver: silent(), ..TenantOptions::default() };
+    let tenant = Tenant::new(options).unwrap().with_deadline(Duration::from_millis(200));
     let begun = Instant::now();
     let error = simple(&exchange(&tenant, "localhost:1"), "https://localhost:1/").await.unwrap_err();
     assert!(matches!(error, Error::ConnectionTimeout), "{error}");
@@ -691,4 +693,73 @@ async fn limits_may_be_as_large_as_can_be() {
             RequestOptions { connect_timeout: timeout, first_byte_timeout: timeout, between_bytes_timeout: timeout };
         assert_eq!(get(&call, &url, options).await.unwrap(), "hello");
     }
+}
+
+#[tokio::test]
+async fn look_ups_have_a_rate_and_take_turns_over_all_tenants() {
+    let server = Server::http2().await;
+    let tenant = server.tenant(|limits| limits.lookups_per_second = 0);
+    let call = exchange(&tenant, &server.authority());
+    let error = simple(&call, &server.url("small")).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+    let limits = call.take_refusals().limits;
+    assert_eq!(limits, [LimitExceeded { name: LimitName::LookupsPerSecond, wanted: 1, allowed: 0 }]);
+
+    let gate = Gate::new(1);
+    let context = CallContext { lookups: Some(gate.clone()), ..CallContext::default() };
+    let tenant = server.tenant(|_| ());
+    let call = exchange_within(&tenant, &server.authority(), context);
+    // Another tenant's.
+    let turn = gate.enter(1).await;
+    let options = RequestOptions { connect_timeout: Some(Duration::from_millis(100)), ..RequestOptions::default() };
+    let error = get(&call, &server.url("small"), options).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+    let limits = call.take_refusals().limits;
+    assert_eq!(limits, [LimitExceeded { name: LimitName::ConcurrentLookups, wanted: 2, allowed: 1 }]);
+    assert_eq!(server.connections(), 0);
+    drop(turn);
+    assert_eq!(simple(&call, &server.url("small")).await.unwrap(), "hello");
+    // It ends with the look-up, not with the connection.
+    assert!(futures_util::FutureExt::now_or_never(gate.enter(1)).is_some());
+}
+
+/// Finds everything on this machine, and remembers what it was asked.
+#[derive(Debug, Default)]
+struct Book(Mutex<Vec<(String, Option<u16>)>>);
+
+impl Resolve for Book {
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: Option<u16>,
+    ) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send + 'a>> {
+        Box::pin(async move {
+            self.0.lock().unwrap().push((host.to_owned(), port));
+            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_embedders_resolver_is_asked_and_its_addresses_are_vetted() {
+    let server = Server::http2().await;
+    let book = Arc::new(Book::default());
+    for (allow_private_networks, connections) in [(false, 0), (true, 1)] {
+        let options = TenantOptions {
+            resolver: Some(book.clone()),
+            trust_roots: TrustRoots::Only(server.ca.clone()),
+            allow_private_networks,
+            ..TenantOptions::default()
+        };
+        let answer = server.get(&Tenant::new(options).unwrap(), "small").await;
+        match answer {
+            Ok(answer) => assert!(allow_private_networks && answer == "hello"),
+            Err(error) => {
+                assert!(!allow_private_networks && matches!(error, Error::DestinationIpProhibited), "{error}")
+            }
+        }
+        assert_eq!(server.connections(), connections);
+    }
+    let asked = ("localhost".to_owned(), Some(server.port));
+    assert_eq!(*book.0.lock().unwrap(), [asked.clone(), asked]);
 }

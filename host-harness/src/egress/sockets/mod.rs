@@ -63,8 +63,8 @@ use bindings::wasi::sockets as wasi;
 /// What the sockets of one instance are judged by, and what they use up.
 pub(crate) struct Sockets {
     exchange: Arc<Exchange>,
-    /// The addresses that this call was given, by name.
-    pinned: BTreeMap<String, Vec<IpAddr>>,
+    /// The names that this call asked for, and the addresses that it was given; none: no answer yet.
+    pinned: BTreeMap<String, Option<Vec<IpAddr>>>,
     open: Arc<Semaphore>,
     /// How many sockets there may be.
     limit: usize,
@@ -154,6 +154,18 @@ impl Sockets {
         Some(Share { _open: open, _buffers: self.exchange.reserve(stream::BUFFERS)? })
     }
 
+    /// Room for one more name; false where there is none.
+    fn pin(&mut self, name: &str) -> bool {
+        let limit = self.exchange.tenant.options.limits.socket_names;
+        let room = self.pinned.contains_key(name) || self.pinned.len() < limit;
+        if room {
+            self.pinned.entry(name.to_owned()).or_default();
+        } else {
+            self.exchange.exceed(LimitExceeded::new(LimitName::SocketNames, limit.saturating_add(1), limit));
+        }
+        room
+    }
+
     /// Records a denial, and names it as the guest gets to see it.
     fn deny(&self, denied: EgressDenied) -> ErrorCode {
         self.exchange.deny(denied);
@@ -167,7 +179,8 @@ impl Sockets {
         };
         let ip = address.ip();
         let mut denied = None;
-        for (name, _) in self.pinned.iter().filter(|(_, addresses)| addresses.contains(&ip)) {
+        let leads_there = |addresses: &Option<Vec<IpAddr>>| addresses.as_ref().is_some_and(|it| it.contains(&ip));
+        for (name, _) in self.pinned.iter().filter(|(_, addresses)| leads_there(addresses)) {
             match check(name) {
                 Ok(()) => return Ok(()),
                 Err(because) => denied = Some(because),

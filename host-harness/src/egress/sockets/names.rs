@@ -42,12 +42,13 @@ impl Lookup {
         let (asked, asking) = (host.clone(), exchange.clone());
         let state = State::Asking(Box::pin(async move {
             let resolver = &asking.tenant.resolver;
-            match timeout_at(until, resolver.resolve(&asked, &asked)).await {
+            match timeout_at(until, resolver.resolve(&asked, None, &asked, asking.asking(until))).await {
                 Ok(Ok(found)) => Ok(found),
                 Ok(Err(ConnectError::Prohibited(denied))) => {
                     asking.deny(*denied);
                     Err(ErrorCode::AccessDenied)
                 }
+                Ok(Err(error)) if asking.over(&error) => Err(ErrorCode::TemporaryResolverFailure),
                 Ok(Err(_)) => Err(ErrorCode::NameUnresolvable),
                 Err(_) => Err(ErrorCode::TemporaryResolverFailure),
             }
@@ -91,8 +92,11 @@ impl Host for SocketsView<'_> {
         if let Err(denied) = self.sockets.exchange.allowed.check_name(&host) {
             return Ok(Err(self.sockets.deny(denied)));
         }
+        if !self.sockets.pin(&host) {
+            return Ok(Err(ErrorCode::TemporaryResolverFailure));
+        }
         let mut lookup = Lookup::new(host, self.sockets.exchange.clone());
-        if let Some(pinned) = self.sockets.pinned.get(&lookup.host) {
+        if let Some(Some(pinned)) = self.sockets.pinned.get(&lookup.host) {
             lookup.state = State::Answered(Ok(pinned.clone()));
         }
         Ok(Ok(self.table.push(lookup)?))
@@ -116,7 +120,7 @@ impl HostResolveAddressStream for SocketsView<'_> {
             return Ok(Err(code));
         };
         // The first answer of a call is the one that counts.
-        let pinned = self.sockets.pinned.entry(lookup.host.clone()).or_insert_with(|| found.clone());
+        let pinned = self.sockets.pinned.entry(lookup.host.clone()).or_default().get_or_insert_with(|| found.clone());
         let address = pinned.get(lookup.next).copied();
         lookup.next += 1;
         Ok(Ok(address.map(IpAddress::from)))
