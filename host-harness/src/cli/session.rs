@@ -193,6 +193,7 @@ impl<'a> Session<'a> {
             allow_hosts: arguments.allow_host.clone(),
             allow_private_networks: arguments.allow_private_networks,
             allow_redirected_hosts: !arguments.no_redirected_hosts,
+            ..TenantOptions::default()
         })
         .map_err(usage)
     }
