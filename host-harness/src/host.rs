@@ -19,7 +19,7 @@ use crate::connector::Connector;
 use crate::error::{CallError, LoadError, Scope, SetupError};
 use crate::fair::Gate;
 use crate::lifecycle::{DrainReport, Lifecycle};
-use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName, Limits};
+use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName, Limits, permits};
 use crate::processor::Processors;
 use crate::state::{self, State};
 use crate::telemetry::Metrics;
@@ -48,6 +48,9 @@ pub struct HostOptions {
     pub computing_calls: u32,
     /// HTTP exchanges at the same time, over all tenants; turns are given as for calls.
     pub concurrent_exchanges: u32,
+    /// Name look-ups at the same time, over all tenants; turns are given as for calls. Each takes a thread of the runtime's
+    /// for blocking work until the name server answers, whatever becomes of its call.
+    pub concurrent_lookups: u32,
     /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`].
     pub warm_instances: u32,
     /// Components that are read and compiled at the same time; more wait for their turn. One of them takes all
@@ -79,6 +82,7 @@ impl Default for HostOptions {
             computing_calls: thread::available_parallelism()
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
             concurrent_exchanges: 4_096,
+            concurrent_lookups: 64,
             warm_instances: 256,
             concurrent_loads: 1,
             max_component_bytes: 32 << 20,
@@ -124,6 +128,7 @@ pub(crate) struct HostInner {
     pub(crate) calls: Gate,
     pub(crate) processors: Processors,
     pub(crate) exchanges: Gate,
+    pub(crate) lookups: Gate,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) warm_permits: Arc<Semaphore>,
@@ -150,19 +155,21 @@ impl Host {
         let cache = options.cache_directory.as_deref().map(open).transpose().map_err(SetupError::Cache)?;
         let calls = Gate::new(options.concurrent_calls as usize);
         let exchanges = Gate::new(options.concurrent_exchanges as usize);
+        let lookups = Gate::new(options.concurrent_lookups as usize);
         let lifecycle = Lifecycle::new(Scope::Host);
         let metrics = match &options.meter {
             Some(meter) => Metrics::new(meter),
             None => Metrics::new(&opentelemetry::global::meter("connector_host")),
         };
         let metrics = Arc::new(metrics);
-        let warm_permits = Arc::new(Semaphore::new(options.warm_instances as usize));
+        let warm_permits = Arc::new(Semaphore::new(permits(options.warm_instances as usize)));
         let loads = Arc::new(Semaphore::new(options.concurrent_loads.max(1)));
         let inner = HostInner {
             engine,
             calls,
             processors,
             exchanges,
+            lookups,
             lifecycle,
             metrics,
             warm_permits,

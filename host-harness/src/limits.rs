@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use wasmtime::ResourceLimiter;
 
 /// How often the epoch counts up: how long a guest computes before others get their turn and its [`Limits::cpu`] is asked.
@@ -53,6 +55,15 @@ pub struct Limits {
     /// Connections that one tenant makes in a second, for HTTP and sockets together. A burst may have as many at once;
     /// after it connecting waits for its turn.
     pub connections_per_second: u32,
+    /// Names that one tenant looks up in a second, for HTTP and sockets together, as for connections.
+    pub lookups_per_second: u32,
+    /// Names that one call looks up for its sockets.
+    pub socket_names: usize,
+    /// HTTP connections of one tenant, in use and idle, to all hosts together. Idle ones make room for others; where none
+    /// is idle, an exchange waits for a place.
+    pub http_connections: usize,
+    /// How long an HTTP connection is kept without an exchange.
+    pub http_idle: Duration,
     /// The body of one HTTP response, in bytes.
     pub response_bytes: u64,
     /// All HTTP bodies of one call in both directions, in bytes.
@@ -113,6 +124,11 @@ impl Default for Limits {
             http_concurrency: 16,
             http_requests_per_second: 500,
             connections_per_second: 100,
+            lookups_per_second: 100,
+            socket_names: 64,
+            http_connections: 64,
+            // Azure's front ends close theirs after two minutes.
+            http_idle: Duration::from_secs(60),
             response_bytes: 8 << 20,
             http_body_bytes: 64 << 20,
             sockets: 8,
@@ -132,6 +148,50 @@ impl Default for Limits {
             tenant_buffer_bytes: 128 << 20,
             random_bytes: 1 << 20,
             handles: 1_024,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Limits {
+    /// Everything as large as its type permits.
+    pub(crate) fn largest() -> Self {
+        Self {
+            memory_bytes: usize::MAX,
+            table_elements: usize::MAX,
+            instances: usize::MAX,
+            memories: usize::MAX,
+            cpu: Duration::MAX,
+            deadline: Duration::MAX,
+            deadline_margin: Duration::MAX,
+            connect_timeout: Duration::MAX,
+            concurrent_calls: usize::MAX,
+            http_concurrency: usize::MAX,
+            http_requests_per_second: u32::MAX,
+            connections_per_second: u32::MAX,
+            lookups_per_second: u32::MAX,
+            socket_names: usize::MAX,
+            http_connections: usize::MAX,
+            http_idle: Duration::MAX,
+            response_bytes: u64::MAX,
+            http_body_bytes: u64::MAX,
+            sockets: usize::MAX,
+            socket_bytes: u64::MAX,
+            warm_instances: usize::MAX,
+            warm_idle: Duration::MAX,
+            farewell: Duration::MAX,
+            header_bytes: usize::MAX,
+            header_sets: usize::MAX,
+            hostcall_bytes: usize::MAX,
+            output_events: usize::MAX,
+            output_bytes: usize::MAX,
+            cursor_bytes: usize::MAX,
+            log_bytes: usize::MAX,
+            log_lines: usize::MAX,
+            buffer_bytes: u64::MAX,
+            tenant_buffer_bytes: u64::MAX,
+            random_bytes: u64::MAX,
+            handles: usize::MAX,
         }
     }
 }
@@ -184,6 +244,10 @@ limit_names! {
     HttpConcurrency = Limits.http_concurrency "exchanges";
     HttpRequestsPerSecond = Limits.http_requests_per_second "requests";
     ConnectionsPerSecond = Limits.connections_per_second "connections";
+    LookupsPerSecond = Limits.lookups_per_second "look-ups";
+    ConcurrentLookups = HostOptions.concurrent_lookups "look-ups";
+    SocketNames = Limits.socket_names "names";
+    HttpConnections = Limits.http_connections "connections";
     ResponseBytes = Limits.response_bytes "bytes";
     HttpBodyBytes = Limits.http_body_bytes "bytes";
     Sockets = Limits.sockets "sockets";
@@ -303,6 +367,24 @@ impl ResourceLimiter for StoreLimiter {
     fn memories(&self) -> usize {
         self.memories
     }
+}
+
+/// What is later than everything that matters, and what every clock can still tell.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// So long after an instant, or far away where a limit means none.
+pub(crate) fn after(instant: Instant, wait: Duration) -> Instant {
+    instant.checked_add(wait.min(FAR)).unwrap_or(instant)
+}
+
+/// So long from now.
+pub(crate) fn from_now(wait: Duration) -> Instant {
+    after(Instant::now(), wait)
+}
+
+/// As many permits as a semaphore can have, where a limit means none.
+pub(crate) fn permits(limit: usize) -> usize {
+    limit.min(Semaphore::MAX_PERMITS)
 }
 
 /// A number of bytes that several bodies share.

@@ -14,7 +14,7 @@ use crate::exports::{self, Export, Exports};
 use crate::host::HostInner;
 use crate::interface::types;
 use crate::judge::Judge;
-use crate::limits::{LimitExceeded, LimitHit, LimitName};
+use crate::limits::{LimitExceeded, LimitHit, LimitName, from_now};
 use crate::state::{State, begin_call, end_call, new_store};
 use crate::supervise::CallContext;
 use crate::telemetry::LiveInstance;
@@ -29,7 +29,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn new(tenant: &Tenant, allowed: Arc<AllowList>) -> Self {
-        Self { allowed, deadline: Instant::now() + tenant.deadline() }
+        Self { allowed, deadline: from_now(tenant.deadline()) }
     }
 
     pub(crate) fn without_network(tenant: &Tenant) -> Self {
@@ -89,7 +89,7 @@ impl Live {
     /// fault, and whatever goes wrong here harms nobody.
     pub(crate) async fn release(mut self, tenant: &Tenant, until: Instant) {
         let limits = tenant.limits();
-        let until = until.min(Instant::now() + limits.farewell);
+        let until = until.min(from_now(limits.farewell));
         let Some(release) = self.release.filter(|_| !limits.farewell.is_zero()) else { return };
         let exchange = Exchange::within(tenant, self.allowed.clone(), until, CallContext::default());
         begin_call(&mut self.store, limits, exchange.clone());
@@ -600,6 +600,13 @@ mod tests {
         });
         assert!(matches!(ended, Err(CallError::Cancelled)));
         assert!(matches!(guest.run(&tenant).await, Err(CallError::Cancelled)));
+    }
+
+    #[tokio::test]
+    async fn limits_may_be_as_large_as_can_be() {
+        let tenant = tenant(Limits::largest());
+        let tenant = tenant.with_deadline(Duration::MAX);
+        assert_eq!(Guest::new("(call $wait (i64.const 1000000)) (i32.const 7)").run(&tenant).await.unwrap(), 7);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct CallContext {
     pub(crate) meter: Arc<CallMeter>,
     /// The bound on HTTP exchanges over all tenants; none: there is no host to set one.
     pub(crate) exchanges: Option<Gate>,
+    /// The bound on name look-ups over all tenants, likewise.
+    pub(crate) lookups: Option<Gate>,
 }
 
 /// One call of an engine, which can be several runs of the guest.
@@ -54,7 +56,8 @@ impl<'a> Supervised<'a> {
             outcome = field::Empty,
             duration_ms = field::Empty,
         );
-        let context = CallContext { meter, exchanges: Some(host.exchanges.clone()) };
+        let context =
+            CallContext { meter, exchanges: Some(host.exchanges.clone()), lookups: Some(host.lookups.clone()) };
         Ok(Self { host, tenant, context, span, begun, ended: false, _running: running })
     }
 

@@ -9,11 +9,11 @@ use ip_network::IpNetwork;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::egress::{Addresses, HttpClient, Resolver};
+use crate::egress::{Addresses, Pool, Resolve, Resolver, VettedConnector};
 use crate::error::{Scope, TenantError};
 use crate::fair::{Rate, TenantId};
 use crate::lifecycle::{DrainReport, Lifecycle};
-use crate::limits::{ByteBudget, Limits};
+use crate::limits::{ByteBudget, Limits, permits};
 use crate::telemetry::TenantMeter;
 
 /// What a tenant may do. Start from [`TenantOptions::default`] and change fields.
@@ -37,6 +37,8 @@ pub struct TenantOptions {
     /// Whether a connector may reach hosts that its service names at run time: those that an egress rule with the
     /// host `*` covers. Default: true.
     pub allow_redirected_hosts: bool,
+    /// Who finds the addresses behind names; none: the operating system.
+    pub resolver: Option<Arc<dyn Resolve>>,
 }
 
 impl Default for TenantOptions {
@@ -49,6 +51,7 @@ impl Default for TenantOptions {
             allow_private_networks: false,
             allow_networks: Vec::new(),
             allow_redirected_hosts: true,
+            resolver: None,
         }
     }
 }
@@ -133,7 +136,7 @@ pub struct Tenant {
 
 pub(crate) struct TenantInner {
     pub(crate) options: TenantOptions,
-    pub(crate) client: HttpClient,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) resolver: Resolver,
     pub(crate) call_permits: Semaphore,
     pub(crate) http_permits: Arc<Semaphore>,
@@ -152,23 +155,20 @@ impl Tenant {
     ///
     /// [`TenantError`] where its trust roots cannot be read.
     pub fn new(options: TenantOptions) -> Result<Self, TenantError> {
-        let resolver = Resolver::new(Addresses::of(&options));
-        Self::with_resolver(options, resolver)
-    }
-
-    pub(crate) fn with_resolver(options: TenantOptions, resolver: Resolver) -> Result<Self, TenantError> {
         let deadline = options.limits.deadline;
         let limits = &options.limits;
         let meter = Arc::new(TenantMeter::new(&options.name));
+        let resolver = Resolver::new(options.resolver.clone(), Addresses::of(&options), limits);
         let connects = Arc::new(Rate::new(limits.connections_per_second));
-        let client = HttpClient::new(&options, resolver.clone(), connects.clone(), meter.clone())?;
-        let call_permits = Semaphore::new(limits.concurrent_calls.min(Semaphore::MAX_PERMITS));
+        let connector = VettedConnector::new(&options.trust_roots, resolver.clone(), connects.clone(), meter.clone())?;
+        let pool = Pool::new(connector, limits);
+        let call_permits = Semaphore::new(permits(limits.concurrent_calls));
         let requests = Rate::new(limits.http_requests_per_second);
-        let http_permits = Arc::new(Semaphore::new(options.limits.http_concurrency));
-        let warm_permits = Arc::new(Semaphore::new(options.limits.warm_instances));
+        let http_permits = Arc::new(Semaphore::new(permits(options.limits.http_concurrency)));
+        let warm_permits = Arc::new(Semaphore::new(permits(options.limits.warm_instances)));
         let buffers = ByteBudget::new(options.limits.tenant_buffer_bytes);
         let inner = TenantInner {
-            client,
+            pool,
             resolver,
             call_permits,
             http_permits,
@@ -196,18 +196,29 @@ impl Tenant {
         Self { cancellation: Some(token), ..self.clone() }
     }
 
-    /// Ends all running calls with [`CallError::Cancelled`](crate::CallError::Cancelled), and every later one.
+    /// Ends all running calls with [`CallError::Cancelled`](crate::CallError::Cancelled), and every later one, and
+    /// closes the connections of the HTTP pool.
     pub fn close(&self) {
         self.inner.lifecycle.close();
+        self.inner.pool.close();
+    }
+
+    /// Closes the connections of the HTTP pool that no exchange uses; the next exchanges connect anew. They are closed
+    /// after [`Limits::http_idle`] by themselves.
+    pub fn close_idle_connections(&self) {
+        self.inner.pool.close_idle();
     }
 
     /// Ends the tenant in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)),
-    /// discards its warm instances, waits for the calls that run, and cancels those that run still after `within`.
+    /// discards its warm instances, waits for the calls that run, and cancels those that run still after `within`; then
+    /// closes the connections of the HTTP pool.
     ///
     /// Where the future is dropped, calls stay refused and nothing is cancelled any more: drain again, with whatever time
     /// there is.
     pub async fn drain(&self, within: Duration) -> DrainReport {
-        self.inner.lifecycle.drain(within).await
+        let report = self.inner.lifecycle.drain(within).await;
+        self.inner.pool.close();
+        report
     }
 
     /// For logs, spans and measurements.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -23,6 +22,7 @@ use crate::interface::discovery::{Choices, ChoicesRequest, Direction};
 use crate::interface::trigger::{Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription};
 use crate::interface::types;
 use crate::judge::{Judge, asked_events};
+use crate::limits::from_now;
 use crate::run::{Live, answer, either};
 use crate::tenant::Tenant;
 
@@ -178,6 +178,6 @@ async fn reap(place: Weak<Place>, tenant: Tenant, host: Arc<HostInner>) {
 }
 
 async fn release(live: Live, tenant: &Tenant, host: &HostInner) {
-    let release = live.release(tenant, Instant::now() + tenant.limits().farewell);
+    let release = live.release(tenant, from_now(tenant.limits().farewell));
     host.processors.share(tenant.id(), release).await;
 }

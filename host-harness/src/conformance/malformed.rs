@@ -1,6 +1,7 @@
 //! How a connector takes what is malformed or unknown. Nothing here leaves the machine.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -9,7 +10,7 @@ use super::descriptor::{fields, operations, sounds_secret, validator};
 use super::{Rule, Trial};
 use crate::connection::Connection;
 use crate::connector::Connector;
-use crate::egress::Resolver;
+use crate::egress::{Nowhere, Resolve};
 use crate::error::CallError;
 use crate::interface::action::{Call, Outcome};
 use crate::interface::connection::Validation;
@@ -36,8 +37,9 @@ struct Subject<'a> {
 
 pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
     let limits = Limits { cpu: Duration::from_secs(5), deadline: Duration::from_secs(30), ..Limits::default() };
-    let options = TenantOptions { name: "(conformance)".to_owned(), limits, ..TenantOptions::default() };
-    let Ok(tenant) = Tenant::with_resolver(options.clone(), Resolver::nowhere()) else { return };
+    let resolver: Option<Arc<dyn Resolve>> = Some(Arc::new(Nowhere));
+    let options = TenantOptions { name: "(conformance)".to_owned(), limits, resolver, ..TenantOptions::default() };
+    let Ok(tenant) = Tenant::new(options.clone()) else { return };
     trial.secrets = vec![CANARY.to_owned()];
     let mut subjects = Vec::new();
     for profile in &connector.descriptor().auth_profiles {
@@ -56,7 +58,7 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
         let hosts = normalized.iter().flat_map(Map::values).filter_map(Value::as_str);
         options.allow_hosts =
             hosts.filter(|host| host.parse::<IpAddr>().is_err()).filter_map(|host| host.parse().ok()).collect();
-        let Ok(tenant) = Tenant::with_resolver(options, Resolver::nowhere()) else { continue };
+        let Ok(tenant) = Tenant::new(options) else { continue };
         let usable = validation.is_some_and(|validation| validation.is_usable());
         connections(connector, &tenant, profile, &schema, &values, trial).await;
         subjects.push(Subject { connector, tenant: tenant.clone(), connection, usable });

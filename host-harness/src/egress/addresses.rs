@@ -22,18 +22,6 @@ impl Addresses {
         Self { all: options.allow_private_networks, networks: options.allow_networks.as_slice().into() }
     }
 
-    /// All of them.
-    #[cfg(test)]
-    pub(crate) fn all() -> Self {
-        Self { all: true, networks: Arc::default() }
-    }
-
-    /// Public ones alone.
-    #[cfg(feature = "conformance")]
-    pub(crate) fn public() -> Self {
-        Self { all: false, networks: Arc::default() }
-    }
-
     pub(crate) fn permit(&self, address: IpAddr) -> bool {
         // As the kernel would use it.
         let address = address.to_canonical();

@@ -1,116 +1,38 @@
-//! Connections of one tenant: resolve, vet, connect, prove the name, keep alive.
+//! Connections of one tenant: resolve, vet, connect, prove the name.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use http::Uri;
 use hyper::rt::ReadBufCursor;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::exchange::RequestBody;
 use super::policy::EgressDenied;
-use super::resolver::Resolver;
+use super::resolver::{Asking, Resolver};
 use crate::error::TenantError;
 use crate::fair::Rate;
 use crate::telemetry::{self, TenantMeter};
-use crate::tenant::{TenantOptions, TrustRoots};
-
-/// How long an idle connection is kept. Azure's front ends close theirs after two minutes.
-const IDLE: Duration = Duration::from_secs(60);
-
-/// Idle connections that are kept for one host. Fewer than the exchanges that a tenant runs at once makes it
-/// connect anew all the time (1 625 instead of 31 connections for 3 000 requests, in another host's measurement).
-const IDLE_CONNECTIONS: usize = 32;
+use crate::tenant::TrustRoots;
 
 /// TLS sessions that are remembered for resumption.
 const TLS_SESSIONS: usize = 64;
-
-/// What HTTP/2 may send of one response before the guest has read it, and of all responses of a connection, in bytes.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// What HTTP/2 takes of a request's body before the connection has sent it, in bytes.
-const SEND_BUFFER: usize = 64 << 10;
-
-/// The largest HTTP/2 frame that a server may send, in bytes: the smallest that the protocol allows to ask for.
-const FRAME: u32 = 16 << 10;
-
-/// Streams that the server has reset, or that we have, which a connection remembers; with one more it is closed.
-const RESETS: usize = 32;
 
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 8;
 
 /// The name of HTTP/2 in ALPN.
 const HTTP2: &[u8] = b"h2";
-
-/// The HTTP client of one tenant, with its own connections and TLS sessions.
-pub(crate) type HttpClient = TenantClient;
-
-/// See [`HttpClient`].
-#[derive(Clone)]
-pub(crate) struct TenantClient(Client<VettedConnector, RequestBody>);
-
-impl TenantClient {
-    /// # Errors
-    ///
-    /// Where the trust roots cannot be read.
-    pub(crate) fn new(
-        options: &TenantOptions,
-        resolver: Resolver,
-        connects: Arc<Rate>,
-        meter: Arc<TenantMeter>,
-    ) -> Result<Self, TenantError> {
-        let header_bytes = options.limits.header_bytes;
-        let connector = VettedConnector {
-            tls: TlsConnector::from(Arc::new(tls_config(&options.trust_roots)?)),
-            resolver,
-            timeout: options.limits.connect_timeout,
-            connects,
-            meter,
-        };
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            // A connection that was closed while it was idle: sent again is only what has not begun to leave.
-            .retry_canceled_requests(true)
-            .http1_max_buf_size(header_bytes.max(16 << 10))
-            // Bounds of our own on everything that a server has a say in, whatever the defaults are.
-            .http2_adaptive_window(false)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_max_frame_size(FRAME)
-            .http2_max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
-            .http2_max_send_buf_size(SEND_BUFFER)
-            .http2_max_concurrent_streams(0)
-            .http2_max_concurrent_reset_streams(RESETS)
-            .http2_max_pending_accept_reset_streams(RESETS)
-            .http2_max_local_error_reset_streams(RESETS)
-            .build(connector);
-        Ok(Self(client))
-    }
-
-    pub(crate) fn request(&self, request: http::Request<RequestBody>) -> hyper_util::client::legacy::ResponseFuture {
-        self.0.request(request)
-    }
-}
 
 /// A configuration of its own for every tenant: clones of one would share its TLS sessions.
 fn tls_config(trust: &TrustRoots) -> Result<ClientConfig, TenantError> {
@@ -165,49 +87,52 @@ pub(crate) enum ConnectError {
     Certificate(rustls::CertificateError),
     #[error("the server broke the TLS handshake off: {0:?}")]
     Alert(rustls::AlertDescription),
+    #[error("more look-ups than {0} in a second")]
+    TooManyLookups(u32),
+    #[error("{0} look-ups are under way, and none ended in time")]
+    NoLookup(usize),
     #[error("the TLS handshake failed: {0}")]
     Tls(io::Error),
+    #[error("{0} connections are open, and none of them is idle")]
+    NoPlace(usize),
+    #[error("the HTTP handshake failed: {0}")]
+    Http(hyper::Error),
 }
 
-/// Makes connections for hyper's pool.
-#[derive(Clone)]
+/// Makes connections for the pool of one tenant, with TLS sessions of its own.
 pub(crate) struct VettedConnector {
     tls: TlsConnector,
     resolver: Resolver,
-    timeout: Duration,
     connects: Arc<Rate>,
     meter: Arc<TenantMeter>,
 }
 
-impl tower_service::Service<Uri> for VettedConnector {
-    type Response = VettedStream;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<VettedStream, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let this = self.clone();
-        Box::pin(async move {
-            let host = uri.host().unwrap_or_default();
-            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            let port = uri.port_u16().unwrap_or(443);
-            // One clock for the name, the connection and the handshake: a server that accepts and then says
-            // nothing is no slower to fail than one that does not answer.
-            tokio::time::timeout(this.timeout, this.connect(&host, port)).await.unwrap_or(Err(ConnectError::TimedOut))
-        })
-    }
-}
-
 impl VettedConnector {
-    async fn connect(&self, host: &str, port: u16) -> Result<VettedStream, ConnectError> {
-        let deadline = Instant::now() + self.timeout;
+    /// # Errors
+    ///
+    /// Where the trust roots cannot be read.
+    pub(crate) fn new(
+        trust: &TrustRoots,
+        resolver: Resolver,
+        connects: Arc<Rate>,
+        meter: Arc<TenantMeter>,
+    ) -> Result<Self, TenantError> {
+        Ok(Self { tls: TlsConnector::from(Arc::new(tls_config(trust)?)), resolver, connects, meter })
+    }
+
+    /// `place` is what the connection takes of the bound on them.
+    pub(super) async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        asking: Asking<'_>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<VettedStream, ConnectError> {
+        let deadline = asking.until;
         if !self.connects.turn(deadline).await {
             return Err(ConnectError::TooMany(self.connects.per_second()));
         }
-        let addresses = self.resolver.resolve(host, &format!("{host}:{port}")).await?;
+        let addresses = self.resolver.resolve(host, Some(port), &format!("{host}:{port}"), asking).await?;
         let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         let tcp = connect_first(&addresses, deadline).await?;
         // Requests are single writes; waiting for more to send only adds latency.
@@ -217,7 +142,12 @@ impl VettedConnector {
         let session = tls.get_ref().1;
         let http2 = session.alpn_protocol() == Some(HTTP2);
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-        Ok(VettedStream { http2, _counted: self.meter.connected(http2, resumed), tls: TokioIo::new(tls) })
+        Ok(VettedStream {
+            http2,
+            _counted: self.meter.connected(http2, resumed),
+            _place: place,
+            tls: TokioIo::new(tls),
+        })
     }
 }
 
@@ -252,11 +182,12 @@ pub(crate) struct VettedStream {
     tls: TokioIo<TlsStream<TcpStream>>,
     http2: bool,
     _counted: telemetry::Connection,
+    _place: OwnedSemaphorePermit,
 }
 
-impl Connection for VettedStream {
-    fn connected(&self) -> Connected {
-        if self.http2 { Connected::new().negotiated_h2() } else { Connected::new() }
+impl VettedStream {
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2
     }
 }
 

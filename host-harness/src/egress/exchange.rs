@@ -1,10 +1,10 @@
 //! The HTTP exchanges of one call: the checks before them, and the bounds on them.
 
-use std::error::Error as _;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use http::{HeaderMap, HeaderName, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::capture_connection;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use wasmtime_wasi_http::{
@@ -22,6 +21,8 @@ use wasmtime_wasi_http::{
 
 use super::connector::ConnectError;
 use super::policy::{AllowList, Destination, EgressDenied, split_authority};
+use super::pool::{Lease, SendError};
+use super::resolver::Asking;
 use crate::fair::{TenantId, Turn};
 use crate::interface::metadata::EgressProtocol;
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
@@ -33,9 +34,10 @@ use crate::tenant::{Tenant, TenantInner};
 /// How long a call that has ended waits for its HTTP exchanges to notice.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// What is set aside for one exchange beside its headers: a part of either body that the guest, or the connection, has
-/// written and nobody has read yet.
-const EXCHANGE_BUFFER: u64 = 384 << 10;
+/// What is set aside for a request and for its response beside their headers: a part of the body that the guest, or the
+/// connection, has written and nobody has read yet.
+const REQUEST_BUFFER: u64 = 128 << 10;
+const RESPONSE_BUFFER: u64 = 256 << 10;
 
 /// What a guest may write of a request's body at once, in bytes.
 const BODY_CHUNK: usize = 64 << 10;
@@ -53,15 +55,23 @@ pub(crate) struct Exchange {
     bytes: ByteBudget,
     buffers: ByteBudget,
     refusals: Mutex<Refusals>,
+    /// Denials that were not logged.
+    untold: AtomicU64,
     life: watch::Sender<Life>,
     context: CallContext,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.tell_the_rest();
+    }
 }
 
 /// Where a call is.
 #[derive(Default)]
 struct Life {
     ended: bool,
-    /// HTTP exchanges under way, each from its request to the end of its response's body.
+    /// HTTP exchanges under way, each from its request to the end of both bodies.
     open: usize,
 }
 
@@ -98,11 +108,13 @@ impl Exchange {
         let bytes = ByteBudget::new(tenant.options.limits.http_body_bytes);
         let buffers = ByteBudget::new(tenant.options.limits.buffer_bytes);
         let life = watch::channel(Life::default()).0;
-        Arc::new(Self { tenant, allowed, deadline, bytes, buffers, refusals: Mutex::default(), life, context, id })
+        let (refusals, untold) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { tenant, allowed, deadline, bytes, buffers, refusals, untold, life, context, id })
     }
 
     /// What was refused so far; leaves nothing behind.
     pub(crate) fn take_refusals(&self) -> Refusals {
+        self.tell_the_rest();
         std::mem::take(&mut *self.refusals())
     }
 
@@ -123,6 +135,7 @@ impl Exchange {
     /// connection and a part of the tenant's quota.
     pub(crate) async fn end(&self) -> bool {
         self.life.send_modify(|life| life.ended = true);
+        self.tell_the_rest();
         let mut life = self.life.subscribe();
         timeout(GRACE, life.wait_for(|life| life.open == 0)).await.is_ok()
     }
@@ -133,11 +146,20 @@ impl Exchange {
     }
 
     pub(crate) fn deny(&self, denied: EgressDenied) {
-        tracing::warn!(tenant = %self.tenant.options.name, "{denied}");
         self.meter().refused(denied.layer);
         let denials = &mut self.refusals().denials;
         if denials.len() < REMEMBERED && !denials.contains(&denied) {
+            tracing::warn!(tenant = %self.tenant.options.name, "{denied}");
             denials.push(denied);
+        } else {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the number of denials that were not logged one by one.
+    fn tell_the_rest(&self) {
+        if let denials @ 1.. = self.untold.swap(0, Ordering::Relaxed) {
+            tracing::warn!(tenant = %self.tenant.options.name, denials, "the connector was denied more in this call");
         }
     }
 
@@ -243,6 +265,10 @@ impl Exchange {
             self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
             Error::ConnectionLimitReached
         };
+        // The body may hold what the guest has written already: before the exchange waits for anything.
+        let headers = u64::from(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+        let reserve = |buffer: u64| self.reserve(buffer + headers).ok_or(Error::ConnectionLimitReached);
+        let request_buffers = reserve(REQUEST_BUFFER)?;
         if !self.tenant.requests.turn(connect_until).await {
             let limit = self.tenant.requests.per_second() as usize;
             return Err(over(LimitName::HttpRequestsPerSecond, limit));
@@ -257,29 +283,25 @@ impl Exchange {
             },
             None => None,
         };
-        let buffers = EXCHANGE_BUFFER.saturating_add(2 * limits.header_bytes as u64);
-        let buffers = self.reserve(buffers).ok_or(Error::ConnectionLimitReached)?;
+        let response_buffers = reserve(RESPONSE_BUFFER)?;
+        let held = Arc::new(Held {
+            open,
+            connection: OnceLock::new(),
+            _permit: permit,
+            _turn: turn,
+            _buffers: [request_buffers, response_buffers],
+        });
 
-        let mut request = request.map(|body| RequestBody { inner: body, exchange: self.clone() });
-        let mut connected = capture_connection(&mut request);
-        let response = self.tenant.client.request(request);
-        tokio::pin!(response);
+        let request = request.map(|body| RequestBody { inner: body, held: held.clone() });
         // Up to the connection one time-out rules, after it the other.
-        let early = tokio::select! {
-            biased;
-            response = &mut response => Some(response),
-            got = timeout_at(connect_until, connected.wait_for_connection_metadata()) => match got {
-                Ok(_) => None,
-                Err(_) => return Err(Error::ConnectionTimeout),
-            },
+        let first_byte = || self.until(options.first_byte_timeout);
+        let sent = self.tenant.pool.send(request, self.asking(connect_until), first_byte).await;
+        let (mut response, lease) = sent.map_err(|error| self.send_error(&error))?;
+        let lease = match lease {
+            // An upload may go on after the response, and needs the connection as long.
+            Lease::Http2(_) => held.connection.set(lease).err(),
+            Lease::Http1(_) => Some(lease),
         };
-        let response = match early {
-            Some(response) => response,
-            None => timeout_at(self.until(options.first_byte_timeout), response)
-                .await
-                .map_err(|_| Error::ConnectionReadTimeout)?,
-        };
-        let mut response = response.map_err(|error| self.client_error(&error))?;
         remove_hop_by_hop(response.headers_mut());
 
         let limit = limits.response_bytes;
@@ -291,27 +313,69 @@ impl Exchange {
         let between = options.between_bytes_timeout;
         Ok(response.map(|inner| {
             let timer = Box::pin(sleep_until(self.until(between)));
-            let body =
-                ResponseBody { inner, between, timer, read: 0, open, _permit: permit, _turn: turn, _buffers: buffers };
+            let body = ResponseBody { inner, between, timer, read: 0, _lease: lease, held };
             body.boxed_unsync()
         }))
     }
 
-    fn client_error(&self, error: &hyper_util::client::legacy::Error) -> Error {
-        let mut source = error.source();
-        while let Some(cause) = source {
-            if let Some(connect) = cause.downcast_ref::<ConnectError>() {
+    fn send_error(&self, error: &SendError) -> Error {
+        match error {
+            SendError::Connect(connect) => {
                 tracing::debug!(tenant = %self.tenant.options.name, "{connect}");
-                match connect {
-                    ConnectError::Prohibited(denied) => self.deny((**denied).clone()),
-                    ConnectError::TooMany(limit) => {
-                        let name = LimitName::ConnectionsPerSecond;
-                        self.exceed(LimitExceeded::new(name, limit.saturating_add(1), *limit));
-                    }
-                    _ => {}
-                }
-                return connect_error(connect);
+                self.connect_error(connect)
             }
+            SendError::TimedOut => Error::ConnectionReadTimeout,
+            SendError::Http(http) => self.http_error(http),
+        }
+    }
+
+    /// On whose behalf a name is looked up.
+    pub(super) fn asking(&self, until: Instant) -> Asking<'_> {
+        Asking { turns: self.context.lookups.as_ref(), tenant: self.id, until }
+    }
+
+    /// Whether a limit was in the way of a connection or a look-up; it is remembered.
+    pub(super) fn over(&self, error: &ConnectError) -> bool {
+        let (name, limit) = match error {
+            ConnectError::TooMany(limit) => (LimitName::ConnectionsPerSecond, u64::from(*limit)),
+            ConnectError::NoPlace(limit) => (LimitName::HttpConnections, *limit as u64),
+            ConnectError::TooManyLookups(limit) => (LimitName::LookupsPerSecond, u64::from(*limit)),
+            ConnectError::NoLookup(limit) => (LimitName::ConcurrentLookups, *limit as u64),
+            _ => return false,
+        };
+        self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
+        true
+    }
+
+    fn connect_error(&self, error: &ConnectError) -> Error {
+        if self.over(error) {
+            return Error::ConnectionLimitReached;
+        }
+        match error {
+            ConnectError::Dns(reason) => Error::DnsError { rcode: Some(reason.clone()), info_code: None },
+            ConnectError::Prohibited(denied) => {
+                self.deny((**denied).clone());
+                Error::DestinationIpProhibited
+            }
+            ConnectError::Refused => Error::ConnectionRefused,
+            ConnectError::Unreachable(_) => Error::DestinationUnavailable,
+            ConnectError::TimedOut => Error::ConnectionTimeout,
+            ConnectError::TooMany(_)
+            | ConnectError::NoPlace(_)
+            | ConnectError::TooManyLookups(_)
+            | ConnectError::NoLookup(_) => Error::ConnectionLimitReached,
+            ConnectError::Certificate(_) => Error::TlsCertificateError,
+            ConnectError::Alert(alert) => {
+                Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
+            }
+            ConnectError::Tls(_) => Error::TlsProtocolError,
+            ConnectError::Http(error) => self.http_error(error),
+        }
+    }
+
+    fn http_error(&self, error: &hyper::Error) -> Error {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(cause) = source {
             if let Some(over) = cause.downcast_ref::<BodyTooLarge>() {
                 return Error::HttpRequestBodySize(Some(over.limit));
             }
@@ -341,22 +405,6 @@ impl Exchange {
         }
         tracing::debug!(tenant = %self.tenant.options.name, ?error, "HTTP exchange failed");
         Error::ConnectionTerminated
-    }
-}
-
-fn connect_error(error: &ConnectError) -> Error {
-    match error {
-        ConnectError::Dns(reason) => Error::DnsError { rcode: Some(reason.clone()), info_code: None },
-        ConnectError::Prohibited(_) => Error::DestinationIpProhibited,
-        ConnectError::Refused => Error::ConnectionRefused,
-        ConnectError::Unreachable(_) => Error::DestinationUnavailable,
-        ConnectError::TimedOut => Error::ConnectionTimeout,
-        ConnectError::TooMany(_) => Error::ConnectionLimitReached,
-        ConnectError::Certificate(_) => Error::TlsCertificateError,
-        ConnectError::Alert(alert) => {
-            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
-        }
-        ConnectError::Tls(_) => Error::TlsProtocolError,
     }
 }
 
@@ -431,10 +479,20 @@ pub(crate) struct BodyTooLarge {
     limit: u64,
 }
 
+/// What an exchange has of what is bounded, until both of its bodies are done: a server may answer before it has read the
+/// request, and a guest may go on writing after it has dropped the response.
+struct Held {
+    open: Open,
+    connection: OnceLock<Lease>,
+    _permit: OwnedSemaphorePermit,
+    _turn: Option<Turn>,
+    _buffers: [[Reservation; 2]; 2],
+}
+
 /// A request body that counts.
 pub(crate) struct RequestBody {
     inner: WasiBody,
-    exchange: Arc<Exchange>,
+    held: Arc<Held>,
 }
 
 impl Body for RequestBody {
@@ -447,7 +505,7 @@ impl Body for RequestBody {
         };
         let frame = frame?;
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        if let Err(limit) = self.exchange.take_body(Way::Out, length) {
+        if let Err(limit) = self.held.open.0.take_body(Way::Out, length) {
             return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit }))));
         }
         Poll::Ready(Some(Ok(frame)))
@@ -469,10 +527,8 @@ struct ResponseBody {
     timer: Pin<Box<Sleep>>,
     /// Bytes so far.
     read: u64,
-    open: Open,
-    _permit: OwnedSemaphorePermit,
-    _turn: Option<Turn>,
-    _buffers: [Reservation; 2],
+    _lease: Option<Lease>,
+    held: Arc<Held>,
 }
 
 impl Body for ResponseBody {
@@ -494,7 +550,7 @@ impl Body for ResponseBody {
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        let exchange = &this.open.0;
+        let exchange = &this.held.open.0;
         let limit = exchange.tenant.options.limits.response_bytes;
         this.read = this.read.saturating_add(length);
         if this.read > limit {
@@ -520,7 +576,7 @@ impl Body for ResponseBody {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use http_body_util::Empty;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -530,9 +586,9 @@ pub(super) mod tests {
 
     use super::*;
     use crate::connection::Entered;
-    use crate::egress::{Addresses, Resolver};
+    use crate::egress::resolver::testing::answering;
     use crate::interface::metadata::EgressRule;
-    use crate::limits::Limits;
+    use crate::limits::{Limits, from_now};
     use crate::tenant::{Tenant, TenantOptions, TrustRoots};
 
     /// A server that answers by path: `/small` (5 bytes), `/big` (1 MiB in chunks), `/stall` (1 byte of 10).
@@ -632,7 +688,7 @@ pub(super) mod tests {
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
-        Exchange::within(tenant, Arc::new(allowed), Instant::now() + tenant.deadline(), context)
+        Exchange::within(tenant, Arc::new(allowed), from_now(tenant.deadline()), context)
     }
 
     pub(in crate::egress) async fn get(
@@ -693,11 +749,11 @@ pub(super) mod tests {
         let asked = Arc::new(AtomicUsize::new(0));
         let tenant = |options: TenantOptions, answers: &'static [&'static str]| {
             let asked = asked.clone();
-            let resolver = Resolver::answering(Addresses::of(&options), move |_| {
+            let resolver = answering(move |_| {
                 let turn = asked.fetch_add(1, Ordering::SeqCst) % answers.len();
                 Ok(answers[turn].split(' ').map(|address| address.parse().unwrap()).collect())
             });
-            Tenant::with_resolver(options, resolver).unwrap()
+            Tenant::new(TenantOptions { resolver, ..options }).unwrap()
         };
         // The server is at the first of them alone.
         let tenant_of_two = tenant(server.options(), &["127.0.0.1", "127.0.0.2"]);
@@ -735,8 +791,9 @@ pub(super) mod tests {
             ..server.options()
         };
         let ask = async |options: TenantOptions| {
-            let resolver = Resolver::answering(Addresses::of(&options), |_| Ok(vec!["127.0.0.1".parse().unwrap()]));
-            let exchange = super::tests::exchange(&Tenant::with_resolver(options, resolver).unwrap(), &authority);
+            let resolver = answering(|_| Ok(vec!["127.0.0.1".parse().unwrap()]));
+            let tenant = Tenant::new(TenantOptions { resolver, ..options }).unwrap();
+            let exchange = super::tests::exchange(&tenant, &authority);
             simple(&exchange, &format!("https://{authority}/small")).await
         };
         assert_eq!(ask(network("127.0.0.0/30")).await.unwrap(), "hello");
@@ -839,6 +896,70 @@ pub(super) mod tests {
         assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
         drop(held);
         assert_eq!(simple(&exchange, &url).await.unwrap(), "hello");
+    }
+
+    /// Counts the warnings that this thread logs.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<Mutex<Vec<String>>>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            struct Line(String);
+            impl tracing::field::Visit for Line {
+                fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                    self.0 += &format!("{field}={value:?} ");
+                }
+            }
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            self.0.lock().unwrap().push(line.0);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[tokio::test]
+    async fn denials_do_not_flood_the_log() {
+        let warnings = Warnings::default();
+        let logged = || std::mem::take(&mut *warnings.0.lock().unwrap());
+        let _guard = tracing::subscriber::set_default(warnings.clone());
+        let tenant = Tenant::new(TenantOptions::default()).unwrap();
+        // One destination over and over: one line, and one with the number of the others.
+        let call = exchange(&tenant, "localhost:1");
+        for _ in 0..1_000 {
+            assert!(simple(&call, "https://attacker.example/").await.is_err());
+        }
+        let lines = logged();
+        assert!(lines.len() == 1 && lines[0].contains("attacker.example"), "{lines:?}");
+        call.end().await;
+        let lines = logged();
+        assert!(lines.len() == 1 && lines[0].contains("denials=999 "), "{lines:?}");
+        assert_eq!(call.take_refusals().denials.len(), 1);
+        drop(call);
+        assert_eq!(logged(), [""; 0]);
+        // Another one each time: as many as a call remembers. A call that is dropped tells the rest as well.
+        let call = exchange(&tenant, "localhost:1");
+        for number in 0..100 {
+            assert!(simple(&call, &format!("https://h{number}.attacker.example/")).await.is_err());
+        }
+        assert_eq!(logged().len(), REMEMBERED);
+        drop(call);
+        let lines = logged();
+        assert!(lines.len() == 1 && lines[0].contains(&format!("denials={} ", 100 - REMEMBERED)), "{lines:?}");
     }
 
     /// What a guest leaves under way must not go on once its call has ended.

@@ -10,6 +10,7 @@
 //! | sockets | `sockets/` | Is this very address behind a name that was looked up and permitted, within the quotas? |
 //! | addresses | `addresses.rs`, `resolver.rs` | Is the address behind the name a public one, or one that the operator permits? |
 //! | connector | `connector.rs` | Does the vetted address present a certificate for the name? (HTTP only: over a socket the guest itself checks it.) |
+//! | pool | `pool.rs` | Has the tenant a connection to the host already, or a place for one? |
 //!
 //! The name is resolved once, and only addresses that were looked at are connected to. This order is what
 //! defeats a name that resolves to a public address first and to a private one afterwards.
@@ -19,16 +20,21 @@ mod connector;
 mod domains;
 mod exchange;
 mod policy;
+mod pool;
 #[cfg(test)]
 mod pool_tests;
 mod resolver;
 mod sockets;
 
 pub(crate) use addresses::Addresses;
-pub(crate) use connector::HttpClient;
+pub(crate) use connector::VettedConnector;
 pub(crate) use domains::review;
 pub(crate) use exchange::{Exchange, Hooks};
 pub(crate) use policy::{AllowList, LONGEST_NAME, split_authority};
 pub use policy::{Destination, EgressDenied, EgressLayer};
+pub(crate) use pool::Pool;
+#[cfg(feature = "conformance")]
+pub(crate) use resolver::Nowhere;
+pub use resolver::Resolve;
 pub(crate) use resolver::Resolver;
 pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};

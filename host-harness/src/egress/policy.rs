@@ -103,7 +103,8 @@ impl EgressDenied {
         Self {
             layer: EgressLayer::Policy,
             destination: destination.to_string(),
-            reason,
+            // Suffixes are the connector's.
+            reason: printable(reason.chars()),
             remedy: allow_host_remedy(destination),
         }
     }
@@ -202,7 +203,19 @@ fn allow_host_remedy(destination: &Destination) -> String {
 
 /// What a guest wrote, safe to be shown.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect()
+    printable(text.chars().take(LONGEST_NAME))
+}
+
+/// Control and format characters escaped: the latter turn a line around (U+202E), or hide in it.
+fn printable(text: impl IntoIterator<Item = char>) -> String {
+    let mut shown = String::new();
+    for c in text {
+        match c {
+            '\'' | '"' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// What one connection may reach. Empty by default.
@@ -492,6 +505,19 @@ mod tests {
             suffixes: vec![".azure-devices.net".to_owned()],
             purpose: "IoT Hub".to_owned(),
         }
+    }
+
+    #[test]
+    fn what_is_shown_cannot_turn_a_line_around_or_end_it() {
+        assert_eq!(
+            shown("a\u{202e}b\u{2066}\u{200b}\n\u{1b}[2J\u{feff}ü"),
+            "a\\u{202e}b\\u{2066}\\u{200b}\\n\\u{1b}[2J\\u{feff}ü"
+        );
+        let rule = EgressRule { suffixes: vec![".\u{202e}example".to_owned()], ..rule() };
+        let own = entered(&["hub.example"], &[]);
+        let rule = EgressRule { host: "hub.example".to_owned(), ..rule };
+        let denied = AllowList::derive(&[rule], "{}", &own, &TenantOptions::default()).unwrap_err().to_string();
+        assert!(denied.contains(".\\u{202e}example") && !denied.contains('\u{202e}'), "{denied}");
     }
 
     fn options(allowed: &[&str]) -> TenantOptions {

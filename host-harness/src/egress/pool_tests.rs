@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +26,8 @@ use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::exchange::Exchange;
 use super::exchange::tests::{acceptor, exchange, exchange_within, get, simple};
-use super::resolver::Resolver;
+use super::resolver::Resolve;
+use super::resolver::testing::silent;
 use crate::fair::Gate;
 use crate::limits::{LimitExceeded, LimitName, Limits};
 use crate::supervise::CallContext;
@@ -191,6 +193,11 @@ async fn answer(
                 response.headers_mut().insert(name, http::HeaderValue::try_from("x".repeat(1_000)).unwrap());
             }
             response
+        }
+        // Answered before the request has come to its end, which is waited for.
+        "/early" => {
+            tokio::spawn(request.into_body().collect());
+            full("early".to_owned())
         }
         "/reset" => return Err(std::io::Error::other("reset")),
         "/busy" => {
@@ -465,8 +472,8 @@ async fn a_tenant_that_floods_the_host_with_exchanges_does_not_starve_another() 
 
 #[tokio::test]
 async fn a_deadline_ends_even_a_look_up() {
-    let options = TenantOptions::default();
-    let tenant = Tenant::with_resolver(options, Resolver::silent()).unwrap().with_deadline(Duration::from_millis(200));
+    let options = TenantOptions { resolver: silent(), ..TenantOptions::default() };
+    let tenant = Tenant::new(options).unwrap().with_deadline(Duration::from_millis(200));
     let begun = Instant::now();
     let error = simple(&exchange(&tenant, "localhost:1"), "https://localhost:1/").await.unwrap_err();
     assert!(matches!(error, Error::ConnectionTimeout), "{error}");
@@ -481,4 +488,278 @@ async fn a_dropped_exchange_ends_its_connection_at_once() {
     assert!(waiting.await.is_err());
     assert_eq!(server.counts.requests.load(Ordering::SeqCst), 1);
     server.wait_for_open(0).await;
+}
+
+/// A tenant that trusts several servers.
+fn tenant_of(servers: &[&Server], change: impl FnOnce(&mut Limits)) -> Tenant {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    let trust_roots = TrustRoots::Only(servers.iter().map(|server| server.ca.as_str()).collect());
+    Tenant::new(TenantOptions { limits, trust_roots, allow_private_networks: true, ..TenantOptions::default() })
+        .unwrap()
+}
+
+/// Begins a response that does not end.
+const ENDLESS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx";
+
+/// A response whose body is not read.
+async fn held(call: &Arc<Exchange>, url: &str) -> Response<wasmtime_wasi_http::WasiBody> {
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    call.clone().send(Request::get(url).body(body).unwrap(), RequestOptions::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn connections_are_bounded_over_all_hosts_and_idle_ones_make_room() {
+    let (one, two) = (Server::http1(HELLO, usize::MAX).await, Server::http2().await);
+    let tenant = tenant_of(&[&one, &two], |limits| limits.http_connections = 1);
+    // Whoever has a connection keeps it until the other needs its place.
+    for expected in 1..=3 {
+        for server in [&one, &two] {
+            for _ in 0..3 {
+                assert_eq!(server.get(&tenant, "small").await.unwrap(), "hello");
+            }
+            assert_eq!(server.connections(), expected);
+        }
+        one.wait_for_open(0).await;
+    }
+
+    // The one that was idle the longest goes, and no more than need be.
+    let servers = [Server::http1(HELLO, usize::MAX).await, Server::http1(HELLO, usize::MAX).await, one];
+    let tenant = tenant_of(&servers.each_ref(), |limits| limits.http_connections = 2);
+    let before = servers[2].connections();
+    for server in [0, 1, 0, 2, 0] {
+        assert_eq!(servers[server].get(&tenant, "").await.unwrap(), "hello");
+    }
+    servers[1].wait_for_open(0).await;
+    assert_eq!((servers[0].connections(), servers[2].connections()), (1, before + 1));
+}
+
+#[tokio::test]
+async fn an_exchange_waits_for_a_place_and_says_which_limit_it_was() {
+    let (one, two) = (Server::http1(ENDLESS, usize::MAX).await, Server::http2().await);
+    let tenant = tenant_of(&[&one, &two], |limits| limits.http_connections = 1);
+    let holding = exchange(&tenant, &one.authority());
+    let response = held(&holding, &one.url("")).await;
+    let call = exchange(&tenant, &two.authority());
+    let options = RequestOptions { connect_timeout: Some(Duration::from_millis(100)), ..RequestOptions::default() };
+    let error = get(&call, &two.url("small"), options).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+    let limits = call.take_refusals().limits;
+    assert_eq!(limits, [LimitExceeded { name: LimitName::HttpConnections, wanted: 2, allowed: 1 }]);
+    assert_eq!(two.connections(), 0);
+    // With time to wait, one comes to its turn.
+    let (answer, ()) = tokio::join!(two.get(&tenant, "small"), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(two.connections(), 0);
+        drop(response);
+    });
+    assert_eq!(answer.unwrap(), "hello");
+    // One that becomes idle while somebody waits for a place makes room as well, for whomever it was opened.
+    let three = Server::http1(HELLO, usize::MAX).await;
+    let tenant = tenant_of(&[&two, &three], |limits| limits.http_connections = 1);
+    let stalled = held(&exchange(&tenant, &two.authority()), &two.url("stall")).await;
+    let (answer, ()) = tokio::join!(three.get(&tenant, ""), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(three.connections(), 0);
+        drop(stalled);
+    });
+    assert_eq!(answer.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_in_time() {
+    for server in [Server::http1(HELLO, usize::MAX).await, Server::http2().await] {
+        let tenant = server.tenant(|limits| limits.http_idle = Duration::from_millis(100));
+        for expected in 1..=2 {
+            assert_eq!(server.get(&tenant, "small").await.unwrap(), "hello");
+            server.wait_for_open(0).await;
+            assert_eq!(server.connections(), expected);
+        }
+    }
+    // What is in use is not idle, however long it takes.
+    let server = Server::http2().await;
+    let tenant = server.tenant(|limits| limits.http_idle = Duration::from_millis(20));
+    let response = held(&exchange(&tenant, &server.authority()), &server.url("stall")).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(server.get(&tenant, "small").await.unwrap(), "hello");
+    assert_eq!(server.connections(), 1);
+    drop(response);
+    server.wait_for_open(0).await;
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_on_request_and_with_their_tenant() {
+    for server in [Server::http1(HELLO, usize::MAX).await, Server::http2().await] {
+        let tenant = server.tenant(|_| ());
+        server.get(&tenant, "small").await.unwrap();
+        tenant.close_idle_connections();
+        server.wait_for_open(0).await;
+        server.get(&tenant, "small").await.unwrap();
+        assert_eq!(server.connections(), 2);
+        tenant.drain(Duration::ZERO).await;
+        server.wait_for_open(0).await;
+        let tenant = server.tenant(|_| ());
+        server.get(&tenant, "small").await.unwrap();
+        tenant.close();
+        server.wait_for_open(0).await;
+    }
+    // A connection that an exchange uses is closed after it.
+    let server = Server::http2().await;
+    let tenant = server.tenant(|_| ());
+    let response = held(&exchange(&tenant, &server.authority()), &server.url("stall")).await;
+    tenant.close_idle_connections();
+    assert_eq!(server.get(&tenant, "small").await.unwrap(), "hello");
+    assert_eq!(server.connections(), 1);
+    tenant.close();
+    drop(response);
+    server.wait_for_open(0).await;
+}
+
+/// What an exchange with default limits sets aside for its request, and for its response.
+const REQUEST: u64 = (128 << 10) + (64 << 10);
+const RESPONSE: u64 = (256 << 10) + (64 << 10);
+
+#[tokio::test]
+async fn an_exchange_sets_its_buffers_aside_and_one_that_waits_its_requests() {
+    let server = Server::http1(ENDLESS, usize::MAX).await;
+    let url = server.url("");
+    for (name, change) in [
+        (LimitName::BufferBytes, (|limits, bytes| limits.buffer_bytes = bytes) as fn(&mut Limits, u64)),
+        (LimitName::TenantBufferBytes, |limits, bytes| limits.tenant_buffer_bytes = bytes),
+    ] {
+        for (bytes, wanted) in [(REQUEST - 1, REQUEST), (REQUEST + RESPONSE - 1, REQUEST + RESPONSE)] {
+            let tenant = server.tenant(|limits| change(limits, bytes));
+            let call = exchange(&tenant, &server.authority());
+            let error = simple(&call, &url).await.unwrap_err();
+            assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+            assert_eq!(call.take_refusals().limits, [LimitExceeded { name, wanted, allowed: bytes }]);
+            // Nothing of it stays taken.
+            assert_eq!(tenant.inner().buffers.left(), tenant.limits().tenant_buffer_bytes);
+        }
+    }
+
+    let tenant = server.tenant(|limits| limits.http_concurrency = 1);
+    let taken = || tenant.limits().tenant_buffer_bytes - tenant.inner().buffers.left();
+    let call = exchange(&tenant, &server.authority());
+    let response = held(&call, &url).await;
+    assert_eq!(taken(), REQUEST + RESPONSE);
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(simple(&call, &url))).collect();
+    for waiting in &mut waiting {
+        assert!(futures_util::FutureExt::now_or_never(waiting).is_none());
+    }
+    assert_eq!(taken(), REQUEST + RESPONSE + 3 * REQUEST);
+    drop((waiting, response));
+    assert_eq!(taken(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_that_goes_on_after_the_response_keeps_its_share() {
+    for (alpn, server) in [("http/1.1", Server::http1(HELLO, usize::MAX).await), ("h2", Server::http2().await)] {
+        let tenant = server.tenant(|limits| limits.http_concurrency = 1);
+        let taken = || tenant.limits().tenant_buffer_bytes - tenant.inner().buffers.left();
+        let call = exchange(&tenant, &server.authority());
+        let (writing, written) = tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, Error>>();
+        let written = futures_util::stream::unfold(written, |mut written| async move {
+            written.recv().await.map(|frame| (frame, written))
+        });
+        let request = Request::post(server.url("early")).body(StreamBody::new(written).boxed_unsync()).unwrap();
+        writing.send(Ok(Frame::data(Bytes::from_static(b"the beginning")))).unwrap();
+        let response = call.clone().send(request, RequestOptions::default()).await.unwrap();
+        // The server has answered, and the guest lets go of its answer.
+        drop(response.into_body().collect().await.unwrap());
+        assert_eq!(taken(), REQUEST + RESPONSE, "{alpn}");
+        let late = exchange(&tenant, &server.authority());
+        let options = RequestOptions { connect_timeout: Some(Duration::from_millis(50)), ..RequestOptions::default() };
+        let error = get(&late, &server.url("small"), options).await.unwrap_err();
+        assert!(matches!(error, Error::ConnectionLimitReached), "{alpn}: {error}");
+        assert_eq!(late.take_refusals().limits[0].name, LimitName::HttpConcurrency);
+        assert!(!call.end().await, "{alpn}");
+        drop(writing);
+        assert!(call.end().await, "{alpn}");
+        assert_eq!(taken(), 0);
+    }
+}
+
+#[tokio::test]
+async fn limits_may_be_as_large_as_can_be() {
+    for server in [Server::http1(HELLO, usize::MAX).await, Server::http2().await] {
+        let tenant = server.tenant(|limits| *limits = Limits::largest());
+        let call = exchange(&tenant, &server.authority());
+        let url = server.url("small");
+        let answers = tokio::join!(simple(&call, &url), simple(&call, &url));
+        assert_eq!((answers.0.unwrap(), answers.1.unwrap()), ("hello".into(), "hello".into()));
+        let timeout = Some(Duration::MAX);
+        let options =
+            RequestOptions { connect_timeout: timeout, first_byte_timeout: timeout, between_bytes_timeout: timeout };
+        assert_eq!(get(&call, &url, options).await.unwrap(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn look_ups_have_a_rate_and_take_turns_over_all_tenants() {
+    let server = Server::http2().await;
+    let tenant = server.tenant(|limits| limits.lookups_per_second = 0);
+    let call = exchange(&tenant, &server.authority());
+    let error = simple(&call, &server.url("small")).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+    let limits = call.take_refusals().limits;
+    assert_eq!(limits, [LimitExceeded { name: LimitName::LookupsPerSecond, wanted: 1, allowed: 0 }]);
+
+    let gate = Gate::new(1);
+    let context = CallContext { lookups: Some(gate.clone()), ..CallContext::default() };
+    let tenant = server.tenant(|_| ());
+    let call = exchange_within(&tenant, &server.authority(), context);
+    // Another tenant's.
+    let turn = gate.enter(1).await;
+    let options = RequestOptions { connect_timeout: Some(Duration::from_millis(100)), ..RequestOptions::default() };
+    let error = get(&call, &server.url("small"), options).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
+    let limits = call.take_refusals().limits;
+    assert_eq!(limits, [LimitExceeded { name: LimitName::ConcurrentLookups, wanted: 2, allowed: 1 }]);
+    assert_eq!(server.connections(), 0);
+    drop(turn);
+    assert_eq!(simple(&call, &server.url("small")).await.unwrap(), "hello");
+    // It ends with the look-up, not with the connection.
+    assert!(futures_util::FutureExt::now_or_never(gate.enter(1)).is_some());
+}
+
+/// Finds everything on this machine, and remembers what it was asked.
+#[derive(Debug, Default)]
+struct Book(Mutex<Vec<(String, Option<u16>)>>);
+
+impl Resolve for Book {
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: Option<u16>,
+    ) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send + 'a>> {
+        Box::pin(async move {
+            self.0.lock().unwrap().push((host.to_owned(), port));
+            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_embedders_resolver_is_asked_and_its_addresses_are_vetted() {
+    let server = Server::http2().await;
+    let book = Arc::new(Book::default());
+    for (allow_private_networks, connections) in [(false, 0), (true, 1)] {
+        let options = TenantOptions {
+            resolver: Some(book.clone()),
+            trust_roots: TrustRoots::Only(server.ca.clone()),
+            allow_private_networks,
+            ..TenantOptions::default()
+        };
+        let answer = server.get(&Tenant::new(options).unwrap(), "small").await;
+        match answer {
+            Ok(answer) => assert!(allow_private_networks && answer == "hello"),
+            Err(error) => {
+                assert!(!allow_private_networks && matches!(error, Error::DestinationIpProhibited), "{error}")
+            }
+        }
+        assert_eq!(server.connections(), connections);
+    }
+    let asked = ("localhost".to_owned(), Some(server.port));
+    assert_eq!(*book.0.lock().unwrap(), [asked.clone(), asked]);
 }

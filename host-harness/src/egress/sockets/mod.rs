@@ -27,7 +27,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
 use super::exchange::Exchange;
 use super::policy::{Destination, EgressDenied};
 use crate::interface::metadata::EgressProtocol;
-use crate::limits::{ByteBudget, LimitExceeded, LimitName, Limits, Reservation};
+use crate::limits::{ByteBudget, LimitExceeded, LimitName, Limits, Reservation, permits};
 use crate::telemetry::Way;
 
 #[allow(missing_docs, reason = "generated from the definitions of WASI, which are documented")]
@@ -62,8 +62,8 @@ use bindings::wasi::sockets as wasi;
 /// What the sockets of one instance are judged by, and what they use up.
 pub(crate) struct Sockets {
     exchange: Arc<Exchange>,
-    /// The addresses that this call was given, by name.
-    pinned: BTreeMap<String, Vec<IpAddr>>,
+    /// The names that this call asked for, and the addresses that it was given; none: no answer yet.
+    pinned: BTreeMap<String, Option<Vec<IpAddr>>>,
     open: Arc<Semaphore>,
     /// How many sockets there may be.
     limit: usize,
@@ -127,7 +127,7 @@ impl Quota {
 impl Sockets {
     pub(crate) fn new(limits: &Limits, exchange: Arc<Exchange>) -> Self {
         let quota = Arc::new(Quota(Mutex::new(CallQuota(exchange.clone(), ByteBudget::new(limits.socket_bytes)))));
-        let open = Arc::new(Semaphore::new(limits.sockets));
+        let open = Arc::new(Semaphore::new(permits(limits.sockets)));
         Self { exchange, pinned: BTreeMap::new(), open, limit: limits.sockets, quota }
     }
 
@@ -140,7 +140,7 @@ impl Sockets {
 
     /// Whether there is a socket.
     pub(crate) fn are_open(&self) -> bool {
-        self.open.available_permits() < self.limit
+        self.open.available_permits() < permits(self.limit)
     }
 
     /// Room for one more socket; none where a limit is in the way.
@@ -151,6 +151,18 @@ impl Sockets {
             return None;
         };
         Some(Share { _open: open, _buffers: self.exchange.reserve(stream::BUFFERS)? })
+    }
+
+    /// Room for one more name; false where there is none.
+    fn pin(&mut self, name: &str) -> bool {
+        let limit = self.exchange.tenant.options.limits.socket_names;
+        let room = self.pinned.contains_key(name) || self.pinned.len() < limit;
+        if room {
+            self.pinned.entry(name.to_owned()).or_default();
+        } else {
+            self.exchange.exceed(LimitExceeded::new(LimitName::SocketNames, limit.saturating_add(1), limit));
+        }
+        room
     }
 
     /// Records a denial, and names it as the guest gets to see it.
@@ -166,7 +178,8 @@ impl Sockets {
         };
         let ip = address.ip();
         let mut denied = None;
-        for (name, _) in self.pinned.iter().filter(|(_, addresses)| addresses.contains(&ip)) {
+        let leads_there = |addresses: &Option<Vec<IpAddr>>| addresses.as_ref().is_some_and(|it| it.contains(&ip));
+        for (name, _) in self.pinned.iter().filter(|(_, addresses)| leads_there(addresses)) {
             match check(name) {
                 Ok(()) => return Ok(()),
                 Err(because) => denied = Some(because),

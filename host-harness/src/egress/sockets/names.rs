@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use wasmtime::component::Resource;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
@@ -17,6 +17,7 @@ use super::bindings::wasi::sockets::ip_name_lookup::{Host, HostResolveAddressStr
 use crate::egress::connector::ConnectError;
 use crate::egress::exchange::Exchange;
 use crate::egress::policy::{EgressDenied, shown, split_authority};
+use crate::limits::from_now;
 
 type Found = Result<Vec<IpAddr>, ErrorCode>;
 
@@ -36,17 +37,18 @@ enum State {
 
 impl Lookup {
     fn new(host: String, exchange: Arc<Exchange>) -> Self {
-        let until = Instant::now() + exchange.tenant.options.limits.connect_timeout;
+        let until = from_now(exchange.tenant.options.limits.connect_timeout);
         let until = until.min(exchange.deadline);
         let (asked, asking) = (host.clone(), exchange.clone());
         let state = State::Asking(Box::pin(async move {
             let resolver = &asking.tenant.resolver;
-            match timeout_at(until, resolver.resolve(&asked, &asked)).await {
+            match timeout_at(until, resolver.resolve(&asked, None, &asked, asking.asking(until))).await {
                 Ok(Ok(found)) => Ok(found),
                 Ok(Err(ConnectError::Prohibited(denied))) => {
                     asking.deny(*denied);
                     Err(ErrorCode::AccessDenied)
                 }
+                Ok(Err(error)) if asking.over(&error) => Err(ErrorCode::TemporaryResolverFailure),
                 Ok(Err(_)) => Err(ErrorCode::NameUnresolvable),
                 Err(_) => Err(ErrorCode::TemporaryResolverFailure),
             }
@@ -90,8 +92,11 @@ impl Host for SocketsView<'_> {
         if let Err(denied) = self.sockets.exchange.allowed.check_name(&host) {
             return Ok(Err(self.sockets.deny(denied)));
         }
+        if !self.sockets.pin(&host) {
+            return Ok(Err(ErrorCode::TemporaryResolverFailure));
+        }
         let mut lookup = Lookup::new(host, self.sockets.exchange.clone());
-        if let Some(pinned) = self.sockets.pinned.get(&lookup.host) {
+        if let Some(Some(pinned)) = self.sockets.pinned.get(&lookup.host) {
             lookup.state = State::Answered(Ok(pinned.clone()));
         }
         Ok(Ok(self.table.push(lookup)?))
@@ -115,7 +120,7 @@ impl HostResolveAddressStream for SocketsView<'_> {
             return Ok(Err(code));
         };
         // The first answer of a call is the one that counts.
-        let pinned = self.sockets.pinned.entry(lookup.host.clone()).or_insert_with(|| found.clone());
+        let pinned = self.sockets.pinned.entry(lookup.host.clone()).or_default().get_or_insert_with(|| found.clone());
         let address = pinned.get(lookup.next).copied();
         lookup.next += 1;
         Ok(Ok(address.map(IpAddress::from)))

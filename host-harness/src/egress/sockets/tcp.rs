@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use wasmtime::component::Resource;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress};
@@ -21,7 +21,7 @@ use super::bindings::wasi::sockets::tcp_create_socket;
 use super::stream::Connected;
 use super::{Share, SocketsView};
 use crate::egress::policy::EgressDenied;
-use crate::limits::{LimitExceeded, LimitName};
+use crate::limits::{LimitExceeded, LimitName, from_now};
 
 /// What a function of WASI answers.
 type Answer<T> = wasmtime::Result<Result<T, ErrorCode>>;
@@ -172,7 +172,7 @@ impl HostTcpSocket for SocketsView<'_> {
             return Ok(Err(code));
         }
         let exchange = &self.sockets.exchange;
-        let until = exchange.deadline.min(Instant::now() + exchange.tenant.options.limits.connect_timeout);
+        let until = exchange.deadline.min(from_now(exchange.tenant.options.limits.connect_timeout));
         let stage = std::mem::replace(&mut socket.stage, Stage::Failed(ErrorCode::Unknown));
         if let Stage::New(new, share) = stage {
             let exchange = exchange.clone();

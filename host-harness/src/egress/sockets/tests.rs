@@ -10,9 +10,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
+use super::Sockets;
 use crate::connection::Connection;
 use crate::connector::Connector;
-use crate::egress::{Addresses, EgressLayer, Resolver};
+use crate::egress::resolver::testing::{answering, silent};
+use crate::egress::{EgressLayer, Exchange};
 use crate::error::{CallError, Failure};
 use crate::host::{Host, HostOptions};
 use crate::interface::action::{Call, Outcome};
@@ -81,11 +83,11 @@ impl Names {
     /// Every name stands for `addresses`, one after the other, the last one for good.
     fn tenant(&self, options: TenantOptions, addresses: &'static [&'static str]) -> Tenant {
         let asked = self.0.clone();
-        let resolver = Resolver::answering(Addresses::of(&options), move |_| {
+        let resolver = answering(move |_| {
             let turn = asked.fetch_add(1, Ordering::SeqCst).min(addresses.len() - 1);
             Ok(addresses[turn].split(' ').map(|address| address.parse::<IpAddr>().unwrap()).collect())
         });
-        Tenant::with_resolver(options, resolver).unwrap()
+        Tenant::new(TenantOptions { resolver, ..options }).unwrap()
     }
 }
 
@@ -383,7 +385,7 @@ async fn a_deadline_ends_look_ups_and_reads_that_wait_for_ever() {
     let deadline = Duration::from_millis(300);
     // Far below what a look-up or a read would take by itself, which is for ever.
     let in_time = Duration::from_secs(20);
-    let tenant = Tenant::with_resolver(local(), Resolver::silent()).unwrap().with_deadline(deadline);
+    let tenant = Tenant::new(TenantOptions { resolver: silent(), ..local() }).unwrap().with_deadline(deadline);
     let guest = Guest::new(tenant, "server.stream.example.com:5671").await;
     let error =
         tokio::time::timeout(in_time, guest.call("resolve server.stream.example.com")).await.unwrap().unwrap_err();
@@ -414,4 +416,32 @@ async fn connections_have_a_rate() {
     let (host, port) = server.split_once(':').unwrap();
     assert_eq!(guest.said(&format!("connect-often {host} {port} 3")).await, "1");
     assert_eq!(echo.connections_so_far().await, 1);
+}
+
+#[tokio::test]
+async fn look_ups_are_bounded() {
+    for (name, limits) in [
+        (LimitName::SocketNames, Limits { socket_names: 0, ..Limits::default() }),
+        (LimitName::LookupsPerSecond, Limits { lookups_per_second: 0, ..Limits::default() }),
+    ] {
+        let names = Names::default();
+        let tenant = names.tenant(TenantOptions { limits, ..local() }, &["127.0.0.1"]);
+        let guest = Guest::new(tenant, "server.stream.example.com:5671").await;
+        assert_eq!(failure(&guest).await.limits, [LimitExceeded { name, wanted: 1, allowed: 0 }]);
+        assert_eq!(names.asked(), 0);
+    }
+}
+
+#[tokio::test]
+async fn names_are_bounded_for_each_call() {
+    let limits = Limits { socket_names: 2, ..Limits::default() };
+    let tenant = Tenant::new(TenantOptions { limits: limits.clone(), ..local() }).unwrap();
+    let exchange = || Exchange::new(&tenant, Arc::default(), crate::limits::from_now(tenant.deadline()));
+    let mut sockets = Sockets::new(&limits, exchange());
+    let pinned = ["a", "b", "a", "c", "b", "d"].map(|name| sockets.pin(name));
+    assert_eq!(pinned, [true, true, true, false, true, false]);
+    let exceeded = sockets.exchange.take_refusals().limits;
+    assert_eq!(exceeded, [LimitExceeded { name: LimitName::SocketNames, wanted: 3, allowed: 2 }]);
+    sockets.begin_call(&limits, exchange());
+    assert!(sockets.pin("c"));
 }

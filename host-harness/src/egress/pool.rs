@@ -1,0 +1,498 @@
+//! The HTTP connections of one tenant: which are idle, and how many there may be.
+//!
+//! A pool of our own: the one of hyper-util bounds idle connections by host alone and closes none on request, so that
+//! nothing could make room for another host.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Request, Response, Uri, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::TokioTimer;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::connector::{ConnectError, VettedConnector, VettedStream};
+use super::exchange::RequestBody;
+use super::resolver::Asking;
+use crate::limits::{Limits, after, permits};
+
+/// What HTTP/2 may send of one response before the guest has read it, and of all responses of a connection, in bytes.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// What HTTP/2 takes of a request's body before the connection has sent it, in bytes.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// The largest HTTP/2 frame that a server may send, in bytes: the smallest that the protocol allows to ask for.
+const FRAME: u32 = 16 << 10;
+
+/// Streams that the server has reset, or that we have, which a connection remembers; with one more it is closed.
+const RESETS: usize = 32;
+
+/// How long a connection that is to end has for its goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// The HTTP connections of one tenant.
+pub(crate) struct Pool {
+    connector: VettedConnector,
+    header_bytes: usize,
+    idle: Duration,
+    /// The most connections, in use and idle.
+    limit: usize,
+    places: Arc<Semaphore>,
+    state: Mutex<State>,
+    /// A connection has come free.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Connections of HTTP/1.1 that are idle, and all of HTTP/2; the one that was used last is last.
+    kept: VecDeque<Kept>,
+    /// Closes idle connections in time.
+    reaper: Option<JoinHandle<()>>,
+    /// Exchanges that wait for a place.
+    waiting: usize,
+    /// Connections that were closed for those who wait, and whose places nobody has taken yet.
+    making_room: usize,
+    /// Nothing is kept any more.
+    closed: bool,
+    last_id: u64,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(reaper) = &self.reaper {
+            reaper.abort();
+        }
+    }
+}
+
+struct Kept {
+    id: u64,
+    host: String,
+    sender: Sender,
+    /// Exchanges under way on it.
+    users: usize,
+    since: Instant,
+    ends: DropGuard,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+impl Kept {
+    fn is_idle(&self) -> bool {
+        self.users == 0
+    }
+
+    fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+}
+
+/// A connection for one exchange.
+enum Leased {
+    Http1(http1::SendRequest<RequestBody>, DropGuard),
+    Http2(http2::SendRequest<RequestBody>, Http2Lease),
+}
+
+/// What an exchange has of its connection; it goes back when this is dropped.
+pub(crate) enum Lease {
+    Http1(#[expect(dead_code, reason = "for its end")] Http1Lease),
+    Http2(#[expect(dead_code, reason = "for its end")] Http2Lease),
+}
+
+/// All of an HTTP/1.1 connection.
+pub(crate) struct Http1Lease {
+    pool: Weak<Pool>,
+    host: String,
+    /// Until it goes back.
+    connection: Option<(http1::SendRequest<RequestBody>, DropGuard)>,
+}
+
+impl Drop for Http1Lease {
+    fn drop(&mut self) {
+        let Some((mut sender, ends)) = self.connection.take() else { return };
+        let (pool, host) = (self.pool.clone(), std::mem::take(&mut self.host));
+        let keep = move |sender, ends| {
+            if let Some(pool) = pool.upgrade() {
+                pool.keep(host, Sender::Http1(sender), 0, ends);
+            }
+        };
+        if sender.is_ready() {
+            keep(sender, ends);
+        } else if !sender.is_closed()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // Soon, or after the rest of the request; never where the response was not read to its end.
+            runtime.spawn(async move {
+                if sender.ready().await.is_ok() {
+                    keep(sender, ends);
+                }
+            });
+        }
+    }
+}
+
+/// A share of an HTTP/2 connection.
+pub(crate) struct Http2Lease {
+    pool: Weak<Pool>,
+    id: u64,
+}
+
+impl Drop for Http2Lease {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.leave(self.id);
+        }
+    }
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    Connect(ConnectError),
+    Http(hyper::Error),
+    /// The first byte did not come in time.
+    TimedOut,
+}
+
+/// Those who wait for a place.
+struct Waiting<'a>(&'a Pool);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state().waiting -= 1;
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(connector: VettedConnector, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            connector,
+            header_bytes: limits.header_bytes,
+            idle: limits.http_idle,
+            limit: limits.http_connections,
+            places: Arc::new(Semaphore::new(permits(limits.http_connections))),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Sends a request, once more where a connection that had been idle took nothing of it. `first_byte` is asked once
+    /// there is a connection.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<RequestBody>,
+        asking: Asking<'_>,
+        first_byte: impl Fn() -> Instant,
+    ) -> Result<(Response<Incoming>, Lease), SendError> {
+        let uri = request.uri().clone();
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = uri.port_u16().unwrap_or(443);
+        let mut until = None;
+        loop {
+            let (leased, fresh) = self.lease(&host, port, asking).await.map_err(SendError::Connect)?;
+            let until = *until.get_or_insert_with(&first_byte);
+            let (sent, lease) = match leased {
+                Leased::Http1(mut sender, ends) => {
+                    name_host(&mut request, &uri);
+                    let sent = sender.try_send_request(request).boxed();
+                    let (pool, connection) = (Arc::downgrade(self), Some((sender, ends)));
+                    (sent, Lease::Http1(Http1Lease { pool, host: key(&host, port), connection }))
+                }
+                Leased::Http2(mut sender, lease) => {
+                    *request.uri_mut() = uri.clone();
+                    (sender.try_send_request(request).boxed(), Lease::Http2(lease))
+                }
+            };
+            let mut error: TrySendError<_> = match timeout_at(until, sent).await {
+                Ok(Ok(response)) => return Ok((response, lease)),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(SendError::TimedOut),
+            };
+            request = match error.take_message() {
+                Some(request) if !fresh => request,
+                _ => return Err(SendError::Http(error.into_error())),
+            };
+        }
+    }
+
+    /// A connection that is kept, or a new one, which the second part of the answer says.
+    async fn lease(
+        self: &Arc<Self>,
+        host: &str,
+        port: u16,
+        asking: Asking<'_>,
+    ) -> Result<(Leased, bool), ConnectError> {
+        let (key, until) = (key(host, port), asking.until);
+        let place = match self.place(&key, until).await? {
+            Ok(leased) => return Ok((leased, false)),
+            Err(place) => place,
+        };
+        let connected = timeout_at(until, async {
+            let stream = self.connector.connect(host, port, asking, place).await?;
+            self.shake_hands(key, stream).await
+        });
+        Ok((connected.await.unwrap_or(Err(ConnectError::TimedOut))?, true))
+    }
+
+    /// A connection that is kept, or a place for another one. Where there is none, an idle connection makes room.
+    async fn place(
+        self: &Arc<Self>,
+        key: &str,
+        until: Instant,
+    ) -> Result<Result<Leased, OwnedSemaphorePermit>, ConnectError> {
+        let mut place = pin!(self.places.clone().acquire_owned());
+        let mut waiting = None;
+        loop {
+            // Told of whatever changes from here on.
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(leased) = self.take(key) {
+                return Ok(Ok(leased));
+            }
+            let got = match place.as_mut().now_or_never() {
+                Some(got) => got,
+                None => {
+                    waiting.get_or_insert_with(|| {
+                        self.state().waiting += 1;
+                        Waiting(self)
+                    });
+                    self.make_room();
+                    tokio::select! {
+                        biased;
+                        got = &mut place => got,
+                        () = changed => continue,
+                        () = sleep_until(until) => return Err(ConnectError::NoPlace(self.limit)),
+                    }
+                }
+            };
+            let mut state = self.state();
+            state.making_room = state.making_room.saturating_sub(1);
+            return got.map(Err).map_err(|_| ConnectError::NoPlace(self.limit));
+        }
+    }
+
+    /// A connection that is kept and can take a request.
+    fn take(self: &Arc<Self>, key: &str) -> Option<Leased> {
+        let mut state = self.state();
+        let gone = state.remove(Kept::is_closed);
+        let found = state.kept.iter().rposition(|kept| kept.host == key);
+        let mut kept = found.and_then(|found| state.kept.remove(found));
+        let leased = match kept.take() {
+            Some(Kept { sender: Sender::Http1(sender), ends, .. }) => Some(Leased::Http1(sender, ends)),
+            Some(mut kept) => {
+                kept.users += 1;
+                let (id, pool) = (kept.id, Arc::downgrade(self));
+                let leased = match &kept.sender {
+                    Sender::Http2(sender) => Some(Leased::Http2(sender.clone(), Http2Lease { pool, id })),
+                    Sender::Http1(_) => None,
+                };
+                state.kept.push_back(kept);
+                leased
+            }
+            None => None,
+        };
+        drop(state);
+        drop(gone);
+        leased
+    }
+
+    /// Closes the connection that has been idle for the longest, for somebody who waits.
+    fn make_room(&self) {
+        let mut state = self.state();
+        let closed = if state.making_room < state.waiting {
+            let oldest = state.kept.iter().enumerate().filter(|(_, kept)| kept.is_idle());
+            let oldest = oldest.min_by_key(|(_, kept)| kept.since).map(|(index, _)| index);
+            oldest.and_then(|index| state.kept.remove(index))
+        } else {
+            None
+        };
+        if closed.is_some() {
+            state.making_room += 1;
+        }
+        drop(state);
+        drop(closed);
+    }
+
+    async fn shake_hands(self: &Arc<Self>, key: String, stream: VettedStream) -> Result<Leased, ConnectError> {
+        let tasks = Tasks(CancellationToken::new());
+        let ends = tasks.0.clone().drop_guard();
+        if !stream.is_http2() {
+            let mut builder = http1::Builder::new();
+            builder.max_buf_size(self.header_bytes.max(16 << 10));
+            let (mut sender, connection) = builder.handshake(stream).await.map_err(ConnectError::Http)?;
+            tasks.spawn(connection.map(drop));
+            sender.ready().await.map_err(ConnectError::Http)?;
+            return Ok(Leased::Http1(sender, ends));
+        }
+        // Bounds of our own on everything that a server has a say in, whatever the defaults are.
+        let mut builder = http2::Builder::new(tasks.clone());
+        builder
+            .timer(TokioTimer::new())
+            .adaptive_window(false)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
+            .max_header_list_size(u32::try_from(self.header_bytes).unwrap_or(u32::MAX))
+            .max_send_buf_size(SEND_BUFFER)
+            .max_concurrent_streams(0)
+            .max_concurrent_reset_streams(RESETS)
+            .max_pending_accept_reset_streams(RESETS)
+            .max_local_error_reset_streams(RESETS);
+        let (sender, connection) = builder.handshake(stream).await.map_err(ConnectError::Http)?;
+        tasks.spawn(connection.map(drop));
+        // Where another exchange was faster, its connection carries this one as well.
+        if let Some(leased) = self.take(&key) {
+            return Ok(leased);
+        }
+        let id = self.keep(key, Sender::Http2(sender.clone()), 1, ends);
+        Ok(Leased::Http2(sender, Http2Lease { pool: Arc::downgrade(self), id }))
+    }
+
+    /// Keeps a connection until it was idle for too long, or its place is needed.
+    fn keep(self: &Arc<Self>, host: String, sender: Sender, users: usize, ends: DropGuard) -> u64 {
+        let mut state = self.state();
+        state.last_id += 1;
+        let id = state.last_id;
+        let kept = Kept { id, host, sender, users, since: Instant::now(), ends };
+        if !state.closed || !kept.is_idle() {
+            state.kept.push_back(kept);
+            self.look_after(&mut state);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        id
+    }
+
+    /// An exchange on an HTTP/2 connection has ended.
+    fn leave(self: &Arc<Self>, id: u64) {
+        let mut state = self.state();
+        let mut ended = None;
+        if let Some(index) = state.kept.iter().position(|kept| kept.id == id) {
+            let kept = &mut state.kept[index];
+            kept.users = kept.users.saturating_sub(1);
+            kept.since = Instant::now();
+            if kept.is_idle() && state.closed {
+                ended = state.kept.remove(index);
+            }
+            self.look_after(&mut state);
+        }
+        drop(state);
+        drop(ended);
+        self.changed.notify_waiters();
+    }
+
+    /// Closes the connections that no exchange uses.
+    pub(crate) fn close_idle(&self) {
+        let closed = self.state().remove(Kept::is_idle);
+        drop(closed);
+    }
+
+    /// Closes idle connections, and from now on every connection once its exchanges are done.
+    pub(crate) fn close(&self) {
+        self.state().closed = true;
+        self.close_idle();
+    }
+
+    /// Sees to it that idle connections are closed in time.
+    fn look_after(self: &Arc<Self>, state: &mut State) {
+        if state.reaper.as_ref().is_some_and(|reaper| !reaper.is_finished()) {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        state.reaper = Handle::try_current().ok().map(|runtime| {
+            runtime.spawn(async move {
+                while let Some(next) = pool.upgrade().and_then(|pool| pool.reap()) {
+                    sleep_until(next).await;
+                }
+            })
+        });
+    }
+
+    /// Closes what was idle for too long, and says when the next one will have been; none: nothing is idle.
+    fn reap(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let closed = state.remove(|kept| kept.is_closed() || kept.is_idle() && after(kept.since, self.idle) <= now);
+        let idle = state.kept.iter().filter(|kept| kept.is_idle());
+        let next = idle.map(|kept| after(kept.since, self.idle)).min();
+        if next.is_none() {
+            // The next one that is idle starts another task.
+            state.reaper = None;
+        }
+        drop(state);
+        drop(closed);
+        next
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes out what is to be closed. It is for whoever asked to drop it, without the lock.
+    fn remove(&mut self, which: impl Fn(&Kept) -> bool) -> VecDeque<Kept> {
+        let (gone, kept) = std::mem::take(&mut self.kept).into_iter().partition(which);
+        self.kept = kept;
+        gone
+    }
+}
+
+/// What a connection is found by.
+fn key(host: &str, port: u16) -> String {
+    format!("{host} {port}")
+}
+
+/// HTTP/1.1 names the host in a header, and the path alone in its first line. HTTP/2 takes both from the address.
+fn name_host(request: &mut Request<RequestBody>, uri: &Uri) {
+    let port = uri.port().filter(|port| port.as_u16() != 443).map(|port| format!(":{}", port.as_str()));
+    let host = format!("{}{}", uri.host().unwrap_or_default(), port.unwrap_or_default());
+    if let Ok(host) = HeaderValue::try_from(host) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let path = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+    *request.uri_mut() = path;
+}
+
+/// Runs what belongs to one connection, until a while after it is to end.
+#[derive(Clone)]
+struct Tasks(CancellationToken);
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let ending = self.0.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = async {
+                    ending.cancelled().await;
+                    sleep(GOODBYE).await;
+                } => {}
+            }
+        });
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.spawn(task);
+    }
+}
