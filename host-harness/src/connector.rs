@@ -20,6 +20,7 @@ use crate::interface::metadata::{Descriptor, Stored};
 use crate::interface::trigger::{Event, Page, Partition, PollRequest, Received, ReceivedRequest, Subscription};
 use crate::interface::types;
 use crate::judge::{Judge, Kind, asked_events};
+use crate::limits::Limits;
 use crate::run::{Prepared, Run, answer, either};
 use crate::state::State;
 use crate::supervise::{CallContext, Supervised};
@@ -56,7 +57,11 @@ impl Connector {
         options: &LoadOptions,
     ) -> Result<Self, LoadError> {
         let exports = Exports::find(pre.component(), interface)?;
-        let loading = TenantOptions { name: "(loading)".to_owned(), limits: host.usual_limits(), ..Default::default() };
+        let loading = TenantOptions {
+            name: "(loading)".to_owned(),
+            limits: host.granted(Limits::default()),
+            ..Default::default()
+        };
         let tenant = Tenant::new(loading).map_err(|error| LoadError::Compile(error.to_string()))?;
         let run = Run { host: &host, pre: &pre, exports: &exports, tenant: &tenant, context: CallContext::default() };
         run.check_types().await?;

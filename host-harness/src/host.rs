@@ -290,11 +290,10 @@ impl HostInner {
         }
     }
 
-    /// The usual limits, as far as this host grants them.
-    pub(crate) fn usual_limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        for (_, usual, allowed) in self.pooled(&mut limits) {
-            *usual = allowed.min(*usual);
+    /// These limits, as far as this host grants them.
+    pub(crate) fn granted(&self, mut limits: Limits) -> Limits {
+        for (_, wanted, allowed) in self.pooled(&mut limits) {
+            *wanted = allowed.min(*wanted);
         }
         limits
     }

@@ -52,10 +52,8 @@ const ADDRESSES: usize = 64;
 ///     }
 /// }
 ///
-/// let options = connector_host::TenantOptions {
-///     resolver: Some(std::sync::Arc::new(Fixed)),
-///     ..Default::default()
-/// };
+/// let mut options = connector_host::TenantOptions::default();
+/// options.resolver = Some(std::sync::Arc::new(Fixed));
 /// # connector_host::Tenant::new(options).unwrap();
 /// ```
 pub trait Resolve: fmt::Debug + Send + Sync {
