@@ -564,7 +564,7 @@ mod tests {
     async fn limits_that_the_host_cannot_grant_are_told() {
         let options = HostOptions { max_memory_bytes: 32 << 20, ..HostOptions::default() };
         let guest = Guest::made_of("", "(i32.const 7)", options);
-        let most = guest.host.inner.usual_limits();
+        let most = guest.host.inner.granted(Limits::default());
         assert_eq!(most, Limits { memory_bytes: 32 << 20, ..Limits::default() });
         assert_eq!(guest.run(&tenant(most.clone())).await.unwrap(), 7);
         for (limits, name, wanted, allowed) in [
