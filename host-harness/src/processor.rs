@@ -21,7 +21,7 @@ use futures_util::task::AtomicWaker;
 use crate::cpu::thread_time;
 use crate::fair::TenantId;
 
-/// How long a slot that was given waits to be taken.
+/// How long a slot that was given waits to be taken, usually.
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// The processors. Cheap to clone.
@@ -40,6 +40,8 @@ struct Queue {
     level: Duration,
     states: HashMap<u64, State>,
     tickets: u64,
+    /// How long a slot that was given waits to be taken.
+    patience: Duration,
     /// Slots that were given and not taken yet, the oldest first; it may name those that were taken meanwhile.
     given: VecDeque<(Instant, TenantId, u64)>,
 }
@@ -80,8 +82,12 @@ struct Ticket {
 impl Processors {
     /// So many slots, all but one of them for a single tenant.
     pub(crate) fn new(slots: usize) -> Self {
+        Self::with_patience(slots, PATIENCE)
+    }
+
+    fn with_patience(slots: usize, patience: Duration) -> Self {
         let free = slots.max(1);
-        Self(Arc::new(Mutex::new(Queue { free, reach: (free - 1).max(1), ..Queue::default() })))
+        Self(Arc::new(Mutex::new(Queue { free, reach: (free - 1).max(1), patience, ..Queue::default() })))
     }
 
     /// Polls a future only when it is this tenant's turn.
@@ -100,7 +106,7 @@ impl Processors {
     pub(crate) fn expire(&self) {
         self.change(|queue| {
             while let Some(&(since, tenant, number)) = queue.given.front()
-                && since.elapsed() >= PATIENCE
+                && since.elapsed() >= queue.patience
             {
                 queue.given.pop_front();
                 if queue.states.get(&number) == Some(&State::Given(since)) {
@@ -187,6 +193,12 @@ impl Queue {
         turns
     }
 
+    /// Whether a call had been given a slot, which it now uses.
+    fn take(&mut self, ticket: &Ticket) -> bool {
+        let given = self.states.get_mut(&ticket.number).filter(|state| matches!(state, State::Given(_)));
+        given.map(|state| *state = State::Running { again: false }).is_some()
+    }
+
     /// A slot is free again.
     fn take_back(&mut self, tenant: TenantId) {
         self.free += 1;
@@ -245,17 +257,20 @@ impl Place {
     /// Whether the call may be polled; otherwise the runtime is told when it may.
     fn take_slot(&self) -> bool {
         let Self(ticket) = self;
-        ticket.processors.change(|queue| {
+        // All of it in one: a slot that is taken back in between would leave a call that nobody polls any more.
+        let (taken, turns) = {
+            let mut queue = ticket.processors.queue();
             if queue.states.get(&ticket.number) == Some(&State::Away) {
                 queue.wake(ticket);
             }
-        });
-        let mut queue = ticket.processors.queue();
-        let given = matches!(queue.states.get(&ticket.number), Some(State::Given(_)));
-        if given {
-            queue.states.insert(ticket.number, State::Running { again: false });
+            let turns = queue.give_slots();
+            (queue.take(ticket), turns)
+        };
+        // Its own turn it has taken.
+        for turn in turns.iter().filter(|turn| turn.number != ticket.number) {
+            turn.outer.wake();
         }
-        given
+        taken
     }
 }
 
@@ -301,7 +316,7 @@ impl<F: Future> Future for Shared<F> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use futures_util::FutureExt as _;
     use tokio::task::yield_now;
@@ -393,6 +408,35 @@ mod tests {
         });
         let done: usize = futures_util::future::join_all(running).await.into_iter().map(Result::unwrap).sum();
         assert_eq!(done, 199 * 200 / 2);
+        unused(&processors, 2);
+    }
+
+    /// Slots are taken back all the time, also from calls that are just about to take theirs.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_call_is_forgotten_whenever_its_slot_is_taken_back() {
+        let processors = Processors::with_patience(2, Duration::ZERO);
+        let over = Arc::new(AtomicBool::new(false));
+        let expiring = std::thread::spawn({
+            let (processors, over) = (processors.clone(), over.clone());
+            move || {
+                while !over.load(Ordering::Relaxed) {
+                    processors.expire();
+                }
+            }
+        });
+        let running = (0..100_usize).map(|number| {
+            let work = async {
+                for _ in 0..200 {
+                    yield_now().await;
+                }
+            };
+            tokio::spawn(processors.share(number % 7, work))
+        });
+        let all = futures_util::future::join_all(running);
+        let done = tokio::time::timeout(Duration::from_secs(60), all).await;
+        over.store(true, Ordering::Relaxed);
+        expiring.join().unwrap();
+        assert!(done.is_ok(), "a call was never polled again");
         unused(&processors, 2);
     }
 
