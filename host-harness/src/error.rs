@@ -148,6 +148,16 @@ pub struct Failure {
     pub limits: Vec<LimitExceeded>,
 }
 
+/// What the host refused during a call without ending it.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Refusals {
+    /// Destinations.
+    pub denials: Vec<EgressDenied>,
+    /// Limits that the guest met.
+    pub limits: Vec<LimitExceeded>,
+}
+
 /// A call did not come to its end.
 #[derive(Clone, Debug, thiserror::Error, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -173,6 +183,9 @@ pub enum CallError {
     Trap {
         /// What wasmtime says, with the guest's stack.
         message: String,
+        /// What the host had refused before: often the true cause.
+        #[serde(flatten)]
+        refusals: Box<Refusals>,
     },
     /// The call took longer than its deadline; its effect is not known.
     #[error("no answer within {} ms (limit: deadline)", limit.as_millis())]
@@ -355,7 +368,7 @@ mod tests {
             CallError::Connector(Box::new(Failure { error, denials: Vec::new(), limits: Vec::new() })),
             CallError::Egress(Box::new(denied)),
             CallError::ConnectionTooLarge { size: 2, limit: 1 },
-            CallError::Trap { message: String::new() },
+            CallError::Trap { message: String::new(), refusals: Box::default() },
             CallError::Deadline { limit },
             CallError::CpuBudget { limit },
             CallError::MemoryLimit { wanted: 2, limit: 1 },

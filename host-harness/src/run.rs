@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, ResourceTableError};
 
-use crate::egress::{AllowList, EgressDenied, Exchange};
-use crate::error::{CallError, Failure, LoadError, Scope};
+use crate::egress::{AllowList, Exchange};
+use crate::error::{CallError, Failure, LoadError, Refusals, Scope};
 use crate::exports::{self, Export, Exports};
 use crate::host::HostInner;
 use crate::interface::types;
@@ -44,13 +44,6 @@ impl Prepared {
 
 /// An answer, and what the host refused on the way to it.
 pub(crate) type WithRefusals<T> = (T, Refusals);
-
-/// What the host refused during a call without ending it.
-#[derive(Default)]
-pub(crate) struct Refusals {
-    pub(crate) denials: Vec<EgressDenied>,
-    pub(crate) limits: Vec<LimitExceeded>,
-}
 
 /// Judges an answer before it leaves its call.
 pub(crate) type Verdict = Result<(), CallError>;
@@ -210,7 +203,7 @@ impl Run<'_> {
         };
         let result = meter.computing().counting(running).await;
         meter.memory(live.store.data().memory_high_water());
-        let answer = result.map_err(|error| guest_error(&error, self.tenant))?;
+        let answer = result.map_err(|error| guest_error(&error, self.tenant, &exchange))?;
         let mut judging = Judge::new(E::NAME, limits);
         judge(&answer, &mut judging)?;
         meter.events(judging.counted_events());
@@ -287,15 +280,18 @@ fn instantiation_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
     }
     let message = format!("{error:#}");
     if error.is::<wasmtime::Trap>() || error.is::<wasmtime::WasmBacktrace>() {
-        CallError::Trap { message }
+        CallError::Trap { message, refusals: Box::default() }
     } else {
         CallError::Host { message }
     }
 }
 
 /// A call broke off: a trap, an exit, or an answer that cannot be read.
-fn guest_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
-    limit_error(error, tenant).unwrap_or_else(|| CallError::Trap { message: format!("{error:#}") })
+fn guest_error(error: &wasmtime::Error, tenant: &Tenant, exchange: &Exchange) -> CallError {
+    limit_error(error, tenant).unwrap_or_else(|| CallError::Trap {
+        message: format!("{error:#}"),
+        refusals: Box::new(exchange.take_refusals()),
+    })
 }
 
 fn limit_error(error: &wasmtime::Error, tenant: &Tenant) -> Option<CallError> {

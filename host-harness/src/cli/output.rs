@@ -7,7 +7,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use connector_host::interface::types;
 use connector_host::interface::types::{EffectState, FieldProblem, Retry, Severity};
-use connector_host::{CallError, Failure};
+use connector_host::{CallError, EgressDenied, Failure, LimitExceeded};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
@@ -98,7 +98,13 @@ impl Output {
                 json!({ "error": { "kind": kind, "message": format!("{error:#}") } })
             }
             Exit::Call(CallError::Connector(failure)) => return print_failure(failure),
-            Exit::Call(error) => return eprintln!("error: {}", clean(&error.to_string())),
+            Exit::Call(error) => {
+                eprintln!("error: {}", clean(&error.to_string()));
+                if let CallError::Trap { refusals, .. } = error {
+                    print_refusals(&refusals.limits, &refusals.denials);
+                }
+                return;
+            }
             Exit::Usage(error) | Exit::Failed(error) => {
                 return eprintln!("error: {}", clean(&format!("{error:#}")));
             }
@@ -231,10 +237,14 @@ fn print_failure(failure: &Failure) {
     if let Some(detail) = detail {
         eprintln!("  detail:     {}", clean(detail));
     }
-    for limit in &failure.limits {
+    print_refusals(&failure.limits, &failure.denials);
+}
+
+fn print_refusals(limits: &[LimitExceeded], denials: &[EgressDenied]) {
+    for limit in limits {
         eprintln!("  limit:      {limit}");
     }
-    for denial in &failure.denials {
+    for denial in denials {
         eprintln!("  denied:     {}", clean(&denial.to_string()));
     }
 }

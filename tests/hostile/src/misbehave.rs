@@ -71,6 +71,9 @@ fn attempt(connection: &Connection, input: &Value, deadline_ms: u64) -> Result<V
                 eprintln!("{line}");
             }
             std::io::stdout().flush().map_err(|cause| error(ErrorCode::Internal, cause.to_string()))?;
+            if text("then") == "trap" {
+                std::process::abort();
+            }
             json!("done")
         }
         "pollables" => {

@@ -10,11 +10,19 @@ mod arena;
 mod plugin;
 mod server;
 
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arena::Arena;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
-use connector_host::{CallError, Connection, DomainRefusal, EgressLayer, LimitName, LoadError, LoadOptions, Tenant};
+use connector_host::{
+    CallError, Connection, DomainRefusal, EgressLayer, LimitName, LoadError, LoadOptions, Resolve, Tenant,
+};
 use plugin::{account, done, flawed, flawed_wasm, host, tenant};
 use serde_json::{Value, json};
 use server::{Silent, Web};
@@ -124,6 +132,12 @@ async fn output_is_bounded() {
     let logged =
         arena.attack("log", async || arena.misbehave(&tenant, json!({ "do": "log", "lines": 2_000 })).await).await;
     assert_eq!(logged.unwrap(), json!("done"));
+    // Where it crashes after it has met one, the error says so.
+    let crash = json!({ "do": "log", "lines": 2_000, "then": "trap" });
+    let ended = arena.attack("log and trap", async || arena.misbehave(&tenant, crash.clone()).await).await;
+    let Err(CallError::Trap { refusals, .. }) = &ended else { panic!("{ended:?}") };
+    let met: Vec<_> = refusals.limits.iter().map(|limit| limit.name).collect();
+    assert!(met == [LimitName::LogBytes] || met == [LimitName::LogLines], "{met:?}");
 
     let wrong = flawed(OUTPUT_FLAWS).await;
     let asked = request(json!({ "count": 5_000 }), 10);
@@ -357,6 +371,59 @@ async fn private_addresses_are_not_reached_over_http() {
     let connection = account(&own.authority(), "");
     let ask = async || arena.misbehave_with(&tenant, &connection, json!({ "do": "http", "path": "/ok" })).await;
     assert_eq!(denials(arena.attack("name of a loopback address", ask).await), [EgressLayer::Address]);
+    assert_eq!(own.connections(), 0);
+    arena.leave().await;
+}
+
+/// Answers with one address after the other, over and over.
+#[derive(Debug)]
+struct Turning {
+    answers: [&'static str; 4],
+    asked: AtomicUsize,
+}
+
+impl Resolve for Turning {
+    fn resolve<'a>(
+        &'a self,
+        _host: &'a str,
+        _port: Option<u16>,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
+        let turn = self.asked.fetch_add(1, Ordering::SeqCst) % self.answers.len();
+        let answer = self.answers[turn].split(' ').map(|address| address.parse().unwrap()).collect();
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+/// The attacker owns the account's name server: at first it names an address that is permitted, then that of a server on
+/// this machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_server_that_changes_its_answer_gains_nothing() {
+    let arena = Arena::enter("rebinding").await;
+    let own = Web::start().await;
+    // Nothing listens at what is permitted.
+    let answers = ["127.0.0.2", "127.0.0.1", "127.0.0.2 127.0.0.1 ::1", "::ffff:127.0.0.1 ::1"];
+    let resolver = Arc::new(Turning { answers, asked: AtomicUsize::new(0) });
+    let tenant = own.tenant_of(|options| {
+        options.allow_private_networks = false;
+        options.allow_networks = vec!["127.0.0.2/32".parse().unwrap()];
+        options.resolver = Some(resolver.clone());
+    });
+    let connection = account(&own.authority(), &own.authority());
+    for input in [
+        json!({ "do": "http", "path": "/ok" }),
+        json!({ "do": "tcp", "to": own.authority() }),
+        json!({ "do": "raw-tcp", "to": format!("127.0.0.1:{}", own.port) }),
+    ] {
+        arena
+            .attack(&input["do"], async || {
+                for _ in answers {
+                    let ended = arena.misbehave_with(&tenant, &connection, input.clone()).await;
+                    assert!(!matches!(&ended, Ok(said) if said == "reached" || said["status"] == 200), "{ended:?}");
+                }
+            })
+            .await;
+    }
+    assert!(resolver.asked.load(Ordering::SeqCst) >= 2 * answers.len(), "the name server was not asked");
     assert_eq!(own.connections(), 0);
     arena.leave().await;
 }

@@ -135,7 +135,7 @@ mod tests {
         let pauses: Vec<_> = (0..8).filter_map(|_| failures.pause_after(&late)).map(|it| it.as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(failures.pause_after(&CallError::Cancelled), None);
-        let crash = CallError::Trap { message: String::new() };
+        let crash = CallError::Trap { message: String::new(), refusals: Box::default() };
         let mut failures = Failures::default();
         assert_eq!((0..9).filter_map(|_| failures.pause_after(&crash)).count(), 4);
     }
