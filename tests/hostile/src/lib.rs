@@ -37,6 +37,7 @@ const MISBEHAVIOUR: &[&str] = &[
     "do",
     "bytes",
     "lines",
+    "then",
     "ms",
     "count",
     "code",
