@@ -181,7 +181,7 @@ impl Host {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Ends the host in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)) and no
+    /// Ends the host in good order: takes no more calls ([`CallError::Draining`]) and no
     /// more components ([`LoadError::Refused`]), discards warm instances, waits for the calls that run, and cancels
     /// those that run still after `within`. The connections of a tenant's pool end with the tenant.
     ///
