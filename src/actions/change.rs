@@ -1,5 +1,6 @@
 //! Changing something that the service replaces as a whole: read it, change what was asked, write it back bound to the
-//! ETag that was read. What this code does not know of the thing survives, and so does what others do meanwhile.
+//! ETag that was read. What this code does not know of the thing survives, and so does what others do meanwhile. What the
+//! version of the API does not show would not: the services' modules read at the newest version that the service speaks.
 
 use serde_json::{Map, Value};
 

@@ -9,7 +9,7 @@ use super::{Action, keys, typed};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
-use crate::dps::{Dps, RegistrationId, has_symmetric_keys};
+use crate::dps::{CERTIFICATE_MEMBERS, Dps, RegistrationId, has_symmetric_keys};
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::http::{IfMatch, Tagged};
 use crate::iothub::{TwinPart, check_patch};
@@ -49,6 +49,9 @@ struct Input {
     reprovision_policy: Option<ReprovisionPolicy>,
     initial_twin: Option<InitialTwin>,
     optional_device_information: Option<Value>,
+    namespace_name: Option<String>,
+    certificate_authority_name: Option<String>,
+    certificate_policy_name: Option<String>,
     edge: Option<bool>,
     etag: Option<String>,
     #[serde(default)]
@@ -153,12 +156,22 @@ impl Action for CreateOrUpdateIndividualEnrollment {
                     ),
                     (
                         "iotHubHostName",
-                        hub_host("IoT hub", "The one hub to use; sets the allocation policy to `static`."),
+                        hub_host(
+                            "IoT hub",
+                            "The one hub to use; sets the allocation policy to `static`. \
+                             It must stand here exactly as it is linked to the service (**Linked IoT hubs** in the portal), which may be `plant.device.azure-devices.net`.",
+                        ),
                     ),
                     (
                         "iotHubs",
                         with(
-                            list("IoT hubs", hub_host("IoT hub", "A hub that is linked to the service.")),
+                            list(
+                                "IoT hubs",
+                                hub_host(
+                                    "IoT hub",
+                                    "A hub that is linked to the service, exactly as it is linked: it may be `plant.device.azure-devices.net`.",
+                                ),
+                            ),
                             literal!({ "description": "The hubs to choose from. Empty: all that are linked.", "minItems": 1, "maxItems": 100, "x-group": "Allocation" }),
                         ),
                     ),
@@ -196,6 +209,18 @@ impl Action for CreateOrUpdateIndividualEnrollment {
                             literal!({ "description": "Notes on the device, which stay in the enrollment.", "x-visibility": "advanced" }),
                         ),
                     ),
+                    (
+                        "namespaceName",
+                        device_registry_field("Device Registry namespace", NAMESPACE_HELP, 64, NAMESPACE),
+                    ),
+                    (
+                        "certificateAuthorityName",
+                        device_registry_field("Certificate authority", AUTHORITY_HELP, 63, AUTHORITY_OR_POLICY),
+                    ),
+                    (
+                        "certificatePolicyName",
+                        device_registry_field("Certificate policy", POLICY_HELP, 63, AUTHORITY_OR_POLICY),
+                    ),
                     ("edge", with(boolean("IoT Edge device"), literal!({ "x-visibility": "advanced" }))),
                     ("includeKeys", fields::include_keys()),
                     ("etag", fields::etag()),
@@ -231,12 +256,16 @@ impl Action for CreateOrUpdateIndividualEnrollment {
         let attestation = judge(&input)?;
         let dps = session.dps()?;
         let changed = if input.mode == Mode::Create {
-            dps.put_enrollment(&id, edit(&input, attestation.as_ref(), None)?, None)?
+            let created = dps.create_enrollment(&id, edit(&input, attestation.as_ref(), None)?);
+            created.map_err(|error| check_certificates(&input, &dps).err().unwrap_or(error))?
         } else {
             change::apply(
                 stated.as_ref(),
                 || read(&dps, &id, &input),
-                |enrollment| edit(&input, attestation.as_ref(), enrollment),
+                |enrollment| {
+                    check_certificates(&input, &dps)?;
+                    edit(&input, attestation.as_ref(), enrollment)
+                },
                 |enrollment, if_match| dps.put_enrollment(&id, enrollment, if_match),
             )?
         };
@@ -328,6 +357,30 @@ fn hub_host(title: &str, text: &str) -> Value {
     )
 }
 
+const NAMESPACE_HELP: &str = "The namespace of Azure Device Registry that has the certificate authority and the policy. \
+     For devices that have their certificates issued when they register. Needs a provisioning service with version 2026-11-01 of its API.";
+const AUTHORITY_HELP: &str = "The certificate authority in that namespace.";
+const POLICY_HELP: &str = "The policy of that certificate authority by which certificates are issued.";
+/// As the service's description has it, with words for a person.
+const NAMESPACE: [&str; 2] =
+    ["^[a-z0-9][a-z0-9-]*[a-z0-9]$", "must have lower-case letters, digits and -, with a letter or digit at both ends"];
+const AUTHORITY_OR_POLICY: [&str; 2] =
+    ["^[0-9a-zA-Z][a-zA-Z0-9-]*$", "must have letters, digits and -, with a letter or digit at the beginning"];
+
+fn device_registry_field(title: &str, text: &str, longest: u32, [pattern, comment]: [&str; 2]) -> Value {
+    with(
+        help(string(title), text),
+        json!({
+            "minLength": 3,
+            "maxLength": longest,
+            "pattern": pattern,
+            "$comment": comment,
+            "x-group": "Certificates",
+            "x-visibility": "advanced",
+        }),
+    )
+}
+
 fn custom_allocation_field() -> Value {
     with(
         object(
@@ -401,7 +454,28 @@ fn says_nothing(input: &Input) -> bool {
         && input.reprovision_policy.is_none()
         && input.initial_twin.is_none()
         && input.optional_device_information.is_none()
+        && certificate_members(input).next().is_none()
         && input.edge.is_none()
+}
+
+/// What the input says of certificates from Device Registry, by the member's name.
+fn certificate_members(input: &Input) -> impl Iterator<Item = (&'static str, &str)> {
+    let values = [&input.namespace_name, &input.certificate_authority_name, &input.certificate_policy_name];
+    CERTIFICATE_MEMBERS.into_iter().zip(values).filter_map(|(name, value)| Some((name, value.as_deref()?)))
+}
+
+/// Refuses what the service has no place for, before it is dropped.
+fn check_certificates(input: &Input, dps: &Dps) -> Result<()> {
+    let names: Vec<&str> = certificate_members(input).map(|(name, _)| name).collect();
+    if names.is_empty() || dps.knows_certificates() {
+        return Ok(());
+    }
+    let problems = names.into_iter().map(|name| {
+        let message = format!("needs version 2026-11-01 of the service's API, which {} does not speak", dps.host());
+        let fix = "Leave it empty, or set it once the provisioning service has that version".to_owned();
+        FieldProblem { fix: Some(fix), ..problem(&format!("/{name}"), "not-offered", message) }
+    });
+    Err(Error::fields(ErrorCode::Unsupported, "The provisioning service cannot take it", problems.collect()))
 }
 
 fn judge_attestation(input: &Attestation, problems: &mut Vec<FieldProblem>) -> Value {
@@ -518,6 +592,9 @@ fn edit(input: &Input, attestation: Option<&Value>, old: Option<Value>) -> Resul
     ] {
         let Some(value) = value else { continue };
         set(&mut enrollment, &[name], value.as_str().into());
+    }
+    for (name, value) in certificate_members(input) {
+        set(&mut enrollment, &[name], value.into());
     }
     if let Some(edge) = input.edge {
         set(&mut enrollment, &["capabilities", "iotEdge"], edge.into());

@@ -48,7 +48,8 @@ impl Action for ListDevices {
                         with(
                             help(
                                 string("Condition"),
-                                "What stands after WHERE in the hub's query language. Empty: all devices.",
+                                "What stands after WHERE in the hub's query language. Empty: all devices. \
+                                 A name that is a word of the language, or has other characters than letters and digits, stands in double brackets: `tags.[[group]]`.",
                             ),
                             literal!({ "minLength": 1, "maxLength": 4096, "examples": ["tags.site = 'north' AND status = 'enabled'"] }),
                         ),

@@ -118,7 +118,7 @@ impl Action for UpdateDevice {
         let hub = session.hub();
         let changed = change::apply(
             stated.as_ref(),
-            || hub.device(&id).map(Some),
+            || hub.device_to_change(&id).map(Some),
             |device| edit(&input, device.unwrap_or_default(), session.platform()),
             |mut device, if_match| {
                 let if_match = if_match.unwrap_or(&IfMatch::Any);

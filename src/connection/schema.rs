@@ -188,7 +188,8 @@ fn advanced_fields() -> Vec<(&'static str, Value)> {
     );
     let certificates = field(
         "Trusted certificates",
-        "Certificates (PEM) of the authorities to trust for telemetry instead of the public ones. Only for an emulator or a private endpoint.",
+        "Root certificates (PEM) to trust for telemetry instead of the public ones. Only for an emulator or a private endpoint. \
+         Roots only: the authorities below them, which sign the services' certificates, are replaced from time to time.",
         ADVANCED,
         "advanced",
     );

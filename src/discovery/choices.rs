@@ -11,7 +11,7 @@ use crate::bindings::exports::workflow::connector::discovery::{Choice, Choices, 
 use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS};
 use crate::error::{Error, Result};
 use crate::http::Page;
-use crate::iothub::DeviceId;
+use crate::iothub::{DeviceId, text_literal};
 use crate::session::Session;
 
 /// Entries where the request does not say.
@@ -147,15 +147,13 @@ impl Request {
         .to_string()
     }
 
-    /// What the hub is asked for, and whether that leaves anything to be searched for here.
-    fn device_query(&self) -> (String, bool) {
-        // How the query language escapes an apostrophe is not documented, so what stands before it has to do.
-        let start = self.search.split('\'').next().unwrap_or_default();
+    /// What the hub is asked for.
+    fn device_query(&self) -> String {
         let mut query = "SELECT deviceId, status, connectionState FROM devices".to_owned();
-        if !start.is_empty() {
-            query += &format!(" WHERE STARTSWITH(deviceId, '{start}')");
+        if !self.search.is_empty() {
+            query += &format!(" WHERE STARTSWITH(deviceId, {})", text_literal(&self.search));
         }
-        (query, start.len() < self.search.len())
+        query
     }
 
     fn page_size(&self) -> u32 {
@@ -181,9 +179,8 @@ pub fn offer(session: &Session, request: Request) -> Result<Choices> {
             if !request.search.is_empty() && DeviceId::parse(&request.search, "").is_err() && !dots(&request.search) {
                 return Ok(Choices { items: Vec::new(), next: None });
             }
-            let (query, searched_here) = request.device_query();
-            let size = if searched_here { MOST } else { request.limit };
-            collect(session, &request, |continuation| session.hub().query(&query, size, continuation))
+            let query = request.device_query();
+            collect(session, &request, |continuation| session.hub().query(&query, request.limit, continuation))
         }
         Source::Enrollments => {
             let (dps, size) = (session.dps()?, request.page_size());

@@ -1,4 +1,5 @@
-//! The service API of the Device Provisioning Service, version 2021-10-01: enrollments and registrations.
+//! The service API of the Device Provisioning Service, version 2021-10-01: enrollments and registrations. Individual
+//! enrollments are read and changed at version 2026-11-01 where the service speaks it.
 
 mod types;
 
@@ -13,6 +14,11 @@ use crate::platform::Method;
 
 /// Selects all individual enrollments.
 pub const ALL_ENROLLMENTS: &str = "SELECT * FROM enrollments";
+/// The versions that individual enrollments are read at, the newest first. 2026-11-01 added [`CERTIFICATE_MEMBERS`]; an
+/// older version does not show them, and a PUT at it may clear them.
+const ENROLLMENT_VERSIONS: &[&str] = &["2026-11-01", "2021-10-01"];
+/// What an enrollment says of the certificates that its device can have issued by Azure Device Registry.
+pub const CERTIFICATE_MEMBERS: [&str; 3] = ["namespaceName", "certificateAuthorityName", "certificatePolicyName"];
 /// Selects all enrollment groups.
 pub const ALL_ENROLLMENT_GROUPS: &str = "SELECT * FROM enrollmentGroups";
 
@@ -37,7 +43,8 @@ impl<'a> Dps<'a> {
     /// # Errors
     /// `not-found`, and those of the service.
     pub fn enrollment(&self, id: &RegistrationId) -> Result<Tagged> {
-        let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead);
+        let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead)
+            .first_of(ENROLLMENT_VERSIONS);
         Tagged::from_response(&self.client.send(&request)?)
     }
 
@@ -51,18 +58,40 @@ impl<'a> Dps<'a> {
         Tagged::from_response(&self.client.send(&request)?).map(|found| found.document)
     }
 
-    /// Creates an individual enrollment (`if_match` none) or replaces one.
+    /// Creates an individual enrollment that nobody has looked for in this call.
+    ///
+    /// # Errors
+    /// `conflict`, `unsupported` where it has [`CERTIFICATE_MEMBERS`] and the service knows none, and those of the
+    /// service.
+    pub fn create_enrollment(&self, id: &RegistrationId, enrollment: Value) -> Result<Tagged> {
+        let newest = CERTIFICATE_MEMBERS.iter().any(|member| enrollment.get(member).is_some());
+        let mut request =
+            Request::new(Method::Put, ["enrollments", id.as_str()], Safety::Once, Permission::EnrollmentWrite);
+        if newest {
+            request = request.at(ENROLLMENT_VERSIONS[0]);
+        }
+        Tagged::from_response(&self.client.send(&request.json(enrollment))?)
+    }
+
+    /// Creates an individual enrollment (`if_match` none) or replaces one, after [`Self::enrollment`] was asked for it in
+    /// the same call: at the version that answered then, so that nothing of what was read gets lost.
     ///
     /// # Errors
     /// `conflict`, `precondition-failed`, and those of the service.
     pub fn put_enrollment(&self, id: &RegistrationId, enrollment: Value, if_match: Option<&IfMatch>) -> Result<Tagged> {
         let safety = if_match.map_or(Safety::Once, IfMatch::safety);
         let mut request = Request::new(Method::Put, ["enrollments", id.as_str()], safety, Permission::EnrollmentWrite)
+            .at(self.client.spoken(ENROLLMENT_VERSIONS))
             .json(enrollment);
         if let Some(if_match) = if_match {
             request = request.header("if-match", if_match);
         }
         Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Whether enrollments may have [`CERTIFICATE_MEMBERS`], as far as this call has seen of the service.
+    pub fn knows_certificates(&self) -> bool {
+        self.client.spoken(ENROLLMENT_VERSIONS) == ENROLLMENT_VERSIONS[0]
     }
 
     /// Deletes an individual enrollment.
@@ -78,7 +107,8 @@ impl<'a> Dps<'a> {
     /// # Errors
     /// `invalid-input` where the service does not understand it or knows no such continuation, and those of the service.
     pub fn query_enrollments(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
-        self.query("enrollments", query, page_size, continuation)
+        let request = Self::query("enrollments", query).first_of(ENROLLMENT_VERSIONS);
+        Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
     }
 
     /// One page of the enrollment groups that a query selects.
@@ -86,7 +116,8 @@ impl<'a> Dps<'a> {
     /// # Errors
     /// As [`Self::query_enrollments`].
     pub fn query_enrollment_groups(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
-        self.query("enrollmentGroups", query, page_size, continuation)
+        let request = Self::query("enrollmentGroups", query);
+        Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
     }
 
     /// The state of a registration.
@@ -126,10 +157,9 @@ impl<'a> Dps<'a> {
         Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
     }
 
-    fn query(&self, collection: &str, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
-        let request = Request::new(Method::Post, [collection, "query"], Safety::Read, Permission::EnrollmentRead)
-            .json(json!({ "query": query }));
-        Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
+    fn query(collection: &str, query: &str) -> Request {
+        Request::new(Method::Post, [collection, "query"], Safety::Read, Permission::EnrollmentRead)
+            .json(json!({ "query": query }))
     }
 
     fn delete(&self, collection: &str, id: &RegistrationId, if_match: &IfMatch, permission: Permission) -> Result<()> {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::fault::Fault;
-use super::retry;
+use super::{retry, version};
 use crate::auth::{self, Permission, SharedAccessKey, percent_encode};
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result, Retry};
 use crate::platform::{ExchangeError, ExchangeErrorKind, ExchangeLimits, Method, Platform, WireRequest, WireResponse};
@@ -42,7 +42,7 @@ impl Service {
         }
     }
 
-    /// The newest stable version of its API in Microsoft's SDKs.
+    /// The newest stable version of its API in Microsoft's SDKs. A request is made at this one, unless it says otherwise.
     pub fn api_version(self) -> &'static str {
         match self {
             Self::IotHub => "2021-04-12",
@@ -78,6 +78,17 @@ pub enum Safety {
     Repeatable,
     /// Twice may be twice.
     Once,
+}
+
+/// The version of the service's API that a request is made at.
+#[derive(Clone, Copy, Debug)]
+enum AtVersion {
+    /// The service's usual one.
+    Usual,
+    /// This one and no other.
+    Exactly(&'static str),
+    /// The first of these that the service speaks.
+    FirstOf(&'static [&'static str]),
 }
 
 /// What a request carries.
@@ -126,6 +137,7 @@ pub struct Request {
     safety: Safety,
     permission: Permission,
     wait: Duration,
+    at: AtVersion,
 }
 
 impl Request {
@@ -145,7 +157,23 @@ impl Request {
             safety,
             permission,
             wait: Duration::ZERO,
+            at: AtVersion::Usual,
         }
+    }
+
+    /// Makes the request at the first of these versions that the service speaks. Not for a body that was read at one
+    /// of them: at another one the service would not take all of it.
+    #[must_use]
+    pub fn first_of(mut self, versions: &'static [&'static str]) -> Self {
+        self.at = AtVersion::FirstOf(versions);
+        self
+    }
+
+    /// Makes the request at this version, whatever the service says to it.
+    #[must_use]
+    pub fn at(mut self, version: &'static str) -> Self {
+        self.at = AtVersion::Exactly(version);
+        self
     }
 
     /// Adds a query parameter.
@@ -278,12 +306,22 @@ pub struct Client<'a> {
     dry_run: bool,
     planned: RefCell<Option<Plan>>,
     effects: Cell<u32>,
+    /// Versions that the service was seen not to speak. Kept for the call only: a service learns new ones any time.
+    refused: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Client<'a> {
     /// A client that must be done at `deadline` on the monotonic clock. In a dry run nothing but reads is sent.
     pub fn new(platform: &'a dyn Platform, api: &'a Api, deadline: Duration, dry_run: bool) -> Self {
-        Self { platform, api, deadline, dry_run, planned: RefCell::new(None), effects: Cell::new(0) }
+        Self {
+            platform,
+            api,
+            deadline,
+            dry_run,
+            planned: RefCell::new(None),
+            effects: Cell::new(0),
+            refused: RefCell::default(),
+        }
     }
 
     /// Where it sends to.
@@ -299,6 +337,13 @@ impl<'a> Client<'a> {
     /// How much time is left.
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_sub(self.platform.monotonic())
+    }
+
+    /// The first of these versions that the service has not refused in this call; the last one at the worst.
+    pub fn spoken(&self, versions: &'static [&'static str]) -> &'static str {
+        let refused = self.refused.borrow();
+        let spoken = versions.iter().find(|version| !refused.contains(version));
+        spoken.or(versions.last()).copied().unwrap_or(self.api.service.api_version())
     }
 
     /// Sends a request: signed, within the time left, tried again where that is safe.
@@ -324,7 +369,8 @@ impl<'a> Client<'a> {
         let mut skew_tried = false;
         let mut attempt = 1;
         loop {
-            let outcome = self.exchange(request, scope.as_deref());
+            let version = self.version(request);
+            let outcome = self.exchange(request, version, scope.as_deref());
             if widened && outcome.as_ref().is_ok_and(|answer| answer.status != 401) {
                 auth::learn_host_scope(&self.api.host);
             }
@@ -349,6 +395,13 @@ impl<'a> Client<'a> {
                 }
                 Ok(answer) => {
                     let fault = Fault::read(&answer, self.platform.unix_time());
+                    if version::refused(&answer, &fault, version) {
+                        self.refused.borrow_mut().push(version);
+                        if self.version(request) != version {
+                            continue;
+                        }
+                        return Err(self.version_refusal(version, &fault));
+                    }
                     let transient =
                         retry::status_is_transient(fault.status, request.safety, fault.retry_after.is_some());
                     let asked = fault.retry_after;
@@ -383,7 +436,8 @@ impl<'a> Client<'a> {
         let mut skew_tried = false;
         let mut attempt = 1;
         loop {
-            let answer = self.exchange(&request, None).map_err(|error| self.failure(&request, &error))?;
+            let version = self.api.service.api_version();
+            let answer = self.exchange(&request, version, None).map_err(|error| self.failure(&request, &error))?;
             match answer.status {
                 401 if !skew_tried && self.learn_skew(&answer) => skew_tried = true,
                 401 | 403 => return Ok(ProbeAnswer::Refused(answer.status)),
@@ -416,7 +470,25 @@ impl<'a> Client<'a> {
         Response { wire, effect: self.effect_so_far() }
     }
 
-    fn exchange(&self, request: &Request, scope: Option<&str>) -> Result<WireResponse, ExchangeError> {
+    fn version(&self, request: &Request) -> &'static str {
+        match request.at {
+            AtVersion::Usual => self.api.service.api_version(),
+            AtVersion::Exactly(version) => version,
+            AtVersion::FirstOf(versions) => self.spoken(versions),
+        }
+    }
+
+    fn version_refusal(&self, version: &str, fault: &Fault) -> Error {
+        let said = fault.message.as_deref().map(|message| format!(" It says: {message}")).unwrap_or_default();
+        let message = format!(
+            "{} at {} does not speak version {version} of its API, which this needs.{said}",
+            self.api.service.title(),
+            self.api.host
+        );
+        Error::new(ErrorCode::Unsupported, message).with_service(fault.service()).with_effect(self.effect_so_far())
+    }
+
+    fn exchange(&self, request: &Request, version: &str, scope: Option<&str>) -> Result<WireResponse, ExchangeError> {
         let remaining = self.remaining();
         if remaining.is_zero() {
             let detail = "the call's deadline had passed before the request was sent".to_owned();
@@ -431,7 +503,7 @@ impl<'a> Client<'a> {
         let wire = WireRequest {
             method: request.method,
             authority: self.api.host.clone(),
-            path_with_query: request.path_with_query(self.api.service.api_version()),
+            path_with_query: request.path_with_query(version),
             headers,
             authorization: auth::token(&self.api.key, &self.api.host, scope, self.platform.unix_time()),
             body: request.body.as_ref().map(Body::to_bytes),
@@ -463,7 +535,7 @@ impl<'a> Client<'a> {
     fn plan(&self, request: &Request) -> Error {
         *self.planned.borrow_mut() = Some(Plan {
             method: request.method.as_str(),
-            url: format!("https://{}{}", self.api.host, request.path_with_query(self.api.service.api_version())),
+            url: format!("https://{}{}", self.api.host, request.path_with_query(self.version(request))),
             headers: request.headers.clone(),
             body: request.body.as_ref().map(Body::to_value),
         });

@@ -4,6 +4,7 @@ mod client;
 mod document;
 mod fault;
 mod retry;
+mod version;
 
 pub use client::{Api, Client, Plan, ProbeAnswer, Request, Response, Safety, Service, readable};
 pub use document::{ETag, IfMatch, Page, Tagged};

@@ -1,11 +1,15 @@
 //! The service API of Azure IoT Hub, version 2021-04-12: device identities, twins, queries, direct methods,
-//! configurations; and its endpoints for messages. Documents are passed on as the service has them, so that members this code does not know survive.
+//! configurations; and its endpoints for messages. Documents are passed on as the service has them, so that members this
+//! code does not know survive. To change an identity, newer versions are used where the hub has them: see [`identity`].
 
+mod identity;
+mod query;
 #[cfg(feature = "amqp")]
 mod service_endpoint;
 mod twin;
 mod types;
 
+pub use query::text_literal;
 #[cfg(feature = "amqp")]
 pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};
 pub use twin::{TwinPart, check_patch};
@@ -55,6 +59,16 @@ impl<'a> IotHub<'a> {
         Tagged::from_response(&self.client.send(&request)?)
     }
 
+    /// A device identity with all that the hub has of it, to be changed and handed to [`Self::replace_device`].
+    ///
+    /// # Errors
+    /// `not-found`, and those of the service.
+    pub fn device_to_change(&self, id: &DeviceId) -> Result<Tagged> {
+        let request = Request::new(Method::Get, ["devices", id.as_str()], Safety::Read, Permission::RegistryRead)
+            .first_of(identity::VERSIONS);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
     /// Creates a device identity.
     ///
     /// # Errors
@@ -65,15 +79,19 @@ impl<'a> IotHub<'a> {
         Tagged::from_response(&self.client.send(&request)?)
     }
 
-    /// Replaces a device identity.
+    /// Replaces a device identity by a changed one that [`Self::device_to_change`] has read in the same call.
     ///
     /// # Errors
     /// `precondition-failed` where its ETag differs, `not-found`, and those of the service.
-    pub fn replace_device(&self, id: &DeviceId, device: Value, if_match: &IfMatch) -> Result<Tagged> {
-        let request = Request::new(Method::Put, ["devices", id.as_str()], if_match.safety(), Permission::RegistryWrite)
-            .header("if-match", if_match)
-            .json(device);
-        Tagged::from_response(&self.client.send(&request)?)
+    pub fn replace_device(&self, id: &DeviceId, mut device: Value, if_match: &IfMatch) -> Result<Tagged> {
+        let mut request =
+            Request::new(Method::Put, ["devices", id.as_str()], if_match.safety(), Permission::RegistryWrite)
+                .header("if-match", if_match);
+        if identity::needs_newer_version(&device) {
+            request = request.at(self.client.spoken(identity::VERSIONS));
+        }
+        identity::make_writable(&mut device);
+        Tagged::from_response(&self.client.send(&request.json(device))?)
     }
 
     /// Deletes a device identity and its twin.

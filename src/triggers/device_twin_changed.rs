@@ -14,7 +14,7 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::error::{ErrorCode, Result};
-use crate::iothub::{DeviceId, IotHub};
+use crate::iothub::{DeviceId, IotHub, text_literal};
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{help, list, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
@@ -66,7 +66,9 @@ impl Trigger for DeviceTwinChanged {
                         with(
                             help(
                                 string("Condition"),
-                                "Only twins that meet this condition of the hub's query language (what stands after WHERE). A twin that begins to meet it fires as created; one that ceases to is forgotten.",
+                                "Only twins that meet this condition of the hub's query language (what stands after WHERE). \
+                                 A name that is a word of the language, or has other characters than letters and digits, stands in double brackets: `tags.[[group]]`. \
+                                 A twin that begins to meet it fires as created; one that ceases to is forgotten.",
                             ),
                             literal!({ "minLength": 1, "maxLength": 1024, "examples": ["tags.site = 'north'"] }),
                         ),
@@ -129,7 +131,7 @@ impl<'a> Twins<'a> {
 
     fn query(&self, only: Option<&str>) -> String {
         let conditions: Vec<String> = only
-            .map(|id| format!("deviceId = '{id}'"))
+            .map(|id| format!("deviceId = {}", text_literal(id)))
             .into_iter()
             .chain(self.condition.as_ref().map(|condition| format!("({condition})")))
             .collect();
@@ -199,10 +201,6 @@ impl Collection for Twins<'_> {
         };
         if self.condition.is_none() {
             return Ok(self.record(found).map_or(Lookup::Unknown, Lookup::Present));
-        }
-        // How the query language escapes an apostrophe is not documented: such a device stays as it is known.
-        if key.contains('\'') {
-            return Ok(Lookup::Unknown);
         }
         let page = self.hub.query(&self.query(Some(key)), 1, None)?;
         Ok(page.items.into_iter().find_map(|body| self.record(body)).map_or(Lookup::Outside, Lookup::Present))

@@ -71,8 +71,8 @@ fn updating_changes_what_was_asked_and_nothing_else() {
         assert_eq!(
             requests(&platform),
             [
-                sent(&format!("{GET}{HUB}"), &[], None),
-                sent(&format!("{PUT}{HUB}"), &[("if-match", "\"MQ==\"")], Some(with(device(), &changes))),
+                sent(&format!("{GET}{NEWEST_HUB}"), &[], None),
+                sent(&format!("{PUT}{NEWEST_HUB}"), &[("if-match", "\"MQ==\"")], Some(with(device(), &changes))),
             ]
         );
     }
@@ -209,7 +209,7 @@ fn a_dry_run_shows_the_change_without_the_keys() {
     platform.then_status(200, &[], &device().to_string());
     let plan = dry_run(&platform, "update-device", json!({ "deviceId": "d#1", "keys": "swap" }));
     assert_eq!((plan["method"].as_str(), plan["headers"]["if-match"].as_str()), (Some("PUT"), Some("\"MQ==\"")));
-    assert_eq!(plan["url"], format!("https://actions.azure-devices.net/devices/d%231?{HUB}"));
+    assert_eq!(plan["url"], format!("https://actions.azure-devices.net/devices/d%231?{NEWEST_HUB}"));
     let keys = json!({ "primaryKey": "(secret)", "secondaryKey": "(secret)" });
     assert_eq!(plan["body"]["authentication"]["symmetricKey"], keys);
     assert!(!plan.to_string().contains(&key(200)) && !plan.to_string().contains(&key(201)));

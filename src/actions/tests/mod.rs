@@ -7,6 +7,7 @@ mod messages;
 mod paged;
 mod provisioning;
 mod twins;
+mod versions;
 
 use serde_json::{Value, json};
 
@@ -117,6 +118,9 @@ fn host(authority: &str) -> &'static str {
 
 const HUB: &str = "api-version=2021-04-12";
 const DPS: &str = "api-version=2021-10-01";
+/// What identities and enrollments are read at first.
+const NEWEST_HUB: &str = "api-version=2026-11-01-preview";
+const NEWEST_DPS: &str = "api-version=2026-11-01";
 
 /// A refusal as the hub words it.
 fn refusal(platform: &FakePlatform, status: u16, name: &str) {

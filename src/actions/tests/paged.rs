@@ -61,7 +61,7 @@ fn enrollments_without_their_keys() {
     done(resume(&platform, "query-individual-enrollments", &token));
     let own = json!({ "query": "SELECT * FROM enrollments WHERE deviceId = 'x'", "pageSize": 7 });
     done(invoke(&platform, "query-individual-enrollments", own));
-    let line = format!("POST dps/enrollments/query?{DPS}");
+    let line = format!("POST dps/enrollments/query?{NEWEST_DPS}");
     let all = Some(json!({ "query": "SELECT * FROM enrollments" }));
     assert_eq!(
         requests(&platform),

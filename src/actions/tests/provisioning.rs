@@ -51,8 +51,8 @@ fn tpm() -> Value {
     json!({ "type": "tpm", "tpm": { "endorsementKey": "AAAA" } })
 }
 
-const GET: &str = "GET dps/enrollments/press-17?api-version=2021-10-01";
-const PUT: &str = "PUT dps/enrollments/press-17?api-version=2021-10-01";
+const GET: &str = "GET dps/enrollments/press-17?api-version=2026-11-01";
+const PUT: &str = "PUT dps/enrollments/press-17?api-version=2026-11-01";
 const KEYS: &str = "POST dps/enrollments/press-17/attestationmechanism?api-version=2021-10-01";
 
 #[test]
@@ -97,7 +97,8 @@ fn creating_only_does_not_read_first_and_does_not_try_again() {
     let input = json!({ "registrationId": "press-17", "mode": "create", "attestation": { "type": "tpm", "tpm": { "endorsementKey": "AAAA" } } });
     assert_eq!(fails(invoke(&platform, ACTION, input)).code(), ErrorCode::Conflict);
     let body = json!({ "registrationId": "press-17", "attestation": tpm() });
-    assert_eq!(requests(&platform), [sent(PUT, &[], Some(body))]);
+    let line = format!("PUT dps/enrollments/press-17?{DPS}");
+    assert_eq!(requests(&platform), [sent(&line, &[], Some(body))], "a new one has nothing to lose");
 }
 
 #[test]
