@@ -22,6 +22,7 @@ use crate::error::{ErrorCode, ServiceError};
 use crate::options::Permission;
 use crate::server::{ClockOffset, Service, query_parameter};
 use crate::throttle::Throttle;
+use crate::versions::At;
 use crate::world::{Shared, World, lock};
 
 /// What an operation demands before its handler runs.
@@ -43,23 +44,24 @@ pub(crate) enum Access {
     Attested,
 }
 
-const HUB_VERSIONS: &[&str] = &["2020-09-30", "2021-04-12", "2024-03-31"];
-const DPS_VERSIONS: &[&str] = &["2019-03-31", "2021-10-01"];
 const DPS_DEVICE_VERSIONS: &[&str] = &["2019-03-31", "2021-06-01", "2021-10-01"];
 
 /// The middleware: authentication, permission, API version, throttle, in this order.
 pub(crate) async fn guard(
     State((world, operation)): State<(Shared, Operation)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     match check(&world, operation, &request) {
-        Ok(()) => next.run(request).await,
+        Ok(at) => {
+            request.extensions_mut().insert(at);
+            next.run(request).await
+        }
         Err(error) => error.into_response(),
     }
 }
 
-fn check(world: &World, operation: Operation, request: &Request) -> Result<(), ServiceError> {
+fn check(world: &World, operation: Operation, request: &Request) -> Result<At, ServiceError> {
     let offset = request.extensions().get::<ClockOffset>().map_or(0, |offset| offset.0);
     let now = OffsetDateTime::now_utc().unix_timestamp() + offset;
     let path: Vec<String> = request.uri().path().split('/').skip(1).map(decode).collect();
@@ -85,25 +87,22 @@ fn check(world: &World, operation: Operation, request: &Request) -> Result<(), S
     }
     let accepted = match (operation.service, operation.access) {
         (Service::Dps, Access::Attested) => DPS_DEVICE_VERSIONS,
-        (Service::Dps, _) => DPS_VERSIONS,
-        _ => HUB_VERSIONS,
+        (Service::Dps, _) => world.options.dps_api.spoken(),
+        _ => world.options.hub_api.spoken(),
     };
-    match query_parameter(request.uri(), "api-version") {
-        Some(version) if accepted.contains(&version.as_str()) => {}
-        Some(version) => {
-            return Err(ServiceError::new(
-                ErrorCode::INVALID_PROTOCOL_VERSION,
-                format!("api-version '{version}' is not supported; supported are {}", accepted.join(", ")),
-            ));
-        }
-        None => {
-            return Err(ServiceError::new(
-                ErrorCode::INVALID_PROTOCOL_VERSION,
-                "the query parameter api-version is missing",
-            ));
-        }
+    let asked = query_parameter(request.uri(), "api-version");
+    let version = accepted.iter().find(|version| asked.as_deref() == Some(**version));
+    let version = version.ok_or_else(|| unsupported_version(operation.service, &asked.unwrap_or_default()))?;
+    world.throttles.take(operation.throttle)?;
+    Ok(At::new(version, world.options.older_put))
+}
+
+/// As the services word it: the hub in Azure/Industrial-IoT#708, DPS in Azure/iotedge#4112 and #6631.
+fn unsupported_version(service: Service, version: &str) -> ServiceError {
+    match service {
+        Service::Dps => ServiceError::new(ErrorCode::ARGUMENT_INVALID, format!("Unsupported API version {version}.")),
+        _ => ServiceError::new(ErrorCode::INVALID_PROTOCOL_VERSION, "BadRequest"),
     }
-    world.throttles.take(operation.throttle)
 }
 
 fn authorize_policy(

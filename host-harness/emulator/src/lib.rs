@@ -73,6 +73,7 @@ mod simulator;
 mod store;
 mod throttle;
 mod traffic;
+mod versions;
 mod world;
 
 use std::io;
@@ -91,7 +92,7 @@ pub use error::{ErrorCode, ServiceError};
 pub use event_hub::{EventBody, EventPosition, EventSource, PartitionProperties, Telemetry, TelemetryEvent};
 pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults};
 pub use journal::{Change, ChangeKind, Journal, TwinPart};
-pub use options::{AmqpOptions, DevicesOnline, EmulatorOptions, Permission, Policy};
+pub use options::{AmqpOptions, DeviceRegistry, DevicesOnline, EmulatorOptions, Permission, Policy};
 pub use server::Service;
 pub use service_bound::FileUpload;
 pub use simulator::{
@@ -99,6 +100,7 @@ pub use simulator::{
     Simulator, SimulatorOptions,
 };
 pub use traffic::{Exchange, Traffic};
+pub use versions::{DpsApi, HubApi, OlderPut};
 
 use certificate::Certificates;
 use world::{Ports, Shared, World};

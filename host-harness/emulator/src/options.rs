@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::event_hub::EventSource;
 use crate::faults;
 use crate::random;
+use crate::versions::{DpsApi, HubApi, OlderPut};
 
 /// How the emulator is set up. Start from [`EmulatorOptions::default`].
 #[derive(Clone, Debug)]
@@ -29,6 +30,17 @@ pub struct EmulatorOptions {
     pub hub_amqp_port: u16,
     /// The hub's short name, as it appears in events and digital twin links.
     pub hub_name: String,
+    /// The newest version of its service API that the hub speaks.
+    pub hub_api: HubApi,
+    /// The newest version of its service API that the provisioning service speaks.
+    pub dps_api: DpsApi,
+    /// What a PUT at an older version does to the members that it does not know.
+    pub older_put: OlderPut,
+    /// The Device Registry that the hub is linked to; `None`: a classic hub.
+    pub device_registry: Option<DeviceRegistry>,
+    /// The name by which the hub is linked to the provisioning service, such as `plant.device.azure-devices.net`:
+    /// enrollments must name it exactly so, and `assignedHub` shows it. `None`: the hub's host.
+    pub hub_link: Option<String>,
     /// The provisioning service's id scope, the first path segment of its device API.
     pub id_scope: String,
     /// The Event Hub-compatible name; by default one is made up in the service's form, another on every start.
@@ -80,6 +92,11 @@ impl Default for EmulatorOptions {
             event_hub_plaintext_port: None,
             hub_amqp_port: 0,
             hub_name: "plant".to_owned(),
+            hub_api: HubApi::default(),
+            dps_api: DpsApi::default(),
+            older_put: OlderPut::default(),
+            device_registry: None,
+            hub_link: None,
             id_scope: "0ne00000000".to_owned(),
             event_hub_name: None,
             partitions: 4,
@@ -111,6 +128,16 @@ impl Default for EmulatorOptions {
             certificate_dir: None,
         }
     }
+}
+
+/// The link between a hub and a namespace of Azure Device Registry.
+#[derive(Clone, Debug)]
+pub struct DeviceRegistry {
+    /// The namespace's name.
+    pub namespace: String,
+    /// How long after its creation an identity shows what the registry has of it. At the service it takes seconds to
+    /// minutes.
+    pub delay: Duration,
 }
 
 /// The times and limits of AMQP connections.

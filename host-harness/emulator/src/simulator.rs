@@ -17,6 +17,7 @@ use crate::error::ServiceError;
 use crate::etag::Precondition;
 use crate::hub::{DeviceBody, accept_telemetry};
 use crate::random::SplitMix;
+use crate::versions::At;
 use crate::world::{Shared, lock, now};
 use crate::{Emulator, ErrorCode};
 
@@ -223,7 +224,7 @@ impl Drop for Simulator {
 fn create_missing<'a>(world: &Shared, devices: impl Iterator<Item = &'a str>) -> Result<(), ServiceError> {
     let mut hub = lock(&world.hub);
     for device in devices {
-        match hub.put_device(device, DeviceBody::default(), &Precondition::None) {
+        match hub.put_device(device, DeviceBody::default(), &Precondition::None, At::INTERNAL) {
             Err(error) if error.code() == ErrorCode::DEVICE_ALREADY_EXISTS => {}
             result => drop(result?),
         }

@@ -82,6 +82,11 @@ impl World {
         format!("localhost:{}", self.hub_port)
     }
 
+    /// The name under which the hub is linked to the provisioning service.
+    pub(crate) fn hub_link(&self) -> String {
+        self.options.hub_link.clone().unwrap_or_else(|| self.hub_host())
+    }
+
     /// `localhost:PORT`, the name under which the provisioning service goes.
     pub(crate) fn dps_host(&self) -> String {
         format!("localhost:{}", self.dps_port)

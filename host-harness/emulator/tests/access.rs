@@ -91,16 +91,19 @@ async fn every_operation_has_its_permission() {
 async fn the_api_version_is_asked_for() {
     let emulator = start().await;
     let hub = hub(&emulator, "iothubowner");
-    for version in ["2020-09-30", "2021-04-12", "2024-03-31"] {
+    for version in ["2020-09-30", "2021-04-12", "2024-03-31", "2026-11-01-preview"] {
         hub.get(&format!("/devices?api-version={version}")).await.expect(200);
     }
     for bad in ["/devices?x=1", "/devices?api-version=", "/devices?api-version=2016-02-03"] {
         assert!(hub.get(bad).await.expect(400).message().starts_with("ErrorCode:InvalidProtocolVersion;"));
     }
     let dps = dps(&emulator, "connector");
-    dps.get("/enrollments/e?api-version=2019-03-31").await.expect(404);
+    for version in ["2019-03-31", "2021-10-01", "2026-11-01"] {
+        dps.get(&format!("/enrollments/e?api-version={version}")).await.expect(404);
+    }
     let refused = dps.get("/enrollments/e?api-version=2021-04-12").await.expect(400);
-    assert_eq!(refused.body["errorCode"], 400_001);
+    assert_eq!(refused.body["errorCode"], 400_004);
+    assert_eq!(refused.body["message"], "Unsupported API version 2021-04-12.");
 }
 
 #[tokio::test]

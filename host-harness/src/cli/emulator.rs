@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use azure_iot_emulator::{
-    DevicesOnline, Emulator, EmulatorOptions, FaultRule, PayloadKind, Simulator, SimulatorOptions,
+    DeviceRegistry, DevicesOnline, DpsApi, Emulator, EmulatorOptions, FaultRule, HubApi, OlderPut, PayloadKind,
+    Simulator, SimulatorOptions,
 };
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -52,6 +53,25 @@ pub(crate) struct EmulatorArguments {
     /// Hub-compatible endpoint.
     #[arg(long)]
     telemetry_routed_away: bool,
+    /// The newest version of its service API that the hub speaks: 2021-04-12, 2024-03-31 or 2026-11-01-preview.
+    #[arg(long, default_value_t, value_name = "VERSION")]
+    hub_api: HubApi,
+    /// The newest version of its service API that the Device Provisioning Service speaks: 2021-10-01 or 2026-11-01.
+    #[arg(long, default_value_t, value_name = "VERSION")]
+    dps_api: DpsApi,
+    /// Link the hub to this namespace of Azure Device Registry: identities then show what the registry has of them.
+    #[arg(long, value_name = "NAMESPACE")]
+    device_registry: Option<String>,
+    /// How long after its creation an identity shows what the registry has of it, in seconds.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", requires = "device_registry")]
+    device_registry_delay: u64,
+    /// What a PUT at an older version of an API does to the members that the version does not know.
+    #[arg(long, value_enum, default_value = "clears")]
+    older_put: Older,
+    /// The name by which the hub is linked to the Device Provisioning Service, such as
+    /// plant.device.azure-devices.net [default: the hub's host].
+    #[arg(long, value_name = "HOST")]
+    hub_link: Option<String>,
     /// Misbehave: [hub:|dps:|eventhub:|hub-amqp:]METHOD PATH=ACTION, such as "POST /enrollments/query=429x3",
     /// "* /=latency:250@0.1" or "eventhub:TRANSFER /*=detachx1". Can be repeated.
     #[arg(long, value_name = "RULE")]
@@ -81,6 +101,14 @@ enum Online {
     Registered,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Older {
+    /// It clears them.
+    Clears,
+    /// It leaves them as they are.
+    Keeps,
+}
+
 fn payload(text: &str) -> Result<(PayloadKind, u32), String> {
     let (kind, weight) = text.split_once('=').unwrap_or((text, "1"));
     let weight = weight.parse().ok().filter(|weight| (1..=1_000).contains(weight));
@@ -101,6 +129,17 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
         hub_amqp_port: arguments.hub_amqp_port,
         partitions: arguments.partitions,
         telemetry_routed_away: arguments.telemetry_routed_away,
+        hub_api: arguments.hub_api,
+        dps_api: arguments.dps_api,
+        older_put: match arguments.older_put {
+            Older::Clears => OlderPut::Clears,
+            Older::Keeps => OlderPut::Keeps,
+        },
+        device_registry: arguments.device_registry.map(|namespace| DeviceRegistry {
+            namespace,
+            delay: Duration::from_secs(arguments.device_registry_delay),
+        }),
+        hub_link: arguments.hub_link,
         throttles: arguments.throttles,
         certificate_dir: arguments.certificates,
         ..EmulatorOptions::default()

@@ -19,10 +19,11 @@ use crate::device_side::{Credential, RegistrationState};
 use crate::error::{ErrorCode, ServiceError};
 use crate::etag::{self, Precondition};
 use crate::hub::twins::Change;
-use crate::hub::{Authentication, AuthenticationType, CapabilitiesBody, DeviceBody, KeyPair, ThumbprintBody};
+use crate::hub::{Authentication, AuthenticationType, CapabilitiesBody, DeviceBody, Issued, KeyPair, ThumbprintBody};
 use crate::journal::ChangeKind;
 use crate::random;
 use crate::server::json_response;
+use crate::versions::At;
 use crate::world::{Shared, World, lock, now};
 
 /// How long a device should wait before it asks again, seconds; the service says 3.
@@ -122,7 +123,7 @@ pub(crate) fn register(
     match assign(world, kind, registration_id, &enrollment) {
         Ok((device_id, substatus)) => {
             state.status = "assigned";
-            state.assigned_hub = Some(world.hub_host());
+            state.assigned_hub = Some(world.hub_link());
             state.device_id = Some(device_id);
             state.substatus = Some(substatus);
         }
@@ -184,7 +185,7 @@ fn assign(
         Some(host) => vec![host],
         None => body.iot_hubs.iter().flatten().collect(),
     };
-    let host = world.hub_host();
+    let host = world.hub_link();
     if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(&host)) {
         return Err(ServiceError::new(
             ErrorCode::LINKED_HUB_NOT_FOUND,
@@ -203,22 +204,25 @@ fn assign(
             capabilities: Some(capabilities),
             ..DeviceBody::default()
         };
-        hub.put_device(&device_id, device, &Precondition::None)?;
+        hub.put_device(&device_id, device, &Precondition::None, At::INTERNAL)?;
         hub.write_twin(&device_id, None, initial_twin, Change::Merge, &Precondition::None)?;
         return Ok((device_id, "initialAssignment"));
     };
     if !policy.update_hub_assignment {
         return Ok((device_id, "reprovisionedToInitialAssignment"));
     }
+    let issued = device.authentication.issued.clone();
+    let authentication = authentication.map(|new| Authentication { issued, ..new });
     if let Some(authentication) = authentication.filter(|new| *new != device.authentication) {
         let device = DeviceBody {
             authentication: Some(authentication.into()),
             // Registering again does not let a device back in that the hub's operator has shut out.
             status: Some(device.status),
             status_reason: device.status_reason.clone(),
+            attributes: device.attributes.clone(),
             ..DeviceBody::default()
         };
-        hub.put_device(&device_id, device, &Precondition::Any)?;
+        hub.put_device(&device_id, device, &Precondition::Any, At::INTERNAL)?;
     }
     if policy.migrate_device_data {
         return Ok((device_id, "deviceDataMigrated"));
@@ -233,6 +237,7 @@ fn authentication(kind: Kind, registration_id: &str, enrollment: &Enrollment) ->
         kind: AuthenticationType::CertificateAuthority,
         symmetric_key: None,
         thumbprints: Default::default(),
+        issued: Issued::default(),
     };
     match enrollment.attestation.kind {
         AttestationType::SymmetricKey => {
@@ -253,6 +258,7 @@ fn authentication(kind: Kind, registration_id: &str, enrollment: &Enrollment) ->
                         primary_thumbprint: thumbprint(certificates.primary.as_ref()),
                         secondary_thumbprint: thumbprint(certificates.secondary.as_ref()),
                     },
+                    issued: Issued::default(),
                 },
                 None => none(),
             })

@@ -26,6 +26,7 @@ use crate::paging;
 use crate::random;
 use crate::server::{json_response, ok};
 use crate::store::Store;
+use crate::versions::At;
 use crate::world::{World, lock, now};
 
 const MAX_BULK: usize = 10;
@@ -77,6 +78,50 @@ pub(super) struct EnrollmentBody {
     pub(super) iot_hubs: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_allocation_definition: Option<CustomAllocation>,
+    #[serde(flatten)]
+    certificates: CertificateNames,
+}
+
+/// What version 2026-11-01 added: where devices have their certificates issued.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CertificateNames {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_authority_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_policy_name: Option<String>,
+}
+
+impl CertificateNames {
+    /// The lengths and patterns of the API's description.
+    fn check(&self) -> Result<(), ServiceError> {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let authority_or_policy = |name: &str| {
+            (3..=63).contains(&name.len())
+                && name.bytes().all(inner)
+                && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        };
+        let namespace = |name: &str| {
+            (3..=64).contains(&name.len())
+                && name.bytes().all(|byte| lower(byte) || byte == b'-')
+                && name.bytes().next().is_some_and(lower)
+                && name.bytes().next_back().is_some_and(lower)
+        };
+        let is_bad = |name: &Option<String>, fits: &dyn Fn(&str) -> bool| name.as_deref().is_some_and(|it| !fits(it));
+        for (member, bad) in [
+            ("namespaceName", is_bad(&self.namespace_name, &namespace)),
+            ("certificateAuthorityName", is_bad(&self.certificate_authority_name, &authority_or_policy)),
+            ("certificatePolicyName", is_bad(&self.certificate_policy_name, &authority_or_policy)),
+        ] {
+            if bad {
+                return Err(invalid(format!("{member} does not fit the pattern of such a name")));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -440,8 +485,12 @@ impl Dps {
     }
 
     /// The enrollment as the service writes it.
-    fn to_json(&self, kind: Kind, enrollment: &Enrollment) -> Value {
+    fn to_json(&self, kind: Kind, enrollment: &Enrollment, at: At) -> Value {
         let mut object = json!(enrollment.body);
+        if let (false, Some(members)) = (at.has_certificates(), object.as_object_mut()) {
+            let newer = ["namespaceName", "certificateAuthorityName", "certificatePolicyName"];
+            members.retain(|name, _| !newer.contains(&name.as_str()));
+        }
         object[kind.id_member()] = json!(enrollment.id);
         object["attestation"] = json!(enrollment.attestation.without_keys());
         object["etag"] = json!(enrollment.etag);
@@ -468,6 +517,7 @@ impl Dps {
         id: &str,
         mut body: EnrollmentBody,
         precondition: &Precondition,
+        at: At,
     ) -> Result<(), ServiceError> {
         check_id(kind, id)?;
         let member = match kind {
@@ -493,6 +543,9 @@ impl Dps {
             Twin::new(now()).write(twin.into_twin(), Change::Merge, now())?;
         }
         let existing = self.store(kind).get(&key(id));
+        let old = existing.map(|existing| existing.body.certificates.clone());
+        body.certificates = at.replace(at.has_certificates(), Some(body.certificates), old).unwrap_or_default();
+        body.certificates.check()?;
         let write = precondition.decide(
             existing.map(|existing| existing.etag.as_str()),
             || kind.conflict(id),
@@ -513,7 +566,7 @@ impl Dps {
         };
         let [created, updated, _] = kind.changes();
         let change = if write == Write::Create { created } else { updated };
-        let detail = self.to_json(kind, &enrollment);
+        let detail = self.to_json(kind, &enrollment, At::INTERNAL);
         self.journal.append(change, enrollment.id.as_str(), Some(&enrollment.etag), detail);
         self.store_mut(kind).insert(&key(id), enrollment);
         Ok(())
@@ -531,10 +584,10 @@ impl Dps {
 }
 
 /// GET of either kind.
-pub(super) fn get(world: &World, kind: Kind, id: &str) -> Result<Response, ServiceError> {
+pub(super) fn get(world: &World, kind: Kind, id: &str, at: At) -> Result<Response, ServiceError> {
     let dps = lock(&world.dps);
     let enrollment = dps.enrollment(kind, id)?;
-    Ok(json_response(StatusCode::OK, Some(&enrollment.etag), &dps.to_json(kind, enrollment)))
+    Ok(json_response(StatusCode::OK, Some(&enrollment.etag), &dps.to_json(kind, enrollment, at)))
 }
 
 /// PUT of either kind. Without `If-Match` it creates, and answers 409 when there is one already: the clients that
@@ -545,17 +598,18 @@ pub(super) fn put(
     id: &str,
     headers: &HeaderMap,
     body: EnrollmentBody,
+    at: At,
 ) -> Result<Response, ServiceError> {
     let precondition = Precondition::from_headers(headers)?;
-    lock(&world.dps).put(kind, id, body, &precondition)?;
-    get(world, kind, id)
+    lock(&world.dps).put(kind, id, body, &precondition, at)?;
+    get(world, kind, id, at)
 }
 
 /// Creates an enrollment group without HTTP, for a simulation that sets its scene.
 pub(crate) fn create_group(world: &World, id: &str, body: Value) -> Result<(), ServiceError> {
     let mut body: EnrollmentBody = serde_json::from_value(body).map_err(|error| invalid(error.to_string()))?;
     body.enrollment_group_id = Some(id.to_owned());
-    lock(&world.dps).put(Kind::Group, id, body, &Precondition::None)
+    lock(&world.dps).put(Kind::Group, id, body, &Precondition::None, At::INTERNAL)
 }
 
 /// DELETE of either kind.
@@ -572,7 +626,13 @@ pub(super) fn attestation(world: &World, kind: Kind, id: &str) -> Result<Respons
 }
 
 /// Query of either kind.
-pub(super) fn query(world: &World, kind: Kind, headers: &HeaderMap, body: QueryBody) -> Result<Response, ServiceError> {
+pub(super) fn query(
+    world: &World,
+    kind: Kind,
+    headers: &HeaderMap,
+    body: QueryBody,
+    at: At,
+) -> Result<Response, ServiceError> {
     let text = body
         .query
         .ok_or_else(|| ServiceError::new(ErrorCode::ARGUMENT_NULL, "the query specification has no query"))?;
@@ -591,7 +651,7 @@ pub(super) fn query(world: &World, kind: Kind, headers: &HeaderMap, body: QueryB
         &world.pager,
         &query,
         &request,
-        enrollments.map(|(sequence, enrollment)| (sequence, dps.to_json(kind, enrollment))),
+        enrollments.map(|(sequence, enrollment)| (sequence, dps.to_json(kind, enrollment, at))),
     );
     Ok(page_response(page, request.size, item_type))
 }
@@ -605,7 +665,7 @@ pub(super) fn page_response(page: paging::Page<Value>, size: usize, item_type: &
 }
 
 /// Bulk operation of either kind. Entries stand alone; the status is 200 even when some failed.
-pub(super) fn bulk(world: &World, kind: Kind, body: BulkBody) -> Result<Response, ServiceError> {
+pub(super) fn bulk(world: &World, kind: Kind, body: BulkBody, at: At) -> Result<Response, ServiceError> {
     if body.enrollments.is_empty() || body.enrollments.len() > MAX_BULK {
         return Err(ServiceError::new(
             ErrorCode::TOO_MANY_ENROLLMENTS,
@@ -622,7 +682,7 @@ pub(super) fn bulk(world: &World, kind: Kind, body: BulkBody) -> Result<Response
         }
         .unwrap_or_default();
         let outcome = if seen.insert(key(&id)) {
-            bulk_entry(&mut dps, kind, body.mode, &id, entry)
+            bulk_entry(&mut dps, kind, body.mode, &id, entry, at)
         } else {
             Err(ServiceError::new(
                 ErrorCode::REGISTRATION_ID_DEFINED_MULTIPLE_TIMES,
@@ -640,15 +700,22 @@ pub(super) fn bulk(world: &World, kind: Kind, body: BulkBody) -> Result<Response
     Ok(ok(&json!({ "isSuccessful": errors.is_empty(), "errors": errors })))
 }
 
-fn bulk_entry(dps: &mut Dps, kind: Kind, mode: BulkMode, id: &str, entry: EnrollmentBody) -> Result<(), ServiceError> {
+fn bulk_entry(
+    dps: &mut Dps,
+    kind: Kind,
+    mode: BulkMode,
+    id: &str,
+    entry: EnrollmentBody,
+    at: At,
+) -> Result<(), ServiceError> {
     let etag = entry.etag.as_deref().map_or(Precondition::None, Precondition::from_text);
     match mode {
-        BulkMode::Create => dps.put(kind, id, entry, &Precondition::None),
-        BulkMode::Update => dps.put(kind, id, entry, &Precondition::Any),
+        BulkMode::Create => dps.put(kind, id, entry, &Precondition::None, at),
+        BulkMode::Update => dps.put(kind, id, entry, &Precondition::Any, at),
         BulkMode::UpdateIfMatchEtag if etag == Precondition::None => {
             Err(invalid("the mode updateIfMatchETag needs an etag in every entry"))
         }
-        BulkMode::UpdateIfMatchEtag => dps.put(kind, id, entry, &etag),
+        BulkMode::UpdateIfMatchEtag => dps.put(kind, id, entry, &etag, at),
         BulkMode::Delete => dps.delete(kind, id, &etag),
     }
 }

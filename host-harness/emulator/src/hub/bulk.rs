@@ -18,6 +18,7 @@ use super::twins::{Change, PropertiesBody, TwinBody};
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::etag::Precondition;
 use crate::server::{JsonBody, json_response};
+use crate::versions::{At, refuse_owned};
 use crate::world::{Shared, lock};
 
 const MAX_ENTRIES: usize = 100;
@@ -40,6 +41,7 @@ pub(super) struct Entry {
     capabilities: Option<CapabilitiesBody>,
     device_scope: Option<String>,
     parent_scopes: Option<Vec<String>>,
+    adr_device_properties: Option<Value>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -64,6 +66,7 @@ enum ImportMode {
 /// `POST /devices`.
 pub(super) async fn run(
     State(world): State<Shared>,
+    at: At,
     JsonBody(entries): JsonBody<Vec<Entry>>,
 ) -> Result<Response, ServiceError> {
     if entries.is_empty() {
@@ -84,7 +87,7 @@ pub(super) async fn run(
         let module = entry.module_id.clone();
         let turns_off = entry.status == Some(Status::Disabled) && module.is_none();
         let outcome = if seen.insert((id.clone(), module.clone())) {
-            apply(&mut hub, entry)
+            apply(&mut hub, entry, at)
         } else {
             Err(ServiceError::new(ErrorCode::DEVICE_DEFINED_MULTIPLE_TIMES, "the id is in the list more than once"))
         };
@@ -111,7 +114,8 @@ pub(super) async fn run(
     Ok(json_response(status, None, &body))
 }
 
-fn apply(hub: &mut Hub, entry: Entry) -> Result<(), ServiceError> {
+fn apply(hub: &mut Hub, entry: Entry, at: At) -> Result<(), ServiceError> {
+    refuse_owned(&[("adrDeviceProperties", entry.adr_device_properties.is_some())])?;
     let id = entry.id.as_deref().ok_or_else(|| ServiceError::new(ErrorCode::ARGUMENT_NULL, "the entry has no id"))?;
     let module = entry.module_id.as_deref();
     let exists = match module {
@@ -160,12 +164,16 @@ fn apply(hub: &mut Hub, entry: Entry) -> Result<(), ServiceError> {
                 capabilities: entry.capabilities,
                 device_scope: entry.device_scope,
                 parent_scopes: entry.parent_scopes,
+                // An entry has none, so it says nothing of those that there are.
+                attributes: hub.devices.get(&id).and_then(|device| device.attributes.clone()),
+                ..DeviceBody::default()
             };
-            hub.put_device(&id, body, &precondition)?;
+            hub.put_device(&id, body, &precondition, at)?;
         }
         Some(module) => {
-            let body = ModuleBody { authentication: entry.authentication, ..ModuleBody::default() };
-            hub.put_module(&id, module, body, &precondition)?;
+            let attributes = hub.module(&id, module).ok().and_then(|module| module.attributes.clone());
+            let body = ModuleBody { authentication: entry.authentication, attributes, ..ModuleBody::default() };
+            hub.put_module(&id, module, body, &precondition, at)?;
         }
     }
     if has_twin {

@@ -14,6 +14,7 @@ use crate::etag::{self, Precondition, Write};
 use crate::journal::{ChangeKind, rfc3339};
 use crate::query;
 use crate::server::{JsonBody, json_response, no_content, ok};
+use crate::versions::At;
 use crate::world::{Shared, lock, now};
 
 const MAX_CONFIGURATIONS: usize = 100;
@@ -295,7 +296,7 @@ pub(super) async fn apply(
     for (module, desired, change) in writes {
         if hub.modules.get(&module_key(&id, &module)).is_none() {
             let body = super::modules::ModuleBody::default();
-            hub.put_module(&id, &module, body, &Precondition::None)?;
+            hub.put_module(&id, &module, body, &Precondition::None, At::INTERNAL)?;
         }
         // Replacing must not touch the tags.
         let tags = Value::Object(hub.twin_mut(&id, Some(&module))?.tags.clone());

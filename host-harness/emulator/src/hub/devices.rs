@@ -18,8 +18,10 @@ use super::{CloudMessage, Hub, check_id, device_not_found, generation, list_limi
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::etag::{self, Precondition, Write};
 use crate::journal::{ChangeKind, NEVER, rfc3339};
+use crate::options::DeviceRegistry;
 use crate::random;
 use crate::server::{JsonBody, json_response, no_content, ok};
+use crate::versions::{At, refuse_owned};
 use crate::world::{Shared, lock, now};
 
 /// A device identity with its twin.
@@ -27,7 +29,11 @@ use crate::world::{Shared, lock, now};
 pub(crate) struct Device {
     pub(crate) id: String,
     pub(crate) generation: String,
+    created: OffsetDateTime,
+    /// What Device Registry would call it.
+    uuid: String,
     pub(crate) etag: String,
+    pub(crate) attributes: Option<Map<String, Value>>,
     pub(crate) status: Status,
     pub(crate) status_reason: Option<String>,
     pub(crate) status_updated: Option<OffsetDateTime>,
@@ -58,6 +64,14 @@ pub(crate) struct Authentication {
     pub(crate) kind: AuthenticationType,
     pub(crate) symmetric_key: Option<KeyPair>,
     pub(crate) thumbprints: ThumbprintBody,
+    pub(crate) issued: Issued,
+}
+
+/// What certificates that Device Registry issues are checked by. The content is the service's affair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Issued {
+    policy_resource_id: Option<String>,
+    x509_ca_validation: Option<Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +102,7 @@ impl KeyPair {
     }
 }
 
-/// A device as clients send it. Read-only members are ignored.
+/// A device as clients send it. Read-only members are ignored, but for those of Device Registry.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeviceBody {
@@ -99,6 +113,10 @@ pub(crate) struct DeviceBody {
     pub(crate) capabilities: Option<CapabilitiesBody>,
     pub(crate) device_scope: Option<String>,
     pub(crate) parent_scopes: Option<Vec<String>>,
+    pub(crate) attributes: Option<Map<String, Value>>,
+    pub(crate) adr_device_properties: Option<Value>,
+    pub(crate) device_resource_id: Option<Value>,
+    pub(crate) arm_sync_status: Option<Value>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -115,6 +133,8 @@ pub(crate) struct AuthenticationBody {
     pub(crate) kind: Option<AuthenticationType>,
     pub(crate) symmetric_key: Option<KeyPairBody>,
     pub(crate) x509_thumbprint: Option<ThumbprintBody>,
+    policy_resource_id: Option<String>,
+    x509_ca_validation: Option<Value>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -141,7 +161,12 @@ pub(crate) struct ThumbprintBody {
 
 impl AuthenticationBody {
     /// Checks the member and fills in what is missing: the type from what is given, keys from `existing` or new ones.
-    pub(crate) fn complete(self, existing: Option<&Authentication>) -> Result<Authentication, ServiceError> {
+    pub(crate) fn complete(self, existing: Option<&Authentication>, at: At) -> Result<Authentication, ServiceError> {
+        let old = existing.map(|existing| existing.issued.clone()).unwrap_or_default();
+        let issued = Issued {
+            policy_resource_id: at.replace(at.has_registry(), self.policy_resource_id, old.policy_resource_id),
+            x509_ca_validation: at.replace(at.has_registry(), self.x509_ca_validation, old.x509_ca_validation),
+        };
         let thumbprints = self.x509_thumbprint.unwrap_or_default();
         for thumbprint in [&thumbprints.primary_thumbprint, &thumbprints.secondary_thumbprint].into_iter().flatten() {
             let hex = thumbprint.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -169,7 +194,7 @@ impl AuthenticationBody {
             }),
             _ => None,
         };
-        Ok(Authentication { kind, symmetric_key, thumbprints })
+        Ok(Authentication { kind, symmetric_key, thumbprints, issued })
     }
 }
 
@@ -188,15 +213,25 @@ impl From<Authentication> for AuthenticationBody {
                 .symmetric_key
                 .map(|keys| KeyPairBody { primary_key: Some(keys.primary), secondary_key: Some(keys.secondary) }),
             x509_thumbprint: Some(authentication.thumbprints),
+            policy_resource_id: authentication.issued.policy_resource_id,
+            x509_ca_validation: authentication.issued.x509_ca_validation,
         }
     }
 }
 
 impl Authentication {
     /// The member as the service writes it; only the members that the type has.
-    pub(crate) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self, at: At) -> Value {
         let mut object = Map::new();
         object.insert("type".to_owned(), json!(self.kind));
+        if at.has_registry() {
+            if let Some(id) = &self.issued.policy_resource_id {
+                object.insert("policyResourceId".to_owned(), json!(id));
+            }
+            if let Some(validation) = &self.issued.x509_ca_validation {
+                object.insert("x509CaValidation".to_owned(), validation.clone());
+            }
+        }
         if let Some(keys) = &self.symmetric_key {
             let keys = json!({ "primaryKey": keys.primary, "secondaryKey": keys.secondary });
             object.insert("symmetricKey".to_owned(), keys);
@@ -217,8 +252,8 @@ pub(crate) fn connection_state(connected: bool) -> &'static str {
 }
 
 impl Device {
-    /// The identity as the service writes it.
-    pub(crate) fn to_json(&self) -> Value {
+    /// The identity as the service writes it at a version, with what the registry has of it by now.
+    pub(crate) fn to_json(&self, at: At, registry: Option<&DeviceRegistry>) -> Value {
         let mut object = json!({
             "deviceId": self.id,
             "generationId": self.generation,
@@ -229,10 +264,27 @@ impl Device {
             "statusUpdatedTime": time_or_never(self.status_updated),
             "lastActivityTime": time_or_never(self.last_activity),
             "cloudToDeviceMessageCount": self.queue.len(),
-            "authentication": self.authentication.to_json(),
+            "authentication": self.authentication.to_json(at),
             "capabilities": { "iotEdge": self.edge },
         });
         self.add_optional(&mut object);
+        if let Some(attributes) = self.attributes.as_ref().filter(|_| at.has_attributes()) {
+            object["attributes"] = json!(attributes);
+        }
+        let linked = registry.filter(|registry| at.has_registry() && now() >= self.created + registry.delay);
+        if let Some(DeviceRegistry { namespace, .. }) = linked {
+            let (id, uuid) = (&self.id, &self.uuid);
+            object["adrDeviceProperties"] = json!({
+                "uuid": uuid,
+                "name": id,
+                "etag": self.generation,
+                "systemData": { "createdAt": rfc3339(self.created) },
+            });
+            object["deviceResourceId"] = json!(format!(
+                "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/plant/providers/Microsoft.DeviceRegistry/namespaces/{namespace}/devices/{id}"
+            ));
+            object["armSyncStatus"] = json!({ "state": "Succeeded", "errorMessage": null });
+        }
         object
     }
 
@@ -267,8 +319,14 @@ impl Hub {
         id: &str,
         body: DeviceBody,
         precondition: &Precondition,
+        at: At,
     ) -> Result<Write, ServiceError> {
         check_id("deviceId", id)?;
+        refuse_owned(&[
+            ("adrDeviceProperties", body.adr_device_properties.is_some()),
+            ("deviceResourceId", body.device_resource_id.is_some()),
+            ("armSyncStatus", body.arm_sync_status.is_some()),
+        ])?;
         if body.status_reason.as_ref().is_some_and(|reason| reason.chars().count() > 128) {
             return Err(invalid("statusReason must have no more than 128 characters"));
         }
@@ -284,7 +342,9 @@ impl Hub {
             || device_not_found(id),
         )?;
         let authentication =
-            body.authentication.unwrap_or_default().complete(existing.map(|device| &device.authentication))?;
+            body.authentication.unwrap_or_default().complete(existing.map(|device| &device.authentication), at)?;
+        let old_attributes = existing.and_then(|device| device.attributes.clone());
+        let attributes = at.replace(at.has_attributes(), body.attributes, old_attributes);
         let now = now();
         let edge = body.capabilities.and_then(|capabilities| capabilities.iot_edge);
         if write == Write::Create {
@@ -294,7 +354,10 @@ impl Hub {
                 Device {
                     id: id.to_owned(),
                     generation: generation(now),
+                    created: now,
+                    uuid: random::uuid(),
                     etag: etag::fresh(),
+                    attributes,
                     status: body.status.unwrap_or_default(),
                     status_reason: body.status_reason,
                     status_updated: None,
@@ -329,6 +392,7 @@ impl Hub {
         device.status = status;
         device.status_reason = body.status_reason;
         device.authentication = authentication;
+        device.attributes = attributes;
         device.edge = edge.unwrap_or(device.edge);
         if device.edge && device.scope.is_none() {
             device.scope = Some(edge_scope(id, now));
@@ -370,21 +434,24 @@ fn edge_scope(id: &str, now: OffsetDateTime) -> String {
 }
 
 /// `GET /devices`.
-pub(super) async fn list(State(world): State<Shared>, uri: Uri) -> Response {
+pub(super) async fn list(State(world): State<Shared>, at: At, uri: Uri) -> Response {
     let hub = lock(&world.hub);
-    ok(&hub.devices.iter().take(list_limit(&uri)).map(Device::to_json).collect())
+    let registry = world.options.device_registry.as_ref();
+    ok(&hub.devices.iter().take(list_limit(&uri)).map(|device| device.to_json(at, registry)).collect())
 }
 
 /// `GET /devices/{id}`.
-pub(super) async fn get(State(world): State<Shared>, Path(id): Path<String>) -> Result<Response, ServiceError> {
+pub(super) async fn get(State(world): State<Shared>, at: At, Path(id): Path<String>) -> Result<Response, ServiceError> {
     let hub = lock(&world.hub);
     let device = hub.device(&id)?;
-    Ok(json_response(StatusCode::OK, Some(&device.etag), &device.to_json()))
+    let shown = device.to_json(at, world.options.device_registry.as_ref());
+    Ok(json_response(StatusCode::OK, Some(&device.etag), &shown))
 }
 
 /// `PUT /devices/{id}`. The body's `deviceId` must be there and equal the path's.
 pub(super) async fn put(
     State(world): State<Shared>,
+    at: At,
     Path(id): Path<String>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<DeviceBody>,
@@ -398,9 +465,10 @@ pub(super) async fn put(
         Some(_) => {}
     }
     let mut hub = lock(&world.hub);
-    hub.put_device(&id, body, &precondition)?;
+    hub.put_device(&id, body, &precondition, at)?;
     let device = hub.device(&id)?;
-    let response = json_response(StatusCode::OK, Some(&device.etag), &device.to_json());
+    let shown = device.to_json(at, world.options.device_registry.as_ref());
+    let response = json_response(StatusCode::OK, Some(&device.etag), &shown);
     let disabled = device.status == Status::Disabled;
     drop(hub);
     if disabled {

@@ -39,11 +39,12 @@ use crate::query::{self, Query};
 use crate::server::{JsonBody, Routes, Service, ok};
 use crate::store::Store;
 use crate::throttle::Throttle;
+use crate::versions::At;
 use crate::world::{Shared, lock};
 
 pub(crate) use configurations::Configuration;
 pub(crate) use devices::{
-    Authentication, AuthenticationType, CapabilitiesBody, Device, DeviceBody, KeyPair, Status, ThumbprintBody,
+    Authentication, AuthenticationType, CapabilitiesBody, Device, DeviceBody, Issued, KeyPair, Status, ThumbprintBody,
 };
 use jobs::{BlobJob, DeviceJob, Job};
 pub(crate) use messages::{Ack, CloudMessage, accept_telemetry, expire_messages, queue_message, take_messages};
@@ -202,6 +203,7 @@ struct QuerySpecification {
 /// `POST /devices/query`.
 async fn run_query(
     State(world): State<Shared>,
+    at: At,
     headers: HeaderMap,
     JsonBody(specification): JsonBody<QuerySpecification>,
 ) -> Result<Response, ServiceError> {
@@ -213,13 +215,20 @@ async fn run_query(
     let hub = lock(&world.hub);
     let (page, item_type) = match query.source.as_str() {
         "devices" => {
-            let twins =
-                hub.devices.after(row_start(&query, request.after)).map(|(n, device)| (n, twins::of_device(device)));
+            let twins = hub.devices.after(row_start(&query, request.after)).map(|(n, device)| {
+                let mut twin = twins::of_device(device);
+                twins::add_attributes(&mut twin, device.attributes.as_ref(), at);
+                (n, twin)
+            });
             (select(&world.pager, &query, &request, twins), "Twin")
         }
         "devices.modules" => {
             let twins = hub.modules.after(row_start(&query, request.after));
-            let twins = twins.filter_map(|(n, module)| Some((n, twins::of_module(&hub, module)?)));
+            let twins = twins.filter_map(|(n, module)| {
+                let mut twin = twins::of_module(&hub, module)?;
+                twins::add_attributes(&mut twin, module.attributes.as_ref(), at);
+                Some((n, twin))
+            });
             (select(&world.pager, &query, &request, twins), "Twin")
         }
         "devices.jobs" => {

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::devices::{AuthenticationBody, connection_state, time_or_never};
@@ -14,6 +14,7 @@ use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::etag::{self, Precondition, Write};
 use crate::journal::ChangeKind;
 use crate::server::{JsonBody, json_response, no_content, ok};
+use crate::versions::At;
 use crate::world::{Shared, lock, now};
 
 const MAX_MODULES: usize = 50;
@@ -26,6 +27,7 @@ pub(crate) struct Module {
     pub(crate) managed_by: Option<String>,
     pub(crate) generation: String,
     pub(crate) etag: String,
+    pub(crate) attributes: Option<Map<String, Value>>,
     pub(crate) connected: bool,
     pub(crate) connection_updated: Option<OffsetDateTime>,
     pub(crate) last_activity: Option<OffsetDateTime>,
@@ -41,6 +43,7 @@ pub(crate) struct ModuleBody {
     pub(crate) module_id: Option<String>,
     pub(crate) managed_by: Option<String>,
     pub(crate) authentication: Option<AuthenticationBody>,
+    pub(crate) attributes: Option<Map<String, Value>>,
 }
 
 impl Module {
@@ -50,6 +53,7 @@ impl Module {
             kind: AuthenticationType::None,
             symmetric_key: None,
             thumbprints: super::devices::ThumbprintBody::default(),
+            issued: super::devices::Issued::default(),
         };
         Self::new(device, id, Some("iotEdge".to_owned()), authentication, now)
     }
@@ -67,6 +71,7 @@ impl Module {
             managed_by,
             generation: generation(now),
             etag: etag::fresh(),
+            attributes: None,
             connected: false,
             connection_updated: None,
             last_activity: None,
@@ -75,7 +80,7 @@ impl Module {
         }
     }
 
-    pub(crate) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self, at: At) -> Value {
         let mut object = json!({
             "moduleId": self.id,
             "deviceId": self.device,
@@ -85,10 +90,13 @@ impl Module {
             "connectionStateUpdatedTime": time_or_never(self.connection_updated),
             "lastActivityTime": time_or_never(self.last_activity),
             "cloudToDeviceMessageCount": 0,
-            "authentication": self.authentication.to_json(),
+            "authentication": self.authentication.to_json(at),
         });
         if let Some(managed_by) = &self.managed_by {
             object["managedBy"] = json!(managed_by);
+        }
+        if let Some(attributes) = self.attributes.as_ref().filter(|_| at.has_attributes()) {
+            object["attributes"] = json!(attributes);
         }
         object
     }
@@ -119,6 +127,7 @@ impl Hub {
         id: &str,
         body: ModuleBody,
         precondition: &Precondition,
+        at: At,
     ) -> Result<Write, ServiceError> {
         check_id("moduleId", id)?;
         let owner = self.device(device)?;
@@ -136,7 +145,9 @@ impl Hub {
             || module_not_found(device, id),
         )?;
         let authentication =
-            body.authentication.unwrap_or_default().complete(existing.map(|module| &module.authentication))?;
+            body.authentication.unwrap_or_default().complete(existing.map(|module| &module.authentication), at)?;
+        let old_attributes = existing.and_then(|module| module.attributes.clone());
+        let attributes = at.replace(at.has_attributes(), body.attributes, old_attributes);
         if write == Write::Create {
             if count >= MAX_MODULES {
                 return Err(ServiceError::new(
@@ -144,10 +155,12 @@ impl Hub {
                     format!("a device may have no more than {MAX_MODULES} modules"),
                 ));
             }
-            self.add_module(device, Module::new(device, id, body.managed_by, authentication, now()));
+            let module = Module { attributes, ..Module::new(device, id, body.managed_by, authentication, now()) };
+            self.add_module(device, module);
         } else if let Some(module) = self.modules.get_mut(&key) {
             module.managed_by = body.managed_by.or(module.managed_by.take());
             module.authentication = authentication;
+            module.attributes = attributes;
             module.etag = etag::fresh();
             let detail = json!({ "authenticationType": module.authentication.kind });
             self.journal.append(ChangeKind::ModuleUpdated, key.as_str(), Some(&module.etag), detail);
@@ -174,29 +187,35 @@ impl Hub {
 }
 
 /// `GET /devices/{id}/modules`.
-pub(super) async fn list(State(world): State<Shared>, Path(id): Path<String>) -> Result<Response, ServiceError> {
+pub(super) async fn list(
+    State(world): State<Shared>,
+    at: At,
+    Path(id): Path<String>,
+) -> Result<Response, ServiceError> {
     let hub = lock(&world.hub);
     let modules = &hub.device(&id)?.modules;
     Ok(ok(&modules
         .iter()
         .filter_map(|module| hub.modules.get(&module_key(&id, module)))
-        .map(Module::to_json)
+        .map(|module| module.to_json(at))
         .collect()))
 }
 
 /// `GET /devices/{id}/modules/{module}`.
 pub(super) async fn get(
     State(world): State<Shared>,
+    at: At,
     Path((id, module)): Path<(String, String)>,
 ) -> Result<Response, ServiceError> {
     let hub = lock(&world.hub);
     let module = hub.module(&id, &module)?;
-    Ok(json_response(StatusCode::OK, Some(&module.etag), &module.to_json()))
+    Ok(json_response(StatusCode::OK, Some(&module.etag), &module.to_json(at)))
 }
 
 /// `PUT /devices/{id}/modules/{module}`: 201 for a new module, 200 for an update.
 pub(super) async fn put(
     State(world): State<Shared>,
+    at: At,
     Path((id, module)): Path<(String, String)>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<ModuleBody>,
@@ -213,12 +232,12 @@ pub(super) async fn put(
         Some(_) => {}
     }
     let mut hub = lock(&world.hub);
-    let status = match hub.put_module(&id, &module, body, &precondition)? {
+    let status = match hub.put_module(&id, &module, body, &precondition, at)? {
         Write::Create => StatusCode::CREATED,
         Write::Update => StatusCode::OK,
     };
     let module = hub.module(&id, &module)?;
-    Ok(json_response(status, Some(&module.etag), &module.to_json()))
+    Ok(json_response(status, Some(&module.etag), &module.to_json(at)))
 }
 
 /// `DELETE /devices/{id}/modules/{module}`.

@@ -17,6 +17,7 @@ use crate::etag::{self, Precondition};
 use crate::event_hub::TwinNotification;
 use crate::journal::{ChangeKind, Journal, TwinPart, rfc3339};
 use crate::server::{JsonBody, json_response};
+use crate::versions::At;
 use crate::world::{Shared, lock, now};
 
 const MAX_TAGS: usize = 8 << 10;
@@ -311,6 +312,13 @@ pub(crate) fn of_device(device: &Device) -> Value {
     object
 }
 
+/// Adds what a twin shows since version 2024-03-31.
+pub(crate) fn add_attributes(twin: &mut Value, attributes: Option<&Map<String, Value>>, at: At) {
+    if let Some(attributes) = attributes.filter(|_| at.has_attributes()) {
+        twin["attributes"] = json!(attributes);
+    }
+}
+
 /// A module's twin as the service writes it.
 pub(crate) fn of_module(hub: &Hub, module: &Module) -> Option<Value> {
     let device = hub.devices.get(&module.device)?;
@@ -406,15 +414,18 @@ impl Hub {
         journal(&journal_log, device, module, &etag, changes);
     }
 
-    fn twin_json(&self, device: &str, module: Option<&str>) -> Result<(String, Value), ServiceError> {
+    fn twin_json(&self, device: &str, module: Option<&str>, at: At) -> Result<(String, Value), ServiceError> {
         match module {
             None => {
                 let device = self.device(device)?;
-                Ok((device.twin.etag(), of_device(device)))
+                let mut twin = of_device(device);
+                add_attributes(&mut twin, device.attributes.as_ref(), at);
+                Ok((device.twin.etag(), twin))
             }
             Some(module) => {
                 let found = self.module(device, module)?;
-                let twin = of_module(self, found).ok_or_else(|| super::device_not_found(device))?;
+                let mut twin = of_module(self, found).ok_or_else(|| super::device_not_found(device))?;
+                add_attributes(&mut twin, found.attributes.as_ref(), at);
                 Ok((found.twin.etag(), twin))
             }
         }
@@ -428,8 +439,8 @@ fn journal(journal: &Journal, device: &str, module: Option<&str>, etag: &str, ch
     }
 }
 
-fn read(world: &Shared, device: &str, module: Option<&str>) -> Result<Response, ServiceError> {
-    let (etag, twin) = lock(&world.hub).twin_json(device, module)?;
+fn read(world: &Shared, device: &str, module: Option<&str>, at: At) -> Result<Response, ServiceError> {
+    let (etag, twin) = lock(&world.hub).twin_json(device, module, at)?;
     Ok(json_response(StatusCode::OK, Some(&etag), &twin))
 }
 
@@ -440,65 +451,71 @@ fn write(
     headers: &HeaderMap,
     body: TwinBody,
     change: Change,
+    at: At,
 ) -> Result<Response, ServiceError> {
     let precondition = Precondition::from_headers(headers)?;
     let mut hub = lock(&world.hub);
     hub.write_twin(device, module, body, change, &precondition)?;
-    let (etag, twin) = hub.twin_json(device, module)?;
+    let (etag, twin) = hub.twin_json(device, module, at)?;
     Ok(json_response(StatusCode::OK, Some(&etag), &twin))
 }
 
 /// `GET /twins/{id}`.
-pub(super) async fn get(State(world): State<Shared>, Path(id): Path<String>) -> Result<Response, ServiceError> {
-    read(&world, &id, None)
+pub(super) async fn get(State(world): State<Shared>, at: At, Path(id): Path<String>) -> Result<Response, ServiceError> {
+    read(&world, &id, None, at)
 }
 
 /// `PATCH /twins/{id}`.
 pub(super) async fn patch(
     State(world): State<Shared>,
+    at: At,
     Path(id): Path<String>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<TwinBody>,
 ) -> Result<Response, ServiceError> {
-    write(&world, &id, None, &headers, body, Change::Merge)
+    write(&world, &id, None, &headers, body, Change::Merge, at)
 }
 
 /// `PUT /twins/{id}`.
 pub(super) async fn put(
     State(world): State<Shared>,
+    at: At,
     Path(id): Path<String>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<TwinBody>,
 ) -> Result<Response, ServiceError> {
-    write(&world, &id, None, &headers, body, Change::Replace)
+    write(&world, &id, None, &headers, body, Change::Replace, at)
 }
 
 /// `GET /twins/{id}/modules/{module}`.
 pub(super) async fn get_module(
     State(world): State<Shared>,
+    at: At,
     Path((id, module)): Path<(String, String)>,
 ) -> Result<Response, ServiceError> {
-    read(&world, &id, Some(&module))
+    read(&world, &id, Some(&module), at)
 }
 
 /// `PATCH /twins/{id}/modules/{module}`.
 pub(super) async fn patch_module(
     State(world): State<Shared>,
+    at: At,
     Path((id, module)): Path<(String, String)>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<TwinBody>,
 ) -> Result<Response, ServiceError> {
-    write(&world, &id, Some(&module), &headers, body, Change::Merge)
+    write(&world, &id, Some(&module), &headers, body, Change::Merge, at)
 }
 
 /// `PUT /twins/{id}/modules/{module}`.
 pub(super) async fn put_module(
     State(world): State<Shared>,
+    at: At,
     Path((id, module)): Path<(String, String)>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<TwinBody>,
 ) -> Result<Response, ServiceError> {
-    write(&world, &id, Some(&module), &headers, body, Change::Replace)
+    write(&world, &id, Some(&module), &headers, body, Change::Replace, at)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Aggregate, Column, Comparison, Expression, Function, Projection, Query};
+use super::{Aggregate, Column, Comparison, Expression, Function, Operator, Projection, Query};
 
 impl Query {
     /// Whether the document is selected.
@@ -19,7 +19,7 @@ impl Query {
 
     /// Whether the answer has one row per document, so that it can be produced page by page.
     pub(crate) fn is_row_by_row(&self) -> bool {
-        !self.distinct && self.group.is_empty() && !self.has_aggregate()
+        self.group.is_empty() && !self.has_aggregate()
     }
 
     /// Whether rows are the documents themselves.
@@ -40,7 +40,7 @@ impl Query {
                 let mut row = Map::new();
                 for (index, column) in columns.iter().enumerate() {
                     if let Some(value) = column.expression.as_ref().and_then(|it| it.value(&document)) {
-                        row.insert(column.name(index), value);
+                        row.insert(column.name_in(index, &document), value);
                     }
                 }
                 Value::Object(row)
@@ -48,17 +48,8 @@ impl Query {
         }
     }
 
-    /// All rows of a query with groups, aggregates or `DISTINCT`, in the order of first appearance.
+    /// All rows of a query with groups or aggregates, in the order of first appearance.
     pub(crate) fn aggregate(&self, documents: impl Iterator<Item = Value>) -> Vec<Value> {
-        if !self.has_aggregate() && self.group.is_empty() {
-            let mut rows: Vec<Value> = Vec::new();
-            for row in documents.map(|document| self.project(document)) {
-                if !rows.contains(&row) {
-                    rows.push(row);
-                }
-            }
-            return rows;
-        }
         let Projection::Columns(columns) = &self.projection else { return Vec::new() };
         let mut groups: Vec<(Vec<Option<Value>>, Vec<Value>)> = Vec::new();
         if self.group.is_empty() {
@@ -151,7 +142,9 @@ impl Expression {
                 }))
             }
             Self::Call(function, arguments) => function.apply(arguments, document)?.as_bool(),
-            Self::Path(_) | Self::Literal(_) => self.value(document)?.as_bool(),
+            Self::Path(_) | Self::Literal(_) | Self::Undefined | Self::Arithmetic(..) => {
+                self.value(document)?.as_bool()
+            }
         }
     }
 
@@ -160,6 +153,8 @@ impl Expression {
             Self::Literal(value) => Some(value.clone()),
             Self::Path(path) => lookup(document, path).cloned(),
             Self::Call(function, arguments) => function.apply(arguments, document),
+            Self::Arithmetic(operator, left, right) => operator.apply(&left.value(document)?, &right.value(document)?),
+            Self::Undefined => None,
             _ => self.truth(document).map(Value::Bool),
         }
     }
@@ -168,45 +163,72 @@ impl Expression {
 impl Function {
     fn apply(self, arguments: &[Expression], document: &Value) -> Option<Value> {
         let first = arguments.first().and_then(|argument| argument.value(document));
-        let second = || arguments.get(1).and_then(|argument| argument.value(document));
-        let both_text = |test: fn(&str, &str) -> bool| {
-            let (first, second) = (first.as_ref()?, second()?);
-            Some(Value::Bool(test(first.as_str()?, second.as_str()?)))
-        };
-        let is = |test: fn(&Value) -> bool| Some(Value::Bool(first.as_ref().is_some_and(test)));
         match self {
             Self::IsDefined => Some(Value::Bool(first.is_some())),
-            Self::IsNull => is(Value::is_null),
-            Self::IsBool => is(Value::is_boolean),
-            Self::IsNumber => is(Value::is_number),
-            Self::IsString => is(Value::is_string),
-            Self::IsObject => is(Value::is_object),
-            Self::IsArray => is(Value::is_array),
-            Self::IsPrimitive => is(|value| !value.is_object() && !value.is_array()),
-            Self::StartsWith => both_text(|text, start| text.starts_with(start)),
-            Self::EndsWith => both_text(|text, end| text.ends_with(end)),
-            Self::Contains => both_text(|text, part| text.contains(part)),
-            Self::Lower => Some(first.as_ref()?.as_str()?.to_lowercase().into()),
-            Self::Upper => Some(first.as_ref()?.as_str()?.to_uppercase().into()),
-            Self::Length => Some(json!(first.as_ref()?.as_str()?.chars().count())),
-            Self::Absolute => Some(whole(first.as_ref()?.as_f64()?.abs())),
-            Self::ArrayContains => {
-                let (first, second) = (first.as_ref()?, second()?);
-                Some(Value::Bool(first.as_array()?.contains(&second)))
+            Self::StartsWith => {
+                let start = arguments.get(1)?.value(document)?;
+                Some(Value::Bool(first?.as_str()?.starts_with(start.as_str()?)))
             }
         }
     }
 }
 
+impl Operator {
+    /// Undefined for anything but numbers.
+    fn apply(self, left: &Value, right: &Value) -> Option<Value> {
+        if let (Some(left), Some(right)) = (left.as_i64(), right.as_i64()) {
+            let exact = match self {
+                Self::Add => left.checked_add(right),
+                Self::Subtract => left.checked_sub(right),
+                Self::Multiply => left.checked_mul(right),
+                Self::Remainder => left.checked_rem(right),
+                Self::Divide => None,
+            };
+            if let Some(exact) = exact {
+                return Some(json!(exact));
+            }
+        }
+        let (left, right) = (left.as_f64()?, right.as_f64()?);
+        let result = match self {
+            Self::Add => left + right,
+            Self::Subtract => left - right,
+            Self::Multiply => left * right,
+            Self::Divide => left / right,
+            Self::Remainder => left % right,
+        };
+        result.is_finite().then(|| whole(result))
+    }
+}
+
+impl Column {
+    /// As [`Self::name`]; a document's own first names are spelled as the document has them.
+    fn name_in(&self, index: usize, document: &Value) -> String {
+        match (&self.alias, &self.expression) {
+            (None, Some(Expression::Path(path))) if path.len() == 1 => {
+                spelled(document, &path[0]).map_or_else(|| self.name(index), |(name, _)| name.clone())
+            }
+            _ => self.name(index),
+        }
+    }
+}
+
+/// The member of that name in any case; the exact one goes before.
+fn spelled<'a>(document: &'a Value, name: &str) -> Option<(&'a String, &'a Value)> {
+    let members = document.as_object()?;
+    members.get_key_value(name).or_else(|| members.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)))
+}
+
 fn lookup<'a>(document: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(document, |value, key| match value {
-        Value::Object(object) => object.get(key),
-        Value::Array(array) => array.get(key.parse::<usize>().ok()?),
-        _ => None,
-    })
+    let (first, rest) = path.split_first()?;
+    let (_, value) = spelled(document, first)?;
+    rest.iter().try_fold(value, |value, key| value.as_object()?.get(key))
 }
 
 fn compare(operator: Comparison, left: &Value, right: &Value) -> Option<bool> {
+    let primitive = |value: &Value| !value.is_object() && !value.is_array();
+    if !primitive(left) || !primitive(right) {
+        return None;
+    }
     let ordering = order(left, right);
     match operator {
         Comparison::Equal => Some(ordering.map_or_else(|| left == right, Ordering::is_eq)),

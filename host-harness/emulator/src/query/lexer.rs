@@ -13,6 +13,8 @@ pub(super) struct Lexeme {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     Word(String),
+    /// A name in double brackets, which is never a keyword: `[[group]]`.
+    Name(String),
     Text(String),
     Number(serde_json::Number),
     Symbol(&'static str),
@@ -21,6 +23,8 @@ pub(super) enum Token {
 
 const SYMBOLS: &[&str] =
     &["!=", "<>", "<=", ">=", "=", "<", ">", "(", ")", "[", "]", ",", ".", "*", "+", "-", "/", "%"];
+/// The escapes of a string besides `\uXXXX`.
+const ESCAPES: [char; 3] = ['\'', '"', '\\'];
 
 /// Splits a query into tokens; the last one is [`Token::End`].
 pub(super) fn tokens(text: &str) -> Result<Vec<Lexeme>, QueryError> {
@@ -37,10 +41,14 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Lexeme>, QueryError> {
             '\'' | '"' => string(rest, first, position)?,
             '0'..='9' => number(rest, position)?,
             c if c.is_alphabetic() || c == '_' || c == '$' => {
-                let length = rest
-                    .find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$' | '-' | '#' | ':' | '@')))
-                    .unwrap_or(rest.len());
+                let length =
+                    rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$'))).unwrap_or(rest.len());
                 (Token::Word(rest[..length].to_owned()), length)
+            }
+            '[' if rest.starts_with("[[") => {
+                let inner = rest[2..].find("]]").filter(|end| *end > 0);
+                let end = inner.ok_or_else(|| QueryError::at(position, "'[[' needs a name and ']]'"))?;
+                (Token::Name(rest[2..2 + end].to_owned()), end + 4)
             }
             _ => {
                 let symbol = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol));
@@ -55,26 +63,26 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Lexeme>, QueryError> {
 
 fn string(rest: &str, quote: char, position: usize) -> Result<(Token, usize), QueryError> {
     let mut value = String::new();
-    let mut characters = rest.char_indices().skip(1).peekable();
+    let mut characters = rest.char_indices().skip(1);
     while let Some((index, character)) = characters.next() {
         match character {
             '\\' => match characters.next() {
-                Some((_, escaped)) => value.push(match escaped {
-                    'n' => '\n',
-                    't' => '\t',
-                    'r' => '\r',
-                    other => other,
-                }),
+                Some((_, escaped)) if ESCAPES.contains(&escaped) => value.push(escaped),
+                Some((at, 'u')) => {
+                    let code = rest.get(at + 1..at + 5).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                    let code = code.and_then(char::from_u32);
+                    value.push(
+                        code.ok_or_else(|| QueryError::at(position + index, "'\\u' needs four hexadecimal digits"))?,
+                    );
+                    characters.nth(3);
+                }
+                Some((_, other)) => {
+                    let problem = format!("'\\{other}' is no escape: there are \\' \\\" \\\\ and \\uXXXX");
+                    return Err(QueryError::at(position + index, problem));
+                }
                 None => break,
             },
-            c if c == quote => {
-                // A doubled quote is a quote.
-                if characters.next_if(|(_, next)| *next == quote).is_some() {
-                    value.push(quote);
-                } else {
-                    return Ok((Token::Text(value), index + quote.len_utf8()));
-                }
-            }
+            c if c == quote => return Ok((Token::Text(value), index + quote.len_utf8())),
             other => value.push(other),
         }
     }
@@ -83,6 +91,13 @@ fn string(rest: &str, quote: char, position: usize) -> Result<(Token, usize), Qu
 
 fn number(rest: &str, position: usize) -> Result<(Token, usize), QueryError> {
     let bytes = rest.as_bytes();
+    if let Some(digits) = rest.strip_prefix("0x").or_else(|| rest.strip_prefix("0X")) {
+        let length = digits.bytes().take_while(u8::is_ascii_hexdigit).count();
+        return match i64::from_str_radix(&digits[..length], 16) {
+            Ok(number) => Ok((Token::Number(number.into()), length + 2)),
+            Err(_) => Err(QueryError::at(position, "'0x' needs up to 15 hexadecimal digits")),
+        };
+    }
     let mut length = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if bytes.get(length) == Some(&b'.') && bytes.get(length + 1).is_some_and(u8::is_ascii_digit) {
         length += 1 + bytes[length + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();

@@ -1,13 +1,27 @@
 //! The one query engine: the SQL-like language of IoT Hub, which DPS shares.
 //!
 //! ```text
-//! SELECT [TOP n] [DISTINCT] * | column [AS name], …   columns may be COUNT(), SUM(x), AVG(x), MIN(x), MAX(x)
+//! SELECT [TOP n] * | column [AS name], …              columns may be COUNT(), SUM(x), AVG(x), MIN(x), MAX(x)
 //! FROM devices | devices.modules | devices.jobs | enrollments | …
-//! [WHERE condition]                                   = != <> < <= > >= AND OR NOT IN NIN, functions, parentheses
-//! [GROUP BY path, …]
+//! [WHERE condition]                                   = != <> < <= > >= AND OR NOT + - * / % IN [] NIN [], functions, parentheses
+//! [GROUP BY path, …]                                  device twins only
 //! ```
 //!
-//! Keywords and functions are case-insensitive, properties are not.
+//! It is no wider than what Microsoft writes down ("IoT Hub query language", "Queries for device and module twins",
+//! "Queries for jobs"), since a query that runs here should run at the hub:
+//!
+//! | matter | here |
+//! |---|---|
+//! | reserved words as names | refused; `tags.[[group]]` names one. The documents name `group`; the list is that of Azure Digital Twins, whose language has the hub's collections among its keywords |
+//! | names with other characters than letters, digits, `_` and `$` | in double brackets only |
+//! | strings | `'…'` or `"…"`; escapes `\'`, `\"`, `\\`, `\uXXXX`; a doubled quote is none |
+//! | `IN`, `NIN` | an array in square brackets |
+//! | functions | `IS_DEFINED`, the only one that is documented for twins and jobs, and `STARTSWITH`, which the hub takes (MicrosoftDocs/azure-docs#110329, where `STARTS_WITH` is refused, and IoT Explorer) |
+//! | comparisons | of primitive values; with an object or an array they are undefined |
+//! | `devices.jobs` | `SELECT *` only |
+//! | length | 8192 characters |
+//!
+//! Keywords, functions and a document's own first names (`DeviceId`) are case-insensitive, all other names are not.
 
 mod eval;
 mod lexer;
@@ -19,7 +33,6 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Query {
     top: Option<usize>,
-    distinct: bool,
     projection: Projection,
     /// The collection, in lower case.
     pub(crate) source: String,
@@ -59,7 +72,18 @@ pub(crate) enum Expression {
     In(Box<Expression>, Vec<Expression>),
     Call(Function, Vec<Expression>),
     Path(Vec<String>),
+    Arithmetic(Operator, Box<Expression>, Box<Expression>),
     Literal(Value),
+    Undefined,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,21 +99,7 @@ pub(crate) enum Comparison {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
     IsDefined,
-    IsNull,
-    IsBool,
-    IsNumber,
-    IsString,
-    IsObject,
-    IsArray,
-    IsPrimitive,
     StartsWith,
-    EndsWith,
-    Contains,
-    Lower,
-    Upper,
-    Length,
-    Absolute,
-    ArrayContains,
 }
 
 /// What is wrong with a query.
@@ -117,11 +127,17 @@ pub(crate) fn parse_condition(text: &str) -> Result<Expression, QueryError> {
 }
 
 impl Query {
-    /// Takes the collection's name or alias off the front of paths (`devices.deviceId`, `d.tags.x`).
-    fn strip(&mut self, aliases: &[String]) {
+    /// Takes the collection's name off the front of paths (`devices.deviceId`, `devices.jobs.jobId`).
+    fn strip(&mut self) {
+        let source: Vec<String> = self.source.split('.').map(str::to_owned).collect();
         let strip = |path: &mut Vec<String>| {
-            if path.len() > 1 && aliases.contains(&path[0]) {
-                path.remove(0);
+            // A collection's name may stand for the first word of it alone.
+            for count in [source.len(), 1] {
+                let fits = path.iter().zip(&source[..count]).all(|(own, other)| own.eq_ignore_ascii_case(other));
+                if path.len() > count && fits {
+                    path.drain(..count);
+                    return;
+                }
             }
         };
         self.group.iter_mut().for_each(strip);
@@ -134,6 +150,12 @@ impl Query {
     }
 
     fn check(&self) -> Result<(), QueryError> {
+        if self.source == "devices.jobs" && !self.is_whole() {
+            return Err(QueryError::at(1, "devices.jobs can be queried with SELECT * only"));
+        }
+        if self.source == "devices.modules" && !self.group.is_empty() {
+            return Err(QueryError::at(1, "GROUP BY goes with device twins only"));
+        }
         let Projection::Columns(columns) = &self.projection else {
             return if self.group.is_empty() {
                 Ok(())
@@ -158,7 +180,10 @@ impl Query {
 impl Expression {
     fn paths(&mut self, change: &impl Fn(&mut Vec<String>)) {
         match self {
-            Self::Or(left, right) | Self::And(left, right) | Self::Compare(_, left, right) => {
+            Self::Or(left, right)
+            | Self::And(left, right)
+            | Self::Compare(_, left, right)
+            | Self::Arithmetic(_, left, right) => {
                 left.paths(change);
                 right.paths(change);
             }
@@ -169,7 +194,7 @@ impl Expression {
             }
             Self::Call(_, arguments) => arguments.iter_mut().for_each(|argument| argument.paths(change)),
             Self::Path(path) => change(path),
-            Self::Literal(_) => {}
+            Self::Literal(_) | Self::Undefined => {}
         }
     }
 }
@@ -205,21 +230,7 @@ impl Function {
     fn named(name: &str) -> Option<(Self, usize)> {
         Some(match name.to_ascii_uppercase().as_str() {
             "IS_DEFINED" => (Self::IsDefined, 1),
-            "IS_NULL" => (Self::IsNull, 1),
-            "IS_BOOL" => (Self::IsBool, 1),
-            "IS_NUMBER" => (Self::IsNumber, 1),
-            "IS_STRING" => (Self::IsString, 1),
-            "IS_OBJECT" => (Self::IsObject, 1),
-            "IS_ARRAY" => (Self::IsArray, 1),
-            "IS_PRIMITIVE" => (Self::IsPrimitive, 1),
-            "STARTSWITH" | "STARTS_WITH" => (Self::StartsWith, 2),
-            "ENDSWITH" | "ENDS_WITH" => (Self::EndsWith, 2),
-            "CONTAINS" => (Self::Contains, 2),
-            "LOWER" => (Self::Lower, 1),
-            "UPPER" => (Self::Upper, 1),
-            "LENGTH" => (Self::Length, 1),
-            "ABS" => (Self::Absolute, 1),
-            "ARRAY_CONTAINS" => (Self::ArrayContains, 2),
+            "STARTSWITH" => (Self::StartsWith, 2),
             _ => return None,
         })
     }
@@ -237,8 +248,9 @@ mod tests {
                    "lastActivityTime": "2024-05-01T00:00:00Z"}),
             json!({"deviceId": "b", "status": "enabled", "tags": {"site": "Kiel", "floor": 2.5}, "version": 5,
                    "lastActivityTime": "2024-05-01T00:00:00.5Z"}),
-            json!({"deviceId": "c", "status": "disabled", "tags": {}, "version": 5,
-                   "properties": {"reported": {"a b": [1, 2], "$metadata": {"$lastUpdated": "x"}}}}),
+            json!({"deviceId": "c", "status": "disabled", "tags": {"group": "g", "my-tag": {"$x": 1}}, "version": 5,
+                   "properties": {"reported": {"a b": [1, 2], "o": {}, "$metadata": {"$lastUpdated": "x"}}}}),
+            json!({"deviceId": "o'hara", "status": "enabled", "version": 1}),
         ]
     }
 
@@ -251,28 +263,39 @@ mod tests {
     #[test]
     fn conditions_select() {
         for (condition, expected) in [
-            ("status = 'enabled'", "ab"),
+            ("status = 'disabled'", "c"),
             ("status != 'enabled'", "c"),
             ("tags.site <> 'Bonn'", "b"),
             ("NOT tags.site = 'Bonn'", "b"),
             ("tags.floor >= 1 AND tags.floor < 2.5", "a"),
             ("tags.site IN ['Bonn', 'Kiel']", "ab"),
-            ("tags.site NOT IN ['Bonn']", "b"),
             ("tags.site NIN ['Bonn']", "b"),
-            ("deviceId IN ('a','c')", "ac"),
+            ("NOT tags.site IN ['Bonn']", "b"),
+            ("deviceId IN ['a','c']", "ac"),
             ("is_defined(tags.site)", "ab"),
-            ("NOT IS_DEFINED(tags.site)", "c"),
-            ("is_string(tags.floor)", ""),
-            ("is_number(tags.floor)", "ab"),
+            ("NOT IS_DEFINED(tags.site)", "co'hara"),
             ("startswith(tags.site, 'Bo')", "a"),
-            ("STARTS_WITH(deviceId, 'c') OR ENDS_WITH(tags.site, 'el')", "bc"),
+            ("STARTSWITH(deviceId, 'c') OR tags.site = 'Kiel'", "bc"),
             ("(status = 'disabled' OR deviceId = 'a') AND version > 3", "c"),
             ("devices.deviceId = 'a'", "a"),
-            ("properties.reported['a b'][1] = 2", "c"),
+            ("tags.[[group]] = 'g'", "c"),
+            ("devices.tags.[[group]] = 'g'", "c"),
+            ("tags.[[my-tag]].$x = 1", "c"),
+            ("is_defined(properties.reported.[[a b]])", "c"),
+            ("properties.reported.o = properties.reported.o", ""),
+            ("DeviceId = 'a' AND TAGS.site = 'Bonn'", "a"),
+            ("tags.Site = 'Bonn'", ""),
+            (r"deviceId = 'o\'hara'", "o'hara"),
+            (r"deviceId = 'o\u0027hara'", "o'hara"),
+            ("deviceId = \"o'hara\"", "o'hara"),
+            ("version = 0x3", "a"),
+            ("version + 1 = 6 AND tags.floor * 2 = 5", "b"),
+            ("version % 2 = 1 AND version - 1 < 3 AND status = 'enabled'", "ao'hara"),
+            ("tags.site = undefined", ""),
             ("properties.reported.$metadata.$lastUpdated = 'x'", "c"),
             ("lastActivityTime < '2024-05-01T00:00:00.3Z'", "a"),
-            ("version > -1 and version <= 3", "a"),
-            ("tags.site = 'O''Hara' OR deviceId = \"b\"", "b"),
+            ("version > -1 and version <= 3", "ao'hara"),
+            ("deviceId = \"b\"", "b"),
             ("tags.nothing != 'x'", ""),
         ] {
             assert_eq!(ids(condition), expected, "{condition}");
@@ -283,12 +306,37 @@ mod tests {
     fn mistakes_are_explained() {
         for (text, part) in [
             ("", "expected SELECT"),
-            ("SELECT", "expected a value"),
+            ("SELECT", "expected a property"),
             ("SELECT * FROM", "the name of a collection"),
             ("SELECT *", "expected FROM"),
             ("SELECT * FROM devices WHERE", "expected a value"),
             ("SELECT * FROM devices WHERE a = 'b", "no end"),
             ("SELECT * FROM devices WHERE foo(a)", "no function"),
+            ("SELECT * FROM devices WHERE tags.group = 'g'", "[[group]]"),
+            ("SELECT * FROM devices WHERE tags.Group.name = 'g'", "[[Group]]"),
+            ("SELECT * FROM devices WHERE properties.desired.order = 1", "[[order]]"),
+            ("SELECT tags.top FROM devices", "[[top]]"),
+            ("SELECT COUNT() AS n FROM devices GROUP BY tags.group", "[[group]]"),
+            ("SELECT * FROM devices WHERE tags.[[]] = 1", "needs a name"),
+            ("SELECT * FROM devices WHERE tags.['my-tag'] = 1", "a property"),
+            ("SELECT * FROM devices WHERE tags['my-tag'] = 1", "the end of the query"),
+            ("SELECT * FROM devices WHERE tags.a:b = 1", "unexpected ':'"),
+            ("SELECT * FROM devices WHERE deviceId = 'o''hara'", "the end of the query"),
+            (r"SELECT * FROM devices WHERE deviceId = 'o\nhara'", "no escape"),
+            (r"SELECT * FROM devices WHERE deviceId = 'o\u27'", "four hexadecimal digits"),
+            ("SELECT * FROM devices WHERE deviceId IN ('a', 'b')", "expected ["),
+            ("SELECT * FROM devices WHERE deviceId NOT IN ['a']", "NIN"),
+            ("SELECT * FROM devices WHERE STARTS_WITH(deviceId, 'a')", "STARTSWITH"),
+            ("SELECT * FROM devices WHERE CONTAINS(deviceId, 'a')", "no function"),
+            ("SELECT * FROM devices WHERE version = 0x", "hexadecimal digits"),
+            ("SELECT DISTINCT status FROM devices", "expected FROM"),
+            ("SELECT deviceId id FROM devices", "expected FROM"),
+            ("SELECT * FROM devices d", "the end of the query"),
+            ("SELECT COUNT(*) AS n FROM devices", "COUNT goes without"),
+            ("SELECT SUM() AS n FROM devices", "a property"),
+            ("SELECT * FROM devices ORDER BY deviceId", "the end of the query"),
+            ("SELECT jobId FROM devices.jobs", "SELECT * only"),
+            ("SELECT status, COUNT() AS n FROM devices.modules GROUP BY status", "device twins only"),
             ("SELECT * FROM devices WHERE a = 1 b", "the end of the query"),
             ("SELECT * FROM devices WHERE is_defined(a, b)", "takes 1 arguments"),
             ("SELECT deviceId, COUNT() FROM devices", "GROUP BY"),
@@ -298,13 +346,15 @@ mod tests {
             let error = parse(text, None).expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
+        let long = format!("SELECT * FROM devices WHERE deviceId = '{}'", "a".repeat(8192));
+        assert!(parse(&long, None).expect_err("long").to_string().contains("8192"));
         let deep = format!("SELECT * FROM devices WHERE {}a{}", "(".repeat(500), ")".repeat(500));
         assert!(parse(&deep, None).is_err());
     }
 
     #[test]
     fn columns_and_aggregates() {
-        let query = parse("SELECT deviceId, tags.floor AS level, tags.site FROM devices d WHERE d.version = 3", None);
+        let query = parse("SELECT DeviceId, tags.floor AS level, tags.site FROM devices WHERE version = 3", None);
         let query = query.expect("query");
         assert!(query.is_row_by_row());
         let rows: Vec<_> = documents()
@@ -318,12 +368,14 @@ mod tests {
         let rows = query.expect("query").aggregate(documents().into_iter());
         assert_eq!(
             rows,
-            [json!({"status": "enabled", "n": 2, "$3": 4}), json!({"status": "disabled", "n": 1, "$3": 5})]
+            [json!({"status": "enabled", "n": 3, "$3": 3}), json!({"status": "disabled", "n": 1, "$3": 5})]
         );
 
         let query = parse("SELECT COUNT() AS n FROM devices WHERE deviceId = 'none'", None).expect("query");
         assert_eq!(query.aggregate(std::iter::empty()), [json!({"n": 0})]);
-        let query = parse("SELECT DISTINCT status FROM devices", None).expect("query");
-        assert_eq!(query.aggregate(documents().into_iter()).len(), 2);
+        for job in ["devices.jobs.jobId = 'j'", "jobId = 'j'"] {
+            let query = parse(&format!("SELECT * FROM devices.jobs WHERE {job}"), None).expect("query");
+            assert!(query.selects(&json!({"jobId": "j"})), "{job}");
+        }
     }
 }

@@ -3,34 +3,78 @@
 use serde_json::Value;
 
 use super::lexer::{Lexeme, Token, tokens};
-use super::{Aggregate, Column, Comparison, Expression, Function, Projection, Query, QueryError};
+use super::{Aggregate, Column, Comparison, Expression, Function, Operator, Projection, Query, QueryError};
 
 /// Nesting a hostile query may ask for, before the recursion of parser and evaluator becomes a danger.
 const MAX_DEPTH: usize = 64;
 /// Chains of AND and OR become trees as deep as they are long.
 const MAX_TOKENS: usize = 4096;
+/// "Queries for device and module twins", Twin query limitations.
+const MAX_CHARACTERS: usize = 8192;
+/// Words that name nothing by themselves: the keywords of Azure Digital Twins' language, which has the hub's collections
+/// among them, and the hub's own `NIN` and `UNDEFINED`.
+const RESERVED: [&str; 37] = [
+    "ALL",
+    "AND",
+    "AS",
+    "ASC",
+    "AVG",
+    "BY",
+    "COUNT",
+    "DESC",
+    "DEVICES",
+    "DEVICES_JOBS",
+    "DEVICES_MODULES",
+    "ENDS_WITH",
+    "FALSE",
+    "FROM",
+    "GROUP",
+    "IN",
+    "IS_BOOL",
+    "IS_DEFINED",
+    "IS_NULL",
+    "IS_NUMBER",
+    "IS_OBJECT",
+    "IS_PRIMITIVE",
+    "IS_STRING",
+    "MAX",
+    "MIN",
+    "NIN",
+    "NOT",
+    "NULL",
+    "OR",
+    "ORDER",
+    "SELECT",
+    "STARTS_WITH",
+    "SUM",
+    "TOP",
+    "TRUE",
+    "UNDEFINED",
+    "WHERE",
+];
 
 pub(super) struct Parser {
     lexemes: Vec<Lexeme>,
     next: usize,
     depth: usize,
-    aliases: Vec<String>,
 }
 
 impl Parser {
     pub(super) fn new(text: &str) -> Result<Self, QueryError> {
+        if text.chars().count() > MAX_CHARACTERS {
+            return Err(QueryError::at(1, format!("the query has more than {MAX_CHARACTERS} characters")));
+        }
         let lexemes = tokens(text)?;
         if lexemes.len() > MAX_TOKENS {
             return Err(QueryError::at(1, "the query is too long"));
         }
-        Ok(Self { lexemes, next: 0, depth: 0, aliases: Vec::new() })
+        Ok(Self { lexemes, next: 0, depth: 0 })
     }
 
     /// `SELECT … [FROM …] [WHERE …] [GROUP BY …] [ORDER BY is refused]`.
     pub(super) fn query(mut self, default_source: Option<&str>) -> Result<Query, QueryError> {
         self.expect_word("SELECT")?;
         let top = if self.take_word("TOP") { Some(self.count()?) } else { None };
-        let distinct = self.take_word("DISTINCT");
         let projection = self.projection()?;
         let source = if self.take_word("FROM") {
             self.source()?
@@ -47,8 +91,8 @@ impl Parser {
             }
         }
         self.end()?;
-        let mut query = Query { top, distinct, projection, source, condition, group };
-        query.strip(&self.aliases);
+        let mut query = Query { top, projection, source, condition, group };
+        query.strip();
         query.check()?;
         Ok(query)
     }
@@ -79,51 +123,25 @@ impl Parser {
         let (aggregate, expression) = match aggregate {
             Some(aggregate) => {
                 self.next += 2;
-                let expression = if self.take_symbol(")") {
-                    None
-                } else {
-                    let expression = if self.take_symbol("*") { None } else { Some(self.expression()?) };
-                    self.expect_symbol(")")?;
-                    expression
-                };
-                if expression.is_none() && aggregate != Aggregate::Count {
-                    return Err(QueryError::at(self.position(), "only COUNT goes without an argument"));
+                let expression =
+                    if aggregate == Aggregate::Count { None } else { Some(Expression::Path(self.path()?)) };
+                if aggregate == Aggregate::Count && self.peek() != &Token::Symbol(")") {
+                    return Err(QueryError::at(self.position(), "COUNT goes without an argument"));
                 }
+                self.expect_symbol(")")?;
                 (Some(aggregate), expression)
             }
-            None => (None, Some(self.expression()?)),
+            None => (None, Some(Expression::Path(self.path()?))),
         };
-        let explicit = self.take_word("AS");
-        let alias = match self.peek().clone() {
-            Token::Word(word) if explicit || !is_clause(&word) => {
-                self.next += 1;
-                Some(word)
-            }
-            Token::Text(text) if explicit => {
-                self.next += 1;
-                Some(text)
-            }
-            _ if explicit => return Err(self.unexpected("a name after AS")),
-            _ => None,
-        };
+        let alias = if self.take_word("AS") { Some(self.name("a name after AS", &[])?) } else { None };
         Ok(Column { aggregate, expression, alias })
     }
 
     fn source(&mut self) -> Result<String, QueryError> {
-        let mut source = self.word("the name of a collection")?;
-        self.aliases.push(source.clone());
+        let mut source = self.name("the name of a collection", &["DEVICES"])?;
         while self.take_symbol(".") {
             source.push('.');
-            source.push_str(&self.word("the rest of the collection's name")?);
-        }
-        if self.take_word("AS") {
-            let alias = self.word("a name after AS")?;
-            self.aliases.push(alias);
-        } else if let Token::Word(word) = self.peek().clone()
-            && !is_clause(&word)
-        {
-            self.next += 1;
-            self.aliases.push(word);
+            source.push_str(&self.name("the rest of the collection's name", &[])?);
         }
         Ok(source.to_ascii_lowercase())
     }
@@ -159,18 +177,12 @@ impl Parser {
     }
 
     fn comparison(&mut self) -> Result<Expression, QueryError> {
-        let left = self.operand()?;
-        let negated = match (self.peek(), self.peek_second()) {
-            (Token::Word(not), Token::Word(inside)) => {
-                not.eq_ignore_ascii_case("NOT") && inside.eq_ignore_ascii_case("IN")
-            }
-            _ => false,
-        };
-        if negated {
-            self.next += 1;
+        let left = self.sum()?;
+        if self.peek_is("NOT") {
+            return Err(QueryError::at(self.position(), "'not in' is spelled NIN"));
         }
-        if self.take_word("IN") || (!negated && self.peek_is("NIN")) {
-            let negated = negated || self.take_word("NIN");
+        let negated = self.peek_is("NIN");
+        if self.take_word("IN") || self.take_word("NIN") {
             let list = Expression::In(Box::new(left), self.list()?);
             return Ok(if negated { Expression::Not(Box::new(list)) } else { list });
         }
@@ -185,29 +197,55 @@ impl Parser {
         ];
         for (symbol, operator) in operators {
             if self.take_symbol(symbol) {
-                let right = self.operand()?;
+                let right = self.sum()?;
                 return Ok(Expression::Compare(operator, Box::new(left), Box::new(right)));
             }
         }
         Ok(left)
     }
 
-    fn list(&mut self) -> Result<Vec<Expression>, QueryError> {
-        let close = if self.take_symbol("[") {
-            "]"
-        } else {
-            self.expect_symbol("(")?;
-            ")"
-        };
-        let mut items = Vec::new();
-        if !self.take_symbol(close) {
-            items.push(self.operand()?);
-            while self.take_symbol(",") {
-                items.push(self.operand()?);
-            }
-            self.expect_symbol(close)?;
+    fn sum(&mut self) -> Result<Expression, QueryError> {
+        let mut left = self.product()?;
+        loop {
+            let operator = match self.peek() {
+                Token::Symbol("+") => Operator::Add,
+                Token::Symbol("-") => Operator::Subtract,
+                _ => return Ok(left),
+            };
+            self.next += 1;
+            left = Expression::Arithmetic(operator, Box::new(left), Box::new(self.product()?));
         }
-        Ok(items)
+    }
+
+    fn product(&mut self) -> Result<Expression, QueryError> {
+        let mut left = self.operand()?;
+        loop {
+            let operator = match self.peek() {
+                Token::Symbol("*") => Operator::Multiply,
+                Token::Symbol("/") => Operator::Divide,
+                Token::Symbol("%") => Operator::Remainder,
+                _ => return Ok(left),
+            };
+            self.next += 1;
+            left = Expression::Arithmetic(operator, Box::new(left), Box::new(self.operand()?));
+        }
+    }
+
+    /// An array of constants.
+    fn list(&mut self) -> Result<Vec<Expression>, QueryError> {
+        self.expect_symbol("[")?;
+        let mut items = Vec::new();
+        loop {
+            let position = self.position();
+            match self.operand()? {
+                constant @ Expression::Literal(_) => items.push(constant),
+                _ => return Err(QueryError::at(position, "an array holds constants")),
+            }
+            if !self.take_symbol(",") {
+                self.expect_symbol("]")?;
+                return Ok(items);
+            }
+        }
     }
 
     fn operand(&mut self) -> Result<Expression, QueryError> {
@@ -242,10 +280,15 @@ impl Parser {
                 "true" => Ok(self.literal(Value::Bool(true))),
                 "false" => Ok(self.literal(Value::Bool(false))),
                 "null" => Ok(self.literal(Value::Null)),
+                "undefined" => {
+                    self.next += 1;
+                    Ok(Expression::Undefined)
+                }
                 _ if is_clause(&word) => Err(self.unexpected("a value")),
                 _ if self.peek_second() == &Token::Symbol("(") => self.call(&word),
                 _ => Ok(Expression::Path(self.path()?)),
             },
+            Token::Name(_) => Ok(Expression::Path(self.path()?)),
             _ => Err(self.unexpected("a value")),
         }
     }
@@ -256,8 +299,11 @@ impl Parser {
     }
 
     fn call(&mut self, name: &str) -> Result<Expression, QueryError> {
-        let (function, arity) = Function::named(name)
-            .ok_or_else(|| QueryError::at(self.position(), format!("there is no function '{name}'")))?;
+        let (function, arity) = Function::named(name).ok_or_else(|| {
+            let problem =
+                format!("there is no function '{name}' in queries of twins and jobs, only IS_DEFINED and STARTSWITH");
+            QueryError::at(self.position(), problem)
+        })?;
         self.next += 2;
         let mut arguments = Vec::new();
         if !self.take_symbol(")") {
@@ -275,21 +321,11 @@ impl Parser {
     }
 
     fn path(&mut self) -> Result<Vec<String>, QueryError> {
-        let mut path = vec![self.word("a property")?];
-        loop {
-            if self.take_symbol(".") {
-                path.push(self.word("a property after '.'")?);
-            } else if self.take_symbol("[") {
-                match self.advance() {
-                    Token::Text(text) => path.push(text),
-                    Token::Number(index) => path.push(index.to_string()),
-                    _ => return Err(self.unexpected("a property or index in brackets")),
-                }
-                self.expect_symbol("]")?;
-            } else {
-                return Ok(path);
-            }
+        let mut path = vec![self.name("a property", &["DEVICES"])?];
+        while self.take_symbol(".") {
+            path.push(self.name("a property after '.'", &[])?);
         }
+        Ok(path)
     }
 
     fn count(&mut self) -> Result<usize, QueryError> {
@@ -304,11 +340,21 @@ impl Parser {
         }
     }
 
-    fn word(&mut self, what: &str) -> Result<String, QueryError> {
+    /// A name: a word that is not reserved, or anything in double brackets.
+    fn name(&mut self, what: &str, besides: &[&str]) -> Result<String, QueryError> {
         match self.peek().clone() {
             Token::Word(word) => {
+                let upper = word.to_ascii_uppercase();
+                if RESERVED.contains(&upper.as_str()) && !besides.contains(&upper.as_str()) {
+                    let problem = format!("'{word}' is a word of the language; as a name it is written [[{word}]]");
+                    return Err(QueryError::at(self.position(), problem));
+                }
                 self.next += 1;
                 Ok(word)
+            }
+            Token::Name(name) => {
+                self.next += 1;
+                Ok(name)
             }
             _ => Err(self.unexpected(what)),
         }
@@ -363,6 +409,7 @@ impl Parser {
     fn unexpected(&self, expected: &str) -> QueryError {
         let found = match self.peek() {
             Token::Word(word) => format!("'{word}'"),
+            Token::Name(name) => format!("'[[{name}]]'"),
             Token::Text(text) => format!("'{text}'"),
             Token::Number(number) => format!("'{number}'"),
             Token::Symbol(symbol) => format!("'{symbol}'"),

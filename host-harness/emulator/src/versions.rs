@@ -1,0 +1,209 @@
+//! Versions of the services' APIs, and what a version that is older than a member makes of it.
+//!
+//! | API | version | what it added |
+//! |---|---|---|
+//! | hub | 2024-03-31 | `attributes` of devices, modules and twins |
+//! | hub | 2026-11-01-preview | `adrDeviceProperties`, `deviceResourceId`, `armSyncStatus` of devices; `policyResourceId` and `x509CaValidation` in `authentication` |
+//! | DPS | 2026-11-01 | `namespaceName`, `certificateAuthorityName`, `certificatePolicyName` of enrollments |
+//!
+//! Sources: the clients that the Azure CLI's IoT extension generates, and the published description of the DPS API. The
+//! hub's members of 2026-11-01-preview exist since 2025-08-01-preview in part; that version is not spoken here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::error::{ErrorCode, ServiceError, invalid};
+use crate::world::Shared;
+
+const HUB: &[&str] = &["2020-09-30", "2021-04-12", "2024-03-31", "2026-11-01-preview"];
+const DPS: &[&str] = &["2019-03-31", "2021-10-01", "2026-11-01"];
+
+/// The newest version of the hub's service API that a hub speaks; it speaks the older ones as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(non_camel_case_types, reason = "the names are dates")]
+pub enum HubApi {
+    /// 2021-04-12.
+    V2021_04_12,
+    /// 2024-03-31.
+    V2024_03_31,
+    /// 2026-11-01-preview.
+    #[default]
+    V2026_11_01_preview,
+}
+
+/// The newest version of the service API that a provisioning service speaks; it speaks the older ones as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DpsApi {
+    /// 2021-10-01.
+    V2021_10_01,
+    /// 2026-11-01.
+    #[default]
+    V2026_11_01,
+}
+
+impl HubApi {
+    const ALL: [Self; 3] = [Self::V2021_04_12, Self::V2024_03_31, Self::V2026_11_01_preview];
+
+    /// As `api-version` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2021_04_12 => "2021-04-12",
+            Self::V2024_03_31 => "2024-03-31",
+            Self::V2026_11_01_preview => "2026-11-01-preview",
+        }
+    }
+
+    pub(crate) fn spoken(self) -> &'static [&'static str] {
+        up_to(HUB, self.as_str())
+    }
+}
+
+impl DpsApi {
+    const ALL: [Self; 2] = [Self::V2021_10_01, Self::V2026_11_01];
+
+    /// As `api-version` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2021_10_01 => "2021-10-01",
+            Self::V2026_11_01 => "2026-11-01",
+        }
+    }
+
+    pub(crate) fn spoken(self) -> &'static [&'static str] {
+        up_to(DPS, self.as_str())
+    }
+}
+
+fn up_to(versions: &'static [&'static str], newest: &str) -> &'static [&'static str] {
+    let count = versions.iter().take_while(|version| **version <= newest).count();
+    &versions[..count]
+}
+
+impl fmt::Display for HubApi {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for DpsApi {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for HubApi {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || format!("the versions are {}", Self::ALL.map(Self::as_str).join(", "));
+        Self::ALL.into_iter().find(|version| version.as_str() == text).ok_or_else(known)
+    }
+}
+
+impl FromStr for DpsApi {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || format!("the versions are {}", Self::ALL.map(Self::as_str).join(", "));
+        Self::ALL.into_iter().find(|version| version.as_str() == text).ok_or_else(known)
+    }
+}
+
+/// What a PUT at a version of the API does to members that the version does not know. No document says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OlderPut {
+    /// It clears them: the worst that can be.
+    #[default]
+    Clears,
+    /// It leaves them as they are.
+    Keeps,
+}
+
+/// The version that a request is made at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    version: &'static str,
+    older_put: OlderPut,
+}
+
+impl At {
+    /// For changes that the emulator makes by itself.
+    pub(crate) const INTERNAL: Self = Self { version: "9999", older_put: OlderPut::Keeps };
+
+    pub(crate) fn new(version: &'static str, older_put: OlderPut) -> Self {
+        Self { version, older_put }
+    }
+
+    pub(crate) fn has_attributes(self) -> bool {
+        self.version >= "2024-03-31"
+    }
+
+    pub(crate) fn has_registry(self) -> bool {
+        self.version >= "2026-11-01-preview"
+    }
+
+    pub(crate) fn has_certificates(self) -> bool {
+        self.version >= "2026-11-01"
+    }
+
+    /// What a member is after a PUT: `given` where the version knows it (`known`), otherwise what was there or nothing.
+    pub(crate) fn replace<T>(self, known: bool, given: Option<T>, old: Option<T>) -> Option<T> {
+        match (known, self.older_put) {
+            (true, _) => given,
+            (false, OlderPut::Keeps) => old,
+            (false, OlderPut::Clears) => None,
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for At {
+    type Rejection = ServiceError;
+
+    /// Taken from the request, where the guard has left it.
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ServiceError> {
+        let at = parts.extensions.get::<Self>().copied();
+        at.ok_or_else(|| ServiceError::new(ErrorCode::SERVER_ERROR, "the request has no version"))
+    }
+}
+
+/// Refuses what only Device Registry and Resource Manager write, as the worst case of what the hub may do.
+pub(crate) fn refuse_owned(owned: &[(&str, bool)]) -> Result<(), ServiceError> {
+    match owned.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(invalid(format!("{name} is kept by Device Registry and cannot be written"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_speaks_its_newest_version_and_the_older_ones() {
+        assert_eq!(HubApi::V2024_03_31.spoken(), ["2020-09-30", "2021-04-12", "2024-03-31"]);
+        assert_eq!(HubApi::default().spoken(), HUB);
+        assert_eq!(DpsApi::V2021_10_01.spoken(), ["2019-03-31", "2021-10-01"]);
+        assert_eq!(DpsApi::default().spoken(), DPS);
+        for version in HubApi::ALL {
+            assert_eq!(version.to_string().parse(), Ok(version));
+        }
+        for version in DpsApi::ALL {
+            assert_eq!(version.to_string().parse(), Ok(version));
+        }
+        assert!("2016-02-03".parse::<HubApi>().is_err() && "".parse::<DpsApi>().is_err());
+    }
+
+    #[test]
+    fn members_belong_to_versions() {
+        let at = |version| At::new(version, OlderPut::Clears);
+        assert!(!at("2021-04-12").has_attributes() && at("2024-03-31").has_attributes());
+        assert!(!at("2024-03-31").has_registry() && at("2026-11-01-preview").has_registry());
+        assert!(!at("2021-10-01").has_certificates() && at("2026-11-01").has_certificates());
+        assert_eq!(at("2021-10-01").replace(false, Some(1), Some(2)), None);
+        assert_eq!(At::new("2021-10-01", OlderPut::Keeps).replace(false, Some(1), Some(2)), Some(2));
+        assert_eq!(at("2026-11-01").replace(true, Some(1), Some(2)), Some(1));
+    }
+}
