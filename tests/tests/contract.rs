@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use azure_iot_emulator::{Emulator, Exchange, Service};
 use scenario::raw;
 use serde_json::{Value, json};
-use swagger::{Description, Seen};
+use swagger::{Description, RefusalJudge, Seen};
 
 /// Where Microsoft's services are known to differ from their descriptions, or the component has to go beyond them.
 const EXCEPTIONS: &[Exception] = &[
@@ -50,9 +50,10 @@ impl Exception {
     }
 }
 
+/// The descriptions of each service, the oldest version first.
 struct Contract {
-    hub: Description,
-    dps: Description,
+    hub: Vec<Description>,
+    dps: Vec<Description>,
 }
 
 impl Contract {
@@ -62,18 +63,32 @@ impl Contract {
             println!("skipped: AZURE_API_SPECS is not set; it names the folder with Microsoft's API descriptions");
             return Ok(None);
         };
-        let hub = Description::new(read(&folder.join("iothub-service.json"))?, Some(hub_refusal))?;
-        let dps = Description::new(read(&folder.join("dps/service-2021-10-01.json"))?, None)?;
+        let all = |oldest: Value, newer: Vec<(&str, Members)>, refusal: Option<RefusalJudge>| {
+            let mut document = oldest;
+            let mut all = vec![Description::new(document.clone(), refusal)?];
+            for (version, members) in newer {
+                document = newer_version(document, version, members)?;
+                all.push(Description::new(document.clone(), refusal)?);
+            }
+            anyhow::Ok(all)
+        };
+        let hub = all(read(&folder.join("iothub-service.json"))?, hub_versions(), Some(hub_refusal))?;
+        let dps = all(read(&folder.join("dps/service-2021-10-01.json"))?, dps_versions(), None)?;
         Ok(Some((Self { hub, dps }, folder)))
     }
 
-    fn of(&self, service: Service) -> Option<&Description> {
-        match service {
+    /// The description of the version that the exchange says it is of, or else of the oldest one.
+    fn of(&self, service: Service, seen: &Seen) -> Option<&Description> {
+        let all = match service {
             // The hub's API for devices is judged by the same description, in which it is not: an exception says where.
-            Service::Hub | Service::Device => Some(&self.hub),
-            Service::Dps => Some(&self.dps),
-            Service::EventHub | Service::HubAmqp => None,
-        }
+            Service::Hub | Service::Device => &self.hub,
+            Service::Dps => &self.dps,
+            Service::EventHub | Service::HubAmqp => return None,
+        };
+        let of_version = |description: &&Description| {
+            seen.query.split('&').any(|pair| pair.strip_prefix("api-version=") == Some(description.version()))
+        };
+        all.iter().find(of_version).or(all.first())
     }
 
     /// Judges exchanges; prints what there was, and answers all that is wrong.
@@ -84,7 +99,7 @@ impl Contract {
         let mut used = BTreeSet::new();
         for exchange in exchanges {
             let seen = Seen::from(exchange);
-            let Some(description) = self.of(exchange.service) else {
+            let Some(description) = self.of(exchange.service, &seen) else {
                 problems.insert(format!("{} {}: the API for devices was called", seen.method, seen.path), 1);
                 continue;
             };
@@ -118,6 +133,60 @@ impl Contract {
         beyond.iter().for_each(|it| println!("beyond the description: {it}"));
         problems.into_iter().map(|(problem, count)| format!("{problem} ({count}×)")).collect()
     }
+}
+
+/// What a version added: the definition, the member's name and its schema.
+type Members = Vec<(&'static str, &'static str, Value)>;
+
+/// Of these versions of the hub's API there is no published description. The members are those of the clients that the
+/// Azure CLI's IoT extension generates from it; what it never writes is marked as read-only.
+fn hub_versions() -> Vec<(&'static str, Members)> {
+    let attributes = || json!({ "type": "object", "additionalProperties": true });
+    let text = json!({ "type": "string" });
+    let properties = json!({ "uuid": text, "name": text, "etag": text, "systemData": { "type": "object" } });
+    let status = json!({ "state": text, "errorMessage": { "type": "string", "x-nullable": true } });
+    let validation = json!({ "scheme": text, "value": { "type": "object" } });
+    vec![
+        ("2024-03-31", ["Device", "Module", "Twin"].map(|of| (of, "attributes", attributes())).into()),
+        (
+            "2026-11-01-preview",
+            vec![
+                (
+                    "Device",
+                    "adrDeviceProperties",
+                    json!({ "type": "object", "readOnly": true, "properties": properties }),
+                ),
+                ("Device", "deviceResourceId", json!({ "type": "string", "readOnly": true })),
+                ("Device", "armSyncStatus", json!({ "type": "object", "readOnly": true, "properties": status })),
+                ("AuthenticationMechanism", "policyResourceId", text.clone()),
+                ("AuthenticationMechanism", "x509CaValidation", json!({ "type": "object", "properties": validation })),
+            ],
+        ),
+    ]
+}
+
+/// What the published description of 2026-11-01 has beyond that of 2021-10-01 and is used here.
+fn dps_versions() -> Vec<(&'static str, Members)> {
+    let name = |longest: u32, pattern: &str| json!({ "type": "string", "minLength": 3, "maxLength": longest, "pattern": pattern });
+    let of = |definition| {
+        [
+            (definition, "namespaceName", name(64, "^[a-z0-9][a-z0-9-]*[a-z0-9]$")),
+            (definition, "certificateAuthorityName", name(63, "^[0-9a-zA-Z][a-zA-Z0-9-]*$")),
+            (definition, "certificatePolicyName", name(63, "^[0-9a-zA-Z][a-zA-Z0-9-]*$")),
+        ]
+    };
+    vec![("2026-11-01", ["IndividualEnrollment", "EnrollmentGroup"].into_iter().flat_map(of).collect())]
+}
+
+/// A description with a newer version's members.
+fn newer_version(mut document: Value, version: &str, members: Members) -> Result<Value> {
+    document["info"]["version"] = version.into();
+    for (definition, name, schema) in members {
+        let properties = document.pointer_mut(&format!("/definitions/{definition}/properties"));
+        let properties = properties.and_then(Value::as_object_mut).context(definition)?;
+        ensure!(properties.insert(name.to_owned(), schema).is_none(), "{definition} has {name} already");
+    }
+    Ok(document)
 }
 
 /// A path without its ids.
@@ -229,7 +298,7 @@ async fn doctored_exchanges_are_found() -> Result<()> {
     let good = good_ones(&emulator).await;
     let (put, missing, query, enroll, unknown, list) = (0, 1, 2, 3, 4, 5);
     for (service, seen) in &good {
-        let verdict = contract.of(*service).context("no description")?.judge(seen);
+        let verdict = contract.of(*service, seen).context("no description")?.judge(seen);
         assert_eq!(verdict.problems, Vec::<String>::new(), "{} {}", seen.method, seen.path);
     }
     let table: &[(usize, &str, Doctor)] = &[
@@ -246,6 +315,14 @@ async fn doctored_exchanges_are_found() -> Result<()> {
         (put, "'/status'", |it| it.request_body = br#"{"deviceId":"press-1","status":"asleep"}"#.to_vec()),
         (put, "request's body at ''", |it| it.request_body = br#"{"deviceId":"press-1","colour":"red"}"#.to_vec()),
         (put, "'/statusReason'", |it| it.request_body = br#"{"deviceId":"press-1","statusReason":null}"#.to_vec()),
+        (put, "'/adrDeviceProperties'", |it| {
+            it.query = "api-version=2026-11-01-preview".to_owned();
+            it.request_body = br#"{"deviceId":"press-1","adrDeviceProperties":{"uuid":"u"}}"#.to_vec();
+        }),
+        (put, "request's body at ''", |it| {
+            it.query = "api-version=2021-04-12".to_owned();
+            it.request_body = br#"{"deviceId":"press-1","attributes":{}}"#.to_vec();
+        }),
         (put, "body is missing", |it| it.request_body.clear()),
         (put, "status 202 is not declared", |it| it.status = Some(202)),
         (put, "answer's body at '/cloudToDeviceMessageCount'", |it| {
@@ -272,6 +349,11 @@ async fn doctored_exchanges_are_found() -> Result<()> {
         }),
         (enroll, "request's body at ''", |it| it.request_body = br#"{"registrationId":"loom-1"}"#.to_vec()),
         (enroll, "answer's body at ''", |it| replace(&mut it.response_body, "\"registrationId\":", "\"id\":")),
+        (enroll, "'/namespaceName'", |it| {
+            it.query = "api-version=2026-11-01".to_owned();
+            replace(&mut it.request_body, "{", "{\"namespaceName\":\"Plant\",");
+        }),
+        (enroll, "request's body at ''", |it| replace(&mut it.request_body, "{", "{\"namespaceName\":\"plant\",")),
         (unknown, "'/errorCode'", |it| replace(&mut it.response_body, ":404201", ":\"404201\"")),
         (unknown, "'/timestampUtc'", |it| replace(&mut it.response_body, "Z\"", "\"")),
         (list, "header x-ms-max-item-count", |it| set_header(&mut it.request_headers, "x-ms-max-item-count", "ten")),
@@ -283,7 +365,7 @@ async fn doctored_exchanges_are_found() -> Result<()> {
         let (service, seen) = &good[*index];
         let mut doctored = seen.clone();
         doctor(&mut doctored);
-        let problems = contract.of(*service).context("no description")?.judge(&doctored).problems;
+        let problems = contract.of(*service, &doctored).context("no description")?.judge(&doctored).problems;
         let found = !problems.is_empty() && problems.iter().all(|problem| problem.contains(expected));
         assert!(found, "{expected} of {} {}: {problems:?}", seen.method, seen.path);
     }
@@ -317,8 +399,8 @@ async fn published_examples_pass() -> Result<()> {
     for name in &names {
         let example = read(name)?;
         let id = example["operationId"].as_str().context("no operation")?;
-        let seen = exchange_of(&contract.dps, id, &example).with_context(|| id.to_owned())?;
-        let mut verdict = contract.dps.judge(&seen);
+        let seen = exchange_of(&contract.dps[0], id, &example).with_context(|| id.to_owned())?;
+        let mut verdict = contract.dps[0].judge(&seen);
         verdict.problems.retain(|problem| !is_of_examples(problem));
         assert_eq!(verdict.problems, Vec::<String>::new(), "{id}");
         assert_eq!(verdict.operation.as_deref(), Some(id));

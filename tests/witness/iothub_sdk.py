@@ -276,7 +276,7 @@ def query(hub):
     modules = hub.query_iot_hub(QuerySpecification(query="SELECT * FROM devices.modules WHERE moduleId = 'm-sas'"))
     equal([(twin.device_id, twin.module_id) for twin in modules.items], [(DEVICE, "m-sas")])
     raw = hub.query_iot_hub(QuerySpecification(query="SELECT COUNT() AS n FROM devices WHERE deviceId = '{}'".format(
-        DEVICE.replace("'", "''"))))
+        DEVICE.replace("\\", "\\\\").replace("'", "\\'"))))
     equal(raw.type, "Raw")
     refused(400, hub.query_iot_hub, QuerySpecification(query="SELECT FROM"))
     refused(400, hub.query_iot_hub, QuerySpecification(query=text), "nonsense")

@@ -135,10 +135,9 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
             Older::Clears => OlderPut::Clears,
             Older::Keeps => OlderPut::Keeps,
         },
-        device_registry: arguments.device_registry.map(|namespace| DeviceRegistry {
-            namespace,
-            delay: Duration::from_secs(arguments.device_registry_delay),
-        }),
+        device_registry: arguments
+            .device_registry
+            .map(|namespace| DeviceRegistry { namespace, delay: Duration::from_secs(arguments.device_registry_delay) }),
         hub_link: arguments.hub_link,
         throttles: arguments.throttles,
         certificate_dir: arguments.certificates,

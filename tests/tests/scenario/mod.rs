@@ -250,6 +250,8 @@ pub fn actions(certificate: &str) -> Vec<(&'static str, Vec<Step>)> {
                 done(json!({ "registrationId": "made-x509", "attestation": { "type": "x509", "x509": { "primaryCertificate": certificate } } })),
                 done(json!({ "registrationId": "made-x509", "edge": true })),
                 done(json!({ "registrationId": "made-ca", "attestation": { "type": "x509", "x509": { "primaryCaReference": "root" } } })),
+                done(json!({ "registrationId": "made-issued", "mode": "create", "attestation": { "type": "symmetricKey" }, "namespaceName": "plant", "certificateAuthorityName": "Factory-CA", "certificatePolicyName": "short-lived" })),
+                done(json!({ "registrationId": "made-issued", "certificatePolicyName": "long-lived" })),
                 done(json!({ "registrationId": "made-static", "attestation": { "type": "symmetricKey" }, "iotHubHostName": "plant.azure-devices.net" })),
                 fails(Conflict, json!({ "registrationId": "made-key", "mode": "create", "attestation": { "type": "symmetricKey" } })),
                 fails(NotFound, json!({ "registrationId": "missing", "mode": "update", "edge": true })),

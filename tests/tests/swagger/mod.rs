@@ -156,6 +156,11 @@ impl Description {
         &self.document
     }
 
+    /// The version that it is of.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
     /// Method and path template of an operation.
     pub fn route(&self, id: &str) -> Option<(&str, String)> {
         let found = self.operations.iter().find(|operation| operation.id == id)?;
