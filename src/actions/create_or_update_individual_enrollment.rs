@@ -249,12 +249,17 @@ impl Action for CreateOrUpdateIndividualEnrollment {
         }
     }
 
-    fn invoke(&self, session: &Session, input: Value, _call: &Call) -> Result<Outcome> {
+    fn invoke(&self, session: &Session, input: Value, call: &Call) -> Result<Outcome> {
         let input: Input = typed(input)?;
         let id = RegistrationId::parse(&input.registration_id, "/registrationId")?;
         let stated = input.etag.as_deref().map(|etag| IfMatch::from_input(Some(etag), "/etag")).transpose()?;
         let attestation = judge(&input)?;
         let dps = session.dps()?;
+        if call.dry_run && input.mode == Mode::Create && certificate_members(&input).next().is_some() {
+            // Only an answer of the service says whether it knows them, and a dry run gets none to its write.
+            read_if_any(&dps, &id)?;
+            check_certificates(&input, &dps)?;
+        }
         let changed = if input.mode == Mode::Create {
             let created = dps.create_enrollment(&id, edit(&input, attestation.as_ref(), None)?);
             created.map_err(|error| check_certificates(&input, &dps).err().unwrap_or(error))?
@@ -456,6 +461,13 @@ fn says_nothing(input: &Input) -> bool {
         && input.optional_device_information.is_none()
         && certificate_members(input).next().is_none()
         && input.edge.is_none()
+}
+
+fn read_if_any(dps: &Dps, id: &RegistrationId) -> Result<Option<Tagged>> {
+    match dps.enrollment(id) {
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// What the input says of certificates from Device Registry, by the member's name.

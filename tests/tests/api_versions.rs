@@ -10,7 +10,6 @@ use connector_host::interface::types::{EffectState, ErrorCode};
 use connector_tests::World;
 use serde_json::{Value, json};
 
-#[allow(dead_code, reason = "the emulator's own tests use the rest")]
 #[path = "../../host-harness/emulator/tests/common/mod.rs"]
 mod raw;
 

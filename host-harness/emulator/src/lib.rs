@@ -49,6 +49,9 @@
 //! | the same epoch again | the newer reader takes over | `event_hub::EventHub::enter` |
 //! | a client that is idle | cut off after twice the advertised time, `amqp:resource-limit-exceeded` | `amqp` |
 //! | what a fail-over leaves | nothing: empty partitions that count from 0 | [`Emulator::fail_over`] |
+//! | a PUT at a version that does not know a member | the member is cleared, see [`OlderPut`] | `versions` |
+//! | a PUT with what Device Registry keeps | 400, 400004 | `versions::refuse_owned` |
+//! | reserved words of the query language | those of Azure Digital Twins, `NIN` and `UNDEFINED` | `query` |
 //! | feedback over HTTPS | the lock token is in `ETag` | `hub::messages` |
 //! | acknowledgement and expiry of a message sent over HTTPS | not heeded | `hub::messages` |
 
