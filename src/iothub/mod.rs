@@ -1,6 +1,6 @@
 //! The service API of Azure IoT Hub, version 2021-04-12: device identities, twins, queries, direct methods,
 //! configurations; and its endpoints for messages. Documents are passed on as the service has them, so that members this
-//! code does not know survive. To change an identity, newer versions are used where the hub has them: see [`identity`].
+//! code does not know survive. To change an identity, newer versions are used where the hub has them (`identity`).
 
 mod identity;
 mod query;
