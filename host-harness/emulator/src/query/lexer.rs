@@ -69,7 +69,9 @@ fn string(rest: &str, quote: char, position: usize) -> Result<(Token, usize), Qu
             '\\' => match characters.next() {
                 Some((_, escaped)) if ESCAPES.contains(&escaped) => value.push(escaped),
                 Some((at, 'u')) => {
-                    let code = rest.get(at + 1..at + 5).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                    let digits =
+                        rest.get(at + 1..at + 5).filter(|it| it.bytes().all(|digit| digit.is_ascii_hexdigit()));
+                    let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
                     let code = code.and_then(char::from_u32);
                     value.push(
                         code.ok_or_else(|| QueryError::at(position + index, "'\\u' needs four hexadecimal digits"))?,
