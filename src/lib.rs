@@ -15,6 +15,7 @@ pub mod dps;
 pub mod error;
 #[cfg(feature = "amqp")]
 pub mod eventhub;
+pub mod host_name;
 pub mod http;
 #[cfg(feature = "amqp")]
 pub mod instant;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::auth::Permission;
 use crate::error::Result;
+use crate::host_name;
 use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
 use crate::platform::Method;
 
@@ -27,9 +28,9 @@ impl<'a> Dps<'a> {
         Self { client }
     }
 
-    /// The service's host, which names it in events.
-    pub fn host(&self) -> &str {
-        &self.client.api().host
+    /// The host that names the service in events: the same by whatever name it is spoken to.
+    pub fn identity(&self) -> String {
+        host_name::identity(&self.client.api().host)
     }
 
     /// An individual enrollment.

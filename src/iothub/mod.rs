@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::auth::Permission;
 use crate::error::Result;
+use crate::host_name;
 use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
 use crate::platform::Method;
 
@@ -41,9 +42,9 @@ impl<'a> IotHub<'a> {
         self.client.key_is_good(refused)
     }
 
-    /// The hub's host, which names it in events.
-    pub fn host(&self) -> &str {
-        &self.client.api().host
+    /// The host that names the hub in events: the same by whatever name it is spoken to.
+    pub fn identity(&self) -> String {
+        host_name::identity(&self.client.api().host)
     }
 
     /// A device identity, keys included.

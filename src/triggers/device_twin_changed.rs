@@ -172,7 +172,7 @@ impl Collection for Twins<'_> {
     }
 
     fn source(&self) -> String {
-        format!("https://{}/twins", self.hub.host())
+        format!("https://{}/twins", self.hub.identity())
     }
 
     fn selection(&self) -> String {

@@ -133,7 +133,7 @@ impl Collection for Enrollments<'_> {
     }
 
     fn source(&self) -> String {
-        format!("https://{}/enrollments", self.dps.host())
+        format!("https://{}/enrollments", self.dps.identity())
     }
 
     fn selection(&self) -> String {

@@ -241,7 +241,7 @@ impl Collection for Registrations<'_> {
     }
 
     fn source(&self) -> String {
-        format!("https://{}/registrations", self.dps.host())
+        format!("https://{}/registrations", self.dps.identity())
     }
 
     fn selection(&self) -> String {

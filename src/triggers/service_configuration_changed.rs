@@ -120,7 +120,7 @@ impl Collection for Configurations<'_> {
     }
 
     fn source(&self) -> String {
-        format!("https://{}/configurations", self.hub.host())
+        format!("https://{}/configurations", self.hub.identity())
     }
 
     fn selection(&self) -> String {

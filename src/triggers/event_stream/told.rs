@@ -11,6 +11,7 @@ use super::{Telling, Told};
 use crate::actions::typed;
 use crate::error::Result;
 use crate::eventhub::{Event as Message, EventBody};
+use crate::host_name::aliases;
 use crate::instant::rfc3339;
 use crate::session::Session;
 use crate::triggers::cursor::digest;
@@ -40,7 +41,8 @@ struct Field {
 /// What a trigger with its configuration tells of a hub's events.
 pub struct HubTelling<'s> {
     trigger: &'s LogTrigger,
-    hub: &'s str,
+    /// The hub's classic host, by whatever name it is spoken to.
+    hub: String,
     config: Config,
     filter: Option<Group>,
 }
@@ -54,7 +56,7 @@ impl<'s> HubTelling<'s> {
         let mut config: Config = typed(config)?;
         let filter = config.filter.take().map(|filter| Group::read(filter, "/filter")).transpose();
         let filter = filter.map_err(|error| misfit(&error))?;
-        Ok(Self { trigger, hub: &session.account().hub.host, config, filter })
+        Ok(Self { trigger, hub: session.hub().identity(), config, filter })
     }
 
     /// Who reads, and of what: a partition, or all of them where it is empty.
@@ -125,7 +127,11 @@ impl Data<'_> {
 
 impl Telling for HubTelling<'_> {
     fn scope(&self, partition: &str) -> [u8; 8] {
-        digest([self.trigger.id, self.hub, partition])
+        digest([self.trigger.id, self.hub.as_str(), partition])
+    }
+
+    fn scopes_by_other_names(&self, partition: &str) -> Vec<[u8; 8]> {
+        aliases(&self.hub).iter().map(|hub| digest([self.trigger.id, hub.as_str(), partition])).collect()
     }
 
     fn tell(&self, message: &Message, partition: &str) -> Option<Told> {
@@ -185,9 +191,7 @@ impl Telling for HubTelling<'_> {
             (false, true) => Some(format!("devices/{device}")),
             (false, false) => Some(format!("devices/{device}/modules/{module}")),
         };
-        let number = message.sequence_number.to_string();
         Some(Told {
-            id: format!("{partition}-{number}"),
             source: format!("https://{}/messages/events", self.hub),
             event_type,
             summary: format!(

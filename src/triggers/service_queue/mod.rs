@@ -20,6 +20,7 @@ use crate::bindings::exports::workflow::connector::trigger::{
 };
 use crate::connection::service_endpoint::{Purpose, with_service_endpoint};
 use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::host_name::aliases;
 use crate::instant;
 use crate::iothub::{Notice, ServiceEndpoint, ServiceQueue};
 use crate::manifest::Spec;
@@ -117,8 +118,10 @@ pub fn descriptor(spec: Spec) -> TriggerDescriptor {
 /// # Errors
 /// As the interface's `poll`.
 pub fn poll(session: &Session, queue: ServiceQueue, config: &str, tell: &Tell, request: &PollRequest) -> Result<Page> {
-    let hub = &session.account().hub.host;
-    let (position, notices) = begin(digest([queue.address(), hub]), request)?;
+    let hub = &session.hub().identity();
+    // Cursors of before may have been written by another name of the hub.
+    let scopes: Vec<[u8; 8]> = aliases(hub).iter().map(|hub| digest([queue.address(), hub])).collect();
+    let (position, notices) = begin(&scopes, request)?;
     // Notices that one trigger holds are not for another to accept.
     let reader = Purpose::Read(queue, digest([config]));
     let source = format!("https://{hub}{}", queue.address());
@@ -130,8 +133,10 @@ pub fn poll(session: &Session, queue: ServiceQueue, config: &str, tell: &Tell, r
     })
 }
 
-/// Where a poll goes on, and what is worth telling about that.
-fn begin(scope: [u8; 8], request: &PollRequest) -> Result<(Position, Vec<PageNotice>)> {
+/// Where a poll goes on, and what is worth telling about that. `scopes` are the cursor's own, and those by the hub's other
+/// names.
+fn begin(scopes: &[[u8; 8]], request: &PollRequest) -> Result<(Position, Vec<PageNotice>)> {
+    let scope = scopes.first().copied().unwrap_or_default();
     let Some(cursor) = &request.cursor else {
         let since = match &request.start {
             Start::Now => CLEARING,
@@ -144,8 +149,9 @@ fn begin(scope: [u8; 8], request: &PollRequest) -> Result<(Position, Vec<PageNot
         };
         return Ok((Position::new(scope, since), Vec::new()));
     };
-    let position = Position::read(cursor)?;
-    if position.scope == scope {
+    let mut position = Position::read(cursor)?;
+    if scopes.contains(&position.scope) {
+        position.scope = scope;
         return Ok((position, Vec::new()));
     }
     let reason = "The cursor belongs to another hub or to another trigger.";

@@ -98,7 +98,7 @@ fn told(record: &Record) -> Option<Told> {
 }
 
 fn poll_as(queue: &mut Queue, tell: &Tell, request: &PollRequest) -> Result<Page> {
-    let (position, notices) = begin([1; 8], request)?;
+    let (position, notices) = begin(&[[1; 8], [3; 8]], request)?;
     let mut poll = Poll::new("source", tell, request, position, notices);
     poll.run(queue)?;
     Ok(poll.page())
@@ -276,6 +276,18 @@ fn a_cursor_of_another_queue_is_answered_by_the_policy() {
         let position = page.events.first().map_or(page.next.position, |event| event.position.clone());
         assert_eq!(Position::read(&Cursor { snapshot: vec![], position }).expect("readable").scope, [1; 8]);
     }
+}
+
+/// A hub's other names have scopes of their own in cursors of before.
+#[test]
+fn a_cursor_by_another_name_of_the_hub_goes_on() {
+    let mut queue = Queue::of(&[2]);
+    let page = poll(&mut queue, 1, None);
+    let mut cursor = Cursor { snapshot: Vec::new(), position: page.events[0].position.clone() };
+    cursor.position[1..9].copy_from_slice(&[3; 8]);
+    let next = poll(&mut queue, 100, Some(cursor));
+    assert_eq!((numbers(&next.events), next.notices.len()), (vec![1], 0));
+    assert_eq!(Position::read(&next.next).expect("readable").scope, [1; 8]);
 }
 
 #[test]
