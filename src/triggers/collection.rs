@@ -10,11 +10,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::WHOLE;
-use super::cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Place, Positions, State, digest};
+use super::cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Pages, Place, Positions, State, digest};
 use crate::bindings::exports::workflow::connector::trigger::{
     Event, LostPolicy, Notice, Page, Payload, PollRequest, Start,
 };
 use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::host_name::aliases;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{list, one_of, with};
 use crate::session::Session;
@@ -160,14 +161,7 @@ pub fn sample(collection: &dyn Collection, limit: u32) -> Result<Vec<Event>> {
             if events.len() >= limit as usize {
                 return Ok(events);
             }
-            events.push(event(
-                collection,
-                Change::Created,
-                &record.key,
-                record.fingerprint,
-                Some(&record.body),
-                Vec::new(),
-            ));
+            events.push(event(collection, Change::Created, &record.key, record.fingerprint, Some(&record.body), None));
         }
         match batch.next {
             Some(next) => place = Some(next),
@@ -196,13 +190,18 @@ enum Room {
 
 impl<'a> Scan<'a> {
     fn begin(session: &'a Session<'a>, collection: &'a dyn Collection, request: &'a PollRequest) -> Result<Self> {
-        let scope = scope(collection);
+        let scopes = scopes(collection);
+        let scope = scopes.first().copied().unwrap_or_default();
         let mut notices = Vec::new();
         let state = match &request.cursor {
             None => State::new(scope, seeding(&request.start)?),
             Some(cursor) => {
                 let state = State::read(cursor)?;
-                if state.scope == scope { state } else { begin_anew(scope, request.on_position_lost, &mut notices)? }
+                if scopes.contains(&state.scope) {
+                    State { scope, ..state }
+                } else {
+                    begin_anew(scope, request.on_position_lost, &mut notices)?
+                }
             }
         };
         let same = notices.is_empty();
@@ -350,7 +349,9 @@ impl<'a> Scan<'a> {
         if self.events.len() >= most {
             return Room::Full;
         }
-        let mut event = event(self.collection, change, key, fingerprint, body, Vec::new());
+        let before = self.state.delivered.get(key).copied().unwrap_or(0);
+        let nth = self.state.pages.map(|pages| (pages, before));
+        let mut event = event(self.collection, change, key, fingerprint, body, nth);
         let size = match &event.data {
             Payload::Json(text) | Payload::Text(text) => text.len() as u64,
             Payload::Bytes(bytes) => bytes.len() as u64,
@@ -359,6 +360,7 @@ impl<'a> Scan<'a> {
             return Room::Full;
         }
         self.bytes += size;
+        *self.state.delivered.entry(key.to_owned()).or_default() += 1;
         event.position = self.positions.push(delta);
         self.events.push(event);
         Room::Left
@@ -374,7 +376,10 @@ impl<'a> Scan<'a> {
         self.notices.push(Notice { severity, code: code.to_owned(), message });
     }
 
-    fn finish(self, more: bool) -> Page {
+    fn finish(mut self, more: bool) -> Page {
+        let pages =
+            self.state.pages.get_or_insert_with(|| Pages { origin: self.session.platform().random(), count: 0 });
+        pages.count = pages.count.wrapping_add(u64::from(!self.events.is_empty()));
         let wait = if more { Duration::ZERO } else { self.collection.interval() };
         Page {
             next: self.state.cursor(),
@@ -396,10 +401,15 @@ enum Step {
     Done,
 }
 
-fn scope(collection: &dyn Collection) -> [u8; 8] {
+/// What a cursor of this collection has as scope, and what cursors of before may have: the service has other names.
+fn scopes(collection: &dyn Collection) -> Vec<[u8; 8]> {
     let selection = collection.selection();
     let source = collection.source();
-    digest([collection.trigger(), source.as_str(), selection.as_str()])
+    let names = match source.strip_prefix("https://").and_then(|rest| rest.split_once('/')) {
+        Some((host, path)) => aliases(host).iter().map(|host| format!("https://{host}/{path}")).collect(),
+        None => vec![source],
+    };
+    names.iter().map(|source| digest([collection.trigger(), source.as_str(), selection.as_str()])).collect()
 }
 
 fn seeding(start: &Start) -> Result<bool> {
@@ -435,12 +445,15 @@ fn event(
     key: &str,
     fingerprint: Fingerprint,
     body: Option<&Value>,
-    position: Vec<u8>,
+    nth: Option<(Pages, u32)>,
 ) -> Event {
     let source = collection.source();
     let telling = collection.tell(change, key, body);
     let hash = fingerprint.hex();
-    let id: [u8; 16] = digest([source.as_str(), collection.trigger(), change.as_str(), key, hash.as_str()]);
+    // A state that comes again is another event: the cursor's page, and how often the record was delivered within it, tell.
+    let nth = nth.map(|(pages, before)| format!("{:016x} {} {before}", pages.origin, pages.count));
+    let parts = [source.as_str(), collection.trigger(), change.as_str(), key, hash.as_str()];
+    let id: [u8; 16] = digest(parts.into_iter().chain(nth.as_deref()));
     Event {
         id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
         source,
@@ -453,7 +466,7 @@ fn event(
         partition: WHOLE.to_owned(),
         order_key: key.to_owned(),
         summary: telling.summary,
-        position,
+        position: Vec::new(),
     }
 }
 
@@ -479,6 +492,7 @@ mod tests {
     struct Memory {
         records: RefCell<BTreeMap<String, u32>>,
         page: usize,
+        source: String,
         selection: String,
         forget: RefCell<bool>,
         hidden: RefCell<Vec<String>>,
@@ -489,6 +503,7 @@ mod tests {
             Self {
                 records: RefCell::new((0..count).map(|index| (format!("d{index:04}"), 1)).collect()),
                 page,
+                source: "memory".to_owned(),
                 selection: String::new(),
                 forget: RefCell::new(false),
                 hidden: RefCell::default(),
@@ -506,7 +521,7 @@ mod tests {
             "memory"
         }
         fn source(&self) -> String {
-            "memory".to_owned()
+            self.source.clone()
         }
         fn selection(&self) -> String {
             self.selection.clone()
@@ -669,6 +684,67 @@ mod tests {
         let first = run(&memory, &request(Start::Earliest, 8, None)).expect("a page");
         let second = run(&memory, &request(Start::Earliest, 8, None)).expect("a page");
         assert_eq!(first, second);
+    }
+
+    /// A device that goes off and on again, or is deleted and made anew, is in a state that it was in before.
+    #[test]
+    fn a_state_that_comes_again_is_another_event() {
+        // By the page, and by the event: an engine may commit either.
+        for by_event in [false, true] {
+            let memory = Memory::new(3, 10);
+            let (_, mut cursor) = drain(&memory, &Start::Now, 100, None);
+            let mut ids = BTreeSet::new();
+            let changes = [Some(2), Some(1), Some(2), None, Some(1), None, Some(1), Some(2)];
+            for (round, etag) in changes.into_iter().enumerate() {
+                match etag {
+                    Some(etag) => memory.records.borrow_mut().insert("d0001".into(), etag),
+                    None => memory.records.borrow_mut().remove("d0001"),
+                };
+                let page = run(&memory, &request(Start::Now, 100, Some(cursor.clone()))).expect("a page");
+                let again = run(&memory, &request(Start::Now, 100, Some(cursor.clone()))).expect("a page");
+                assert_eq!(page.events, again.events, "the same request, the same ids");
+                assert_eq!(page.events.len(), 1);
+                assert!(ids.insert(page.events[0].id.clone()), "round {round}, by event: {by_event}");
+                cursor = match by_event {
+                    true => Cursor { snapshot: cursor.snapshot, position: page.events[0].position.clone() },
+                    false => page.next,
+                };
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_from_before_pages_were_counted_goes_on_with_its_ids() {
+        let memory = Memory::new(3, 10);
+        let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+        let old = State { pages: None, ..State::read(&cursor).expect("readable") };
+        memory.records.borrow_mut().insert("d0001".into(), 2);
+        let page = run(&memory, &request(Start::Now, 100, Some(old.cursor()))).expect("a page");
+        let hash = Fingerprint::of(["2"]).hex();
+        let id: [u8; 16] = digest(["memory", "memory", "updated", "d0001", hash.as_str()]);
+        assert_eq!(page.events[0].id, id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        assert!(State::read(&page.next).expect("readable").pages.is_some());
+    }
+
+    #[test]
+    fn a_cursor_by_another_name_of_the_service_goes_on() {
+        let mut memory = Memory::new(3, 10);
+        memory.source = "https://plant.azure-devices.net/twins".into();
+        let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+        for name in ["plant.service.azure-devices.net", "plant.device.privatelink.azure-devices.net"] {
+            let source = format!("https://{name}/twins");
+            let mut old = State::read(&cursor).expect("readable");
+            old.scope = digest(["memory", source.as_str(), ""]);
+            memory.records.borrow_mut().insert(name.into(), 1);
+            let page = run(&memory, &request(Start::Now, 100, Some(old.cursor()))).expect("a page");
+            assert_eq!((told(&page).len(), page.notices.len()), (1, 0));
+            assert_eq!(State::read(&page.next).expect("readable").scope, State::read(&cursor).expect("readable").scope);
+            memory.records.borrow_mut().remove(name);
+        }
+        let mut other = State::read(&cursor).expect("readable");
+        other.scope = digest(["memory", "https://plant.azure-devices.cn/twins", ""]);
+        let lost = run(&memory, &request(Start::Now, 100, Some(other.cursor()))).expect_err("another hub");
+        assert_eq!(lost.code(), ErrorCode::PositionLost);
     }
 
     #[test]

@@ -13,8 +13,10 @@ use sha2::{Digest as _, Sha256};
 use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{Error, ErrorCode, Result};
 
-/// The form of snapshot and position; a new form gets a new number.
+/// The form of a position; a new form gets a new number.
 const FORMAT: u8 = 1;
+/// The newest form of a snapshot, which counts its pages.
+const COUNTED: u8 = 2;
 /// Records of a collection at the most: 200,000 with ids of 20 characters are a snapshot of about 2 MB.
 pub const MOST_RECORDS: usize = 200_000;
 /// What a snapshot may unpack to; [`MOST_RECORDS`] with the longest ids stay below.
@@ -80,6 +82,16 @@ pub enum Delta {
     Remove(String),
 }
 
+/// What tells the pages of one cursor from all pages that ever were. A record can come into a state that it was in before:
+/// then the page tells the two events apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// Drawn at random once for each cursor that begins.
+    pub origin: u64,
+    /// How many of its pages had events.
+    pub count: u64,
+}
+
 /// All that a poll goes on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -89,14 +101,18 @@ pub struct State {
     pub seeding: bool,
     /// Where the scan is.
     pub place: Place,
+    /// The pages so far; none in a first poll, and in cursors from before they were counted.
+    pub pages: Option<Pages>,
     /// The records.
     pub records: BTreeMap<String, Known>,
+    /// How often each record was delivered since the snapshot.
+    pub delivered: BTreeMap<String, u32>,
 }
 
 impl State {
     /// Nothing known yet.
     pub fn new(scope: [u8; 8], seeding: bool) -> Self {
-        Self { scope, seeding, place: Place::Start, records: BTreeMap::new() }
+        Self { scope, seeding, place: Place::Start, pages: None, records: BTreeMap::new(), delivered: BTreeMap::new() }
     }
 
     /// Reads a cursor.
@@ -105,7 +121,7 @@ impl State {
     /// `invalid-input` where it is none of this trigger's.
     pub fn read(cursor: &Cursor) -> Result<Self> {
         let mut position = Reader::new(&cursor.position);
-        position.expect_format()?;
+        position.expect_format(FORMAT)?;
         let mut state = if cursor.snapshot.is_empty() {
             let scope = position.array()?;
             Self::new(scope, position.byte()? == 1)
@@ -113,13 +129,15 @@ impl State {
             Self::unpack(&cursor.snapshot)?
         };
         while !position.is_empty() {
-            match position.byte()? {
+            let kind = position.byte()?;
+            let key = position.text()?;
+            *state.delivered.entry(key.clone()).or_default() += 1;
+            match kind {
                 0 => {
-                    let key = position.text()?;
                     state.records.insert(key, Known { fingerprint: Fingerprint(position.array()?), seen: false });
                 }
                 1 => {
-                    state.records.remove(&position.text()?);
+                    state.records.remove(&key);
                 }
                 _ => return Err(broken()),
             }
@@ -144,6 +162,10 @@ impl State {
             }
             Place::Sweep => raw.push(2),
         }
+        if let Some(pages) = self.pages {
+            raw.extend(pages.origin.to_le_bytes());
+            raw.extend(pages.count.to_le_bytes());
+        }
         put_number(&mut raw, self.records.len());
         let mut last = "";
         for (key, known) in &self.records {
@@ -153,14 +175,14 @@ impl State {
             raw.extend(known.fingerprint.0);
             last = key;
         }
-        let mut packed = vec![FORMAT];
+        let mut packed = vec![if self.pages.is_some() { COUNTED } else { FORMAT }];
         packed.extend(compress_to_vec(&raw, COMPRESSION));
         packed
     }
 
     fn unpack(snapshot: &[u8]) -> Result<Self> {
         let mut outer = Reader::new(snapshot);
-        outer.expect_format()?;
+        let counted = outer.expect_format(COUNTED)? == COUNTED;
         let raw = decompress_to_vec_with_limit(outer.0, MOST_BYTES).map_err(|_| broken())?;
         let mut reader = Reader::new(&raw);
         let scope = reader.array()?;
@@ -170,6 +192,12 @@ impl State {
             1 => Place::Page(reader.text()?),
             2 => Place::Sweep,
             _ => return Err(broken()),
+        };
+        let pages = match counted {
+            true => {
+                Some(Pages { origin: u64::from_le_bytes(reader.array()?), count: u64::from_le_bytes(reader.array()?) })
+            }
+            false => None,
         };
         let count = reader.number()?;
         if count > MOST_RECORDS {
@@ -188,7 +216,8 @@ impl State {
             let key = std::str::from_utf8(&last).map_err(|_| broken())?.to_owned();
             records.insert(key, Known { fingerprint: Fingerprint(reader.array()?), seen: head & 1 == 1 });
         }
-        if reader.is_empty() { Ok(Self { scope, seeding, place, records }) } else { Err(broken()) }
+        let delivered = BTreeMap::new();
+        if reader.is_empty() { Ok(Self { scope, seeding, place, pages, records, delivered }) } else { Err(broken()) }
     }
 }
 
@@ -259,10 +288,10 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    fn expect_format(&mut self) -> Result<()> {
+    fn expect_format(&mut self, newest: u8) -> Result<u8> {
         match self.byte()? {
-            FORMAT => Ok(()),
-            newer if newer > FORMAT => {
+            known if (FORMAT..=newest).contains(&known) => Ok(known),
+            newer if newer > newest => {
                 Err(Error::new(ErrorCode::Unsupported, "The cursor was written by a newer version of this connector."))
             }
             _ => Err(broken()),
@@ -322,7 +351,9 @@ mod tests {
 
     #[test]
     fn survives_many_thousands_of_records_and_stays_compact() {
-        let state = state(50_000);
+        let mut state = state(50_000);
+        assert_eq!(State::read(&state.cursor()).as_ref(), Ok(&state), "as it was before pages were counted");
+        state.pages = Some(Pages { origin: u64::MAX, count: 7 });
         let cursor = state.cursor();
         assert_eq!(State::read(&cursor).expect("readable"), state);
         let each = cursor.snapshot.len() as f64 / 50_000.0;
