@@ -643,7 +643,7 @@ impl Form {
         let fix = "In the hub open Built-in endpoints and copy both values, or leave both empty.";
         // The whole string pasted as the path.
         if let Some(parts) = path.as_deref().and_then(paste::connection_string) {
-            if !parts.is_event_hub {
+            if !parts.is_event_hub && (parts.host.is_some() || parts.entity_path.is_none()) {
                 self.wrong(path_field, "wrong-service", "is not the name of an Event Hub", fix);
                 return None;
             }
@@ -651,8 +651,8 @@ impl Form {
                 self.key_in_plain_field(path_field);
             }
             match endpoint {
-                None => endpoint = path.take(),
-                Some(_) => path = parts.entity_path,
+                None if parts.is_event_hub => endpoint = path.take(),
+                _ => path = parts.entity_path,
             }
         }
         let Some(endpoint) = endpoint else {

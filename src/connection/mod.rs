@@ -14,3 +14,6 @@ mod test;
 pub use account::{Account, AmqpAddress, EventHubPin, label, read};
 pub use schema::{CONNECTION_STRING, SHARED_ACCESS_KEY, profiles};
 pub use test::test;
+
+#[cfg(test)]
+mod tests;

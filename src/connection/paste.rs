@@ -188,10 +188,13 @@ fn is_quote(c: char) -> bool {
     )
 }
 
-/// Without quotation marks on both sides, and what may follow them.
+/// Without quotation marks on both sides, and what may follow them. None where they are those of two texts.
 fn unquoted(text: &str) -> Option<&str> {
-    let inner = text.trim_end_matches([',', ';']).strip_prefix(is_quote)?.strip_suffix(is_quote)?;
-    Some(inner.trim_matches(is_blank))
+    let text = text.trim_end_matches([',', ';']);
+    let mark = text.chars().next()?;
+    let inner = text.strip_prefix(is_quote)?.strip_suffix(is_quote)?;
+    let is_one = inner.match_indices(mark).all(|(at, _)| inner[..at].ends_with('\\'));
+    is_one.then(|| inner.trim_matches(is_blank))
 }
 
 /// Lines put together as they were before a terminal broke them.
@@ -246,15 +249,7 @@ fn whole_string(text: &str, start: usize) -> Result<(String, bool), Unclear> {
         lines += 1;
         let begins_one = member_starts(line).first() == Some(&0);
         match members.last_mut() {
-            // A key ends in its padding: what comes in the next line is none of it.
-            Some(last)
-                if !begins_one
-                    && last.ends_with('=')
-                    && last.split_once('=').is_some_and(|(_, v)| !v.is_empty())
-                    && !line.starts_with([';', '=']) =>
-            {
-                break;
-            }
+            Some(last) if !begins_one && !goes_on(last, line) => break,
             Some(last) if !begins_one => last.push_str(line),
             _ => members.push(line.to_owned()),
         }
@@ -264,36 +259,46 @@ fn whole_string(text: &str, start: usize) -> Result<(String, bool), Unclear> {
     Ok((string.to_owned(), lines > 1))
 }
 
+/// Whether a line may be the rest of a member that a terminal broke, rather than what the terminal showed next.
+fn goes_on(member: &str, line: &str) -> bool {
+    // A key ends in its padding.
+    let is_padded = member.ends_with('=') && member.split_once('=').is_some_and(|(_, value)| !value.is_empty());
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "+/=;:._-@'$".contains(c);
+    let has_words = line.contains(char::is_whitespace) && !line.contains(';');
+    let is_rest = line.chars().all(|c| is_plain(c) || c.is_whitespace()) && !has_words;
+    is_rest && (!is_padded || line.starts_with([';', '=']))
+}
+
 fn is_at(text: &str, at: usize, name: &str) -> bool {
     text.get(at..at + name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name))
 }
 
-/// The value of `NAME=value` as shells and files write it, or of `Label: value` as the portal shows it.
+/// The value of `NAME=value` as shells and files write it, or of `Label: value` as the portal and JSON show it.
 fn assigned(text: &str) -> Option<&str> {
-    if let Some((name, value)) = text.split_once('=') {
+    let by_sign = text.split_once('=').and_then(|(name, value)| {
         let words: Vec<&str> = name.split_ascii_whitespace().collect();
+        let keywords = ["export", "set", "env", "let", "const", "var"];
         let name = match words.as_slice() {
             [name] => name,
-            [word, name]
-                if ["export", "set", "env", "let", "const", "var"].contains(&word.to_ascii_lowercase().as_str()) =>
-            {
-                name
-            }
+            [word, name] if keywords.contains(&word.to_ascii_lowercase().as_str()) => name,
             _ => return None,
         };
         let name = name.strip_prefix("$env:").or_else(|| name.strip_prefix('$')).unwrap_or(name);
         let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
         // The padding of a key is no value.
-        return (is_name && value.contains(|c: char| c.is_ascii_alphanumeric())).then(|| value.trim_matches(is_blank));
-    }
-    let (label, value) = text.split_once(':')?;
-    let is_label = label.starts_with(|c: char| c.is_ascii_alphabetic())
-        && label.len() <= 40
-        && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'_' | b'-'));
-    let trimmed = value.trim_matches(is_blank);
-    (is_label && value.starts_with(is_blank) && !trimmed.is_empty() && !trimmed.contains(char::is_whitespace))
-        .then_some(trimmed)
+        (is_name && value.contains(|c: char| c.is_ascii_alphanumeric())).then(|| value.trim_matches(is_blank))
+    });
+    by_sign.or_else(|| {
+        let (label, value) = text.split_once(':')?;
+        let label = label.trim_matches(|c| is_blank(c) || is_quote(c));
+        let is_label = label.starts_with(|c: char| c.is_ascii_alphabetic())
+            && label.len() <= 40
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'_' | b'-'));
+        let trimmed = value.trim_matches(is_blank);
+        let is_value = value.starts_with(is_blank) && !trimmed.is_empty() && !trimmed.contains(char::is_whitespace);
+        (is_label && is_value).then_some(trimmed)
+    })
 }
 
 /// What fits a field in a document of the Azure CLI, PowerShell or a settings file: a connection string, a policy's name and
