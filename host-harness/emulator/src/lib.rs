@@ -50,6 +50,7 @@
 //! | a client that is idle | cut off after twice the advertised time, `amqp:resource-limit-exceeded` | `amqp` |
 //! | what a fail-over leaves | nothing: empty partitions that count from 0 | [`Emulator::fail_over`] |
 //! | feedback over HTTPS | the lock token is in `ETag` | `hub::messages` |
+//! | a call of a back end at the name for devices, or the other way round | 404; over AMQP 401 | `auth`, `amqp::claims` |
 //! | acknowledgement and expiry of a message sent over HTTPS | not heeded | `hub::messages` |
 
 mod amqp;
@@ -63,6 +64,7 @@ mod event_hub;
 mod faults;
 mod hub;
 mod journal;
+mod names;
 mod options;
 mod paging;
 mod query;
@@ -91,7 +93,8 @@ pub use error::{ErrorCode, ServiceError};
 pub use event_hub::{EventBody, EventPosition, EventSource, PartitionProperties, Telemetry, TelemetryEvent};
 pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults};
 pub use journal::{Change, ChangeKind, Journal, TwinPart};
-pub use options::{AmqpOptions, DevicesOnline, EmulatorOptions, Permission, Policy};
+pub use names::{GatewayVersion, HubName};
+pub use options::{AmqpOptions, DevicesOnline, EmulatorOptions, PasswordLogin, Permission, Policy};
 pub use server::Service;
 pub use service_bound::FileUpload;
 pub use simulator::{
@@ -154,7 +157,10 @@ impl Emulator {
         }
         world::check_policies(&options.hub_policies).map_err(EmulatorError::Policy)?;
         world::check_policies(&options.dps_policies).map_err(EmulatorError::Policy)?;
-        let Certificates { ca_pem, tls } = Certificates::issue(options.certificate_dir.as_deref())?;
+        let Certificates { ca_pem, tls } = {
+            let names = names::hub_names(&options.hub_name, options.gateway).into_iter().map(|(name, _)| name);
+            Certificates::issue(options.certificate_dir.as_deref(), names)?
+        };
         let (hub_listener, hub_port) = bind(options.listen, options.hub_port).await?;
         let (dps_listener, dps_port) = bind(options.listen, options.dps_port).await?;
         let (hub_amqp_listener, hub_amqp_port) = bind(options.listen, options.hub_amqp_port).await?;
@@ -183,6 +189,17 @@ impl Emulator {
     /// The hub's host and port, `localhost:PORT`.
     pub fn hub_host(&self) -> String {
         self.world.hub_host()
+    }
+
+    /// The hub's host and port by a name that it has in the cloud, such as `plant.service.azure-devices.net:PORT`. None where
+    /// it has no such name. The client's resolver has to lead the name to loopback.
+    pub fn hub_host_by(&self, name: HubName) -> Option<String> {
+        self.world.name_of_hub(name).map(|host| format!("{host}:{}", self.world.hub_port))
+    }
+
+    /// As [`Self::hub_host_by`], of the hub's own AMQP endpoint.
+    pub fn hub_amqp_host_by(&self, name: HubName) -> Option<String> {
+        self.world.name_of_hub(name).map(|host| format!("{host}:{}", self.world.hub_amqp_port))
     }
 
     /// The provisioning service's host and port, `localhost:PORT`.
