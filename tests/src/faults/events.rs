@@ -87,7 +87,7 @@ impl Record {
 }
 
 impl Recorded {
-    /// The id that it has to have.
+    /// What its id has to have after the id of the log.
     #[must_use]
     pub fn id(&self, partition: u16) -> String {
         format!("{partition}-{}", self.sequence)
