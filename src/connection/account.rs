@@ -312,7 +312,7 @@ impl Form {
                 continue;
             };
             match paste::host(text.trim_start_matches('.'), "") {
-                Ok(host) if host.port.is_none() => trusted.push(host.name),
+                Ok(host) if host.port.is_none() && !host.trimmed => trusted.push(host.name),
                 _ => self.wrong(
                     &pointer,
                     "not-a-domain",
@@ -762,9 +762,7 @@ impl Form {
         };
         if let Some(account) = account {
             set("iotHubName", Some(&account.hub.host));
-            // Where it is the same, its rule opens nothing more.
-            let devices = host_name::for_devices(&account.hub.host);
-            set("iotHubDeviceHostName", Some(devices.as_str()).filter(|devices| *devices != account.hub.host));
+            set("iotHubDeviceHostName", Some(&host_name::for_devices(&account.hub.host)));
             set("iotHubAmqpHost", Some(&account.hub_amqp.authority()));
             set("sharedAccessKeyName", Some(&account.hub.key.policy));
             set("dpsHostName", account.dps.as_ref().map(|dps| dps.host.as_str()));

@@ -113,12 +113,12 @@ fn each_name_of_a_hub_has_its_answer() {
 }
 
 #[test]
-fn a_host_for_devices_is_normalized_where_it_is_another_one() {
+fn the_host_for_devices_is_normalized_as_well() {
     let devices = |name| {
         let normalized = judge(SHARED_ACCESS_KEY, &hub(name)).1.normalized;
         serde_json::from_str::<Value>(&normalized).expect("JSON")["iotHubDeviceHostName"].clone()
     };
-    assert_eq!(devices("plant"), Value::Null);
+    assert_eq!(devices("plant"), "plant.azure-devices.net");
     assert_eq!(devices("plant.service"), "plant.device.azure-devices.net");
     assert_eq!(devices("plant.device"), "plant.device.azure-devices.net");
 }
