@@ -204,14 +204,18 @@ fn joined(text: &str) -> String {
 
 /// Where the first member of a connection string begins.
 fn first_member(text: &str) -> Option<usize> {
-    let starts = member_starts(text);
     // `ENDPOINT="Endpoint=sb://…"`: the name of a variable is none.
     let is_variable = |start: usize| {
-        let value =
-            text[start..].split_once('=').map(|(_, value)| value.trim_start_matches(|c| is_blank(c) || is_quote(c)));
-        value.is_some_and(|value| member_starts(value).first() == Some(&0))
+        let value = text[start..].split_once('=').map(|(_, value)| value);
+        value.is_some_and(|value| begins_with_member(value.trim_start_matches(|c| is_blank(c) || is_quote(c))))
     };
-    starts.into_iter().find(|start| !is_variable(*start))
+    member_starts(text).into_iter().find(|start| !is_variable(*start))
+}
+
+fn begins_with_member(text: &str) -> bool {
+    MEMBERS
+        .iter()
+        .any(|member| is_at(text, 0, member) && text[member.len()..].trim_start_matches(is_blank).starts_with('='))
 }
 
 /// Where members of a connection string begin. Only ASCII is folded, so the places are those of the text itself.
@@ -247,7 +251,7 @@ fn whole_string(text: &str, start: usize) -> Result<(String, bool), Unclear> {
     let mut lines = 0;
     for line in rest.split(is_line_break).map(|line| line.trim_matches(is_blank)).filter(|line| !line.is_empty()) {
         lines += 1;
-        let begins_one = member_starts(line).first() == Some(&0);
+        let begins_one = begins_with_member(line);
         match members.last_mut() {
             Some(last) if !begins_one && !goes_on(last, line) => break,
             Some(last) if !begins_one => last.push_str(line),
@@ -399,7 +403,7 @@ pub struct ConnectionString {
 
 /// Reads a connection string; none where the text does not look like one.
 pub fn connection_string(text: &str) -> Option<ConnectionString> {
-    if member_starts(text).first() != Some(&0) {
+    if !begins_with_member(text) {
         return None;
     }
     let mut parts = ConnectionString::default();

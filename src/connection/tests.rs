@@ -441,3 +441,30 @@ fn the_name_for_devices_in_a_connection_string_is_rewritten() {
     assert!(said.message.contains("plant.service.azure-devices.net"), "{said:?}");
     assert!(said.fix.as_ref().is_some_and(|fix| fix.contains("plant.azure-devices.net")), "{said:?}");
 }
+
+proptest::proptest! {
+    /// Whatever stands in a field is read or refused, soon, and told without its key.
+    #[test]
+    fn whatever_is_pasted_is_read_or_refused(pieces in proptest::collection::vec(0_usize..18, 0..24), other in ".{0,12}") {
+        let words = [
+            "HostName=", "Endpoint=", "SharedAccessKeyName=service;", "SharedAccessKey=", KEY, ";", "\n", "\"", "“", "’", "{", "}", ":",
+            "=", "plant.device.azure-devices.net", "sb://ns.servicebus.windows.net/", "export X=", &other,
+        ];
+        let text: String = pieces.iter().map(|piece| words[*piece]).collect();
+        for field in ["iotHubName", "sharedAccessKey", "eventHubEndpoint", "eventHubPath", "dpsHostName"] {
+            let mut values = hub("plant");
+            values[field] = text.as_str().into();
+            judge(SHARED_ACCESS_KEY, &values);
+        }
+        judge(CONNECTION_STRING, &json!({ "iotHubConnectionString": text }));
+    }
+}
+
+#[test]
+fn a_long_paste_takes_no_longer_than_it_is() {
+    for piece in ["hostname=", "\"", "endpoint=\"", "a=\n", "{\"a\":", "SharedAccessKey=\n"] {
+        let begun = std::time::Instant::now();
+        judge(SHARED_ACCESS_KEY, &hub(&piece.repeat(60_000 / piece.len())));
+        assert!(begun.elapsed().as_secs() < 5, "{piece}: {:?}", begun.elapsed());
+    }
+}

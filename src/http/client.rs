@@ -574,7 +574,9 @@ impl<'a> Client<'a> {
                 (ErrorCode::Unavailable, "A limit of the engine that runs this connector is reached.".to_owned(), None)
             }
         };
+        // Whoever got through has the right name.
         if matches!(error.kind, Kind::Dns | Kind::Connect | Kind::Timeout | Kind::Tls)
+            && !error.sent
             && let Some(hint) = host_name::hint(host)
         {
             message = format!("{message} {hint}");
