@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorCode, Result};
 
 /// The form of a position; a new form gets a new number.
 const FORMAT: u8 = 1;
-/// The newest form of a snapshot, which counts its pages.
-const COUNTED: u8 = 2;
+/// The form of a snapshot that counts its pages; 2 is not one of these cursors'.
+const COUNTED: u8 = 3;
 /// Records of a collection at the most: 200,000 with ids of 20 characters are a snapshot of about 2 MB.
 pub const MOST_RECORDS: usize = 200_000;
 /// What a snapshot may unpack to; [`MOST_RECORDS`] with the longest ids stay below.
@@ -290,7 +290,7 @@ impl<'a> Reader<'a> {
 
     fn expect_format(&mut self, newest: u8) -> Result<u8> {
         match self.byte()? {
-            known if (FORMAT..=newest).contains(&known) => Ok(known),
+            known if known == FORMAT || known == newest => Ok(known),
             newer if newer > newest => {
                 Err(Error::new(ErrorCode::Unsupported, "The cursor was written by a newer version of this connector."))
             }
