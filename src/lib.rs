@@ -19,6 +19,7 @@ pub mod http;
 #[cfg(feature = "amqp")]
 pub mod instant;
 pub mod iothub;
+pub mod json;
 pub mod kept;
 pub mod manifest;
 pub mod migrate;

@@ -36,6 +36,7 @@ use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::connection::Account;
 use crate::error::{Error, ErrorCode, Result};
+use crate::json;
 use crate::manifest::schema;
 use crate::platform::Platform;
 use crate::session::Session;
@@ -134,7 +135,8 @@ pub fn invoke_batch(
     Ok(inputs.iter().enumerate().map(one).collect())
 }
 
-/// The input as the action's own type; the schema has judged it already.
+/// The input as the action's own type; the schema has judged it already. What may be any JSON is taken out before, see
+/// [`json::take`].
 ///
 /// # Errors
 /// `invalid-input` where the type is stricter than the schema.
@@ -147,7 +149,7 @@ pub fn typed<T: DeserializeOwned>(input: Value) -> Result<T> {
 /// # Errors
 /// `invalid-input` with every field at fault.
 pub fn read_input(schema: &str, text: &str) -> Result<Value> {
-    let mut input: Value = serde_json::from_str(text).map_err(|error| {
+    let mut input = json::parse(text.as_bytes()).map_err(|error| {
         Error::field("", "not-json", format!("is not valid JSON (line {}, column {})", error.line(), error.column()))
     })?;
     if let Some(members) = input.as_object_mut() {
@@ -158,6 +160,7 @@ pub fn read_input(schema: &str, text: &str) -> Result<Value> {
     })?;
     let problems = schema::check(&schema, &input);
     if problems.is_empty() {
+        schema::settle(&schema, &mut input);
         Ok(input)
     } else {
         Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))

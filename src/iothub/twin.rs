@@ -88,10 +88,9 @@ impl Check {
             Value::Null => 0,
             Value::Bool(_) => 4,
             Value::Number(number) => {
-                let fits = match number.as_i64() {
-                    Some(whole) => INTEGERS.contains(&whole),
-                    None => !number.is_u64(),
-                };
+                // What has a point or an exponent is no integer to the hub.
+                let is_integer = !number.as_str().contains(['.', 'e', 'E']);
+                let fits = !is_integer || number.as_i64().is_some_and(|whole| INTEGERS.contains(&whole));
                 if !fits {
                     let (least, most) = (INTEGERS.start(), INTEGERS.end());
                     self.add(at, "out-of-range", format!("must be a whole number from {least} to {most}"));
@@ -105,8 +104,15 @@ impl Check {
                 text.chars().filter(|c| !c.is_control()).map(char::len_utf8).sum()
             }
             Value::Array(items) => {
-                let item = |(index, item)| self.value(item, &format!("{at}/{index}"), depth);
-                items.iter().enumerate().map(item).sum()
+                let mut size = 0;
+                for (index, item) in items.iter().enumerate() {
+                    let at = format!("{at}/{index}");
+                    if item.is_null() {
+                        self.add(&at, "null-in-array", "is null, which no array of a twin may have in it".into());
+                    }
+                    size += self.value(item, &at, depth);
+                }
+                size
             }
             Value::Object(members) => self.object(members, at, depth + 1),
         }
@@ -118,6 +124,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn read(text: &str) -> Value {
+        crate::json::parse(text.as_bytes()).expect("JSON")
+    }
 
     fn nested(levels: usize) -> Value {
         (0..levels).fold(json!({ "property": "value" }), |inner, _| json!({ "k": inner }))
@@ -145,6 +155,12 @@ mod tests {
             (TwinPart::Desired, json!({ "a": 4_503_599_627_370_496_i64 }), Some(("/a".into(), "out-of-range"))),
             (TwinPart::Desired, json!({ "a": u64::MAX }), Some(("/a".into(), "out-of-range"))),
             (TwinPart::Desired, json!({ "a": 1.5e300 }), None),
+            (TwinPart::Desired, read(r#"{ "a": 100000000000000000000 }"#), Some(("/a".into(), "out-of-range"))),
+            (TwinPart::Desired, read(r#"{ "a": [-4503599627370497] }"#), Some(("/a/0".into(), "out-of-range"))),
+            (TwinPart::Desired, read(r#"{ "a": 4503599627370496.0, "b": 1e20 }"#), None),
+            (TwinPart::Tags, json!({ "a": [1, null] }), Some(("/a/1".into(), "null-in-array"))),
+            (TwinPart::Tags, json!({ "a": [[null]] }), Some(("/a/0/0".into(), "null-in-array"))),
+            (TwinPart::Tags, json!({ "a": [{ "b": null, "c": 1 }] }), None),
             (TwinPart::Tags, full.clone(), None),
             (TwinPart::Tags, json!({ "a": text(4096), "b": text(4095) }), Some((String::new(), "too-large"))),
             (TwinPart::Tags, json!({ "a": text(4096), "b": format!("{}\n", text(4094)) }), None),

@@ -12,6 +12,7 @@ use crate::actions::typed;
 use crate::error::Result;
 use crate::eventhub::{Event as Message, EventBody};
 use crate::instant::rfc3339;
+use crate::json;
 use crate::session::Session;
 use crate::triggers::cursor::digest;
 use crate::triggers::glob::fits_any;
@@ -27,7 +28,6 @@ struct Config {
     owner_level: Option<i64>,
     device_ids: Vec<String>,
     module_ids: Vec<String>,
-    filter: Option<Value>,
     fields: Vec<Field>,
 }
 
@@ -51,9 +51,10 @@ impl<'s> HubTelling<'s> {
     /// # Errors
     /// `invalid-config` where its filter makes no sense.
     pub fn new(trigger: &'s LogTrigger, session: &'s Session, config: Value) -> Result<Self> {
-        let mut config: Config = typed(config)?;
-        let filter = config.filter.take().map(|filter| Group::read(filter, "/filter")).transpose();
+        let mut config = config;
+        let filter = json::take_some(&mut config, "filter").map(|filter| Group::read(filter, "/filter")).transpose();
         let filter = filter.map_err(|error| misfit(&error))?;
+        let config: Config = typed(config)?;
         Ok(Self { trigger, hub: &session.account().hub.host, config, filter })
     }
 
