@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::bindings::exports::workflow::connector::action::Call;
 use super::change::set;
 use super::typed;
+use crate::bindings::exports::workflow::connector::action::Call;
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::json;
 use crate::manifest::schema::{any, help, literal, one_of, string, with};

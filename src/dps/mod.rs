@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::auth::Permission;
 use crate::error::Result;
-use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
+use crate::http::{Client, IfMatch, Page, PathId, Request, Safety, Tagged};
 use crate::platform::Method;
 
 /// Selects all individual enrollments.
@@ -36,7 +36,7 @@ impl<'a> Dps<'a> {
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn enrollment(&self, id: &RegistrationId) -> Result<Tagged> {
+    pub fn enrollment(&self, id: &impl PathId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead);
         Tagged::from_response(&self.client.send(&request)?)
     }
@@ -93,7 +93,7 @@ impl<'a> Dps<'a> {
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn registration(&self, id: &RegistrationId) -> Result<Tagged> {
+    pub fn registration(&self, id: &impl PathId) -> Result<Tagged> {
         let request =
             Request::new(Method::Get, ["registrations", id.as_str()], Safety::Read, Permission::RegistrationStatusRead);
         Tagged::from_response(&self.client.send(&request)?)
@@ -111,12 +111,7 @@ impl<'a> Dps<'a> {
     ///
     /// # Errors
     /// `not-found` where there is no such group, and those of the service.
-    pub fn query_registrations(
-        &self,
-        group: &RegistrationId,
-        page_size: u32,
-        continuation: Option<&str>,
-    ) -> Result<Page> {
+    pub fn query_registrations(&self, group: &impl PathId, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Request::new(
             Method::Post,
             ["registrations", group.as_str(), "query"],

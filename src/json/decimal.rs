@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_none() {
-        for text in ["", "-", "+", ".", "e5", "1e", "1e+", "1_000", "0x10", "1 2", "NaN", "--1", "1.2.3", "1e1.5", "١"] {
+        for text in ["", "-", "+", ".", "e5", "1e", "1e+", "1_000", "0x10", "1 2", "NaN", "--1", "1.2.3", "1e1.5", "١"]
+        {
             assert!(Decimal::read(text).is_none(), "{text}");
         }
         assert!(Decimal::read("1e100000000000000000000").is_none(), "an exponent without measure");

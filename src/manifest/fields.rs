@@ -52,7 +52,7 @@ fn dps_id(title: &str, source: &str) -> Value {
             "minLength": 1,
             "maxLength": 128,
             "pattern": RegistrationId::PATTERN,
-            "$comment": "must have up to 128 letters, digits and - . _ : with a letter or digit at both ends",
+            "$comment": RegistrationId::RULE,
             "x-options": source,
         }),
     )
@@ -65,7 +65,7 @@ pub fn etag() -> Value {
             string("ETag"),
             "Make the change only if nobody has made one since this ETag was read. Empty: make it in any case.",
         ),
-        literal!({ "minLength": 1, "maxLength": 128, "x-visibility": "advanced" }),
+        literal!({ "minLength": 1, "maxLength": 1024, "x-visibility": "advanced" }),
     )
 }
 

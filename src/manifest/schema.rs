@@ -393,14 +393,17 @@ mod tests {
             assert_eq!(code(text).as_deref(), expected, "{text}");
         }
         let fixed = json!({ "enum": [1, 2.5] });
-        for (text, fits) in [("1.0", true), ("10e-1", true), ("2.50", true), ("2", false), ("1.0000000000000000001", false)] {
+        for (text, fits) in
+            [("1.0", true), ("10e-1", true), ("2.50", true), ("2", false), ("1.0000000000000000001", false)]
+        {
             assert_eq!(check(&fixed, &read(text)).is_empty(), fits, "{text}");
         }
     }
 
     #[test]
     fn whole_numbers_are_read_however_they_are_written() {
-        let schema = object([("n", integer("N", 0, 1000)), ("list", list("L", integer("N", 0, 9))), ("x", any("X"))], &[]);
+        let schema =
+            object([("n", integer("N", 0, 1000)), ("list", list("L", integer("N", 0, 9))), ("x", any("X"))], &[]);
         let mut document = read(r#"{"n":1e2,"list":[3.0,-0],"x":1e2}"#);
         settle(&schema, &mut document);
         assert_eq!(document.to_string(), r#"{"list":[3,0],"n":100,"x":1e+2}"#);

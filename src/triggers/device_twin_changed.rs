@@ -14,7 +14,8 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::error::{ErrorCode, Result};
-use crate::iothub::{DeviceId, IotHub};
+use crate::http::GivenId;
+use crate::iothub::IotHub;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{help, list, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
@@ -192,7 +193,8 @@ impl Collection for Twins<'_> {
     }
 
     fn look_up(&self, key: &str) -> Result<Lookup> {
-        let found = match self.hub.twin(&DeviceId::parse(key, "")?) {
+        let Some(id) = GivenId::new(key) else { return Ok(Lookup::Unknown) };
+        let found = match self.hub.twin(&id) {
             Ok(found) => found.document,
             Err(error) if error.code() == ErrorCode::NotFound => return Ok(Lookup::Gone),
             Err(error) => return Err(error),
@@ -200,8 +202,8 @@ impl Collection for Twins<'_> {
         if self.condition.is_none() {
             return Ok(self.record(found).map_or(Lookup::Unknown, Lookup::Present));
         }
-        // How the query language escapes an apostrophe is not documented: such a device stays as it is known.
-        if key.contains('\'') {
+        // How the query language escapes these signs is not documented: such a device stays as it is known.
+        if key.contains(['\'', '\\', '\n', '\r']) {
             return Ok(Lookup::Unknown);
         }
         let page = self.hub.query(&self.query(Some(key)), 1, None)?;

@@ -7,7 +7,7 @@ use super::Trigger;
 use super::glob::{fits_any, patterns};
 use super::service_queue::position::Position;
 use super::service_queue::record::Record;
-use super::service_queue::{Told, descriptor, poll, raw_fields};
+use super::service_queue::{Reader, Told, descriptor, poll, raw_fields};
 use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
@@ -21,6 +21,9 @@ use crate::session::Session;
 
 /// `file-upload-notifications`.
 pub struct FileUploadNotifications;
+
+/// What a record says.
+const MEMBERS: [&str; 6] = ["deviceId", "blobUri", "blobName", "blobSizeInBytes", "lastUpdatedTime", "enqueuedTimeUtc"];
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -39,7 +42,8 @@ impl Trigger for FileUploadNotifications {
             id: self.id(),
             title: "File upload notifications",
             help: "Fires when a device has uploaded a file through the hub. Notifications have to be switched on: in the Azure portal open the hub, then **Hub settings**, then **File upload**. \
-                   The hub has **one** queue of them: what this trigger reads no other reader is given, so let one workflow of a hub use it. A notification waits for an hour unless the hub is set up otherwise. Starting with *now* clears what waits.",
+                   The hub has **one** queue of them: what this trigger reads no other reader is given, so let one workflow of a hub use it. A notification waits for an hour unless the hub is set up otherwise. Starting with *now* passes over what waits, and the hub removes it. \
+                   A record that the filters cannot judge fires as well.",
             group: "Files",
             input: object(
                 [("deviceIds", patterns("Device ids", 1024)), ("blobNames", patterns("Blob names", 1024))],
@@ -78,15 +82,22 @@ impl Trigger for FileUploadNotifications {
         let config: Config = typed(config)?;
         let tell = |record: &Record| {
             let (device, blob) = (record.text("deviceId"), record.text("blobName"));
-            let wanted = fits_any(&config.device_ids, device.unwrap_or_default())
-                && fits_any(&config.blob_names, blob.unwrap_or_default());
+            // What a record does not say, no filter can hold it back for.
+            let wanted = device.is_none_or(|device| fits_any(&config.device_ids, device))
+                && blob.is_none_or(|blob| fits_any(&config.blob_names, blob));
             wanted.then(|| Told {
                 event_type: "azure.iot.hub.file-uploaded".to_owned(),
                 subject: device.map(|device| format!("devices/{device}")),
+                data: record.named(&MEMBERS),
                 summary: format!("{} uploaded by {}", blob.unwrap_or("A file"), device.unwrap_or("a device")),
             })
         };
-        poll(session, ServiceQueue::FileNotifications, &text, &tell, request)
+        poll(
+            session,
+            &Reader { queue: ServiceQueue::FileNotifications, members: &MEMBERS, tell: &tell },
+            &text,
+            request,
+        )
     }
 
     /// None from the account: looking at a queue locks what is in it, and the hub counts the looks.

@@ -13,8 +13,9 @@ use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::dps::{ALL_ENROLLMENTS, Dps, RegistrationId, without_keys};
+use crate::dps::{ALL_ENROLLMENTS, Dps, without_keys};
 use crate::error::{ErrorCode, Result};
+use crate::http::GivenId;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{help, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
@@ -153,7 +154,8 @@ impl Collection for Enrollments<'_> {
     }
 
     fn look_up(&self, key: &str) -> Result<Lookup> {
-        match self.dps.enrollment(&RegistrationId::parse(key, "")?) {
+        let Some(id) = GivenId::new(key) else { return Ok(Lookup::Unknown) };
+        match self.dps.enrollment(&id) {
             Ok(found) => Ok(self.record(found.document).map_or(Lookup::Unknown, Lookup::Present)),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(Lookup::Gone),
             Err(error) => Err(error),

@@ -16,8 +16,9 @@ use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps, RegistrationId};
+use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps};
 use crate::error::{Error, ErrorCode, Result};
+use crate::http::GivenId;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{boolean, help, list, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
@@ -210,7 +211,9 @@ impl<'a> Registrations<'a> {
     }
 
     fn page_of_group(&self, group: &str, continuation: Option<&str>) -> Result<(Vec<Record>, Option<String>)> {
-        match self.dps.query_registrations(&RegistrationId::parse(group, "/enrollmentGroupIds")?, PAGE, continuation) {
+        // The schema has judged those of the configuration; all others are the service's own.
+        let Some(group_id) = GivenId::new(group) else { return Ok((Vec::new(), None)) };
+        match self.dps.query_registrations(&group_id, PAGE, continuation) {
             Ok(page) => Ok((
                 page.items.into_iter().filter_map(|body| Self::record(body, Some(group))).collect(),
                 page.continuation,
@@ -277,7 +280,8 @@ impl Collection for Registrations<'_> {
     }
 
     fn look_up(&self, key: &str) -> Result<Lookup> {
-        match self.dps.registration(&RegistrationId::parse(key, "")?) {
+        let Some(id) = GivenId::new(key) else { return Ok(Lookup::Unknown) };
+        match self.dps.registration(&id) {
             // Which group it is in is not in this answer: the next scan comes by it.
             Ok(_) => Ok(Lookup::Unknown),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(Lookup::Gone),

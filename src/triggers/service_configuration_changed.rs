@@ -12,6 +12,7 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::error::{ErrorCode, Result};
+use crate::http::GivenId;
 use crate::iothub::IotHub;
 use crate::manifest::Spec;
 use crate::manifest::schema::literal;
@@ -136,7 +137,8 @@ impl Collection for Configurations<'_> {
     }
 
     fn look_up(&self, key: &str) -> Result<Lookup> {
-        match self.hub.configuration(key) {
+        let Some(id) = GivenId::new(key) else { return Ok(Lookup::Unknown) };
+        match self.hub.configuration(&id) {
             Ok(found) => Ok(record(found.document).map_or(Lookup::Unknown, Lookup::Present)),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(Lookup::Gone),
             Err(error) => Err(error),

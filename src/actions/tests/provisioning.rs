@@ -373,6 +373,27 @@ fn deleting_enrollments_and_registrations() {
     }
 }
 
+/// The documents disagree about the ends of an id, so the service judges.
+#[test]
+fn an_id_that_one_document_allows_goes_out() {
+    for id in ["press-", "-press", ":press", ".press"] {
+        for (action, field, line) in [
+            ("get-individual-enrollment", "registrationId", "GET dps/enrollments/ID?"),
+            ("get-registration-state", "registrationId", "GET dps/registrations/ID?"),
+            ("delete-individual-enrollment", "registrationId", "DELETE dps/enrollments/ID?"),
+            ("delete-registration-state", "registrationId", "DELETE dps/registrations/ID?"),
+            ("query-registration-states", "enrollmentGroupId", "POST dps/registrations/ID/query?"),
+        ] {
+            let platform = platform();
+            dps_refusal(&platform, 400_004);
+            let error = fails(invoke(&platform, action, json!({ field: id })));
+            assert_eq!(error.code(), ErrorCode::InvalidInput, "{action} {id}");
+            let line = format!("{}{DPS}", line.replace("ID", &id.replace(':', "%3A")));
+            assert_eq!(requests(&platform)[0].line, line);
+        }
+    }
+}
+
 #[test]
 fn a_registration_is_passed_on_as_it_is() {
     let platform = platform();
@@ -381,7 +402,7 @@ fn a_registration_is_passed_on_as_it_is() {
     assert_eq!(done(invoke(&platform, "get-registration-state", json!({ "registrationId": "a" }))), state);
     assert_eq!(requests(&platform), [sent(&format!("GET dps/registrations/a?{DPS}"), &[], None)]);
     assert_eq!(
-        problems(&super::platform(), "get-registration-state", json!({ "registrationId": "-a" })),
+        problems(&super::platform(), "get-registration-state", json!({ "registrationId": "a." })),
         pairs(&[("/registrationId", "characters")])
     );
 }
