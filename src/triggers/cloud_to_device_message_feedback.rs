@@ -93,31 +93,7 @@ impl Trigger for CloudToDeviceMessageFeedback {
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
         let text = config.to_string();
         let config: Config = typed(config)?;
-        let tell = |record: &Record| {
-            let device = record.text("deviceId");
-            let status = status_of(record);
-            // What a record does not say, no filter can hold it back for.
-            let status_fits = config.statuses.is_empty()
-                || status.as_ref().is_none_or(|status| config.statuses.iter().any(|wanted| wanted == status));
-            let device_fits = device.is_none_or(|device| fits_any(&config.device_ids, device));
-            (status_fits && device_fits).then(|| {
-                let mut data = record.named(&MEMBERS);
-                if let Some(status) = &status {
-                    data["statusCode"] = status.as_str().into();
-                }
-                let status = status.as_deref().unwrap_or("Unknown");
-                Told {
-                    event_type: format!("azure.iot.hub.cloud-to-device-message.{}", status.to_ascii_lowercase()),
-                    subject: device.map(|device| format!("devices/{device}")),
-                    data,
-                    summary: format!(
-                        "Message {} to {}: {status}",
-                        record.text("originalMessageId").unwrap_or("without an id"),
-                        device.unwrap_or("a device")
-                    ),
-                }
-            })
-        };
+        let tell = |record: &Record| told(&config, record);
         poll(session, &Reader { queue: ServiceQueue::Feedback, members: &MEMBERS, tell: &tell }, &text, request)
     }
 
@@ -129,6 +105,33 @@ impl Trigger for CloudToDeviceMessageFeedback {
     fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
         Position::read(cursor).map(drop)
     }
+}
+
+/// The event of a record; none where the configuration holds it back.
+fn told(config: &Config, record: &Record) -> Option<Told> {
+    let device = record.text("deviceId");
+    let status = status_of(record);
+    // What a record does not say, no filter can hold it back for.
+    let status_fits = config.statuses.is_empty()
+        || status.as_ref().is_none_or(|status| config.statuses.iter().any(|wanted| wanted == status));
+    let device_fits = device.is_none_or(|device| fits_any(&config.device_ids, device));
+    (status_fits && device_fits).then(|| {
+        let mut data = record.named(&MEMBERS);
+        if let Some(status) = &status {
+            data["statusCode"] = status.as_str().into();
+        }
+        let status = status.as_deref().unwrap_or("Unknown");
+        Told {
+            event_type: format!("azure.iot.hub.cloud-to-device-message.{}", status.to_ascii_lowercase()),
+            subject: device.map(|device| format!("devices/{device}")),
+            data,
+            summary: format!(
+                "Message {} to {}: {status}",
+                record.text("originalMessageId").unwrap_or("without an id"),
+                device.unwrap_or("a device")
+            ),
+        }
+    })
 }
 
 /// How a message ended: by name, by its number in earlier records, or by the description where nothing else says it. None
@@ -177,5 +180,38 @@ mod tests {
         ] {
             assert_eq!(status_of(&Record::new(record.clone())).as_deref(), expected, "{record}");
         }
+    }
+    /// A filter on the status held back every record of the shape that the service began with, and the queue lost it.
+    #[test]
+    fn records_of_every_age_are_told() {
+        let of = |statuses: &[&str], devices: &[&str], record: Value| {
+            let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            let config = Config { statuses: own(statuses), device_ids: own(devices) };
+            told(&config, &Record::new(record)).map(|told| (told.event_type, told.subject, told.data))
+        };
+        let first = json!({
+            "OriginalMessageId": "m1", "DeviceId": "press-17", "DeviceGenerationId": "1", "Description": "Success",
+            "EnqueuedTimeUtc": "2015-07-28T16:24:48.789Z", "Extra": 1.10
+        });
+        let event = of(&["Success"], &["press-*"], first.clone()).expect("an event");
+        assert_eq!(event.0, "azure.iot.hub.cloud-to-device-message.success");
+        assert_eq!(event.1.as_deref(), Some("devices/press-17"));
+        assert_eq!(
+            event.2,
+            json!({
+                "originalMessageId": "m1", "deviceId": "press-17", "deviceGenerationId": "1", "description": "Success",
+                "enqueuedTimeUtc": "2015-07-28T16:24:48.789Z", "statusCode": "Success", "Extra": 1.10
+            })
+        );
+        assert_eq!(of(&["Expired"], &[], first.clone()), None, "it does say that it is not this");
+        assert_eq!(of(&[], &["oven-*"], first), None);
+
+        let numbered = json!({ "deviceId": "a", "statusCode": 1, "description": "" });
+        assert_eq!(of(&["Expired"], &[], numbered).expect("an event").2["statusCode"], "Expired");
+        // What a filter cannot judge is told.
+        let mute = json!({ "deviceId": "a", "description": "it went somehow" });
+        assert_eq!(of(&["Expired"], &[], mute).expect("an event").0, "azure.iot.hub.cloud-to-device-message.unknown");
+        let nobody = json!({ "originalMessageId": "m", "statusCode": "Expired" });
+        assert_eq!(of(&["Expired"], &["press-*"], nobody).expect("an event").1, None);
     }
 }

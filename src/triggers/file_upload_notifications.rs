@@ -80,18 +80,7 @@ impl Trigger for FileUploadNotifications {
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
         let text = config.to_string();
         let config: Config = typed(config)?;
-        let tell = |record: &Record| {
-            let (device, blob) = (record.text("deviceId"), record.text("blobName"));
-            // What a record does not say, no filter can hold it back for.
-            let wanted = device.is_none_or(|device| fits_any(&config.device_ids, device))
-                && blob.is_none_or(|blob| fits_any(&config.blob_names, blob));
-            wanted.then(|| Told {
-                event_type: "azure.iot.hub.file-uploaded".to_owned(),
-                subject: device.map(|device| format!("devices/{device}")),
-                data: record.named(&MEMBERS),
-                summary: format!("{} uploaded by {}", blob.unwrap_or("A file"), device.unwrap_or("a device")),
-            })
-        };
+        let tell = |record: &Record| told(&config, record);
         poll(
             session,
             &Reader { queue: ServiceQueue::FileNotifications, members: &MEMBERS, tell: &tell },
@@ -107,5 +96,45 @@ impl Trigger for FileUploadNotifications {
 
     fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
         Position::read(cursor).map(drop)
+    }
+}
+
+/// The event of a record; none where the configuration holds it back.
+fn told(config: &Config, record: &Record) -> Option<Told> {
+    let (device, blob) = (record.text("deviceId"), record.text("blobName"));
+    // What a record does not say, no filter can hold it back for.
+    let wanted = device.is_none_or(|device| fits_any(&config.device_ids, device))
+        && blob.is_none_or(|blob| fits_any(&config.blob_names, blob));
+    wanted.then(|| Told {
+        event_type: "azure.iot.hub.file-uploaded".to_owned(),
+        subject: device.map(|device| format!("devices/{device}")),
+        data: record.named(&MEMBERS),
+        summary: format!("{} uploaded by {}", blob.unwrap_or("A file"), device.unwrap_or("a device")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_filter_cannot_judge_is_told() {
+        let config = Config { device_ids: vec!["press-*".into()], blob_names: vec!["*.jpg".into()] };
+        let of = |record: Value| told(&config, &Record::new(record)).map(|told| told.data);
+        let capital =
+            json!({ "DeviceId": "press-1", "BlobName": "a.jpg", "BlobSizeInBytes": 9_007_199_254_740_993_u64 });
+        let expected =
+            json!({ "deviceId": "press-1", "blobName": "a.jpg", "blobSizeInBytes": 9_007_199_254_740_993_u64 });
+        assert_eq!(of(capital), Some(expected));
+        for told in
+            [json!({ "blobUri": "https://x/y" }), json!({ "deviceId": "press-1" }), json!({ "blobName": "a.jpg" })]
+        {
+            assert_eq!(of(told.clone()), Some(told));
+        }
+        for held_back in [json!({ "deviceId": "oven" }), json!({ "deviceId": "press-1", "blobName": "a.txt" })] {
+            assert_eq!(of(held_back), None);
+        }
     }
 }
