@@ -16,7 +16,6 @@ pub mod error;
 #[cfg(feature = "amqp")]
 pub mod eventhub;
 pub mod http;
-#[cfg(feature = "amqp")]
 pub mod instant;
 pub mod iothub;
 pub mod json;

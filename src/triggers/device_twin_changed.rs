@@ -1,14 +1,16 @@
 //! A device twin changed, as seen by the hub's query language.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::Trigger;
-use super::collection::{self, Batch, Change, Collection, Lookup, Record, Telling, changes_field, text, wanted};
-use super::cursor::Fingerprint;
+use super::collection::{
+    self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, stated_time, text, wanted,
+};
+use super::cursor::{Fingerprint, Parts};
 use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
@@ -50,6 +52,7 @@ impl Trigger for DeviceTwinChanged {
             title: "Device twin changed",
             help: "Fires when a device twin appears, when one of the chosen parts of it changes, or when it is deleted. \
                    The hub keeps no log of changes for this: between two polls only the last of several changes to one twin is seen, and a query may lag behind by seconds. \
+                   An event says which parts changed, and when, as far as the hub notes it. \
                    Needs a hub of the Standard or Free tier.",
             group: "Twins",
             input: object(
@@ -79,12 +82,32 @@ impl Trigger for DeviceTwinChanged {
                 [
                     ("change", one_of("Change", &["created", "updated", "deleted"])),
                     ("deviceId", string("Device id")),
+                    (
+                        "changedParts",
+                        help(
+                            list("Changed parts", one_of("Part", &PARTS)),
+                            "Which of the chosen parts changed. Absent where that is not known: for what was created or deleted, and for the first change after an update from a version that did not keep it.",
+                        ),
+                    ),
+                    (
+                        "changedAt",
+                        help(
+                            object(PARTS.map(|part| (part, string("Time"))), &[]),
+                            "When each of them was last changed, where the hub notes it: it does for properties and for the status. The event's own time is the last of these, where there is one for each changed part.",
+                        ),
+                    ),
                     ("twin", help(fields::twin_output(), "The twin as it is now; absent when it was deleted.")),
                 ],
                 &["change", "deviceId"],
             ),
             input_sample: literal!({ "parts": ["reported"], "condition": "tags.site = 'north'" }),
-            output_sample: json!({ "change": "updated", "deviceId": "press-17", "twin": fields::twin_sample() }),
+            output_sample: json!({
+                "change": "updated",
+                "deviceId": "press-17",
+                "changedParts": ["reported"],
+                "changedAt": { "reported": "2026-05-04T07:29:00Z" },
+                "twin": fields::twin_sample(),
+            }),
             dynamic_output: true,
             permissions: &[Permission::ServiceConnect],
             limits: &[
@@ -147,8 +170,34 @@ impl<'a> Twins<'a> {
             return None;
         }
         let state: Vec<String> = self.parts.iter().map(|part| part_of(&body, part)).collect();
-        Some(Record { key, fingerprint: Fingerprint::of(state.iter().map(String::as_str)), body })
+        let state = || state.iter().map(String::as_str);
+        let earlier = self.parts.contains("tags").then(|| {
+            let body = rounded(&body);
+            let state: Vec<String> = self.parts.iter().map(|part| part_of(&body, part)).collect();
+            Fingerprint::of(state.iter().map(String::as_str))
+        });
+        Some(Record { key, fingerprint: Fingerprint::of(state()), earlier, parts: Parts::of(state()), body })
     }
+}
+
+/// The tags as they were when numbers were doubles, which the cursors of then have the hashes of; and the rest as it is.
+fn rounded(twin: &Value) -> Value {
+    fn round(value: &mut Value) {
+        match value {
+            Value::Number(number) => {
+                let is_exact = number.as_str() != "-0" && (number.is_u64() || number.is_i64());
+                if let (false, Some(rounded)) = (is_exact, number.as_f64().and_then(Number::from_f64)) {
+                    *number = rounded;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(round),
+            Value::Object(members) => members.values_mut().for_each(round),
+            _ => {}
+        }
+    }
+    let mut twin = twin.clone();
+    twin.get_mut("tags").into_iter().for_each(round);
+    twin
 }
 
 /// What tells whether a part changed. Properties have a version of their own; tags have none and count by content.
@@ -210,17 +259,31 @@ impl Collection for Twins<'_> {
         Ok(page.items.into_iter().find_map(|body| self.record(body)).map_or(Lookup::Outside, Lookup::Present))
     }
 
-    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling {
+    fn tell(&self, happened: &Happened) -> Telling {
+        let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "deviceId": key });
+        let (mut time, mut named) = (None, String::new());
         if let Some(body) = body {
+            if let Some(places) = &happened.parts {
+                let parts: Vec<&String> = places.iter().filter_map(|place| self.parts.iter().nth(*place)).collect();
+                let times: BTreeMap<&str, &str> =
+                    parts.iter().filter_map(|part| Some((part.as_str(), time_of(body, part)?))).collect();
+                // The time of the last of several changes; none where one of them has none.
+                if times.len() == parts.len() {
+                    time = times.values().max_by_key(|time| stated_time(time)).map(|time| (*time).to_owned());
+                }
+                named = format!(": {}", parts.iter().map(|part| part.as_str()).collect::<Vec<_>>().join(", "));
+                data["changedParts"] = json!(parts);
+                data["changedAt"] = json!(times);
+            }
             data["twin"] = body.clone();
         }
         Telling {
             event_type: format!("azure.iot.hub.twin.{}", change.as_str()),
             subject: format!("devices/{key}"),
-            time: body.and_then(last_updated),
+            time,
             data,
-            summary: format!("Twin of {key} {}", change.as_str()),
+            summary: format!("Twin of {key} {}{named}", change.as_str()),
         }
     }
 
@@ -229,13 +292,12 @@ impl Collection for Twins<'_> {
     }
 }
 
-/// The later of the two times that the hub keeps for the properties. RFC 3339 texts in UTC sort as they are.
-fn last_updated(twin: &Value) -> Option<String> {
-    ["desired", "reported"]
-        .iter()
-        .filter_map(|part| twin.pointer(&format!("/properties/{part}/$metadata/$lastUpdated")))
-        .filter_map(Value::as_str)
-        .filter(|time| !time.starts_with("0001"))
-        .max()
-        .map(str::to_owned)
+/// When a part was last changed, where the hub notes it: it does for properties and for the status.
+fn time_of<'t>(twin: &'t Value, part: &str) -> Option<&'t str> {
+    let stated = match part {
+        "desired" | "reported" => twin.pointer(&format!("/properties/{part}/$metadata/$lastUpdated")),
+        "status" => twin.get("statusUpdateTime").or_else(|| twin.get("statusUpdatedTime")),
+        _ => None,
+    };
+    stated.and_then(Value::as_str).filter(|time| stated_time(time).is_some())
 }

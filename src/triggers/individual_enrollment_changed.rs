@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::collection::{self, Batch, Change, Collection, Lookup, Record, Telling, changes_field, text, wanted};
+use super::collection::{
+    self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, text, wanted,
+};
 use super::cursor::Fingerprint;
 use super::{Trigger, glob};
 use crate::actions::typed;
@@ -28,6 +30,9 @@ const ID: &str = "individual-enrollment-changed";
 const INTERVAL: Duration = Duration::from_secs(30);
 /// The service's largest page.
 const PAGE: u32 = 1000;
+
+/// When the service last changed an enrollment.
+const UPDATED: &str = "lastUpdatedDateTimeUtc";
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -124,7 +129,10 @@ impl<'a> Enrollments<'a> {
         let key = text(&body, "registrationId").to_owned();
         // Ids of the provisioning service are the same in any case.
         let selected = !key.is_empty() && glob::fits(&self.pattern, &key.to_lowercase());
-        selected.then(|| Record { fingerprint: Fingerprint::of([text(&body, "etag")]), key, body: without_keys(body) })
+        selected.then(|| {
+            let updated = text(&body, UPDATED).to_owned();
+            Record::dated(key, Fingerprint::of([text(&body, "etag")]), &updated, without_keys(body))
+        })
     }
 }
 
@@ -162,18 +170,16 @@ impl Collection for Enrollments<'_> {
         }
     }
 
-    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling {
+    fn tell(&self, happened: &Happened) -> Telling {
+        let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "registrationId": key });
-        let mut time = None;
         if let Some(body) = body {
-            let member = if change == Change::Created { "createdDateTimeUtc" } else { "lastUpdatedDateTimeUtc" };
-            time = body.get(member).and_then(Value::as_str).map(str::to_owned);
             data["enrollment"] = body.clone();
         }
         Telling {
             event_type: format!("azure.iot.dps.enrollment.{}", change.as_str()),
             subject: format!("enrollments/{key}"),
-            time,
+            time: happened.time("createdDateTimeUtc", UPDATED),
             data,
             summary: format!("Enrollment {key} {}", change.as_str()),
         }

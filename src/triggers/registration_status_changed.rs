@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Trigger;
-use super::collection::{self, Batch, Change, Collection, Lookup, Record, Telling, changes_field, text, wanted};
+use super::collection::{
+    self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, text, wanted,
+};
 use super::cursor::Fingerprint;
 use crate::actions::typed;
 use crate::auth::Permission;
@@ -31,6 +33,8 @@ const ID: &str = "registration-status-changed";
 const INTERVAL: Duration = Duration::from_secs(30);
 /// The service's largest page.
 const PAGE: u32 = 1000;
+/// When the service last changed a registration.
+const UPDATED: &str = "lastUpdatedDateTimeUtc";
 const STATUSES: [&str; 5] = ["unassigned", "assigning", "assigned", "failed", "disabled"];
 
 #[derive(Default, Deserialize)]
@@ -184,13 +188,14 @@ impl<'a> Registrations<'a> {
             return None;
         }
         // Not every answer has an ETag; the status and its time tell as much.
-        let state = ["etag", "status", "substatus", "lastUpdatedDateTimeUtc"].map(|name| text(&body, name));
+        let state = ["etag", "status", "substatus", UPDATED].map(|name| text(&body, name));
         let fingerprint = Fingerprint::of(state);
+        let updated = text(&body, UPDATED).to_owned();
         let mut body = body;
         if let (Some(group), Some(members)) = (group, body.as_object_mut()) {
             members.insert(GROUP.to_owned(), group.into());
         }
-        Some(Record { key, fingerprint, body })
+        Some(Record::dated(key, fingerprint, &updated, body))
     }
 
     /// A registration inside an individual enrollment; none where the device has not registered yet.
@@ -289,9 +294,9 @@ impl Collection for Registrations<'_> {
         }
     }
 
-    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling {
+    fn tell(&self, happened: &Happened) -> Telling {
+        let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "registrationId": key });
-        let mut time = None;
         let mut now = String::new();
         if let Some(body) = body {
             let mut body = body.clone();
@@ -304,13 +309,12 @@ impl Collection for Registrations<'_> {
                 }
             }
             now = format!(": {}", text(&body, "status"));
-            time = body.get("lastUpdatedDateTimeUtc").and_then(Value::as_str).map(str::to_owned);
             data["registration"] = body;
         }
         Telling {
             event_type: format!("azure.iot.dps.registration.{}", change.as_str()),
             subject: format!("registrations/{key}"),
-            time,
+            time: happened.time("createdDateTimeUtc", UPDATED),
             data,
             summary: format!("Registration {key} {}{now}", change.as_str()),
         }
