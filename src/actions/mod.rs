@@ -35,6 +35,7 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::connection::Account;
+use crate::dps::{HIDDEN, without_secrets};
 use crate::error::{Error, ErrorCode, Result};
 use crate::json;
 use crate::manifest::schema;
@@ -199,7 +200,6 @@ fn planned(session: &Session, result: Result<Outcome>) -> Result<Outcome> {
 
 /// A plan is shown and logged: what opens something is left out of it.
 fn hide_secrets(value: &mut Value) {
-    const HIDDEN: &str = "(secret)";
     match value {
         Value::Object(members) => {
             for (name, value) in members {
@@ -207,7 +207,7 @@ fn hide_secrets(value: &mut Value) {
                     ("symmetricKey", Value::Object(keys)) => {
                         keys.values_mut().filter(|key| !key.is_null()).for_each(|key| *key = HIDDEN.into());
                     }
-                    ("webhookUrl", value @ Value::String(_)) => *value = HIDDEN.into(),
+                    ("webhookUrl", Value::String(url)) => *url = without_secrets(url),
                     (_, value) => hide_secrets(value),
                 }
             }

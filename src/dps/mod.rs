@@ -1,7 +1,9 @@
 //! The service API of the Device Provisioning Service, version 2021-10-01: enrollments and registrations.
 
+mod secrets;
 mod types;
 
+pub use secrets::{HIDDEN, secrets, shown, without_secrets};
 pub use types::RegistrationId;
 
 use serde_json::{Value, json};
@@ -132,14 +134,6 @@ impl<'a> Dps<'a> {
             .header("if-match", if_match);
         self.client.send(&request).map(drop)
     }
-}
-
-/// An enrollment without the keys of its device.
-pub fn without_keys(mut enrollment: Value) -> Value {
-    if let Some(attestation) = enrollment.get_mut("attestation").and_then(Value::as_object_mut) {
-        attestation.remove("symmetricKey");
-    }
-    enrollment
 }
 
 /// Whether the device of an enrollment has symmetric keys.

@@ -211,6 +211,19 @@ pub fn enrollment_output() -> Value {
             ("iotHubHostName", string("IoT hub")),
             ("iotHubs", list("IoT hubs", string("IoT hub"))),
             ("allocationPolicy", one_of("Allocation policy", &["hashed", "geoLatency", "static", "custom"])),
+            (
+                "customAllocationDefinition",
+                open_object(
+                    [
+                        (
+                            "webhookUrl",
+                            help(string("Webhook URL"), "Where the function is; `(secret)` stands for the key in it."),
+                        ),
+                        ("apiVersion", string("API version")),
+                    ],
+                    &[],
+                ),
+            ),
             ("initialTwin", any_object("Initial twin")),
             ("createdDateTimeUtc", string("Created")),
             ("lastUpdatedDateTimeUtc", string("Last updated")),

@@ -609,7 +609,6 @@ mod tests {
         poll(&Session::new(&platform, &account, request.budget.deadline_ms, false), memory, request)
     }
 
-
     /// Polls until nothing more is there.
     fn drain(memory: &Memory, start: &Start, events: u32, cursor: Option<Cursor>) -> (Vec<(String, String)>, Cursor) {
         let (events, cursor) = drain_whole(memory, start, events, cursor);

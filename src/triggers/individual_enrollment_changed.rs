@@ -15,7 +15,7 @@ use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::dps::{ALL_ENROLLMENTS, Dps, without_keys};
+use crate::dps::{ALL_ENROLLMENTS, Dps, shown};
 use crate::error::{ErrorCode, Result};
 use crate::http::GivenId;
 use crate::manifest::schema::literal;
@@ -76,7 +76,7 @@ impl Trigger for IndividualEnrollmentChanged {
                         "enrollment",
                         help(
                             fields::enrollment_output(),
-                            "The enrollment as it is now; absent when it was deleted. Keys are left out.",
+                            "The enrollment as it is now; absent when it was deleted. Keys are left out, also that in the URL of a custom allocation.",
                         ),
                     ),
                 ],
@@ -131,7 +131,7 @@ impl<'a> Enrollments<'a> {
         let selected = !key.is_empty() && glob::fits(&self.pattern, &key.to_lowercase());
         selected.then(|| {
             let updated = text(&body, UPDATED).to_owned();
-            Record::dated(key, Fingerprint::of([text(&body, "etag")]), &updated, without_keys(body))
+            Record::dated(key, Fingerprint::of([text(&body, "etag")]), &updated, shown(body, false))
         })
     }
 }
