@@ -301,3 +301,170 @@ fn time_of<'t>(twin: &'t Value, part: &str) -> Option<&'t str> {
     };
     stated.and_then(Value::as_str).filter(|time| stated_time(time).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::exports::workflow::connector::trigger::{Budget, LostPolicy, Payload, Start};
+    use crate::bindings::workflow::connector::types::{Connection, Cursor};
+    use crate::json;
+    use crate::platform::fake::FakePlatform;
+
+    /// The twins of one device, each by a poll of its own: the events of all but the first, which takes stock.
+    fn told(config: &Value, twins: &[&str]) -> Vec<Event> {
+        let mut cursor = None;
+        let mut all = Vec::new();
+        for twin in twins {
+            let page = poll(config, twin, cursor);
+            all.extend(page.events);
+            cursor = Some(page.next);
+        }
+        all
+    }
+
+    fn poll(config: &Value, twin: &str, cursor: Option<Cursor>) -> Page {
+        let platform = FakePlatform::at(1_800_000_000);
+        platform.then_status(200, &[], &format!("[{twin}]"));
+        let values = serde_json::json!({
+            "iotHubName": "plant.azure-devices.net",
+            "sharedAccessKeyName": "service",
+            "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==",
+        });
+        let request = PollRequest {
+            connection: Connection { auth_profile: "shared-access-key".into(), values: values.to_string() },
+            trigger: ID.to_owned(),
+            partition: String::new(),
+            config: config.to_string(),
+            start: Start::Now,
+            on_position_lost: LostPolicy::Stop,
+            cursor,
+            budget: Budget { events: 10, bytes: 1 << 20, wait_ms: 0, deadline_ms: 30_000 },
+        };
+        crate::triggers::poll(&platform, &request).expect("a page")
+    }
+
+    fn data(event: &Event) -> Value {
+        match &event.data {
+            Payload::Json(text) => json::parse(text.as_bytes()).expect("JSON"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn twin(tags: &str, desired: u32, reported: u32, status: &str) -> String {
+        let part = |version: u32| {
+            format!(r#"{{"$version":{version},"$metadata":{{"$lastUpdated":"2026-05-04T07:{version:02}:00Z"}}}}"#)
+        };
+        format!(
+            r#"{{"deviceId":"d1","etag":"x","status":"{status}","statusUpdateTime":"2026-05-04T08:00:00.5Z","connectionState":"Connected","lastActivityTime":"2026-05-04T09:00:00Z","tags":{tags},"properties":{{"desired":{},"reported":{}}}}}"#,
+            part(desired),
+            part(reported)
+        )
+    }
+
+    /// The time of another part's change was told as that of a change of tags.
+    #[test]
+    fn an_event_says_which_parts_changed_and_when_where_the_hub_notes_it() {
+        let all = serde_json::json!({ "parts": PARTS });
+        let old = twin("{}", 2, 3, "enabled");
+        let offline = old.replace("Connected", "Disconnected");
+        for (new, parts, at, time) in [
+            (twin("{}", 4, 3, "enabled"), vec!["desired"], vec!["desired"], Some("2026-05-04T07:04:00Z")),
+            (twin("{}", 2, 5, "enabled"), vec!["reported"], vec!["reported"], Some("2026-05-04T07:05:00Z")),
+            (
+                twin("{}", 9, 5, "enabled"),
+                vec!["desired", "reported"],
+                vec!["desired", "reported"],
+                Some("2026-05-04T07:09:00Z"),
+            ),
+            (twin("{\"a\":1}", 2, 3, "enabled"), vec!["tags"], vec![], None),
+            (twin("{\"a\":1}", 2, 5, "enabled"), vec!["reported", "tags"], vec!["reported"], None),
+            (twin("{}", 2, 3, "disabled"), vec!["status"], vec!["status"], Some("2026-05-04T08:00:00.5Z")),
+            (offline, vec!["connection"], vec![], None),
+        ] {
+            let events = told(&all, &[&old, &new]);
+            assert_eq!(events.len(), 1, "{new}");
+            let data = data(&events[0]);
+            assert_eq!(data["changedParts"], serde_json::json!(parts), "{new}");
+            let named: Vec<&str> =
+                data["changedAt"].as_object().expect("an object").keys().map(String::as_str).collect();
+            assert_eq!((named, events[0].time.as_deref()), (at, time), "{new}");
+            assert_eq!(events[0].summary, format!("Twin of d1 updated: {}", parts.join(", ")));
+        }
+    }
+
+    #[test]
+    fn what_the_hub_states_as_never_is_no_time() {
+        let never = twin("{}", 2, 3, "enabled").replace("2026-05-04T08:00:00.5Z", "0001-01-01T00:00:00Z");
+        let now = never.replace("\"enabled\"", "\"disabled\"");
+        let events = told(&serde_json::json!({ "parts": ["status"] }), &[&never, &now]);
+        assert_eq!((events.len(), &events[0].time), (1, &None));
+        assert_eq!(data(&events[0])["changedAt"], serde_json::json!({}));
+    }
+
+    /// With doubles, these were one number; and a time that nobody chose to follow is not the change's.
+    #[test]
+    fn tags_are_compared_to_the_last_digit() {
+        let usual = serde_json::json!({});
+        let events = told(
+            &usual,
+            &[
+                &twin("{\"n\":9007199254740992.5}", 2, 3, "enabled"),
+                &twin("{\"n\":9007199254740993.5}", 2, 3, "enabled"),
+            ],
+        );
+        assert_eq!(events.len(), 1);
+        assert_eq!(data(&events[0])["twin"]["tags"].to_string(), "{\"n\":9007199254740993.5}");
+        assert_eq!(events[0].time, None);
+    }
+
+    /// What the version before has in its cursors: one hash, of numbers as doubles write them.
+    #[test]
+    fn cursors_of_the_version_before_fire_nothing_again() {
+        let usual = serde_json::json!({});
+        let tags = r#"{"a":1.10,"b":1E5,"c":-0,"d":123456789012345678901234567890,"e":7}"#;
+        let as_doubles = serde_json::json!({ "a": 1.1, "b": 100_000.0, "c": -0.0, "d": 123_456_789_012_345_680_000_000_000_000.0, "e": 7 });
+        let before = poll(&usual, &twin(tags, 2, 3, "enabled"), None).next;
+        let mut state = crate::triggers::cursor::State::read(&before).expect("readable");
+        for known in state.records.values_mut() {
+            known.fingerprint = Fingerprint::of(["2", "3", &as_doubles.to_string()]);
+            known.parts = Parts::default();
+        }
+        let old = state.cursor();
+        assert_eq!((before.snapshot[0], old.snapshot[0]), (2, 1), "the old form");
+        let page = poll(&usual, &twin(tags, 2, 3, "enabled"), Some(old.clone()));
+        assert_eq!(page.events.len(), 0, "nothing changed");
+        let page = poll(&usual, &twin(tags, 2, 4, "enabled"), Some(page.next));
+        assert_eq!(data(&page.events[0])["changedParts"], serde_json::json!(["reported"]));
+        let page = poll(&usual, &twin(tags, 2, 4, "enabled"), Some(old));
+        assert_eq!(page.events.len(), 1, "nothing is lost");
+        assert!(data(&page.events[0]).get("changedParts").is_none() && page.events[0].time.is_none());
+    }
+
+    /// An id that the hub gave out was refused where it was looked up, and stopped the trigger for good.
+    #[test]
+    fn ids_that_the_hub_gave_out_are_looked_up() {
+        let platform = FakePlatform::at(1_800_000_000);
+        let values = serde_json::json!({
+            "iotHubName": "plant.azure-devices.net",
+            "sharedAccessKeyName": "service",
+            "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==",
+        });
+        let connection = Connection { auth_profile: "shared-access-key".into(), values: values.to_string() };
+        let account = crate::connection::Account::open(&connection).expect("an account");
+        let session = Session::new(&platform, &account, 30_000, false);
+        let twins = Twins::open(&session, serde_json::json!({})).expect("a configuration");
+        for (id, path) in
+            [("a b", "a%20b"), ("ä/..", "%C3%A4%2F.."), ("x".repeat(200).as_str(), "x".repeat(200).as_str())]
+        {
+            platform.then_status(200, &[], &serde_json::json!({ "deviceId": id }).to_string());
+            assert!(matches!(twins.look_up(id), Ok(Lookup::Present(_))), "{id}");
+            let asked = platform.requests.borrow().last().expect("a request").path_with_query.clone();
+            assert_eq!(asked, format!("/twins/{path}?api-version=2021-04-12"));
+        }
+        let asked = platform.requests.borrow().len();
+        for id in [".", ".."] {
+            assert!(matches!(twins.look_up(id), Ok(Lookup::Unknown)), "no path can name it, and it is not gone");
+        }
+        assert_eq!(platform.requests.borrow().len(), asked);
+    }
+}
