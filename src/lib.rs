@@ -17,9 +17,9 @@ pub mod error;
 pub mod eventhub;
 pub mod host_name;
 pub mod http;
-#[cfg(feature = "amqp")]
 pub mod instant;
 pub mod iothub;
+pub mod json;
 pub mod kept;
 pub mod manifest;
 pub mod migrate;

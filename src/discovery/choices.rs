@@ -11,7 +11,6 @@ use crate::bindings::exports::workflow::connector::discovery::{Choice, Choices, 
 use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS};
 use crate::error::{Error, Result};
 use crate::http::Page;
-use crate::iothub::DeviceId;
 use crate::session::Session;
 
 /// Entries where the request does not say.
@@ -149,8 +148,10 @@ impl Request {
 
     /// What the hub is asked for, and whether that leaves anything to be searched for here.
     fn device_query(&self) -> (String, bool) {
-        // How the query language escapes an apostrophe is not documented, so what stands before it has to do.
-        let start = self.search.split('\'').next().unwrap_or_default();
+        // How the query language escapes anything is not documented. So it is asked for what stands before the first sign
+        // that no document allows in an id, or that ends a text; the rest is searched for here.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-:.+%_#*?!(),=@;$".contains(c);
+        let start = self.search.split(|c| !plain(c)).next().unwrap_or_default();
         let mut query = "SELECT deviceId, status, connectionState FROM devices".to_owned();
         if !start.is_empty() {
             query += &format!(" WHERE STARTSWITH(deviceId, '{start}')");
@@ -177,10 +178,6 @@ impl Request {
 pub fn offer(session: &Session, request: Request) -> Result<Choices> {
     match request.source {
         Source::Devices => {
-            // No id has any other sign in it, and in a query it could mean anything.
-            if !request.search.is_empty() && DeviceId::parse(&request.search, "").is_err() && !dots(&request.search) {
-                return Ok(Choices { items: Vec::new(), next: None });
-            }
             let (query, searched_here) = request.device_query();
             let size = if searched_here { MOST } else { request.limit };
             collect(session, &request, |continuation| session.hub().query(&query, size, continuation))
@@ -199,11 +196,6 @@ pub fn offer(session: &Session, request: Request) -> Result<Choices> {
             session.hub().configurations().map(|items| Page { items, continuation: None })
         }),
     }
-}
-
-/// Not ids themselves, but the beginning of some.
-fn dots(search: &str) -> bool {
-    matches!(search, "." | "..")
 }
 
 fn collect(session: &Session, request: &Request, fetch: impl Fn(Option<&str>) -> Result<Page>) -> Result<Choices> {

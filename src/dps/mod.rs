@@ -1,7 +1,9 @@
 //! The service API of the Device Provisioning Service, version 2021-10-01: enrollments and registrations.
 
+mod secrets;
 mod types;
 
+pub use secrets::{HIDDEN, secrets, shown, without_secrets};
 pub use types::RegistrationId;
 
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use crate::auth::Permission;
 use crate::error::Result;
 use crate::host_name;
-use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
+use crate::http::{Client, IfMatch, Page, PathId, Request, Safety, Tagged};
 use crate::platform::Method;
 
 /// Selects all individual enrollments.
@@ -37,7 +39,7 @@ impl<'a> Dps<'a> {
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn enrollment(&self, id: &RegistrationId) -> Result<Tagged> {
+    pub fn enrollment(&self, id: &impl PathId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead);
         Tagged::from_response(&self.client.send(&request)?)
     }
@@ -94,7 +96,7 @@ impl<'a> Dps<'a> {
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn registration(&self, id: &RegistrationId) -> Result<Tagged> {
+    pub fn registration(&self, id: &impl PathId) -> Result<Tagged> {
         let request =
             Request::new(Method::Get, ["registrations", id.as_str()], Safety::Read, Permission::RegistrationStatusRead);
         Tagged::from_response(&self.client.send(&request)?)
@@ -112,12 +114,7 @@ impl<'a> Dps<'a> {
     ///
     /// # Errors
     /// `not-found` where there is no such group, and those of the service.
-    pub fn query_registrations(
-        &self,
-        group: &RegistrationId,
-        page_size: u32,
-        continuation: Option<&str>,
-    ) -> Result<Page> {
+    pub fn query_registrations(&self, group: &impl PathId, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Request::new(
             Method::Post,
             ["registrations", group.as_str(), "query"],
@@ -138,14 +135,6 @@ impl<'a> Dps<'a> {
             .header("if-match", if_match);
         self.client.send(&request).map(drop)
     }
-}
-
-/// An enrollment without the keys of its device.
-pub fn without_keys(mut enrollment: Value) -> Value {
-    if let Some(attestation) = enrollment.get_mut("attestation").and_then(Value::as_object_mut) {
-        attestation.remove("symmetricKey");
-    }
-    enrollment
 }
 
 /// Whether the device of an enrollment has symmetric keys.

@@ -246,7 +246,7 @@ impl Response {
         if self.wire.body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&self.wire.body)
+        crate::json::parse(&self.wire.body)
             .map_err(|error| self.unexpected("valid JSON").with_detail(error.to_string()))
     }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::auth::Permission;
 use crate::error::Result;
 use crate::host_name;
-use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
+use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Safety, Tagged};
 use crate::platform::Method;
 
 /// How long the hub waits for a device's answer where the caller does not say ("Invoke direct methods from IoT Hub").
@@ -92,7 +92,7 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn twin(&self, id: &DeviceId) -> Result<Tagged> {
+    pub fn twin(&self, id: &impl PathId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["twins", id.as_str()], Safety::Read, Permission::ServiceConnect);
         Tagged::from_response(&self.client.send(&request)?)
     }
@@ -194,8 +194,9 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn configuration(&self, id: &str) -> Result<Tagged> {
-        let request = Request::new(Method::Get, ["configurations", id], Safety::Read, Permission::RegistryRead);
+    pub fn configuration(&self, id: &GivenId) -> Result<Tagged> {
+        let request =
+            Request::new(Method::Get, ["configurations", id.as_str()], Safety::Read, Permission::RegistryRead);
         Tagged::from_response(&self.client.send(&request)?)
     }
 }

@@ -10,12 +10,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::WHOLE;
-use super::cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Pages, Place, Positions, State, digest};
+use super::cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Pages, Parts, Place, Positions, State, digest};
 use crate::bindings::exports::workflow::connector::trigger::{
     Event, LostPolicy, Notice, Page, Payload, PollRequest, Start,
 };
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::host_name::aliases;
+use crate::instant;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{list, one_of, with};
 use crate::session::Session;
@@ -70,8 +71,49 @@ pub struct Record {
     pub key: String,
     /// Its state, as far as the trigger cares.
     pub fingerprint: Fingerprint,
+    /// What an earlier version of the trigger would have as its state, where that differs.
+    pub earlier: Option<Fingerprint>,
+    /// The state part by part, where it has parts.
+    pub parts: Parts,
     /// The record itself.
     pub body: Value,
+}
+
+impl Record {
+    /// A record that says by itself when it was last changed: its one part, since that time tells of a change only where
+    /// it changed as well.
+    pub fn dated(key: String, fingerprint: Fingerprint, last_updated: &str, body: Value) -> Self {
+        Self { key, fingerprint, earlier: None, parts: Parts::of([last_updated]), body }
+    }
+
+    /// Whether the cursor has it in this state.
+    fn is_as(&self, known: &Known) -> bool {
+        known.fingerprint == self.fingerprint || (known.parts.is_empty() && self.earlier == Some(known.fingerprint))
+    }
+}
+
+/// What happened to one record.
+pub struct Happened<'r> {
+    /// What.
+    pub change: Change,
+    /// Its id.
+    pub key: &'r str,
+    /// The record as it is now; none where it is gone.
+    pub body: Option<&'r Value>,
+    /// Which of its parts changed, by their place, where that is known.
+    pub parts: Option<Vec<usize>>,
+}
+
+impl Happened<'_> {
+    /// The time of a change to a [`Record::dated`], from the members with the times of its creation and of its last change.
+    pub fn time(&self, created: &str, last_updated: &str) -> Option<String> {
+        let member = match self.change {
+            Change::Created => created,
+            Change::Updated if self.parts.is_some() => last_updated,
+            Change::Updated | Change::Deleted => return None,
+        };
+        self.body?.get(member).and_then(Value::as_str).map(str::to_owned)
+    }
 }
 
 /// A page of the collection.
@@ -100,7 +142,7 @@ pub struct Telling {
     pub event_type: String,
     /// CloudEvents `subject`.
     pub subject: String,
-    /// CloudEvents `time`.
+    /// CloudEvents `time`: the service's own time of this very change. None where it states none.
     pub time: Option<String>,
     /// CloudEvents `data`.
     pub data: Value,
@@ -128,8 +170,8 @@ pub trait Collection {
     /// # Errors
     /// Those of the service.
     fn look_up(&self, key: &str) -> Result<Lookup>;
-    /// What an event says. `body` is none for a record that is gone.
-    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling;
+    /// What an event says.
+    fn tell(&self, event: &Happened) -> Telling;
     /// How long to wait between scans.
     fn interval(&self) -> Duration;
 }
@@ -161,7 +203,9 @@ pub fn sample(collection: &dyn Collection, limit: u32) -> Result<Vec<Event>> {
             if events.len() >= limit as usize {
                 return Ok(events);
             }
-            events.push(event(collection, Change::Created, &record.key, record.fingerprint, Some(&record.body), None));
+            let happened =
+                Happened { change: Change::Created, key: &record.key, body: Some(&record.body), parts: None };
+            events.push(event(collection, &happened, record.fingerprint, None));
         }
         match batch.next {
             Some(next) => place = Some(next),
@@ -268,8 +312,9 @@ impl<'a> Scan<'a> {
 
     /// Compares a record with what is known of it.
     fn meet(&mut self, record: &Record) -> Result<Room> {
-        let change = match self.state.records.get(&record.key) {
-            Some(known) if known.fingerprint == record.fingerprint => None,
+        let known = self.state.records.get(&record.key).copied();
+        let change = match &known {
+            Some(known) if record.is_as(known) => None,
             Some(_) => Some(Change::Updated),
             None => Some(Change::Created),
         };
@@ -284,25 +329,28 @@ impl<'a> Scan<'a> {
         if let Some(change) =
             change.filter(|change| !self.state.seeding && self.collection.wants(*change, Some(&record.body)))
         {
-            let delta = Delta::Put(record.key.clone(), record.fingerprint);
-            if self.deliver(change, &record.key, record.fingerprint, Some(&record.body), &delta) == Room::Full {
+            let delta = Delta::Put(record.key.clone(), record.fingerprint, record.parts);
+            let parts = known.and_then(|known| record.parts.changed_since(known.parts));
+            let happened = Happened { change, key: &record.key, body: Some(&record.body), parts };
+            if self.deliver(&happened, record.fingerprint, &delta) == Room::Full {
                 return Ok(Room::Full);
             }
         }
-        self.state.records.insert(record.key.clone(), Known { fingerprint: record.fingerprint, seen: true });
+        let known = Known { fingerprint: record.fingerprint, parts: record.parts, seen: true };
+        self.state.records.insert(record.key.clone(), known);
         Ok(Room::Left)
     }
 
     /// Looks up what the scan did not come by.
     fn sweep(&mut self) -> Result<Step> {
-        let unseen: Vec<(String, Fingerprint)> = self
+        let unseen: Vec<(String, Known)> = self
             .state
             .records
             .iter()
             .filter(|(_, known)| !known.seen)
-            .map(|(key, known)| (key.clone(), known.fingerprint))
+            .map(|(key, known)| (key.clone(), *known))
             .collect();
-        for (looked_up, (key, fingerprint)) in unseen.into_iter().enumerate() {
+        for (looked_up, (key, known)) in unseen.into_iter().enumerate() {
             // At least one each poll, so that a short deadline slows the sweep down and never stops it.
             if looked_up > 0 && self.session.remaining() < TIME_FOR_A_PAGE {
                 return Ok(Step::Full);
@@ -314,17 +362,15 @@ impl<'a> Scan<'a> {
                     }
                 }
                 Lookup::Unknown => {
-                    self.state.records.insert(key, Known { fingerprint, seen: true });
+                    self.state.records.insert(key, Known { seen: true, ..known });
                 }
                 Lookup::Outside => {
                     self.state.records.remove(&key);
                 }
                 Lookup::Gone => {
                     let wanted = !self.state.seeding && self.collection.wants(Change::Deleted, None);
-                    if wanted
-                        && self.deliver(Change::Deleted, &key, fingerprint, None, &Delta::Remove(key.clone()))
-                            == Room::Full
-                    {
+                    let happened = Happened { change: Change::Deleted, key: &key, body: None, parts: None };
+                    if wanted && self.deliver(&happened, known.fingerprint, &Delta::Remove(key.clone())) == Room::Full {
                         return Ok(Step::Full);
                     }
                     self.state.records.remove(&key);
@@ -337,21 +383,14 @@ impl<'a> Scan<'a> {
         Ok(Step::Done)
     }
 
-    fn deliver(
-        &mut self,
-        change: Change,
-        key: &str,
-        fingerprint: Fingerprint,
-        body: Option<&Value>,
-        delta: &Delta,
-    ) -> Room {
+    fn deliver(&mut self, happened: &Happened, fingerprint: Fingerprint, delta: &Delta) -> Room {
         let most = (self.request.budget.events as usize).min(MOST_EVENTS);
         if self.events.len() >= most {
             return Room::Full;
         }
-        let before = self.state.delivered.get(key).copied().unwrap_or(0);
+        let before = self.state.delivered.get(happened.key).copied().unwrap_or(0);
         let nth = self.state.pages.map(|pages| (pages, before));
-        let mut event = event(self.collection, change, key, fingerprint, body, nth);
+        let mut event = event(self.collection, happened, fingerprint, nth);
         let size = match &event.data {
             Payload::Json(text) | Payload::Text(text) => text.len() as u64,
             Payload::Bytes(bytes) => bytes.len() as u64,
@@ -360,7 +399,7 @@ impl<'a> Scan<'a> {
             return Room::Full;
         }
         self.bytes += size;
-        *self.state.delivered.entry(key.to_owned()).or_default() += 1;
+        *self.state.delivered.entry(happened.key.to_owned()).or_default() += 1;
         event.position = self.positions.push(delta);
         self.events.push(event);
         Room::Left
@@ -439,27 +478,26 @@ fn begin_anew(scope: [u8; 8], policy: LostPolicy, notices: &mut Vec<Notice>) -> 
     Ok(State::new(scope, seeding))
 }
 
+/// Without its position, which depends on what else the page holds.
 fn event(
     collection: &dyn Collection,
-    change: Change,
-    key: &str,
+    happened: &Happened,
     fingerprint: Fingerprint,
-    body: Option<&Value>,
     nth: Option<(Pages, u32)>,
 ) -> Event {
     let source = collection.source();
-    let telling = collection.tell(change, key, body);
-    let hash = fingerprint.hex();
+    let telling = collection.tell(happened);
+    let (change, key, hash) = (happened.change.as_str(), happened.key, fingerprint.hex());
     // A state that comes again is another event: the cursor's page, and how often the record was delivered within it, tell.
     let nth = nth.map(|(pages, before)| format!("{:016x} {} {before}", pages.origin, pages.count));
-    let parts = [source.as_str(), collection.trigger(), change.as_str(), key, hash.as_str()];
+    let parts = [source.as_str(), collection.trigger(), change, key, hash.as_str()];
     let id: [u8; 16] = digest(parts.into_iter().chain(nth.as_deref()));
     Event {
         id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
         source,
         event_type: telling.event_type,
         subject: Some(telling.subject),
-        time: telling.time,
+        time: telling.time.filter(|time| stated_time(time).is_some()),
         content_type: Some("application/json".to_owned()),
         data: Payload::Json(telling.data.to_string()),
         attributes: Vec::new(),
@@ -468,6 +506,11 @@ fn event(
         summary: telling.summary,
         position: Vec::new(),
     }
+}
+
+/// A time that a service states: the first year of all stands for never.
+pub fn stated_time(text: &str) -> Option<time::OffsetDateTime> {
+    instant::parse(text).filter(|time| time.year() > 1)
 }
 
 /// A member of a record as text; empty where it is none.
@@ -512,7 +555,14 @@ mod tests {
 
         fn record(key: &str, etag: u32) -> Record {
             let etag = etag.to_string();
-            Record { key: key.to_owned(), fingerprint: Fingerprint::of([etag.as_str()]), body: json!({ "etag": etag }) }
+            let body = json!({ "etag": etag });
+            Record {
+                key: key.to_owned(),
+                fingerprint: Fingerprint::of(["now", etag.as_str()]),
+                earlier: Some(Fingerprint::of([etag.as_str()])),
+                parts: Parts::of(["same", etag.as_str()]),
+                body,
+            }
         }
     }
 
@@ -548,12 +598,12 @@ mod tests {
         fn look_up(&self, key: &str) -> Result<Lookup> {
             Ok(self.records.borrow().get(key).map_or(Lookup::Gone, |etag| Lookup::Present(Self::record(key, *etag))))
         }
-        fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling {
+        fn tell(&self, happened: &Happened) -> Telling {
             Telling {
-                event_type: change.as_str().to_owned(),
-                subject: key.to_owned(),
-                time: None,
-                data: body.cloned().unwrap_or_default(),
+                event_type: happened.change.as_str().to_owned(),
+                subject: happened.key.to_owned(),
+                time: Some("0001-01-01T00:00:00Z".to_owned()),
+                data: json!({ "body": happened.body, "parts": happened.parts }),
                 summary: String::new(),
             }
         }
@@ -586,21 +636,17 @@ mod tests {
         poll(&Session::new(&platform, &account, request.budget.deadline_ms, false), memory, request)
     }
 
-    fn told(page: &Page) -> Vec<(String, String)> {
-        page.events.iter().map(|event| (event.event_type.clone(), event.order_key.clone())).collect()
+    /// Polls until nothing more is there.
+    fn drain(memory: &Memory, start: &Start, events: u32, cursor: Option<Cursor>) -> (Vec<(String, String)>, Cursor) {
+        let (events, cursor) = drain_whole(memory, start, events, cursor);
+        (events.into_iter().map(|event| (event.event_type, event.subject.unwrap_or_default())).collect(), cursor)
     }
 
-    /// Polls until nothing more is there.
-    fn drain(
-        memory: &Memory,
-        start: &Start,
-        events: u32,
-        mut cursor: Option<Cursor>,
-    ) -> (Vec<(String, String)>, Cursor) {
+    fn drain_whole(memory: &Memory, start: &Start, events: u32, mut cursor: Option<Cursor>) -> (Vec<Event>, Cursor) {
         let mut all = Vec::new();
         for _ in 0..1_000 {
             let page = run(memory, &request(start.clone(), events, cursor)).expect("a page");
-            all.extend(told(&page));
+            all.extend(page.events);
             cursor = Some(page.next);
             if !page.more {
                 return (all, cursor.expect("set above"));
@@ -720,7 +766,7 @@ mod tests {
         let old = State { pages: None, ..State::read(&cursor).expect("readable") };
         memory.records.borrow_mut().insert("d0001".into(), 2);
         let page = run(&memory, &request(Start::Now, 100, Some(old.cursor()))).expect("a page");
-        let hash = Fingerprint::of(["2"]).hex();
+        let hash = Memory::record("d0001", 2).fingerprint.hex();
         let id: [u8; 16] = digest(["memory", "memory", "updated", "d0001", hash.as_str()]);
         assert_eq!(page.events[0].id, id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         assert!(State::read(&page.next).expect("readable").pages.is_some());
@@ -737,7 +783,7 @@ mod tests {
             old.scope = digest(["memory", source.as_str(), ""]);
             memory.records.borrow_mut().insert(name.into(), 1);
             let page = run(&memory, &request(Start::Now, 100, Some(old.cursor()))).expect("a page");
-            assert_eq!((told(&page).len(), page.notices.len()), (1, 0));
+            assert_eq!((page.events.len(), page.notices.len()), (1, 0));
             assert_eq!(State::read(&page.next).expect("readable").scope, State::read(&cursor).expect("readable").scope);
             memory.records.borrow_mut().remove(name);
         }
@@ -765,6 +811,41 @@ mod tests {
         memory.forget.replace(true);
         let (events, _) = drain(&memory, &Start::Now, 100, Some(cursor));
         assert_eq!(events.len(), 2, "{events:?}");
+    }
+
+    /// A cursor of the version before, which kept one hash for a record and wrote its state otherwise.
+    fn of_the_version_before(cursor: &Cursor) -> Cursor {
+        let mut state = State::read(cursor).expect("readable");
+        state.pages = None;
+        for known in state.records.values_mut() {
+            *known = Known { fingerprint: Fingerprint::of(["1"]), parts: Parts::default(), seen: known.seen };
+        }
+        state.cursor()
+    }
+
+    #[test]
+    fn a_cursor_of_the_version_before_goes_on_without_repeating_or_losing_anything() {
+        let memory = Memory::new(12, 5);
+        let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+        let old = of_the_version_before(&cursor);
+        memory.records.borrow_mut().insert("d0003".into(), 2);
+        let (events, cursor) = drain_whole(&memory, &Start::Now, 100, Some(old));
+        let told: Vec<(&str, bool)> = events
+            .iter()
+            .map(|event| {
+                (event.order_key.as_str(), event.data == Payload::Json(r#"{"body":{"etag":"2"},"parts":null}"#.into()))
+            })
+            .collect();
+        assert_eq!(told, [("d0003", true)], "what changed is told, and which part of it is not known");
+        // From then on it is.
+        memory.records.borrow_mut().insert("d0003".into(), 3);
+        memory.records.borrow_mut().insert("d0004".into(), 2);
+        let (events, _) = drain_whole(&memory, &Start::Now, 100, Some(cursor));
+        for (event, etag) in events.iter().zip(["3", "2"]) {
+            assert_eq!(event.data, Payload::Json(format!(r#"{{"body":{{"etag":"{etag}"}},"parts":[1]}}"#)));
+            assert_eq!(event.time, None, "the first year of all is no time");
+        }
+        assert_eq!(events.len(), 2);
     }
 
     #[test]

@@ -337,6 +337,16 @@ impl Emulator {
         self.world.service_bound.left().1
     }
 
+    /// Puts a message with this body into the queue of feedback: whatever a hub might write there, or have written.
+    pub fn give_feedback(&self, body: impl Into<String>) {
+        self.world.service_bound.give(service_bound::Queue::Feedback, body.into());
+    }
+
+    /// Puts a message with this body into the queue of notices of uploaded files.
+    pub fn give_file_notice(&self, body: impl Into<String>) {
+        self.world.service_bound.give(service_bound::Queue::Files, body.into());
+    }
+
     /// Adds a receiver of everything that devices send from now on.
     pub fn add_telemetry_sink(&self, sink: Arc<dyn TelemetrySink>) {
         self.world.sinks.write().unwrap_or_else(PoisonError::into_inner).push(sink);

@@ -112,6 +112,10 @@ impl Recorded {
         if noted {
             data["bodyNote"] = true.into();
         }
+        if event.message_id.is_some() {
+            let module = event.module_id.as_ref().map(|id| format!("/modules/{id}")).unwrap_or_default();
+            data["to"] = format!("/devices/{}{module}/messages/events", event.device_id).into();
+        }
         for (name, value) in [
             ("moduleId", &event.module_id),
             ("messageId", &event.message_id),
