@@ -73,6 +73,22 @@ impl Error {
         self
     }
 
+    /// Takes secrets out of all that is said: a service may repeat what it was sent.
+    #[must_use]
+    pub fn without(mut self, secrets: &[String]) -> Self {
+        let hide = |text: &mut String| {
+            for secret in secrets {
+                if text.contains(secret.as_str()) {
+                    *text = text.replace(secret.as_str(), "(secret)");
+                }
+            }
+        };
+        hide(&mut self.0.message);
+        self.0.detail.as_mut().into_iter().for_each(hide);
+        self.0.fields.iter_mut().for_each(|field| hide(&mut field.message));
+        self
+    }
+
     /// Adds what the service said.
     #[must_use]
     pub fn with_service(mut self, fault: ServiceFault) -> Self {

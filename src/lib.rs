@@ -15,10 +15,11 @@ pub mod dps;
 pub mod error;
 #[cfg(feature = "amqp")]
 pub mod eventhub;
+pub mod host_name;
 pub mod http;
-#[cfg(feature = "amqp")]
 pub mod instant;
 pub mod iothub;
+pub mod json;
 pub mod kept;
 pub mod manifest;
 pub mod migrate;

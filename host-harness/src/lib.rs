@@ -95,7 +95,7 @@ pub use connection::Connection;
 pub use connector::Connector;
 #[cfg(feature = "cursors")]
 pub use cursors::{CursorStore, CursorStoreError, StoredCursors};
-pub use egress::{Destination, EgressDenied, EgressLayer, Resolve};
+pub use egress::{Destination, EgressDenied, EgressLayer, HostAddress, HostAddresses, Resolve};
 pub use error::{CallError, DomainRefusal, Failure, LoadError, Refusals, Scope, SetupError, TenantError};
 pub use host::{Host, HostOptions, LoadOptions};
 pub use ip_network::IpNetwork;

@@ -9,10 +9,11 @@ use super::{Action, keys, typed};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
-use crate::dps::{CERTIFICATE_MEMBERS, Dps, RegistrationId, has_symmetric_keys};
+use crate::dps::{CERTIFICATE_MEMBERS, Dps, HIDDEN, RegistrationId, has_symmetric_keys, secrets, without_secrets};
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::http::{IfMatch, Tagged};
 use crate::iothub::{TwinPart, check_patch};
+use crate::json;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{any_object, boolean, help, list, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
@@ -47,7 +48,9 @@ struct Input {
     iot_hubs: Option<Vec<String>>,
     custom_allocation_definition: Option<Value>,
     reprovision_policy: Option<ReprovisionPolicy>,
+    #[serde(skip)]
     initial_twin: Option<InitialTwin>,
+    #[serde(skip)]
     optional_device_information: Option<Value>,
     namespace_name: Option<String>,
     certificate_authority_name: Option<String>,
@@ -97,10 +100,21 @@ struct ReprovisionPolicy {
     migrate_device_data: Option<bool>,
 }
 
-#[derive(Deserialize)]
 struct InitialTwin {
     tags: Option<Value>,
     desired: Option<Value>,
+}
+
+impl Input {
+    /// What may be any JSON is taken out first, see [`json::take`].
+    fn read(mut input: Value) -> Result<Self> {
+        let initial_twin = json::take_some(&mut input, "initialTwin").map(|mut twin| InitialTwin {
+            tags: json::take_some(&mut twin, "tags"),
+            desired: json::take_some(&mut twin, "desired"),
+        });
+        let optional_device_information = json::take_some(&mut input, "optionalDeviceInformation");
+        Ok(Self { initial_twin, optional_device_information, ..typed(input)? })
+    }
 }
 
 impl Action for CreateOrUpdateIndividualEnrollment {
@@ -250,18 +264,24 @@ impl Action for CreateOrUpdateIndividualEnrollment {
     }
 
     fn invoke(&self, session: &Session, input: Value, call: &Call) -> Result<Outcome> {
-        let input: Input = typed(input)?;
+        let input = Input::read(input)?;
         let id = RegistrationId::parse(&input.registration_id, "/registrationId")?;
         let stated = input.etag.as_deref().map(|etag| IfMatch::from_input(Some(etag), "/etag")).transpose()?;
         let attestation = judge(&input)?;
         let dps = session.dps()?;
+        let write = |enrollment: Value, if_match: Option<&IfMatch>| {
+            let secrets = secrets(&enrollment);
+            dps.put_enrollment(&id, enrollment, if_match).map_err(|error| error.without(&secrets))
+        };
         if call.dry_run && input.mode == Mode::Create && certificate_members(&input).next().is_some() {
             // Only an answer of the service says whether it knows them, and a dry run gets none to its write.
             read_if_any(&dps, &id)?;
             check_certificates(&input, &dps)?;
         }
         let changed = if input.mode == Mode::Create {
-            let created = dps.create_enrollment(&id, edit(&input, attestation.as_ref(), None)?);
+            let enrollment = edit(&input, attestation.as_ref(), None)?;
+            let secrets = secrets(&enrollment);
+            let created = dps.create_enrollment(&id, enrollment).map_err(|error| error.without(&secrets));
             created.map_err(|error| check_certificates(&input, &dps).err().unwrap_or(error))?
         } else {
             change::apply(
@@ -271,7 +291,7 @@ impl Action for CreateOrUpdateIndividualEnrollment {
                     check_certificates(&input, &dps)?;
                     edit(&input, attestation.as_ref(), enrollment)
                 },
-                |enrollment, if_match| dps.put_enrollment(&id, enrollment, if_match),
+                write,
             )?
         };
         Ok(Outcome::Done(shown(&dps, &id, changed.document, input.include_keys)?.to_string()))
@@ -393,7 +413,10 @@ fn custom_allocation_field() -> Value {
                 (
                     "webhookUrl",
                     with(
-                        help(string("Webhook URL"), "The function's URL, with its key where it needs one."),
+                        help(
+                            string("Webhook URL"),
+                            "The function's URL, with its key where it needs one. It is read back with `(secret)` in the place of the key; given so, the key stays as it is.",
+                        ),
                         literal!({ "minLength": 1, "maxLength": 2048, "pattern": "^https://", "$comment": "must begin with https://", "writeOnly": true }),
                     ),
                 ),
@@ -483,7 +506,7 @@ fn check_certificates(input: &Input, dps: &Dps) -> Result<()> {
         return Ok(());
     }
     let problems = names.into_iter().map(|name| {
-        let message = format!("needs version 2026-11-01 of the service's API, which {} does not speak", dps.host());
+        let message = format!("needs version 2026-11-01 of the service's API, which {} does not speak", dps.identity());
         let fix = "Leave it empty, or set it once the provisioning service has that version".to_owned();
         FieldProblem { fix: Some(fix), ..problem(&format!("/{name}"), "not-offered", message) }
     });
@@ -512,7 +535,10 @@ fn judge_attestation(input: &Attestation, problems: &mut Vec<FieldProblem>) -> V
             }
         }
         ("tpm", _, Some(tpm), _) => {
-            set(&mut attestation, &["tpm", "endorsementKey"], tpm.endorsement_key.as_str().into());
+            match keys::endorsement_key(&tpm.endorsement_key, "/attestation/tpm/endorsementKey") {
+                Ok(key) => set(&mut attestation, &["tpm", "endorsementKey"], key.into()),
+                Err(found) => problems.push(found),
+            }
         }
         ("x509", _, _, Some(x509)) => judge_x509(x509, &mut attestation, problems),
         (kind, ..) => problems.push(problem(&format!("/attestation/{kind}"), "missing", "is missing")),
@@ -652,7 +678,21 @@ fn edit_allocation(input: &Input, enrollment: &mut Value) -> Result<()> {
         }
     }
     if let Some(definition) = &input.custom_allocation_definition {
+        let given = definition.get("webhookUrl").and_then(Value::as_str).unwrap_or_default();
+        let old = enrollment.pointer("/customAllocationDefinition/webhookUrl").cloned();
         set(enrollment, &["customAllocationDefinition"], definition.clone());
+        if given.contains(HIDDEN) {
+            // Somebody writes back what was read: the key is the one that it had.
+            match old.filter(|old| old.as_str().is_some_and(|old| without_secrets(old) == given)) {
+                Some(old) => set(enrollment, &["customAllocationDefinition", "webhookUrl"], old),
+                None => {
+                    let message = format!(
+                        "has `{HIDDEN}` in it, which stands for a key that is not shown: give the URL with its key"
+                    );
+                    return Err(Error::field("/customAllocationDefinition/webhookUrl", "hidden", message));
+                }
+            }
+        }
     }
     let custom = enrollment.get("allocationPolicy").and_then(Value::as_str) == Some("custom");
     if custom && !enrollment.get("customAllocationDefinition").is_some_and(Value::is_object) {

@@ -8,7 +8,7 @@ use super::{Action, typed};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
-use crate::dps::{Dps, RegistrationId, has_symmetric_keys, without_keys};
+use crate::dps::{self, Dps, RegistrationId, has_symmetric_keys};
 use crate::error::Result;
 use crate::manifest::schema::literal;
 use crate::manifest::{Spec, fields, schema::object};
@@ -34,7 +34,7 @@ impl Action for GetIndividualEnrollment {
         let spec = Spec {
             id: self.id(),
             title: "Get an individual enrollment",
-            help: "Reads an individual enrollment of the Device Provisioning Service. Its symmetric keys are left out unless they are asked for; that needs the permission **Enrollment write** as well.",
+            help: "Reads an individual enrollment of the Device Provisioning Service. Its symmetric keys are left out unless they are asked for; that needs the permission **Enrollment write** as well. The URL of a custom allocation is shown without its key.",
             group: "Enrollments",
             input: object(
                 [("registrationId", fields::registration_id()), ("includeKeys", fields::include_keys())],
@@ -58,22 +58,20 @@ impl Action for GetIndividualEnrollment {
     fn invoke(&self, session: &Session, input: Value, _call: &Call) -> Result<Outcome> {
         let input: Input = typed(input)?;
         let id = RegistrationId::parse(&input.registration_id, "/registrationId")?;
-        let dps = session.dps()?;
-        let enrollment = dps.enrollment(&id)?.document;
-        Ok(Outcome::Done(shown(&dps, &id, enrollment, input.include_keys)?.to_string()))
+        let service = session.dps()?;
+        let enrollment = service.enrollment(&id)?.document;
+        Ok(Outcome::Done(shown(&service, &id, enrollment, input.include_keys)?.to_string()))
     }
 }
 
-/// An enrollment as it is answered: without keys, or with those that the service gives out only when asked for them.
+/// An enrollment as it is answered: without keys, or with those that the service gives out only when asked for them. The
+/// URL of its function is always without the function's key.
 ///
 /// # Errors
 /// Those of the service.
-pub fn shown(dps: &Dps, id: &RegistrationId, mut enrollment: Value, include_keys: bool) -> Result<Value> {
-    if !include_keys {
-        return Ok(without_keys(enrollment));
+pub fn shown(service: &Dps, id: &RegistrationId, mut enrollment: Value, include_keys: bool) -> Result<Value> {
+    if include_keys && has_symmetric_keys(&enrollment) {
+        set(&mut enrollment, &["attestation"], service.attestation(id)?);
     }
-    if has_symmetric_keys(&enrollment) {
-        set(&mut enrollment, &["attestation"], dps.attestation(id)?);
-    }
-    Ok(enrollment)
+    Ok(dps::shown(enrollment, include_keys))
 }

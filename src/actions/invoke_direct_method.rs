@@ -11,6 +11,7 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::{EffectState, Error, ErrorCode, Result};
 use crate::iothub::DeviceId;
+use crate::json;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{any, help, integer, object, open_object, string, with};
 use crate::manifest::{Spec, fields};
@@ -33,8 +34,6 @@ const WAY: Duration = Duration::from_secs(2);
 struct Input {
     device_id: String,
     method_name: String,
-    #[serde(default)]
-    payload: Value,
     response_timeout_seconds: Option<u64>,
     connect_timeout_seconds: Option<u64>,
 }
@@ -122,9 +121,11 @@ impl Action for InvokeDirectMethod {
     }
 
     fn invoke(&self, session: &Session, input: Value, _call: &Call) -> Result<Outcome> {
+        let mut input = input;
+        let payload = json::take(&mut input, "payload");
         let input: Input = typed(input)?;
         let id = DeviceId::parse(&input.device_id, "/deviceId")?;
-        let size = input.payload.to_string().len();
+        let size = payload.to_string().len();
         if size > LARGEST_PAYLOAD {
             let message =
                 format!("The payload of a direct method has {LARGEST_PAYLOAD} bytes at the most; this one has {size}.");
@@ -136,7 +137,7 @@ impl Action for InvokeDirectMethod {
             Duration::from_secs(input.connect_timeout_seconds.unwrap_or(0)),
         );
         let connect = Some(connect).filter(|connect| !connect.is_zero());
-        let answer = session.hub().invoke_method(&id, &input.method_name, &input.payload, Some(response), connect)?;
+        let answer = session.hub().invoke_method(&id, &input.method_name, &payload, Some(response), connect)?;
         let status = answer.get("status").and_then(Value::as_i64).ok_or_else(|| {
             Error::new(ErrorCode::Protocol, "The hub's answer lacks the status of the device's answer")
                 .with_effect(EffectState::Applied)

@@ -22,6 +22,18 @@ pub fn check(key: &str, pointer: &str) -> Option<FieldProblem> {
     (!fine).then(|| problem(pointer, "not-a-key", "must be 16 to 64 bytes in base64"))
 }
 
+/// The public part of a TPM's endorsement key as the provisioning service takes it: base64 without line breaks.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn endorsement_key(text: &str, pointer: &str) -> Result<String, FieldProblem> {
+    let body: String = text.split_whitespace().collect();
+    match STANDARD.decode(&body) {
+        Ok(bytes) if !bytes.is_empty() => Ok(body),
+        _ => Err(problem(pointer, "not-a-key", "must be the public part of the TPM's endorsement key, in base64")),
+    }
+}
+
 /// A certificate as the provisioning service takes it: DER in base64, from that or from PEM.
 ///
 /// # Errors
@@ -63,6 +75,23 @@ mod tests {
         for bad in [&key, &format!("{pem}{pem}"), "-----BEGIN CERTIFICATE-----\nMAMB", "AAAA", "", "not base64"] {
             let found = certificate(bad, "/c").expect_err(bad);
             assert_eq!((found.pointer.as_str(), found.code.as_str()), ("/c", "not-a-certificate"));
+        }
+    }
+
+    #[test]
+    fn an_endorsement_key_is_base64() {
+        assert_eq!(endorsement_key(" AToA\r\nAQ==\n", "/k").as_deref(), Ok("AToAAQ=="));
+        for bad in [
+            "",
+            " ",
+            "?",
+            "AToAAQ=",
+            "AToAAQ",
+            "AT-_",
+            "-----BEGIN PUBLIC KEY-----\nAToAAQ==\n-----END PUBLIC KEY-----",
+        ] {
+            let found = endorsement_key(bad, "/k").expect_err(bad);
+            assert_eq!((found.pointer.as_str(), found.code.as_str()), ("/k", "not-a-key"));
         }
     }
 

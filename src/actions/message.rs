@@ -8,8 +8,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::change::set;
+use super::typed;
 use crate::bindings::exports::workflow::connector::action::Call;
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
+use crate::json;
 use crate::manifest::schema::{any, help, literal, one_of, string, with};
 use crate::platform::Platform;
 
@@ -24,11 +27,12 @@ const RESERVED: &str = "iothub-";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageInput {
+    #[serde(skip)]
     body: Value,
     body_encoding: Option<BodyEncoding>,
     content_type: Option<String>,
     content_encoding: Option<String>,
-    #[serde(default)]
+    #[serde(skip)]
     properties: Map<String, Value>,
     message_id: Option<String>,
     correlation_id: Option<String>,
@@ -132,6 +136,21 @@ pub fn fields() -> Vec<(&'static str, Value)> {
 }
 
 impl MessageInput {
+    /// Takes the message out of an input.
+    ///
+    /// # Errors
+    /// `invalid-input` where a field is not of its type.
+    pub fn take(input: &mut Value) -> Result<Self> {
+        let (body, properties) = (json::take(input, "body"), json::take_members(input, "properties"));
+        let mut rest = Value::Object(Map::new());
+        for name in ["bodyEncoding", "contentType", "contentEncoding", "messageId", "correlationId"] {
+            if let Some(value) = json::take_some(input, name) {
+                set(&mut rest, &[name], value);
+            }
+        }
+        Ok(Self { body, properties, ..typed(rest)? })
+    }
+
     /// Checks what a schema cannot say. `scope` tells one call with an idempotency key from others with the same key.
     ///
     /// # Errors
@@ -242,8 +261,8 @@ mod tests {
     }
 
     fn read(input: Value, key: Option<&str>) -> Result<Message> {
-        let input: MessageInput = serde_json::from_value(input).expect("fits");
-        input.read(&FakePlatform::at(1), &call(key), &["press-17"], 100)
+        let mut input = input;
+        MessageInput::take(&mut input).expect("fits").read(&FakePlatform::at(1), &call(key), &["press-17"], 100)
     }
 
     #[test]

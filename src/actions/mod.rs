@@ -35,7 +35,9 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::connection::Account;
+use crate::dps::{HIDDEN, without_secrets};
 use crate::error::{Error, ErrorCode, Result};
+use crate::json;
 use crate::manifest::schema;
 use crate::platform::Platform;
 use crate::session::Session;
@@ -134,7 +136,8 @@ pub fn invoke_batch(
     Ok(inputs.iter().enumerate().map(one).collect())
 }
 
-/// The input as the action's own type; the schema has judged it already.
+/// The input as the action's own type; the schema has judged it already. What may be any JSON is taken out before, see
+/// [`json::take`].
 ///
 /// # Errors
 /// `invalid-input` where the type is stricter than the schema.
@@ -147,7 +150,7 @@ pub fn typed<T: DeserializeOwned>(input: Value) -> Result<T> {
 /// # Errors
 /// `invalid-input` with every field at fault.
 pub fn read_input(schema: &str, text: &str) -> Result<Value> {
-    let mut input: Value = serde_json::from_str(text).map_err(|error| {
+    let mut input = json::parse(text.as_bytes()).map_err(|error| {
         Error::field("", "not-json", format!("is not valid JSON (line {}, column {})", error.line(), error.column()))
     })?;
     if let Some(members) = input.as_object_mut() {
@@ -158,6 +161,7 @@ pub fn read_input(schema: &str, text: &str) -> Result<Value> {
     })?;
     let problems = schema::check(&schema, &input);
     if problems.is_empty() {
+        schema::settle(&schema, &mut input);
         Ok(input)
     } else {
         Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
@@ -196,7 +200,6 @@ fn planned(session: &Session, result: Result<Outcome>) -> Result<Outcome> {
 
 /// A plan is shown and logged: what opens something is left out of it.
 fn hide_secrets(value: &mut Value) {
-    const HIDDEN: &str = "(secret)";
     match value {
         Value::Object(members) => {
             for (name, value) in members {
@@ -204,7 +207,7 @@ fn hide_secrets(value: &mut Value) {
                     ("symmetricKey", Value::Object(keys)) => {
                         keys.values_mut().filter(|key| !key.is_null()).for_each(|key| *key = HIDDEN.into());
                     }
-                    ("webhookUrl", value @ Value::String(_)) => *value = HIDDEN.into(),
+                    ("webhookUrl", Value::String(url)) => *url = without_secrets(url),
                     (_, value) => hide_secrets(value),
                 }
             }

@@ -8,6 +8,7 @@ use super::{Action, read_input};
 use crate::bindings::exports::workflow::connector::action::{Outcome, Partial};
 use crate::error::{Error, Result};
 use crate::http::Page;
+use crate::json;
 
 /// The form of the token; a new form gets a new number.
 const FORMAT: u8 = 1;
@@ -19,7 +20,6 @@ const USUAL_SIZE: u32 = 100;
 struct Token {
     format: u8,
     action: String,
-    input: Value,
     continuation: String,
 }
 
@@ -48,10 +48,12 @@ pub fn outcome(action: &str, input: &Value, page: Page) -> Outcome {
 pub fn open(action: &dyn Action, token: &str) -> Result<(Value, String)> {
     let operation = action.descriptor().operation;
     let foreign = || Error::field("", "not-a-token", format!("is not a token of the action \"{}\"", operation.id));
-    let token: Token = serde_json::from_str(token).map_err(|_| foreign())?;
+    let mut token = json::parse(token.as_bytes()).map_err(|_| foreign())?;
+    let input = json::take(&mut token, "input");
+    let token: Token = serde_json::from_value(token).map_err(|_| foreign())?;
     if token.format != FORMAT || token.action != operation.id {
         return Err(foreign());
     }
-    let input = read_input(&operation.input_schema, &token.input.to_string()).map_err(|_| foreign())?;
+    let input = read_input(&operation.input_schema, &input.to_string()).map_err(|_| foreign())?;
     Ok((input, token.continuation))
 }

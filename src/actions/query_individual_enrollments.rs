@@ -7,7 +7,7 @@ use super::{Action, paging, typed};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
-use crate::dps::{ALL_ENROLLMENTS, without_keys};
+use crate::dps::{ALL_ENROLLMENTS, shown};
 use crate::error::Result;
 use crate::manifest::schema::{help, object, string, with};
 use crate::manifest::{Spec, fields};
@@ -34,7 +34,7 @@ impl Action for QueryIndividualEnrollments {
         let spec = Spec {
             id: self.id(),
             title: "Query individual enrollments",
-            help: "Lists the individual enrollments of the Device Provisioning Service page by page. Symmetric keys are left out.",
+            help: "Lists the individual enrollments of the Device Provisioning Service page by page. Symmetric keys, and the key in the URL of a custom allocation, are left out.",
             group: "Enrollments",
             input: object(
                 [
@@ -81,6 +81,6 @@ fn page(session: &Session, input: &Value, continuation: Option<&str>) -> Result<
     let typed: Input = typed(input.clone())?;
     let query = typed.query.as_deref().unwrap_or(ALL_ENROLLMENTS);
     let mut page = session.dps()?.query_enrollments(query, paging::size(typed.page_size), continuation)?;
-    page.items = page.items.into_iter().map(without_keys).collect();
+    page.items = page.items.into_iter().map(|enrollment| shown(enrollment, false)).collect();
     Ok(paging::outcome(ID, input, page))
 }

@@ -36,8 +36,6 @@ struct Input {
     module_id: Option<String>,
     expires_after_seconds: Option<u64>,
     acknowledgement: Option<String>,
-    #[serde(flatten)]
-    message: MessageInput,
 }
 
 impl Action for SendCloudToDeviceMessage {
@@ -115,11 +113,13 @@ impl Action for SendCloudToDeviceMessage {
     }
 
     fn invoke(&self, session: &Session, input: Value, call: &Call) -> Result<Outcome> {
+        let mut input = input;
+        let message = MessageInput::take(&mut input)?;
         let input: Input = typed(input)?;
         let device = DeviceId::parse(&input.device_id, "/deviceId")?;
         let module = input.module_id.as_deref().map(|id| ModuleId::parse(id, "/moduleId")).transpose()?;
         let recipient = Recipient { device, module };
-        let message = input.message.read(session.platform(), call, &[&recipient.address()], LARGEST)?;
+        let message = message.read(session.platform(), call, &[&recipient.address()], LARGEST)?;
         let acknowledgement = input.acknowledgement.as_deref().unwrap_or("none");
         let expires = input.expires_after_seconds.map(|seconds| {
             let at = session.platform().unix_time().saturating_add(Duration::from_secs(seconds));

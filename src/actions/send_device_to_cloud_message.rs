@@ -24,8 +24,6 @@ const LARGEST: usize = 256 * 1024;
 #[serde(rename_all = "camelCase")]
 struct Input {
     device_id: String,
-    #[serde(flatten)]
-    message: MessageInput,
 }
 
 impl Action for SendDeviceToCloudMessage {
@@ -67,9 +65,11 @@ impl Action for SendDeviceToCloudMessage {
     }
 
     fn invoke(&self, session: &Session, input: Value, call: &Call) -> Result<Outcome> {
+        let mut input = input;
+        let message = MessageInput::take(&mut input)?;
         let input: Input = typed(input)?;
         let id = DeviceId::parse(&input.device_id, "/deviceId")?;
-        let message = input.message.read(session.platform(), call, &[id.as_str()], LARGEST)?;
+        let message = message.read(session.platform(), call, &[id.as_str()], LARGEST)?;
         let message_id = message.message_id.clone();
         session.hub().send_event(&id, headers(&message), message.body)?;
         Ok(Outcome::Done(json!({ "deviceId": id.as_str(), "messageId": message_id }).to_string()))

@@ -11,6 +11,7 @@ use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, 
 use crate::error::{Error, ErrorCode, Result};
 use crate::http::IfMatch;
 use crate::iothub::{DeviceId, TwinPart, check_patch};
+use crate::json;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{any_object, object, with};
 use crate::manifest::{Spec, fields};
@@ -23,10 +24,6 @@ pub struct UpdateTwin;
 #[serde(rename_all = "camelCase")]
 struct Input {
     device_id: String,
-    #[serde(default)]
-    tags: Map<String, Value>,
-    #[serde(default)]
-    desired: Map<String, Value>,
     etag: Option<String>,
 }
 
@@ -91,18 +88,20 @@ impl Action for UpdateTwin {
     }
 
     fn invoke(&self, session: &Session, input: Value, _call: &Call) -> Result<Outcome> {
-        let mut input: Input = typed(input)?;
+        let mut input = input;
+        let (tags, mut desired) = (json::take_members(&mut input, "tags"), json::take_members(&mut input, "desired"));
+        let input: Input = typed(input)?;
         let id = DeviceId::parse(&input.device_id, "/deviceId")?;
         let if_match = IfMatch::from_input(input.etag.as_deref(), "/etag")?;
         // The hub's own notes, which come along where a twin that was read is sent back.
         for note in ["$metadata", "$version"] {
-            input.desired.remove(note);
+            desired.remove(note);
         }
         let mut patch = Value::Object(Map::new());
         let mut problems = Vec::new();
         for (part, name, path, members) in [
-            (TwinPart::Tags, "/tags", ["tags"].as_slice(), input.tags),
-            (TwinPart::Desired, "/desired", &["properties", "desired"], input.desired),
+            (TwinPart::Tags, "/tags", ["tags"].as_slice(), tags),
+            (TwinPart::Desired, "/desired", &["properties", "desired"], desired),
         ] {
             if !members.is_empty() {
                 let members = Value::Object(members);

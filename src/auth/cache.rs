@@ -75,6 +75,14 @@ pub fn token(key: &SharedAccessKey, host: &str, path: Option<&str>, unix_time: D
     })
 }
 
+/// A token of IoT Hub's dialect for all of a host, and when it expires, by our clock, since the Unix epoch. It is not kept: a
+/// connection signs one an hour.
+pub fn hub_token(key: &SharedAccessKey, host: &str, unix_time: Duration) -> (Secret, Duration) {
+    let now = CACHE.with_borrow(|cache| cache.service_time(host, unix_time));
+    let token = key.token(Dialect::IotHub, host, now.saturating_add(TOKEN_LIFETIME).as_secs());
+    (token, unix_time.saturating_add(TOKEN_LIFETIME))
+}
+
 /// A token of Event Hubs' dialect for an Event Hub, and when it expires, by our clock, since the Unix epoch. It is not kept:
 /// a connection signs one an hour.
 pub fn event_hub_token(key: &SharedAccessKey, host: &str, hub: &str, unix_time: Duration) -> (Secret, Duration) {

@@ -2,24 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::paste::{self, ConnectionString, Host, NotAHost};
+use super::paste::{self, ConnectionString, Host, NotAHost, Unclear, Wanted};
 use super::schema::{CONNECTION_STRING, SHARED_ACCESS_KEY};
 use crate::auth::{SharedAccessKey, decode_key};
 use crate::bindings::exports::workflow::connector::connection::Validation;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::error::{Error, ErrorCode, FieldProblem, Result, Severity};
+use crate::host_name::{self, Audience, AzureHost, DPS_SUFFIXES, EVENT_HUB_SUFFIXES, HUB_SUFFIXES, ends_in};
 use crate::http::{Api, Service};
 use crate::secret::Secret;
-
-/// Azure's own domains, by cloud: public, China, US Government (from the Azure IoT Explorer's list of hosts), each also
-/// reached as `NAME.privatelink.DOMAIN`. The sovereign ones of DPS follow the same pattern.
-pub const HUB_SUFFIXES: [&str; 3] = [".azure-devices.net", ".azure-devices.cn", ".azure-devices.us"];
-/// See [`HUB_SUFFIXES`].
-pub const DPS_SUFFIXES: [&str; 3] =
-    [".azure-devices-provisioning.net", ".azure-devices-provisioning.cn", ".azure-devices-provisioning.us"];
-/// See [`HUB_SUFFIXES`].
-pub const EVENT_HUB_SUFFIXES: [&str; 3] =
-    [".servicebus.windows.net", ".servicebus.chinacloudapi.cn", ".servicebus.usgovcloudapi.net"];
 
 /// A linked account that can be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,6 +182,7 @@ impl Form {
             return None;
         }
         self.refuse_unknown(own);
+        self.plain();
         self.trusted = self.read_trusted();
         let hub = self.read_hub(&connection.auth_profile);
         let dps = self.read_dps();
@@ -223,8 +215,56 @@ impl Form {
         }
     }
 
-    /// The text of a field, trimmed; none where it is empty or not a text.
+    /// Brings what was pasted into its plain form, and says what was left out of it.
+    fn plain(&mut self) {
+        let entered: Vec<(String, String)> = self
+            .values
+            .iter()
+            .filter(|(field, _)| *field != "trustedCertificates")
+            .filter_map(|(field, value)| Some((field.clone(), value.as_str()?.to_owned())))
+            .collect();
+        for (field, text) in entered {
+            let wanted = match field.as_str() {
+                "eventHubEndpoint" | "eventHubPath" => Wanted::EventHub,
+                _ if field.starts_with("dps") => Wanted::Dps,
+                _ => Wanted::Hub,
+            };
+            // A policy's name is too short to be broken: two lines of it are two things.
+            let lines = !field.ends_with("KeyName");
+            match paste::plain(&text, wanted, lines) {
+                Ok(plain) => {
+                    for note in plain.notes {
+                        self.say(Severity::Info, &field, note.code(), note.message(), None);
+                    }
+                    self.values.insert(field, plain.text.into());
+                }
+                Err(Unclear::Several) => self.wrong(
+                    &field,
+                    "several",
+                    "holds more than one connection string",
+                    "Paste the one that is meant.",
+                ),
+                Err(Unclear::Nothing) => self.wrong(
+                    &field,
+                    "json",
+                    "is JSON in which nothing fits this field",
+                    "Paste the value itself, or the document that `az iot hub connection-string show` prints.",
+                ),
+            }
+        }
+    }
+
+    /// Whether an error was found in a field.
+    fn is_wrong(&self, field: &str) -> bool {
+        let pointer = format!("/{field}");
+        self.problems.iter().any(|problem| problem.pointer == pointer && problem.severity == Severity::Error)
+    }
+
+    /// The text of a field, trimmed; none where it is empty or not a text, or was found wrong before.
     fn text(&mut self, field: &str) -> Option<String> {
+        if self.is_wrong(field) {
+            return None;
+        }
         let text = match self.values.get(field) {
             None | Some(Value::Null) => return None,
             Some(Value::String(text)) => text.clone(),
@@ -239,19 +279,12 @@ impl Form {
             return None;
         }
         let trimmed = text.trim();
-        if trimmed.len() != text.len() && !trimmed.is_empty() {
-            self.say(Severity::Info, field, "trimmed", "white space around the value was left out", None);
-        }
         (!trimmed.is_empty()).then(|| trimmed.to_owned())
     }
 
     fn required(&mut self, field: &str, what: &str, fix: &str) -> Option<String> {
         let text = self.text(field);
-        let said = self
-            .problems
-            .iter()
-            .any(|problem| problem.pointer == format!("/{field}") && problem.severity == Severity::Error);
-        if text.is_none() && !said {
+        if text.is_none() && !self.is_wrong(field) {
             self.wrong(field, "missing", format!("{what} is missing"), fix);
         }
         text
@@ -278,8 +311,8 @@ impl Form {
                 self.wrong(&pointer, "wrong-type", "must be a text", "Enter a domain such as `localhost`.");
                 continue;
             };
-            match paste::host(text.trim_start_matches('.'), "", &[]) {
-                Ok(host) if host.port.is_none() => trusted.push(host.name),
+            match paste::host(text.trim_start_matches('.'), "") {
+                Ok(host) if host.port.is_none() && !host.trimmed => trusted.push(host.name),
                 _ => self.wrong(
                     &pointer,
                     "not-a-domain",
@@ -369,13 +402,7 @@ impl Form {
                 return None;
             }
             if field != key_field && parts.key.is_some() {
-                self.say(
-                    Severity::Warning,
-                    field,
-                    "key-in-plain-field",
-                    "a whole connection string with its key stands in a field that is not kept secret",
-                    Some("It works. Better: enter only the name here, and the key in the field for the key."),
-                );
+                self.key_in_plain_field(field);
             }
             let own =
                 |text: &Option<String>| text.as_deref().is_none_or(|text| paste::connection_string(text).is_some());
@@ -390,8 +417,7 @@ impl Form {
             }
         }
         let missing = |form: &mut Self, field: &str, what: &str, place: &str| {
-            let pointer = format!("/{field}");
-            if !form.problems.iter().any(|problem| problem.pointer == pointer && problem.severity == Severity::Error) {
+            if !form.is_wrong(field) {
                 form.wrong(field, "missing", format!("{what} is missing"), &format!("{portal}{place}"));
             }
         };
@@ -410,6 +436,12 @@ impl Form {
         Some(Api { service, host: host?.authority(), key: SharedAccessKey { policy: policy?, key: key? } })
     }
 
+    fn key_in_plain_field(&mut self, field: &str) {
+        let message = "a whole connection string with its key stands in a field that is not kept secret";
+        let fix = "It works. Better: enter only the name here, and the key in the field for the key.";
+        self.say(Severity::Warning, field, "key-in-plain-field", message, Some(fix));
+    }
+
     /// Whether a connection string belongs to a service.
     fn is_of(&mut self, field: &str, parts: &ConnectionString, service: Service) -> bool {
         if parts.is_device {
@@ -419,6 +451,10 @@ impl Form {
                 "is the connection string of one device",
                 "Copy the connection string of a shared access policy: it has a SharedAccessKeyName and no DeviceId.",
             );
+            return false;
+        }
+        if parts.has_signature && parts.key.is_none() {
+            self.signature(field);
             return false;
         }
         if parts.is_event_hub {
@@ -439,22 +475,28 @@ impl Form {
     }
 
     fn host(&mut self, field: &str, text: &str, service: Service) -> Option<Host> {
-        let (domain, suffixes) = match service {
-            Service::IotHub => (HUB_SUFFIXES[0], &HUB_SUFFIXES),
-            Service::Dps => (DPS_SUFFIXES[0], &DPS_SUFFIXES),
+        let suffixes = match service {
+            Service::IotHub => &HUB_SUFFIXES,
+            Service::Dps => &DPS_SUFFIXES,
         };
-        self.checked_host(field, text, domain, suffixes, &["https", "http", "amqps", "mqtts"])
+        if paste::is_id_scope(text) {
+            self.wrong(
+                field,
+                "id-scope",
+                "is the id scope of a Device Provisioning Service, which is for devices",
+                match service {
+                    Service::IotHub => "Enter the hub's host name; Overview shows it.",
+                    Service::Dps => DPS_ENDPOINT,
+                },
+            );
+            return None;
+        }
+        self.checked_host(field, text, suffixes)
     }
 
-    fn checked_host(
-        &mut self,
-        field: &str,
-        text: &str,
-        domain: &str,
-        suffixes: &[&str],
-        schemes: &[&str],
-    ) -> Option<Host> {
-        let host = match paste::host(text, domain, schemes) {
+    /// A host below one of these suffixes, the first of which completes a bare name, or below a trusted domain.
+    fn checked_host(&mut self, field: &str, text: &str, suffixes: &[&str; 3]) -> Option<Host> {
+        let mut host = match paste::host(text, suffixes[0]) {
             Ok(host) => host,
             Err(why) => {
                 let (code, message, fix) = explain(why);
@@ -462,35 +504,73 @@ impl Form {
                 return None;
             }
         };
-        if host.completed {
-            self.say(Severity::Info, field, "completed", format!("understood as {}", host.name), None);
-        } else if host.trimmed {
-            self.say(Severity::Info, field, "host-only", format!("understood as {}", host.authority()), None);
-        }
         let trusted =
             self.trusted.iter().any(|domain| host.name == *domain || host.name.ends_with(&format!(".{domain}")));
-        if trusted {
-            return Some(host);
-        }
-        if host.port.is_some() {
-            self.wrong(field, "port", "has a port; Azure's services listen on 443", "Remove the port.");
+        if ends_in(&host.name, suffixes).is_none() && !trusted {
+            self.refuse_suffix(field, &host.name, suffixes);
             return None;
         }
-        let ends_in = |suffixes: &[&str]| {
-            suffixes.iter().any(|suffix| host.name.len() > suffix.len() && host.name.ends_with(suffix))
-        };
-        if ends_in(suffixes) {
-            return Some(host);
+        // An emulator's port is its own.
+        if host.port.is_some_and(|port| !trusted && !PORTS.contains(&port)) {
+            self.wrong(field, "port", "has a port that Azure's services do not listen on", "Remove the port.");
+            return None;
         }
-        let (code, message, fix) = if ends_in(&HUB_SUFFIXES) {
+        if !trusted && host.port.take().is_some() {
+            self.say(Severity::Info, field, "port-left-out", "the port was left out: it is the service's own", None);
+        }
+        let azure = AzureHost::parse(&host.name);
+        let is_of_hub = suffixes == &HUB_SUFFIXES;
+        if azure.is_none() && !trusted && suffixes != &EVENT_HUB_SUFFIXES {
+            let (message, fix) = match is_of_hub {
+                true => (
+                    "is none of the names that an IoT hub has",
+                    "Enter HUB.azure-devices.net or HUB.service.azure-devices.net, each with .privatelink before .azure-devices \
+                     where the hub is reached so. Where the name is right all the same, add its domain to Trusted domains.",
+                ),
+                false => ("is none of the names that a Device Provisioning Service has", DPS_ENDPOINT),
+            };
+            self.wrong(field, "unknown-form", message, fix);
+            return None;
+        }
+        if suffixes == &DPS_SUFFIXES && azure.is_some_and(|host| GLOBAL.contains(&host.name)) {
+            self.wrong(
+                field,
+                "device-endpoint",
+                "is the global endpoint of all Device Provisioning Services, which is for devices",
+                DPS_ENDPOINT,
+            );
+            return None;
+        }
+        match azure.filter(|host| host.audience == Audience::Devices).map(|host| host.with(Audience::Services)) {
+            Some(service) => {
+                let name = service.authority();
+                let message = format!("is the hub's name for devices; {name} is used, its name for back ends");
+                let classic = host_name::identity(&name);
+                let fix = format!("It works. Better: enter {name}, or {classic} where the hub has no such name.");
+                self.say(Severity::Warning, field, "device-host", message, Some(&fix));
+                host.name = name;
+            }
+            None if host.completed => {
+                self.say(Severity::Info, field, "completed", format!("understood as {}", host.name), None);
+            }
+            None if host.trimmed => {
+                self.say(Severity::Info, field, "host-only", format!("understood as {}", host.authority()), None);
+            }
+            None => {}
+        }
+        Some(host)
+    }
+
+    fn refuse_suffix(&mut self, field: &str, name: &str, suffixes: &[&str; 3]) {
+        let (code, message, fix) = if ends_in(name, &HUB_SUFFIXES).is_some() {
             ("wrong-service", "is the host of an IoT hub, which is not wanted here", "Enter it as IoTHub name.")
-        } else if ends_in(&DPS_SUFFIXES) {
+        } else if ends_in(name, &DPS_SUFFIXES).is_some() {
             (
                 "wrong-service",
                 "is the host of a Device Provisioning Service, which is not wanted here",
                 "Enter it as DPS service endpoint.",
             )
-        } else if ends_in(&EVENT_HUB_SUFFIXES) {
+        } else if ends_in(name, &EVENT_HUB_SUFFIXES).is_some() {
             (
                 "wrong-service",
                 "is the host of an Event Hub namespace, which is not wanted here",
@@ -506,7 +586,6 @@ impl Form {
         let message =
             if code == "unknown-suffix" { format!("{message} ({})", suffixes.join(", ")) } else { message.to_owned() };
         self.wrong(field, code, message, fix);
-        None
     }
 
     fn policy(&mut self, field: &str, name: String) -> Option<String> {
@@ -524,17 +603,17 @@ impl Form {
     }
 
     fn key(&mut self, field: &str, key: Secret) -> Option<Secret> {
-        let text = key.expose();
-        let copy = "In Shared access policies open the policy and copy Primary key.";
-        if text.starts_with("SharedAccessSignature ") {
-            self.wrong(
-                field,
-                "sas-token",
-                "is a shared access signature, which runs out; the key that signs is wanted",
-                copy,
-            );
+        if key.expose().starts_with("SharedAccessSignature ") {
+            self.signature(field);
             return None;
         }
+        let decoded = decoded(key.expose());
+        if decoded.is_some() {
+            self.say(Severity::Info, field, "percent-encoded", "percent-encoding was undone", None);
+        }
+        let key = decoded.unwrap_or(key);
+        let text = key.expose();
+        let copy = COPY_KEY;
         if text.contains(char::is_whitespace) {
             self.wrong(field, "whitespace", "has white space inside", copy);
             return None;
@@ -552,13 +631,32 @@ impl Form {
         }
     }
 
+    fn signature(&mut self, field: &str) {
+        let message = "is a shared access signature, which runs out; the key that signs is wanted";
+        self.wrong(field, "sas-token", message, COPY_KEY);
+    }
+
     fn read_event_hub(&mut self) -> Option<EventHubPin> {
         let (endpoint_field, path_field) = ("eventHubEndpoint", "eventHubPath");
-        let endpoint = self.text(endpoint_field);
-        let path = self.text(path_field);
+        let mut endpoint = self.text(endpoint_field);
+        let mut path = self.text(path_field);
         let fix = "In the hub open Built-in endpoints and copy both values, or leave both empty.";
+        // The whole string pasted as the path.
+        if let Some(parts) = path.as_deref().and_then(paste::connection_string) {
+            if !parts.is_event_hub && (parts.host.is_some() || parts.entity_path.is_none()) {
+                self.wrong(path_field, "wrong-service", "is not the name of an Event Hub", fix);
+                return None;
+            }
+            if parts.key.is_some() {
+                self.key_in_plain_field(path_field);
+            }
+            match endpoint {
+                None if parts.is_event_hub => endpoint = path.take(),
+                _ => path = parts.entity_path,
+            }
+        }
         let Some(endpoint) = endpoint else {
-            if path.is_some() {
+            if path.is_some() && !self.is_wrong(endpoint_field) {
                 self.wrong(endpoint_field, "missing", "the path is given without its endpoint", fix);
             }
             return None;
@@ -566,10 +664,23 @@ impl Form {
         let parts = paste::connection_string(&endpoint);
         let mut key = None;
         let mut entity = None;
-        let host_text = match parts {
+        let mut host_text = match parts {
             None => endpoint,
+            Some(parts) if parts.is_device => {
+                self.is_of(endpoint_field, &parts, Service::IotHub);
+                return None;
+            }
+            // A pair of policy and key without an endpoint is nobody's.
             Some(parts) if !parts.is_event_hub => {
-                self.wrong(endpoint_field, "wrong-service", "is not a connection string of an Event Hub", fix);
+                let (message, fix) = match parts.host {
+                    Some(_) => (
+                        "is a connection string of an IoT hub or a provisioning service, not of an Event Hub",
+                        "Enter it as IoTHub name or DPS service endpoint. In the hub open Built-in endpoints and copy Event \
+                         Hub-compatible endpoint, or leave this empty.",
+                    ),
+                    None => ("is not a connection string of an Event Hub", fix),
+                };
+                self.wrong(endpoint_field, "wrong-service", message, fix);
                 return None;
             }
             Some(parts) => {
@@ -582,15 +693,13 @@ impl Form {
                 parts.host.unwrap_or_default()
             }
         };
-        let host = self.checked_host(
-            endpoint_field,
-            &host_text,
-            EVENT_HUB_SUFFIXES[0],
-            &EVENT_HUB_SUFFIXES,
-            &["sb", "amqps", "https"],
-        );
+        if let Some((host, name)) = paste::endpoint_with_path(&host_text) {
+            entity = entity.or_else(|| Some(name.to_owned()));
+            host_text = host.to_owned();
+        }
+        let host = self.checked_host(endpoint_field, &host_text, &EVENT_HUB_SUFFIXES);
         let path = match (path, entity) {
-            (Some(path), Some(entity)) if path != entity => {
+            (Some(path), Some(entity)) if !path.eq_ignore_ascii_case(&entity) => {
                 self.wrong(
                     path_field,
                     "mismatched-path",
@@ -611,9 +720,7 @@ impl Form {
     fn read_hub_amqp(&mut self) -> Option<AmqpAddress> {
         let field = "iotHubAmqpHost";
         let text = self.text(field)?;
-        let schemes = ["amqps"];
-        self.checked_host(field, &text, HUB_SUFFIXES[0], &HUB_SUFFIXES, &schemes)
-            .map(|host| AmqpAddress::of(&host.authority()))
+        self.checked_host(field, &text, &HUB_SUFFIXES).map(|host| AmqpAddress::of(&host.authority()))
     }
 
     fn read_certificates(&mut self) -> Option<String> {
@@ -655,6 +762,7 @@ impl Form {
         };
         if let Some(account) = account {
             set("iotHubName", Some(&account.hub.host));
+            set("iotHubDeviceHostName", Some(&host_name::for_devices(&account.hub.host)));
             set("iotHubAmqpHost", Some(&account.hub_amqp.authority()));
             set("sharedAccessKeyName", Some(&account.hub.key.policy));
             set("dpsHostName", account.dps.as_ref().map(|dps| dps.host.as_str()));
@@ -670,6 +778,28 @@ impl Form {
     }
 }
 
+/// Ports of these services: HTTPS, AMQP, MQTT and Kafka over TLS. People copy them along; each is known to whoever connects.
+const PORTS: [u16; 4] = [443, 5671, 8883, 9093];
+/// Names of the endpoints that devices of all provisioning services register at.
+const GLOBAL: [&str; 2] = ["global", "global-canary"];
+const DPS_ENDPOINT: &str = "In the Azure portal open the Device Provisioning Service; Overview shows Service endpoint, such as \
+                            plant-dps.azure-devices-provisioning.net.";
+const COPY_KEY: &str = "In Shared access policies open the policy and copy Primary key.";
+
+/// A key that was percent-encoded on its way, decoded; none where it was not.
+fn decoded(key: &str) -> Option<Secret> {
+    let signs = [("%2b", "+"), ("%2f", "/"), ("%3d", "=")];
+    let lower = key.to_ascii_lowercase();
+    if !signs.iter().any(|(code, _)| lower.contains(code)) {
+        return None;
+    }
+    Some(Secret::new(
+        signs.iter().fold(key.to_owned(), |key, (code, sign)| {
+            key.replace(code, sign).replace(&code.to_ascii_uppercase(), sign)
+        }),
+    ))
+}
+
 fn explain(why: NotAHost) -> (&'static str, &'static str, &'static str) {
     let copy = "Copy the host name from the service's Overview in the Azure portal.";
     match why {
@@ -681,6 +811,9 @@ fn explain(why: NotAHost) -> (&'static str, &'static str, &'static str) {
         NotAHost::Path => ("path", "has more than a host name: a path or a query", copy),
         NotAHost::Port => ("port", "has a port that is none", copy),
         NotAHost::Address => ("address", "is an address; the service's certificate is for its name", copy),
+        NotAHost::Resource => {
+            ("resource-id", "is the id of a resource in Azure or a page of the portal, not a host name", copy)
+        }
         NotAHost::Length => ("too-long", "is longer than a host name can be", copy),
     }
 }

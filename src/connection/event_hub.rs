@@ -1,9 +1,10 @@
 //! From an account to its open Event Hub-compatible endpoint.
 
-use super::account::{AMQPS, Account, AmqpAddress, EVENT_HUB_SUFFIXES, EventHubPin};
+use super::account::{AMQPS, Account, AmqpAddress, EventHubPin};
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, ErrorCode, Result};
 use crate::eventhub::{Access, Endpoint, EventHub, HubAddress, Roots, discover};
+use crate::host_name::{EVENT_HUB_SUFFIXES, ends_in, identity};
 use crate::platform::Platform;
 use crate::session::Session;
 
@@ -80,7 +81,7 @@ fn try_open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<(EventH
         return Err(failure);
     }
     match ask(session) {
-        Ok(named) if named != pinned => {
+        Ok(named) if !is_same(&named, &pinned) => {
             let hub = connect(session, platform, &named, &account.hub.key)?;
             Ok((hub, Origin::Stale { pinned, named }))
         }
@@ -97,6 +98,11 @@ fn is_refusal(error: &Error) -> bool {
 pub fn endpoint_of(pin: &EventHubPin) -> Endpoint {
     let address = AmqpAddress::of(&pin.host);
     Endpoint { host: address.host, port: address.port, hub: pin.path.clone() }
+}
+
+/// Whether two endpoints are one: names of Event Hubs have no case, and a namespace has two hosts.
+pub fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
+    one.hub.eq_ignore_ascii_case(&other.hub) && one.port == other.port && identity(&one.host) == identity(&other.host)
 }
 
 pub(super) fn roots(account: &Account) -> Roots<'_> {
@@ -129,7 +135,7 @@ fn ask(session: &Session) -> Result<Endpoint> {
     let hub = HubAddress { host: account.hub_amqp.host.clone(), port: account.hub_amqp.port };
     auth::same_clock(&hub.host, &account.hub.host);
     let may_follow = |host: &str| {
-        EVENT_HUB_SUFFIXES.iter().any(|suffix| host.ends_with(suffix) && host.len() > suffix.len())
+        ends_in(host, &EVENT_HUB_SUFFIXES).is_some()
             || account.trusted_suffixes.iter().any(|domain| host == domain || host.ends_with(&format!(".{domain}")))
     };
     discover(session.platform(), &hub, &account.hub.key, roots(account), &may_follow, session.deadline())

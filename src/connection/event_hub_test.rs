@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::event_hub::{Origin, endpoint_of, find, open, remedy};
+use super::event_hub::{Origin, endpoint_of, find, is_same, open, remedy};
 use super::test::{check, describe};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::connection::{Check, CheckOutcome, Report};
@@ -84,7 +84,7 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
         ),
         // One that still answers can be another hub's, or the one from before a failover.
         (Origin::Pinned, pin) => match (find(session), pin.as_ref().map(endpoint_of)) {
-            (Ok(named), Some(pinned)) if named != pinned => stale(
+            (Ok(named), Some(pinned)) if !is_same(&named, &pinned) => stale(
                 format!(
                     "The pinned endpoint {}/{} answers, but the hub names {}/{}: this hub's events arrive there.",
                     pinned.host, pinned.hub, named.host, named.hub

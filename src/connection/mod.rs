@@ -11,6 +11,9 @@ mod schema;
 pub mod service_endpoint;
 mod test;
 
-pub use account::{Account, AmqpAddress, DPS_SUFFIXES, EVENT_HUB_SUFFIXES, EventHubPin, HUB_SUFFIXES, label, read};
+pub use account::{Account, AmqpAddress, EventHubPin, label, read};
 pub use schema::{CONNECTION_STRING, SHARED_ACCESS_KEY, profiles};
 pub use test::test;
+
+#[cfg(test)]
+mod tests;

@@ -68,7 +68,10 @@ fn hub_fields() -> Vec<(&'static str, Value)> {
             example(
                 field(
                     "IoTHub name",
-                    "The hub's host name. In the Azure portal open the hub; **Overview** shows it as **Hostname**. A bare name, a URL or a whole connection string will do, too.",
+                    "The hub's host name. In the Azure portal open the hub; **Overview** shows it as **Hostname**. Every hub has `plant.azure-devices.net`. \
+                     Where the hub has `plant.service.azure-devices.net`, its name for back ends, that works as well, and so does either with `.privatelink` \
+                     before `.azure-devices`, within the network of a private endpoint. Events and positions do not change with the name. \
+                     `plant.device.azure-devices.net` is for devices. A bare name, a URL or a whole connection string will do, too.",
                     HUB,
                     "important",
                 ),
@@ -121,7 +124,7 @@ fn event_hub_fields() -> Vec<(&'static str, Value)> {
             example(
                 secret(field(
                     "EventHub compatible Endpoint",
-                    "In the hub open **Hub settings**, then **Built-in endpoints**, and copy **Event Hub-compatible endpoint**. Leave it empty to have it found.",
+                    "In the hub open **Hub settings**, then **Built-in endpoints**, and copy **Event Hub-compatible endpoint**. Leave it empty to have it found. The host and the name alone, such as `sb://….servicebus.windows.net/`, will do, too.",
                     EVENT_HUB,
                     "important",
                 )),
@@ -162,7 +165,8 @@ fn dps_fields() -> Vec<(&'static str, Value)> {
             example(
                 field(
                     "DPS service endpoint",
-                    "Only for enrollments and registrations. In the portal open the Device Provisioning Service; **Overview** shows it as **Service endpoint**. A whole connection string will do, too.",
+                    "Only for enrollments and registrations. In the portal open the Device Provisioning Service; **Overview** shows it as **Service endpoint**. \
+                     Not the **ID scope**, nor the **Global device endpoint**: these are for devices. A whole connection string will do, too.",
                     DPS,
                     "important",
                 ),
@@ -180,7 +184,7 @@ fn advanced_fields() -> Vec<(&'static str, Value)> {
     let amqp_host = example(
         field(
             "IoT Hub AMQP host",
-            "Where the hub speaks AMQP, with `:port` where that is not 5671. Empty: at the hub's own name.",
+            "Where the hub speaks AMQP, with `:port` where that is not 5671: one of the hub's names, as above. Empty: at the name above.",
             ADVANCED,
             "advanced",
         ),
@@ -188,8 +192,9 @@ fn advanced_fields() -> Vec<(&'static str, Value)> {
     );
     let certificates = field(
         "Trusted certificates",
-        "Root certificates (PEM) to trust for telemetry instead of the public ones. Only for an emulator or a private endpoint. \
-         Roots only: the authorities below them, which sign the services' certificates, are replaced from time to time.",
+        "Certificates (PEM) of the **root** authorities to trust for telemetry instead of the public ones. Only for an emulator, or a proxy that looks into TLS. \
+         Azure's own need none of this; if you pin them, enter the root alone (DigiCert Global Root G2, and Microsoft RSA Root Certificate Authority 2017): \
+         Microsoft changes the issuing authorities below it.",
         ADVANCED,
         "advanced",
     );

@@ -11,7 +11,7 @@ use crate::bindings::exports::workflow::connector::discovery::{Choice, Choices, 
 use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS};
 use crate::error::{Error, Result};
 use crate::http::Page;
-use crate::iothub::{DeviceId, text_literal};
+use crate::iothub::text_literal;
 use crate::session::Session;
 
 /// Entries where the request does not say.
@@ -147,13 +147,16 @@ impl Request {
         .to_string()
     }
 
-    /// What the hub is asked for.
-    fn device_query(&self) -> String {
+    /// What the hub is asked for, and whether that leaves anything to be searched for here: what follows the first sign
+    /// that no document allows in an id.
+    fn device_query(&self) -> (String, bool) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-:.+%_#*?!(),=@;$'".contains(c);
+        let start = self.search.split(|c| !plain(c)).next().unwrap_or_default();
         let mut query = "SELECT deviceId, status, connectionState FROM devices".to_owned();
-        if !self.search.is_empty() {
-            query += &format!(" WHERE STARTSWITH(deviceId, {})", text_literal(&self.search));
+        if !start.is_empty() {
+            query += &format!(" WHERE STARTSWITH(deviceId, {})", text_literal(start));
         }
-        query
+        (query, start.len() < self.search.len())
     }
 
     fn page_size(&self) -> u32 {
@@ -175,12 +178,9 @@ impl Request {
 pub fn offer(session: &Session, request: Request) -> Result<Choices> {
     match request.source {
         Source::Devices => {
-            // No id has any other sign in it, and in a query it could mean anything.
-            if !request.search.is_empty() && DeviceId::parse(&request.search, "").is_err() && !dots(&request.search) {
-                return Ok(Choices { items: Vec::new(), next: None });
-            }
-            let query = request.device_query();
-            collect(session, &request, |continuation| session.hub().query(&query, request.limit, continuation))
+            let (query, searched_here) = request.device_query();
+            let size = if searched_here { MOST } else { request.limit };
+            collect(session, &request, |continuation| session.hub().query(&query, size, continuation))
         }
         Source::Enrollments => {
             let (dps, size) = (session.dps()?, request.page_size());
@@ -196,11 +196,6 @@ pub fn offer(session: &Session, request: Request) -> Result<Choices> {
             session.hub().configurations().map(|items| Page { items, continuation: None })
         }),
     }
-}
-
-/// Not ids themselves, but the beginning of some.
-fn dots(search: &str) -> bool {
-    matches!(search, "." | "..")
 }
 
 fn collect(session: &Session, request: &Request, fetch: impl Fn(Option<&str>) -> Result<Page>) -> Result<Choices> {

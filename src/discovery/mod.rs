@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::bindings::exports::workflow::connector::discovery::{Choices, ChoicesRequest, Direction};
 use crate::bindings::workflow::connector::types::Connection;
 use crate::error::{Error, ErrorCode, Result};
+use crate::json;
 use crate::manifest;
 use crate::platform::Platform;
 use crate::session::Session;
@@ -68,5 +69,8 @@ fn read_object(text: &str, pointer: &str) -> Result<Map<String, Value>> {
     if text.trim().is_empty() {
         return Ok(Map::new());
     }
-    serde_json::from_str(text).map_err(|_| Error::field(pointer, "not-json", "is not a JSON object"))
+    match json::parse(text.as_bytes()) {
+        Ok(Value::Object(members)) => Ok(members),
+        _ => Err(Error::field(pointer, "not-json", "is not a JSON object")),
+    }
 }

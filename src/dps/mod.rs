@@ -1,15 +1,18 @@
 //! The service API of the Device Provisioning Service, version 2021-10-01: enrollments and registrations. Individual
 //! enrollments are read and changed at version 2026-11-01 where the service speaks it.
 
+mod secrets;
 mod types;
 
+pub use secrets::{HIDDEN, secrets, shown, without_secrets};
 pub use types::RegistrationId;
 
 use serde_json::{Value, json};
 
 use crate::auth::Permission;
 use crate::error::Result;
-use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
+use crate::host_name;
+use crate::http::{Client, IfMatch, Page, PathId, Request, Safety, Tagged};
 use crate::platform::Method;
 
 /// Selects all individual enrollments.
@@ -33,16 +36,16 @@ impl<'a> Dps<'a> {
         Self { client }
     }
 
-    /// The service's host, which names it in events.
-    pub fn host(&self) -> &str {
-        &self.client.api().host
+    /// The host that names the service in events: the same by whatever name it is spoken to.
+    pub fn identity(&self) -> String {
+        host_name::identity(&self.client.api().host)
     }
 
     /// An individual enrollment.
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn enrollment(&self, id: &RegistrationId) -> Result<Tagged> {
+    pub fn enrollment(&self, id: &impl PathId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead)
             .first_of(ENROLLMENT_VERSIONS);
         Tagged::from_response(&self.client.send(&request)?)
@@ -124,7 +127,7 @@ impl<'a> Dps<'a> {
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn registration(&self, id: &RegistrationId) -> Result<Tagged> {
+    pub fn registration(&self, id: &impl PathId) -> Result<Tagged> {
         let request =
             Request::new(Method::Get, ["registrations", id.as_str()], Safety::Read, Permission::RegistrationStatusRead);
         Tagged::from_response(&self.client.send(&request)?)
@@ -142,12 +145,7 @@ impl<'a> Dps<'a> {
     ///
     /// # Errors
     /// `not-found` where there is no such group, and those of the service.
-    pub fn query_registrations(
-        &self,
-        group: &RegistrationId,
-        page_size: u32,
-        continuation: Option<&str>,
-    ) -> Result<Page> {
+    pub fn query_registrations(&self, group: &impl PathId, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Request::new(
             Method::Post,
             ["registrations", group.as_str(), "query"],
@@ -167,14 +165,6 @@ impl<'a> Dps<'a> {
             .header("if-match", if_match);
         self.client.send(&request).map(drop)
     }
-}
-
-/// An enrollment without the keys of its device.
-pub fn without_keys(mut enrollment: Value) -> Value {
-    if let Some(attestation) = enrollment.get_mut("attestation").and_then(Value::as_object_mut) {
-        attestation.remove("symmetricKey");
-    }
-    enrollment
 }
 
 /// Whether the device of an enrollment has symmetric keys.

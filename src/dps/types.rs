@@ -1,40 +1,66 @@
 //! Ids of the provisioning service.
 
 use crate::error::{Error, Result};
+use crate::http::PathId;
 
-/// A registration id or the id of an enrollment group: up to 128 letters, digits and `- . _ :`, with a letter or digit at
-/// both ends (description of `registrationId` in the service API). Case does not matter; the service keeps it.
+/// A registration id or the id of an enrollment group: up to 128 letters, digits and `- . _ :`. Case does not matter; the
+/// service keeps it.
+///
+/// The documents disagree about the ends: the API's description of `registrationId` wants a letter or digit at both, the
+/// articles on the service want a letter, a digit or `-` at the last place and say nothing of the first. What one of them
+/// allows goes out, and the service judges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationId(String);
 
 impl RegistrationId {
     /// The rule as a regular expression.
-    pub const PATTERN: &'static str = r"^[A-Za-z0-9]([A-Za-z0-9\-._:]{0,126}[A-Za-z0-9])?$";
+    pub const PATTERN: &'static str = r"^[A-Za-z0-9\-._:]{0,127}[A-Za-z0-9\-]$";
+    /// The rule in words.
+    pub const RULE: &'static str =
+        "must have up to 128 letters, digits and - . _ : with a letter, a digit or - at the end";
 
     /// Reads an id.
     ///
     /// # Errors
     /// `invalid-input` at `pointer`.
     pub fn parse(text: &str, pointer: &str) -> Result<Self> {
-        let end = |b: &u8| b.is_ascii_alphanumeric();
         let bytes = text.as_bytes();
         let fine = (1..=128).contains(&bytes.len())
-            && bytes.first().is_some_and(end)
-            && bytes.last().is_some_and(end)
+            && bytes.last().is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'-')
             && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(b));
-        if fine {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Error::field(
-                pointer,
-                "characters",
-                "is not an id: up to 128 letters, digits and - . _ : with a letter or digit at both ends",
-            ))
-        }
+        if fine { Ok(Self(text.to_owned())) } else { Err(Error::field(pointer, "characters", Self::RULE)) }
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl PathId for RegistrationId {
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use regex_lite::Regex;
+
+    use super::*;
+
+    #[test]
+    fn what_one_document_allows_goes_out() {
+        let pattern = Regex::new(RegistrationId::PATTERN).expect("a pattern");
+        let longest = "a".repeat(128);
+        for text in
+            ["a", "7", "-", "press-17", "PRESS:17._x", "press-", "press--", "-press", ".press", ":a", "_-", &longest]
+        {
+            assert!(RegistrationId::parse(text, "/id").is_ok() && pattern.is_match(text), "{text:?}");
+        }
+        let too_long = "a".repeat(129);
+        for text in ["", ".", "..", "press.", "press_", "press:", "a b", "a/b", "a\n", "a%", "ä", "a#", &too_long] {
+            assert!(RegistrationId::parse(text, "/id").is_err() && !pattern.is_match(text), "{text:?}");
+        }
     }
 }

@@ -2,16 +2,20 @@
 //!
 //! The hub redirects a link on its `/messages/events` there. Microsoft's clients for JavaScript and the Azure CLI do the
 //! same; they follow anywhere, this one only where the caller allows it: the redirect decides who gets a token.
+//!
+//! A hub is asked with a password first, as has worked for years; where it offers no such thing, or refuses it, with a token
+//! that is put to `$cbs`. A password goes to nobody who does not offer to take one.
 
 use std::time::Duration;
 
 use super::fault::Context;
 use super::hub::Endpoint;
+use crate::amqp::cbs::Claim;
 use crate::amqp::client::Client;
 use crate::amqp::link::LinkOptions;
 use crate::amqp::sasl::Mechanism;
-use crate::amqp::transport::{Deadline, Roots, Tls, Transport};
-use crate::amqp::{Error as AmqpError, Redirect};
+use crate::amqp::transport::{Deadline, Roots, Tls, Transport, TransportError};
+use crate::amqp::{Error as AmqpError, Redirect, Stage};
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, ErrorCode, Result, Retry};
 use crate::platform::Platform;
@@ -39,16 +43,14 @@ pub fn discover(
     deadline: Duration,
 ) -> Result<Endpoint> {
     let until = Deadline::at(platform, deadline);
-    let context = Context::iot_hub(hub, key, "its Event Hub-compatible endpoint");
-    let tls = Tls::open(&hub.host, hub.port, roots, &until);
-    let tls = tls.map_err(|error| context.error(&error.into()))?;
-    discover_over(platform, tls, hub, key, may_follow, deadline)
+    let mut open = || Tls::open(&hub.host, hub.port, roots, &until);
+    discover_over(platform, &mut open, hub, key, may_follow, deadline)
 }
 
-/// The same over a transport that is there already.
-pub(super) fn discover_over(
+/// The same over transports that `open` makes: one, or two where the hub takes no password.
+pub(super) fn discover_over<T: Transport>(
     platform: &dyn Platform,
-    transport: impl Transport,
+    open: &mut dyn FnMut() -> Result<T, TransportError>,
     hub: &HubAddress,
     key: &SharedAccessKey,
     may_follow: &dyn Fn(&str) -> bool,
@@ -56,15 +58,29 @@ pub(super) fn discover_over(
 ) -> Result<Endpoint> {
     let until = Deadline::at(platform, deadline);
     let context = Context::iot_hub(hub, key, "its Event Hub-compatible endpoint");
-    match ask(platform, transport, hub, key, &until) {
+    let mut answer = by_password(platform, open, hub, key, &until);
+    let refused = match &answer {
+        Err(AmqpError::NoMechanism(_)) => Some(true),
+        Err(AmqpError::Sasl(1) | AmqpError::Disconnected(Stage::Sasl)) => Some(false),
+        _ => None,
+    };
+    if let Some(not_offered) = refused {
+        let second = by_claim(platform, open, hub, key, &until);
+        // Where both ways are closed, the first one says why, unless it was none.
+        if second.is_ok() || not_offered {
+            answer = second;
+        }
+    }
+    match answer {
         Ok(redirect) => follow(&redirect, may_follow),
         Err(error) => Err(context.error(&error)),
     }
 }
 
-fn ask(
+/// Logs in with the policy's name and a token as password (Microsoft's JavaScript client).
+fn by_password<T: Transport>(
     platform: &dyn Platform,
-    transport: impl Transport,
+    open: &mut dyn FnMut() -> Result<T, TransportError>,
     hub: &HubAddress,
     key: &SharedAccessKey,
     until: &Deadline,
@@ -72,14 +88,31 @@ fn ask(
     let name = hub.host.split('.').next().unwrap_or(&hub.host);
     let user = format!("{}@sas.root.{name}", key.policy);
     let password = auth::token(key, &hub.host, None, platform.unix_time());
-    let mut client = Client::log_in(platform, transport, &hub.host, Mechanism::Plain { user, password }, until)?;
+    let client = Client::log_in(platform, open()?, &hub.host, Mechanism::Plain { user, password }, until)?;
+    ask(client, hub, until)
+}
+
+/// Logs in as nobody and puts a token for the host (Azure CLI since 2026).
+fn by_claim<T: Transport>(
+    platform: &dyn Platform,
+    open: &mut dyn FnMut() -> Result<T, TransportError>,
+    hub: &HubAddress,
+    key: &SharedAccessKey,
+    until: &Deadline,
+) -> Result<Redirect, AmqpError> {
+    let sign = |now| auth::hub_token(key, &hub.host, now);
+    let (client, _) = Claim::open(platform, open()?, &hub.host, hub.host.clone(), Box::new(sign), until)?;
+    ask(client, hub, until)
+}
+
+fn ask(mut client: Client, hub: &HubAddress, until: &Deadline) -> Result<Redirect, AmqpError> {
     let name = client.name("receiver");
     let link = LinkOptions::receiver(name, format!("amqps://{}/messages/events/$management", hub.host));
     // The redirect comes instead of the attach, or right after it.
     let outcome = client.attach(&link, 1, until).and_then(|link| client.receive(link, until));
     let outcome = match outcome {
         Err(error) => error.redirect().ok_or(error),
-        Ok(None) => Err(AmqpError::Timeout(crate::amqp::Stage::Answer)),
+        Ok(None) => Err(AmqpError::Timeout(Stage::Answer)),
         Ok(Some(_)) => Err(AmqpError::Answer("redirect to the Event Hub-compatible endpoint")),
     };
     client.close(until);

@@ -30,6 +30,14 @@ pub struct Event {
     pub to: Option<String>,
     /// Its subject.
     pub subject: Option<String>,
+    /// Where an answer goes.
+    pub reply_to: Option<String>,
+    /// The group that it belongs to.
+    pub group_id: Option<String>,
+    /// Its place in the group.
+    pub group_sequence: Option<u32>,
+    /// The group for answers.
+    pub reply_to_group_id: Option<String>,
     /// What it answers.
     pub correlation_id: Option<String>,
     /// The media type of its data.
@@ -95,6 +103,10 @@ impl Event {
             }),
             to: properties.to,
             subject: properties.subject,
+            reply_to: properties.reply_to,
+            group_id: properties.group_id,
+            group_sequence: properties.group_sequence,
+            reply_to_group_id: properties.reply_to_group_id,
             correlation_id: properties.correlation_id.and_then(Value::into_text),
             content_type: properties.content_type,
             content_encoding: properties.content_encoding,

@@ -12,6 +12,7 @@ use crate::amqp::transport::TransportErrorKind;
 use crate::amqp::{Error as AmqpError, RemoteError};
 use crate::auth::{Permission, SharedAccessKey};
 use crate::error::{Error, ErrorCode, MissingPermission, Retry, ServiceFault, retry_after};
+use crate::host_name;
 use crate::http::Fault;
 
 /// The longest text of the service's that is passed on.
@@ -110,7 +111,10 @@ impl Context {
             ErrorCode::DeviceOffline => format!("{service} at {host} does not reach {what}.{said}"),
             ErrorCode::Timeout => format!("{service} at {host} did not answer in time: {error}"),
             _ => match error {
-                AmqpError::Transport(error) => format!("{service} at {host} cannot be reached: {error}"),
+                AmqpError::Transport(error) => {
+                    let hint = host_name::hint(host).map(|hint| format!(". {hint}")).unwrap_or_default();
+                    format!("{service} at {host} cannot be reached: {error}{hint}")
+                }
                 _ => format!("{service} at {host}: {}", clean(&error.to_string())),
             },
         }

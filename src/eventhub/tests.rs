@@ -396,7 +396,97 @@ fn ask(platform: &FakePlatform, peer: &Peer) -> Result<Endpoint> {
     let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671 };
     let may_follow = |host: &str| host.ends_with(".servicebus.windows.net");
     let deadline = platform.monotonic() + Duration::from_secs(20);
-    discover_over(platform, peer.clone(), &hub, &key(), &may_follow, deadline)
+    discover_over(platform, &mut || Ok(peer.clone()), &hub, &key(), &may_follow, deadline)
+}
+
+/// Asks hubs that are met one after another.
+fn ask_each(platform: &FakePlatform, host: &str, peers: &[Peer]) -> Result<Endpoint> {
+    let hub = HubAddress { host: host.into(), port: 5671 };
+    let may_follow = |host: &str| host.ends_with(".servicebus.windows.net");
+    let deadline = platform.monotonic() + Duration::from_secs(20);
+    let mut peers = peers.iter();
+    let mut open = || Ok(peers.next().expect("no more connections than that").clone());
+    discover_over(platform, &mut open, &hub, &key(), &may_follow, deadline)
+}
+
+/// A hub that offers these mechanisms, and answers PLAIN with a refusal.
+fn without_passwords(platform: &Rc<FakePlatform>, mechanisms: &'static [&'static str]) -> Peer {
+    Peer::new(platform, move |seen, out: &mut Out| match seen {
+        Seen::Header(header) if *header == crate::amqp::frame::SASL_HEADER => {
+            out.raw(header);
+            let mechanisms = mechanisms.iter().map(|name| (*name).to_owned()).collect();
+            out.sasl(&Performative::SaslMechanisms(mechanisms));
+            true
+        }
+        Seen::Frame(_, Performative::SaslInit(init), _) if init.mechanism == "PLAIN" => {
+            out.sasl(&Performative::SaslOutcome(1));
+            true
+        }
+        _ => false,
+    })
+}
+
+#[test]
+fn a_hub_that_takes_no_password_is_asked_with_a_token() {
+    let found = redirect(HOST, &format!("amqps://{HOST}:5671/iothub-ehub-h/$management"));
+    for (mechanisms, sent) in
+        [(&["MSSBCBS", "ANONYMOUS"][..], false), (&["MSSBCBS"], false), (&["PLAIN", "MSSBCBS"], true)]
+    {
+        let platform = platform();
+        let (first, second) = (without_passwords(&platform, mechanisms), detaches(&platform, found.clone()));
+        let host = "plant.service.azure-devices.net";
+        let asked = ask_each(&platform, host, &[first.clone(), second.clone()]).expect("found");
+        assert_eq!(asked, endpoint());
+        let inits = |peer: &Peer| {
+            peer.frames().into_iter().filter(|frame| matches!(frame, Performative::SaslInit(_))).collect::<Vec<_>>()
+        };
+        // Nothing at all goes to a hub that offers no PLAIN.
+        assert_eq!(!inits(&first).is_empty(), sent, "{mechanisms:?}");
+        for init in inits(&first).iter().chain(&inits(&second)) {
+            let Performative::SaslInit(init) = init else { unreachable!("as filtered") };
+            let response = String::from_utf8_lossy(&init.initial_response).into_owned();
+            match init.mechanism.as_str() {
+                // The user is by the first label, the token for the whole host.
+                "PLAIN" => assert!(
+                    response.starts_with(
+                        "\0service@sas.root.plant\0SharedAccessSignature sr=plant.service.azure-devices.net&"
+                    ),
+                    "{response}"
+                ),
+                _ => assert_eq!(response, ""),
+            }
+        }
+        let put = second.state.borrow().seen.iter().find_map(|seen| match seen {
+            Seen::Frame(_, Performative::Transfer(_), payload) => Message::decode(payload).ok(),
+            _ => None,
+        });
+        let put = put.expect("a token was put");
+        let property = |name: &str| {
+            let found = put.application_properties.iter().find(|(key, _)| key.as_str() == Some(name));
+            found.map(|(_, value)| value.clone())
+        };
+        assert_eq!(property("name"), Some(Value::string(host)));
+        assert_eq!(property("type"), Some(Value::string("servicebus.windows.net:sastoken")));
+        let Body::Value(Value::String(token)) = &put.body else { panic!("{put:?}") };
+        assert!(token.starts_with("SharedAccessSignature sr=plant.service.azure-devices.net&"), "{token}");
+        let attach = second.frames().into_iter().find_map(|frame| match frame {
+            Performative::Attach(attach) => {
+                attach.source.and_then(|source| source.address).filter(|it| it.starts_with("amqps"))
+            }
+            _ => None,
+        });
+        assert_eq!(attach.as_deref(), Some("amqps://plant.service.azure-devices.net/messages/events/$management"));
+    }
+}
+
+#[test]
+fn where_both_ways_are_closed_the_first_says_why() {
+    let platform = platform();
+    let closed = |mechanisms| without_passwords(&platform, mechanisms);
+    let error = ask_each(&platform, "plant.azure-devices.net", &[closed(&["PLAIN"]), closed(&["PLAIN"])]);
+    assert_eq!(error.expect_err("refused").code(), ErrorCode::AuthFailed);
+    let error = ask_each(&platform, "plant.azure-devices.net", &[closed(&["EXTERNAL"]), closed(&["EXTERNAL"])]);
+    assert_eq!(error.expect_err("no way").code(), ErrorCode::Unsupported);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::fault::Fault;
 use super::{retry, version};
 use crate::auth::{self, Permission, SharedAccessKey, percent_encode};
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result, Retry};
+use crate::host_name;
 use crate::platform::{ExchangeError, ExchangeErrorKind, ExchangeLimits, Method, Platform, WireRequest, WireResponse};
 
 /// Until a connection, TLS included, is there.
@@ -273,7 +274,7 @@ impl Response {
         if self.wire.body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&self.wire.body)
+        crate::json::parse(&self.wire.body)
             .map_err(|error| self.unexpected("valid JSON").with_detail(error.to_string()))
     }
 
@@ -500,12 +501,14 @@ impl<'a> Client<'a> {
             headers.push(("content-type".into(), body.content_type().to_owned()));
         }
         headers.extend(request.headers.iter().cloned());
+        let host = self.host_of(request);
+        auth::same_clock(&host, &self.api.host);
         let wire = WireRequest {
             method: request.method,
-            authority: self.api.host.clone(),
+            authority: host.clone(),
             path_with_query: request.path_with_query(version),
             headers,
-            authorization: auth::token(&self.api.key, &self.api.host, scope, self.platform.unix_time()),
+            authorization: auth::token(&self.api.key, &host, scope, self.platform.unix_time()),
             body: request.body.as_ref().map(Body::to_bytes),
         };
         let limits = ExchangeLimits {
@@ -515,6 +518,14 @@ impl<'a> Client<'a> {
             body_bytes: LARGEST_ANSWER,
         };
         self.platform.exchange(&wire, &limits)
+    }
+
+    /// Where a request goes: what devices do has a name of its own where the hub is known by its name for back ends.
+    fn host_of(&self, request: &Request) -> String {
+        match request.permission {
+            Permission::DeviceConnect => host_name::for_devices(&self.api.host),
+            _ => self.api.host.clone(),
+        }
     }
 
     /// Whether the service's clock explains a refusal; if so, later tokens go by it.
@@ -535,7 +546,7 @@ impl<'a> Client<'a> {
     fn plan(&self, request: &Request) -> Error {
         *self.planned.borrow_mut() = Some(Plan {
             method: request.method.as_str(),
-            url: format!("https://{}{}", self.api.host, request.path_with_query(self.version(request))),
+            url: format!("https://{}{}", self.host_of(request), request.path_with_query(self.version(request))),
             headers: request.headers.clone(),
             body: request.body.as_ref().map(Body::to_value),
         });
@@ -601,8 +612,8 @@ impl<'a> Client<'a> {
 
     fn failure(&self, request: &Request, error: &ExchangeError) -> Error {
         use ExchangeErrorKind as Kind;
-        let host = &self.api.host;
-        let (code, message, advice) = match error.kind {
+        let host = &self.host_of(request);
+        let (code, mut message, advice) = match error.kind {
             Kind::Dns => {
                 (ErrorCode::Unavailable, format!("The host name {host} has no address. Is it spelled right?"), None)
             }
@@ -631,6 +642,13 @@ impl<'a> Client<'a> {
                 (ErrorCode::Unavailable, "A limit of the engine that runs this connector is reached.".to_owned(), None)
             }
         };
+        // Whoever got through has the right name.
+        if matches!(error.kind, Kind::Dns | Kind::Connect | Kind::Timeout | Kind::Tls)
+            && !error.sent
+            && let Some(hint) = host_name::hint(host)
+        {
+            message = format!("{message} {hint}");
+        }
         let effect =
             if error.sent && request.safety != Safety::Read { EffectState::Unknown } else { self.effect_so_far() };
         let result = Error::new(code, message).with_detail(error.detail.clone()).with_effect(effect);

@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::client::{Request, Response, Safety};
 use crate::error::{Error, Result};
 
+/// Characters of an entity tag at the most. No document states a length: it is the services' own.
+const LONGEST_TAG: usize = 1024;
+
 /// An entity tag, without its quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ETag(String);
@@ -19,7 +22,8 @@ impl ETag {
     pub fn parse(text: &str, pointer: &str) -> Result<Self> {
         let bare = text.strip_prefix("W/").unwrap_or(text);
         let bare = bare.strip_prefix('"').and_then(|bare| bare.strip_suffix('"')).unwrap_or(bare);
-        let fine = (1..=128).contains(&bare.len()) && bare.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+        let sign = |b: u8| (b' '..=b'~').contains(&b) && b != b'"';
+        let fine = (1..=LONGEST_TAG).contains(&bare.len()) && bare.bytes().all(sign);
         if fine {
             Ok(Self(bare.to_owned()))
         } else {

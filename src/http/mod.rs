@@ -3,12 +3,14 @@
 mod client;
 mod document;
 mod fault;
+mod id;
 mod retry;
 mod version;
 
 pub use client::{Api, Client, Plan, ProbeAnswer, Request, Response, Safety, Service, readable};
 pub use document::{ETag, IfMatch, Page, Tagged};
 pub use fault::Fault;
+pub use id::{GivenId, PathId};
 
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 
 use crate::auth::Permission;
 use crate::error::Result;
-use crate::http::{Client, IfMatch, Page, Request, Safety, Tagged};
+use crate::host_name;
+use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Safety, Tagged};
 use crate::platform::Method;
 
 /// How long the hub waits for a device's answer where the caller does not say ("Invoke direct methods from IoT Hub").
@@ -45,9 +46,9 @@ impl<'a> IotHub<'a> {
         self.client.key_is_good(refused)
     }
 
-    /// The hub's host, which names it in events.
-    pub fn host(&self) -> &str {
-        &self.client.api().host
+    /// The host that names the hub in events: the same by whatever name it is spoken to.
+    pub fn identity(&self) -> String {
+        host_name::identity(&self.client.api().host)
     }
 
     /// A device identity, keys included.
@@ -109,7 +110,7 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn twin(&self, id: &DeviceId) -> Result<Tagged> {
+    pub fn twin(&self, id: &impl PathId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["twins", id.as_str()], Safety::Read, Permission::ServiceConnect);
         Tagged::from_response(&self.client.send(&request)?)
     }
@@ -211,8 +212,9 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `not-found`, and those of the service.
-    pub fn configuration(&self, id: &str) -> Result<Tagged> {
-        let request = Request::new(Method::Get, ["configurations", id], Safety::Read, Permission::RegistryRead);
+    pub fn configuration(&self, id: &GivenId) -> Result<Tagged> {
+        let request =
+            Request::new(Method::Get, ["configurations", id.as_str()], Safety::Read, Permission::RegistryRead);
         Tagged::from_response(&self.client.send(&request)?)
     }
 }

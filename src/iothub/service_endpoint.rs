@@ -10,7 +10,7 @@ use crate::amqp::client::{Client, Undelivered};
 use crate::amqp::link::{Delivery, LinkId, LinkOptions};
 use crate::amqp::transport::{Deadline, Roots, Tls, Transport};
 use crate::amqp::{Body, Error as AmqpError, Message, Value};
-use crate::auth::{self, Dialect, SharedAccessKey, percent_encode};
+use crate::auth::{self, SharedAccessKey, percent_encode};
 use crate::error::{EffectState, Error, Result};
 use crate::eventhub::HubAddress;
 use crate::eventhub::fault::Context;
@@ -160,11 +160,7 @@ impl<'p> ServiceEndpoint<'p> {
     ) -> Result<Self> {
         let until = Deadline::at(platform, deadline);
         let (signer, resource) = (key.clone(), hub.host.clone());
-        let sign = move |now: Duration| {
-            let expiry = now.saturating_add(auth::TOKEN_LIFETIME);
-            let theirs = expiry.as_secs().saturating_add_signed(auth::skew(&resource));
-            (signer.token(Dialect::IotHub, &resource, theirs), expiry)
-        };
+        let sign = move |now: Duration| auth::hub_token(&signer, &resource, now);
         // The audience is the token's own resource, as with the JavaScript client.
         let opened = Claim::open(platform, transport, &hub.host, hub.host.clone(), Box::new(sign), &until);
         let (client, claim) = opened.map_err(|error| Context::iot_hub(hub, key, "connection").error(&error))?;

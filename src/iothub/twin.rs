@@ -38,7 +38,7 @@ impl TwinPart {
 /// Every problem of a patch, which stands at the pointer `at` of the input.
 pub fn check_patch(part: TwinPart, patch: &Value, at: &str) -> Vec<FieldProblem> {
     let mut check = Check { problems: Vec::new() };
-    let size = patch.as_object().map_or(0, |members| check.object(members, at, 0));
+    let size = patch.as_object().map_or(0, |members| check.object(members, at, 0, false));
     if size > part.largest() {
         let message = format!("has {size} bytes as the hub counts; the limit is {}", part.largest());
         check.problems.push(problem(at, "too-large", message));
@@ -57,8 +57,9 @@ impl Check {
         }
     }
 
-    /// The size of what would be kept: a null removes its key.
-    fn object(&mut self, members: &Map<String, Value>, at: &str, depth: usize) -> usize {
+    /// The size of what would be kept: a null removes its key. An array takes the place of the one there was, so that in it
+    /// nothing is removed, and no twin keeps a null.
+    fn object(&mut self, members: &Map<String, Value>, at: &str, depth: usize, in_array: bool) -> usize {
         if depth > DEEPEST {
             self.add(at, "too-deep", format!("is nested more than {DEEPEST} levels deep"));
             return 0;
@@ -76,22 +77,26 @@ impl Check {
                     "has a key with a dot, a dollar sign, a space or a control character".into(),
                 );
             }
-            if !value.is_null() {
-                size += key.len() + self.value(value, &at, depth);
+            if in_array || !value.is_null() {
+                size += key.len() + self.value(value, &at, depth, in_array);
             }
         }
         size
     }
 
-    fn value(&mut self, value: &Value, at: &str, depth: usize) -> usize {
+    fn value(&mut self, value: &Value, at: &str, depth: usize, in_array: bool) -> usize {
         match value {
-            Value::Null => 0,
+            Value::Null => {
+                if in_array {
+                    self.add(at, "null-in-array", "is null, which no array of a twin may have in it".into());
+                }
+                0
+            }
             Value::Bool(_) => 4,
             Value::Number(number) => {
-                let fits = match number.as_i64() {
-                    Some(whole) => INTEGERS.contains(&whole),
-                    None => !number.is_u64(),
-                };
+                // What has a point or an exponent is no integer to the hub.
+                let is_integer = !number.as_str().contains(['.', 'e', 'E']);
+                let fits = !is_integer || number.as_i64().is_some_and(|whole| INTEGERS.contains(&whole));
                 if !fits {
                     let (least, most) = (INTEGERS.start(), INTEGERS.end());
                     self.add(at, "out-of-range", format!("must be a whole number from {least} to {most}"));
@@ -105,10 +110,10 @@ impl Check {
                 text.chars().filter(|c| !c.is_control()).map(char::len_utf8).sum()
             }
             Value::Array(items) => {
-                let item = |(index, item)| self.value(item, &format!("{at}/{index}"), depth);
+                let item = |(index, item)| self.value(item, &format!("{at}/{index}"), depth, true);
                 items.iter().enumerate().map(item).sum()
             }
-            Value::Object(members) => self.object(members, at, depth + 1),
+            Value::Object(members) => self.object(members, at, depth + 1, in_array),
         }
     }
 }
@@ -118,6 +123,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn read(text: &str) -> Value {
+        crate::json::parse(text.as_bytes()).expect("JSON")
+    }
 
     fn nested(levels: usize) -> Value {
         (0..levels).fold(json!({ "property": "value" }), |inner, _| json!({ "k": inner }))
@@ -145,6 +154,13 @@ mod tests {
             (TwinPart::Desired, json!({ "a": 4_503_599_627_370_496_i64 }), Some(("/a".into(), "out-of-range"))),
             (TwinPart::Desired, json!({ "a": u64::MAX }), Some(("/a".into(), "out-of-range"))),
             (TwinPart::Desired, json!({ "a": 1.5e300 }), None),
+            (TwinPart::Desired, read(r#"{ "a": 100000000000000000000 }"#), Some(("/a".into(), "out-of-range"))),
+            (TwinPart::Desired, read(r#"{ "a": [-4503599627370497] }"#), Some(("/a/0".into(), "out-of-range"))),
+            (TwinPart::Desired, read(r#"{ "a": 4503599627370496.0, "b": 1e20 }"#), None),
+            (TwinPart::Tags, json!({ "a": [1, null] }), Some(("/a/1".into(), "null-in-array"))),
+            (TwinPart::Tags, json!({ "a": [[null]] }), Some(("/a/0/0".into(), "null-in-array"))),
+            (TwinPart::Tags, json!({ "a": [{ "b": { "c": null } }] }), Some(("/a/0/b/c".into(), "null-in-array"))),
+            (TwinPart::Tags, json!({ "a": { "b": [1], "c": null } }), None),
             (TwinPart::Tags, full.clone(), None),
             (TwinPart::Tags, json!({ "a": text(4096), "b": text(4095) }), Some((String::new(), "too-large"))),
             (TwinPart::Tags, json!({ "a": text(4096), "b": format!("{}\n", text(4094)) }), None),

@@ -1,6 +1,7 @@
 //! Ids of the hub.
 
 use crate::error::{Error, Result};
+use crate::http::PathId;
 
 /// The id of a device: 1 to 128 ASCII letters, digits and the signs of "Identity registry"; case matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +17,15 @@ impl DeviceId {
     /// `invalid-input` at `pointer`.
     pub fn parse(text: &str, pointer: &str) -> Result<Self> {
         let sign = |b: u8| b.is_ascii_alphanumeric() || b"-:.+%_#*?!(),=@;$'".contains(&b);
-        // A path made of dots would lead elsewhere, whatever the registry says of such an id.
-        let fine = (1..=128).contains(&text.len()) && text.bytes().all(sign) && !matches!(text, "." | "..");
-        if fine {
+        // The registry may take such an id. A path that is made of it leads elsewhere, to all devices at once.
+        if matches!(text, "." | "..") {
+            return Err(Error::field(
+                pointer,
+                "not-addressable",
+                "is an id that no path of the service's API can hold",
+            ));
+        }
+        if (1..=128).contains(&text.len()) && text.bytes().all(sign) {
             Ok(Self(text.to_owned()))
         } else {
             Err(Error::field(
@@ -31,6 +38,12 @@ impl DeviceId {
 
     /// The text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PathId for DeviceId {
+    fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -52,7 +52,7 @@ fn dps_id(title: &str, source: &str) -> Value {
             "minLength": 1,
             "maxLength": 128,
             "pattern": RegistrationId::PATTERN,
-            "$comment": "must have up to 128 letters, digits and - . _ : with a letter or digit at both ends",
+            "$comment": RegistrationId::RULE,
             "x-options": source,
         }),
     )
@@ -65,7 +65,7 @@ pub fn etag() -> Value {
             string("ETag"),
             "Make the change only if nobody has made one since this ETag was read. Empty: make it in any case.",
         ),
-        literal!({ "minLength": 1, "maxLength": 128, "x-visibility": "advanced" }),
+        literal!({ "minLength": 1, "maxLength": 1024, "x-visibility": "advanced" }),
     )
 }
 
@@ -214,6 +214,19 @@ pub fn enrollment_output() -> Value {
             ("namespaceName", string("Device Registry namespace")),
             ("certificateAuthorityName", string("Certificate authority")),
             ("certificatePolicyName", string("Certificate policy")),
+            (
+                "customAllocationDefinition",
+                open_object(
+                    [
+                        (
+                            "webhookUrl",
+                            help(string("Webhook URL"), "Where the function is; `(secret)` stands for the key in it."),
+                        ),
+                        ("apiVersion", string("API version")),
+                    ],
+                    &[],
+                ),
+            ),
             ("initialTwin", any_object("Initial twin")),
             ("createdDateTimeUtc", string("Created")),
             ("lastUpdatedDateTimeUtc", string("Last updated")),

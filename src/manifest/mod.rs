@@ -10,7 +10,8 @@ use crate::bindings::exports::workflow::connector::metadata::{
     ActionDescriptor, Descriptor, EgressProtocol, EgressRule, Limit, Operation, Permission as PermissionRecord,
     TriggerDescriptor,
 };
-use crate::connection::{self, DPS_SUFFIXES, EVENT_HUB_SUFFIXES, HUB_SUFFIXES};
+use crate::connection;
+use crate::host_name::{DPS_SUFFIXES, EVENT_HUB_SUFFIXES, HUB_EGRESS_SUFFIXES};
 use crate::{actions, triggers};
 
 /// The version of `wit/` that this was built on.
@@ -157,7 +158,14 @@ fn egress() -> Vec<EgressRule> {
     };
     use EgressProtocol::{Https, Tls};
     let mut rules = vec![
-        rule(Https, "{iotHubName}", 443, &HUB_SUFFIXES, "The hub's service API"),
+        rule(Https, "{iotHubName}", 443, &HUB_EGRESS_SUFFIXES, "The hub's service API"),
+        rule(
+            Https,
+            "{iotHubDeviceHostName}",
+            443,
+            &HUB_EGRESS_SUFFIXES,
+            "The hub's API for devices, where the hub is linked by its name for back ends",
+        ),
         rule(Https, "{dpsHostName}", 443, &DPS_SUFFIXES, "The provisioning service's API"),
     ];
     if cfg!(feature = "amqp") {
@@ -166,7 +174,7 @@ fn egress() -> Vec<EgressRule> {
                 Tls,
                 "{iotHubAmqpHost}",
                 5671,
-                &HUB_SUFFIXES,
+                &HUB_EGRESS_SUFFIXES,
                 "The hub's AMQP endpoint: messages to devices, feedback, and the name of the Event Hub-compatible endpoint",
             ),
             rule(

@@ -4,9 +4,10 @@
 //! would be a multiple of this component's size.
 
 use regex_lite::Regex;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use crate::error::{FieldProblem, problem};
+use crate::json::{Decimal, same};
 
 /// A JSON literal kept as text and parsed when asked for: a manifest full of `json!` would be most of the component.
 macro_rules! literal {
@@ -132,6 +133,31 @@ pub fn check(schema: &Value, document: &Value) -> Vec<FieldProblem> {
     problems
 }
 
+/// Writes the whole numbers of a document that fits plainly: `3.0` and `3e0` are as whole as `3`, and only that is read
+/// into a type of whole numbers.
+pub fn settle(schema: &Value, document: &mut Value) {
+    match document {
+        Value::Number(number) if schema.get("type").and_then(Value::as_str) == Some("integer") => {
+            if let Some(whole) = Decimal::of(number).and_then(|number| number.as_i128()).and_then(Number::from_i128) {
+                *number = whole;
+            }
+        }
+        Value::Array(items) => {
+            if let Some(inner) = schema.get("items") {
+                items.iter_mut().for_each(|item| settle(inner, item));
+            }
+        }
+        Value::Object(members) => {
+            for (name, value) in members {
+                if let Some(inner) = schema.get("properties").and_then(|properties| properties.get(name)) {
+                    settle(inner, value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 fn walk(schema: &Value, value: &Value, at: &str, problems: &mut Vec<FieldProblem>) {
     if problems.len() >= MOST_PROBLEMS {
         return;
@@ -152,14 +178,14 @@ fn walk(schema: &Value, value: &Value, at: &str, problems: &mut Vec<FieldProblem
         return;
     }
     if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
-        && !allowed.contains(value)
+        && !allowed.iter().any(|allowed| same(allowed, value))
     {
         let names: Vec<String> =
             allowed.iter().map(|allowed| allowed.as_str().map_or_else(|| allowed.to_string(), str::to_owned)).collect();
         problems.push(problem(at, "not-allowed", format!("must be one of {}", names.join(", "))));
     }
     if let Some(constant) = schema.get("const")
-        && constant != value
+        && !same(constant, value)
     {
         problems.push(problem(at, "not-allowed", format!("must be {constant}")));
     }
@@ -199,15 +225,16 @@ fn check_text(schema: &Value, text: &str, at: &str, problems: &mut Vec<FieldProb
     }
 }
 
-fn check_number(schema: &Value, number: &serde_json::Number, at: &str, problems: &mut Vec<FieldProblem>) {
-    let Some(value) = number.as_f64() else { return };
-    if let Some(least) = schema.get("minimum").and_then(Value::as_f64)
-        && value < least
+fn check_number(schema: &Value, number: &Number, at: &str, problems: &mut Vec<FieldProblem>) {
+    let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_number);
+    let Some(value) = Decimal::of(number) else { return };
+    if let Some(least) = bound("minimum")
+        && Decimal::of(least).is_some_and(|least| value < least)
     {
         problems.push(problem(at, "too-small", format!("must be at least {least}")));
     }
-    if let Some(most) = schema.get("maximum").and_then(Value::as_f64)
-        && value > most
+    if let Some(most) = bound("maximum")
+        && Decimal::of(most).is_some_and(|most| value > most)
     {
         problems.push(problem(at, "too-large", format!("must be at most {most}")));
     }
@@ -272,11 +299,7 @@ fn type_fits(wanted: Option<&Value>, value: &Value) -> bool {
     let fits = |name: &str| match name {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),
-        "integer" => {
-            value.as_i64().is_some()
-                || value.as_u64().is_some()
-                || value.as_f64().is_some_and(|number| number.fract() == 0.0)
-        }
+        "integer" => value.as_number().and_then(Decimal::of).is_some_and(|number| number.is_whole()),
         "number" => value.is_number(),
         "string" => value.is_string(),
         "array" => value.is_array(),
@@ -344,5 +367,45 @@ mod tests {
     fn what_fits_has_no_problem() {
         let schema = object([("n", integer("N", 0, 10)), ("any", any("Any"))], &["n"]);
         assert!(check(&schema, &json!({ "n": 3.0, "any": [null, { "x": 1 }] })).is_empty());
+    }
+
+    fn read(text: &str) -> Value {
+        crate::json::parse(text.as_bytes()).expect("JSON")
+    }
+
+    #[test]
+    fn numbers_are_judged_to_their_last_digit() {
+        let schema = integer("N", 0, i64::MAX);
+        let code = |text: &str| check(&schema, &read(text)).first().map(|problem| problem.code.clone());
+        for (text, expected) in [
+            ("9223372036854775807", None),
+            ("9223372036854775807.0", None),
+            ("9223372036854775808", Some("too-large")),
+            ("1e400", Some("too-large")),
+            ("-1", Some("too-small")),
+            ("-0", None),
+            ("1e2", None),
+            ("120e-1", None),
+            ("1.5", Some("wrong-type")),
+            ("1.0000000000000000001", Some("wrong-type")),
+            ("1e-400", Some("wrong-type")),
+        ] {
+            assert_eq!(code(text).as_deref(), expected, "{text}");
+        }
+        let fixed = json!({ "enum": [1, 2.5] });
+        for (text, fits) in
+            [("1.0", true), ("10e-1", true), ("2.50", true), ("2", false), ("1.0000000000000000001", false)]
+        {
+            assert_eq!(check(&fixed, &read(text)).is_empty(), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_however_they_are_written() {
+        let schema =
+            object([("n", integer("N", 0, 1000)), ("list", list("L", integer("N", 0, 9))), ("x", any("X"))], &[]);
+        let mut document = read(r#"{"n":1e2,"list":[3.0,-0],"x":1e2}"#);
+        settle(&schema, &mut document);
+        assert_eq!(document.to_string(), r#"{"list":[3,0],"n":100,"x":1e+2}"#);
     }
 }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::WHOLE;
-use super::cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Place, Positions, State, digest};
+use super::cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Pages, Parts, Place, Positions, State, digest};
 use crate::bindings::exports::workflow::connector::trigger::{
     Event, LostPolicy, Notice, Page, Payload, PollRequest, Start,
 };
 use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::host_name::aliases;
+use crate::instant;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{list, one_of, with};
 use crate::session::Session;
@@ -69,8 +71,49 @@ pub struct Record {
     pub key: String,
     /// Its state, as far as the trigger cares.
     pub fingerprint: Fingerprint,
+    /// What an earlier version of the trigger would have as its state, where that differs.
+    pub earlier: Option<Fingerprint>,
+    /// The state part by part, where it has parts.
+    pub parts: Parts,
     /// The record itself.
     pub body: Value,
+}
+
+impl Record {
+    /// A record that says by itself when it was last changed: its one part, since that time tells of a change only where
+    /// it changed as well.
+    pub fn dated(key: String, fingerprint: Fingerprint, last_updated: &str, body: Value) -> Self {
+        Self { key, fingerprint, earlier: None, parts: Parts::of([last_updated]), body }
+    }
+
+    /// Whether the cursor has it in this state.
+    fn is_as(&self, known: &Known) -> bool {
+        known.fingerprint == self.fingerprint || (known.parts.is_empty() && self.earlier == Some(known.fingerprint))
+    }
+}
+
+/// What happened to one record.
+pub struct Happened<'r> {
+    /// What.
+    pub change: Change,
+    /// Its id.
+    pub key: &'r str,
+    /// The record as it is now; none where it is gone.
+    pub body: Option<&'r Value>,
+    /// Which of its parts changed, by their place, where that is known.
+    pub parts: Option<Vec<usize>>,
+}
+
+impl Happened<'_> {
+    /// The time of a change to a [`Record::dated`], from the members with the times of its creation and of its last change.
+    pub fn time(&self, created: &str, last_updated: &str) -> Option<String> {
+        let member = match self.change {
+            Change::Created => created,
+            Change::Updated if self.parts.is_some() => last_updated,
+            Change::Updated | Change::Deleted => return None,
+        };
+        self.body?.get(member).and_then(Value::as_str).map(str::to_owned)
+    }
 }
 
 /// A page of the collection.
@@ -99,7 +142,7 @@ pub struct Telling {
     pub event_type: String,
     /// CloudEvents `subject`.
     pub subject: String,
-    /// CloudEvents `time`.
+    /// CloudEvents `time`: the service's own time of this very change. None where it states none.
     pub time: Option<String>,
     /// CloudEvents `data`.
     pub data: Value,
@@ -127,8 +170,8 @@ pub trait Collection {
     /// # Errors
     /// Those of the service.
     fn look_up(&self, key: &str) -> Result<Lookup>;
-    /// What an event says. `body` is none for a record that is gone.
-    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling;
+    /// What an event says.
+    fn tell(&self, event: &Happened) -> Telling;
     /// How long to wait between scans.
     fn interval(&self) -> Duration;
 }
@@ -160,14 +203,9 @@ pub fn sample(collection: &dyn Collection, limit: u32) -> Result<Vec<Event>> {
             if events.len() >= limit as usize {
                 return Ok(events);
             }
-            events.push(event(
-                collection,
-                Change::Created,
-                &record.key,
-                record.fingerprint,
-                Some(&record.body),
-                Vec::new(),
-            ));
+            let happened =
+                Happened { change: Change::Created, key: &record.key, body: Some(&record.body), parts: None };
+            events.push(event(collection, &happened, record.fingerprint, None));
         }
         match batch.next {
             Some(next) => place = Some(next),
@@ -196,13 +234,18 @@ enum Room {
 
 impl<'a> Scan<'a> {
     fn begin(session: &'a Session<'a>, collection: &'a dyn Collection, request: &'a PollRequest) -> Result<Self> {
-        let scope = scope(collection);
+        let scopes = scopes(collection);
+        let scope = scopes.first().copied().unwrap_or_default();
         let mut notices = Vec::new();
         let state = match &request.cursor {
             None => State::new(scope, seeding(&request.start)?),
             Some(cursor) => {
                 let state = State::read(cursor)?;
-                if state.scope == scope { state } else { begin_anew(scope, request.on_position_lost, &mut notices)? }
+                if scopes.contains(&state.scope) {
+                    State { scope, ..state }
+                } else {
+                    begin_anew(scope, request.on_position_lost, &mut notices)?
+                }
             }
         };
         let same = notices.is_empty();
@@ -269,8 +312,9 @@ impl<'a> Scan<'a> {
 
     /// Compares a record with what is known of it.
     fn meet(&mut self, record: &Record) -> Result<Room> {
-        let change = match self.state.records.get(&record.key) {
-            Some(known) if known.fingerprint == record.fingerprint => None,
+        let known = self.state.records.get(&record.key).copied();
+        let change = match &known {
+            Some(known) if record.is_as(known) => None,
             Some(_) => Some(Change::Updated),
             None => Some(Change::Created),
         };
@@ -285,25 +329,28 @@ impl<'a> Scan<'a> {
         if let Some(change) =
             change.filter(|change| !self.state.seeding && self.collection.wants(*change, Some(&record.body)))
         {
-            let delta = Delta::Put(record.key.clone(), record.fingerprint);
-            if self.deliver(change, &record.key, record.fingerprint, Some(&record.body), &delta) == Room::Full {
+            let delta = Delta::Put(record.key.clone(), record.fingerprint, record.parts);
+            let parts = known.and_then(|known| record.parts.changed_since(known.parts));
+            let happened = Happened { change, key: &record.key, body: Some(&record.body), parts };
+            if self.deliver(&happened, record.fingerprint, &delta) == Room::Full {
                 return Ok(Room::Full);
             }
         }
-        self.state.records.insert(record.key.clone(), Known { fingerprint: record.fingerprint, seen: true });
+        let known = Known { fingerprint: record.fingerprint, parts: record.parts, seen: true };
+        self.state.records.insert(record.key.clone(), known);
         Ok(Room::Left)
     }
 
     /// Looks up what the scan did not come by.
     fn sweep(&mut self) -> Result<Step> {
-        let unseen: Vec<(String, Fingerprint)> = self
+        let unseen: Vec<(String, Known)> = self
             .state
             .records
             .iter()
             .filter(|(_, known)| !known.seen)
-            .map(|(key, known)| (key.clone(), known.fingerprint))
+            .map(|(key, known)| (key.clone(), *known))
             .collect();
-        for (looked_up, (key, fingerprint)) in unseen.into_iter().enumerate() {
+        for (looked_up, (key, known)) in unseen.into_iter().enumerate() {
             // At least one each poll, so that a short deadline slows the sweep down and never stops it.
             if looked_up > 0 && self.session.remaining() < TIME_FOR_A_PAGE {
                 return Ok(Step::Full);
@@ -315,17 +362,15 @@ impl<'a> Scan<'a> {
                     }
                 }
                 Lookup::Unknown => {
-                    self.state.records.insert(key, Known { fingerprint, seen: true });
+                    self.state.records.insert(key, Known { seen: true, ..known });
                 }
                 Lookup::Outside => {
                     self.state.records.remove(&key);
                 }
                 Lookup::Gone => {
                     let wanted = !self.state.seeding && self.collection.wants(Change::Deleted, None);
-                    if wanted
-                        && self.deliver(Change::Deleted, &key, fingerprint, None, &Delta::Remove(key.clone()))
-                            == Room::Full
-                    {
+                    let happened = Happened { change: Change::Deleted, key: &key, body: None, parts: None };
+                    if wanted && self.deliver(&happened, known.fingerprint, &Delta::Remove(key.clone())) == Room::Full {
                         return Ok(Step::Full);
                     }
                     self.state.records.remove(&key);
@@ -338,19 +383,14 @@ impl<'a> Scan<'a> {
         Ok(Step::Done)
     }
 
-    fn deliver(
-        &mut self,
-        change: Change,
-        key: &str,
-        fingerprint: Fingerprint,
-        body: Option<&Value>,
-        delta: &Delta,
-    ) -> Room {
+    fn deliver(&mut self, happened: &Happened, fingerprint: Fingerprint, delta: &Delta) -> Room {
         let most = (self.request.budget.events as usize).min(MOST_EVENTS);
         if self.events.len() >= most {
             return Room::Full;
         }
-        let mut event = event(self.collection, change, key, fingerprint, body, Vec::new());
+        let before = self.state.delivered.get(happened.key).copied().unwrap_or(0);
+        let nth = self.state.pages.map(|pages| (pages, before));
+        let mut event = event(self.collection, happened, fingerprint, nth);
         let size = match &event.data {
             Payload::Json(text) | Payload::Text(text) => text.len() as u64,
             Payload::Bytes(bytes) => bytes.len() as u64,
@@ -359,6 +399,7 @@ impl<'a> Scan<'a> {
             return Room::Full;
         }
         self.bytes += size;
+        *self.state.delivered.entry(happened.key.to_owned()).or_default() += 1;
         event.position = self.positions.push(delta);
         self.events.push(event);
         Room::Left
@@ -374,7 +415,10 @@ impl<'a> Scan<'a> {
         self.notices.push(Notice { severity, code: code.to_owned(), message });
     }
 
-    fn finish(self, more: bool) -> Page {
+    fn finish(mut self, more: bool) -> Page {
+        let pages =
+            self.state.pages.get_or_insert_with(|| Pages { origin: self.session.platform().random(), count: 0 });
+        pages.count = pages.count.wrapping_add(u64::from(!self.events.is_empty()));
         let wait = if more { Duration::ZERO } else { self.collection.interval() };
         Page {
             next: self.state.cursor(),
@@ -396,10 +440,15 @@ enum Step {
     Done,
 }
 
-fn scope(collection: &dyn Collection) -> [u8; 8] {
+/// What a cursor of this collection has as scope, and what cursors of before may have: the service has other names.
+fn scopes(collection: &dyn Collection) -> Vec<[u8; 8]> {
     let selection = collection.selection();
     let source = collection.source();
-    digest([collection.trigger(), source.as_str(), selection.as_str()])
+    let names = match source.strip_prefix("https://").and_then(|rest| rest.split_once('/')) {
+        Some((host, path)) => aliases(host).iter().map(|host| format!("https://{host}/{path}")).collect(),
+        None => vec![source],
+    };
+    names.iter().map(|source| digest([collection.trigger(), source.as_str(), selection.as_str()])).collect()
 }
 
 fn seeding(start: &Start) -> Result<bool> {
@@ -429,32 +478,39 @@ fn begin_anew(scope: [u8; 8], policy: LostPolicy, notices: &mut Vec<Notice>) -> 
     Ok(State::new(scope, seeding))
 }
 
+/// Without its position, which depends on what else the page holds.
 fn event(
     collection: &dyn Collection,
-    change: Change,
-    key: &str,
+    happened: &Happened,
     fingerprint: Fingerprint,
-    body: Option<&Value>,
-    position: Vec<u8>,
+    nth: Option<(Pages, u32)>,
 ) -> Event {
     let source = collection.source();
-    let telling = collection.tell(change, key, body);
-    let hash = fingerprint.hex();
-    let id: [u8; 16] = digest([source.as_str(), collection.trigger(), change.as_str(), key, hash.as_str()]);
+    let telling = collection.tell(happened);
+    let (change, key, hash) = (happened.change.as_str(), happened.key, fingerprint.hex());
+    // A state that comes again is another event: the cursor's page, and how often the record was delivered within it, tell.
+    let nth = nth.map(|(pages, before)| format!("{:016x} {} {before}", pages.origin, pages.count));
+    let parts = [source.as_str(), collection.trigger(), change, key, hash.as_str()];
+    let id: [u8; 16] = digest(parts.into_iter().chain(nth.as_deref()));
     Event {
         id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
         source,
         event_type: telling.event_type,
         subject: Some(telling.subject),
-        time: telling.time,
+        time: telling.time.filter(|time| stated_time(time).is_some()),
         content_type: Some("application/json".to_owned()),
         data: Payload::Json(telling.data.to_string()),
         attributes: Vec::new(),
         partition: WHOLE.to_owned(),
         order_key: key.to_owned(),
         summary: telling.summary,
-        position,
+        position: Vec::new(),
     }
+}
+
+/// A time that a service states: the first year of all stands for never.
+pub fn stated_time(text: &str) -> Option<time::OffsetDateTime> {
+    instant::parse(text).filter(|time| time.year() > 1)
 }
 
 /// A member of a record as text; empty where it is none.
@@ -479,6 +535,7 @@ mod tests {
     struct Memory {
         records: RefCell<BTreeMap<String, u32>>,
         page: usize,
+        source: String,
         selection: String,
         forget: RefCell<bool>,
         hidden: RefCell<Vec<String>>,
@@ -489,6 +546,7 @@ mod tests {
             Self {
                 records: RefCell::new((0..count).map(|index| (format!("d{index:04}"), 1)).collect()),
                 page,
+                source: "memory".to_owned(),
                 selection: String::new(),
                 forget: RefCell::new(false),
                 hidden: RefCell::default(),
@@ -497,7 +555,14 @@ mod tests {
 
         fn record(key: &str, etag: u32) -> Record {
             let etag = etag.to_string();
-            Record { key: key.to_owned(), fingerprint: Fingerprint::of([etag.as_str()]), body: json!({ "etag": etag }) }
+            let body = json!({ "etag": etag });
+            Record {
+                key: key.to_owned(),
+                fingerprint: Fingerprint::of(["now", etag.as_str()]),
+                earlier: Some(Fingerprint::of([etag.as_str()])),
+                parts: Parts::of(["same", etag.as_str()]),
+                body,
+            }
         }
     }
 
@@ -506,7 +571,7 @@ mod tests {
             "memory"
         }
         fn source(&self) -> String {
-            "memory".to_owned()
+            self.source.clone()
         }
         fn selection(&self) -> String {
             self.selection.clone()
@@ -533,12 +598,12 @@ mod tests {
         fn look_up(&self, key: &str) -> Result<Lookup> {
             Ok(self.records.borrow().get(key).map_or(Lookup::Gone, |etag| Lookup::Present(Self::record(key, *etag))))
         }
-        fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling {
+        fn tell(&self, happened: &Happened) -> Telling {
             Telling {
-                event_type: change.as_str().to_owned(),
-                subject: key.to_owned(),
-                time: None,
-                data: body.cloned().unwrap_or_default(),
+                event_type: happened.change.as_str().to_owned(),
+                subject: happened.key.to_owned(),
+                time: Some("0001-01-01T00:00:00Z".to_owned()),
+                data: json!({ "body": happened.body, "parts": happened.parts }),
                 summary: String::new(),
             }
         }
@@ -571,21 +636,17 @@ mod tests {
         poll(&Session::new(&platform, &account, request.budget.deadline_ms, false), memory, request)
     }
 
-    fn told(page: &Page) -> Vec<(String, String)> {
-        page.events.iter().map(|event| (event.event_type.clone(), event.order_key.clone())).collect()
+    /// Polls until nothing more is there.
+    fn drain(memory: &Memory, start: &Start, events: u32, cursor: Option<Cursor>) -> (Vec<(String, String)>, Cursor) {
+        let (events, cursor) = drain_whole(memory, start, events, cursor);
+        (events.into_iter().map(|event| (event.event_type, event.subject.unwrap_or_default())).collect(), cursor)
     }
 
-    /// Polls until nothing more is there.
-    fn drain(
-        memory: &Memory,
-        start: &Start,
-        events: u32,
-        mut cursor: Option<Cursor>,
-    ) -> (Vec<(String, String)>, Cursor) {
+    fn drain_whole(memory: &Memory, start: &Start, events: u32, mut cursor: Option<Cursor>) -> (Vec<Event>, Cursor) {
         let mut all = Vec::new();
         for _ in 0..1_000 {
             let page = run(memory, &request(start.clone(), events, cursor)).expect("a page");
-            all.extend(told(&page));
+            all.extend(page.events);
             cursor = Some(page.next);
             if !page.more {
                 return (all, cursor.expect("set above"));
@@ -671,6 +732,67 @@ mod tests {
         assert_eq!(first, second);
     }
 
+    /// A device that goes off and on again, or is deleted and made anew, is in a state that it was in before.
+    #[test]
+    fn a_state_that_comes_again_is_another_event() {
+        // By the page, and by the event: an engine may commit either.
+        for by_event in [false, true] {
+            let memory = Memory::new(3, 10);
+            let (_, mut cursor) = drain(&memory, &Start::Now, 100, None);
+            let mut ids = BTreeSet::new();
+            let changes = [Some(2), Some(1), Some(2), None, Some(1), None, Some(1), Some(2)];
+            for (round, etag) in changes.into_iter().enumerate() {
+                match etag {
+                    Some(etag) => memory.records.borrow_mut().insert("d0001".into(), etag),
+                    None => memory.records.borrow_mut().remove("d0001"),
+                };
+                let page = run(&memory, &request(Start::Now, 100, Some(cursor.clone()))).expect("a page");
+                let again = run(&memory, &request(Start::Now, 100, Some(cursor.clone()))).expect("a page");
+                assert_eq!(page.events, again.events, "the same request, the same ids");
+                assert_eq!(page.events.len(), 1);
+                assert!(ids.insert(page.events[0].id.clone()), "round {round}, by event: {by_event}");
+                cursor = match by_event {
+                    true => Cursor { snapshot: cursor.snapshot, position: page.events[0].position.clone() },
+                    false => page.next,
+                };
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_from_before_pages_were_counted_goes_on_with_its_ids() {
+        let memory = Memory::new(3, 10);
+        let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+        let old = State { pages: None, ..State::read(&cursor).expect("readable") };
+        memory.records.borrow_mut().insert("d0001".into(), 2);
+        let page = run(&memory, &request(Start::Now, 100, Some(old.cursor()))).expect("a page");
+        let hash = Memory::record("d0001", 2).fingerprint.hex();
+        let id: [u8; 16] = digest(["memory", "memory", "updated", "d0001", hash.as_str()]);
+        assert_eq!(page.events[0].id, id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        assert!(State::read(&page.next).expect("readable").pages.is_some());
+    }
+
+    #[test]
+    fn a_cursor_by_another_name_of_the_service_goes_on() {
+        let mut memory = Memory::new(3, 10);
+        memory.source = "https://plant.azure-devices.net/twins".into();
+        let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+        for name in ["plant.service.azure-devices.net", "plant.device.privatelink.azure-devices.net"] {
+            let source = format!("https://{name}/twins");
+            let mut old = State::read(&cursor).expect("readable");
+            old.scope = digest(["memory", source.as_str(), ""]);
+            memory.records.borrow_mut().insert(name.into(), 1);
+            let page = run(&memory, &request(Start::Now, 100, Some(old.cursor()))).expect("a page");
+            assert_eq!((page.events.len(), page.notices.len()), (1, 0));
+            assert_eq!(State::read(&page.next).expect("readable").scope, State::read(&cursor).expect("readable").scope);
+            memory.records.borrow_mut().remove(name);
+        }
+        let mut other = State::read(&cursor).expect("readable");
+        other.scope = digest(["memory", "https://plant.azure-devices.cn/twins", ""]);
+        let lost = run(&memory, &request(Start::Now, 100, Some(other.cursor()))).expect_err("another hub");
+        assert_eq!(lost.code(), ErrorCode::PositionLost);
+    }
+
     #[test]
     fn a_record_that_moved_between_pages_is_not_gone() {
         let memory = Memory::new(12, 5);
@@ -689,6 +811,41 @@ mod tests {
         memory.forget.replace(true);
         let (events, _) = drain(&memory, &Start::Now, 100, Some(cursor));
         assert_eq!(events.len(), 2, "{events:?}");
+    }
+
+    /// A cursor of the version before, which kept one hash for a record and wrote its state otherwise.
+    fn of_the_version_before(cursor: &Cursor) -> Cursor {
+        let mut state = State::read(cursor).expect("readable");
+        state.pages = None;
+        for known in state.records.values_mut() {
+            *known = Known { fingerprint: Fingerprint::of(["1"]), parts: Parts::default(), seen: known.seen };
+        }
+        state.cursor()
+    }
+
+    #[test]
+    fn a_cursor_of_the_version_before_goes_on_without_repeating_or_losing_anything() {
+        let memory = Memory::new(12, 5);
+        let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+        let old = of_the_version_before(&cursor);
+        memory.records.borrow_mut().insert("d0003".into(), 2);
+        let (events, cursor) = drain_whole(&memory, &Start::Now, 100, Some(old));
+        let told: Vec<(&str, bool)> = events
+            .iter()
+            .map(|event| {
+                (event.order_key.as_str(), event.data == Payload::Json(r#"{"body":{"etag":"2"},"parts":null}"#.into()))
+            })
+            .collect();
+        assert_eq!(told, [("d0003", true)], "what changed is told, and which part of it is not known");
+        // From then on it is.
+        memory.records.borrow_mut().insert("d0003".into(), 3);
+        memory.records.borrow_mut().insert("d0004".into(), 2);
+        let (events, _) = drain_whole(&memory, &Start::Now, 100, Some(cursor));
+        for (event, etag) in events.iter().zip(["3", "2"]) {
+            assert_eq!(event.data, Payload::Json(format!(r#"{{"body":{{"etag":"{etag}"}},"parts":[1]}}"#)));
+            assert_eq!(event.time, None, "the first year of all is no time");
+        }
+        assert_eq!(events.len(), 2);
     }
 
     #[test]

@@ -13,12 +13,20 @@ use sha2::{Digest as _, Sha256};
 use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{Error, ErrorCode, Result};
 
-/// The form of snapshot and position; a new form gets a new number.
+/// The form of a position; a new form gets a new number.
 const FORMAT: u8 = 1;
+/// The form in which a record has a fingerprint of each of its parts as well. Written only where there are such.
+const FORMAT_WITH_PARTS: u8 = 2;
+/// Parts of a record at the most.
+const MOST_PARTS: usize = 5;
+/// The forms of a snapshot that counts its pages: of records without and with parts.
+const COUNTED: u8 = 3;
+/// See [`COUNTED`].
+const COUNTED_WITH_PARTS: u8 = 4;
 /// Records of a collection at the most: 200,000 with ids of 20 characters are a snapshot of about 2 MB.
 pub const MOST_RECORDS: usize = 200_000;
 /// What a snapshot may unpack to; [`MOST_RECORDS`] with the longest ids stay below.
-const MOST_BYTES: usize = MOST_RECORDS * 150;
+const MOST_BYTES: usize = MOST_RECORDS * 200;
 /// Fast: the fingerprints do not shrink anyhow.
 const COMPRESSION: u8 = 1;
 
@@ -35,6 +43,54 @@ impl Fingerprint {
     /// For an event's id.
     pub fn hex(self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Two bytes of a hash for each part of a record, to tell which of them changed; whether any did, the [`Fingerprint`]
+/// tells. A part that changed is not named once in 65,536.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    hashes: [[u8; 2]; MOST_PARTS],
+    count: u8,
+}
+
+impl Parts {
+    /// Of the state of each part, always in the same order; more than five are not kept.
+    pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut all = Self::default();
+        for (slot, part) in all.hashes.iter_mut().zip(parts) {
+            *slot = digest([part]);
+            all.count += 1;
+        }
+        all
+    }
+
+    /// Which of them differ, by their place. None where that is not known: an earlier version kept no hashes.
+    pub fn changed_since(self, before: Self) -> Option<Vec<usize>> {
+        let differ = |at: &usize| self.hashes.get(*at) != before.hashes.get(*at);
+        let changed: Vec<usize> = (0..usize::from(self.count)).filter(differ).collect();
+        (self.count == before.count && !changed.is_empty()).then_some(changed)
+    }
+
+    /// Whether nothing is known of parts.
+    pub fn is_empty(self) -> bool {
+        self.count == 0
+    }
+
+    fn put(self, out: &mut Vec<u8>) {
+        out.push(self.count);
+        self.hashes.iter().take(self.count.into()).for_each(|hash| out.extend(hash));
+    }
+
+    fn read(reader: &mut Reader) -> Result<Self> {
+        let mut parts = Self { count: reader.byte()?, ..Self::default() };
+        if usize::from(parts.count) > MOST_PARTS {
+            return Err(broken());
+        }
+        for slot in parts.hashes.iter_mut().take(parts.count.into()) {
+            *slot = reader.array()?;
+        }
+        Ok(parts)
     }
 }
 
@@ -56,6 +112,8 @@ pub fn digest<'p, const BYTES: usize>(parts: impl IntoIterator<Item = &'p str>) 
 pub struct Known {
     /// Its state when last seen.
     pub fingerprint: Fingerprint,
+    /// The same, part by part.
+    pub parts: Parts,
     /// Whether the scan under way has come by it.
     pub seen: bool,
 }
@@ -75,9 +133,19 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delta {
     /// The record is known in this state.
-    Put(String, Fingerprint),
+    Put(String, Fingerprint, Parts),
     /// The record is gone.
     Remove(String),
+}
+
+/// What tells the pages of one cursor from all pages that ever were. A record can come into a state that it was in before:
+/// then the page tells the two events apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// Drawn at random once for each cursor that begins.
+    pub origin: u64,
+    /// How many of its pages had events.
+    pub count: u64,
 }
 
 /// All that a poll goes on from.
@@ -89,14 +157,18 @@ pub struct State {
     pub seeding: bool,
     /// Where the scan is.
     pub place: Place,
+    /// The pages so far; none in a first poll, and in cursors from before they were counted.
+    pub pages: Option<Pages>,
     /// The records.
     pub records: BTreeMap<String, Known>,
+    /// How often each record was delivered since the snapshot.
+    pub delivered: BTreeMap<String, u32>,
 }
 
 impl State {
     /// Nothing known yet.
     pub fn new(scope: [u8; 8], seeding: bool) -> Self {
-        Self { scope, seeding, place: Place::Start, records: BTreeMap::new() }
+        Self { scope, seeding, place: Place::Start, pages: None, records: BTreeMap::new(), delivered: BTreeMap::new() }
     }
 
     /// Reads a cursor.
@@ -105,7 +177,7 @@ impl State {
     /// `invalid-input` where it is none of this trigger's.
     pub fn read(cursor: &Cursor) -> Result<Self> {
         let mut position = Reader::new(&cursor.position);
-        position.expect_format()?;
+        position.format(FORMAT_WITH_PARTS)?;
         let mut state = if cursor.snapshot.is_empty() {
             let scope = position.array()?;
             Self::new(scope, position.byte()? == 1)
@@ -113,13 +185,17 @@ impl State {
             Self::unpack(&cursor.snapshot)?
         };
         while !position.is_empty() {
-            match position.byte()? {
-                0 => {
-                    let key = position.text()?;
-                    state.records.insert(key, Known { fingerprint: Fingerprint(position.array()?), seen: false });
+            let kind = position.byte()?;
+            let key = position.text()?;
+            *state.delivered.entry(key.clone()).or_default() += 1;
+            match kind {
+                0 | 2 => {
+                    let fingerprint = Fingerprint(position.array()?);
+                    let parts = if kind == 2 { Parts::read(&mut position)? } else { Parts::default() };
+                    state.records.insert(key, Known { fingerprint, parts, seen: false });
                 }
                 1 => {
-                    state.records.remove(&position.text()?);
+                    state.records.remove(&key);
                 }
                 _ => return Err(broken()),
             }
@@ -144,23 +220,38 @@ impl State {
             }
             Place::Sweep => raw.push(2),
         }
+        if let Some(pages) = self.pages {
+            raw.extend(pages.origin.to_le_bytes());
+            raw.extend(pages.count.to_le_bytes());
+        }
         put_number(&mut raw, self.records.len());
+        let has_parts = self.records.values().any(|known| !known.parts.is_empty());
         let mut last = "";
         for (key, known) in &self.records {
             let shared = last.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
             put_number(&mut raw, shared << 1 | usize::from(known.seen));
             put_bytes(&mut raw, &key.as_bytes()[shared..]);
             raw.extend(known.fingerprint.0);
+            if has_parts {
+                known.parts.put(&mut raw);
+            }
             last = key;
         }
-        let mut packed = vec![FORMAT];
+        let mut packed = vec![match (self.pages.is_some(), has_parts) {
+            (false, false) => FORMAT,
+            (false, true) => FORMAT_WITH_PARTS,
+            (true, false) => COUNTED,
+            (true, true) => COUNTED_WITH_PARTS,
+        }];
         packed.extend(compress_to_vec(&raw, COMPRESSION));
         packed
     }
 
     fn unpack(snapshot: &[u8]) -> Result<Self> {
         let mut outer = Reader::new(snapshot);
-        outer.expect_format()?;
+        let form = outer.format(COUNTED_WITH_PARTS)?;
+        let has_parts = matches!(form, FORMAT_WITH_PARTS | COUNTED_WITH_PARTS);
+        let counted = matches!(form, COUNTED | COUNTED_WITH_PARTS);
         let raw = decompress_to_vec_with_limit(outer.0, MOST_BYTES).map_err(|_| broken())?;
         let mut reader = Reader::new(&raw);
         let scope = reader.array()?;
@@ -170,6 +261,12 @@ impl State {
             1 => Place::Page(reader.text()?),
             2 => Place::Sweep,
             _ => return Err(broken()),
+        };
+        let pages = match counted {
+            true => {
+                Some(Pages { origin: u64::from_le_bytes(reader.array()?), count: u64::from_le_bytes(reader.array()?) })
+            }
+            false => None,
         };
         let count = reader.number()?;
         if count > MOST_RECORDS {
@@ -186,9 +283,12 @@ impl State {
             last.truncate(shared);
             last.extend_from_slice(reader.bytes()?);
             let key = std::str::from_utf8(&last).map_err(|_| broken())?.to_owned();
-            records.insert(key, Known { fingerprint: Fingerprint(reader.array()?), seen: head & 1 == 1 });
+            let fingerprint = Fingerprint(reader.array()?);
+            let parts = if has_parts { Parts::read(&mut reader)? } else { Parts::default() };
+            records.insert(key, Known { fingerprint, parts, seen: head & 1 == 1 });
         }
-        if reader.is_empty() { Ok(Self { scope, seeding, place, records }) } else { Err(broken()) }
+        let delivered = BTreeMap::new();
+        if reader.is_empty() { Ok(Self { scope, seeding, place, pages, records, delivered }) } else { Err(broken()) }
     }
 }
 
@@ -212,10 +312,16 @@ impl Positions {
     /// The position after one more delivery.
     pub fn push(&mut self, delta: &Delta) -> Vec<u8> {
         match delta {
-            Delta::Put(key, fingerprint) => {
-                self.0.push(0);
+            Delta::Put(key, fingerprint, parts) => {
+                self.0.push(if parts.is_empty() { 0 } else { 2 });
                 put_text(&mut self.0, key);
                 self.0.extend(fingerprint.0);
+                if !parts.is_empty() {
+                    parts.put(&mut self.0);
+                    if let Some(format) = self.0.first_mut() {
+                        *format = FORMAT_WITH_PARTS;
+                    }
+                }
             }
             Delta::Remove(key) => {
                 self.0.push(1);
@@ -228,7 +334,7 @@ impl Positions {
 
 fn broken() -> Error {
     Error::new(ErrorCode::InvalidInput, "The cursor is not one of this trigger's, or it was cut or changed.")
-        .with_detail("cursor of a polled collection: not readable in format 1")
+        .with_detail("cursor of a polled collection: not readable in formats 1 to 4")
 }
 
 fn put_number(out: &mut Vec<u8>, mut number: usize) {
@@ -259,10 +365,10 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    fn expect_format(&mut self) -> Result<()> {
+    fn format(&mut self, newest: u8) -> Result<u8> {
         match self.byte()? {
-            FORMAT => Ok(()),
-            newer if newer > FORMAT => {
+            known if (FORMAT..=newest).contains(&known) => Ok(known),
+            newer if newer > newest => {
                 Err(Error::new(ErrorCode::Unsupported, "The cursor was written by a newer version of this connector."))
             }
             _ => Err(broken()),
@@ -315,14 +421,16 @@ mod tests {
         for index in 0..count {
             let key = format!("plant-north-press-{index:06}");
             let fingerprint = Fingerprint::of([key.as_str(), "etag"]);
-            state.records.insert(key, Known { fingerprint, seen: index % 3 == 0 });
+            state.records.insert(key, Known { fingerprint, parts: Parts::default(), seen: index % 3 == 0 });
         }
         state
     }
 
     #[test]
     fn survives_many_thousands_of_records_and_stays_compact() {
-        let state = state(50_000);
+        let mut state = state(50_000);
+        assert_eq!(State::read(&state.cursor()).as_ref(), Ok(&state), "as it was before pages were counted");
+        state.pages = Some(Pages { origin: u64::MAX, count: 7 });
         let cursor = state.cursor();
         assert_eq!(State::read(&cursor).expect("readable"), state);
         let each = cursor.snapshot.len() as f64 / 50_000.0;
@@ -335,7 +443,7 @@ mod tests {
         let cursor = state.cursor();
         let mut positions = Positions::after(Some(&cursor), &state);
         let changed = Fingerprint::of(["new"]);
-        positions.push(&Delta::Put("plant-north-press-000001".into(), changed));
+        positions.push(&Delta::Put("plant-north-press-000001".into(), changed, Parts::default()));
         let position = positions.push(&Delta::Remove("plant-north-press-000002".into()));
         let read = State::read(&Cursor { snapshot: cursor.snapshot, position }).expect("readable");
         assert_eq!(read.records["plant-north-press-000001"].fingerprint, changed);
@@ -347,26 +455,67 @@ mod tests {
     fn a_position_without_a_snapshot_knows_how_it_began() {
         let fresh = State::new([3; 8], false);
         let mut positions = Positions::after(None, &fresh);
-        let position = positions.push(&Delta::Put("a".into(), Fingerprint::of(["1"])));
+        let position = positions.push(&Delta::Put("a".into(), Fingerprint::of(["1"]), Parts::default()));
         let read = State::read(&Cursor { snapshot: Vec::new(), position }).expect("readable");
         assert_eq!((read.scope, read.seeding, read.records.len()), ([3; 8], false, 1));
     }
 
+    /// Half as much again for each record, as hashes do not shrink.
+    #[test]
+    fn parts_survive_and_stay_compact() {
+        let mut state = state(50_000);
+        for (key, known) in state.records.iter_mut().skip(1) {
+            known.parts = Parts::of(["tags", key.as_str(), "3"]);
+        }
+        let cursor = state.cursor();
+        assert_eq!(State::read(&cursor).expect("readable"), state);
+        let each = cursor.snapshot.len() as f64 / 50_000.0;
+        assert!(each < 16.0, "{each} bytes");
+
+        let changed = Fingerprint::of(["new"]);
+        let parts = Parts::of(["a", "b"]);
+        let position = Positions::after(Some(&cursor), &state).push(&Delta::Put("k".into(), changed, parts));
+        let read = State::read(&Cursor { snapshot: cursor.snapshot, position }).expect("readable");
+        assert_eq!(read.records["k"], Known { fingerprint: changed, parts, seen: false });
+    }
+
+    #[test]
+    fn parts_tell_which_of_them_changed() {
+        let before = Parts::of(["a", "b", "c", "d", "e"]);
+        assert_eq!(Parts::of(["a", "x", "c", "d", "y"]).changed_since(before), Some(vec![1, 4]));
+        assert_eq!(before.changed_since(before), None, "nothing that could be named");
+        assert_eq!(before.changed_since(Parts::default()), None, "a cursor of an earlier version");
+        assert_eq!(Parts::of(["a", "b"]).changed_since(before), None);
+    }
+
     #[test]
     fn whatever_comes_is_read_or_refused() {
-        let whole = state(40).cursor();
+        let mut parts = state(40);
+        parts.records.values_mut().for_each(|known| known.parts = Parts::of(["a", "b"]));
+        for whole in [state(40).cursor(), parts.cursor()] {
+            refuses_what_is_broken(&whole);
+        }
+    }
+
+    fn refuses_what_is_broken(whole: &Cursor) {
         for cut in 0..whole.snapshot.len() {
             let _ = State::read(&Cursor { snapshot: whole.snapshot[..cut].to_vec(), position: vec![1] });
             let mut flipped = whole.snapshot.clone();
             flipped[cut] ^= 0x55;
             let _ = State::read(&Cursor { snapshot: flipped, position: vec![1] });
         }
-        for position in
-            [vec![], vec![0], vec![1, 9], vec![1, 0, 200], vec![9], vec![1, 0, 0xff, 0xff, 0xff, 0xff, 0xff]]
-        {
+        for position in [
+            vec![],
+            vec![0],
+            vec![1, 9],
+            vec![1, 0, 200],
+            vec![9],
+            vec![1, 0, 0xff, 0xff, 0xff, 0xff, 0xff],
+            vec![2, 2, 1, b'a', 0, 0, 0, 0, 0, 0, 6],
+        ] {
             assert!(State::read(&Cursor { snapshot: whole.snapshot.clone(), position }).is_err());
         }
-        let newer = State::read(&Cursor { snapshot: vec![], position: vec![2] }).expect_err("newer");
+        let newer = State::read(&Cursor { snapshot: vec![], position: vec![3] }).expect_err("newer");
         assert_eq!(newer.code(), ErrorCode::Unsupported);
     }
 }

@@ -6,15 +6,18 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::collection::{self, Batch, Change, Collection, Lookup, Record, Telling, changes_field, text, wanted};
+use super::collection::{
+    self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, text, wanted,
+};
 use super::cursor::Fingerprint;
 use super::{Trigger, glob};
 use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::dps::{ALL_ENROLLMENTS, Dps, RegistrationId, without_keys};
+use crate::dps::{ALL_ENROLLMENTS, Dps, shown};
 use crate::error::{ErrorCode, Result};
+use crate::http::GivenId;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{help, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
@@ -27,6 +30,9 @@ const ID: &str = "individual-enrollment-changed";
 const INTERVAL: Duration = Duration::from_secs(30);
 /// The service's largest page.
 const PAGE: u32 = 1000;
+
+/// When the service last changed an enrollment.
+const UPDATED: &str = "lastUpdatedDateTimeUtc";
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -70,7 +76,7 @@ impl Trigger for IndividualEnrollmentChanged {
                         "enrollment",
                         help(
                             fields::enrollment_output(),
-                            "The enrollment as it is now; absent when it was deleted. Keys are left out.",
+                            "The enrollment as it is now; absent when it was deleted. Keys are left out, also that in the URL of a custom allocation.",
                         ),
                     ),
                 ],
@@ -123,7 +129,10 @@ impl<'a> Enrollments<'a> {
         let key = text(&body, "registrationId").to_owned();
         // Ids of the provisioning service are the same in any case.
         let selected = !key.is_empty() && glob::fits(&self.pattern, &key.to_lowercase());
-        selected.then(|| Record { fingerprint: Fingerprint::of([text(&body, "etag")]), key, body: without_keys(body) })
+        selected.then(|| {
+            let updated = text(&body, UPDATED).to_owned();
+            Record::dated(key, Fingerprint::of([text(&body, "etag")]), &updated, shown(body, false))
+        })
     }
 }
 
@@ -133,7 +142,7 @@ impl Collection for Enrollments<'_> {
     }
 
     fn source(&self) -> String {
-        format!("https://{}/enrollments", self.dps.host())
+        format!("https://{}/enrollments", self.dps.identity())
     }
 
     fn selection(&self) -> String {
@@ -153,25 +162,24 @@ impl Collection for Enrollments<'_> {
     }
 
     fn look_up(&self, key: &str) -> Result<Lookup> {
-        match self.dps.enrollment(&RegistrationId::parse(key, "")?) {
+        let Some(id) = GivenId::new(key) else { return Ok(Lookup::Unknown) };
+        match self.dps.enrollment(&id) {
             Ok(found) => Ok(self.record(found.document).map_or(Lookup::Unknown, Lookup::Present)),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(Lookup::Gone),
             Err(error) => Err(error),
         }
     }
 
-    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling {
+    fn tell(&self, happened: &Happened) -> Telling {
+        let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "registrationId": key });
-        let mut time = None;
         if let Some(body) = body {
-            let member = if change == Change::Created { "createdDateTimeUtc" } else { "lastUpdatedDateTimeUtc" };
-            time = body.get(member).and_then(Value::as_str).map(str::to_owned);
             data["enrollment"] = body.clone();
         }
         Telling {
             event_type: format!("azure.iot.dps.enrollment.{}", change.as_str()),
             subject: format!("enrollments/{key}"),
-            time,
+            time: happened.time("createdDateTimeUtc", UPDATED),
             data,
             summary: format!("Enrollment {key} {}", change.as_str()),
         }

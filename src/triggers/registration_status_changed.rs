@@ -10,14 +10,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Trigger;
-use super::collection::{self, Batch, Change, Collection, Lookup, Record, Telling, changes_field, text, wanted};
+use super::collection::{
+    self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, text, wanted,
+};
 use super::cursor::Fingerprint;
 use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps, RegistrationId};
+use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps};
 use crate::error::{Error, ErrorCode, Result};
+use crate::http::GivenId;
 use crate::manifest::schema::literal;
 use crate::manifest::schema::{boolean, help, list, object, one_of, string, with};
 use crate::manifest::{Spec, fields};
@@ -30,6 +33,8 @@ const ID: &str = "registration-status-changed";
 const INTERVAL: Duration = Duration::from_secs(30);
 /// The service's largest page.
 const PAGE: u32 = 1000;
+/// When the service last changed a registration.
+const UPDATED: &str = "lastUpdatedDateTimeUtc";
 const STATUSES: [&str; 5] = ["unassigned", "assigning", "assigned", "failed", "disabled"];
 
 #[derive(Default, Deserialize)]
@@ -183,13 +188,14 @@ impl<'a> Registrations<'a> {
             return None;
         }
         // Not every answer has an ETag; the status and its time tell as much.
-        let state = ["etag", "status", "substatus", "lastUpdatedDateTimeUtc"].map(|name| text(&body, name));
+        let state = ["etag", "status", "substatus", UPDATED].map(|name| text(&body, name));
         let fingerprint = Fingerprint::of(state);
+        let updated = text(&body, UPDATED).to_owned();
         let mut body = body;
         if let (Some(group), Some(members)) = (group, body.as_object_mut()) {
             members.insert(GROUP.to_owned(), group.into());
         }
-        Some(Record { key, fingerprint, body })
+        Some(Record::dated(key, fingerprint, &updated, body))
     }
 
     /// A registration inside an individual enrollment; none where the device has not registered yet.
@@ -210,7 +216,9 @@ impl<'a> Registrations<'a> {
     }
 
     fn page_of_group(&self, group: &str, continuation: Option<&str>) -> Result<(Vec<Record>, Option<String>)> {
-        match self.dps.query_registrations(&RegistrationId::parse(group, "/enrollmentGroupIds")?, PAGE, continuation) {
+        // The schema has judged those of the configuration; all others are the service's own.
+        let Some(group_id) = GivenId::new(group) else { return Ok((Vec::new(), None)) };
+        match self.dps.query_registrations(&group_id, PAGE, continuation) {
             Ok(page) => Ok((
                 page.items.into_iter().filter_map(|body| Self::record(body, Some(group))).collect(),
                 page.continuation,
@@ -241,7 +249,7 @@ impl Collection for Registrations<'_> {
     }
 
     fn source(&self) -> String {
-        format!("https://{}/registrations", self.dps.host())
+        format!("https://{}/registrations", self.dps.identity())
     }
 
     fn selection(&self) -> String {
@@ -277,7 +285,8 @@ impl Collection for Registrations<'_> {
     }
 
     fn look_up(&self, key: &str) -> Result<Lookup> {
-        match self.dps.registration(&RegistrationId::parse(key, "")?) {
+        let Some(id) = GivenId::new(key) else { return Ok(Lookup::Unknown) };
+        match self.dps.registration(&id) {
             // Which group it is in is not in this answer: the next scan comes by it.
             Ok(_) => Ok(Lookup::Unknown),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(Lookup::Gone),
@@ -285,9 +294,9 @@ impl Collection for Registrations<'_> {
         }
     }
 
-    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling {
+    fn tell(&self, happened: &Happened) -> Telling {
+        let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "registrationId": key });
-        let mut time = None;
         let mut now = String::new();
         if let Some(body) = body {
             let mut body = body.clone();
@@ -300,13 +309,12 @@ impl Collection for Registrations<'_> {
                 }
             }
             now = format!(": {}", text(&body, "status"));
-            time = body.get("lastUpdatedDateTimeUtc").and_then(Value::as_str).map(str::to_owned);
             data["registration"] = body;
         }
         Telling {
             event_type: format!("azure.iot.dps.registration.{}", change.as_str()),
             subject: format!("registrations/{key}"),
-            time,
+            time: happened.time("createdDateTimeUtc", UPDATED),
             data,
             summary: format!("Registration {key} {}{now}", change.as_str()),
         }

@@ -6,12 +6,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Trigger;
-use super::collection::{self, Batch, Change, Collection, Lookup, Record, Telling, changes_field, text, wanted};
+use super::collection::{
+    self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, text, wanted,
+};
 use super::cursor::Fingerprint;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::error::{ErrorCode, Result};
+use crate::http::GivenId;
 use crate::iothub::IotHub;
 use crate::manifest::Spec;
 use crate::manifest::schema::literal;
@@ -24,6 +27,8 @@ pub struct ServiceConfigurationChanged;
 const ID: &str = "service-configuration-changed";
 /// A unit allows 20 requests a minute for configurations.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// When the hub last changed a configuration.
+const UPDATED: &str = "lastUpdatedTimeUtc";
 
 impl Trigger for ServiceConfigurationChanged {
     fn id(&self) -> &'static str {
@@ -111,7 +116,10 @@ struct Configurations<'a> {
 
 fn record(body: Value) -> Option<Record> {
     let key = text(&body, "id").to_owned();
-    (!key.is_empty()).then(|| Record { fingerprint: Fingerprint::of([text(&body, "etag")]), key, body })
+    (!key.is_empty()).then(|| {
+        let updated = text(&body, UPDATED).to_owned();
+        Record::dated(key, Fingerprint::of([text(&body, "etag")]), &updated, body)
+    })
 }
 
 impl Collection for Configurations<'_> {
@@ -120,7 +128,7 @@ impl Collection for Configurations<'_> {
     }
 
     fn source(&self) -> String {
-        format!("https://{}/configurations", self.hub.host())
+        format!("https://{}/configurations", self.hub.identity())
     }
 
     fn selection(&self) -> String {
@@ -136,25 +144,24 @@ impl Collection for Configurations<'_> {
     }
 
     fn look_up(&self, key: &str) -> Result<Lookup> {
-        match self.hub.configuration(key) {
+        let Some(id) = GivenId::new(key) else { return Ok(Lookup::Unknown) };
+        match self.hub.configuration(&id) {
             Ok(found) => Ok(record(found.document).map_or(Lookup::Unknown, Lookup::Present)),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(Lookup::Gone),
             Err(error) => Err(error),
         }
     }
 
-    fn tell(&self, change: Change, key: &str, body: Option<&Value>) -> Telling {
+    fn tell(&self, happened: &Happened) -> Telling {
+        let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "configurationId": key });
-        let mut time = None;
         if let Some(body) = body {
-            let member = if change == Change::Created { "createdTimeUtc" } else { "lastUpdatedTimeUtc" };
-            time = body.get(member).and_then(Value::as_str).map(str::to_owned);
             data["configuration"] = body.clone();
         }
         Telling {
             event_type: format!("azure.iot.hub.configuration.{}", change.as_str()),
             subject: format!("configurations/{key}"),
-            time,
+            time: happened.time("createdTimeUtc", UPDATED),
             data,
             summary: format!("Configuration {key} {}", change.as_str()),
         }

@@ -6,13 +6,17 @@ pub mod process;
 pub mod soak;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use azure_iot_emulator::{Emulator, EmulatorOptions, Policy};
+use azure_iot_emulator::{Emulator, EmulatorOptions, HubName, Policy};
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, Error, Retry};
-use connector_host::{CallError, Connection, Connector, Host, HostOptions, Limits, Tenant, TenantOptions, TrustRoots};
+use connector_host::{
+    CallError, Connection, Connector, Host, HostAddress, HostAddresses, HostOptions, Limits, Tenant, TenantOptions,
+    TrustRoots,
+};
 use serde_json::{Value, json};
 
 pub mod faults;
@@ -241,13 +245,42 @@ pub fn tenant(emulator: &Emulator) -> Result<Tenant> {
 /// # Errors
 /// As [`tenant`].
 pub fn tenant_with(emulator: &Emulator, limits: Limits) -> Result<Tenant> {
+    Ok(Tenant::new(tenant_options(emulator, limits)?)?)
+}
+
+fn tenant_options(emulator: &Emulator, limits: Limits) -> Result<TenantOptions> {
     let mut options = TenantOptions::default();
     options.name = "tests".to_owned();
     options.limits = limits;
     options.trust_roots = TrustRoots::Only(emulator.ca_pem().to_owned());
     options.allow_hosts = vec!["localhost".parse()?, emulator.event_hub_host().parse()?];
     options.allow_private_networks = true;
+    Ok(options)
+}
+
+/// The same tenant, for which names below Azure's domain of hubs lead to the emulator.
+///
+/// # Errors
+/// As [`tenant`].
+pub fn tenant_by_name(emulator: &Emulator) -> Result<Tenant> {
+    let mut options = tenant_options(emulator, Limits::default())?;
+    let loopback = "azure-devices.net=127.0.0.1".parse::<HostAddress>().map_err(anyhow::Error::msg)?;
+    options.resolver = Some(Arc::new(HostAddresses::new([loopback])));
     Ok(Tenant::new(options)?)
+}
+
+/// The values of an account with the emulator, by a name that its hub has in the cloud. The name for devices is rewritten, so
+/// what is entered is not always what is spoken to.
+///
+/// # Errors
+/// Where there is no such policy or name.
+pub fn values_by_name(emulator: &Emulator, name: HubName) -> Result<Value> {
+    let mut values = values(emulator, "connector", "connector")?;
+    let missing = "the hub has no such name";
+    values["iotHubName"] = emulator.hub_host_by(name).context(missing)?.into();
+    values["iotHubAmqpHost"] = emulator.hub_amqp_host_by(name).context(missing)?.into();
+    values["trustedHostSuffixes"] = json!(["localhost", "azure-devices.net"]);
+    Ok(values)
 }
 
 /// The values of an account with the emulator.

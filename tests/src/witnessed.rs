@@ -10,7 +10,7 @@ use connector_host::{Connection, Connector, Tenant};
 use serde_json::Value;
 
 use crate::faults::events::rfc3339;
-use crate::faults::ledger::Delivery;
+use crate::faults::ledger::{Delivery, is_log_id};
 use crate::{TELEMETRY, delivery};
 
 /// Everything that a partition has, oldest first, as the telemetry trigger delivers it to one warm instance.
@@ -64,7 +64,8 @@ pub fn compare(partition: u16, delivered: &[Delivery], witness: &[Value]) -> Res
 
 fn same(delivery: &Delivery, line: &Value) -> Result<()> {
     let data = &delivery.data;
-    ensure!(delivery.id == format!("{}-{}", line["partition"], line["sequence"]), "another id");
+    let (log, id) = delivery.id.split_once('-').context("an id without a log")?;
+    ensure!(is_log_id(log) && id == format!("{}-{}", line["partition"], line["sequence"]), "another id");
     ensure!(data["sequenceNumber"] == line["sequence"], "sequence number {}", data["sequenceNumber"]);
     ensure!(data["offset"] == line["offset"], "offset {}", data["offset"]);
     let enqueued = rfc3339(line["enqueued"].as_i64().context("the witness gives no time")?);
@@ -111,7 +112,7 @@ mod tests {
             "bodyEncoding": encoding, "contentType": "application/json", "messageId": "m", "properties": { "a": "b" },
             "systemProperties": { "iothub-message-source": "Telemetry" },
         });
-        Delivery { id: format!("2-{sequence}"), data }
+        Delivery { id: format!("0123456789ab-2-{sequence}"), data }
     }
 
     fn both() -> (Vec<Delivery>, Vec<Value>) {

@@ -324,7 +324,7 @@ fn inputs() -> Vec<(&'static str, String, ErrorCode, &'static str)> {
             "/contentType",
         ),
         of("purge-cloud-to-device-messages", json!({ "deviceId": "" }), "/deviceId"),
-        of("get-individual-enrollment", json!({ "registrationId": "-x-" }), "/registrationId"),
+        of("get-individual-enrollment", json!({ "registrationId": "x." }), "/registrationId"),
         of("get-individual-enrollment", json!({ "registrationId": "a/b" }), "/registrationId"),
         of("delete-individual-enrollment", json!({ "registrationId": "x".repeat(129) }), "/registrationId"),
         of("query-registration-states", json!({}), "/enrollmentGroupId"),

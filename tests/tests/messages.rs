@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use azure_iot_emulator::{EmulatorOptions, FileUpload};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use connector_host::interface::action::{Call, Outcome};
+use connector_host::interface::metadata::StartMode;
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, EffectState, Error, ErrorCode, Retry};
 use connector_host::{CallError, WarmInstance};
@@ -488,12 +491,105 @@ async fn starting_now_clears_what_waits() -> Result<()> {
     give_feedback(&world, "press-1", 0..5).await?;
     let mut now = request(FEEDBACK, &json!({}), 100, None);
     now.start = Start::Now;
+    // Nobody keeps the first cursor: the queue is as it was, and the next poll says the same.
+    for _ in 0..2 {
+        let page = world.connector.poll(&world.tenant, &world.connection, &now).await?;
+        assert_eq!((page.events.len(), world.emulator.feedback_left()), (0, 5));
+    }
     let page = world.connector.poll(&world.tenant, &world.connection, &now).await?;
     assert_eq!(page.events, []);
+    let said: Vec<(&str, bool)> =
+        page.notices.iter().map(|notice| (notice.code.as_str(), notice.message.starts_with("5 records"))).collect();
+    assert_eq!(said, [("cleared", true)]);
     give_feedback(&world, "press-1", 5..8).await?;
     let (events, cursor) = collect(&world, FEEDBACK, 3, Some(page.next)).await?;
     assert_eq!(message_ids(&events), [5, 6, 7]);
     settle(&world, FEEDBACK, cursor).await?;
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// A look at a queue, with the start that a trigger lists first or with a filter, deleted what waited there.
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_that_nobody_commits_leave_the_queues_as_they_were() -> Result<()> {
+    let world = world(&["press-1"]).await?;
+    give_feedback(&world, "press-1", 0..5).await?;
+    for name in ["a.jpg", "b.jpg"] {
+        world.emulator.give_file_notice(json!({ "deviceId": "press-1", "blobName": name }).to_string());
+    }
+    let triggers = &world.connector.descriptor().triggers;
+    for (trigger, config) in [
+        (FEEDBACK, json!({})),
+        (FEEDBACK, json!({ "deviceIds": ["none"] })),
+        (FEEDBACK, json!({ "statuses": ["Purged"] })),
+        (FILES, json!({})),
+        (FILES, json!({ "blobNames": ["*.txt"] })),
+    ] {
+        let declared = triggers.iter().find(|declared| declared.operation.id == trigger).context("declared")?;
+        assert_eq!(declared.start_modes[0], StartMode::Earliest, "the first is the default");
+        for start in [Start::Earliest, Start::Now, Start::AtTime("2100-01-01T00:00:00Z".to_owned())] {
+            let asked = PollRequest { start, ..request(trigger, &config, 100, None) };
+            world.connector.poll(&world.tenant, &world.connection, &asked).await?;
+            assert_eq!(
+                (world.emulator.feedback_left(), world.emulator.file_notices_left()),
+                (5, 2),
+                "{trigger} {config}"
+            );
+        }
+    }
+    let (events, cursor) = collect(&world, FEEDBACK, 5, None).await?;
+    assert_eq!(message_ids(&events), [0, 1, 2, 3, 4]);
+    settle(&world, FEEDBACK, cursor).await?;
+    let (_, cursor) = collect(&world, FILES, 2, None).await?;
+    settle(&world, FILES, cursor).await?;
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// A record of the shape that the service began with was held back by any filter on the status, and then gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_every_shape_are_told() -> Result<()> {
+    let world = world(&[]).await?;
+    let old = json!([
+        { "OriginalMessageId": "m1", "DeviceId": "press-1", "Description": "Success", "EnqueuedTimeUtc": "2015-07-28T16:24:48.789Z" },
+        { "OriginalMessageId": "m2", "DeviceId": "press-1", "StatusCode": 1, "Description": "Message expired" },
+        { "originalMessageId": "m3", "deviceId": "press-1" },
+        { "somethingElse": 1.1 },
+    ]);
+    let raw = "[]";
+    world.emulator.give_feedback(old.to_string());
+    world.emulator.give_feedback(raw);
+    let config = json!({ "statuses": ["Success", "Rejected"], "deviceIds": ["press-*"] });
+    let page = world.connector.poll(&world.tenant, &world.connection, &request(FEEDBACK, &config, 100, None)).await?;
+    let told: Vec<(&str, Value)> = page
+        .events
+        .iter()
+        .map(|event| {
+            let data = data(event);
+            let what = if data["rawBody"].is_null() { &data["originalMessageId"] } else { &data["rawBody"] };
+            (event.event_type.rsplit('.').next().unwrap_or_default(), what.clone())
+        })
+        .collect();
+    let bytes = |text: &str| Value::from(STANDARD.encode(text));
+    let expected = [
+        ("success", json!("m1")),
+        ("unknown", json!("m3")),
+        ("unreadable-notice", bytes(r#"{"somethingElse":1.1}"#)),
+        ("unreadable-notice", bytes(raw)),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(data(&page.events[0])["statusCode"], "Success");
+    let mut cursor = page.next;
+    for _ in 0..100 {
+        let next = request(FEEDBACK, &config, 100, Some(cursor));
+        let page = world.connector.poll(&world.tenant, &world.connection, &next).await?;
+        assert_eq!(page.events, []);
+        cursor = page.next;
+        if world.emulator.feedback_left() == 0 {
+            break;
+        }
+    }
+    assert_eq!(world.emulator.feedback_left(), 0);
     world.emulator.shutdown().await;
     Ok(())
 }

@@ -9,6 +9,7 @@ use connector_host::interface::types::{Cursor, ErrorCode, Retry};
 use connector_host::{CallError, Connection, Limits};
 use connector_tests::{World, link, tenant, tenant_with, values};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 const TELEMETRY: &str = "device-telemetry";
 
@@ -235,6 +236,76 @@ async fn bodies_are_what_they_say_or_bytes_with_a_note() -> Result<()> {
     assert_eq!(data(&events[3])["messageId"], "broken");
     assert_eq!(events[0].subject.as_deref(), Some("devices/d"));
     assert!(events[0].time.as_deref().is_some_and(|time| time.ends_with('Z')));
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// They were read and dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_properties_of_a_message_are_told() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    let at = |seconds: i64| OffsetDateTime::from_unix_timestamp(1_700_000_000 + seconds).ok();
+    let mut event = TelemetryEvent::new("press-1", "1").json();
+    event.user_id = Some("operator".into());
+    event.to = Some("/devices/press-1/messages/events".to_owned());
+    event.subject = Some("alarm".to_owned());
+    event.reply_to = Some("answers".to_owned());
+    event.creation_time = at(0);
+    event.absolute_expiry_time = at(60);
+    event.group = Some(("line-3".to_owned(), 7));
+    event.reply_to_group_id = Some("line-4".to_owned());
+    event.partition_key = Some("press".to_owned());
+    world.emulator.telemetry().send_all([event]);
+    let page = world.poll_partition("device-telemetry", "0", json!({}), Start::Earliest, None).await?;
+    let told = data(&page.events[0]);
+    let declared = world.connector.descriptor().triggers.iter().find(|it| it.operation.id == "device-telemetry");
+    let schema: Value = serde_json::from_str(&declared.context("declared")?.operation.output_schema)?;
+    for (name, value) in [
+        ("userId", json!("operator")),
+        ("to", json!("/devices/press-1/messages/events")),
+        ("subject", json!("alarm")),
+        ("replyTo", json!("answers")),
+        ("creationTime", json!("2023-11-14T22:13:20.000Z")),
+        ("absoluteExpiryTime", json!("2023-11-14T22:14:20.000Z")),
+        ("groupId", json!("line-3")),
+        ("groupSequence", json!(7)),
+        ("replyToGroupId", json!("line-4")),
+        ("partitionKey", json!("press")),
+    ] {
+        assert_eq!(told[name], value, "{name} in {told}");
+        ensure!(schema["properties"].get(name).is_some(), "{name} is not declared");
+    }
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// With doubles, the first condition fits both and the second neither, and named fields lose digits.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_compared_and_told_to_their_last_digit() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    let sent =
+        ["9007199254740992", "9007199254740993", "123456789012345678901234567890", "1e400", "0.1000000000000000055"];
+    let events = sent.map(|number| TelemetryEvent::new("press-1", format!("{{\"n\":{number}}}")).json());
+    world.emulator.telemetry().send_all(events);
+    for (operator, value, expected) in [
+        ("equals", "9007199254740992", &sent[..1]),
+        ("equals", "9007199254740993.0", &sent[1..2]),
+        ("greaterThan", "9007199254740992", &sent[1..4]),
+        ("greaterThan", "1e399", &sent[3..4]),
+        ("equals", "123456789012345678901234567890", &sent[2..3]),
+        ("greaterThan", "0.1", &sent[..]),
+        ("lessOrEqual", "0.1", &[]),
+    ] {
+        let config = format!(
+            r#"{{"filter":{{"conditions":[{{"path":"/n","operator":"{operator}","value":{value}}}]}},"fields":[{{"name":"n","path":"/n"}}]}}"#
+        );
+        let config: Value = serde_json::from_str(&config)?;
+        let page = world.poll_partition("device-telemetry", "0", config, Start::Earliest, None).await?;
+        let told: Vec<String> = page.events.iter().map(|event| data(event)["body"]["n"].to_string()).collect();
+        let fields: Vec<String> = page.events.iter().map(|event| data(event)["fields"]["n"].to_string()).collect();
+        let expected: Vec<String> = expected.iter().map(|number| number.replace("1e400", "1e+400")).collect();
+        assert_eq!((&told, &fields), (&expected, &expected), "{operator} {value}");
+    }
     world.emulator.shutdown().await;
     Ok(())
 }

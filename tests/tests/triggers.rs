@@ -256,10 +256,18 @@ async fn twins_by_the_parts_that_count() -> Result<()> {
     world.done("update-twin", json!({ "deviceId": "press-2", "tags": { "site": "north" } })).await?;
     let (events, next) = world.drain(TWINS, reported.clone(), Start::Now, Some(by_reported)).await?;
     assert_eq!(told(&events), expected(&[("updated", "press-1")]));
-    assert_eq!(data(&events[0])["twin"]["properties"]["reported"]["temperature"], 80);
+    let changed = data(&events[0]);
+    assert_eq!(changed["twin"]["properties"]["reported"]["temperature"], 80);
+    let noted = &changed["twin"]["properties"]["reported"]["$metadata"]["$lastUpdated"];
+    assert_eq!(
+        (&changed["changedParts"], &changed["changedAt"]),
+        (&json!(["reported"]), &json!({ "reported": noted }))
+    );
+    assert_eq!(events[0].time.as_deref(), noted.as_str(), "the change's own time");
     by_reported = next;
     let (events, next) = world.drain(TWINS, tags.clone(), Start::Now, Some(by_tags)).await?;
     assert_eq!(told(&events), expected(&[("updated", "press-2")]));
+    assert_eq!((&data(&events[0])["changedParts"], &events[0].time), (&json!(["tags"]), &None), "tags have no time");
     by_tags = next;
 
     world.done("delete-device", json!({ "deviceId": "it's" })).await?;
@@ -267,6 +275,49 @@ async fn twins_by_the_parts_that_count() -> Result<()> {
     assert_eq!(told(&events), expected(&[("deleted", "it's")]));
     let (events, _) = world.drain(TWINS, tags, Start::Now, Some(by_tags)).await?;
     assert_eq!(told(&events), expected(&[("deleted", "it's")]));
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// Such ids are the service's own; refusing them where they are looked up stopped three triggers for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_end_in_a_dash() -> Result<()> {
+    let world = World::start().await?;
+    enroll(&world, ["press-".to_owned(), "press".to_owned()]).await?;
+    let (_, cursor) = world.drain(ENROLLMENTS, json!({}), Start::Now, None).await?;
+    for id in ["press-", "press"] {
+        world.done("delete-individual-enrollment", json!({ "registrationId": id })).await?;
+    }
+    let (events, _) = world.drain(ENROLLMENTS, json!({}), Start::Now, Some(cursor)).await?;
+    assert_eq!(told(&events), expected(&[("deleted", "press"), ("deleted", "press-")]));
+
+    let group = json!({ "enrollmentGroupId": "ovens-", "attestation": { "type": "symmetricKey" } });
+    world.emulator.create_enrollment_group("ovens-", group).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let (events, _) = world.drain(REGISTRATIONS, json!({}), Start::Now, None).await?;
+    assert_eq!(told(&events), []);
+    let (events, _) = world.drain(REGISTRATIONS, json!({ "enrollmentGroupIds": ["ovens-"] }), Start::Now, None).await?;
+    assert_eq!(told(&events), []);
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// Twins with numbers that no double holds go in and come out with all their digits.
+#[tokio::test(flavor = "multi_thread")]
+async fn twins_with_long_numbers() -> Result<()> {
+    let world = World::start().await?;
+    world.done("create-device", json!({ "deviceId": "press-1" })).await?;
+    let (_, cursor) = world.drain(TWINS, json!({}), Start::Now, None).await?;
+    let tags = r#"{"n":0.1000000000000000055,"price":1.10}"#;
+    let input: Value = serde_json::from_str(&format!(r#"{{"deviceId":"press-1","tags":{tags}}}"#))?;
+    let output = world.done("update-twin", input).await?;
+    assert_eq!(output["tags"].to_string(), tags);
+    assert_eq!(world.done("get-twin", json!({ "deviceId": "press-1" })).await?["tags"].to_string(), tags);
+    let (events, cursor) = world.drain(TWINS, json!({}), Start::Now, Some(cursor)).await?;
+    assert_eq!(data(&events[0])["twin"]["tags"].to_string(), tags);
+    let other: Value = serde_json::from_str(r#"{"deviceId":"press-1","tags":{"n":0.1000000000000000056}}"#)?;
+    world.done("update-twin", other).await?;
+    let (events, _) = world.drain(TWINS, json!({}), Start::Now, Some(cursor)).await?;
+    assert_eq!(told(&events), expected(&[("updated", "press-1")]), "a change in the last digit is one");
     world.emulator.shutdown().await;
     Ok(())
 }

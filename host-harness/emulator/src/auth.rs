@@ -19,6 +19,7 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 
 use crate::error::{ErrorCode, ServiceError};
+use crate::names::{HubName, without_port};
 use crate::options::Permission;
 use crate::server::{ClockOffset, Service, query_parameter};
 use crate::throttle::Throttle;
@@ -64,6 +65,18 @@ pub(crate) async fn guard(
 fn check(world: &World, operation: Operation, request: &Request) -> Result<At, ServiceError> {
     let offset = request.extensions().get::<ClockOffset>().map_or(0, |offset| offset.0);
     let now = OffsetDateTime::now_utc().unix_timestamp() + offset;
+    let spoken = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port);
+    let spoken = spoken.as_deref();
+    if operation.service == Service::Hub {
+        let for_others = match spoken.and_then(|spoken| world.hub_name_at(spoken)) {
+            None | Some(HubName::Classic) => false,
+            Some(HubName::Service) => matches!(operation.access, Access::Device),
+            Some(HubName::Device) => matches!(operation.access, Access::Policy(_)),
+        };
+        if for_others {
+            return Err(ServiceError::new(ErrorCode::NOT_FOUND, "this is not served at this host name"));
+        }
+    }
     let path: Vec<String> = request.uri().path().split('/').skip(1).map(decode).collect();
     let token = || {
         let header = request.headers().get(header::AUTHORIZATION).ok_or_else(unauthorized)?;
@@ -71,16 +84,16 @@ fn check(world: &World, operation: Operation, request: &Request) -> Result<At, S
     };
     match operation.access {
         Access::Policy(permission) => {
-            authorize_policy(world, operation.service, &token()?, permission, &path, now)?;
+            authorize_policy(world, operation.service, spoken, &token()?, permission, &path, now)?;
         }
         Access::Device => {
             let token = token()?;
             if token.policy.is_some() {
-                authorize_policy(world, Service::Hub, &token, Permission::DeviceConnect, &path, now)?;
+                authorize_policy(world, Service::Hub, spoken, &token, Permission::DeviceConnect, &path, now)?;
             } else {
                 let keys = path.get(1).and_then(|id| lock(&world.hub).device_keys(id)).ok_or_else(unauthorized)?;
                 token.verify(keys.iter().map(String::as_str), now, world.options.clock_tolerance.as_secs())?;
-                token.covers(&world.authorities(Service::Hub), &path)?;
+                token.covers(&world.authorities(Service::Hub, spoken), &path)?;
             }
         }
         Access::Attested => {}
@@ -108,6 +121,7 @@ fn unsupported_version(service: Service, version: &str) -> ServiceError {
 fn authorize_policy(
     world: &World,
     service: Service,
+    spoken: Option<&str>,
     token: &Token,
     permission: Permission,
     path: &[String],
@@ -117,7 +131,7 @@ fn authorize_policy(
     let policy = world.policy(service, name).ok_or_else(unauthorized)?;
     let keys = [policy.primary_key.as_str(), policy.secondary_key.as_str()];
     token.verify(keys, now, world.options.clock_tolerance.as_secs())?;
-    token.covers(&world.authorities(service), path)?;
+    token.covers(&world.authorities(service, spoken), path)?;
     if policy.permissions.contains(&permission) { Ok(()) } else { Err(unauthorized()) }
 }
 

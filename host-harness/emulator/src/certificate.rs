@@ -33,8 +33,11 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Loads or makes the authority and issues a leaf for `localhost`, `127.0.0.1` and `::1`.
-    pub(crate) fn issue(directory: Option<&Path>) -> Result<Self, EmulatorError> {
+    /// Loads or makes the authority and issues a leaf for `localhost`, `127.0.0.1`, `::1` and these names.
+    pub(crate) fn issue(
+        directory: Option<&Path>,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<Self, EmulatorError> {
         let (ca_pem, ca_key) = match directory {
             Some(directory) => match load_authority(directory)? {
                 Some(authority) => authority,
@@ -49,8 +52,8 @@ impl Certificates {
         let ca_params = authority_params();
         let issuer = Issuer::from_params(&ca_params, ca_key);
         let leaf_key = KeyPair::generate()?;
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let mut params = CertificateParams::new(names)?;
+        let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let mut params = CertificateParams::new(own.into_iter().chain(names).collect::<Vec<_>>())?;
         params.distinguished_name = name("localhost");
         params.not_before = OffsetDateTime::now_utc() - BACKDATE;
         params.not_after = OffsetDateTime::now_utc() + LEAF_LIFETIME;

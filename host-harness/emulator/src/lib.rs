@@ -53,6 +53,7 @@
 //! | a PUT with what Device Registry keeps | 400, 400004 | `versions::refuse_owned` |
 //! | reserved words of the query language | those of Azure Digital Twins, `NIN` and `UNDEFINED` | `query` |
 //! | feedback over HTTPS | the lock token is in `ETag` | `hub::messages` |
+//! | a call of a back end at the name for devices, or the other way round | 404; over AMQP 401 | `auth`, `amqp::claims` |
 //! | acknowledgement and expiry of a message sent over HTTPS | not heeded | `hub::messages` |
 
 mod amqp;
@@ -66,6 +67,7 @@ mod event_hub;
 mod faults;
 mod hub;
 mod journal;
+mod names;
 mod options;
 mod paging;
 mod query;
@@ -95,7 +97,8 @@ pub use error::{ErrorCode, ServiceError};
 pub use event_hub::{EventBody, EventPosition, EventSource, PartitionProperties, Telemetry, TelemetryEvent};
 pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults};
 pub use journal::{Change, ChangeKind, Journal, TwinPart};
-pub use options::{AmqpOptions, DeviceRegistry, DevicesOnline, EmulatorOptions, Permission, Policy};
+pub use names::{GatewayVersion, HubName};
+pub use options::{AmqpOptions, DeviceRegistry, DevicesOnline, EmulatorOptions, PasswordLogin, Permission, Policy};
 pub use server::Service;
 pub use service_bound::FileUpload;
 pub use simulator::{
@@ -159,7 +162,10 @@ impl Emulator {
         }
         world::check_policies(&options.hub_policies).map_err(EmulatorError::Policy)?;
         world::check_policies(&options.dps_policies).map_err(EmulatorError::Policy)?;
-        let Certificates { ca_pem, tls } = Certificates::issue(options.certificate_dir.as_deref())?;
+        let Certificates { ca_pem, tls } = {
+            let names = names::hub_names(&options.hub_name, options.gateway).into_iter().map(|(name, _)| name);
+            Certificates::issue(options.certificate_dir.as_deref(), names)?
+        };
         let (hub_listener, hub_port) = bind(options.listen, options.hub_port).await?;
         let (dps_listener, dps_port) = bind(options.listen, options.dps_port).await?;
         let (hub_amqp_listener, hub_amqp_port) = bind(options.listen, options.hub_amqp_port).await?;
@@ -188,6 +194,17 @@ impl Emulator {
     /// The hub's host and port, `localhost:PORT`.
     pub fn hub_host(&self) -> String {
         self.world.hub_host()
+    }
+
+    /// The hub's host and port by a name that it has in the cloud, such as `plant.service.azure-devices.net:PORT`. None where
+    /// it has no such name. The client's resolver has to lead the name to loopback.
+    pub fn hub_host_by(&self, name: HubName) -> Option<String> {
+        self.world.name_of_hub(name).map(|host| format!("{host}:{}", self.world.hub_port))
+    }
+
+    /// As [`Self::hub_host_by`], of the hub's own AMQP endpoint.
+    pub fn hub_amqp_host_by(&self, name: HubName) -> Option<String> {
+        self.world.name_of_hub(name).map(|host| format!("{host}:{}", self.world.hub_amqp_port))
     }
 
     /// The provisioning service's host and port, `localhost:PORT`.
@@ -323,6 +340,16 @@ impl Emulator {
     /// How many notices of uploaded files nobody has completed, those included that are locked for a reader.
     pub fn file_notices_left(&self) -> usize {
         self.world.service_bound.left().1
+    }
+
+    /// Puts a message with this body into the queue of feedback: whatever a hub might write there, or have written.
+    pub fn give_feedback(&self, body: impl Into<String>) {
+        self.world.service_bound.give(service_bound::Queue::Feedback, body.into());
+    }
+
+    /// Puts a message with this body into the queue of notices of uploaded files.
+    pub fn give_file_notice(&self, body: impl Into<String>) {
+        self.world.service_bound.give(service_bound::Queue::Files, body.into());
     }
 
     /// Adds a receiver of everything that devices send from now on.

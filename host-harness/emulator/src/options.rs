@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::event_hub::EventSource;
 use crate::faults;
+use crate::names::GatewayVersion;
 use crate::random;
 use crate::versions::{DpsApi, HubApi, OlderPut};
 
@@ -28,7 +29,7 @@ pub struct EmulatorOptions {
     /// The port of the hub's own AMQP endpoint (over TLS); 0 takes any free one. Microsoft's clients for C2D messages
     /// always use 5671.
     pub hub_amqp_port: u16,
-    /// The hub's short name, as it appears in events and digital twin links.
+    /// The hub's short name, as it appears in events, digital twin links and the hub's host names.
     pub hub_name: String,
     /// The newest version of its service API that the hub speaks.
     pub hub_api: HubApi,
@@ -41,6 +42,8 @@ pub struct EmulatorOptions {
     /// The name by which the hub is linked to the provisioning service, such as `plant.device.azure-devices.net`:
     /// enrollments must name it exactly so, and `assignedHub` shows it. `None`: the hub's host.
     pub hub_link: Option<String>,
+    /// Which host names the hub has, see [`GatewayVersion`].
+    pub gateway: GatewayVersion,
     /// The provisioning service's id scope, the first path segment of its device API.
     pub id_scope: String,
     /// The Event Hub-compatible name; by default one is made up in the service's form, another on every start.
@@ -97,6 +100,7 @@ impl Default for EmulatorOptions {
             older_put: OlderPut::default(),
             device_registry: None,
             hub_link: None,
+            gateway: GatewayVersion::default(),
             id_scope: "0ne00000000".to_owned(),
             event_hub_name: None,
             partitions: 4,
@@ -159,6 +163,8 @@ pub struct AmqpOptions {
     pub max_frame_size: u32,
     /// How long feedback waits for more to go with it.
     pub feedback_wait: Duration,
+    /// Whether the hub's own endpoint takes passwords (SASL PLAIN).
+    pub passwords: PasswordLogin,
 }
 
 impl Default for AmqpOptions {
@@ -169,8 +175,20 @@ impl Default for AmqpOptions {
             no_link: Some(Duration::from_secs(60)),
             max_frame_size: 65_536,
             feedback_wait: Duration::from_secs(15),
+            passwords: PasswordLogin::Taken,
         }
     }
+}
+
+/// What becomes of passwords (SASL PLAIN) at the hub's own AMQP endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordLogin {
+    /// They are taken, as hubs do.
+    Taken,
+    /// The mechanism is offered, and every password refused.
+    Refused,
+    /// The mechanism is not offered.
+    NotOffered,
 }
 
 /// Which devices answer direct methods.

@@ -107,12 +107,15 @@ pub(crate) struct ServiceBound {
 struct State {
     feedback: VecDeque<Feedback>,
     files: VecDeque<(FileUpload, OffsetDateTime)>,
+    /// Messages with a body of their own.
+    given: VecDeque<(Queue, String)>,
     locked: HashMap<[u8; 16], Item>,
 }
 
 enum Item {
     Feedback(Vec<Feedback>),
     File(FileUpload, OffsetDateTime),
+    Given(Queue, String),
 }
 
 impl Default for ServiceBound {
@@ -143,13 +146,22 @@ impl ServiceBound {
         self.wake();
     }
 
+    /// A message with this body, which need not be one that the hub writes today.
+    pub(crate) fn give(&self, queue: Queue, body: String) {
+        lock(&self.state).given.push_back((queue, body));
+        self.wake();
+    }
+
     /// Records of feedback and notices of files that nobody has completed, locked ones included.
     pub(crate) fn left(&self) -> (usize, usize) {
         let state = lock(&self.state);
-        let (feedback, files) = (state.feedback.len(), state.files.len());
+        let given = |queue| state.given.iter().filter(|(of, _)| *of == queue).count();
+        let (feedback, files) =
+            (state.feedback.len() + given(Queue::Feedback), state.files.len() + given(Queue::Files));
         state.locked.values().fold((feedback, files), |(feedback, files), item| match item {
             Item::Feedback(batch) => (feedback + batch.len(), files),
-            Item::File(..) => (feedback, files + 1),
+            Item::Given(Queue::Feedback, _) => (feedback + 1, files),
+            Item::File(..) | Item::Given(Queue::Files, _) => (feedback, files + 1),
         })
     }
 
@@ -160,6 +172,9 @@ impl ServiceBound {
     /// How long it is until the queue has a message that does not wait for more; zero is now.
     pub(crate) fn ready_in(&self, queue: Queue, wait: Duration) -> Option<Duration> {
         let state = lock(&self.state);
+        if state.given.iter().any(|(of, _)| *of == queue) {
+            return Some(Duration::ZERO);
+        }
         match queue {
             Queue::Files => (!state.files.is_empty()).then_some(Duration::ZERO),
             Queue::Feedback if state.feedback.len() >= FEEDBACK_BATCH => Some(Duration::ZERO),
@@ -173,6 +188,12 @@ impl ServiceBound {
     /// Takes a message under a lock.
     pub(crate) fn take(&self, queue: Queue) -> Option<Locked> {
         let mut state = lock(&self.state);
+        let given = state.given.iter().position(|(of, _)| *of == queue);
+        if let Some((_, body)) = given.and_then(|at| state.given.remove(at)) {
+            let token = <[u8; 16]>::try_from(random::fill(16)).unwrap_or_default();
+            state.locked.insert(token, Item::Given(queue, body.clone()));
+            return Some(Locked { token, body });
+        }
         let (item, body) = match queue {
             Queue::Feedback => {
                 let count = state.feedback.len().min(FEEDBACK_BATCH);
@@ -216,6 +237,10 @@ impl ServiceBound {
             }
             Some(Item::File(file, at)) => {
                 state.files.push_front((file, at));
+                true
+            }
+            Some(Item::Given(queue, body)) => {
+                state.given.push_front((queue, body));
                 true
             }
             None => false,

@@ -11,6 +11,7 @@ use crate::event_hub::{EventHub, SystemEvents};
 use crate::faults::Faults;
 use crate::hub::Hub;
 use crate::journal::Journal;
+use crate::names::{HubName, hub_names};
 use crate::options::{EmulatorOptions, Policy};
 use crate::paging::Pager;
 use crate::server::Service;
@@ -107,10 +108,25 @@ impl World {
         *lock(&self.event_hub_ports) = ports;
     }
 
-    /// The names that a token's resource may begin with.
-    pub(crate) fn authorities(&self, service: Service) -> [String; 3] {
+    /// The names that a token's resource may begin with, where the service is spoken to by `spoken`.
+    pub(crate) fn authorities(&self, service: Service, spoken: Option<&str>) -> Vec<String> {
         let port = if service == Service::Dps { self.dps_port } else { self.hub_port };
-        ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}"))
+        match spoken.filter(|spoken| service != Service::Dps && self.hub_name_at(spoken).is_some()) {
+            Some(spoken) => vec![format!("{spoken}:{port}"), spoken.to_owned()],
+            None => ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}")).to_vec(),
+        }
+    }
+
+    /// Which of the hub's names in the cloud a host is, in lower case and without a port; none for loopback's.
+    pub(crate) fn hub_name_at(&self, host: &str) -> Option<HubName> {
+        let names = hub_names(&self.options.hub_name, self.options.gateway);
+        names.into_iter().find(|(name, _)| name == host).map(|(_, kind)| kind)
+    }
+
+    /// The hub's name in the cloud for somebody, where it has one.
+    pub(crate) fn name_of_hub(&self, name: HubName) -> Option<String> {
+        let names = hub_names(&self.options.hub_name, self.options.gateway);
+        names.into_iter().find(|(_, kind)| *kind == name).map(|(host, _)| host)
     }
 
     /// The time that tokens are judged by.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use azure_iot_emulator::{
-    DeviceRegistry, DevicesOnline, DpsApi, Emulator, EmulatorOptions, FaultRule, HubApi, OlderPut, PayloadKind,
-    Simulator, SimulatorOptions,
+    DeviceRegistry, DevicesOnline, DpsApi, Emulator, EmulatorOptions, FaultRule, GatewayVersion, HubApi, HubName,
+    OlderPut, PasswordLogin, PayloadKind, Simulator, SimulatorOptions,
 };
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ use super::{Done, Exit, files, usage};
 
 /// The policies that a connection file names.
 const POLICY: &str = "connector";
+/// The domain of the hub's names in the cloud.
+const HUB_DOMAIN: &str = "azure-devices.net";
 
 #[derive(Debug, Args)]
 pub(crate) struct EmulatorArguments {
@@ -36,6 +38,16 @@ pub(crate) struct EmulatorArguments {
     /// The port of the hub's own AMQP endpoint; 0: any.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     hub_amqp_port: u16,
+    /// Which host names the hub has beside `localhost`: v1 has HUB.azure-devices.net, v2 also HUB.service.azure-devices.net for
+    /// back ends and HUB.device.azure-devices.net for devices, each with `.privatelink` before the domain, too.
+    #[arg(long, value_enum, default_value = "v1")]
+    gateway: Gateway,
+    /// The name by which the connection reaches the hub [default: localhost].
+    #[arg(long, value_enum, value_name = "NAME")]
+    hub_name: Option<LinkedName>,
+    /// What becomes of passwords (SASL PLAIN) at the hub's own AMQP endpoint.
+    #[arg(long, value_enum, default_value = "taken")]
+    hub_passwords: Passwords,
     /// Partitions of the Event Hub-compatible endpoint.
     #[arg(long, default_value_t = 4, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
     partitions: u16,
@@ -109,6 +121,44 @@ enum Older {
     Keeps,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Gateway {
+    /// The classic name.
+    V1,
+    /// Names for back ends and for devices as well.
+    V2,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LinkedName {
+    /// HUB.azure-devices.net.
+    Classic,
+    /// HUB.service.azure-devices.net.
+    Service,
+    /// HUB.device.azure-devices.net.
+    Device,
+}
+
+impl From<LinkedName> for HubName {
+    fn from(name: LinkedName) -> Self {
+        match name {
+            LinkedName::Classic => Self::Classic,
+            LinkedName::Service => Self::Service,
+            LinkedName::Device => Self::Device,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Passwords {
+    /// As hubs do.
+    Taken,
+    /// Offered, and each refused.
+    Refused,
+    /// Not offered.
+    NotOffered,
+}
+
 fn payload(text: &str) -> Result<(PayloadKind, u32), String> {
     let (kind, weight) = text.split_once('=').unwrap_or((text, "1"));
     let weight = weight.parse().ok().filter(|weight| (1..=1_000).contains(weight));
@@ -118,6 +168,10 @@ fn payload(text: &str) -> Result<(PayloadKind, u32), String> {
 /// Serves the emulator until it is interrupted.
 pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     let mut options = EmulatorOptions {
+        gateway: match arguments.gateway {
+            Gateway::V1 => GatewayVersion::V1,
+            Gateway::V2 => GatewayVersion::V2,
+        },
         listen: arguments.listen,
         hub_port: arguments.hub_port,
         dps_port: arguments.dps_port,
@@ -146,12 +200,21 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     if let Some(seconds) = arguments.clock_tolerance {
         options.clock_tolerance = Duration::from_secs(seconds);
     }
+    options.amqp.passwords = match arguments.hub_passwords {
+        Passwords::Taken => PasswordLogin::Taken,
+        Passwords::Refused => PasswordLogin::Refused,
+        Passwords::NotOffered => PasswordLogin::NotOffered,
+    };
+    let name = arguments.hub_name.map(HubName::from);
     let emulator = Emulator::start(options).await.map_err(usage)?;
+    if name.is_some_and(|name| emulator.hub_host_by(name).is_none()) {
+        return Err(usage(anyhow!("the hub has no such name without `--gateway v2`")));
+    }
     for rule in arguments.fault {
         emulator.faults().add(rule);
     }
     let files = match &arguments.connection_out {
-        Some(path) => Some((path, write_connection(&emulator, path).map_err(usage)?)),
+        Some(path) => Some((path, write_connection(&emulator, name, path).map_err(usage)?)),
         None => None,
     };
     let simulator = arguments.telemetry_rate.map(|rate| {
@@ -163,7 +226,8 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
         Simulator::start(&emulator, options)
     });
     let simulator = simulator.transpose().map_err(|error| Exit::Failed(anyhow!("{error:?}")))?;
-    tell(output, &emulator, files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path())))?;
+    let leads = name.map(|_| format!(" --resolve {HUB_DOMAIN}={}", arguments.listen)).unwrap_or_default();
+    tell(output, &emulator, &leads, files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path())))?;
     interrupted().await;
     if let Some(simulator) = simulator {
         simulator.stop();
@@ -173,8 +237,8 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
 }
 
 /// Writes the connection and, beside it, the certificate authority; returns where that is.
-fn write_connection(emulator: &Emulator, path: &Path) -> Result<PathBuf> {
-    let connection = serde_json::to_vec_pretty(&connection(emulator)?)?;
+fn write_connection(emulator: &Emulator, name: Option<HubName>, path: &Path) -> Result<PathBuf> {
+    let connection = serde_json::to_vec_pretty(&connection(emulator, name)?)?;
     files::write_atomically(path, &connection)?;
     let mut authority = path.as_os_str().to_owned();
     authority.push(".ca.pem");
@@ -184,27 +248,27 @@ fn write_connection(emulator: &Emulator, path: &Path) -> Result<PathBuf> {
 }
 
 /// A connection to the emulator with all permissions. Holds its keys.
-fn connection(emulator: &Emulator) -> Result<Value> {
+fn connection(emulator: &Emulator, name: Option<HubName>) -> Result<Value> {
     let missing = || anyhow!("the emulator has no policy `{POLICY}`");
     let hub = emulator.hub_policy(POLICY).with_context(missing)?;
     let dps = emulator.dps_policy(POLICY).with_context(missing)?;
     Ok(json!({
         "authProfile": "shared-access-key",
         "values": {
-            "iotHubName": emulator.hub_host(),
+            "iotHubName": name.and_then(|name| emulator.hub_host_by(name)).unwrap_or_else(|| emulator.hub_host()),
             "sharedAccessKeyName": hub.name,
             "sharedAccessKey": hub.primary_key,
             "dpsHostName": emulator.dps_host(),
             "dpsSharedAccessKeyName": dps.name,
             "dpsSharedAccessKey": dps.primary_key,
-            "iotHubAmqpHost": emulator.hub_amqp_host(),
+            "iotHubAmqpHost": name.and_then(|name| emulator.hub_amqp_host_by(name)).unwrap_or_else(|| emulator.hub_amqp_host()),
             "trustedCertificates": emulator.ca_pem(),
-            "trustedHostSuffixes": ["localhost"],
+            "trustedHostSuffixes": if name.is_some() { json!(["localhost", HUB_DOMAIN]) } else { json!(["localhost"]) },
         },
     }))
 }
 
-fn tell(output: &Output, emulator: &Emulator, files: Option<(&Path, &Path)>) -> Done {
+fn tell(output: &Output, emulator: &Emulator, leads: &str, files: Option<(&Path, &Path)>) -> Done {
     let (hub, dps) = (emulator.hub_host(), emulator.dps_host());
     if output.is_json() {
         return output.json(&json!({
@@ -227,7 +291,7 @@ fn tell(output: &Output, emulator: &Emulator, files: Option<(&Path, &Path)>) -> 
     ))?;
     match files {
         Some((connection, authority)) => output.line(&format!(
-            "\nTry it out:\n  connector-host test --connection {} --trust-roots {} --allow-host localhost --allow-host {} --allow-private-networks",
+            "\nTry it out:\n  connector-host test --connection {} --trust-roots {} --allow-host localhost --allow-host {} --allow-private-networks{leads}",
             connection.display(),
             authority.display(),
             emulator.event_hub_host(),

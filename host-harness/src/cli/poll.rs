@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use connector_host::CallError;
+use connector_host::interface::metadata::StartMode;
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Notice, Partition, Payload, PollRequest, Start};
 
 use super::cursor::Cursors;
@@ -23,9 +24,10 @@ pub(crate) struct TriggerArguments {
     /// [default: the cursors are forgotten].
     #[arg(long, value_name = "FILE")]
     pub(crate) cursor: Option<PathBuf>,
-    /// Where to begin where there is no cursor: now, earliest, at-time=RFC3339 or at-position=TEXT.
-    #[arg(long, default_value = "now", value_parser = start)]
-    pub(crate) start: Start,
+    /// Where to begin where there is no cursor: now, earliest, at-time=RFC3339 or at-position=TEXT [default: the first
+    /// start mode that the trigger lists].
+    #[arg(long, value_parser = start)]
+    pub(crate) start: Option<Start>,
     /// What to do where the cursor points at something that is gone: stop, earliest or now.
     #[arg(long, default_value = "stop", value_parser = lost_policy)]
     pub(crate) on_position_lost: LostPolicy,
@@ -56,6 +58,16 @@ fn start(text: &str) -> Result<Start, String> {
     })
 }
 
+/// The first start mode, as the interface has it; one that needs a time or a position cannot be had by default.
+fn default_start(modes: &[StartMode]) -> Start {
+    let usable = modes.iter().find_map(|mode| match mode {
+        StartMode::Now => Some(Start::Now),
+        StartMode::Earliest => Some(Start::Earliest),
+        StartMode::AtTime | StartMode::AtPosition => None,
+    });
+    usable.unwrap_or(Start::Now)
+}
+
 fn lost_policy(text: &str) -> Result<LostPolicy, String> {
     match text {
         "stop" => Ok(LostPolicy::Stop),
@@ -80,11 +92,14 @@ impl Polling {
         let Linked { connector, tenant, .. } = &linked;
         let trigger = arguments.trigger;
         let cursors = Cursors::open(arguments.cursor.as_deref(), connector, tenant, &trigger).await?;
+        let declared = connector.descriptor().triggers.iter().find(|declared| declared.operation.id == trigger);
+        // One that is not declared is refused by the connector itself.
+        let default = declared.map_or(Start::Now, |declared| default_start(&declared.start_modes));
         let request = PollRequest {
             trigger,
             partition: String::new(),
             config,
-            start: arguments.start,
+            start: arguments.start.unwrap_or(default),
             on_position_lost: arguments.on_position_lost,
             cursor: None,
             budget: Budget::default(),
@@ -174,6 +189,19 @@ pub(crate) fn print_notice(output: &Output, notice: &Notice) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_start_mode_that_needs_no_value_is_the_default() {
+        use StartMode::{AtPosition, AtTime, Earliest, Now};
+        for (modes, expected) in [
+            (&[Earliest, AtTime, Now][..], Start::Earliest),
+            (&[AtTime, Now, Earliest], Start::Now),
+            (&[AtPosition], Start::Now),
+            (&[], Start::Now),
+        ] {
+            assert_eq!(default_start(modes), expected, "{modes:?}");
+        }
+    }
 
     #[test]
     fn reads_start_modes() {

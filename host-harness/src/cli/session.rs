@@ -3,13 +3,14 @@
 use std::env;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use connector_host::{
-    Connection, Connector, Host, HostOptions, HostRule, IpNetwork, Limits, LoadOptions, Tenant, TenantOptions,
-    TrustRoots,
+    Connection, Connector, Host, HostAddress, HostAddresses, HostOptions, HostRule, IpNetwork, Limits, LoadOptions,
+    Tenant, TenantOptions, TrustRoots,
 };
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use tracing_subscriber::EnvFilter;
@@ -48,6 +49,10 @@ pub(crate) struct SessionArguments {
     /// Permit the addresses of this network, such as 10.1.0.0/16, beside public ones. Can be repeated.
     #[arg(long, global = true, value_name = "NETWORK", hide_short_help = true)]
     allow_network: Vec<IpNetwork>,
+    /// Where a host is that no name server knows, and all names below it: an emulator, or a private endpoint. Can be
+    /// repeated.
+    #[arg(long, global = true, value_name = "NAME=ADDRESS", hide_short_help = true)]
+    resolve: Vec<HostAddress>,
     /// Forbid hosts that the service names at run time, even under the connector's own domains.
     #[arg(long, global = true, hide_short_help = true)]
     no_redirected_hosts: bool,
@@ -215,6 +220,9 @@ impl<'a> Session<'a> {
         options.allow_private_networks = arguments.allow_private_networks;
         options.allow_networks = arguments.allow_network.clone();
         options.allow_redirected_hosts = !arguments.no_redirected_hosts;
+        if !arguments.resolve.is_empty() {
+            options.resolver = Some(Arc::new(HostAddresses::new(arguments.resolve.iter().cloned())));
+        }
         Tenant::new(options).map_err(usage)
     }
 }

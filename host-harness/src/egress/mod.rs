@@ -35,6 +35,6 @@ pub use policy::{Destination, EgressDenied, EgressLayer};
 pub(crate) use pool::Pool;
 #[cfg(feature = "conformance")]
 pub(crate) use resolver::Nowhere;
-pub use resolver::Resolve;
 pub(crate) use resolver::Resolver;
+pub use resolver::{HostAddress, HostAddresses, Resolve};
 pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};

@@ -284,8 +284,10 @@ impl AllowList {
     ) -> Result<Self, Box<EgressDenied>> {
         // No values are made of what is in there but where a template names them.
         let fields: BTreeMap<String, &RawValue> = serde_json::from_str(normalized).unwrap_or_default();
+        // A terminal breaks what is copied from it into lines.
+        let one_line = |text: &str| text.split(['\n', '\r']).map(str::trim).collect::<String>();
         let texts: Vec<Zeroizing<String>> =
-            entered.texts.iter().map(|text| Zeroizing::new(text.to_ascii_lowercase())).collect();
+            entered.texts.iter().map(|text| Zeroizing::new(one_line(&text.to_ascii_lowercase()))).collect();
         let whole = texts.iter().map(|text| text.as_str()).collect();
         let own = Own { texts: &texts, whole, ports: &entered.ports };
         let mut list = Self { redirects_permitted: options.allow_redirected_hosts, ..Self::default() };
@@ -384,17 +386,40 @@ impl Own<'_> {
     fn complete(&self, host: &str, suffix: &str) -> bool {
         is_narrow(suffix) && host.strip_suffix(suffix).is_some_and(|stem| !stem.is_empty() && self.whole.contains(stem))
     }
+
+    /// Whether a host is one of them, as it is or without one of the suffixes.
+    fn has(&self, host: &str, suffixes: &[String]) -> bool {
+        self.mention(host) || suffixes.iter().any(|suffix| self.complete(host, suffix))
+    }
+}
+
+/// The same name under the rule's other suffixes of the same domain: `a.service.example.net` and `a.device.example.net` are
+/// one service's, where a rule has both suffixes and `.example.net` or one that is below the other.
+fn siblings(host: &str, suffixes: &[String]) -> Vec<String> {
+    let domain = |suffix: &String| {
+        let above = suffixes.iter().filter(|other| is_narrow(other) && suffix.ends_with(other.as_str()));
+        above.min_by_key(|other| other.len())
+    };
+    let mut found = Vec::new();
+    for own in suffixes.iter().filter(|suffix| is_below(host, suffix)) {
+        let Some(name) = host.strip_suffix(own.as_str()).filter(|name| !name.contains('.')) else { continue };
+        let others =
+            suffixes.iter().filter(|other| *other != own && domain(other).is_some() && domain(other) == domain(own));
+        found.extend(others.map(|other| format!("{name}{other}")));
+    }
+    found
 }
 
 /// Ok, or why not.
 fn judge(rule: &EgressRule, destination: &Destination, own: &Own<'_>, allowed: &[HostRule]) -> Result<(), String> {
     let Destination { host, port, .. } = destination;
-    if !own.mention(host) && !rule.suffixes.iter().any(|suffix| own.complete(host, suffix)) {
+    let same = siblings(host, &rule.suffixes);
+    if !own.has(host, &rule.suffixes) && !same.iter().any(|sibling| own.has(sibling, &rule.suffixes)) {
         return Err("the host does not stem from the values of the connection".to_owned());
     }
     if *port != rule.default_port && !own.ports.contains(port) {
         let with_port = destination.to_string();
-        if !own.mention(&with_port) {
+        if !own.mention(&with_port) && !same.iter().any(|sibling| own.mention(&format!("{sibling}:{port}"))) {
             return Err("the port does not stem from the values of the connection".to_owned());
         }
     }
@@ -552,6 +577,54 @@ mod tests {
         assert_eq!(derive("hub.azure-devices.net", &["hub"], &[]).unwrap(), hub);
         // An empty field opens nothing.
         assert!(derive("", &["hub"], &[]).unwrap().is_empty());
+    }
+
+    /// A service whose names differ in what follows the customer's own.
+    #[test]
+    fn the_same_name_under_another_suffix_of_the_domain_stems_from_what_was_entered() {
+        let suffixes = [".contoso.example", ".service.contoso.example", ".device.contoso.example", ".fabrikam.example"];
+        let rule = EgressRule { suffixes: suffixes.map(str::to_owned).to_vec(), ..rule() };
+        let derive = |host: &str, own: &str| {
+            let normalized = format!(r#"{{"iotHubName":"{host}"}}"#);
+            AllowList::derive(std::slice::from_ref(&rule), &normalized, &entered(&[own], &[]), &options(&["localhost"]))
+        };
+        for own in [
+            "a.device.contoso.example",
+            "HostName=a.contoso.example;Key=x",
+            "a.device",
+            "a",
+            "A.DEVICE.contoso.example",
+        ] {
+            derive("a.service.contoso.example", own).unwrap_or_else(|denied| panic!("{own}: {denied}"));
+        }
+        for own in [
+            "b.device.contoso.example",
+            "x.a.device.contoso.example",
+            "a.device.contoso.example.evil.example",
+            "a.fabrikam.example",
+            "a.other.contoso.example",
+            "device.contoso.example",
+        ] {
+            assert!(derive("a.service.contoso.example", own).is_err(), "{own}");
+        }
+        // Not what no suffix of the rule says, nor another domain, nor another name.
+        for host in
+            ["a.evil.contoso.example", "a.fabrikam.example", "x.a.service.contoso.example", "service.contoso.example"]
+        {
+            assert!(derive(host, "a.device.contoso.example").is_err(), "{host}");
+        }
+        // A port goes along.
+        derive("a.service.contoso.example:8443", "a.device.contoso.example:8443").unwrap();
+        assert!(derive("a.service.contoso.example:8444", "a.device.contoso.example:8443").is_err());
+    }
+
+    #[test]
+    fn a_host_that_a_terminal_broke_into_lines_is_mentioned() {
+        let hub = vec!["hub.azure-devices.net:443".to_owned()];
+        let text = "HostName=hub.azure-dev\r\n  ices.net;SharedAccessKey=x";
+        assert_eq!(derive("hub.azure-devices.net", &[text], &[]).unwrap(), hub);
+        // White space in a line separates as ever.
+        assert!(derive("hub.azure-devices.net", &["hub.azure-dev ices.net"], &[]).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::addresses::Addresses;
 use super::connector::ConnectError;
-use super::policy::EgressDenied;
+use super::policy::{EgressDenied, split_authority};
 use crate::fair::{Gate, Rate, TenantId, Turn};
 use crate::limits::Limits;
 
@@ -68,6 +68,69 @@ pub trait Resolve: fmt::Debug + Send + Sync {
         host: &'a str,
         port: Option<u16>,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
+}
+
+/// A name with an address, as `NAME=ADDRESS`: it stands for the name and for all names below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    name: String,
+    address: IpAddr,
+}
+
+impl HostAddress {
+    fn covers(&self, host: &str) -> bool {
+        host.strip_suffix(self.name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    }
+}
+
+impl std::str::FromStr for HostAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wanted = || "NAME=ADDRESS, such as plant.example.com=10.0.0.4".to_owned();
+        let (name, address) = text.split_once('=').ok_or_else(wanted)?;
+        let address = address.parse().map_err(|_| wanted())?;
+        match split_authority(name) {
+            Some((name, None)) if name.parse::<IpAddr>().is_err() => Ok(Self { name, address }),
+            _ => Err(wanted()),
+        }
+    }
+}
+
+/// Answers for certain names, and has the operating system asked for all others. For hosts that no name server leads to: an
+/// emulator, or a private endpoint without a zone of its own.
+///
+/// Of several entries that cover a name, the one with the longest name counts, with all of its addresses.
+#[derive(Clone, Debug, Default)]
+pub struct HostAddresses(Vec<HostAddress>);
+
+impl HostAddresses {
+    /// Answers by these entries.
+    #[must_use]
+    pub fn new(entries: impl IntoIterator<Item = HostAddress>) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
+impl Resolve for HostAddresses {
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        _port: Option<u16>,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
+        let covering = self.0.iter().filter(|entry| entry.covers(host));
+        let longest = covering.clone().map(|entry| entry.name.len()).max();
+        let found: Vec<IpAddr> =
+            covering.filter(|entry| Some(entry.name.len()) == longest).map(|entry| entry.address).collect();
+        let host = host.to_owned();
+        Box::pin(async move {
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            let asked = tokio::task::spawn_blocking(move || (host.as_str(), 0).to_socket_addrs());
+            Ok(asked.await??.map(|address| address.ip()).take(ADDRESSES).collect())
+        })
+    }
 }
 
 /// On whose behalf a name is looked up, and until when.
@@ -194,6 +257,32 @@ impl Resolve for Nowhere {
         _port: Option<u16>,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
         Box::pin(async { Err(io::Error::new(io::ErrorKind::NotFound, "there is no network here")) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn entries_stand_for_their_name_and_what_is_below_it() {
+        let entries = ["plant.example.com=10.0.0.1", "Example.com=10.0.0.2", "example.com=10.0.0.3"];
+        let hosts = HostAddresses::new(entries.map(|entry| entry.parse().unwrap()));
+        for (host, expected) in [
+            ("plant.example.com", &["10.0.0.1"][..]),
+            ("a.plant.example.com", &["10.0.0.1"]),
+            ("example.com", &["10.0.0.2", "10.0.0.3"]),
+            ("xplant.example.com", &["10.0.0.2", "10.0.0.3"]),
+        ] {
+            let found = hosts.resolve(host, None).await.unwrap();
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{host}");
+        }
+        assert!(hosts.resolve("localhost", None).await.unwrap().iter().all(IpAddr::is_loopback));
+        for wrong in
+            ["", "a.example", "a.example=", "=10.0.0.1", "a.example=b", "a.example:1=10.0.0.1", "10.0.0.1=10.0.0.1"]
+        {
+            assert!(wrong.parse::<HostAddress>().is_err(), "{wrong}");
+        }
     }
 }
 

@@ -105,7 +105,10 @@ fn what_cannot_be_sent_is_named() {
     let bad = |input: Value| problems(&platform(), "send-cloud-to-device-message", input);
     let input = json!({ "deviceId": "d", "body": 1, "expiresAfterSeconds": 172_801, "acknowledgement": "some" });
     assert_eq!(bad(input), pairs(&[("/acknowledgement", "not-allowed"), ("/expiresAfterSeconds", "too-large")]));
-    assert_eq!(bad(json!({ "deviceId": "d", "moduleId": "..", "body": 1 })), pairs(&[("/moduleId", "characters")]));
+    assert_eq!(
+        bad(json!({ "deviceId": "d", "moduleId": "..", "body": 1 })),
+        pairs(&[("/moduleId", "not-addressable")])
+    );
     let error = fails(invoke(
         &platform(),
         "send-cloud-to-device-message",

@@ -374,6 +374,27 @@ fn deleting_enrollments_and_registrations() {
     }
 }
 
+/// The documents disagree about the ends of an id, so the service judges.
+#[test]
+fn an_id_that_one_document_allows_goes_out() {
+    for id in ["press-", "-press", ":press", ".press"] {
+        for (action, field, line, version) in [
+            ("get-individual-enrollment", "registrationId", "GET dps/enrollments/ID?", NEWEST_DPS),
+            ("get-registration-state", "registrationId", "GET dps/registrations/ID?", DPS),
+            ("delete-individual-enrollment", "registrationId", "DELETE dps/enrollments/ID?", DPS),
+            ("delete-registration-state", "registrationId", "DELETE dps/registrations/ID?", DPS),
+            ("query-registration-states", "enrollmentGroupId", "POST dps/registrations/ID/query?", DPS),
+        ] {
+            let platform = platform();
+            dps_refusal(&platform, 400_004);
+            let error = fails(invoke(&platform, action, json!({ field: id })));
+            assert_eq!(error.code(), ErrorCode::InvalidInput, "{action} {id}");
+            let line = format!("{}{version}", line.replace("ID", &id.replace(':', "%3A")));
+            assert_eq!(requests(&platform)[0].line, line);
+        }
+    }
+}
+
 #[test]
 fn a_registration_is_passed_on_as_it_is() {
     let platform = platform();
@@ -382,7 +403,125 @@ fn a_registration_is_passed_on_as_it_is() {
     assert_eq!(done(invoke(&platform, "get-registration-state", json!({ "registrationId": "a" }))), state);
     assert_eq!(requests(&platform), [sent(&format!("GET dps/registrations/a?{DPS}"), &[], None)]);
     assert_eq!(
-        problems(&super::platform(), "get-registration-state", json!({ "registrationId": "-a" })),
+        problems(&super::platform(), "get-registration-state", json!({ "registrationId": "a." })),
         pairs(&[("/registrationId", "characters")])
     );
+}
+
+const URL: &str = "https://me:pass@f.example/api/choose?code=c2VjcmV0&slot=east1#frag1";
+const SHOWN: &str = "https://(secret)@f.example/api/choose?code=(secret)&slot=(secret)#(secret)";
+
+fn custom() -> Value {
+    let mut enrollment = enrollment(tpm());
+    enrollment["allocationPolicy"] = "custom".into();
+    enrollment["customAllocationDefinition"] = json!({ "webhookUrl": URL, "apiVersion": "1" });
+    enrollment
+}
+
+/// It was answered in clear by these, although the input calls it write-only.
+#[test]
+fn a_functions_key_is_never_answered() {
+    let clean = |text: String| {
+        for secret in ["c2VjcmV0", "me:pass", "east1", "frag1"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert!(text.contains(SHOWN), "{text}");
+    };
+    for include_keys in [false, true] {
+        let platform = platform();
+        platform.then_status(200, &[], &custom().to_string());
+        let input = json!({ "registrationId": "press-17", "includeKeys": include_keys });
+        clean(done(invoke(&platform, "get-individual-enrollment", input)).to_string());
+    }
+    let platform = platform();
+    platform.then_status(200, &[], &json!([custom()]).to_string());
+    clean(done(invoke(&platform, "query-individual-enrollments", json!({}))).to_string());
+    platform.then_status(200, &[], &custom().to_string()).then_status(200, &[], &custom().to_string());
+    let input = json!({ "registrationId": "press-17", "provisioningStatus": "disabled" });
+    clean(done(invoke(&platform, ACTION, input.clone())).to_string());
+    let written = &requests(&platform)[2];
+    assert_eq!(written.body.as_ref().expect("a body")["customAllocationDefinition"]["webhookUrl"], URL, "and is kept");
+    platform.then_status(200, &[], &custom().to_string());
+    clean(dry_run(&platform, ACTION, input).to_string());
+}
+
+#[test]
+fn what_was_read_can_be_written_back() {
+    let platform = platform();
+    let definition = json!({ "webhookUrl": SHOWN, "apiVersion": "2" });
+    let input = |mode: &str| json!({ "registrationId": "press-17", "mode": mode, "attestation": tpm(), "customAllocationDefinition": definition });
+    platform.then_status(200, &[], &custom().to_string()).then_status(200, &[], &custom().to_string());
+    done(invoke(&platform, ACTION, input("update")));
+    let written = requests(&platform)[1].body.clone().expect("a body");
+    assert_eq!(written["customAllocationDefinition"], json!({ "webhookUrl": URL, "apiVersion": "2" }));
+    // Where there is no such URL, the key that it stands for is nowhere.
+    let mut other = custom();
+    other["customAllocationDefinition"]["webhookUrl"] = "https://other.example/?code=1".into();
+    for (mode, old) in [("create", None), ("update", Some(other)), ("update", Some(enrollment(tpm())))] {
+        let platform = super::platform();
+        if let Some(old) = old {
+            platform.then_status(200, &[], &old.to_string());
+        }
+        let error = fails(invoke(&platform, ACTION, input(mode)));
+        let found = &error.record().fields[0];
+        assert_eq!((found.pointer.as_str(), found.code.as_str()), ("/customAllocationDefinition/webhookUrl", "hidden"));
+        assert!(requests(&platform).iter().all(|sent| !sent.line.starts_with("PUT")), "nothing is written");
+    }
+}
+
+#[test]
+fn a_refusal_that_repeats_what_was_sent_tells_no_secret() {
+    let platform = platform();
+    let full = json!({ "type": "symmetricKey", "symmetricKey": { "primaryKey": key(1), "secondaryKey": key(2) } });
+    let message = format!("cannot use {URL} nor {} as {}", key(1), key(2));
+    let body = json!({ "errorCode": 400_004, "trackingId": "t", "message": message, "timestampUtc": "x" });
+    platform.then_status(400, &[], &body.to_string());
+    let input = json!({
+        "registrationId": "press-17", "mode": "create", "attestation": full, "allocationPolicy": "custom",
+        "customAllocationDefinition": { "webhookUrl": URL, "apiVersion": "1" },
+    });
+    let error = format!("{:?}", fails(invoke(&platform, ACTION, input)).record());
+    for secret in ["c2VjcmV0", "me:pass", &key(1), &key(2)] {
+        assert!(!error.contains(secret), "{error}");
+    }
+    assert!(error.contains("cannot use https://(secret)@f.example"), "{error}");
+}
+
+#[test]
+fn what_no_service_could_take_is_named_in_a_dry_run_too() {
+    let input = json!({
+        "registrationId": "press-17",
+        "attestation": { "type": "tpm", "tpm": { "endorsementKey": "no key" } },
+        "initialTwin": { "tags": { "a": [null] }, "desired": { "b": [{ "c": [1, null] }] } },
+    });
+    let expected = pairs(&[
+        ("/attestation/tpm/endorsementKey", "not-a-key"),
+        ("/initialTwin/tags/a/0", "null-in-array"),
+        ("/initialTwin/desired/b/0/c/1", "null-in-array"),
+    ]);
+    assert_eq!(problems(&platform(), ACTION, input.clone()), expected);
+    let platform = platform();
+    let error = fails(crate::actions::invoke(&platform, &connection(), ACTION, &input.to_string(), &call(true)));
+    let found: Vec<(String, String)> =
+        error.record().fields.iter().map(|problem| (problem.pointer.clone(), problem.code.clone())).collect();
+    assert_eq!((found, requests(&platform).len()), (expected, 0));
+}
+
+#[test]
+fn an_enrollment_keeps_the_digits_of_its_numbers() {
+    let twin = r#"{"n":[9007199254740993.50,1e-400]}"#;
+    let platform = platform();
+    let output =
+        format!(r#"{{"attestation":{{"type":"tpm"}},"initialTwin":{{"tags":{twin}}},"registrationId":"press-17"}}"#);
+    platform.then_status(200, &[], &output);
+    let input = format!(
+        r#"{{"registrationId":"press-17","mode":"create","attestation":{{"type":"tpm","tpm":{{"endorsementKey":"AAAA"}}}},"initialTwin":{{"tags":{twin},"desired":{twin}}},"optionalDeviceInformation":{twin}}}"#
+    );
+    match crate::actions::invoke(&platform, &connection(), ACTION, &input, &call(false)) {
+        Ok(Outcome::Done(answer)) => assert_eq!(answer, output),
+        other => panic!("not done: {other:?}"),
+    }
+    let sent = String::from_utf8(platform.requests.borrow()[0].body.clone().expect("a body")).expect("text");
+    assert!(sent.contains(&format!(r#""initialTwin":{{"properties":{{"desired":{twin}}},"tags":{twin}}}"#)), "{sent}");
+    assert!(sent.contains(&format!(r#""optionalDeviceInformation":{twin}"#)), "{sent}");
 }

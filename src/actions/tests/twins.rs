@@ -152,3 +152,94 @@ fn a_dry_run_calls_nothing() {
     assert_eq!(plan["url"], format!("https://actions.azure-devices.net/twins/d1/methods?{HUB}"));
     assert!(requests(&platform).is_empty());
 }
+
+/// Numbers that a double would round, in and out.
+const EXACT: &str = r#"{"a":9007199254740993.5,"b":1e-400,"c":[0.1000000000000000055,{"d":1.10}],"e":-0.0}"#;
+/// The same of what a twin takes as well as what it does not: a method's payload may be any number.
+const HUGE: &str = r#"{"a":123456789012345678901234567890,"b":1e+400,"c":-0,"d":18446744073709551616}"#;
+
+fn body(platform: &FakePlatform, at: usize) -> String {
+    let body = platform.requests.borrow()[at].body.clone();
+    String::from_utf8(body.unwrap_or_default()).expect("text")
+}
+
+fn text(outcome: Result<Outcome>) -> String {
+    match outcome {
+        Ok(Outcome::Done(output) | Outcome::Planned(output)) => output,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+fn invoke_text(platform: &FakePlatform, action: &str, input: &str, dry_run: bool) -> String {
+    text(crate::actions::invoke(platform, &connection(), action, input, &call(dry_run)))
+}
+
+#[test]
+fn twins_keep_the_digits_of_their_numbers() {
+    let platform = platform();
+    let twin = format!(r#"{{"deviceId":"d1","properties":{{"reported":{HUGE}}},"tags":{EXACT}}}"#);
+    for _ in 0..2 {
+        platform.then_status(200, &[], &twin);
+    }
+    platform.then_status(200, &[], &format!("[{twin}]"));
+    assert_eq!(invoke_text(&platform, "get-twin", r#"{"deviceId":"d1"}"#, false), twin);
+    let input = format!(r#"{{"deviceId":"d1","tags":{EXACT},"desired":{EXACT}}}"#);
+    assert_eq!(invoke_text(&platform, "update-twin", &input, false), twin);
+    let patch = format!(r#"{{"properties":{{"desired":{EXACT}}},"tags":{EXACT}}}"#);
+    assert_eq!(body(&platform, 1), patch);
+    assert_eq!(invoke_text(&platform, "list-devices", "{}", false), format!(r#"{{"items":[{twin}]}}"#));
+    let plan = invoke_text(&platform, "update-twin", &input, true);
+    assert!(plan.contains(&patch), "{plan}");
+}
+
+#[test]
+fn methods_keep_the_digits_of_their_numbers() {
+    let platform = platform();
+    platform.then_status(200, &[], &format!(r#"{{"payload":{HUGE},"status":200}}"#));
+    let input = format!(r#"{{"deviceId":"d1","methodName":"m","payload":{HUGE},"responseTimeoutSeconds":3e1}}"#);
+    let output = invoke_text(&platform, "invoke-direct-method", &input, false);
+    assert_eq!(output, format!(r#"{{"payload":{HUGE},"status":200}}"#));
+    assert_eq!(
+        body(&platform, 0),
+        format!(r#"{{"methodName":"m","payload":{HUGE},"responseTimeoutInSeconds":30}}"#),
+        "a whole number is one however it is written"
+    );
+}
+
+#[test]
+fn messages_keep_the_digits_of_their_numbers() {
+    let platform = platform();
+    platform.then_status(204, &[], "");
+    let input = format!(r#"{{"deviceId":"d1","body":{HUGE},"properties":{{"n":9007199254740993.10}}}}"#);
+    invoke_text(&platform, "send-device-to-cloud-message", &input, false);
+    assert_eq!(body(&platform, 0), HUGE);
+    let sent = &requests_headers(&platform)["iothub-app-n"];
+    assert_eq!(sent, "9007199254740993.10");
+}
+
+fn requests_headers(platform: &FakePlatform) -> std::collections::BTreeMap<String, String> {
+    platform.requests.borrow()[0].headers.iter().map(|(name, value)| (name.to_string(), value.clone())).collect()
+}
+
+#[test]
+fn an_object_with_a_strange_key_stays_one() {
+    let strange = r#"{"$serde_json::private::Number":"1","x":{"$serde_json::private::RawValue":"[1"}}"#;
+    let platform = platform();
+    platform.then_status(200, &[], &format!(r#"{{"payload":{strange},"status":200}}"#));
+    let input = format!(r#"{{"deviceId":"d1","methodName":"m","payload":{strange}}}"#);
+    let output = invoke_text(&platform, "invoke-direct-method", &input, false);
+    assert_eq!(output, format!(r#"{{"payload":{strange},"status":200}}"#));
+    assert!(body(&platform, 0).contains(strange));
+}
+
+#[test]
+fn a_null_in_an_array_is_named_and_not_sent_in_a_dry_run_either() {
+    let input = json!({ "deviceId": "d1", "tags": { "a": [1, null] }, "desired": { "b": { "c": [[null]] } } });
+    let expected = pairs(&[("/tags/a/1", "null-in-array"), ("/desired/b/c/0/0", "null-in-array")]);
+    assert_eq!(problems(&platform(), "update-twin", input.clone()), expected);
+    let error =
+        fails(crate::actions::invoke(&platform(), &connection(), "update-twin", &input.to_string(), &call(true)));
+    let found: Vec<(String, String)> =
+        error.record().fields.iter().map(|problem| (problem.pointer.clone(), problem.code.clone())).collect();
+    assert_eq!(found, expected);
+}

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::error::{Error, Result};
 use crate::instant;
+use crate::json::{self, Decimal};
 use crate::manifest::schema::{any, help, list, literal, object, one_of, string, with};
 
 /// Groups within groups that a form can have.
@@ -94,6 +95,7 @@ fn condition_schema() -> Value {
 pub struct Group {
     #[serde(default, rename = "match")]
     join: Join,
+    #[serde(skip)]
     conditions: Vec<Node>,
 }
 
@@ -105,11 +107,21 @@ enum Join {
     Any,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug)]
 enum Node {
     Group(Group),
     Condition(Condition),
+}
+
+impl Node {
+    /// A condition has no `conditions`, as the schema has judged.
+    fn of(mut value: Value) -> serde_json::Result<Self> {
+        if value.get("conditions").is_some() {
+            return Group::of(value).map(Self::Group);
+        }
+        let compared = json::take(&mut value, "value");
+        Ok(Self::Condition(Condition { value: compared, ..serde_json::from_value(value)? }))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -117,7 +129,7 @@ enum Node {
 struct Condition {
     path: String,
     operator: Operator,
-    #[serde(default)]
+    #[serde(skip)]
     value: Value,
     #[serde(default, rename = "type")]
     kind: Kind,
@@ -159,10 +171,17 @@ impl Group {
     /// # Errors
     /// `invalid-input` with a pointer below `pointer` where an operator's value does not fit it.
     pub fn read(value: Value, pointer: &str) -> Result<Self> {
-        let group: Self =
-            serde_json::from_value(value).map_err(|error| Error::field(pointer, "wrong-type", error.to_string()))?;
+        let group = Self::of(value).map_err(|error| Error::field(pointer, "wrong-type", error.to_string()))?;
         group.check(pointer)?;
         Ok(group)
+    }
+
+    fn of(mut value: Value) -> serde_json::Result<Self> {
+        let nodes = match json::take(&mut value, "conditions") {
+            Value::Array(nodes) => nodes.into_iter().map(Node::of).collect::<serde_json::Result<_>>()?,
+            _ => Vec::new(),
+        };
+        Ok(Self { conditions: nodes, ..serde_json::from_value(value)? })
     }
 
     fn check(&self, pointer: &str) -> Result<()> {
@@ -263,7 +282,7 @@ impl Condition {
         match self.kind {
             Kind::Auto => match (number_only(found), number_only(value)) {
                 (Some(found), Some(value)) => found == value,
-                _ => found == value,
+                _ => json::same(found, value),
             },
             Kind::Text => text(found) == text(value),
             Kind::Number => number(found).is_some_and(|found| Some(found) == number(value)),
@@ -274,23 +293,26 @@ impl Condition {
 
     fn order(&self, found: &Value) -> Option<std::cmp::Ordering> {
         match self.kind {
-            Kind::Auto if self.value.is_number() => number_only(found)?.partial_cmp(&number_only(&self.value)?),
+            Kind::Auto if self.value.is_number() => Some(number_only(found)?.cmp(&number_only(&self.value)?)),
             Kind::Auto => texts(found, &self.value).map(|(found, value)| found.cmp(value)),
             Kind::Text => Some(text(found)?.cmp(&text(&self.value)?)),
-            Kind::Number => number(found)?.partial_cmp(&number(&self.value)?),
+            Kind::Number => Some(number(found)?.cmp(&number(&self.value)?)),
             Kind::Boolean => None,
             Kind::Time => Some(time(found)?.cmp(&time(&self.value)?)),
         }
     }
 }
 
-fn number_only(value: &Value) -> Option<f64> {
-    value.as_f64()
+fn number_only(value: &Value) -> Option<Decimal<'_>> {
+    value.as_number().and_then(Decimal::of)
 }
 
 /// A number, also one that a device sent as text.
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+fn number(value: &Value) -> Option<Decimal<'_>> {
+    match value {
+        Value::String(text) => Decimal::read(text),
+        other => number_only(other),
+    }
 }
 
 fn boolean(value: &Value) -> Option<bool> {
@@ -388,6 +410,65 @@ mod tests {
         let bad =
             Group::read(typed("/at", "greaterThan", json!("yesterday"), "time"), "/conditions").expect_err("no time");
         assert_eq!(bad.record().fields[0].pointer, "/conditions/conditions/0/value");
+    }
+
+    /// With doubles, 9007199254740992 and ...993 are one number, and so are 0.1 and what differs in the 19th digit.
+    #[test]
+    fn numbers_are_compared_to_their_last_digit() {
+        let condition = |operator: &str, value: &str, kind: &str| {
+            let text = format!(
+                r#"{{ "conditions": [{{ "path": "/n", "operator": "{operator}", "value": {value}, "type": "{kind}" }}] }}"#
+            );
+            json::parse(text.as_bytes()).expect("JSON")
+        };
+        // Each is less than the next one.
+        let order = [
+            "-1e400",
+            "-9007199254740993",
+            "-9007199254740992",
+            "0",
+            "1e-400",
+            "0.1",
+            "0.1000000000000000055",
+            "9007199254740992",
+            "9007199254740993",
+            "18446744073709551615",
+            "18446744073709551616",
+            "123456789012345678901234567890",
+            "123456789012345678901234567891",
+            "1e399",
+            "1e400",
+            "1e99999999999",
+        ];
+        for (at, found) in order.iter().enumerate() {
+            let plain = format!("{{ \"n\": {found} }}");
+            let as_text = format!("{{ \"n\": \"{found}\" }}");
+            for (other, value) in order.iter().enumerate() {
+                for (body, kind) in [(&plain, "auto"), (&plain, "number"), (&as_text, "number")] {
+                    let body = json::parse(body.as_bytes()).expect("JSON");
+                    for (operator, expected) in [
+                        ("equals", at == other),
+                        ("notEquals", at != other),
+                        ("greaterThan", at > other),
+                        ("greaterOrEqual", at >= other),
+                        ("lessThan", at < other),
+                        ("lessOrEqual", at <= other),
+                    ] {
+                        let group = condition(operator, value, kind);
+                        assert_eq!(passes(group, &body), expected, "{found} {operator} {value} as {kind}");
+                    }
+                    let listed = condition("oneOf", &format!("[true, {value}]"), kind);
+                    assert_eq!(passes(listed, &body), at == other, "{found} among {value}");
+                }
+            }
+        }
+        let nested = json::parse(br#"{ "n": [1, { "a": 9007199254740993 }, 9007199254740992] }"#).expect("JSON");
+        assert!(passes(condition("contains", "9007199254740992.0", "auto"), &nested));
+        assert!(!passes(condition("contains", "9007199254740991", "auto"), &nested));
+        for same in ["1", "1.0", "1e0", "10e-1", "1.000"] {
+            let body = json::parse(format!("{{ \"n\": {same} }}").as_bytes()).expect("JSON");
+            assert!(passes(condition("equals", "1", "auto"), &body), "{same}");
+        }
     }
 
     #[test]

@@ -149,7 +149,9 @@ fn read_state(hub: &mut EventHub, reader: &Reader) -> Result<LogState> {
         })
     });
     let read = read.collect::<Result<Vec<_>>>()?;
-    Ok(LogState { created: properties.created_at_ms.unwrap_or(0), ids, read })
+    // A moment before 1970 is how some say that they do not know.
+    let created = properties.created_at_ms.filter(|created| *created > 0).unwrap_or(0);
+    Ok(LogState { name: properties.name.to_ascii_lowercase(), created, ids, read })
 }
 
 struct Partitions<'a, 'p, 's> {

@@ -23,6 +23,8 @@ use reading::Reading;
 /// What is known of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogState {
+    /// Its name, in lower case: names have no case.
+    pub name: String,
     /// When the log was made, milliseconds since the Unix epoch; 0 where that is not known.
     pub created: i64,
     /// The ids of all its partitions, in their order.
@@ -92,6 +94,10 @@ pub trait Log {
 pub trait Telling {
     /// A hash of what is read, and where: a partition, or all of them where it is empty.
     fn scope(&self, partition: &str) -> [u8; 8];
+    /// The same as it would be by the hub's other names, which cursors of before may have.
+    fn scopes_by_other_names(&self, _partition: &str) -> Vec<[u8; 8]> {
+        Vec::new()
+    }
     /// The event for a message; none where it is not to be told.
     fn tell(&self, message: &Message, partition: &str) -> Option<Told>;
 }
@@ -99,8 +105,6 @@ pub trait Telling {
 /// An event, but for what all of them have in common.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// CloudEvents `id`.
-    pub id: String,
     /// CloudEvents `source`.
     pub source: String,
     /// CloudEvents `type`.

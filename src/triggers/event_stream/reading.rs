@@ -14,6 +14,7 @@ use crate::bindings::exports::workflow::connector::trigger::{
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::eventhub::{Event as Message, Position as From};
 use crate::instant::{parse_ms, rfc3339};
+use crate::triggers::cursor::digest;
 
 /// Events of one page at the most.
 const MOST_EVENTS: usize = 4_096;
@@ -37,6 +38,8 @@ pub struct Reading<'a> {
     telling: &'a dyn Telling,
     request: &'a PollRequest,
     identity: Identity,
+    /// What the ids of events begin with.
+    log_id: String,
     places: Vec<Place>,
     /// The place that comes next.
     turn: usize,
@@ -74,13 +77,22 @@ impl<'a> Reading<'a> {
         let state = log.state();
         let scope = telling.scope(&request.partition);
         let partitions = u16::try_from(state.ids.len()).unwrap_or(u16::MAX);
-        let identity = Identity { scope, created: state.created, partitions };
+        let mut identity = Identity { scope, created: state.created, partitions };
         let mut notices = log.notices();
         let (places, turn) = match &request.cursor {
             None => (begin(&request.start, state)?, 0),
             Some(cursor) => {
-                let position = Position::read(cursor)?;
+                let mut position = Position::read(cursor)?;
+                for partition in [request.partition.as_str(), ""] {
+                    if telling.scopes_by_other_names(partition).contains(&position.identity.scope) {
+                        position.identity.scope = telling.scope(partition);
+                    }
+                }
                 let position = part_of(position, &identity, telling, &request.partition, state);
+                // Where the service does not say when the log was made, it is still the one of the cursor.
+                if state.created == 0 && lost_log(&position.identity, &identity).is_none() {
+                    identity.created = position.identity.created;
+                }
                 go_on(position, &identity, request.on_position_lost, state, &mut notices)?
             }
         };
@@ -91,7 +103,8 @@ impl<'a> Reading<'a> {
             bytes: 0,
             most_bytes: request.budget.bytes.min(MOST_BYTES),
         };
-        Ok(Self { log, telling, request, identity, places, turn, silent, page, notices })
+        let log_id = log_id(&state.name, identity.created);
+        Ok(Self { log, telling, request, identity, log_id, places, turn, silent, page, notices })
     }
 
     /// Reads until the page is full, the time is up, or nothing more is there.
@@ -215,7 +228,7 @@ impl<'a> Reading<'a> {
         let state = self.log.state();
         let partition = state.read.get(index).map(|state| state.id.as_str()).unwrap_or_default();
         let told = self.telling.tell(message, partition);
-        let event = told.map(|told| event(told, message, partition));
+        let event = told.map(|told| event(told, message, &self.log_id, partition));
         if event.as_ref().is_some_and(|event| !self.page.has_room_for(event)) {
             return false;
         }
@@ -420,10 +433,19 @@ fn warning(code: &str, message: String) -> Notice {
     Notice { severity: Severity::Warning, code: code.to_owned(), message }
 }
 
+/// A short text for one log among all that a hub ever has: partitions and numbers begin anew with each, as after a fail-over.
+///
+/// It is made of what the Event Hub itself says, so it is the same by whatever way the log was found. Of one that does not
+/// say when it was made, and of no earlier cursor, the name alone tells.
+fn log_id(name: &str, created: i64) -> String {
+    let bytes: [u8; 6] = digest([name, created.to_string().as_str()]);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Without its position, which depends on what else the page holds.
-fn event(told: Told, message: &Message, partition: &str) -> Event {
+fn event(told: Told, message: &Message, log: &str, partition: &str) -> Event {
     Event {
-        id: told.id,
+        id: format!("{log}-{partition}-{}", message.sequence_number),
         source: told.source,
         event_type: told.event_type,
         subject: told.subject,

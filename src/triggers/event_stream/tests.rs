@@ -52,7 +52,7 @@ impl Memory {
             empty: range.is_empty(),
         });
         let ids = (0..4).map(|id: usize| id.to_string()).collect();
-        let state = LogState { created: 5, ids, read: read.collect() };
+        let state = LogState { name: "h".into(), created: 5, ids, read: read.collect() };
         Self {
             partitions,
             state,
@@ -131,9 +131,13 @@ impl Telling for Every {
         scope[0] = partition.bytes().next().unwrap_or(0);
         scope
     }
-    fn tell(&self, message: &Message, partition: &str) -> Option<Told> {
+    fn scopes_by_other_names(&self, partition: &str) -> Vec<[u8; 8]> {
+        let mut scope = self.scope(partition);
+        scope[7] = 9;
+        vec![scope]
+    }
+    fn tell(&self, message: &Message, _partition: &str) -> Option<Told> {
         (message.sequence_number % self.0 == 0).then(|| Told {
-            id: format!("{partition}-{}", message.sequence_number),
             source: "memory".into(),
             event_type: "test".into(),
             subject: None,
@@ -166,7 +170,7 @@ fn after(event: &Event) -> Cursor {
 }
 
 fn number(event: &Event) -> i64 {
-    event.id.split_once('-').expect("a number").1.parse().expect("a number")
+    event.id.rsplit_once('-').expect("a number").1.parse().expect("a number")
 }
 
 fn ids(page: &Page) -> Vec<i64> {
@@ -309,6 +313,67 @@ fn a_lost_position_is_answered_by_the_policy() {
     let mut other = request(Start::Now, 100, Some(cursor));
     other.partition = "1".into();
     assert_eq!(poll(&mut log, &Every(1), &other).expect_err("another partition's").code(), ErrorCode::PositionLost);
+}
+
+/// Numbers begin anew with every log: after a fail-over, or with a hub made anew, the same partition and number come again.
+#[test]
+fn no_two_events_of_a_hub_ever_have_one_id() {
+    let told = |name: &str, created: i64| {
+        let mut log = Memory::all([0..3, 0..3]);
+        log.state.name = name.into();
+        log.state.created = created;
+        let page = poll(&mut log, &Every(1), &of_all(Start::Earliest, 100, None)).expect("a page");
+        page.events.into_iter().map(|event| event.id).collect::<Vec<_>>()
+    };
+    let mut all = Vec::new();
+    for (name, created) in
+        [("iothub-ehub-h-1-a", 5), ("iothub-ehub-h-1-b", 5), ("iothub-ehub-h-1-a", 6), ("iothub-ehub-h-1-a", 0)]
+    {
+        let ids = told(name, created);
+        assert_eq!(ids, told(name, created), "the same each time");
+        all.extend(ids);
+    }
+    let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+    assert_eq!((distinct.len(), all.len()), (24, 24));
+    assert_eq!(told("h", 5)[0].split('-').map(str::len).collect::<Vec<_>>(), [12, 1, 1]);
+}
+
+/// A service that once does not say when the log was made is believed to have the log of the cursor.
+#[test]
+fn ids_stay_where_the_creation_is_not_told_for_once() {
+    let first = poll(&mut Memory::new(0..10), &Every(1), &request(Start::Earliest, 4, None)).expect("a page");
+    let again = |created: i64, cursor: &Cursor| {
+        let mut log = Memory::new(0..10);
+        log.state.created = created;
+        poll(&mut log, &Every(1), &request(Start::Now, 4, Some(cursor.clone()))).expect("a page")
+    };
+    let (told, silent) = (again(5, &first.next), again(0, &first.next));
+    assert_eq!(told.events, silent.events);
+    assert_eq!(told.next, silent.next, "what is known is not forgotten");
+    // Of a cursor of all partitions as well.
+    let all = poll(&mut Memory::all([0..10, 0..10, 0..10, 0..10]), &Every(1), &of_all(Start::Earliest, 8, None))
+        .expect("a page");
+    assert_eq!(again(0, &all.next).events, again(5, &all.next).events);
+    // A cursor from before it was told goes on, and its log is known from now on.
+    let mut log = Memory::new(0..10);
+    log.state.created = 0;
+    let unknown = poll(&mut log, &Every(1), &request(Start::Earliest, 4, None)).expect("a page").next;
+    assert_eq!(again(5, &unknown).events, told.events);
+}
+
+#[test]
+fn a_cursor_by_another_name_of_the_hub_goes_on() {
+    let all = [0..10, 0..10, 0..10, 0..10];
+    let page = poll(&mut Memory::all(all.clone()), &Every(1), &of_all(Start::Earliest, 8, None)).expect("a page");
+    let mut by_another = Position::read(&page.next).expect("readable");
+    by_another.identity.scope[7] = 9;
+    let next = poll(&mut Memory::all(all.clone()), &Every(1), &of_all(Start::Now, 8, Some(by_another.cursor())))
+        .expect("a page");
+    let expected = poll(&mut Memory::all(all), &Every(1), &of_all(Start::Now, 8, Some(page.next))).expect("a page");
+    assert_eq!(next, expected);
+    let part =
+        poll(&mut Memory::new(0..10), &Every(1), &request(Start::Now, 100, Some(by_another.cursor()))).expect("a page");
+    assert_eq!((ids(&part), part.notices.len()), ((2..10).collect(), 0));
 }
 
 #[test]

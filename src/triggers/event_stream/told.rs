@@ -11,7 +11,9 @@ use super::{Telling, Told};
 use crate::actions::typed;
 use crate::error::Result;
 use crate::eventhub::{Event as Message, EventBody};
+use crate::host_name::aliases;
 use crate::instant::rfc3339;
+use crate::json;
 use crate::session::Session;
 use crate::triggers::cursor::digest;
 use crate::triggers::glob::fits_any;
@@ -27,7 +29,6 @@ struct Config {
     owner_level: Option<i64>,
     device_ids: Vec<String>,
     module_ids: Vec<String>,
-    filter: Option<Value>,
     fields: Vec<Field>,
 }
 
@@ -40,7 +41,8 @@ struct Field {
 /// What a trigger with its configuration tells of a hub's events.
 pub struct HubTelling<'s> {
     trigger: &'s LogTrigger,
-    hub: &'s str,
+    /// The hub's classic host, by whatever name it is spoken to.
+    hub: String,
     config: Config,
     filter: Option<Group>,
 }
@@ -51,10 +53,11 @@ impl<'s> HubTelling<'s> {
     /// # Errors
     /// `invalid-config` where its filter makes no sense.
     pub fn new(trigger: &'s LogTrigger, session: &'s Session, config: Value) -> Result<Self> {
-        let mut config: Config = typed(config)?;
-        let filter = config.filter.take().map(|filter| Group::read(filter, "/filter")).transpose();
+        let mut config = config;
+        let filter = json::take_some(&mut config, "filter").map(|filter| Group::read(filter, "/filter")).transpose();
         let filter = filter.map_err(|error| misfit(&error))?;
-        Ok(Self { trigger, hub: &session.account().hub.host, config, filter })
+        let config: Config = typed(config)?;
+        Ok(Self { trigger, hub: session.hub().identity(), config, filter })
     }
 
     /// Who reads, and of what: a partition, or all of them where it is empty.
@@ -106,6 +109,26 @@ struct Data<'m> {
     content_type: Option<&'m str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_encoding: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    creation_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    absolute_expiry_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_sequence: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to_group_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_key: Option<&'m str>,
     body: &'m Content<'m>,
     body_encoding: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +148,11 @@ impl Data<'_> {
 
 impl Telling for HubTelling<'_> {
     fn scope(&self, partition: &str) -> [u8; 8] {
-        digest([self.trigger.id, self.hub, partition])
+        digest([self.trigger.id, self.hub.as_str(), partition])
+    }
+
+    fn scopes_by_other_names(&self, partition: &str) -> Vec<[u8; 8]> {
+        aliases(&self.hub).iter().map(|hub| digest([self.trigger.id, hub.as_str(), partition])).collect()
     }
 
     fn tell(&self, message: &Message, partition: &str) -> Option<Told> {
@@ -168,6 +195,16 @@ impl Telling for HubTelling<'_> {
             correlation_id: message.correlation_id.as_deref(),
             content_type: message.content_type.as_deref(),
             content_encoding: message.content_encoding.as_deref(),
+            user_id: message.user_id.as_deref(),
+            subject: message.subject.as_deref(),
+            to: message.to.as_deref(),
+            reply_to: message.reply_to.as_deref(),
+            creation_time: message.creation_time_ms.map(rfc3339),
+            absolute_expiry_time: message.absolute_expiry_time_ms.map(rfc3339),
+            group_id: message.group_id.as_deref(),
+            group_sequence: message.group_sequence,
+            reply_to_group_id: message.reply_to_group_id.as_deref(),
+            partition_key: message.partition_key.as_deref(),
             body: &decoded.content,
             body_encoding: decoded.encoding(),
             body_note: decoded.note,
@@ -185,9 +222,7 @@ impl Telling for HubTelling<'_> {
             (false, true) => Some(format!("devices/{device}")),
             (false, false) => Some(format!("devices/{device}/modules/{module}")),
         };
-        let number = message.sequence_number.to_string();
         Some(Told {
-            id: format!("{partition}-{number}"),
             source: format!("https://{}/messages/events", self.hub),
             event_type,
             summary: format!(
@@ -200,5 +235,126 @@ impl Telling for HubTelling<'_> {
             subject,
             data: data.write(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::amqp::message::Properties;
+    use crate::amqp::{Body, Message as AmqpMessage, Value as AmqpValue};
+    use crate::bindings::workflow::connector::types::Connection;
+    use crate::connection::Account;
+    use crate::platform::fake::FakePlatform;
+    use crate::triggers::device_telemetry::DEVICE_TELEMETRY;
+
+    fn told(config: Value, message: AmqpMessage) -> Option<Value> {
+        let values = json!({ "iotHubName": "plant.azure-devices.net", "sharedAccessKeyName": "service", "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==" });
+        let connection = Connection { auth_profile: "shared-access-key".into(), values: values.to_string() };
+        let account = Account::open(&connection).expect("an account");
+        let platform = FakePlatform::at(1);
+        let session = Session::new(&platform, &account, 1_000, false);
+        let telling = HubTelling::new(&DEVICE_TELEMETRY, &session, config).expect("a configuration");
+        let message = Message::read(&message.encode()).expect("an event");
+        telling.tell(&message, "0").map(|told| json::parse(told.data.as_bytes()).expect("JSON"))
+    }
+
+    fn message(body: &str) -> AmqpMessage {
+        let annotation = |name: &str, value: AmqpValue| (AmqpValue::symbol(name), value);
+        AmqpMessage {
+            message_annotations: vec![
+                annotation("iothub-connection-device-id", "press-1".into()),
+                annotation("x-opt-sequence-number", AmqpValue::Long(7)),
+                annotation("x-opt-offset", "700".into()),
+                annotation("x-opt-enqueued-time", AmqpValue::Timestamp(1_700_000_000_123)),
+                annotation("x-opt-partition-key", "key".into()),
+            ],
+            properties: Properties { content_type: Some("application/json".into()), ..Properties::default() },
+            body: Body::Data(vec![body.as_bytes().to_vec()]),
+            ..AmqpMessage::default()
+        }
+    }
+
+    #[test]
+    fn all_properties_of_a_message_are_told() {
+        let properties = Properties {
+            message_id: Some("m1".into()),
+            user_id: Some(b"operator".to_vec()),
+            to: Some("/devices/press-1/messages/events".into()),
+            subject: Some("alarm".into()),
+            reply_to: Some("answers".into()),
+            correlation_id: Some(AmqpValue::Ulong(u64::MAX)),
+            content_type: Some("application/json".into()),
+            content_encoding: Some("utf-8".into()),
+            absolute_expiry_time: Some(1_700_000_060_000),
+            creation_time: Some(1_699_999_999_999),
+            group_id: Some("line-3".into()),
+            group_sequence: Some(u32::MAX),
+            reply_to_group_id: Some("line-4".into()),
+        };
+        let data = told(json!({}), AmqpMessage { properties, ..message("1") }).expect("an event");
+        assert_eq!(
+            data,
+            json!({
+                "deviceId": "press-1",
+                "messageSource": "Telemetry",
+                "enqueuedTime": "2023-11-14T22:13:20.123Z",
+                "sequenceNumber": 7,
+                "offset": "700",
+                "messageId": "m1",
+                "correlationId": "18446744073709551615",
+                "contentType": "application/json",
+                "contentEncoding": "utf-8",
+                "userId": "operator",
+                "subject": "alarm",
+                "to": "/devices/press-1/messages/events",
+                "replyTo": "answers",
+                "creationTime": "2023-11-14T22:13:19.999Z",
+                "absoluteExpiryTime": "2023-11-14T22:14:20.000Z",
+                "groupId": "line-3",
+                "groupSequence": 4_294_967_295_u32,
+                "replyToGroupId": "line-4",
+                "partitionKey": "key",
+                "body": 1,
+                "bodyEncoding": "json",
+                "properties": {},
+                "systemProperties": { "iothub-connection-device-id": "press-1" },
+            })
+        );
+        let bytes = Properties { user_id: Some(vec![0xff, 0]), ..Properties::default() };
+        assert_eq!(
+            told(json!({}), AmqpMessage { properties: bytes, ..message("1") }).expect("an event")["userId"],
+            "/wA="
+        );
+    }
+
+    #[test]
+    fn named_values_keep_their_digits() {
+        let config = json!({ "fields": [{ "name": "n", "path": "/a/0" }, { "name": "all", "path": "/a" }] });
+        for number in
+            ["9007199254740993", "123456789012345678901234567890", "0.1000000000000000055", "1.10", "-0", "1e-400"]
+        {
+            let data = told(config.clone(), message(&format!("{{\"a\":[{number}]}}"))).expect("an event");
+            assert_eq!(data["fields"].to_string(), format!("{{\"all\":[{number}],\"n\":{number}}}"));
+            assert_eq!(data["body"].to_string(), format!("{{\"a\":[{number}]}}"));
+        }
+    }
+
+    /// With doubles, the first condition held for both and the second for neither.
+    #[test]
+    fn conditions_tell_neighbours_apart() {
+        let filter = |operator: &str| json!({ "filter": { "conditions": [{ "path": "/n", "operator": operator, "value": 9_007_199_254_740_992_u64 }] } });
+        let passes = |operator: &str, n: &str| told(filter(operator), message(&format!("{{\"n\":{n}}}"))).is_some();
+        for (n, is_equal, is_greater) in [
+            ("9007199254740992", true, false),
+            ("9007199254740993", false, true),
+            ("9007199254740992.0000001", false, true),
+        ] {
+            assert_eq!((passes("equals", n), passes("greaterThan", n)), (is_equal, is_greater), "{n}");
+        }
+        let big = json!({ "filter": { "conditions": [{ "path": "/n", "operator": "greaterThan", "value": 1e18 }] } });
+        assert!(told(big, message("{\"n\":1e400}")).is_some());
     }
 }

@@ -1,10 +1,13 @@
 //! Triggers on the queues that a hub keeps for services: feedback on messages to devices, and uploaded files.
 //!
 //! A queue has no positions. A message is locked for the link that it was given to, until it is accepted or the link ends;
-//! then it comes again. So nothing is accepted in the poll that tells it: that is left to the next poll whose cursor says
-//! that the engine is done with all of the message's records. A poll without that cursor tells them again, with the same
+//! then it comes again. So nothing is accepted in the poll that reads it: that is left to the next poll whose cursor says
+//! that the engine is done with all of the message's records. A poll without that cursor reads them again, with the same
 //! ids. Where the instance lives on, the message is still held; otherwise it comes again, is recognized by the cursor, and
-//! is accepted without being told.
+//! is accepted without an event.
+//!
+//! This holds for records without an event, too: those that the configuration holds back, and those that the start passes
+//! over. They go into the cursor like the others, so that a poll whose cursor nobody keeps leaves the queue as it was.
 
 pub mod position;
 pub mod record;
@@ -20,6 +23,7 @@ use crate::bindings::exports::workflow::connector::trigger::{
 };
 use crate::connection::service_endpoint::{Purpose, with_service_endpoint};
 use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::host_name::aliases;
 use crate::instant;
 use crate::iothub::{Notice, ServiceEndpoint, ServiceQueue};
 use crate::manifest::Spec;
@@ -32,13 +36,16 @@ use record::{BODY_NOTE, Hash, RAW_BODY, Record};
 
 /// Events of one page at the most: positions add up within it.
 const MOST_EVENTS: usize = 256;
+/// Records of one page after which no further message is read, with an event or without: two pages and a message of 64
+/// records fit into what a cursor remembers.
+const MOST_RECORDS: usize = 400;
 /// Once notices come, a pause of this length ends the reading.
 const LULL: Duration = Duration::from_millis(100);
 /// CloudEvents `type` of what is not as the hub describes it.
 const UNREADABLE: &str = "azure.iot.hub.unreadable-notice";
 /// Where to begin: with all that waits.
 const EVERYTHING: i64 = i64::MIN;
-/// Where to begin: what waits is still to be cleared.
+/// Where to begin: what waits is still to be passed over.
 const CLEARING: i64 = i64::MAX;
 /// Kept of the deadline to end the reading in order.
 const TIME_TO_PAUSE: Duration = Duration::from_millis(500);
@@ -61,6 +68,8 @@ pub struct Told {
     pub event_type: String,
     /// CloudEvents `subject`; events with the same one keep their order.
     pub subject: Option<String>,
+    /// CloudEvents `data`.
+    pub data: Value,
     /// One line for a person.
     pub summary: String,
 }
@@ -102,36 +111,51 @@ impl Source for ServiceEndpoint<'_> {
     }
 }
 
-/// What a trigger on a queue declares.
+/// What a trigger on a queue declares. The start that loses nothing is the default.
 pub fn descriptor(spec: Spec) -> TriggerDescriptor {
     TriggerDescriptor {
         operation: spec.operation(),
         kind: TriggerKind::Streaming,
-        start_modes: vec![StartMode::Now, StartMode::Earliest, StartMode::AtTime],
+        start_modes: vec![StartMode::Earliest, StartMode::AtTime, StartMode::Now],
         min_interval_ms: 0,
     }
+}
+
+/// What a trigger knows of its queue.
+pub struct Reader<'t> {
+    /// The queue.
+    pub queue: ServiceQueue,
+    /// Members that its records have, at least one of them each.
+    pub members: &'t [&'t str],
+    /// What becomes of a record.
+    pub tell: &'t Tell<'t>,
 }
 
 /// One poll of a queue, for a trigger with this configuration.
 ///
 /// # Errors
 /// As the interface's `poll`.
-pub fn poll(session: &Session, queue: ServiceQueue, config: &str, tell: &Tell, request: &PollRequest) -> Result<Page> {
-    let hub = &session.account().hub.host;
-    let (position, notices) = begin(digest([queue.address(), hub]), request)?;
+pub fn poll(session: &Session, reader: &Reader, config: &str, request: &PollRequest) -> Result<Page> {
+    let queue = reader.queue;
+    let hub = &session.hub().identity();
+    // Cursors of before may have been written by another name of the hub.
+    let scopes: Vec<[u8; 8]> = aliases(hub).iter().map(|hub| digest([queue.address(), hub])).collect();
+    let (position, notices) = begin(&scopes, request)?;
     // Notices that one trigger holds are not for another to accept.
-    let reader = Purpose::Read(queue, digest([config]));
+    let purpose = Purpose::Read(queue, digest([config]));
     let source = format!("https://{hub}{}", queue.address());
-    with_service_endpoint(session, reader, |endpoint| {
+    with_service_endpoint(session, purpose, |endpoint| {
         endpoint.open(queue)?;
-        let mut poll = Poll::new(&source, tell, request, position.clone(), notices.clone());
+        let mut poll = Poll::new(&source, reader, request, position.clone(), notices.clone());
         poll.run(endpoint)?;
         Ok(poll.page())
     })
 }
 
-/// Where a poll goes on, and what is worth telling about that.
-fn begin(scope: [u8; 8], request: &PollRequest) -> Result<(Position, Vec<PageNotice>)> {
+/// Where a poll goes on, and what is worth telling about that. `scopes` are the cursor's own, and those by the hub's other
+/// names.
+fn begin(scopes: &[[u8; 8]], request: &PollRequest) -> Result<(Position, Vec<PageNotice>)> {
+    let scope = scopes.first().copied().unwrap_or_default();
     let Some(cursor) = &request.cursor else {
         let since = match &request.start {
             Start::Now => CLEARING,
@@ -144,8 +168,9 @@ fn begin(scope: [u8; 8], request: &PollRequest) -> Result<(Position, Vec<PageNot
         };
         return Ok((Position::new(scope, since), Vec::new()));
     };
-    let position = Position::read(cursor)?;
-    if position.scope == scope {
+    let mut position = Position::read(cursor)?;
+    if scopes.contains(&position.scope) {
+        position.scope = scope;
         return Ok((position, Vec::new()));
     }
     let reason = "The cursor belongs to another hub or to another trigger.";
@@ -163,14 +188,16 @@ fn begin(scope: [u8; 8], request: &PollRequest) -> Result<(Position, Vec<PageNot
 struct Poll<'a> {
     /// CloudEvents `source`.
     source: &'a str,
-    tell: &'a Tell<'a>,
+    reader: &'a Reader<'a>,
     request: &'a PollRequest,
     /// The cursor of this poll, and what this page adds to it.
     position: Position,
     committed: HashSet<Hash>,
-    /// Told or put off in this page.
+    /// Told, passed over or put off in this page.
     met: HashSet<Hash>,
-    /// What the cursor lacked at the event told last.
+    /// How many of them the start passes over.
+    passed_over: usize,
+    /// What the cursor lacked at the record dealt with last.
     told: Vec<u8>,
     events: Vec<Event>,
     bytes: u64,
@@ -183,7 +210,7 @@ struct Poll<'a> {
 impl<'a> Poll<'a> {
     fn new(
         source: &'a str,
-        tell: &'a Tell<'a>,
+        reader: &'a Reader<'a>,
         request: &'a PollRequest,
         position: Position,
         notices: Vec<PageNotice>,
@@ -192,10 +219,11 @@ impl<'a> Poll<'a> {
         let own = request.cursor.as_ref().filter(|_| notices.is_empty());
         Self {
             source,
-            tell,
+            reader,
             request,
             committed: position.committed(),
             met: HashSet::new(),
+            passed_over: 0,
             told: own.map_or_else(|| position.head(), |cursor| cursor.position.clone()),
             position,
             events: Vec::new(),
@@ -214,19 +242,21 @@ impl<'a> Poll<'a> {
         for notice in held {
             self.see(source, notice);
         }
-        if self.position.since == CLEARING {
-            return self.clear(source);
-        }
         let begun = source.remaining();
         let patience = Duration::from_millis(self.request.budget.wait_ms);
+        let mut is_empty = false;
         while !self.is_full() && source.remaining() > TIME_TO_PAUSE {
             let waited = begun.saturating_sub(source.remaining());
-            let wait = if self.events.is_empty() { patience.saturating_sub(waited) } else { LULL };
+            let idle = self.events.is_empty() && !self.is_clearing();
+            let wait = if idle { patience.saturating_sub(waited) } else { LULL };
             match source.next(wait.min(source.remaining().saturating_sub(TIME_TO_PAUSE))) {
                 Ok(Some(notice)) => self.see(source, notice),
-                Ok(None) => break,
+                Ok(None) => {
+                    is_empty = true;
+                    break;
+                }
                 // What was found until now is not lost; the next poll meets the error again if it lasts.
-                Err(error) if !self.events.is_empty() => {
+                Err(error) if !self.met.is_empty() => {
                     let message = format!("Reading stopped early: {}", error.record().message);
                     let code = "read-interrupted".to_owned();
                     self.notices.push(PageNotice { severity: Severity::Warning, code, message });
@@ -239,33 +269,27 @@ impl<'a> Poll<'a> {
         for notice in source.rest() {
             self.see(source, notice);
         }
+        if self.is_clearing() {
+            // No clock says what is from before: it is what waits until nothing does.
+            if is_empty && !self.is_full() {
+                self.position.since = EVERYTHING;
+            } else {
+                self.full = true;
+            }
+        }
         Ok(())
     }
 
-    /// Accepts what waits, until nothing does: no clock says what is from before. Begun again where the time is up first.
-    fn clear(&mut self, source: &mut dyn Source) -> Result<()> {
-        while source.remaining() > TIME_TO_PAUSE {
-            let waiting = match source.next(LULL)? {
-                Some(notice) => vec![notice],
-                None => source.rest(),
-            };
-            if waiting.is_empty() {
-                self.position.since = EVERYTHING;
-                return Ok(());
-            }
-            waiting.iter().for_each(|notice| source.accept(notice));
-        }
-        source.rest().iter().for_each(|notice| source.accept(notice));
-        self.full = true;
-        Ok(())
+    fn is_clearing(&self) -> bool {
+        self.position.since == CLEARING
     }
 
     fn tell(&self, record: &Record) -> Option<Told> {
         if record.is_raw() {
-            let summary = "A notice that cannot be read".to_owned();
-            return Some(Told { event_type: UNREADABLE.to_owned(), subject: None, summary });
+            let (summary, data) = ("A notice that cannot be read".to_owned(), record.value().clone());
+            return Some(Told { event_type: UNREADABLE.to_owned(), subject: None, data, summary });
         }
-        (self.tell)(record)
+        (self.reader.tell)(record)
     }
 
     fn most(&self) -> usize {
@@ -273,46 +297,50 @@ impl<'a> Poll<'a> {
     }
 
     fn is_full(&self) -> bool {
-        self.full || self.events.len() >= self.most()
+        self.full || self.events.len() >= self.most() || self.met.len() >= MOST_RECORDS
     }
 
-    /// Tells what a notice has to tell, and accepts it where the engine is done with all of it. Once the page is full a
+    /// Deals with a notice's records, and accepts it where the engine is done with all of them. Once the page is full a
     /// notice is kept as it is; one that fills it is told in part, and the rest goes into the cursor.
     fn see(&mut self, source: &mut dyn Source, notice: Notice) {
         let full = self.is_full();
         let mut done = true;
-        for record in Record::all(&notice.body) {
+        for record in Record::all(&notice.body, self.reader.members) {
             let hash = record.hash();
-            if self.committed.contains(&hash) || record.is_before(self.position.since) {
+            if self.committed.contains(&hash) {
                 continue;
             }
-            // Read a second time in this very page, since its lock ran out: told once, and not done either.
-            let met = self.met.contains(&hash);
-            if met || self.tell(&record).is_some() {
-                done = false;
-                if !met && !full {
-                    self.take(record);
-                }
+            done = false;
+            // Read a second time in this very page, since its lock ran out: dealt with once, and not done either.
+            if !full && !self.met.contains(&hash) {
+                self.take(record);
             }
         }
         if done { source.accept(&notice) } else { source.hold(notice) }
     }
 
-    /// Tells a record, or puts it off where there is no room.
+    /// Deals with a record: tells it, passes it over, or puts it off where there is no room.
     fn take(&mut self, record: Record) {
-        let Some(told) = self.tell(&record) else { return };
-        let data = record.value().to_string();
+        let hash = record.hash();
+        self.met.insert(hash);
+        // The start says what waited before; what cannot be read has no time that would show it.
+        let is_before = self.is_clearing() || record.is_before(self.position.since);
+        let told = if is_before { None } else { self.tell(&record) };
+        let Some(told) = told else {
+            self.passed_over += usize::from(is_before);
+            self.note(hash);
+            return;
+        };
+        let data = told.data.to_string();
         let size = data.len() as u64;
         self.full |= self.events.len() >= self.most()
             || (!self.events.is_empty() && self.bytes.saturating_add(size) > self.request.budget.bytes);
-        self.met.insert(record.hash());
         if self.full {
             self.pending.push(record);
             return;
         }
         self.bytes = self.bytes.saturating_add(size);
-        self.position.tell(record.hash());
-        self.told.extend(record.hash());
+        self.note(hash);
         self.events.push(Event {
             id: record.id(),
             source: self.source.to_owned(),
@@ -329,8 +357,21 @@ impl<'a> Poll<'a> {
         });
     }
 
+    /// Puts a record into the cursors that follow.
+    fn note(&mut self, hash: Hash) {
+        self.position.tell(hash);
+        self.told.extend(hash);
+    }
+
     fn page(mut self) -> Page {
         let more = self.is_full();
+        if self.passed_over > 0 {
+            let message = format!(
+                "{} from before the start are passed over. The hub removes them from its queue when the next poll brings this page's cursor.",
+                if self.passed_over == 1 { "1 record".to_owned() } else { format!("{} records", self.passed_over) }
+            );
+            self.notices.push(PageNotice { severity: Severity::Warning, code: "cleared".to_owned(), message });
+        }
         self.position.pending = self.pending;
         Page {
             events: self.events,

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::record::{Hash, Record};
 use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{Error, ErrorCode, Result};
+use crate::json;
 
 /// The form; a new form gets a new number. The first numbers are those of the other triggers' cursors.
 const FORMAT: u8 = 0x61;
@@ -95,7 +96,7 @@ impl Position {
         for _ in 0..count {
             self.tell(take(&mut rest)?);
         }
-        let pending: Vec<Value> = serde_json::from_slice(rest).map_err(|_| broken())?;
+        let Ok(Value::Array(pending)) = json::parse(rest) else { return Err(broken()) };
         self.pending = pending.into_iter().map(Record::new).collect();
         Ok(())
     }

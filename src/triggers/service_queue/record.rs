@@ -2,9 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 use crate::instant;
+use crate::json;
 use crate::triggers::cursor::digest;
 
 /// The member with the bytes of a body that could not be read.
@@ -31,16 +33,41 @@ impl Record {
         Self { value, digest }
     }
 
-    /// The records of a notice's body: a list of them, or one. A body that is neither is one record with its bytes, so that
-    /// nothing is lost and the queue goes on.
-    pub fn all(body: &[u8]) -> Vec<Self> {
-        let unreadable =
-            || json!({ RAW_BODY: STANDARD.encode(body), BODY_NOTE: "the notice is not the JSON that it should be" });
-        match serde_json::from_slice(body) {
-            Ok(Value::Array(items)) if items.iter().all(Value::is_object) => items.into_iter().map(Self::new).collect(),
-            Ok(object @ Value::Object(_)) => vec![Self::new(object)],
-            _ => vec![Self::new(unreadable())],
+    /// The records of a notice's body: a list of them, or one. `members` are those that such records have. What has none of
+    /// them, and a body that is something else, is a record with its bytes, so that nothing is lost and the queue goes on.
+    pub fn all(body: &[u8], members: &[&str]) -> Vec<Self> {
+        match serde_json::from_slice::<Vec<&RawValue>>(body) {
+            Ok(items) if !items.is_empty() => {
+                items.into_iter().map(|item| Self::of(item.get().as_bytes(), members)).collect()
+            }
+            _ => vec![Self::of(body, members)],
         }
+    }
+
+    fn of(text: &[u8], members: &[&str]) -> Self {
+        match json::parse(text) {
+            Ok(value @ Value::Object(_)) if members.iter().any(|name| member(&value, name).is_some()) => {
+                Self::new(value)
+            }
+            _ => Self::new(json!({
+                RAW_BODY: STANDARD.encode(text),
+                BODY_NOTE: "the notice is not the JSON that it should be",
+            })),
+        }
+    }
+
+    /// The record with its members under these names: earlier services wrote them with a capital letter.
+    pub fn named(&self, members: &[&str]) -> Value {
+        let mut named = self.value.as_object().cloned().unwrap_or_default();
+        for name in members {
+            if !named.contains_key(*name)
+                && let Some(found) = named.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned()
+                && let Some(value) = named.remove(&found)
+            {
+                named.insert((*name).to_owned(), value);
+            }
+        }
+        Value::Object(named)
     }
 
     /// The record as the hub wrote it.
@@ -53,9 +80,14 @@ impl Record {
         self.value.get(RAW_BODY).is_some()
     }
 
-    /// A text member.
+    /// A member, in whatever case its name is written. None where it is null.
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        member(&self.value, name)
+    }
+
+    /// A text member, as [`Record::member`].
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+        self.member(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
     /// When it happened, as the hub wrote it.
@@ -81,26 +113,57 @@ impl Record {
     }
 }
 
+fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    let members: &Map<String, Value> = value.as_object()?;
+    let found = members.get(name);
+    let found =
+        found.or_else(|| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value));
+    found.filter(|value| !value.is_null())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn all(body: &[u8]) -> Vec<Record> {
+        Record::all(body, &["deviceId", "statusCode"])
+    }
+
     #[test]
     fn a_body_is_a_list_or_one_record_or_bytes() {
-        let count = |body: &[u8]| Record::all(body).len();
-        assert_eq!(count(br#"[{"deviceId":"a"},{"deviceId":"b"}]"#), 2);
-        assert_eq!(count(br#"{"deviceId":"a"}"#), 1);
-        assert_eq!(count(b"[]"), 0);
-        for body in [&b"\xff"[..], b"", b"7", b"[1]", b"[{}", b"null"] {
-            let records = Record::all(body);
+        assert_eq!(all(br#"[{"deviceId":"a"},{"StatusCode":1}]"#).len(), 2);
+        assert_eq!(all(br#"{"deviceId":"a"}"#).len(), 1);
+        for body in
+            [&b"\xff"[..], b"", b"7", b"[]", b"[{}", b"null", b"{}", br#"{"error":"x"}"#, br#"{"deviceId":null}"#]
+        {
+            let records = all(body);
             assert_eq!(records.len(), 1);
             assert_eq!(records[0].text("rawBody").unwrap_or_default(), STANDARD.encode(body));
         }
     }
 
+    /// One that is strange does not take the others with it, nor do they take it.
+    #[test]
+    fn in_a_list_each_is_read_by_itself() {
+        let records = all(br#"[{"deviceId":"a"}, 7 ,{"x":1.10},[{"deviceId":"b"}]]"#);
+        let raw: Vec<Option<&str>> = records.iter().map(|record| record.text("rawBody")).collect();
+        let bytes = |text: &str| STANDARD.encode(text);
+        let expected = [bytes("7"), bytes(r#"{"x":1.10}"#), bytes(r#"[{"deviceId":"b"}]"#)];
+        assert_eq!(raw, [None, Some(&*expected[0]), Some(&*expected[1]), Some(&*expected[2])]);
+    }
+
+    #[test]
+    fn names_are_read_in_any_case_and_told_in_one() {
+        let record = &all(br#"{"DeviceId":"a","StatusCode":0,"extra":1}"#)[0];
+        assert_eq!((record.text("deviceId"), record.member("statusCode")), (Some("a"), Some(&json!(0))));
+        assert_eq!(record.named(&["deviceId", "statusCode"]), json!({ "deviceId": "a", "statusCode": 0, "extra": 1 }));
+        let both = &all(br#"{"DeviceId":"a","deviceId":"b"}"#)[0];
+        assert_eq!((both.text("deviceId"), both.named(&["deviceId"])), (Some("b"), both.value().clone()));
+    }
+
     #[test]
     fn ids_go_by_content_and_not_by_order() {
-        let of = |body: &[u8]| Record::all(body)[0].id();
+        let of = |body: &[u8]| Record::all(body, &["a"])[0].id();
         assert_eq!(of(br#"{"a":1,"b":2}"#), of(br#"{"b":2,"a":1}"#));
         assert_ne!(of(br#"{"a":1}"#), of(br#"{"a":2}"#));
     }

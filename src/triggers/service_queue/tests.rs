@@ -94,12 +94,13 @@ fn request(start: Start, events: u32, cursor: Option<Cursor>) -> PollRequest {
 
 fn told(record: &Record) -> Option<Told> {
     let subject = record.text("deviceId").map(str::to_owned);
-    Some(Told { event_type: "t".into(), subject, summary: String::new() })
+    Some(Told { event_type: "t".into(), subject, data: record.value().clone(), summary: String::new() })
 }
 
 fn poll_as(queue: &mut Queue, tell: &Tell, request: &PollRequest) -> Result<Page> {
-    let (position, notices) = begin([1; 8], request)?;
-    let mut poll = Poll::new("source", tell, request, position, notices);
+    let (position, notices) = begin(&[[1; 8], [3; 8]], request)?;
+    let reader = Reader { queue: ServiceQueue::Feedback, members: &["deviceId"], tell };
+    let mut poll = Poll::new("source", &reader, request, position, notices);
     poll.run(queue)?;
     Ok(poll.page())
 }
@@ -214,11 +215,41 @@ fn a_lock_that_ran_out_neither_tells_twice_nor_accepts_too_early() {
 }
 
 #[test]
-fn what_is_held_back_is_accepted_without_an_event() {
-    let mut queue = Queue::of(&[1, 1, 1]);
-    let tell = |record: &Record| told(record).filter(|told| told.subject.as_deref() == Some("press-1"));
-    let page = poll_as(&mut queue, &tell, &request(Start::Earliest, 100, None)).expect("a page");
-    assert_eq!((numbers(&page.events), queue.accepted.len()), (vec![1], 2));
+fn what_is_held_back_is_accepted_without_an_event_once_a_cursor_says_so() {
+    for instance_lives in [false, true] {
+        let mut queue = Queue::of(&[1, 1, 1]);
+        let tell = |record: &Record| told(record).filter(|told| told.subject.as_deref() == Some("press-1"));
+        let page = poll_as(&mut queue, &tell, &request(Start::Earliest, 100, None)).expect("a page");
+        assert_eq!((numbers(&page.events), queue.accepted.len(), page.notices.len()), (vec![1], 0, 0));
+        if !instance_lives {
+            queue.unlock();
+        }
+        let next = poll_as(&mut queue, &tell, &request(Start::Earliest, 100, Some(page.next))).expect("a page");
+        assert_eq!((next.events.len(), queue.accepted.len(), queue.left()), (0, 3, 0));
+    }
+}
+
+/// However much a filter holds back, pages end, cursors stay small, and each record is dealt with once.
+#[test]
+fn a_busy_queue_with_a_selective_filter_is_worked_off() {
+    for instance_lives in [false, true] {
+        let mut queue = Queue::of(&[64; 40]);
+        let tell =
+            |record: &Record| told(record).filter(|_| record.value()["n"].as_u64().is_some_and(|n| n % 1000 == 7));
+        let (mut cursor, mut seen, mut polls) = (None, Vec::new(), 0);
+        while queue.left() > 0 {
+            let page = poll_as(&mut queue, &tell, &request(Start::Earliest, 100, cursor)).expect("a page");
+            seen.extend(numbers(&page.events));
+            assert!(page.next.snapshot.len() + page.next.position.len() < 9_000);
+            cursor = Some(page.next);
+            if !instance_lives {
+                queue.unlock();
+            }
+            polls += 1;
+            assert!(polls < 30);
+        }
+        assert_eq!((seen, queue.accepted.len()), (vec![7, 1007, 2007], 40), "{instance_lives}");
+    }
 }
 
 #[test]
@@ -229,8 +260,8 @@ fn start_modes() {
         page.map(|page| (numbers(&page.events), queue.accepted.len()))
     };
     assert_eq!(first(Start::Earliest), Ok(((0..40).collect(), 0)));
-    assert_eq!(first(Start::Now), Ok((vec![], 2)), "what waits is cleared");
-    assert_eq!(first(Start::AtTime("1970-01-01T00:00:38Z".into())), Ok((vec![38, 39], 1)));
+    assert_eq!(first(Start::Now), Ok((vec![], 0)), "what waits is passed over, and is there until a cursor says so");
+    assert_eq!(first(Start::AtTime("1970-01-01T00:00:38Z".into())), Ok((vec![38, 39], 0)));
     assert_eq!(first(Start::AtTime("soon".into())).expect_err("no time").record().fields[0].pointer, "/start/at-time");
     assert!(first(Start::AtPosition("1".into())).is_err());
 }
@@ -238,19 +269,70 @@ fn start_modes() {
 #[test]
 fn clearing_goes_on_until_nothing_waits_and_then_everything_is_told() {
     let mut queue = Queue::of(&[1; 50]);
-    let mut cursor = None;
+    let (mut cursor, mut reported) = (None, Vec::new());
     for polls in 1.. {
         queue.time_for = Some(queue.given + 20);
         let page = poll_as(&mut queue, &told, &request(Start::Now, 100, cursor)).expect("a page");
         assert_eq!(page.events, []);
+        reported.extend(page.notices.into_iter().map(|notice| (notice.code, notice.message)));
         cursor = Some(page.next);
         if !page.more {
-            assert_eq!((polls, queue.accepted.len()), (3, 50));
+            assert_eq!((polls, queue.accepted.len()), (3, 40));
             break;
         }
     }
+    let said: Vec<&str> = reported
+        .iter()
+        .map(|(code, text)| {
+            assert_eq!(code, "cleared");
+            text.split(" from").next().unwrap_or_default()
+        })
+        .collect();
+    assert_eq!(said, ["20 records", "20 records", "10 records"]);
+    queue.time_for = None;
+    queue.waiting.push_back(Notice::of(Value::from(vec![record(0), record(60)]).to_string().into_bytes()));
+    let page = poll(&mut queue, 100, cursor);
+    assert_eq!((numbers(&page.events), queue.accepted.len()), (vec![60], 50), "the first was cleared already");
     let mut later = Queue::of(&[3]);
-    assert_eq!(numbers(&poll(&mut later, 100, cursor).events), [0, 1, 2], "however old they say that they are");
+    let empty = poll_as(&mut Queue::default(), &told, &request(Start::Now, 100, None)).expect("a page");
+    assert_eq!((empty.more, empty.notices.len()), (false, 0));
+    assert_eq!(
+        numbers(&poll(&mut later, 100, Some(empty.next)).events),
+        [0, 1, 2],
+        "however old they say that they are"
+    );
+}
+
+/// Deleting what nobody keeps a cursor of was the fault: a look at the queue emptied it.
+#[test]
+fn a_poll_that_nobody_commits_leaves_the_queue_as_it_was() {
+    let starts = [Start::Now, Start::Earliest, Start::AtTime("1970-01-01T00:00:20Z".into())];
+    let filters: [&Tell; 2] = [&told, &|_| None];
+    for start in starts {
+        for tell in filters {
+            let mut queue = Queue::of(&[20, 20, 5]);
+            for _ in 0..3 {
+                poll_as(&mut queue, tell, &request(start.clone(), 100, None)).expect("a page");
+                queue.unlock();
+            }
+            assert_eq!((queue.accepted.len(), queue.left()), (0, 3), "{start:?}");
+        }
+    }
+}
+
+#[test]
+fn a_start_that_is_interrupted_says_what_it_has_passed_over_and_removes_nothing() {
+    let mut queue = Queue::of(&[20, 20]);
+    queue.fail_after = Some(1);
+    let page = poll_as(&mut queue, &told, &request(Start::Now, 100, None)).expect("a page");
+    let codes: Vec<&str> = page.notices.iter().map(|notice| notice.code.as_str()).collect();
+    assert_eq!((codes, queue.accepted.len(), page.more), (vec!["read-interrupted", "cleared"], 0, true));
+    queue.fail_after = None;
+    queue.unlock();
+    let next = poll_as(&mut queue, &told, &request(Start::Now, 100, Some(page.next))).expect("a page");
+    assert_eq!((next.events.len(), queue.accepted.len(), queue.left()), (0, 1, 1), "the first is done with");
+    let last = poll_as(&mut queue, &told, &request(Start::Now, 100, Some(next.next))).expect("a page");
+    assert_eq!((last.events.len(), queue.left()), (0, 0));
 }
 
 /// A cursor keeps what the first poll began at.
@@ -268,14 +350,29 @@ fn a_cursor_of_another_queue_is_answered_by_the_policy() {
     let mut asked = request(Start::Earliest, 100, Some(cursor));
     let error = poll_as(&mut Queue::of(&[1]), &told, &asked).expect_err("stop");
     assert_eq!(error.code(), ErrorCode::PositionLost);
-    for (policy, expected) in [(LostPolicy::Earliest, 40), (LostPolicy::Now, 0)] {
+    for (policy, expected, codes) in
+        [(LostPolicy::Earliest, 40, ["position-lost"].as_slice()), (LostPolicy::Now, 0, &["position-lost", "cleared"])]
+    {
         asked.on_position_lost = policy;
         let page = poll_as(&mut Queue::of(&[40]), &told, &asked).expect("a page");
-        assert_eq!((page.events.len(), page.notices.len()), (expected, 1));
+        let said: Vec<&str> = page.notices.iter().map(|notice| notice.code.as_str()).collect();
+        assert_eq!((page.events.len(), said.as_slice()), (expected, codes));
         // What goes on is of the new beginning.
         let position = page.events.first().map_or(page.next.position, |event| event.position.clone());
         assert_eq!(Position::read(&Cursor { snapshot: vec![], position }).expect("readable").scope, [1; 8]);
     }
+}
+
+/// A hub's other names have scopes of their own in cursors of before.
+#[test]
+fn a_cursor_by_another_name_of_the_hub_goes_on() {
+    let mut queue = Queue::of(&[2]);
+    let page = poll(&mut queue, 1, None);
+    let mut cursor = Cursor { snapshot: Vec::new(), position: page.events[0].position.clone() };
+    cursor.position[1..9].copy_from_slice(&[3; 8]);
+    let next = poll(&mut queue, 100, Some(cursor));
+    assert_eq!((numbers(&next.events), next.notices.len()), (vec![1], 0));
+    assert_eq!(Position::read(&next.next).expect("readable").scope, [1; 8]);
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Record {
 }
 
 impl Recorded {
-    /// The id that it has to have.
+    /// What its id has to have after the id of the log.
     #[must_use]
     pub fn id(&self, partition: u16) -> String {
         format!("{partition}-{}", self.sequence)
@@ -111,6 +111,10 @@ impl Recorded {
         });
         if noted {
             data["bodyNote"] = true.into();
+        }
+        if event.message_id.is_some() {
+            let module = event.module_id.as_ref().map(|id| format!("/modules/{id}")).unwrap_or_default();
+            data["to"] = format!("/devices/{}{module}/messages/events", event.device_id).into();
         }
         for (name, value) in [
             ("moduleId", &event.module_id),

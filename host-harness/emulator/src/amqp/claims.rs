@@ -11,6 +11,7 @@
 use percent_encoding::percent_decode_str;
 
 use crate::auth::{Dialect, Token};
+use crate::names::HubName;
 use crate::options::Permission;
 use crate::server::Service;
 use crate::world::World;
@@ -65,6 +66,7 @@ impl Claim {
 pub(super) fn from_put_token(
     world: &World,
     service: Service,
+    spoken: Option<&str>,
     kind: &str,
     token: &str,
     audience: &str,
@@ -76,9 +78,9 @@ pub(super) fn from_put_token(
         };
         return Err(Refusal::unauthorized(description));
     }
-    let claim = from_token(world, service, token)?;
+    let claim = from_token(world, service, spoken, token)?;
     let (authority, path) = split(audience);
-    check_authority(world, service, authority)?;
+    check_authority(world, service, spoken, authority)?;
     if !claim.covers(&path, i64::MIN) {
         return Err(Refusal::unauthorized(format!("InvalidAudience: the token is not for '{audience}'")));
     }
@@ -93,7 +95,7 @@ pub(super) fn from_put_token(
 }
 
 /// Reads a token by itself: signature, expiry, resource and the policy's permission.
-pub(super) fn from_token(world: &World, service: Service, text: &str) -> Result<Claim, Refusal> {
+pub(super) fn from_token(world: &World, service: Service, spoken: Option<&str>, text: &str) -> Result<Claim, Refusal> {
     let malformed = || Refusal::unauthorized("MalformedToken: The token is not a shared access signature");
     let token = Token::parse(text).map_err(|_| malformed())?;
     let name = token.policy.as_deref().ok_or_else(malformed)?;
@@ -114,12 +116,17 @@ pub(super) fn from_token(world: &World, service: Service, text: &str) -> Result<
     }
     let resource = token.resource();
     let (authority, path) = split(&resource);
-    check_authority(world, service, authority)?;
+    check_authority(world, service, spoken, authority)?;
     Ok(Claim { path, deadline: Some(token.deadline(tolerance)) })
 }
 
 /// Reads the response of SASL PLAIN: `[authzid] NUL user NUL password`.
-pub(super) fn from_plain(world: &World, service: Service, response: &[u8]) -> Result<Claim, Refusal> {
+pub(super) fn from_plain(
+    world: &World,
+    service: Service,
+    spoken: Option<&str>,
+    response: &[u8],
+) -> Result<Claim, Refusal> {
     let refused = || Refusal::unauthorized("the user name or the password is wrong");
     let mut parts = response.split(|byte| *byte == 0).map(|part| std::str::from_utf8(part).unwrap_or_default());
     let (Some(_), Some(user), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
@@ -135,7 +142,7 @@ pub(super) fn from_plain(world: &World, service: Service, response: &[u8]) -> Re
     };
     if password.starts_with("SharedAccessSignature ") {
         return match Token::parse(password) {
-            Ok(token) if token.policy.as_deref() == Some(policy) => from_token(world, service, password),
+            Ok(token) if token.policy.as_deref() == Some(policy) => from_token(world, service, spoken, password),
             _ => Err(refused()),
         };
     }
@@ -169,8 +176,8 @@ fn looks_like_host(address: &str) -> bool {
 
 /// The token's resource has to name this endpoint: by loopback, with any of its ports or none, or by the name that the
 /// endpoint would have in the cloud, since clients sign for the host of their connection string even when they are
-/// pointed elsewhere.
-fn check_authority(world: &World, service: Service, authority: &str) -> Result<(), Refusal> {
+/// pointed elsewhere. Whoever speaks to the hub by a name of the cloud (`spoken`) has to sign for that very name.
+fn check_authority(world: &World, service: Service, spoken: Option<&str>, authority: &str) -> Result<(), Refusal> {
     let (name, port) = authority
         .rsplit_once(':')
         .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
@@ -182,10 +189,15 @@ fn check_authority(world: &World, service: Service, authority: &str) -> Result<(
     } else {
         [Some(world.hub_amqp_port), Some(world.hub_port), Some(5671)]
     };
+    let spoken = spoken.and_then(|spoken| Some((spoken, world.hub_name_at(spoken)?)));
+    let spoken = spoken.filter(|_| service == Service::HubAmqp);
     let known = match name.as_str() {
+        // What is served here is for back ends.
+        _ if spoken.is_some_and(|(_, kind)| kind == HubName::Device) => false,
+        name if spoken.is_some() => spoken.is_some_and(|(spoken, _)| spoken == name),
         "localhost" | "127.0.0.1" | "[::1]" => port.is_none_or(|port| ports.contains(&Some(port))),
         _ if service == Service::EventHub => name.ends_with(NAMESPACE_SUFFIX),
-        _ => name == format!("{}.azure-devices.net", world.options.hub_name.to_ascii_lowercase()),
+        name => world.hub_name_at(name).is_some_and(|kind| kind != HubName::Device),
     };
     if known { Ok(()) } else { Err(Refusal::unauthorized(format!("InvalidAudience: this is not '{authority}'"))) }
 }

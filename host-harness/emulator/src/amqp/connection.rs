@@ -20,6 +20,7 @@ use super::session::{LinkKind, Session};
 use crate::event_hub::{Lost, milliseconds};
 use crate::faults::FaultAction;
 use crate::hub::expire_messages;
+use crate::options::PasswordLogin;
 use crate::random;
 use crate::server::Service;
 use crate::service_bound::Queue;
@@ -68,9 +69,13 @@ pub(super) async fn accept(
             _ => return,
         }
     }
+    let mut spoken = None;
     let stream: Box<dyn Transport> = match tls {
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
-            Ok(Ok(stream)) => Box::new(stream),
+            Ok(Ok(stream)) => {
+                spoken = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
+                Box::new(stream)
+            }
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
         },
@@ -90,6 +95,7 @@ pub(super) async fn accept(
         },
         lost_tx,
         service,
+        spoken,
         opened: false,
         max_frame_size: 512,
         heartbeat: None,
@@ -136,6 +142,8 @@ pub(super) struct Connection {
     pub(super) lost_tx: mpsc::UnboundedSender<Lost>,
     pub(super) world: Shared,
     pub(super) service: Service,
+    /// The name in the client's handshake, in lower case.
+    pub(super) spoken: Option<String>,
     opened: bool,
     /// The largest frame that both sides take.
     max_frame_size: usize,
@@ -220,7 +228,9 @@ impl Connection {
             return Err(End::Flush);
         }
         self.out.extend_from_slice(SASL_HEADER);
-        codec::put_frame(&mut self.out, 1, 0, &codec::sasl_mechanisms(MECHANISMS), &[]);
+        let offered = |mechanism: &&str| *mechanism != "PLAIN" || self.passwords() != PasswordLogin::NotOffered;
+        let mechanisms: Vec<&str> = MECHANISMS.iter().copied().filter(offered).collect();
+        codec::put_frame(&mut self.out, 1, 0, &codec::sasl_mechanisms(&mechanisms), &[]);
         self.flush().await?;
         let init = loop {
             match self.next_frame()? {
@@ -231,9 +241,13 @@ impl Connection {
         };
         let claim = match init.mechanism.as_str() {
             "ANONYMOUS" | "MSSBCBS" => Ok(None),
-            "PLAIN" => {
+            "PLAIN" if self.passwords() == PasswordLogin::Refused => {
+                codec::put_frame(&mut self.out, 1, 0, &codec::sasl_outcome(1), &[]);
+                return Err(End::Flush);
+            }
+            "PLAIN" if self.passwords() == PasswordLogin::Taken => {
                 let response = init.initial_response.map(|response| response.into_vec()).unwrap_or_default();
-                claims::from_plain(&self.world, self.service, &response).map(Some)
+                claims::from_plain(&self.world, self.service, self.spoken.as_deref(), &response).map(Some)
             }
             _ => {
                 codec::put_frame(&mut self.out, 1, 0, &codec::sasl_outcome(1), &[]);
@@ -256,6 +270,11 @@ impl Connection {
         let header = self.header().await?;
         self.out.extend_from_slice(AMQP_HEADER);
         if header == *AMQP_HEADER { self.flush().await } else { Err(End::Flush) }
+    }
+
+    /// What becomes of passwords here.
+    fn passwords(&self) -> PasswordLogin {
+        if self.service == Service::HubAmqp { self.world.options.amqp.passwords } else { PasswordLogin::Taken }
     }
 
     async fn header(&mut self) -> Step<[u8; 8]> {

@@ -417,7 +417,9 @@ impl Connection {
         let kind = property(request, "type").unwrap_or_default();
         let claim = token
             .ok_or_else(|| Refusal { status: 400, description: "The token is not a string".to_owned() })
-            .and_then(|token| claims::from_put_token(&self.world, self.service, &kind, &token, &audience));
+            .and_then(|token| {
+                claims::from_put_token(&self.world, self.service, self.spoken.as_deref(), &kind, &token, &audience)
+            });
         Ok(match claim {
             Ok(claim) => {
                 // A newer token for the same audience takes the place of the older one.
@@ -445,7 +447,7 @@ impl Connection {
         let path = vec![name.clone()];
         let by_token = || {
             let token = property(request, "security_token")?;
-            claims::from_token(&self.world, Service::EventHub, &token).ok()
+            claims::from_token(&self.world, Service::EventHub, None, &token).ok()
         };
         if !self.is_claimed(&path, now) && !by_token().is_some_and(|claim| claim.covers(&path, now)) {
             let description = "Unauthorized access. 'Listen' claim(s) are required to perform this operation.";

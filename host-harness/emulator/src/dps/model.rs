@@ -354,20 +354,22 @@ pub(super) fn key(id: &str) -> String {
     id.to_ascii_lowercase()
 }
 
-/// 128 characters at most, letters and digits and `: . _ -`, none of the latter at start or end.
+/// 128 characters at most, letters and digits and `: . _ -`. The first is a letter or digit, as the API's description has
+/// it; the last may be a dash as well, as the articles on the service have it.
 pub(super) fn check_id(kind: Kind, id: &str) -> Result<(), ServiceError> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b":._-".contains(&byte);
-    let outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = id.as_bytes();
-    if bytes.len() <= 128 && outer(bytes.first()) && outer(bytes.last()) && bytes.iter().copied().all(inner) {
+    let begins = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
+    let ends = bytes.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    if bytes.len() <= 128 && begins && ends && bytes.iter().copied().all(inner) {
         return Ok(());
     }
     let member = kind.id_member();
     Err(ServiceError::new(
         kind.bad_id(),
         format!(
-            "{member} '{id}' must have 1 to 128 ASCII letters, digits or any of ':', '.', '_', '-', the latter neither \
-             first nor last"
+            "{member} '{id}' must have 1 to 128 ASCII letters, digits or any of ':', '.', '_', '-', with a letter or digit \
+             first and a letter, digit or '-' last"
         ),
     ))
 }

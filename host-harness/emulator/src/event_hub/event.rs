@@ -184,6 +184,20 @@ pub struct TelemetryEvent {
     pub user_id: Option<Bytes>,
     /// When the device made the message: `iothub-creation-time-utc` and the property of AMQP.
     pub creation_time: Option<OffsetDateTime>,
+    /// Where it was sent to; by default the hub's address for it, where there is a message id.
+    pub to: Option<String>,
+    /// The subject.
+    pub subject: Option<String>,
+    /// Where an answer goes.
+    pub reply_to: Option<String>,
+    /// When it expires.
+    pub absolute_expiry_time: Option<OffsetDateTime>,
+    /// The group, and the place in it.
+    pub group: Option<(String, u32)>,
+    /// The group for answers.
+    pub reply_to_group_id: Option<String>,
+    /// `x-opt-partition-key`.
+    pub partition_key: Option<String>,
     /// The id of the device's model: `dt-dataschema`.
     pub model_id: Option<String>,
     /// The component of the model: `dt-subject`.
@@ -225,6 +239,13 @@ impl TelemetryEvent {
             correlation_id: None,
             user_id: None,
             creation_time: None,
+            to: None,
+            subject: None,
+            reply_to: None,
+            absolute_expiry_time: None,
+            group: None,
+            reply_to_group_id: None,
+            partition_key: None,
             model_id: None,
             component: None,
             properties: Vec::new(),
@@ -317,6 +338,7 @@ impl StoredEvent {
         optional("iothub-connection-module-id", &event.module_id);
         optional("dt-dataschema", &event.model_id);
         optional("dt-subject", &event.component);
+        optional("x-opt-partition-key", &event.partition_key);
         let module = event.module_id.is_some();
         if event.source == EventSource::Telemetry {
             let method = format!(
@@ -353,17 +375,22 @@ impl StoredEvent {
             Some(module) => format!("/devices/{}/modules/{module}/messages/events", event.device_id),
             None => format!("/devices/{}/messages/events", event.device_id),
         };
+        let time_of = |time: Option<OffsetDateTime>| time.map(|time| timestamp(milliseconds(time)));
+        let is_addressed = event.source == EventSource::Telemetry && event.message_id.is_some();
         let fields = [
             text_of(&event.message_id),
             event.user_id.as_ref().map(|id| binary(id.to_vec())),
-            (event.source == EventSource::Telemetry && event.message_id.is_some()).then(|| text(to)),
-            None,
-            None,
+            text_of(&event.to).or_else(|| is_addressed.then(|| text(to))),
+            text_of(&event.subject),
+            text_of(&event.reply_to),
             text_of(&event.correlation_id),
             symbol_of(&event.content_type),
             symbol_of(&event.content_encoding),
-            None,
-            event.creation_time.map(|time| timestamp(milliseconds(time))),
+            time_of(event.absolute_expiry_time),
+            time_of(event.creation_time),
+            event.group.as_ref().map(|(id, _)| text(id.as_str())),
+            event.group.as_ref().map(|(_, sequence)| Value::Uint(*sequence)),
+            text_of(&event.reply_to_group_id),
         ];
         fields
             .iter()

@@ -275,8 +275,8 @@ fn check_value(path: &str, value: &Value, depth: usize) -> Result<usize, Service
         Value::Null => Err(invalid(format!("{path}: null is not allowed inside an array"))),
         Value::Bool(_) => Ok(4),
         Value::Number(number) => {
-            let whole = number.as_i64().map(|number| INTEGERS.contains(&number));
-            if whole == Some(false) || number.is_u64() && number.as_i64().is_none() {
+            let is_integer = !number.as_str().contains(['.', 'e', 'E']);
+            if is_integer && !number.as_i64().is_some_and(|number| INTEGERS.contains(&number)) {
                 return Err(invalid(format!("{path}: {number} is out of the range of whole numbers")));
             }
             Ok(8)

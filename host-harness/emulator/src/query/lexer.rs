@@ -116,7 +116,7 @@ fn number(rest: &str, position: usize) -> Result<(Token, usize), QueryError> {
     let text =
         if text.is_empty() || !text.as_bytes()[0].is_ascii_digit() { format!("0{text}") } else { text.to_owned() };
     match serde_json::from_str::<serde_json::Number>(&text) {
-        Ok(number) => Ok((Token::Number(number), length)),
-        Err(_) => Err(QueryError::at(position, "the number is too large")),
+        Ok(number) if number.as_f64().is_some() => Ok((Token::Number(number), length)),
+        _ => Err(QueryError::at(position, "the number is too large")),
     }
 }

@@ -44,8 +44,9 @@ pub async fn tls(emulator: &Emulator, host: &str) -> TlsStream<TcpStream> {
         .expect("TLS versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let stream = TcpStream::connect(host.replace("localhost", "127.0.0.1")).await.expect("TCP");
-    let name = ServerName::try_from("localhost").expect("name");
+    let (name, port) = host.rsplit_once(':').expect("a port");
+    let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.expect("TCP");
+    let name = ServerName::try_from(name.to_owned()).expect("name");
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS")
 }
 

@@ -151,8 +151,9 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<Value>,
     ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(self.host.replace("localhost", "127.0.0.1")).await?;
-        let stream = self.tls.connect(ServerName::try_from("localhost")?, stream).await?;
+        let (name, port) = self.host.rsplit_once(':').ok_or("a host without a port")?;
+        let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await?;
+        let stream = self.tls.connect(ServerName::try_from(name.to_owned())?, stream).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let version = if path.contains("/registrations/") && path.starts_with("/0ne") {

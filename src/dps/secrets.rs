@@ -1,0 +1,131 @@
+//! What of an enrollment opens something, and is not shown.
+//!
+//! The service answers a custom allocation's URL as it was written, with the key of the function in it. Whoever reads the
+//! enrollment sees where the function is and not what opens it; what is written back is the document as it was read.
+
+use serde_json::Value;
+
+/// Stands for what is not shown.
+pub const HIDDEN: &str = "(secret)";
+
+/// A secret that is shorter is too likely a word of its own to be looked for in a text.
+const SHORTEST: usize = 4;
+
+/// An enrollment as it is shown: without the device's keys unless they were asked for, and its function's URL without
+/// what opens the function.
+pub fn shown(mut enrollment: Value, with_keys: bool) -> Value {
+    if !with_keys && let Some(attestation) = enrollment.get_mut("attestation").and_then(Value::as_object_mut) {
+        attestation.remove("symmetricKey");
+    }
+    if let Some(url) = enrollment.pointer_mut("/customAllocationDefinition/webhookUrl") {
+        match url.as_str() {
+            Some(text) => *url = without_secrets(text).into(),
+            None => *url = HIDDEN.into(),
+        }
+    }
+    enrollment
+}
+
+/// A URL without what may be secret in it: the values of its query, its fragment, and who calls. Scheme, host, path and
+/// the names in the query stay.
+pub fn without_secrets(url: &str) -> String {
+    let (url, fragment) = url.split_once('#').map_or((url, None), |(url, fragment)| (url, Some(fragment)));
+    let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
+    let (scheme, rest) = base.split_once("://").map_or(("", base), |(scheme, rest)| (scheme, rest));
+    let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+    let mut shown = String::with_capacity(url.len());
+    if !scheme.is_empty() {
+        shown = format!("{scheme}://");
+    }
+    match authority.rsplit_once('@') {
+        Some((_, host)) => shown += &format!("{HIDDEN}@{host}"),
+        None => shown += authority,
+    }
+    shown += path;
+    if let Some(query) = query {
+        let pair = |pair: &str| match pair.split_once('=') {
+            Some((name, value)) if !value.is_empty() => format!("{name}={HIDDEN}"),
+            Some(_) => pair.to_owned(),
+            None if pair.is_empty() => String::new(),
+            None => HIDDEN.to_owned(),
+        };
+        shown += "?";
+        shown += &query.split('&').map(pair).collect::<Vec<_>>().join("&");
+    }
+    if fragment.is_some_and(|fragment| !fragment.is_empty()) {
+        shown += &format!("#{HIDDEN}");
+    }
+    shown
+}
+
+/// The secrets of an enrollment that is sent, to be taken out of what the service says about it: the longest first.
+pub fn secrets(enrollment: &Value) -> Vec<String> {
+    let keys = enrollment.pointer("/attestation/symmetricKey").and_then(Value::as_object);
+    let keys = keys.into_iter().flat_map(|keys| keys.values()).filter_map(Value::as_str).map(str::to_owned);
+    let url = enrollment.pointer("/customAllocationDefinition/webhookUrl").and_then(Value::as_str).unwrap_or_default();
+    let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let values = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value).to_owned());
+    let caller = base.split_once('@').map(|(before, _)| before.rsplit('/').next().unwrap_or_default().to_owned());
+    let mut all: Vec<String> = keys.chain(values).chain(caller).chain([fragment.to_owned()]).collect();
+    all.retain(|secret| secret.len() >= SHORTEST);
+    all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_url_keeps_what_is_no_secret() {
+        for (url, shown) in [
+            ("https://f.example/api/choose?code=c2VjcmV0", "https://f.example/api/choose?code=(secret)"),
+            ("https://f.example/?a=1&code=x==&b=&c", "https://f.example/?a=(secret)&code=(secret)&b=&(secret)"),
+            ("https://user:pass@f.example:444/p", "https://(secret)@f.example:444/p"),
+            ("https://f.example/p#token=abc", "https://f.example/p#(secret)"),
+            ("https://f.example?code=x", "https://f.example?code=(secret)"),
+            ("https://f.example/p?code=a?b#c", "https://f.example/p?code=(secret)#(secret)"),
+            ("https://f.example/a@b", "https://f.example/a@b"),
+            ("https://f.example/api/choose", "https://f.example/api/choose"),
+            ("no url?code=x", "no url?code=(secret)"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+            assert_eq!(without_secrets(shown), shown, "what is shown is shown alike again");
+        }
+    }
+
+    #[test]
+    fn an_enrollment_is_shown_without_what_opens_something() {
+        let enrollment = json!({
+            "attestation": { "type": "symmetricKey", "symmetricKey": { "primaryKey": "p" } },
+            "customAllocationDefinition": { "webhookUrl": "https://f.example/?code=hidden", "apiVersion": "1" },
+        });
+        let url = json!({ "webhookUrl": "https://f.example/?code=(secret)", "apiVersion": "1" });
+        assert_eq!(
+            shown(enrollment.clone(), false),
+            json!({ "attestation": { "type": "symmetricKey" }, "customAllocationDefinition": url })
+        );
+        let with_keys = shown(enrollment, true);
+        assert_eq!(with_keys["attestation"]["symmetricKey"]["primaryKey"], "p");
+        assert_eq!(with_keys["customAllocationDefinition"], url, "the keys of the device were asked for, not this one");
+        let strange = shown(json!({ "customAllocationDefinition": { "webhookUrl": ["code=hidden"] } }), true);
+        assert_eq!(strange["customAllocationDefinition"]["webhookUrl"], HIDDEN);
+        for other in [json!({}), json!({ "customAllocationDefinition": null }), json!([])] {
+            assert_eq!(shown(other.clone(), false), other);
+        }
+    }
+
+    #[test]
+    fn all_secrets_are_known() {
+        let enrollment = json!({
+            "attestation": { "symmetricKey": { "primaryKey": "first key", "secondaryKey": "second" } },
+            "customAllocationDefinition": { "webhookUrl": "https://me:pass@f.example/p?code=abcde&x=1&bare#frag" },
+        });
+        assert_eq!(secrets(&enrollment), ["first key", "me:pass", "second", "abcde", "bare", "frag"]);
+        assert_eq!(secrets(&json!({})), Vec::<String>::new());
+    }
+}
