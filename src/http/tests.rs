@@ -121,7 +121,8 @@ fn a_token_that_is_too_narrow_is_widened_and_stays_so() {
 fn a_missing_permission_is_told_from_a_wrong_key() {
     // Narrow and wide are refused; then the probe of another permission is let through: the key is good.
     let platform = FakePlatform::at(NOW);
-    platform.then_status(401, &[], "").then_status(401, &[], "").then_status(404, &[], "");
+    platform.then_status(401, &[], "").then_status(401, &[], "");
+    platform.then_status(404, &[("iothub-errorcode", "DeviceNotFound")], "");
     let error = send(&platform, "lacks", &once()).expect_err("refused");
     assert_eq!(error.code(), ErrorCode::PermissionDenied);
     let missing = error.record().missing_permission.clone().expect("named");
@@ -143,7 +144,11 @@ fn a_missing_permission_is_told_from_a_wrong_key() {
 fn a_delete_that_got_through_unseen_is_a_success() {
     let delete = Request::new(Method::Delete, ["devices", "d1"], Safety::Repeatable, Permission::RegistryWrite);
     let platform = FakePlatform::at(NOW);
-    platform.then(|_, _| Err(fails(ExchangeErrorKind::Broken, true)())).then_status(404, &[], "");
+    platform.then(|_, _| Err(fails(ExchangeErrorKind::Broken, true)())).then_status(
+        404,
+        &[("iothub-errorcode", "DeviceNotFound")],
+        "",
+    );
     send(&platform, "gone", &delete).expect("it is gone");
 
     let platform = FakePlatform::at(NOW);
@@ -207,12 +212,13 @@ fn a_deadline_that_has_passed_sends_nothing() {
 fn probes_tell_granted_from_refused() {
     let api = api("probes");
     let platform = FakePlatform::at(NOW);
-    platform.then_status(404, &[], "").then_status(401, &[], "").then_status(412, &[], "");
+    platform.then_status(404, &[("iothub-errorcode", "DeviceNotFound")], "").then_status(401, &[], "");
+    platform.then_status(412, &[], "");
     let client = Client::new(&platform, &api, Duration::from_secs(NOW + 60), false);
     let probe = |permission| client.probe(permission, "nothing").expect("an answer");
-    assert_eq!(probe(Permission::RegistryRead), ProbeAnswer::Granted(404));
+    assert_eq!(probe(Permission::RegistryRead), ProbeAnswer::Granted);
     assert_eq!(probe(Permission::ServiceConnect), ProbeAnswer::Refused(401));
-    assert_eq!(probe(Permission::RegistryWrite), ProbeAnswer::Granted(412));
+    assert_eq!(probe(Permission::RegistryWrite), ProbeAnswer::Granted);
     assert_eq!(probe(Permission::ServiceConfig), ProbeAnswer::NoProbe);
     let requests = platform.requests.borrow();
     assert!(
