@@ -89,7 +89,7 @@ pub use device_side::{
 };
 pub use error::{ErrorCode, ServiceError};
 pub use event_hub::{EventBody, EventPosition, EventSource, PartitionProperties, Telemetry, TelemetryEvent};
-pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults};
+pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults, Refusal, RefusalForm};
 pub use journal::{Change, ChangeKind, Journal, TwinPart};
 pub use options::{AmqpOptions, DevicesOnline, EmulatorOptions, Permission, Policy};
 pub use server::Service;
