@@ -192,6 +192,8 @@ fn judge_remote(error: &RemoteError) -> Verdict {
             plain(ErrorCode::PositionLost)
         }
         "amqp:unauthorized-access" | "com.microsoft:auth-failed" => unauthorized(&text),
+        // A code that is not known makes the condition mean something else than that a thing is gone.
+        "amqp:not-found" if error.error_code().is_some() => plain(ErrorCode::Unavailable),
         condition => by_condition(condition).unwrap_or_else(|| plain(ErrorCode::Unavailable)),
     }
 }
@@ -329,9 +331,9 @@ fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amqp::Stage;
     use crate::amqp::error::StatusError;
     use crate::amqp::transport::TransportError;
+    use crate::amqp::{Stage, Value};
     use crate::secret::Secret;
 
     fn context() -> Context {
@@ -429,6 +431,62 @@ mod tests {
         assert_eq!(answered(500, Some("com.microsoft:server-busy")).code(), ErrorCode::RateLimited);
         assert_eq!(answered(500, Some("unheard-of")).code(), ErrorCode::Unavailable);
         assert_eq!(answered(299, None).code(), ErrorCode::Protocol);
+    }
+
+    #[test]
+    fn the_hubs_codes_count_before_condition_and_status() {
+        let hub = |error: &AmqpError| {
+            let address = HubAddress { host: "plant.azure-devices.net".into(), port: 5671 };
+            let key = SharedAccessKey { policy: "service".into(), key: Secret::new("a2V5") };
+            Context::iot_hub(&address, &key, "device \"d1\"").error(error)
+        };
+        let refused = |condition: &str, code: Option<i32>, text: &str| {
+            let info = code.map(|code| (Value::symbol("com.microsoft:error-code"), Value::Int(code)));
+            hub(&AmqpError::Refused(Some(RemoteError {
+                condition: condition.into(),
+                description: Some(text.into()),
+                info: info.into_iter().collect(),
+            })))
+        };
+        let cases = [
+            (Some(404_001), "Not registered", ErrorCode::NotFound),
+            (None, "Not registered", ErrorCode::NotFound),
+            (None, "ErrorCode:DeviceNotFound;d1", ErrorCode::NotFound),
+            (Some(404_012), "Failing over", ErrorCode::Unavailable),
+            (Some(404_999), "New", ErrorCode::Unavailable),
+            (None, "ErrorCode:IotHubFailingOver;Later", ErrorCode::Unavailable),
+            (None, r#"{"errorCode":404012,"trackingId":"t1","message":"Later"}"#, ErrorCode::Unavailable),
+            (Some(404_104), "Gone offline", ErrorCode::DeviceOffline),
+            (Some(403_011), "Key revoked", ErrorCode::Unavailable),
+        ];
+        for (code, text, expected) in cases {
+            let error = refused("amqp:not-found", code, text);
+            assert_eq!(error.code(), expected, "{code:?} {text}");
+        }
+        let error = refused("amqp:not-found", None, r#"{"errorCode":404012,"trackingId":"t1","message":"Later"}"#);
+        assert_eq!(error.record().service.as_ref().and_then(|fault| fault.status), Some(404));
+        let hubless = refused("com.microsoft:iot-hub-not-found-error", None, "No hub");
+        assert_eq!(hubless.code(), ErrorCode::AuthFailed);
+        let closed = refused("amqp:unauthorized-access", None, "Unauthorized");
+        assert!(closed.record().message.contains("IP filter"), "{}", closed.record().message);
+        let firewall = refused("amqp:unauthorized-access", None, "Ip has been prevented to connect to the endpoint.");
+        assert_eq!((firewall.code(), firewall.record().retry), (ErrorCode::Unavailable, Retry::AfterReconfiguration));
+
+        let answered = |status, text: &str| {
+            hub(&AmqpError::Answered(Box::new(StatusError {
+                node: "$cbs",
+                status,
+                description: Some(text.into()),
+                condition: None,
+            })))
+            .code()
+        };
+        assert_eq!(answered(404, "The messaging entity 'x' could not be found."), ErrorCode::NotFound);
+        assert_eq!(answered(404, ""), ErrorCode::Unavailable);
+        assert_eq!(answered(404, r#"{"errorCode":404012,"message":"x"}"#), ErrorCode::Unavailable);
+        assert_eq!(answered(403, "Blocked"), ErrorCode::Unavailable);
+        assert_eq!(answered(403, "'Listen' claim(s) are required"), ErrorCode::PermissionDenied);
+        assert_eq!(answered(400, "ErrorCode:ConnectionRejectedOnFaultInjection;x"), ErrorCode::Unavailable);
     }
 
     #[test]

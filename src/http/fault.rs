@@ -140,8 +140,13 @@ impl Fault {
             Ok(document @ Value::Object(_)) => drop(fault.read_body(&document, 0)),
             _ => fault.read_text(text),
         }
-        if let (0, Some(Code::Number(number))) = (fault.status, fault.known_code()) {
-            fault.status = u16::try_from(number / 1_000).unwrap_or(0);
+        fault.codes.sort_by_key(|code| matches!(code, Code::Name(_)));
+        if fault.status == 0 {
+            let number = fault.known_code().and_then(|code| match code {
+                Code::Number(number) => Some(*number),
+                Code::Name(name) => Entry::by_name(name)?.number,
+            });
+            fault.status = number.and_then(|number| u16::try_from(number / 1_000).ok()).unwrap_or(0);
         }
         fault
     }
