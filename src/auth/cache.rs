@@ -1,4 +1,4 @@
-//! What the instance remembers between calls: tokens, the service's clock, and which keys have worked.
+//! What the instance remembers between calls: tokens, and the service's clock.
 //!
 //! It is only a cache: a fresh instance behaves the same and signs once more.
 
@@ -29,7 +29,6 @@ struct Cache {
     /// Hosts that go by the clock of another one.
     clocks: HashMap<String, String>,
     host_scope: HashSet<String>,
-    good: HashSet<(String, [u8; 32])>,
 }
 
 impl Cache {
@@ -121,16 +120,6 @@ pub fn skew(host: &str) -> i64 {
 /// Remembers that the service wants tokens for the whole host.
 pub fn learn_host_scope(host: &str) {
     CACHE.with_borrow_mut(|cache| cache.host_scope.insert(host.to_owned()));
-}
-
-/// Remembers that the service accepted this key.
-pub fn mark_good(key: &SharedAccessKey, host: &str) {
-    CACHE.with_borrow_mut(|cache| cache.good.insert((host.to_owned(), key.fingerprint())));
-}
-
-/// Whether the service has accepted this key before, as far as this instance knows.
-pub fn known_good(key: &SharedAccessKey, host: &str) -> bool {
-    CACHE.with_borrow(|cache| cache.good.contains(&(host.to_owned(), key.fingerprint())))
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ mod permission;
 mod sas;
 
 pub use cache::{
-    event_hub_resource, event_hub_token, hub_token, known_good, learn_host_scope, learn_skew, mark_good, same_clock,
-    skew, token,
+    event_hub_resource, event_hub_token, hub_token, learn_host_scope, learn_skew, same_clock, skew, token,
 };
 pub use permission::{Permission, Probe};
 pub use sas::{Dialect, SharedAccessKey, decode_key, percent_encode, sign};

@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use super::event_hub::{Origin, endpoint_of, find, is_same, open, remedy};
-use super::test::{check, describe};
+use super::test::{check, describe, hub_key_is_refused, key_remedy};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::connection::{Check, CheckOutcome, Report};
 use crate::error::{ErrorCode, Result};
 use crate::eventhub::{EventHub, PartitionProperties, Position, ReadBudget, ReceiverOptions};
+use crate::http::Service;
 use crate::instant::{parse_ms, rfc3339};
 use crate::session::Session;
 
@@ -34,12 +35,21 @@ pub fn run(session: &Session, report: &mut Report) {
     let started = platform.monotonic();
     let since = |started| platform.monotonic().saturating_sub(started);
     let title = "The Event Hub-compatible endpoint can be read from";
+    let account = session.account();
+    // A pinned endpoint with a key of its own does not need the hub's.
+    let own_key = account.event_hub.as_ref().is_some_and(|pin| pin.key.is_some());
+    if let Some(message) = hub_key_is_refused(report).filter(|_| !own_key) {
+        report.checks.push(check("event-hub", title, CheckOutcome::Skipped, message, None, Duration::ZERO));
+        return;
+    }
     let opened = open(session, platform).and_then(|(mut hub, origin)| Ok((partitions(&mut hub)?, hub, origin)));
     let (partitions, mut hub, origin) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             let remedy = match error.code() {
-                ErrorCode::AuthFailed | ErrorCode::PermissionDenied => Permission::ServiceConnect.remedy(&session.account().hub.key.policy),
+                ErrorCode::PermissionDenied => Permission::ServiceConnect.remedy(&account.hub.key.policy),
+                ErrorCode::AuthFailed | ErrorCode::AuthExpired if own_key => "In the Azure portal open the IoT Hub, then Built-in endpoints: copy the Event Hub-compatible endpoint into the connection again, whole, with its key.".to_owned(),
+                ErrorCode::AuthFailed | ErrorCode::AuthExpired => key_remedy(Service::IotHub, &account.hub.key.policy),
                 _ => "Check that the engine lets the connector reach the hub on port 5671, and the values under Built-in endpoints.".to_owned(),
             };
             let outcome = CheckOutcome::Fail;

@@ -9,7 +9,7 @@ use crate::bindings::exports::workflow::connector::connection::{
 use crate::bindings::workflow::connector::types::Connection;
 use crate::connection::{Account, read};
 use crate::error::{Error, ErrorCode, Result, Severity};
-use crate::http::{Client, ProbeAnswer, Service};
+use crate::http::{Client, NETWORK_REFUSES_LIKE_THAT, ProbeAnswer, Service};
 use crate::manifest;
 use crate::platform::Platform;
 use crate::session::Session;
@@ -77,7 +77,7 @@ fn try_service(platform: &dyn Platform, client: &Client, report: &mut Report) {
     let took = platform.monotonic().saturating_sub(started);
 
     let reached =
-        answers.iter().any(|(_, answer)| matches!(answer, Ok(ProbeAnswer::Granted(_) | ProbeAnswer::Refused(_))));
+        answers.iter().any(|(_, answer)| matches!(answer, Ok(ProbeAnswer::Granted | ProbeAnswer::Refused(_))));
     let failure = answers.iter().find_map(|(_, answer)| answer.as_ref().err());
     let title = format!("{host} answers over a trusted TLS connection");
     match failure {
@@ -102,22 +102,80 @@ fn try_service(platform: &dyn Platform, client: &Client, report: &mut Report) {
         )),
     }
 
-    let accepted = answers.iter().any(|(_, answer)| matches!(answer, Ok(ProbeAnswer::Granted(_))));
+    let key = KeyState::of(&answers);
     let title = format!("The key of the policy \"{policy}\" is accepted");
     let id = format!("{prefix}-authenticate");
-    report.checks.push(if accepted {
-        check(&id, &title, CheckOutcome::Pass, "A request that was signed with it was let through.".to_owned(), None, Duration::ZERO)
-    } else if reached {
-        let remedy = "In Shared access policies open the policy and copy Primary key anew; check that the policy's name is spelled as there, and that it has any permission.";
-        check(&id, &title, CheckOutcome::Fail, "Every request that was signed with it was refused.".to_owned(), Some(remedy.to_owned()), Duration::ZERO)
-    } else {
-        check(&id, &title, CheckOutcome::Skipped, "The service could not be reached.".to_owned(), None, Duration::ZERO)
+    let at_once = Duration::ZERO;
+    report.checks.push(match &key {
+        KeyState::Accepted => {
+            let message = "A request that was signed with it was let through.".to_owned();
+            check(&id, &title, CheckOutcome::Pass, message, None, at_once)
+        }
+        KeyState::Refused => {
+            let message = format!(
+                "Every request that was signed with it was refused. {NETWORK_REFUSES_LIKE_THAT} What needs the key was not tried \
+                 any further."
+            );
+            check(&id, &title, CheckOutcome::Fail, message, Some(key_remedy(client.api().service, policy)), at_once)
+        }
+        KeyState::Unknown(why) => check(&id, &title, CheckOutcome::Skipped, not_judged(why), None, at_once),
     });
 
     let findings: Vec<PermissionFinding> =
-        answers.iter().map(|(permission, answer)| finding(*permission, answer, accepted, policy)).collect();
-    report.checks.push(summary(&format!("{prefix}-permissions"), client.api().service, &findings, accepted));
+        answers.iter().map(|(permission, answer)| finding(*permission, answer, &key, policy)).collect();
+    report.checks.push(summary(&format!("{prefix}-permissions"), client.api().service, &findings, &key));
     report.permissions.extend(findings);
+}
+
+/// What the probes say of the key itself.
+enum KeyState {
+    /// A request that was signed with it was let through.
+    Accepted,
+    /// All that were answered by the service were refused.
+    Refused,
+    /// None was answered by the service; why not.
+    Unknown(String),
+}
+
+impl KeyState {
+    fn of(answers: &[(Permission, Result<ProbeAnswer>)]) -> Self {
+        let any =
+            |wanted: fn(&ProbeAnswer) -> bool| answers.iter().any(|(_, answer)| answer.as_ref().is_ok_and(wanted));
+        if any(|answer| *answer == ProbeAnswer::Granted) {
+            Self::Accepted
+        } else if any(|answer| matches!(answer, ProbeAnswer::Refused(_))) {
+            Self::Refused
+        } else {
+            let error = answers.iter().find_map(|(_, answer)| answer.as_ref().err());
+            Self::Unknown(error.map_or_else(|| "nothing was asked".to_owned(), |error| error.record().message.clone()))
+        }
+    }
+}
+
+/// What to do about a key that is refused, in order.
+pub(super) fn key_remedy(service: Service, policy: &str) -> String {
+    let place = match service {
+        Service::IotHub => "the IoT Hub",
+        Service::Dps => "the Device Provisioning Service",
+    };
+    format!(
+        "1. In the Azure portal open {place}, then Shared access policies, then the policy \"{policy}\": the policy's name in the \
+         connection has to be the one there, and its key the Primary key there. Copy the key again, whole. \
+         2. If both are the same, look at the policy's permissions: it needs one at least. \
+         3. If it has some, open Networking: public network access has to be on, and an IP filter has to let the engine's \
+         address in. \
+         4. Test again: what was not judged depends on this key."
+    )
+}
+
+fn not_judged(why: &str) -> String {
+    format!("Not judged, because {why}")
+}
+
+/// Why nothing that is signed with the hub's key is worth trying; none where the key was not refused.
+pub(super) fn hub_key_is_refused(report: &Report) -> Option<String> {
+    let refused = |check: &&Check| check.id == "hub-authenticate" && check.outcome == CheckOutcome::Fail;
+    report.checks.iter().find(refused).map(|_| not_judged("the hub does not accept the key: see above."))
 }
 
 /// One probe. Whether a device may be spoken for is asked about a device that exists, if there is one: for another, the
@@ -135,26 +193,21 @@ fn probe(client: &Client, permission: Permission, name: &str) -> Result<ProbeAns
     }
 }
 
-fn finding(
-    permission: Permission,
-    answer: &Result<ProbeAnswer>,
-    key_accepted: bool,
-    policy: &str,
-) -> PermissionFinding {
+fn finding(permission: Permission, answer: &Result<ProbeAnswer>, key: &KeyState, policy: &str) -> PermissionFinding {
     let (grant, evidence, remedy) = match answer {
-        Ok(ProbeAnswer::Granted(status)) => {
-            (Grant::Granted, format!("A request that needs it was let through (status {status})."), None)
-        }
-        Ok(ProbeAnswer::Refused(status)) if key_accepted => (
+        Ok(ProbeAnswer::Granted) => (Grant::Granted, "A request that needs it was let through.".to_owned(), None),
+        Ok(ProbeAnswer::Refused(status)) if matches!(key, KeyState::Accepted) => (
             Grant::Denied,
             format!("A request that needs it was refused (status {status}), while others were let through."),
             Some(permission.remedy(policy)),
         ),
-        Ok(ProbeAnswer::Refused(_)) => (
-            Grant::CannotBeProbed,
-            "The key itself is not accepted.".to_owned(),
-            Some("Mend the key first, then test again.".to_owned()),
-        ),
+        // What to do is said once, at the key's own check.
+        Ok(_) if matches!(key, KeyState::Refused) => {
+            (Grant::CannotBeProbed, not_judged("the key of the policy is not accepted."), None)
+        }
+        Ok(ProbeAnswer::Refused(_)) => {
+            (Grant::CannotBeProbed, not_judged("the service did not answer all that was asked."), None)
+        }
         Ok(ProbeAnswer::NoProbe) if permission == Permission::DeviceConnect => (
             Grant::CannotBeProbed,
             "It can be told only for a device that exists, and none was found.".to_owned(),
@@ -167,8 +220,8 @@ fn finding(
         ),
         Err(error) => (
             Grant::CannotBeProbed,
-            format!("The service could not be asked: {}", error.record().message),
-            Some("Test again later.".to_owned()),
+            not_judged(&error.record().message),
+            matches!(key, KeyState::Accepted).then(|| "Test again later.".to_owned()),
         ),
     };
     PermissionFinding {
@@ -180,17 +233,15 @@ fn finding(
     }
 }
 
-fn summary(id: &str, service: Service, findings: &[PermissionFinding], accepted: bool) -> Check {
+fn summary(id: &str, service: Service, findings: &[PermissionFinding], key: &KeyState) -> Check {
     let title = format!("The policy has the permissions that {} asks for", service.title());
-    if !accepted {
-        return check(
-            id,
-            &title,
-            CheckOutcome::Skipped,
-            "The key is not accepted, or the service could not be reached.".to_owned(),
-            None,
-            Duration::ZERO,
-        );
+    let unjudged = match key {
+        KeyState::Accepted => None,
+        KeyState::Refused => Some(not_judged("the key of the policy is not accepted.")),
+        KeyState::Unknown(why) => Some(not_judged(why)),
+    };
+    if let Some(message) = unjudged {
+        return check(id, &title, CheckOutcome::Skipped, message, None, Duration::ZERO);
     }
     let denied: Vec<&PermissionFinding> = findings.iter().filter(|finding| finding.grant == Grant::Denied).collect();
     if denied.is_empty() {
@@ -235,16 +286,23 @@ fn skip_dps(report: &mut Report) {
 /// Attaches to the hub's queues for services: nothing is taken, and nothing is locked.
 #[cfg(feature = "amqp")]
 fn service_queues(session: &Session, report: &mut Report) {
+    let title = "Feedback on messages and notifications of files can be read";
+    if let Some(message) = hub_key_is_refused(report) {
+        report.checks.push(check("service-queues", title, CheckOutcome::Skipped, message, None, Duration::ZERO));
+        return;
+    }
     let started = session.platform().monotonic();
     let tried = super::service_endpoint::try_queues(session);
     let took = session.platform().monotonic().saturating_sub(started);
-    let title = "Feedback on messages and notifications of files can be read";
     report.checks.push(match tried {
         Ok(()) => check("service-queues", title, CheckOutcome::Pass, "A reader could attach to both queues.".to_owned(), None, took),
         Err(error) => {
             let (outcome, remedy) = match error.code() {
-                ErrorCode::AuthFailed | ErrorCode::PermissionDenied => {
+                ErrorCode::PermissionDenied => {
                     (CheckOutcome::Fail, Permission::ServiceConnect.remedy(&session.account().hub.key.policy))
+                }
+                ErrorCode::AuthFailed | ErrorCode::AuthExpired => {
+                    (CheckOutcome::Fail, key_remedy(Service::IotHub, &session.account().hub.key.policy))
                 }
                 // A hub of the Basic tier is as it should be.
                 _ => (

@@ -13,7 +13,7 @@ use crate::amqp::{Error as AmqpError, RemoteError};
 use crate::auth::{Permission, SharedAccessKey};
 use crate::error::{Error, ErrorCode, MissingPermission, Retry, ServiceFault, retry_after};
 use crate::host_name;
-use crate::http::Fault;
+use crate::http::{Fault, NETWORK_REFUSES_LIKE_THAT};
 
 /// The longest text of the service's that is passed on.
 const LONGEST_MESSAGE: usize = 512;
@@ -26,6 +26,7 @@ pub(crate) struct Context {
     policy: String,
     what: String,
     contender: Option<Contender>,
+    is_iot_hub: bool,
 }
 
 impl Context {
@@ -36,6 +37,7 @@ impl Context {
             policy: key.policy.clone(),
             what: what.to_owned(),
             contender: None,
+            is_iot_hub: false,
         }
     }
 
@@ -51,6 +53,7 @@ impl Context {
             policy: key.policy.clone(),
             what: what.to_owned(),
             contender: None,
+            is_iot_hub: true,
         }
     }
 
@@ -89,7 +92,10 @@ impl Context {
         let said = said(error).map(|text| format!(" It says: {text}")).unwrap_or_default();
         match code {
             ErrorCode::AuthFailed => {
-                format!("{service} at {host} does not accept the key of the policy \"{policy}\".{said}")
+                let network = if self.is_iot_hub { NETWORK_REFUSES_LIKE_THAT } else { "" };
+                let words =
+                    format!("{service} at {host} does not accept the key of the policy \"{policy}\". {network}");
+                format!("{}{said}", words.trim_end())
             }
             ErrorCode::AuthExpired => format!("The token for {host} has expired.{said}"),
             ErrorCode::PermissionDenied => {
@@ -176,12 +182,9 @@ fn judge(error: &AmqpError) -> Verdict {
 /// Some conditions mean several things, which only their texts tell apart.
 fn judge_remote(error: &RemoteError) -> Verdict {
     let text = error.description.as_deref().unwrap_or_default().to_ascii_lowercase();
-    if let Some(number) = error.error_code() {
-        let fault = Fault::of_number(number);
-        return match fault.code() {
-            ErrorCode::AuthFailed => unauthorized(&text),
-            code => Verdict { code, retry: fault.retry() },
-        };
+    let fault = fault_of(error);
+    if let Some(verdict) = coded(&fault, &text) {
+        return verdict;
     }
     match error.condition.as_str() {
         // "At least one receiver … is created with epoch", "A receiver with a higher epoch … already exists".
@@ -193,11 +196,32 @@ fn judge_remote(error: &RemoteError) -> Verdict {
             plain(ErrorCode::PositionLost)
         }
         "amqp:unauthorized-access" | "com.microsoft:auth-failed" => unauthorized(&text),
+        // A code that is not known makes the condition mean something else than that a thing is gone.
+        "amqp:not-found" if error.error_code().is_some() => plain(ErrorCode::Unavailable),
         condition => by_condition(condition).unwrap_or_else(|| plain(ErrorCode::Unavailable)),
     }
 }
 
+/// What IoT Hub says over AMQP: six digits in `info`, and a text that may be one of the shapes of HTTP's bodies.
+fn fault_of(error: &RemoteError) -> Fault {
+    Fault::of_text(None, error.error_code(), error.description.as_deref().unwrap_or_default())
+}
+
+/// What a code of IoT Hub means, where there is one that is known.
+fn coded(fault: &Fault, text: &str) -> Option<Verdict> {
+    let verdict = fault.verdict();
+    let judged = match verdict.code {
+        ErrorCode::AuthFailed if !fault.is_about_the_host() => unauthorized(text),
+        code => with(code, verdict.retry),
+    };
+    verdict.known.then_some(judged)
+}
+
 fn unauthorized(text: &str) -> Verdict {
+    // "Ip has been prevented to connect to the endpoint": the namespace's firewall, which knows no key.
+    if text.contains("prevented to connect") {
+        return with(ErrorCode::Unavailable, Retry::AfterReconfiguration);
+    }
     if text.contains("expired") {
         plain(ErrorCode::AuthExpired)
     } else if text.contains("claim") && text.contains("required") {
@@ -222,9 +246,10 @@ fn by_condition(condition: &str) -> Option<Verdict> {
         | "amqp:link:transfer-limit-exceeded" => plain(ErrorCode::Unavailable),
         "amqp:unauthorized-access" | "com.microsoft:auth-failed" => plain(ErrorCode::AuthFailed),
         "amqp:link:stolen" => plain(ErrorCode::ConsumerConflict),
-        "amqp:not-found" | "amqp:resource-deleted" | "com.microsoft:iot-hub-not-found-error" => {
-            plain(ErrorCode::NotFound)
-        }
+        "amqp:not-found" | "amqp:resource-deleted" => plain(ErrorCode::NotFound),
+        // There is no such hub, which says nothing of what was asked for.
+        "com.microsoft:iot-hub-not-found-error" => plain(ErrorCode::AuthFailed),
+        "com.microsoft:device-already-exists" => plain(ErrorCode::Conflict),
         "amqp:resource-limit-exceeded" | "com.microsoft:quota-exceeded" => plain(ErrorCode::QuotaExceeded),
         "com.microsoft:entity-disabled" | "com.microsoft:iot-hub-suspended" => {
             with(ErrorCode::Unavailable, Retry::AfterReconfiguration)
@@ -232,7 +257,9 @@ fn by_condition(condition: &str) -> Option<Verdict> {
         // The pinned endpoint is not the hub's any more.
         "amqp:link:redirect" | "amqp:connection:redirect" => with(ErrorCode::Unavailable, Retry::AfterReconfiguration),
         "amqp:not-allowed" | "amqp:not-implemented" => plain(ErrorCode::Unsupported),
-        "amqp:precondition-failed" | "com.microsoft:precondition-failed" => plain(ErrorCode::PreconditionFailed),
+        "amqp:precondition-failed" | "com.microsoft:precondition-failed" | "com.microsoft:message-lock-lost" => {
+            plain(ErrorCode::PreconditionFailed)
+        }
         "amqp:link:message-size-exceeded" => plain(ErrorCode::PayloadTooLarge),
         "com.microsoft:argument-error" | "com.microsoft:argument-out-of-range" | "amqp:invalid-field" => {
             plain(ErrorCode::InvalidInput)
@@ -242,13 +269,22 @@ fn by_condition(condition: &str) -> Option<Verdict> {
     })
 }
 
-/// The status of an answer of `$cbs` or `$management`.
+/// The status of an answer of `$cbs` or `$management`. A code in the text counts before it.
 fn by_status(status: u16, text: &str) -> Verdict {
+    let fault = Fault::of_text(Some(status), None, text);
     let text = text.to_ascii_lowercase();
+    if let Some(verdict) = coded(&fault, &text) {
+        return verdict;
+    }
     match status {
         401 => unauthorized(&text),
-        403 => plain(ErrorCode::PermissionDenied),
-        404 | 410 => plain(ErrorCode::NotFound),
+        // Without a claim that is named it is a firewall, a quota or a service that is closed, and not a permission.
+        403 if text.contains("claim") => plain(ErrorCode::PermissionDenied),
+        403 => with(ErrorCode::Unavailable, Retry::AfterReconfiguration),
+        404 | 410 if ["not be found", "not found", "not exist"].iter().any(|words| text.contains(words)) => {
+            plain(ErrorCode::NotFound)
+        }
+        404 | 410 => plain(ErrorCode::Unavailable),
         400 => plain(ErrorCode::InvalidInput),
         408 | 504 => plain(ErrorCode::Timeout),
         429 => plain(ErrorCode::RateLimited),
@@ -267,9 +303,13 @@ fn service_fault(error: &AmqpError) -> Option<ServiceFault> {
     }
     let remote = error.remote()?;
     let condition = clean(&remote.condition);
+    let fault = fault_of(remote);
     let (status, code) = match remote.error_code() {
-        Some(number) => (Some(Fault::of_number(number).status), format!("{number} {condition}")),
-        None => (None, condition),
+        Some(number) => (fault.service().status, format!("{number} {condition}")),
+        None => match fault.label() {
+            Some(label) => (fault.service().status, format!("{label} {condition}")),
+            None => (None, condition),
+        },
     };
     Some(ServiceFault { status, code: Some(code), tracking_id: remote.tracking_id() })
 }
@@ -280,7 +320,9 @@ fn said(error: &AmqpError) -> Option<String> {
         other => other.remote()?.description.as_deref(),
     };
     // Where the tracking ids begin, the sentence is over; they have a field of their own.
-    let text = text?.split("TrackingId:").next()?.split("Tracking ID:").next()?;
+    // IoT Hub's texts have the shapes of its HTTP bodies at times.
+    let text = Fault::of_text(None, None, text?).message?;
+    let text = text.split("TrackingId:").next()?.split("Tracking ID:").next()?;
     Some(clean(text)).filter(|text| !text.is_empty())
 }
 
@@ -293,9 +335,9 @@ fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::amqp::Stage;
     use crate::amqp::error::StatusError;
     use crate::amqp::transport::TransportError;
+    use crate::amqp::{Stage, Value};
     use crate::secret::Secret;
 
     fn context() -> Context {
@@ -393,6 +435,62 @@ mod tests {
         assert_eq!(answered(500, Some("com.microsoft:server-busy")).code(), ErrorCode::RateLimited);
         assert_eq!(answered(500, Some("unheard-of")).code(), ErrorCode::Unavailable);
         assert_eq!(answered(299, None).code(), ErrorCode::Protocol);
+    }
+
+    #[test]
+    fn the_hubs_codes_count_before_condition_and_status() {
+        let hub = |error: &AmqpError| {
+            let address = HubAddress { host: "plant.azure-devices.net".into(), port: 5671 };
+            let key = SharedAccessKey { policy: "service".into(), key: Secret::new("a2V5") };
+            Context::iot_hub(&address, &key, "device \"d1\"").error(error)
+        };
+        let refused = |condition: &str, code: Option<i32>, text: &str| {
+            let info = code.map(|code| (Value::symbol("com.microsoft:error-code"), Value::Int(code)));
+            hub(&AmqpError::Refused(Some(RemoteError {
+                condition: condition.into(),
+                description: Some(text.into()),
+                info: info.into_iter().collect(),
+            })))
+        };
+        let cases = [
+            (Some(404_001), "Not registered", ErrorCode::NotFound),
+            (None, "Not registered", ErrorCode::NotFound),
+            (None, "ErrorCode:DeviceNotFound;d1", ErrorCode::NotFound),
+            (Some(404_012), "Failing over", ErrorCode::Unavailable),
+            (Some(404_999), "New", ErrorCode::Unavailable),
+            (None, "ErrorCode:IotHubFailingOver;Later", ErrorCode::Unavailable),
+            (None, r#"{"errorCode":404012,"trackingId":"t1","message":"Later"}"#, ErrorCode::Unavailable),
+            (Some(404_104), "Gone offline", ErrorCode::DeviceOffline),
+            (Some(403_011), "Key revoked", ErrorCode::Unavailable),
+        ];
+        for (code, text, expected) in cases {
+            let error = refused("amqp:not-found", code, text);
+            assert_eq!(error.code(), expected, "{code:?} {text}");
+        }
+        let error = refused("amqp:not-found", None, r#"{"errorCode":404012,"trackingId":"t1","message":"Later"}"#);
+        assert_eq!(error.record().service.as_ref().and_then(|fault| fault.status), Some(404));
+        let hubless = refused("com.microsoft:iot-hub-not-found-error", None, "No hub");
+        assert_eq!(hubless.code(), ErrorCode::AuthFailed);
+        let closed = refused("amqp:unauthorized-access", None, "Unauthorized");
+        assert!(closed.record().message.contains("IP filter"), "{}", closed.record().message);
+        let firewall = refused("amqp:unauthorized-access", None, "Ip has been prevented to connect to the endpoint.");
+        assert_eq!((firewall.code(), firewall.record().retry), (ErrorCode::Unavailable, Retry::AfterReconfiguration));
+
+        let answered = |status, text: &str| {
+            hub(&AmqpError::Answered(Box::new(StatusError {
+                node: "$cbs",
+                status,
+                description: Some(text.into()),
+                condition: None,
+            })))
+            .code()
+        };
+        assert_eq!(answered(404, "The messaging entity 'x' could not be found."), ErrorCode::NotFound);
+        assert_eq!(answered(404, ""), ErrorCode::Unavailable);
+        assert_eq!(answered(404, r#"{"errorCode":404012,"message":"x"}"#), ErrorCode::Unavailable);
+        assert_eq!(answered(403, "Blocked"), ErrorCode::Unavailable);
+        assert_eq!(answered(403, "'Listen' claim(s) are required"), ErrorCode::PermissionDenied);
+        assert_eq!(answered(400, "ErrorCode:ConnectionRejectedOnFaultInjection;x"), ErrorCode::Unavailable);
     }
 
     #[test]

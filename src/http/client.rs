@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::fault::Fault;
+use super::codes::Subject;
+use super::fault::{Fault, Verdict};
 use super::{retry, version};
 use crate::auth::{self, Permission, SharedAccessKey, percent_encode};
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result, Retry};
@@ -22,6 +23,9 @@ const FIRST_BYTE: Duration = Duration::from_secs(30);
 /// The largest answer that is read. The largest of the service's own is a page of 1,000 twins of 8 KB tags and twice
 /// 32 KB properties, which nobody has in full; a page that is larger can be asked for in smaller ones.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+/// An IP filter and public network access that is off are answered with 401 and no word of either ("IoT Hub IP filters").
+pub const NETWORK_REFUSES_LIKE_THAT: &str =
+    "An IP filter, or public network access that is switched off, is answered in the same way.";
 /// Clocks that differ by less cannot be why a token was refused.
 const SKEW_THAT_MATTERS: i64 = 60;
 
@@ -212,6 +216,20 @@ impl Request {
         self
     }
 
+    /// Whether the thing that the path names is gone where this is.
+    fn is_about(&self, subject: Subject) -> bool {
+        let mut segments = self.segments.iter().map(String::as_str);
+        let collection = segments.next().unwrap_or_default();
+        match subject {
+            Subject::Device => matches!(collection, "devices" | "twins" | "digitaltwins"),
+            Subject::Module => segments.any(|segment| segment == "modules"),
+            Subject::Job => collection == "jobs",
+            Subject::Configuration => collection == "configurations",
+            Subject::Provisioning => matches!(collection, "enrollments" | "enrollmentGroups" | "registrations"),
+            Subject::Reference => false,
+        }
+    }
+
     fn path(&self) -> String {
         self.segments.iter().fold(String::new(), |path, segment| path + "/" + &percent_encode(segment))
     }
@@ -291,7 +309,7 @@ impl Response {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ProbeAnswer {
     /// The request got past authorization.
-    Granted(u16),
+    Granted,
     /// It was refused with this status.
     Refused(u16),
     /// No request of the service API needs this permission.
@@ -376,14 +394,7 @@ impl<'a> Client<'a> {
                 auth::learn_host_scope(&self.api.host);
             }
             let (error, transient, asked) = match outcome {
-                Ok(answer) if (200..300).contains(&answer.status) => {
-                    auth::mark_good(&self.api.key, &self.api.host);
-                    return Ok(self.response(request, answer));
-                }
-                // An attempt before this one got through after all: what it was to remove is gone.
-                Ok(answer) if answer.status == 404 && request.method == Method::Delete && unsure => {
-                    return Ok(self.response(request, answer));
-                }
+                Ok(answer) if (200..300).contains(&answer.status) => return Ok(self.response(request, answer)),
                 Ok(answer) if answer.status == 401 && !skew_tried && self.learn_skew(&answer) => {
                     skew_tried = true;
                     continue;
@@ -403,10 +414,13 @@ impl<'a> Client<'a> {
                         }
                         return Err(self.version_refusal(version, &fault));
                     }
-                    let transient =
-                        retry::status_is_transient(fault.status, request.safety, fault.retry_after.is_some());
-                    let asked = fault.retry_after;
-                    (self.refusal(request, &fault), transient, asked)
+                    let verdict = judge(request, &fault);
+                    // An attempt before this one got through after all: what it was to remove is gone.
+                    if verdict.code == ErrorCode::NotFound && request.method == Method::Delete && unsure {
+                        return Ok(self.response(request, answer));
+                    }
+                    let transient = retry::refusal_is_transient(&verdict, fault.status, request.safety);
+                    (self.refusal(request, &fault), transient, fault.retry_after)
                 }
                 Err(error) => {
                     let transient = retry::failure_is_transient(&error, request.safety);
@@ -439,22 +453,31 @@ impl<'a> Client<'a> {
         loop {
             let version = self.api.service.api_version();
             let answer = self.exchange(&request, version, None).map_err(|error| self.failure(&request, &error))?;
-            match answer.status {
-                401 if !skew_tried && self.learn_skew(&answer) => skew_tried = true,
-                401 | 403 => return Ok(ProbeAnswer::Refused(answer.status)),
-                429 | 500..600 => {
-                    let fault = Fault::read(&answer, self.platform.unix_time());
-                    let pause = retry::pause(attempt + 1, fault.retry_after, self.platform.random());
-                    if attempt >= retry::ATTEMPTS || pause + retry::TIME_FOR_AN_ATTEMPT > self.remaining() {
-                        return Err(self.refusal(&request, &fault));
-                    }
-                    self.platform.sleep(pause);
-                }
-                status => {
-                    auth::mark_good(&self.api.key, &self.api.host);
-                    return Ok(ProbeAnswer::Granted(status));
-                }
+            if (200..300).contains(&answer.status) {
+                return Ok(ProbeAnswer::Granted);
             }
+            if answer.status == 401 && !skew_tried && self.learn_skew(&answer) {
+                skew_tried = true;
+                continue;
+            }
+            let fault = Fault::read(&answer, self.platform.unix_time());
+            let verdict = judge(&request, &fault);
+            match verdict.code {
+                ErrorCode::AuthFailed | ErrorCode::PermissionDenied => return Ok(ProbeAnswer::Refused(answer.status)),
+                // The service looked at the request itself, which it does for who may send it. That it was the service is
+                // known by its code; a condition on an ETag is judged by nobody else.
+                ErrorCode::NotFound | ErrorCode::InvalidInput | ErrorCode::DeviceOffline if verdict.known => {
+                    return Ok(ProbeAnswer::Granted);
+                }
+                ErrorCode::PreconditionFailed => return Ok(ProbeAnswer::Granted),
+                _ => {}
+            }
+            let pause = retry::pause(attempt + 1, fault.retry_after, self.platform.random());
+            let again = retry::refusal_is_transient(&verdict, fault.status, request.safety);
+            if !again || attempt >= retry::ATTEMPTS || pause + retry::TIME_FOR_AN_ATTEMPT > self.remaining() {
+                return Err(self.refusal(&request, &fault));
+            }
+            self.platform.sleep(pause);
             attempt += 1;
         }
     }
@@ -554,55 +577,77 @@ impl<'a> Client<'a> {
     }
 
     fn refusal(&self, request: &Request, fault: &Fault) -> Error {
-        let service = self.api.service.title();
-        let said = fault.message.as_deref().map(|message| format!(" It says: {message}")).unwrap_or_default();
-        let mut code = fault.code();
-        if fault.status == 401 && self.key_is_good(request.permission) {
-            code = ErrorCode::PermissionDenied;
+        let verdict = judge(request, fault);
+        let mut code = verdict.code;
+        let mut retry = verdict.retry;
+        if code == ErrorCode::AuthFailed && !fault.is_about_the_host() && self.key_is_good(request.permission) {
+            (code, retry) = (ErrorCode::PermissionDenied, Retry::AfterReconfiguration);
         }
-        let policy = &self.api.key.policy;
-        let message = match code {
+        let effect = match request.safety {
+            Safety::Read => self.effect_so_far(),
+            _ if verdict.effect == EffectState::Unknown => EffectState::Unknown,
+            _ => self.effect_so_far(),
+        };
+        let mut message = self.words(request, fault, code);
+        if effect == EffectState::Unknown {
+            message += " It may have been done all the same.";
+        }
+        if let Some(said) = &fault.message {
+            message += &format!(" It says: {said}");
+        }
+        let error = Error::new(code, message).with_service(fault.service()).with_effect(effect).with_retry(retry);
+        if code != ErrorCode::PermissionDenied {
+            return error;
+        }
+        error.with_missing_permission(MissingPermission {
+            permission: request.permission.id().to_owned(),
+            remedy: request.permission.remedy(&self.api.key.policy),
+        })
+    }
+
+    /// What a refusal means, in words. The service's own sentence comes after it.
+    fn words(&self, request: &Request, fault: &Fault, code: ErrorCode) -> String {
+        let service = self.api.service.title();
+        let Api { host, key, .. } = self.api;
+        let policy = &key.policy;
+        let what = self.what(request);
+        let status = fault
+            .label()
+            .map_or_else(|| format!("status {}", fault.status), |label| format!("status {}, {label}", fault.status));
+        match code {
             ErrorCode::PermissionDenied => {
                 format!("The policy \"{policy}\" lacks \"{}\" on {service}.", request.permission.title())
             }
+            ErrorCode::AuthFailed if fault.is_about_the_host() => {
+                format!(
+                    "{service} has nothing at {host}: the host name is wrong, or what it named was deleted ({status})."
+                )
+            }
             ErrorCode::AuthFailed => format!(
-                "{service} at {} does not accept the key of the policy \"{policy}\". The policy may have no such key any more, or none of the permissions that were tried.",
-                self.api.host
+                "{service} at {host} does not accept the key of the policy \"{policy}\". The key or the policy's name is not \
+                 the current one, or the policy has none of the permissions that were tried. {NETWORK_REFUSES_LIKE_THAT}"
             ),
-            ErrorCode::NotFound => format!("{service} knows no {}.{said}", self.what(request)),
-            ErrorCode::Conflict => format!("{service} has a {} already, or is changing it.{said}", self.what(request)),
-            ErrorCode::PreconditionFailed => format!("The {} was changed since it was read.{said}", self.what(request)),
-            ErrorCode::DeviceOffline => format!("The device is not connected or is disabled.{said}"),
-            ErrorCode::RateLimited => format!("{service} asks to slow down.{said}"),
-            ErrorCode::QuotaExceeded => format!("A quota of {service} is used up.{said}"),
-            ErrorCode::Timeout => format!("{service} or the device did not answer in time.{said}"),
-            ErrorCode::InvalidInput => format!("{service} does not take the {}.{said}", self.what(request)),
-            ErrorCode::PayloadTooLarge => format!("The {} is too large for {service}.{said}", self.what(request)),
-            ErrorCode::Unsupported => format!("The hub's tier does not offer this.{said}"),
-            _ => format!("{service} answered with status {}.{said}", fault.status),
-        };
-        let mut error =
-            Error::new(code, message).with_service(fault.service()).with_effect(self.effect_of_refusal(request, fault));
-        if code == ErrorCode::PermissionDenied {
-            error = error.with_missing_permission(MissingPermission {
-                permission: request.permission.id().to_owned(),
-                remedy: request.permission.remedy(policy),
-            });
-        } else if code != ErrorCode::AuthFailed
-            && let Some(advice) = fault.retry()
-        {
-            error = error.with_retry(advice);
-        }
-        error
-    }
-
-    /// What a refused request, or one before it in the same call, may have done.
-    fn effect_of_refusal(&self, request: &Request, fault: &Fault) -> EffectState {
-        let may_have_run = matches!(fault.status, 408 | 500 | 502 | 503 | 504) && fault.retry_after.is_none();
-        match request.safety {
-            Safety::Read => self.effect_so_far(),
-            _ if may_have_run => EffectState::Unknown,
-            _ => self.effect_so_far(),
+            _ if fault.foreign => format!(
+                "{host} answered with {status} and not in the form of {service}: a gateway, proxy or firewall on the way may \
+                 have answered in its place, so nothing is known of the {what}."
+            ),
+            ErrorCode::NotFound => format!("{service} knows no {what}."),
+            ErrorCode::Conflict => format!("{service} has a {what} already, or is changing it."),
+            ErrorCode::PreconditionFailed => format!("The {what} was changed since it was read."),
+            ErrorCode::DeviceOffline => format!("The device is not connected or is disabled ({status})."),
+            ErrorCode::RateLimited => format!("{service} asks to slow down."),
+            ErrorCode::QuotaExceeded => format!("A quota of {service} is used up ({status})."),
+            ErrorCode::Timeout => format!("{service} or the device did not answer in time."),
+            ErrorCode::InvalidInput => format!("{service} does not take the {what}."),
+            ErrorCode::PayloadTooLarge => format!("The {what} is too large for {service}."),
+            ErrorCode::Unsupported => format!("The tier or version of {service} here does not offer this ({status})."),
+            _ if fault.status == 403 => {
+                format!("{service} refused the {what} ({status}), for another reason than a permission of the policy.")
+            }
+            _ if fault.status == 404 => {
+                format!("{service} could not answer for the {what} ({status}), which does not mean that there is none.")
+            }
+            _ => format!("{service} answered with {status}."),
         }
     }
 
@@ -655,18 +700,16 @@ impl<'a> Client<'a> {
         advice.map_or(result.clone(), |advice| result.with_retry(advice))
     }
 
-    /// Whether the service accepts this key for anything at all; asked only after a refusal.
+    /// Whether the service accepts this key for anything at all; asked only after a refusal, and each time: a key that was
+    /// good a moment ago may have been replaced, or the service may be closed to this network since.
     pub fn key_is_good(&self, refused: Permission) -> bool {
-        if auth::known_good(&self.api.key, &self.api.host) {
-            return true;
-        }
         let name = self.probe_name();
         self.api
             .service
             .permissions()
             .iter()
             .filter(|permission| **permission != refused)
-            .any(|permission| matches!(self.probe(*permission, &name), Ok(ProbeAnswer::Granted(_))))
+            .any(|permission| matches!(self.probe(*permission, &name), Ok(ProbeAnswer::Granted)))
     }
 
     /// The thing that a path names, for a person.
@@ -687,6 +730,22 @@ impl<'a> Client<'a> {
             Some("query") => "query".to_owned(),
             Some(id) => format!("{noun} \"{id}\""),
         }
+    }
+}
+
+/// What a refusal means for this request: what a code calls gone has to be what was asked for.
+fn judge(request: &Request, fault: &Fault) -> Verdict {
+    let verdict = fault.verdict();
+    match verdict.about {
+        Some(about) if !request.is_about(about) => {
+            let effect = verdict.effect;
+            if matches!(request.method, Method::Put | Method::Post | Method::Patch) && request.body.is_some() {
+                // It refers to something that does not exist, such as a hub that is not linked.
+                return Verdict { code: ErrorCode::InvalidInput, retry: Retry::Never, effect, ..verdict };
+            }
+            Verdict { code: ErrorCode::Protocol, retry: Retry::Backoff, effect, ..verdict }
+        }
+        _ => verdict,
     }
 }
 

@@ -1,33 +1,107 @@
-//! What the services say when they refuse: four shapes of body, two headers, and a table of codes.
+//! What the services say when they refuse: four shapes of body, two headers, and the table of codes.
+//!
+//! Codes come from the body (six digits or a name) and from the headers `iothub-errorcode` (a name) and `x-ms-error-code`,
+//! and a .NET client of Microsoft's warns that they can differ. The order is: the body before the headers, and there the
+//! digits before the name; the first code that the table knows counts. "Gone" is the exception, since it cannot be taken
+//! back: it counts only with status 404 or 410, and where no other code of the answer says something else.
+//!
+//! What comes without a code of the services is judged by its status, and a page or document that is not theirs by that,
+//! too: a gateway, proxy or firewall on the way knows nothing of devices and permissions.
 //!
 //! Sources: the C# SDK's `ServiceExceptionHandlingHelper` (shapes), "Troubleshoot Azure IoT Hub error codes" (codes),
-//! `ProvisioningServiceErrorDetails` of the DPS service API.
+//! `ProvisioningServiceErrorDetails` of the DPS service API, and answers in public reports (DPS uses the hub's shapes, too).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::error::{ErrorCode, Retry, ServiceFault, retry_after};
+use super::codes::{Entry, Subject};
+use crate::error::{EffectState, ErrorCode, Retry, ServiceFault, retry_after};
 use crate::platform::WireResponse;
 
-/// The longest message of a service that is passed on.
+/// The longest message of a service that is passed on, in characters.
 const LONGEST_MESSAGE: usize = 512;
+/// The longest code that is passed on, in characters.
+const LONGEST_CODE: usize = 64;
+/// Messages within messages that are opened: the services nest one, a gateway adds another.
+const DEEPEST: u8 = 3;
+/// Codes of one answer that are kept: body and headers have four at the most.
+const MOST_CODES: usize = 4;
+/// DPS's codes for what is gone.
+const GONE_AT_DPS: std::ops::Range<u32> = 404_200..404_300;
 
 /// A refusal, understood as far as it goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// HTTP status.
     pub status: u16,
-    /// The six digits, where there are any.
-    pub number: Option<u32>,
-    /// The symbolic name, where there is one.
-    pub name: Option<String>,
     /// The service's own sentence, cut and cleaned.
     pub message: Option<String>,
     /// The id to quote to the service's support.
     pub tracking_id: Option<String>,
     /// How long the service asks to wait.
     pub retry_after: Option<Duration>,
+    /// The answer is a page or document that is not the service's.
+    pub foreign: bool,
+    /// All codes that it has, in the order in which they count.
+    codes: Vec<Code>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Code {
+    Number(u32),
+    Name(String),
+}
+
+impl Code {
+    fn read(text: &str) -> Option<Self> {
+        let text = text.trim();
+        match text.parse() {
+            Ok(number) => Self::of_number(number),
+            // What has other characters is a sentence, not a name.
+            Err(_) if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+                cut(text, LONGEST_CODE).map(Self::Name)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Six digits, the first three of an error's status; a gateway's document has others.
+    fn of_number(number: u64) -> Option<Self> {
+        let number = u32::try_from(number).ok()?;
+        (400_000..600_000).contains(&number).then_some(Self::Number(number))
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        match self {
+            Self::Number(number) => Entry::by_number(*number),
+            Self::Name(name) => Entry::by_name(name),
+        }
+    }
+
+    /// Whether it says that something is gone: a code of the table, or one of DPS's that is not in it.
+    fn says_gone(&self) -> bool {
+        match (self.entry(), self) {
+            (Some(entry), _) => entry.code == ErrorCode::NotFound,
+            (None, Self::Number(number)) => GONE_AT_DPS.contains(number),
+            (None, Self::Name(_)) => false,
+        }
+    }
+}
+
+/// What a refusal means to the caller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// The connector's code.
+    pub code: ErrorCode,
+    /// The connector's advice.
+    pub retry: Retry,
+    /// What a change that was answered so may have done: none or unknown.
+    pub effect: EffectState,
+    /// What is gone, where the service says that something is.
+    pub about: Option<Subject>,
+    /// The service itself said so, by a code that is known.
+    pub known: bool,
 }
 
 impl Fault {
@@ -35,195 +109,239 @@ impl Fault {
     pub fn read(response: &WireResponse, now: Duration) -> Self {
         let mut fault = Self {
             status: response.status,
-            number: None,
-            name: response.header("iothub-errorcode").map(str::to_owned),
             message: None,
-            tracking_id: response.header("x-ms-request-id").map(str::to_owned),
+            tracking_id: response.header("x-ms-request-id").and_then(|id| cut(id, 128)),
             retry_after: response.header("retry-after").and_then(|text| read_retry_after(text, now)),
+            foreign: false,
+            codes: Vec::new(),
         };
-        fault.number = response.header("x-ms-error-code").and_then(|text| text.parse().ok());
-        match serde_json::from_slice::<Value>(&response.body) {
-            Ok(body) => fault.read_body(&body),
-            Err(_) => fault.message = std::str::from_utf8(&response.body).ok().and_then(clean),
+        let is_the_services = fault.read_document(&response.body);
+        fault.codes.sort_by_key(|code| matches!(code, Code::Name(_)));
+        for header in ["iothub-errorcode", "x-ms-error-code"] {
+            fault.add(response.header(header).and_then(Code::read));
         }
-        if fault.number.is_none() {
-            fault.number = fault.name.as_deref().and_then(number_of);
+        fault.foreign = !is_the_services && fault.codes.is_empty();
+        fault
+    }
+
+    /// Whether one of its codes is this one, by the six digits or by name.
+    pub fn has_code(&self, number: u32) -> bool {
+        let is_it = |code: &Code| {
+            *code == Code::Number(number) || code.entry().is_some_and(|entry| entry.number == Some(number))
+        };
+        self.codes.iter().any(is_it)
+    }
+
+    /// A refusal that came over AMQP: a status, as far as there is one, six digits, and a text, which may be one of the
+    /// shapes that bodies have.
+    pub fn of_text(status: Option<u16>, number: Option<u32>, text: &str) -> Self {
+        let mut fault = Self {
+            status: status.unwrap_or(0),
+            message: None,
+            tracking_id: None,
+            retry_after: None,
+            foreign: false,
+            codes: Vec::new(),
+        };
+        fault.add(number.map(Code::Number));
+        match serde_json::from_str::<Value>(text) {
+            Ok(document @ Value::Object(_)) => drop(fault.read_body(&document, 0)),
+            _ => fault.read_text(text),
+        }
+        fault.codes.sort_by_key(|code| matches!(code, Code::Name(_)));
+        if fault.status == 0 {
+            let number = fault.known_code().and_then(|code| match code {
+                Code::Number(number) => Some(*number),
+                Code::Name(name) => Entry::by_name(name)?.number,
+            });
+            fault.status = number.and_then(|number| u16::try_from(number / 1_000).ok()).unwrap_or(0);
         }
         fault
     }
 
-    /// A refusal that is known by its six digits alone, of which the first three are HTTP's status.
-    pub fn of_number(number: u32) -> Self {
-        Self {
-            status: u16::try_from(number / 1_000).unwrap_or(u16::MAX),
-            number: Some(number),
-            name: None,
-            message: None,
-            tracking_id: None,
-            retry_after: None,
+    /// Reads a body; answers whether it is the service's. An empty one is, as far as can be known.
+    fn read_document(&mut self, body: &[u8]) -> bool {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return true;
+        }
+        match serde_json::from_slice::<Value>(body) {
+            Ok(document) => self.read_body(&document, 0),
+            Err(_) => {
+                self.message = text_of_page(&String::from_utf8_lossy(body.get(..LONGEST_PAGE).unwrap_or(body)));
+                false
+            }
         }
     }
 
-    fn read_body(&mut self, body: &Value) {
-        let member = |name: &str| body.get(name).or_else(|| body.get(lower_first(name)));
-        match member("Message") {
-            Some(Value::Object(_)) if body.get("Message").is_some() => {
-                let inner = body.get("Message").cloned().unwrap_or_default();
-                self.read_details(&inner);
-            }
+    /// One of the four shapes, or a document of somebody else's: answers which.
+    fn read_body(&mut self, body: &Value, depth: u8) -> bool {
+        let message = body.get("Message").or_else(|| body.get("message"));
+        match message {
+            Some(inner @ Value::Object(_)) if depth < DEEPEST => drop(self.read_body(inner, depth + 1)),
             Some(Value::String(text)) => match serde_json::from_str::<Value>(text) {
-                Ok(inner @ Value::Object(_)) => self.read_details(&inner),
+                Ok(inner @ Value::Object(_)) if depth < DEEPEST => drop(self.read_body(&inner, depth + 1)),
                 _ => self.read_text(text),
             },
+            _ => self.message = self.message.take().or_else(|| sentence_of(body)),
+        }
+        match body.get("errorCode").or_else(|| body.get("ErrorCode")) {
+            Some(Value::Number(number)) => self.add(number.as_u64().and_then(Code::of_number)),
+            Some(Value::String(code)) => self.add(Code::read(code)),
             _ => {}
         }
-        if let Some(text) = member("ExceptionMessage").and_then(Value::as_str)
-            && let Some(id) = tracking_id_in(text)
-        {
+        let text = |name: &str, other: &str| body.get(name).or_else(|| body.get(other)).and_then(Value::as_str);
+        if let Some(id) = text("trackingId", "TrackingId").and_then(|id| cut(id, 128)) {
+            self.tracking_id = Some(id);
+        } else if let Some(id) = text("ExceptionMessage", "exceptionMessage").and_then(tracking_id_in) {
             self.tracking_id = Some(id);
         }
-        self.read_codes(body);
-    }
-
-    /// `{"errorCode": 404103, "trackingId": "…", "message": "…"}`.
-    fn read_details(&mut self, details: &Value) {
-        self.read_codes(details);
-        if let Some(text) = details.get("message").or_else(|| details.get("Message")).and_then(Value::as_str) {
-            self.message = clean(text);
-        }
-    }
-
-    fn read_codes(&mut self, details: &Value) {
-        match details.get("errorCode").or_else(|| details.get("ErrorCode")) {
-            Some(Value::Number(number)) => {
-                self.number = number.as_u64().and_then(|number| u32::try_from(number).ok()).or(self.number)
-            }
-            Some(Value::String(name)) => self.read_code(name),
-            _ => {}
-        }
-        if let Some(id) = details.get("trackingId").or_else(|| details.get("TrackingId")).and_then(Value::as_str) {
-            self.tracking_id = clean(id);
-        }
+        !self.codes.is_empty() || body.get("Message").is_some()
     }
 
     /// `ErrorCode:DeviceNotFound;free text`, `ErrorCode:400004;…`, or free text.
     fn read_text(&mut self, text: &str) {
-        let rest = text.strip_prefix("ErrorCode:");
-        let (code, free) = rest.map_or((None, text), |rest| {
-            rest.split_once(';').map_or((Some(rest), ""), |(code, free)| (Some(code), free))
-        });
-        if let Some(code) = code {
-            self.read_code(code.trim());
-        }
+        const PREFIX: &str = "ErrorCode:";
+        let begins = text.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+        let free = match text.get(PREFIX.len()..).filter(|_| begins) {
+            Some(rest) => {
+                let (code, free) = rest.split_once(';').unwrap_or((rest, ""));
+                self.add(Code::read(code));
+                free
+            }
+            None => text,
+        };
         self.message = clean(free);
         if self.tracking_id.is_none() {
             self.tracking_id = tracking_id_in(free);
         }
     }
 
-    fn read_code(&mut self, code: &str) {
-        match code.parse::<u32>() {
-            Ok(number) => self.number = Some(number),
-            Err(_) if !code.is_empty() => self.name = clean(code),
-            Err(_) => {}
+    fn add(&mut self, code: Option<Code>) {
+        if let Some(code) = code.filter(|code| self.codes.len() < MOST_CODES && !self.codes.contains(code)) {
+            self.codes.push(code);
         }
     }
 
-    /// The code for the caller, by the six digits where they are known and by the status otherwise.
-    pub fn code(&self) -> ErrorCode {
-        match self.number.unwrap_or(0) {
-            401_001 | 401_003 => ErrorCode::AuthFailed,
-            403_001 => ErrorCode::Unavailable,
-            403_002 | 403_003 | 403_004 | 403_006 | 403_800 | 413_002 | 413_003 => ErrorCode::QuotaExceeded,
-            403_009 => ErrorCode::InvalidInput,
-            403_010 => ErrorCode::Unsupported,
-            403_012 => ErrorCode::DeviceOffline,
-            404_103 | 404_104 => ErrorCode::DeviceOffline,
-            400_021 | 400_024 | 408_000 | 504_101 => ErrorCode::Timeout,
-            400_023 => ErrorCode::PreconditionFailed,
-            _ => match self.status {
-                400 | 405 | 406 | 415 | 422 => ErrorCode::InvalidInput,
-                401 => ErrorCode::AuthFailed,
-                403 => ErrorCode::PermissionDenied,
-                404 | 410 => ErrorCode::NotFound,
-                408 | 504 => ErrorCode::Timeout,
-                409 => ErrorCode::Conflict,
-                412 => ErrorCode::PreconditionFailed,
-                413 => ErrorCode::PayloadTooLarge,
-                429 => ErrorCode::RateLimited,
-                500 | 502 | 503 => ErrorCode::Unavailable,
-                _ => ErrorCode::Protocol,
+    /// The first code that is known, or the first one.
+    fn known_code(&self) -> Option<&Code> {
+        self.codes.iter().find(|code| code.entry().is_some()).or_else(|| self.codes.first())
+    }
+
+    /// What it means.
+    pub fn verdict(&self) -> Verdict {
+        let gone = self.codes.iter().all(Code::says_gone) && matches!(self.status, 404 | 410);
+        let counts = |code: &&Code| gone || !code.says_gone();
+        let known = self.codes.iter().filter(counts).find_map(Code::entry);
+        let verdict = match known {
+            Some(Entry { code, retry, effect, about, .. }) => Verdict { code, retry, effect, about, known: true },
+            None if gone && !self.codes.is_empty() => Verdict {
+                about: Some(Subject::Provisioning),
+                known: true,
+                ..plain(ErrorCode::NotFound, Retry::Never, EffectState::None)
             },
+            None => self.by_status(),
+        };
+        match self.retry_after {
+            // Who says when to come again has not begun.
+            Some(wait) if matches!(self.status, 429 | 503) => {
+                Verdict { retry: retry_after(wait), effect: EffectState::None, ..verdict }
+            }
+            Some(wait) => Verdict { retry: retry_after(wait), ..verdict },
+            None => verdict,
         }
     }
 
-    /// The advice that goes with it, where the service gave any.
-    pub fn retry(&self) -> Option<Retry> {
-        match (self.retry_after, self.number) {
-            (Some(wait), _) => Some(retry_after(wait)),
-            (None, Some(403_006 | 413_002 | 413_003 | 403_012)) => Some(Retry::AfterReconfiguration),
-            (None, Some(403_010)) => Some(Retry::AfterReconfiguration),
-            _ => None,
+    /// What a status means that comes without a known code.
+    fn by_status(&self) -> Verdict {
+        use EffectState::{None as Nothing, Unknown};
+        match self.status {
+            401 => plain(ErrorCode::AuthFailed, Retry::AfterReauthentication, Nothing),
+            // The services say 401 to who lacks a permission; a firewall or proxy says 403 to whatever it does not like.
+            403 => plain(ErrorCode::Unavailable, Retry::AfterReconfiguration, Nothing),
+            408 | 504 => plain(ErrorCode::Timeout, Retry::Backoff, Unknown),
+            // A condition on an ETag is judged by nobody but the service.
+            412 => plain(ErrorCode::PreconditionFailed, Retry::Never, Nothing),
+            413 => plain(ErrorCode::PayloadTooLarge, Retry::Never, Nothing),
+            429 => plain(ErrorCode::RateLimited, Retry::Backoff, Nothing),
+            500..=599 => plain(ErrorCode::Unavailable, Retry::Backoff, Unknown),
+            _ if self.foreign => plain(ErrorCode::Protocol, Retry::Backoff, Nothing),
+            400 | 405 | 406 | 415 | 422 => plain(ErrorCode::InvalidInput, Retry::Never, Nothing),
+            404 | 410 => plain(ErrorCode::Unavailable, Retry::Backoff, Nothing),
+            409 => plain(ErrorCode::Conflict, Retry::Never, Nothing),
+            _ => plain(ErrorCode::Protocol, Retry::Backoff, Nothing),
+        }
+    }
+
+    /// Whether it says that there is no such hub, rather than anything about a key.
+    pub fn is_about_the_host(&self) -> bool {
+        self.known_code().and_then(Code::entry).is_some_and(|entry| entry.name == "IotHubNotFound")
+    }
+
+    /// The codes as a person reads them: `404001 DeviceNotFound`.
+    pub fn label(&self) -> Option<String> {
+        let named = self.codes.iter().find_map(|code| match code {
+            Code::Name(name) => Some(name.as_str()),
+            Code::Number(_) => None,
+        });
+        let number = self.codes.iter().find_map(|code| match code {
+            Code::Number(number) => Some(*number),
+            Code::Name(_) => None,
+        });
+        match (number.or_else(|| Entry::by_name(named?)?.number), named) {
+            (Some(number), Some(name)) => Some(format!("{number} {name}")),
+            (None, Some(name)) => Some(name.to_owned()),
+            (Some(number), None) => Some(number.to_string()),
+            (None, None) => None,
         }
     }
 
     /// As the interface has it.
     pub fn service(&self) -> ServiceFault {
-        let code = match (&self.name, self.number) {
-            (Some(name), Some(number)) => Some(format!("{number} {name}")),
-            (Some(name), None) => Some(name.clone()),
-            (None, Some(number)) => Some(number.to_string()),
-            (None, None) => None,
-        };
-        ServiceFault { status: Some(self.status), code, tracking_id: self.tracking_id.clone() }
+        let status = Some(self.status).filter(|status| *status != 0);
+        ServiceFault { status, code: self.label(), tracking_id: self.tracking_id.clone() }
     }
 }
 
-/// The six digits of the names that the connector meets ("Troubleshoot Azure IoT Hub error codes").
-fn number_of(name: &str) -> Option<u32> {
-    Some(match name {
-        "ArgumentInvalid" => 400_004,
-        "ArgumentNull" => 400_005,
-        "IotHubFormatError" => 400_006,
-        "DeviceDefinedMultipleTimes" => 400_011,
-        "BulkRegistryOperationFailure" => 400_013,
-        "RequestCanceled" => 400_021,
-        "EtagDoesNotMatch" => 400_023,
-        "RequestTimedOut" => 400_024,
-        "IotHubNotFound" => 401_001,
-        "IotHubUnauthorizedAccess" => 401_002,
-        "IotHubUnauthorized" => 401_003,
-        "IotHubSuspended" => 403_001,
-        "IotHubQuotaExceeded" => 403_002,
-        "JobQuotaExceeded" => 403_003,
-        "DeviceMaximumQueueDepthExceeded" => 403_004,
-        "InvalidMessageExpiryTime" => 403_009,
-        "OperationNotAvailableInCurrentTier" => 403_010,
-        "DeviceDisabled" => 403_012,
-        "DeviceNotFound" => 404_001,
-        "JobNotFound" => 404_002,
-        "ModuleNotFound" => 404_010,
-        "DeviceNotOnline" => 404_103,
-        "ConfigurationNotFound" => 404_301,
-        "DeviceAlreadyExists" => 409_001,
-        "ModuleAlreadyExistsOnDevice" => 409_301,
-        "ConfigurationAlreadyExists" => 409_401,
-        "PreconditionFailed" => 412_001,
-        "DeviceMessageLockLost" => 412_002,
-        "MessageTooLarge" => 413_001,
-        "TooManyDevices" => 413_002,
-        "TooManyModulesOnDevice" => 413_003,
-        "GenericTooManyRequests" => 429_000,
-        "ThrottlingException" => 429_001,
-        "ThrottleBacklogLimitExceeded" => 429_002,
-        "ThrottlingBacklogTimeout" => 429_003,
-        "ThrottlingMaxActiveJobCountExceeded" => 429_004,
-        "DeviceThrottlingLimitExceeded" => 429_005,
-        "ServerError" => 500_001,
-        "ServiceUnavailable" => 503_001,
-        "GatewayTimeout" => 504_101,
-        _ => return None,
-    })
+/// The part of a page that is looked at, in bytes.
+const LONGEST_PAGE: usize = 16 * 1024;
+
+fn plain(code: ErrorCode, retry: Retry, effect: EffectState) -> Verdict {
+    Verdict { code, retry, effect, about: None, known: false }
+}
+
+/// The sentence of a document that is none of the services' shapes.
+fn sentence_of(document: &Value) -> Option<String> {
+    let places = ["/error/message", "/error", "/error_description", "/errorMessage", "/detail", "/title"];
+    places.iter().find_map(|place| document.pointer(place)?.as_str()).and_then(clean)
+}
+
+/// The title of a page, or its text without the tags.
+fn text_of_page(page: &str) -> Option<String> {
+    let lower = page.to_ascii_lowercase();
+    let title = lower.find("<title>").map(|start| start + "<title>".len()).and_then(|start| {
+        let end = start + lower.get(start..)?.find('<')?;
+        page.get(start..end)
+    });
+    if let Some(title) = title.and_then(clean) {
+        return Some(title);
+    }
+    let mut inside = false;
+    let text: String = page
+        .chars()
+        .map(|c| match c {
+            '<' => {
+                inside = true;
+                ' '
+            }
+            '>' if inside => {
+                inside = false;
+                ' '
+            }
+            _ if inside => ' ',
+            c => c,
+        })
+        .collect();
+    clean(&text)
 }
 
 fn read_retry_after(text: &str, now: Duration) -> Option<Duration> {
@@ -244,14 +362,15 @@ fn tracking_id_in(text: &str) -> Option<String> {
 
 /// Cuts a text of the service's down to what can stand in a message.
 fn clean(text: &str) -> Option<String> {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_MESSAGE).collect();
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    cut(&words.join(" "), LONGEST_MESSAGE)
 }
 
-fn lower_first(name: &str) -> String {
-    let mut chars = name.chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+fn cut(text: &str, longest: usize) -> Option<String> {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(longest).collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -266,46 +385,143 @@ mod tests {
         )
     }
 
+    fn code(status: u16, headers: &[(&str, &str)], body: &str) -> ErrorCode {
+        read(status, headers, body).verdict().code
+    }
+
+    const SENTENCE: &str = "Not now, please";
+
+    /// The four shapes of body, with a code in digits (`quote` false) or by name.
+    fn shapes(code: &str, quote: bool) -> [String; 4] {
+        let member = if quote { format!("\"{code}\"") } else { code.to_owned() };
+        let details = format!(
+            r#"{{"errorCode":{member},"trackingId":"abc","message":"{SENTENCE}","timestampUtc":"x","info":null}}"#
+        );
+        let within = details.replace('"', "\\\"");
+        [
+            format!(r#"{{"Message":{details},"ExceptionMessage":""}}"#),
+            format!(r#"{{"Message":"{within}","ExceptionMessage":""}}"#),
+            format!(r#"{{"Message":"ErrorCode:{code};{SENTENCE}","ExceptionMessage":"Tracking ID:abc-TimeStamp:1"}}"#),
+            details,
+        ]
+    }
+
+    fn same(fault: &Fault, entry: &Entry, place: &str) {
+        let verdict = fault.verdict();
+        let Entry { code, retry, effect, about, .. } = *entry;
+        assert_eq!(verdict, Verdict { code, retry, effect, about, known: true }, "{} {place}", entry.name);
+    }
+
     #[test]
-    fn reads_all_shapes() {
-        let cases = [
-            (
-                404,
-                r#"{"Message":{"errorCode":404103,"trackingId":"abc","message":"Offline","timestampUtc":"x"}}"#,
-                404_103,
-                ErrorCode::DeviceOffline,
-            ),
-            (
-                404,
-                r#"{"Message":"{\"errorCode\":404103,\"trackingId\":\"abc\",\"message\":\"Offline\"}"}"#,
-                404_103,
-                ErrorCode::DeviceOffline,
-            ),
-            (
-                404,
-                r#"{"Message":"ErrorCode:DeviceNotFound;Offline","ExceptionMessage":"Tracking ID:abc-TimeStamp:11/24/2026"}"#,
-                404_001,
-                ErrorCode::NotFound,
-            ),
-            (
-                400,
-                r#"{"Message":"ErrorCode:400004;Offline","ExceptionMessage":"Tracking ID:abc-TimeStamp:1"}"#,
-                400_004,
-                ErrorCode::InvalidInput,
-            ),
-            (
-                409,
-                r#"{"errorCode":409200,"trackingId":"abc","message":"Offline","timestampUtc":"x"}"#,
-                409_200,
-                ErrorCode::Conflict,
-            ),
-        ];
-        for (status, body, number, code) in cases {
-            let fault = read(status, &[], body);
-            assert_eq!((fault.number, fault.code()), (Some(number), code), "{body}");
-            assert_eq!(fault.tracking_id.as_deref(), Some("abc"), "{body}");
-            assert!(number == 409_200 || fault.message.as_deref() == Some("Offline"), "{body}: {:?}", fault.message);
+    fn every_code_by_number_and_by_name_in_every_place() {
+        let mut tried = 0;
+        for entry in Entry::all() {
+            // Names without digits stand with the status that their row is sorted under; only "gone" depends on it.
+            let status = entry.number.map_or(500, |number| u16::try_from(number / 1_000).expect("a status"));
+            let number = entry.number.map(|number| (number.to_string(), false));
+            for (stated, quote) in number.into_iter().chain([(entry.name.to_owned(), true)]) {
+                for body in shapes(&stated, quote) {
+                    let fault = read(status, &[], &body);
+                    same(&fault, &entry, &body);
+                    assert_eq!(fault.message.as_deref(), Some(SENTENCE), "{body}");
+                    assert_eq!(fault.tracking_id.as_deref(), Some("abc"), "{body}");
+                    assert!(fault.label().is_some_and(|label| label.contains(&stated)), "{body}");
+                    tried += 1;
+                }
+                // Digits in quotes, an empty body, a body that says nothing, a page: the header is enough.
+                same(&read(status, &[], &shapes(&stated, true)[3]), &entry, "in quotes");
+                for body in ["", r#"{"Message":"no"}"#, "<html>"] {
+                    for header in ["iothub-errorcode", "x-ms-error-code"] {
+                        same(&read(status, &[(header, &stated)], body), &entry, header);
+                    }
+                }
+                let amqp = Fault::of_text(Some(status), None, &shapes(&stated, quote)[3]);
+                same(&amqp, &entry, "over AMQP");
+            }
         }
+        assert_eq!(tried, 4 * (203 + 224), "numbers and names in four shapes");
+    }
+
+    #[test]
+    fn what_is_not_said_to_be_gone_is_not() {
+        let gone = r#"{"Message":"ErrorCode:DeviceNotFound;d1"}"#;
+        assert_eq!(code(404, &[], gone), ErrorCode::NotFound);
+        assert_eq!(code(404, &[("iothub-errorcode", "DeviceNotFound")], gone), ErrorCode::NotFound);
+        assert_eq!(code(404, &[("iothub-errorcode", "DeviceNotFound")], ""), ErrorCode::NotFound);
+        assert_eq!(code(404, &[], r#"{"errorCode":404250,"message":"x"}"#), ErrorCode::NotFound, "4042xx of DPS");
+        let again = [
+            (404, "", "", ErrorCode::Unavailable),
+            (404, "", r#"{"Message":"no"}"#, ErrorCode::Unavailable),
+            (404, "", r#"{"errorCode":404999}"#, ErrorCode::Unavailable),
+            (404, "", r#"{"Message":"ErrorCode:SomethingNotFound;x"}"#, ErrorCode::Unavailable),
+            (404, "", "<html><head><title>404 Not Found</title></head></html>", ErrorCode::Protocol),
+            (404, "", "Not Found", ErrorCode::Protocol),
+            (404, "", r#"{"statusCode":404,"message":"Resource not found"}"#, ErrorCode::Protocol),
+            (404, "", r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#, ErrorCode::Protocol),
+            (404, "", r#"{"errorCode":404,"errorMessage":"DeviceNotFound"}"#, ErrorCode::Protocol),
+            (404, "", "null", ErrorCode::Protocol),
+            // Two codes that differ, and a status that does not fit.
+            (404, "IotHubFailingOver", gone, ErrorCode::Unavailable),
+            (404, "DeviceNotFound", r#"{"errorCode":404012}"#, ErrorCode::Unavailable),
+            (404, "DeviceNotFound", r#"{"errorCode":404999}"#, ErrorCode::Unavailable),
+            (404, "DeviceNotFound", r#"{"errorCode":404103}"#, ErrorCode::DeviceOffline),
+            (503, "", gone, ErrorCode::Unavailable),
+            (200, "", gone, ErrorCode::Protocol),
+        ];
+        for (status, header, body, expected) in again {
+            let headers: &[_] = if header.is_empty() { &[] } else { &[("iothub-errorcode", header)] };
+            let verdict = read(status, headers, body).verdict();
+            assert_eq!(verdict.code, expected, "{status} {header} {body}");
+            assert_eq!(verdict.retry, Retry::Backoff, "{status} {header} {body}");
+        }
+    }
+
+    #[test]
+    fn the_body_counts_before_the_headers_and_digits_before_a_name() {
+        let body = r#"{"Message":"ErrorCode:ArgumentInvalid;x","errorCode":403010}"#;
+        assert_eq!(code(400, &[], body), ErrorCode::Unsupported);
+        let fault = read(400, &[("iothub-errorcode", "ThrottlingException")], r#"{"errorCode":400004}"#);
+        assert_eq!(fault.verdict().code, ErrorCode::InvalidInput);
+        assert_eq!(fault.label().as_deref(), Some("400004 ThrottlingException"), "both are told");
+        // What is not known does not hide what is.
+        assert_eq!(code(400, &[("iothub-errorcode", "ServerBusy")], r#"{"errorCode":400999}"#), ErrorCode::Unavailable);
+    }
+
+    #[test]
+    fn a_status_alone_blames_no_permission_and_a_page_blames_nobody() {
+        for body in ["", r#"{"Message":"Forbidden"}"#, "<html><title>Blocked by the proxy</title></html>"] {
+            assert_eq!(code(403, &[], body), ErrorCode::Unavailable, "{body}");
+        }
+        for status in [400, 402, 404, 405, 407, 409, 410, 412, 415, 418] {
+            let verdict = read(status, &[], "<!DOCTYPE html><h1>no</h1>").verdict();
+            assert_eq!((verdict.code, verdict.retry), (ErrorCode::Protocol, Retry::Backoff), "{status}");
+        }
+        for (status, expected) in
+            [(500, ErrorCode::Unavailable), (502, ErrorCode::Unavailable), (504, ErrorCode::Timeout)]
+        {
+            assert_eq!(code(status, &[], "<html>"), expected);
+        }
+        for (status, expected) in
+            [(400, ErrorCode::InvalidInput), (409, ErrorCode::Conflict), (412, ErrorCode::PreconditionFailed)]
+        {
+            assert_eq!(code(status, &[], ""), expected);
+        }
+    }
+
+    #[test]
+    fn the_sentence_is_told_whoever_says_it() {
+        let told = |body: &str| read(404, &[], body).message.unwrap_or_default();
+        assert_eq!(told("<html><head><TITLE>Web App\n - Not  Found</TITLE></head></html>"), "Web App - Not Found");
+        assert_eq!(told("<html><h1>Access</h1><p>denied</p></html>"), "Access denied");
+        assert_eq!(told(r#"{"error":{"code":"x","message":"It is elsewhere"}}"#), "It is elsewhere");
+        assert_eq!(told(r#"{"statusCode":404,"message":"Resource not found"}"#), "Resource not found");
+        // The portal's API wraps the hub's body once more.
+        let twice = r#"{"message":"{\"Message\":\"{\\\"errorCode\\\":504101,\\\"message\\\":\\\"Timed out\\\"}\",\"ExceptionMessage\":\"\"}"}"#;
+        assert_eq!((told(twice).as_str(), code(504, &[], twice)), ("Timed out", ErrorCode::Timeout));
+        let long = read(400, &[], &format!(r#"{{"Message":"{}"}}"#, "é".repeat(5_000)));
+        assert!(long.message.is_some_and(|message| message.chars().count() == LONGEST_MESSAGE));
+        let page = read(404, &[], &format!("<html>{}", "<p>é</p>".repeat(100_000)));
+        assert!(page.message.is_some_and(|message| message.chars().count() <= LONGEST_MESSAGE));
     }
 
     #[test]
@@ -321,14 +537,16 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(read(429, &[("retry-after", "7")], "").retry(), Some(Retry::After(7_000)));
+        let retry = |text: &str| read(429, &[("retry-after", text)], "").verdict().retry;
+        assert_eq!(retry("7"), Retry::After(7_000));
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(1_000_000_009));
-        assert_eq!(read(429, &[("retry-after", &date)], "").retry(), Some(Retry::After(9_000)));
-        assert_eq!(read(429, &[("retry-after", "soon")], "").retry(), None);
+        assert_eq!(retry(&date), Retry::After(9_000));
+        assert_eq!(retry("soon"), Retry::Backoff);
     }
 
     #[test]
     fn garbage_does_no_harm() {
+        let deep = r#"{"Message":"#.repeat(100) + "1" + &"}".repeat(100);
         for body in [
             "",
             "<html>",
@@ -339,11 +557,19 @@ mod tests {
             r#"{"Message":null}"#,
             r#"{"Message":[]}"#,
             r#"{"Message":"ErrorCode:"}"#,
+            r#"{"Message":"ErrorCode:é"}"#,
+            r#"{"Message":"ErrorCode"}"#,
+            r#"{"errorCode":-1}"#,
+            r#"{"errorCode":1e300}"#,
+            r#"{"errorCode":"99999999999999999999999"}"#,
+            "<title>",
             "\u{0}\u{1}",
+            &deep,
         ] {
-            assert_eq!(read(500, &[], body).code(), ErrorCode::Unavailable, "{body}");
+            assert_eq!(code(500, &[], body), ErrorCode::Unavailable, "{body}");
         }
-        let long = read(400, &[], &format!(r#"{{"Message":"{}"}}"#, "é".repeat(5_000)));
-        assert!(long.message.is_some_and(|message| message.chars().count() <= LONGEST_MESSAGE));
+        let name = format!("ErrorCode:{};x", "A".repeat(10_000));
+        let fault = read(400, &[("iothub-errorcode", &"B".repeat(10_000))], &format!(r#"{{"Message":"{name}"}}"#));
+        assert!(fault.label().is_some_and(|label| label.len() <= LONGEST_CODE));
     }
 }

@@ -1,13 +1,16 @@
 //! The one way to the services' HTTP APIs: a request is built here, signed here, sent, retried and judged here.
 
 mod client;
+mod codes;
 mod document;
 mod fault;
 mod id;
 mod retry;
 mod version;
 
-pub use client::{Api, Client, Plan, ProbeAnswer, Request, Response, Safety, Service, readable};
+pub use client::{
+    Api, Client, NETWORK_REFUSES_LIKE_THAT, Plan, ProbeAnswer, Request, Response, Safety, Service, readable,
+};
 pub use document::{ETag, IfMatch, Page, Tagged};
 pub use fault::Fault;
 pub use id::{GivenId, PathId};

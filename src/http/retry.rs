@@ -3,13 +3,16 @@
 //! | what happened | read, or twice is once | anything else |
 //! |---|---|---|
 //! | nothing reached the service (no address, refused, TLS) | again | again |
+//! | a code of the table that asks to come again, and that says nothing was done (404012, 429001, …) | again | again |
 //! | 429, or 503 with `Retry-After`: the service did not begin | again | again |
-//! | 408, 500, 502, 503, 504, a broken or silent connection | again | not: it may have been done |
-//! | all else | not | not |
+//! | any other code or status that may pass (400029, 500001, 502, …), a broken or silent connection | again | not: it may have been done |
+//! | all else, also where only a long wait helps (a quota, a device that is offline) | not | not |
 
 use std::time::Duration;
 
 use super::client::Safety;
+use super::fault::Verdict;
+use crate::error::{EffectState, ErrorCode, Retry};
 use crate::platform::{ExchangeError, ExchangeErrorKind};
 
 /// Attempts in all.
@@ -21,14 +24,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause of our own choice.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Whether an answer with this status may be asked for again.
-pub fn status_is_transient(status: u16, safety: Safety, has_retry_after: bool) -> bool {
-    match status {
-        429 => true,
-        503 => has_retry_after || safety != Safety::Once,
-        408 | 500 | 502 | 504 => safety != Safety::Once,
-        _ => false,
-    }
+/// Whether a request that was refused so may be sent again in the same call.
+pub fn refusal_is_transient(verdict: &Verdict, status: u16, safety: Safety) -> bool {
+    let may_pass = matches!(verdict.code, ErrorCode::RateLimited | ErrorCode::Unavailable | ErrorCode::Timeout)
+        && matches!(verdict.retry, Retry::Backoff | Retry::After(_));
+    let not_begun = verdict.effect == EffectState::None && (verdict.known || matches!(status, 429 | 503));
+    may_pass && (safety != Safety::Once || not_begun)
 }
 
 /// Whether an exchange without an answer may be tried again.
@@ -55,6 +56,8 @@ pub fn pause(next: u32, asked: Option<Duration>, random: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::fault::Fault;
+    use crate::platform::WireResponse;
 
     #[test]
     fn pauses_grow_and_stay_bounded() {
@@ -75,7 +78,43 @@ mod tests {
         assert!(failure_is_transient(&broken, Safety::Repeatable));
         let refused = ExchangeError { kind: ExchangeErrorKind::Connect, sent: false, detail: String::new() };
         assert!(failure_is_transient(&refused, Safety::Once));
-        assert!(!status_is_transient(500, Safety::Once, true));
-        assert!(status_is_transient(429, Safety::Once, false));
+    }
+
+    #[test]
+    fn a_refusal_is_tried_again_by_what_its_code_means() {
+        // status, body, read, once
+        let cases = [
+            (429, "", true, true),
+            (500, "", true, false),
+            (503, "", true, false),
+            (404, r#"{"Message":"ErrorCode:IotHubFailingOver;x"}"#, true, true),
+            (404, r#"{"Message":"ErrorCode:QueryStoreClusterNotFound;x"}"#, true, true),
+            (404, r#"{"Message":"ErrorCode:DeviceNotFound;x"}"#, false, false),
+            (404, r#"{"Message":"ErrorCode:DeviceNotOnline;x"}"#, false, false),
+            (404, "<html>", false, false),
+            (404, "", true, false),
+            (400, r#"{"errorCode":400027}"#, true, false),
+            (400, r#"{"errorCode":400029}"#, true, false),
+            (400, r#"{"errorCode":400030}"#, true, true),
+            (400, r#"{"errorCode":400024}"#, true, false),
+            (400, r#"{"errorCode":400004}"#, false, false),
+            (403, r#"{"errorCode":403002}"#, false, false),
+            (403, r#"{"errorCode":403800}"#, true, true),
+            (403, "", false, false),
+            (502, "<html>", true, false),
+        ];
+        for (status, body, read, once) in cases {
+            let response = WireResponse { status, headers: Vec::new(), body: body.into() };
+            let verdict = Fault::read(&response, Duration::ZERO).verdict();
+            let transient = |safety| refusal_is_transient(&verdict, status, safety);
+            assert_eq!((transient(Safety::Read), transient(Safety::Once)), (read, once), "{status} {body}");
+            assert_eq!(transient(Safety::Repeatable), read, "{status} {body}");
+        }
+        for (status, once) in [(503, true), (500, false)] {
+            let headers = vec![("retry-after".to_owned(), "1".to_owned())];
+            let response = WireResponse { status, headers, body: Vec::new() };
+            let verdict = Fault::read(&response, Duration::ZERO).verdict();
+            assert_eq!(refusal_is_transient(&verdict, status, Safety::Once), once, "{status}");
+        }
     }
 }

@@ -121,7 +121,8 @@ fn a_token_that_is_too_narrow_is_widened_and_stays_so() {
 fn a_missing_permission_is_told_from_a_wrong_key() {
     // Narrow and wide are refused; then the probe of another permission is let through: the key is good.
     let platform = FakePlatform::at(NOW);
-    platform.then_status(401, &[], "").then_status(401, &[], "").then_status(404, &[], "");
+    platform.then_status(401, &[], "").then_status(401, &[], "");
+    platform.then_status(404, &[("iothub-errorcode", "DeviceNotFound")], "");
     let error = send(&platform, "lacks", &once()).expect_err("refused");
     assert_eq!(error.code(), ErrorCode::PermissionDenied);
     let missing = error.record().missing_permission.clone().expect("named");
@@ -135,6 +136,8 @@ fn a_missing_permission_is_told_from_a_wrong_key() {
     }
     let error = send(&platform, "wrong", &once()).expect_err("refused");
     assert_eq!((error.code(), error.record().retry), (ErrorCode::AuthFailed, Retry::AfterReauthentication));
+    let message = &error.record().message;
+    assert!(message.contains("IP filter") && message.contains("public network access"), "{message}");
     let text = format!("{error:?}");
     assert!(!text.contains("c2VjcmV0") && !text.contains("sig="), "no secret in {text}");
 }
@@ -143,12 +146,64 @@ fn a_missing_permission_is_told_from_a_wrong_key() {
 fn a_delete_that_got_through_unseen_is_a_success() {
     let delete = Request::new(Method::Delete, ["devices", "d1"], Safety::Repeatable, Permission::RegistryWrite);
     let platform = FakePlatform::at(NOW);
-    platform.then(|_, _| Err(fails(ExchangeErrorKind::Broken, true)())).then_status(404, &[], "");
+    platform.then(|_, _| Err(fails(ExchangeErrorKind::Broken, true)())).then_status(
+        404,
+        &[("iothub-errorcode", "DeviceNotFound")],
+        "",
+    );
     send(&platform, "gone", &delete).expect("it is gone");
 
     let platform = FakePlatform::at(NOW);
     platform.then_status(404, &[], r#"{"Message":"ErrorCode:DeviceNotFound;x"}"#);
     assert_eq!(send(&platform, "gone", &delete).expect_err("never there").code(), ErrorCode::NotFound);
+}
+
+#[test]
+fn a_delete_that_may_have_got_through_is_not_a_success_by_a_gateways_word() {
+    let delete = Request::new(Method::Delete, ["devices", "d1"], Safety::Repeatable, Permission::RegistryWrite);
+    let platform = FakePlatform::at(NOW);
+    platform.then(|_, _| Err(fails(ExchangeErrorKind::Broken, true)())).then_status(404, &[], "<html>");
+    let error = send(&platform, "gateway", &delete).expect_err("nobody knows");
+    assert_eq!((error.code(), error.record().retry), (ErrorCode::Protocol, Retry::Backoff));
+}
+
+/// A code of another thing than the one that was asked for says nothing of that one.
+#[test]
+fn what_is_gone_has_to_be_what_was_asked_for() {
+    let cases = [
+        (vec!["devices", "d1"], Method::Get, 404_010, ErrorCode::Protocol),
+        (vec!["devices", "d1", "modules", "m1"], Method::Get, 404_010, ErrorCode::NotFound),
+        (vec!["devices", "d1", "modules", "m1"], Method::Get, 404_001, ErrorCode::NotFound),
+        (vec!["twins", "d1"], Method::Get, 404_201, ErrorCode::Protocol),
+        (vec!["enrollments", "e1"], Method::Get, 404_202, ErrorCode::NotFound),
+        (vec!["enrollments", "e1"], Method::Delete, 404_210, ErrorCode::Protocol),
+        (vec!["enrollments", "e1"], Method::Put, 404_210, ErrorCode::InvalidInput),
+        (vec!["configurations", "c1"], Method::Get, 404_301, ErrorCode::NotFound),
+        (vec!["configurations", "c1"], Method::Get, 404_001, ErrorCode::Protocol),
+    ];
+    for (segments, method, number, code) in cases {
+        let platform = FakePlatform::at(NOW);
+        platform.then_status(404, &[], &format!(r#"{{"errorCode":{number},"message":"no"}}"#));
+        let mut request = Request::new(method, segments.clone(), Safety::Once, Permission::RegistryRead);
+        if method == Method::Put {
+            request = request.json(serde_json::json!({}));
+        }
+        let error = send(&platform, "subjects", &request).expect_err("refused");
+        assert_eq!(error.code(), code, "{segments:?} {number}");
+        assert!(error.record().message.ends_with("It says: no"), "{}", error.record().message);
+    }
+}
+
+/// A key that worked a moment ago may have been replaced: the instance does not go by what it remembers.
+#[test]
+fn a_key_that_was_good_is_asked_about_again() {
+    let platform = FakePlatform::at(NOW);
+    platform.then_status(200, &[], "{}");
+    for _ in 0..5 {
+        platform.then_status(401, &[], "");
+    }
+    send(&platform, "rotated", &read()).expect("an answer");
+    assert_eq!(send(&platform, "rotated", &once()).expect_err("refused").code(), ErrorCode::AuthFailed);
 }
 
 #[test]
@@ -207,13 +262,19 @@ fn a_deadline_that_has_passed_sends_nothing() {
 fn probes_tell_granted_from_refused() {
     let api = api("probes");
     let platform = FakePlatform::at(NOW);
-    platform.then_status(404, &[], "").then_status(401, &[], "").then_status(412, &[], "");
+    platform.then_status(404, &[("iothub-errorcode", "DeviceNotFound")], "").then_status(401, &[], "");
+    platform.then_status(412, &[], "");
     let client = Client::new(&platform, &api, Duration::from_secs(NOW + 60), false);
     let probe = |permission| client.probe(permission, "nothing").expect("an answer");
-    assert_eq!(probe(Permission::RegistryRead), ProbeAnswer::Granted(404));
+    assert_eq!(probe(Permission::RegistryRead), ProbeAnswer::Granted);
     assert_eq!(probe(Permission::ServiceConnect), ProbeAnswer::Refused(401));
-    assert_eq!(probe(Permission::RegistryWrite), ProbeAnswer::Granted(412));
+    assert_eq!(probe(Permission::RegistryWrite), ProbeAnswer::Granted);
     assert_eq!(probe(Permission::ServiceConfig), ProbeAnswer::NoProbe);
+    // What the service did not say itself proves nothing, either way.
+    for (status, body) in [(404, "<html>"), (403, "<html>"), (400, "<html>"), (403, r#"{"errorCode":403002}"#)] {
+        platform.then_status(status, &[], body);
+        assert!(client.probe(Permission::RegistryRead, "nothing").is_err(), "{status} {body}");
+    }
     let requests = platform.requests.borrow();
     assert!(
         requests[2].headers.contains(&("if-match".into(), "\"permission-probe\"".to_owned())),

@@ -11,6 +11,8 @@
 use super::fault::Fault;
 use crate::platform::WireResponse;
 
+/// `InvalidProtocolVersion`.
+const INVALID_PROTOCOL_VERSION: u32 = 400_001;
 /// How much of an answer is looked at. The services' refusals have a few hundred bytes.
 const LOOKED_AT: usize = 4096;
 
@@ -19,7 +21,7 @@ pub fn refused(answer: &WireResponse, fault: &Fault, version: &str) -> bool {
     if answer.status != 400 {
         return false;
     }
-    if fault.number == Some(400_001) || fault.name.as_deref() == Some("InvalidProtocolVersion") {
+    if fault.has_code(INVALID_PROTOCOL_VERSION) {
         return true;
     }
     let text = String::from_utf8_lossy(answer.body.get(..LOOKED_AT).unwrap_or(&answer.body)).to_lowercase();

@@ -52,10 +52,10 @@ codes! {
     TOO_MANY_ENROLLMENTS = 400205 "TooManyEnrollments";
     REGISTRATION_ID_DEFINED_MULTIPLE_TIMES = 400206 "RegistrationIdDefinedMultipleTimes";
     CUSTOM_ALLOCATION_FAILED = 400207 "CustomAllocationFailed";
-    INVALID_TARGET_CONDITION = 400301 "InvalidConfigurationTargetCondition";
-    INVALID_CONFIGURATION_CONTENT = 400302 "InvalidConfigurationContent";
-    IMMUTABLE_CONFIGURATION_CONTENT = 400303 "CannotModifyImmutableConfigurationContent";
-    INVALID_METRICS_QUERY = 400304 "InvalidConfigurationCustomMetricsQuery";
+    INVALID_TARGET_CONDITION = 400401 "InvalidConfigurationTargetCondition";
+    INVALID_CONFIGURATION_CONTENT = 400402 "InvalidConfigurationContent";
+    IMMUTABLE_CONFIGURATION_CONTENT = 400403 "CannotModifyImmutableConfigurationContent";
+    INVALID_METRICS_QUERY = 400404 "InvalidConfigurationCustomMetricsQuery";
     UNAUTHORIZED_ACCESS = 401002 "IotHubUnauthorizedAccess";
     QUOTA_EXCEEDED = 403002 "IotHubQuotaExceeded";
     QUEUE_DEPTH_EXCEEDED = 403004 "DeviceMaximumQueueDepthExceeded";
@@ -86,7 +86,7 @@ codes! {
     MESSAGE_TOO_LARGE = 413001 "MessageTooLarge";
     TOO_MANY_DEVICES = 413002 "TooManyDevices";
     TOO_MANY_MODULES = 413003 "TooManyModulesOnDevice";
-    CONFIGURATION_COUNT_EXCEEDED = 413004 "ConfigurationCountLimitExceeded";
+    CONFIGURATION_COUNT_EXCEEDED = 413101 "ConfigurationCountLimitExceeded";
     TOO_MANY_REQUESTS = 429000 "GenericTooManyRequests";
     THROTTLING = 429001 "ThrottlingException";
     SERVER_ERROR = 500001 "ServerError";

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::error::ErrorCode;
 use crate::random::SplitMix;
 use crate::server::Service;
@@ -22,6 +24,8 @@ pub enum FaultAction {
         /// A body of one's own instead of the service's.
         body: Option<String>,
     },
+    /// Answers with an error in a form of the rule's choice, without doing anything.
+    Refuse(Refusal),
     /// Answers late.
     Latency(Duration),
     /// Closes the connection without an answer. The request is **not** carried out.
@@ -63,14 +67,106 @@ impl FaultAction {
     }
 
     fn is_http_only(&self) -> bool {
-        use FaultAction::{ClockSkew, DropAfterEffect, Oversize, TruncateBody, WrongEtag};
-        matches!(self, ClockSkew(_) | DropAfterEffect | Oversize(_) | TruncateBody | WrongEtag)
+        use FaultAction::{ClockSkew, DropAfterEffect, Oversize, Refuse, TruncateBody, WrongEtag};
+        matches!(self, Refuse(_) | ClockSkew(_) | DropAfterEffect | Oversize(_) | TruncateBody | WrongEtag)
     }
 
     /// Whether an exchange or operation ends with it.
     fn ends(&self) -> bool {
-        use FaultAction::{Close, Detach, DropConnection, End, Reject, Status};
-        matches!(self, Status { .. } | DropConnection | Close(_) | End(_) | Detach(_) | Reject(_))
+        use FaultAction::{Close, Detach, DropConnection, End, Refuse, Reject, Status};
+        matches!(self, Status { .. } | Refuse(_) | DropConnection | Close(_) | End(_) | Detach(_) | Reject(_))
+    }
+}
+
+/// A refusal by any code, the emulator's own or not, in any of the forms in which the services or what stands before them
+/// are known to refuse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The code: six digits, or a symbolic name.
+    pub code: Option<String>,
+    /// The form.
+    pub form: RefusalForm,
+    /// The sentence for a person.
+    pub message: String,
+    /// Seconds for the `Retry-After` header.
+    pub retry_after_secs: Option<u64>,
+}
+
+/// A form of refusal; the string form of a rule has the name in parentheses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefusalForm {
+    /// `{"Message":"ErrorCode:CODE;…","ExceptionMessage":"Tracking ID:…"}` (`text`).
+    Text,
+    /// `{"Message":{"errorCode":CODE,…}}` (`object`).
+    Object,
+    /// `{"Message":"{\"errorCode\":CODE,…}"}`, the object inside a string (`string`).
+    String,
+    /// `{"errorCode":CODE,…}` (`flat`).
+    Flat,
+    /// No body; the code in the header `iothub-errorcode` (`header`).
+    Header,
+    /// No body, no code (`bare`).
+    Bare,
+    /// A gateway's HTML page (`page`).
+    Page,
+    /// A gateway's JSON document (`document`).
+    Document,
+}
+
+impl RefusalForm {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "text" => Self::Text,
+            "object" => Self::Object,
+            "string" => Self::String,
+            "flat" => Self::Flat,
+            "header" => Self::Header,
+            "bare" => Self::Bare,
+            "page" => Self::Page,
+            "document" => Self::Document,
+            _ => return None,
+        })
+    }
+}
+
+impl Refusal {
+    /// A refusal with this status and code, in this form.
+    pub fn new(status: u16, code: Option<&str>, form: RefusalForm) -> Self {
+        let message = "The service cannot carry out the operation now".to_owned();
+        Self { status, code: code.map(str::to_owned), form, message, retry_after_secs: None }
+    }
+
+    /// The content type and body, and the value of the header `iothub-errorcode`.
+    pub(crate) fn render(&self) -> (&'static str, String, Option<&str>) {
+        const JSON: &str = "application/json; charset=utf-8";
+        let tracking = crate::random::hex(16);
+        let code = self.code.as_deref().unwrap_or_default();
+        let member = code.parse::<u32>().map_or_else(|_| Value::from(code), Value::from);
+        let details = json!({ "errorCode": member, "trackingId": tracking, "message": self.message });
+        let body = match self.form {
+            RefusalForm::Text => json!({
+                "Message": format!("ErrorCode:{code};{}", self.message),
+                "ExceptionMessage": format!("Tracking ID:{tracking}-G:0"),
+            }),
+            RefusalForm::Object => json!({ "Message": details, "ExceptionMessage": "" }),
+            RefusalForm::String => json!({ "Message": details.to_string(), "ExceptionMessage": "" }),
+            RefusalForm::Flat => details,
+            RefusalForm::Header => return (JSON, String::new(), Some(code)),
+            RefusalForm::Bare => return (JSON, String::new(), None),
+            RefusalForm::Page => {
+                let page = format!(
+                    "<html><head><title>{} {}</title></head><body><h1>Gateway</h1></body></html>",
+                    self.status, self.message
+                );
+                return ("text/html", page, None);
+            }
+            RefusalForm::Document => json!({ "statusCode": self.status, "message": self.message }),
+        };
+        (JSON, body.to_string(), None)
     }
 }
 
@@ -83,7 +179,8 @@ impl FaultAction {
 /// service   = "hub" | "dps" | "device" | "eventhub" | "hub-amqp"
 /// method    = "*" | "GET" | "POST" | …
 /// path      = a path; "*" stands for any text, and a path without one is a prefix
-/// action    = status [ "/" code ] [ "+" seconds ]   answer with this status, error code, Retry-After
+/// action    = status [ "/" code ] [ "+" seconds ] [ ":" form ]
+///                                                   answer with this status, error code, Retry-After
 ///           | "latency:" milliseconds               answer late
 ///           | "drop"                                close the connection, the request not carried out
 ///           | "drop-after"                          carry it out, then close without an answer
@@ -93,11 +190,16 @@ impl FaultAction {
 ///           | "oversize:" bytes                     so many bytes of white space before the body
 ///           | "etag"                                wrong ETags in header and body
 ///           | "skew:" seconds                       the service's clock is off by so much (may be negative)
+/// code      = six digits, or a symbolic name; one that the emulator itself does not give out has the form "text"
+/// form      = "text" | "object" | "string" | "flat"   the four shapes of body that the services have
+///           | "header" | "bare"                       no body; with the code in a header, or without any
+///           | "page" | "document"                     an HTML page, or JSON, of a gateway
 /// times     = how often the rule fires, always when left out
 /// skip      = how many matches go by before it fires for the first time
 /// ```
 ///
-/// Examples: `POST /enrollments/query=429x3`, `hub:PATCH /twins/*=412/412001`, `* /=latency:250@0.1`.
+/// Examples: `POST /enrollments/query=429x3`, `hub:PATCH /twins/*=412/412001`, `* /=latency:250@0.1`,
+/// `DELETE /devices/*=404/IotHubFailingOver`, `GET /twins/*=404:page`, `* /=400/400027:string`.
 ///
 /// # The AMQP endpoints
 ///
@@ -128,7 +230,8 @@ impl FaultAction {
 /// ```
 ///
 /// A condition is any of the protocol's or the service's: `amqp:link:stolen`, `com.microsoft:server-busy`,
-/// `com.microsoft:timeout`, `com.microsoft:operation-cancelled`, …
+/// `com.microsoft:timeout`, `com.microsoft:operation-cancelled`, … With `/` and six digits after it, it carries that code,
+/// as IoT Hub's conditions do: `hub-amqp:SEND /=reject:amqp:not-found/404012`.
 ///
 /// Examples: `eventhub:ATTACH /*=detach:com.microsoft:server-busyx2`, `eventhub:TRANSFER /*=half~100x1`,
 /// `eventhub:PUT-TOKEN /=401`, `eventhub:TRANSFER /*/Partitions/0=cut:4096@0.01`.
@@ -393,17 +496,31 @@ fn parse_action(text: &str) -> Result<FaultAction, String> {
                 None => (name, None),
             };
             let (status, code) = match rest.split_once('/') {
-                Some((status, code)) => (status, Some(parse_number::<u32>(code, "the code")?)),
+                Some((status, code)) => (status, Some(code)),
                 None => (rest, None),
             };
-            if let Some(code) = code.filter(|code| ErrorCode::from_number(*code).is_none()) {
-                return Err(format!("{code} is no known error code"));
-            }
             let status = parse_number::<u16>(status, "the action")?;
             if !(400..600).contains(&status) {
                 return Err(format!("{status} is no error status"));
             }
-            Ok(FaultAction::Status { status, code, retry_after_secs, body: None })
+            let form = match argument {
+                Some(form) => Some(RefusalForm::parse(form).ok_or_else(|| format!("there is no form '{form}'"))?),
+                None => None,
+            };
+            let number = code.and_then(|code| code.parse::<u32>().ok());
+            let own = code.is_none() || number.is_some_and(|number| ErrorCode::from_number(number).is_some());
+            if form.is_none() && own {
+                return Ok(FaultAction::Status { status, code: number, retry_after_secs, body: None });
+            }
+            let is_code = |code: &str| match number {
+                Some(_) => code.len() == 6,
+                None => !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+            };
+            if let Some(code) = code.filter(|code| !is_code(code)) {
+                return Err(format!("{code} is no error code: six digits or a name"));
+            }
+            let refusal = Refusal::new(status, code, form.unwrap_or(RefusalForm::Text));
+            Ok(FaultAction::Refuse(Refusal { retry_after_secs, ..refusal }))
         }
     }
 }
@@ -439,6 +556,19 @@ mod tests {
             rule.action,
             FaultAction::Status { status: 412, code: Some(412_001), retry_after_secs: Some(7), .. }
         ));
+        for (text, code, form, seconds) in [
+            ("404/IotHubFailingOver", Some("IotHubFailingOver"), RefusalForm::Text, None),
+            ("404/404012", Some("404012"), RefusalForm::Text, None),
+            ("400/400027:string", Some("400027"), RefusalForm::String, None),
+            ("404/404001+3:header", Some("404001"), RefusalForm::Header, Some(3)),
+            ("404:page", None, RefusalForm::Page, None),
+        ] {
+            let rule: FaultRule = format!("* /={text}x2").parse().expect("rule");
+            let status = text[..3].parse().expect("a status");
+            let expected = Refusal { retry_after_secs: seconds, ..Refusal::new(status, code, form) };
+            assert_eq!((rule.times, rule.action), (Some(2), FaultAction::Refuse(expected)), "{text}");
+        }
+        assert!("* /=404/404012:elsewhere".parse::<FaultRule>().is_err());
         for (text, action) in [
             ("latency:250", FaultAction::Latency(Duration::from_millis(250))),
             ("drop", FaultAction::DropConnection),

@@ -95,7 +95,7 @@ pub use device_side::{
 };
 pub use error::{ErrorCode, ServiceError};
 pub use event_hub::{EventBody, EventPosition, EventSource, PartitionProperties, Telemetry, TelemetryEvent};
-pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults};
+pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults, Refusal, RefusalForm};
 pub use journal::{Change, ChangeKind, Journal, TwinPart};
 pub use names::{GatewayVersion, HubName};
 pub use options::{AmqpOptions, DeviceRegistry, DevicesOnline, EmulatorOptions, PasswordLogin, Permission, Policy};

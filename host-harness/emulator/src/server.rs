@@ -35,7 +35,7 @@ use tower_service::Service as _;
 use crate::auth::{Access, Operation, guard};
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::etag;
-use crate::faults::FaultAction;
+use crate::faults::{FaultAction, Refusal};
 use crate::random;
 use crate::throttle::Throttle;
 use crate::traffic::{Exchange, printable};
@@ -270,6 +270,9 @@ fn parts_with_length(
 
 fn faulty_status(actions: &[FaultAction]) -> Option<Response> {
     actions.iter().find_map(|action| {
+        if let FaultAction::Refuse(refusal) = action {
+            return Some(refused(refusal));
+        }
         let FaultAction::Status { status, code, retry_after_secs, body } = action else { return None };
         if let Some(body) = body {
             let mut response = Response::new(Body::from(body.clone()));
@@ -286,6 +289,21 @@ fn faulty_status(actions: &[FaultAction]) -> Option<Response> {
             .with_retry_after(*retry_after_secs);
         Some(error.into_response())
     })
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let (content_type, body, code) = refusal.render();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(code) = code.and_then(|code| HeaderValue::from_str(code).ok()) {
+        headers.insert("iothub-errorcode", code);
+    }
+    if let Some(seconds) = refusal.retry_after_secs {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 fn wrong_etag(headers: &mut HeaderMap, body: Bytes) -> Bytes {

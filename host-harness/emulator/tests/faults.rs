@@ -27,6 +27,28 @@ async fn a_status_fault_speaks_the_service_form() {
     dps(&emulator, "connector").get("/enrollments/e").await.expect(404);
 }
 
+/// A code of anybody's, in every form in which one is known to come, and in those of gateways.
+#[tokio::test]
+async fn a_refusal_has_the_form_that_the_rule_says() {
+    let emulator = start().await;
+    let client = hub(&emulator, "connector");
+    let ask = async |rule: &str| {
+        emulator.faults().add_text(&format!("GET /devices/d={rule}x1")).expect("rule");
+        client.get("/devices/d").await.expect(404)
+    };
+    assert!(ask("404/IotHubFailingOver").await.message().starts_with("ErrorCode:IotHubFailingOver;"));
+    assert!(ask("404/404012:text").await.message().starts_with("ErrorCode:404012;"));
+    assert_eq!(ask("404/404012:object").await.body["Message"]["errorCode"], 404_012);
+    assert!(ask("404/404012:string").await.message().starts_with(r#"{"errorCode":404012,"#));
+    assert_eq!(ask("404/QueryStoreClusterNotFound:flat").await.body["errorCode"], "QueryStoreClusterNotFound");
+    let header = ask("404/IotHubFailingOver:header").await;
+    assert_eq!((header.header("iothub-errorcode"), header.bytes.len()), (Some("IotHubFailingOver"), 0));
+    let bare = ask("404:bare").await;
+    assert_eq!((bare.header("iothub-errorcode"), bare.bytes.len()), (None, 0));
+    assert!(ask("404:page").await.bytes.starts_with(b"<html>"));
+    assert_eq!(ask("404:document").await.body["statusCode"], 404);
+}
+
 #[tokio::test]
 async fn connections_break_at_every_point() {
     let emulator = start().await;

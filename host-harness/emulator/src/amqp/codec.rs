@@ -213,6 +213,19 @@ impl AmqpError {
         Self { condition: condition.into(), description: description.into(), info: Vec::new() }
     }
 
+    /// As a fault rule words it: a condition, after it perhaps a slash and IoT Hub's six digits.
+    pub(crate) fn of_rule(condition: &str) -> Self {
+        const WORDS: &str = "A fault rule wants it so.";
+        let split =
+            condition.rsplit_once('/').and_then(|(condition, code)| Some((condition, code.parse::<i32>().ok()?)));
+        match split {
+            Some((condition, code)) => {
+                Self { info: vec![("com.microsoft:error-code", Value::Int(code))], ..Self::new(condition, WORDS) }
+            }
+            None => Self::new(condition, WORDS),
+        }
+    }
+
     fn to_value(&self) -> Value {
         let info = self.info.iter().map(|(name, value)| (symbol(*name), value.clone()));
         let info = if self.info.is_empty() { Value::Null } else { map(info) };

@@ -784,7 +784,7 @@ impl Connection {
 
     /// Detaches the link or ends the session, as a rule wants it.
     pub(super) fn apply(&mut self, channel: u16, handle: u32, instead: &Instead) {
-        let error = |condition: &str| AmqpError::new(condition, "A fault rule wants it so.");
+        let error = AmqpError::of_rule;
         match instead {
             Instead::Detach(condition) | Instead::Reject(condition) => {
                 self.detach(channel, handle, &error(condition));

@@ -505,7 +505,7 @@ impl Connection {
     async fn on_device_bound(&mut self, channel: u16, handle: u32, delivery: &Delivery) -> Step<Option<Outcome>> {
         match self.fault("SEND", "/messages/devicebound").await? {
             Some(Instead::Reject(condition)) => {
-                return Ok(Some(Outcome::Rejected(AmqpError::new(condition, "A fault rule wants it so."))));
+                return Ok(Some(Outcome::Rejected(AmqpError::of_rule(&condition))));
             }
             Some(instead) => {
                 self.apply(channel, handle, &instead);

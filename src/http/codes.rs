@@ -1,0 +1,189 @@
+//! The services' error codes, as `error_codes.csv` has them: one row a code, found by number or by name.
+
+use crate::error::{EffectState, ErrorCode, Retry};
+
+/// The data file; its head says what the columns are.
+const TABLE: &str = include_str!("error_codes.csv");
+
+/// What is known of a code.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Entry {
+    /// Its six digits, where they are known.
+    pub number: Option<u32>,
+    /// Its symbolic name.
+    pub name: &'static str,
+    /// The connector's own code for it.
+    pub code: ErrorCode,
+    /// The connector's advice.
+    pub retry: Retry,
+    /// What a change that was answered so may have done: none or unknown.
+    pub effect: EffectState,
+    /// What is gone, where the code says that something is.
+    pub about: Option<Subject>,
+}
+
+/// What a code calls gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A device identity, and so its twin.
+    Device,
+    /// A module identity.
+    Module,
+    /// A job.
+    Job,
+    /// An automatic device configuration.
+    Configuration,
+    /// An enrollment, an enrollment group or a registration: DPS has several names for each.
+    Provisioning,
+    /// Something that an enrollment refers to, and not the enrollment itself.
+    Reference,
+}
+
+impl Entry {
+    /// The entry with these six digits.
+    pub fn by_number(number: u32) -> Option<Self> {
+        Self::all().find(|entry| entry.number == Some(number))
+    }
+
+    /// The entry with this name, in any case: Microsoft's own texts differ in it.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::all().find(|entry| entry.name.eq_ignore_ascii_case(name))
+    }
+
+    /// All entries, in the order of the file.
+    pub fn all() -> impl Iterator<Item = Self> {
+        rows().filter_map(Self::read)
+    }
+
+    fn read(row: &'static str) -> Option<Self> {
+        let mut columns = row.split(',');
+        let mut next = || columns.next();
+        let (number, name, code, retry, effect, about) = (next()?, next()?, next()?, next()?, next()?, next()?);
+        Some(Self {
+            number: if number.is_empty() { None } else { Some(number.parse().ok()?) },
+            name,
+            code: code_of(code)?,
+            retry: retry_of(retry)?,
+            effect: match effect {
+                "none" => EffectState::None,
+                "unknown" => EffectState::Unknown,
+                _ => return None,
+            },
+            about: if about.is_empty() { None } else { Some(Subject::read(about)?) },
+        })
+    }
+}
+
+impl Subject {
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "device" => Self::Device,
+            "module" => Self::Module,
+            "job" => Self::Job,
+            "configuration" => Self::Configuration,
+            "enrollment" | "enrollment-group" | "registration" | "operation" => Self::Provisioning,
+            "linked-hub" | "certificate-authority" | "settings" => Self::Reference,
+            _ => return None,
+        })
+    }
+}
+
+/// The rows below the heading.
+fn rows() -> impl Iterator<Item = &'static str> {
+    TABLE.lines().filter(|line| !line.starts_with('#')).skip(1)
+}
+
+fn code_of(text: &str) -> Option<ErrorCode> {
+    Some(match text {
+        "auth-failed" => ErrorCode::AuthFailed,
+        "conflict" => ErrorCode::Conflict,
+        "device-offline" => ErrorCode::DeviceOffline,
+        "invalid-input" => ErrorCode::InvalidInput,
+        "not-found" => ErrorCode::NotFound,
+        "payload-too-large" => ErrorCode::PayloadTooLarge,
+        "precondition-failed" => ErrorCode::PreconditionFailed,
+        "protocol" => ErrorCode::Protocol,
+        "quota-exceeded" => ErrorCode::QuotaExceeded,
+        "rate-limited" => ErrorCode::RateLimited,
+        "timeout" => ErrorCode::Timeout,
+        "unavailable" => ErrorCode::Unavailable,
+        "unsupported" => ErrorCode::Unsupported,
+        _ => return None,
+    })
+}
+
+fn retry_of(text: &str) -> Option<Retry> {
+    Some(match text {
+        "never" => Retry::Never,
+        "backoff" => Retry::Backoff,
+        "after-reauthentication" => Retry::AfterReauthentication,
+        "after-reconfiguration" => Retry::AfterReconfiguration,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of the table, and those of them that have a number: whoever changes the file states the new count here.
+    const ROWS: usize = 224;
+    const NUMBERED: usize = 203;
+
+    #[test]
+    fn every_row_is_read() {
+        assert!(TABLE.contains("\nnumber,name,code,retry,effect,about,source\n"));
+        assert_eq!((rows().count(), Entry::all().count()), (ROWS, ROWS));
+        assert_eq!(Entry::all().filter(|entry| entry.number.is_some()).count(), NUMBERED);
+        for row in rows() {
+            let source = row.split(',').nth(6);
+            assert!(matches!(source, Some("hub" | "dps" | "sdk" | "api" | "order")), "{row}");
+            assert_eq!(row.split(',').count(), 7, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_by_number_and_by_name_and_means_one_thing() {
+        for entry in Entry::all() {
+            if let Some(number) = entry.number {
+                assert_eq!(Entry::by_number(number), Some(entry), "a number stands in one row");
+                assert!((400_000..600_000).contains(&number), "{number}");
+            }
+            let named = Entry::by_name(&entry.name.to_lowercase()).expect("found by name");
+            // Two names have two numbers in Microsoft's documents; they mean the same.
+            assert_eq!(Entry { number: entry.number, ..named }, entry);
+        }
+        let twice = |name: &str| Entry::all().filter(|entry| entry.name == name).count() == 2;
+        let mut names: Vec<_> = Entry::all().map(|entry| entry.name).filter(|name| twice(name)).collect();
+        names.dedup();
+        assert_eq!(names, ["DeviceNotOnline", "PartitionNotFound"]);
+        assert_eq!(Entry::by_name("DeviceNotOnline").and_then(|entry| entry.number), Some(404_103));
+    }
+
+    #[test]
+    fn only_these_say_that_something_is_gone() {
+        let gone: Vec<u32> =
+            Entry::all().filter(|entry| entry.code == ErrorCode::NotFound).filter_map(|entry| entry.number).collect();
+        let expected: Vec<u32> =
+            [404_001, 404_002, 404_010].into_iter().chain(404_201..=404_211).chain([404_301]).collect();
+        assert_eq!(gone, expected);
+        for entry in Entry::all() {
+            assert_eq!(entry.about.is_some(), entry.code == ErrorCode::NotFound, "{}", entry.name);
+        }
+    }
+
+    /// The names of the service's own description are all there.
+    #[test]
+    fn the_published_names_are_there() {
+        let Some(folder) = std::env::var_os("AZURE_API_SPECS") else { return };
+        let path = std::path::Path::new(&folder).join("iothub-service.json");
+        let text = std::fs::read_to_string(path).expect("the description");
+        let description: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let names = &description["definitions"]["DeviceRegistryOperationError"]["properties"]["errorCode"]["enum"];
+        let names = names.as_array().expect("a list of names");
+        assert!(names.len() > 150);
+        for name in names.iter().filter_map(serde_json::Value::as_str).filter(|name| *name != "InvalidErrorCode") {
+            assert_eq!(Entry::by_name(name).map(|entry| entry.name), Some(name));
+        }
+    }
+}
