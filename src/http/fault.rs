@@ -231,7 +231,12 @@ impl Fault {
     pub fn verdict(&self) -> Verdict {
         let gone = self.codes.iter().all(Code::says_gone) && matches!(self.status, 404 | 410);
         let counts = |code: &&Code| gone || !code.says_gone();
-        let known = self.codes.iter().filter(counts).find_map(Code::entry);
+        // A generic code (400000, 404000, …) says no more than its status, so another status says more than it.
+        let adds = |entry: &Entry| {
+            let is_generic = |number: u32| number % 1_000 == 0 && number / 1_000 != u32::from(self.status);
+            !entry.number.is_some_and(is_generic)
+        };
+        let known = self.codes.iter().filter(counts).filter_map(Code::entry).find(adds);
         let verdict = match known {
             Some(Entry { code, retry, effect, about, .. }) => Verdict { code, retry, effect, about, known: true },
             None if gone && !self.codes.is_empty() => Verdict {
@@ -483,6 +488,7 @@ mod tests {
         let fault = read(400, &[("iothub-errorcode", "ThrottlingException")], r#"{"errorCode":400004}"#);
         assert_eq!(fault.verdict().code, ErrorCode::InvalidInput);
         assert_eq!(fault.label().as_deref(), Some("400004 ThrottlingException"), "both are told");
+        assert_eq!(code(418, &[], r#"{"errorCode":400000}"#), ErrorCode::Protocol, "generic: the status says more");
         // What is not known does not hide what is.
         assert_eq!(code(400, &[("iothub-errorcode", "ServerBusy")], r#"{"errorCode":400999}"#), ErrorCode::Unavailable);
     }
