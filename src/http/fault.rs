@@ -264,8 +264,6 @@ impl Fault {
             // The services say 401 to who lacks a permission; a firewall or proxy says 403 to whatever it does not like.
             403 => plain(ErrorCode::Unavailable, Retry::AfterReconfiguration, Nothing),
             408 | 504 => plain(ErrorCode::Timeout, Retry::Backoff, Unknown),
-            // A condition on an ETag is judged by nobody but the service.
-            412 => plain(ErrorCode::PreconditionFailed, Retry::Never, Nothing),
             413 => plain(ErrorCode::PayloadTooLarge, Retry::Never, Nothing),
             429 => plain(ErrorCode::RateLimited, Retry::Backoff, Nothing),
             500..=599 => plain(ErrorCode::Unavailable, Retry::Backoff, Unknown),
@@ -273,6 +271,7 @@ impl Fault {
             400 | 405 | 406 | 415 | 422 => plain(ErrorCode::InvalidInput, Retry::Never, Nothing),
             404 | 410 => plain(ErrorCode::Unavailable, Retry::Backoff, Nothing),
             409 => plain(ErrorCode::Conflict, Retry::Never, Nothing),
+            412 => plain(ErrorCode::PreconditionFailed, Retry::Never, Nothing),
             _ => plain(ErrorCode::Protocol, Retry::Backoff, Nothing),
         }
     }

@@ -111,7 +111,11 @@ fn an_older_hub_is_asked_at_the_version_that_it_speaks() {
     let platform = platform();
     refuse_hub_version(&platform);
     let read = without(linked_device(), &OWNED);
-    platform.then_status(200, &[], &read.to_string()).then_status(412, &[], "{}");
+    platform.then_status(200, &[], &read.to_string()).then_status(
+        412,
+        &[],
+        r#"{"Message":"ErrorCode:PreconditionFailed;changed"}"#,
+    );
     platform.then_status(200, &[], &read.to_string()).then_status(200, &[], "{}");
     done(invoke(&platform, "update-device", json!({ "deviceId": "d1", "status": "disabled" })));
     let at = |method: &str, version: &str| format!("{method} hub/devices/d1?api-version={version}");
