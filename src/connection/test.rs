@@ -173,6 +173,7 @@ fn not_judged(why: &str) -> String {
 }
 
 /// Why nothing that is signed with the hub's key is worth trying; none where the key was not refused.
+#[cfg(feature = "amqp")]
 pub(super) fn hub_key_is_refused(report: &Report) -> Option<String> {
     let refused = |check: &&Check| check.id == "hub-authenticate" && check.outcome == CheckOutcome::Fail;
     report.checks.iter().find(refused).map(|_| not_judged("the hub does not accept the key: see above."))

@@ -233,7 +233,7 @@ impl Fault {
         let counts = |code: &&Code| gone || !code.says_gone();
         // A generic code (400000, 404000, …) says no more than its status, so another status says more than it.
         let adds = |entry: &Entry| {
-            let is_generic = |number: u32| number % 1_000 == 0 && number / 1_000 != u32::from(self.status);
+            let is_generic = |number: u32| number.is_multiple_of(1_000) && number / 1_000 != u32::from(self.status);
             !entry.number.is_some_and(is_generic)
         };
         let known = self.codes.iter().filter(counts).filter_map(Code::entry).find(adds);
