@@ -195,7 +195,8 @@ impl Fault {
         } else if let Some(id) = text("ExceptionMessage", "exceptionMessage").and_then(tracking_id_in) {
             self.tracking_id = Some(id);
         }
-        !self.codes.is_empty() || body.get("Message").is_some()
+        let says_nothing = body.as_object().is_some_and(serde_json::Map::is_empty);
+        !self.codes.is_empty() || body.get("Message").is_some() || says_nothing
     }
 
     /// `ErrorCode:DeviceNotFound;free text`, `ErrorCode:400004;…`, or free text.
@@ -509,7 +510,9 @@ mod tests {
         for (status, expected) in
             [(400, ErrorCode::InvalidInput), (409, ErrorCode::Conflict), (412, ErrorCode::PreconditionFailed)]
         {
-            assert_eq!(code(status, &[], ""), expected);
+            for body in ["", "{}"] {
+                assert_eq!(code(status, &[], body), expected, "{status} {body}");
+            }
         }
     }
 
