@@ -59,6 +59,32 @@ impl Error {
         self
     }
 
+    /// Of the errors of two tries, the one to report: the first, since the second try may have failed for lack of time only.
+    /// Where the first says no more than that the line failed, and the second is a definite answer, it is the second. The other
+    /// one stands in the detail, and where either may pass by itself, so may the whole.
+    #[must_use]
+    pub fn followed_by(self, second: Self) -> Self {
+        let is_definite = |error: &Self| !matches!(error.code(), ErrorCode::Unavailable | ErrorCode::Timeout);
+        let passes = |error: &Self| matches!(error.record().retry, Retry::Backoff | Retry::After(_));
+        if !is_definite(&self) && is_definite(&second) {
+            let detail = format!("{}; before it: {}", second.detail(), self.0.message);
+            return second.with_detail(detail);
+        }
+        let detail = format!("{}; after it: {}", self.detail(), second.0.message);
+        let retry = if passes(&self) {
+            self.0.retry
+        } else if passes(&second) {
+            second.0.retry
+        } else {
+            self.0.retry
+        };
+        self.with_detail(detail).with_retry(retry)
+    }
+
+    fn detail(&self) -> &str {
+        self.0.detail.as_deref().unwrap_or(&self.0.message)
+    }
+
     /// Replaces the retry advice.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {

@@ -242,7 +242,7 @@ fn properties_are_read_from_management() {
     });
     let mut hub = connect(&platform, &peer, &claim()).expect("connected");
     assert_eq!(hub.properties().expect("properties").partition_ids, ["0", "1"]);
-    let partition = hub.partition_properties("1").expect("properties");
+    let partition = hub.partitions(&["1".to_owned()]).expect("properties").remove(0);
     assert_eq!((partition.begin_sequence_number, partition.last_enqueued_sequence_number), (3, -1));
     assert!(partition.is_empty);
 }
