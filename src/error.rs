@@ -210,3 +210,30 @@ fn usual_retry(code: ErrorCode) -> Retry {
         | ErrorCode::Internal => Retry::Never,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A second try that fails for lack of time does not hide why the first one failed.
+    #[test]
+    fn of_two_errors_the_first_is_reported() {
+        let first = || Error::new(ErrorCode::Unavailable, "the connection was closed");
+        let second = || Error::new(ErrorCode::Timeout, "waiting for the address of the host");
+        let both = first().followed_by(second());
+        assert_eq!(
+            (both.code(), both.record().message.as_str()),
+            (ErrorCode::Unavailable, "the connection was closed")
+        );
+        let detail = both.record().detail.clone().expect("the other one");
+        assert!(detail.contains("waiting for the address of the host"), "{detail}");
+        // A refused token is definite, and what failed before it may have been the line.
+        let refused = || Error::new(ErrorCode::AuthFailed, "the key was refused");
+        let both = first().followed_by(refused());
+        assert_eq!((both.code(), both.record().retry), (ErrorCode::AuthFailed, Retry::AfterReauthentication));
+        assert!(both.record().detail.as_deref().is_some_and(|detail| detail.contains("the connection was closed")));
+        // Where trying again may help, it is advised.
+        let both = refused().followed_by(second());
+        assert_eq!((both.code(), both.record().retry), (ErrorCode::AuthFailed, Retry::Backoff));
+    }
+}

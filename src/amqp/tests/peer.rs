@@ -38,7 +38,7 @@ pub struct Out {
 }
 
 /// The client numbers the links of each session from 0. Here a link's handle says its session, too.
-const SESSION: u32 = 1_000;
+pub const SESSION: u32 = 1_000;
 
 fn handle_in(performative: &mut Performative) -> Option<&mut u32> {
     match performative {
@@ -322,6 +322,10 @@ impl Transport for Peer {
         let mut state = self.state.borrow_mut();
         if state.stuck {
             self.platform.now.set(self.platform.now.get().max(deadline.moment()));
+            return Err(TransportError::timeout(Stage::Write));
+        }
+        // As every transport: after the deadline nothing is written.
+        if deadline.remaining().is_none() {
             return Err(TransportError::timeout(Stage::Write));
         }
         // Not all at once, as a socket does.

@@ -110,7 +110,18 @@ impl<'a> Reading<'a> {
             bytes: 0,
             most_bytes: request.budget.bytes.min(MOST_BYTES),
         };
-        Ok(Self { log, telling, request, identity, places, turn, silent, page, looked_at: LookedAt::default(), notices })
+        Ok(Self {
+            log,
+            telling,
+            request,
+            identity,
+            places,
+            turn,
+            silent,
+            page,
+            looked_at: LookedAt::default(),
+            notices,
+        })
     }
 
     /// Reads until the page is full, the time is up, enough was looked at, or nothing more is there.
