@@ -59,6 +59,32 @@ impl Error {
         self
     }
 
+    /// Of the errors of two tries, the one to report: the first, since the second try may have failed for lack of time only.
+    /// Where the first says no more than that the line failed, and the second is a definite answer, it is the second. The other
+    /// one stands in the detail, and where either may pass by itself, so may the whole.
+    #[must_use]
+    pub fn followed_by(self, second: Self) -> Self {
+        let is_definite = |error: &Self| !matches!(error.code(), ErrorCode::Unavailable | ErrorCode::Timeout);
+        let passes = |error: &Self| matches!(error.record().retry, Retry::Backoff | Retry::After(_));
+        if !is_definite(&self) && is_definite(&second) {
+            let detail = format!("{}; before it: {}", second.detail(), self.0.message);
+            return second.with_detail(detail);
+        }
+        let detail = format!("{}; after it: {}", self.detail(), second.0.message);
+        let retry = if passes(&self) {
+            self.0.retry
+        } else if passes(&second) {
+            second.0.retry
+        } else {
+            self.0.retry
+        };
+        self.with_detail(detail).with_retry(retry)
+    }
+
+    fn detail(&self) -> &str {
+        self.0.detail.as_deref().unwrap_or(&self.0.message)
+    }
+
     /// Replaces the retry advice.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
@@ -198,5 +224,32 @@ fn usual_retry(code: ErrorCode) -> Retry {
         | ErrorCode::Cancelled
         | ErrorCode::Protocol
         | ErrorCode::Internal => Retry::Never,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A second try that fails for lack of time does not hide why the first one failed.
+    #[test]
+    fn of_two_errors_the_first_is_reported() {
+        let first = || Error::new(ErrorCode::Unavailable, "the connection was closed");
+        let second = || Error::new(ErrorCode::Timeout, "waiting for the address of the host");
+        let both = first().followed_by(second());
+        assert_eq!(
+            (both.code(), both.record().message.as_str()),
+            (ErrorCode::Unavailable, "the connection was closed")
+        );
+        let detail = both.record().detail.clone().expect("the other one");
+        assert!(detail.contains("waiting for the address of the host"), "{detail}");
+        // A refused token is definite, and what failed before it may have been the line.
+        let refused = || Error::new(ErrorCode::AuthFailed, "the key was refused");
+        let both = first().followed_by(refused());
+        assert_eq!((both.code(), both.record().retry), (ErrorCode::AuthFailed, Retry::AfterReauthentication));
+        assert!(both.record().detail.as_deref().is_some_and(|detail| detail.contains("the connection was closed")));
+        // Where trying again may help, it is advised.
+        let both = refused().followed_by(second());
+        assert_eq!((both.code(), both.record().retry), (ErrorCode::AuthFailed, Retry::Backoff));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::codec::Value;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::management::{RequestLink, properties};
 use super::message::{Body, Message};
 use super::sasl::Mechanism;
@@ -18,6 +18,11 @@ const NODE: &str = "$cbs";
 /// The type of a shared access signature.
 const SAS_TYPE: &str = "servicebus.windows.net:sastoken";
 
+/// How long the work waits for a new token while the last one is still good.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// When a token that was not taken in time is put again.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+
 /// Signs a token for an audience: given the time of day, the token and when it expires, since the Unix epoch.
 pub type Signer<'s> = dyn Fn(Duration) -> (Secret, Duration) + 's;
 
@@ -28,6 +33,8 @@ pub struct Claim<'s> {
     sign: Box<Signer<'s>>,
     /// When to put the next one, by the time of day.
     renew_at: Duration,
+    /// When the last one expires, by the time of day.
+    expires_at: Duration,
 }
 
 impl<'s> Claim<'s> {
@@ -56,17 +63,31 @@ impl<'s> Claim<'s> {
         deadline: &Deadline,
     ) -> Result<Self> {
         let link = RequestLink::open(client, NODE, deadline)?;
-        let mut claim = Self { link, audience, sign, renew_at: Duration::ZERO };
+        let mut claim = Self { link, audience, sign, renew_at: Duration::ZERO, expires_at: Duration::ZERO };
         claim.renew(client, deadline)?;
         Ok(claim)
     }
 
-    /// Puts the next token, once nine tenths of the time of the last one are over (as Microsoft's Python client does).
+    /// Puts the next token, once nine tenths of the time of the last one are over (as Microsoft's Python client does). While
+    /// that one is still good, a node that does not answer in time is asked again later, and costs nobody the connection.
     ///
     /// # Errors
     /// As [`Claim::open`].
     pub fn keep(&mut self, client: &mut Client, deadline: &Deadline) -> Result<()> {
-        if client.platform().unix_time() < self.renew_at { Ok(()) } else { self.renew(client, deadline) }
+        let now = client.platform().unix_time();
+        if now < self.renew_at {
+            return Ok(());
+        }
+        if now >= self.expires_at {
+            return self.renew(client, deadline);
+        }
+        match self.renew(client, &deadline.soon(PATIENCE)) {
+            Err(Error::Timeout(_)) => {
+                self.renew_at = now.saturating_add(AGAIN_AFTER).min(self.expires_at);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     fn renew(&mut self, client: &mut Client, deadline: &Deadline) -> Result<()> {
@@ -84,6 +105,7 @@ impl<'s> Claim<'s> {
         self.link.request(client, NODE, request, deadline)?;
         let lifetime = expiry.saturating_sub(now);
         self.renew_at = now.saturating_add(lifetime - lifetime / 10);
+        self.expires_at = expiry;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::connection::{Connection, Event, Options};
-use super::error::{Error, RemoteError, Result, Stage};
+use super::error::{Error, Result, Stage};
 use super::link::{Delivery, LinkId, LinkOptions};
 use super::performative::Outcome;
 use super::sasl::Mechanism;
@@ -35,7 +35,7 @@ pub struct Client<'p> {
     ready: bool,
     attached: HashSet<LinkId>,
     /// Links that are gone, and why, until somebody asks.
-    detached: HashMap<LinkId, Option<RemoteError>>,
+    detached: HashMap<LinkId, Error>,
     /// Links that we have left: nobody will ask.
     left: HashSet<LinkId>,
     /// Messages that came while another link was waited for.
@@ -119,7 +119,7 @@ impl<'p> Client<'p> {
     /// Attaches a link and waits until the peer has done the same. A receiver gets `prefetch` messages ahead.
     ///
     /// # Errors
-    /// `Detached` with the peer's reason where it does not; those of the connection.
+    /// `Detached` or `Ended` with the peer's reason where it does not; those of the connection.
     pub fn attach(&mut self, options: &LinkOptions, prefetch: u32, deadline: &Deadline) -> Result<LinkId> {
         let link = self.start_attach(options, prefetch)?;
         self.attached(link, deadline)?;
@@ -136,6 +136,16 @@ impl<'p> Client<'p> {
         Ok(link)
     }
 
+    /// Asks for a link in the session of another one. [`Client::attached`] waits for it.
+    ///
+    /// # Errors
+    /// As [`Client::start_attach`].
+    pub fn start_attach_beside(&mut self, other: LinkId, options: &LinkOptions, prefetch: u32) -> Result<LinkId> {
+        let link = self.connection.attach_beside(other, options)?;
+        self.connection.set_prefetch(link, prefetch);
+        Ok(link)
+    }
+
     /// Waits for a link that was asked for.
     ///
     /// # Errors
@@ -143,7 +153,7 @@ impl<'p> Client<'p> {
     pub fn attached(&mut self, link: LinkId, deadline: &Deadline) -> Result<()> {
         loop {
             if let Some(error) = self.detached.remove(&link) {
-                return Err(Error::Detached(error));
+                return Err(error);
             }
             if self.attached.contains(&link) {
                 return Ok(());
@@ -173,39 +183,42 @@ impl<'p> Client<'p> {
         self.connection.send(link, message)
     }
 
-    /// The next message of a link; none where `until` comes first.
+    /// The next message of a link; none where none comes within `wait`. What there is to send is sent by `deadline`, however
+    /// short the wait is: without it the credit for the next messages would never reach the peer.
     ///
     /// # Errors
-    /// `Detached` where the link is gone and all that it brought was handed out; those of the connection.
-    pub fn receive(&mut self, link: LinkId, until: &Deadline) -> Result<Option<Delivery>> {
+    /// `Detached` or `Ended` where the link is gone and all that it brought was handed out; those of the connection.
+    pub fn receive(&mut self, link: LinkId, wait: Duration, deadline: &Deadline) -> Result<Option<Delivery>> {
+        let until = self.until(wait, deadline);
         loop {
             if let Some(delivery) = self.inbox.get_mut(&link).and_then(VecDeque::pop_front) {
                 self.connection.consumed(&delivery);
                 return Ok(Some(delivery));
             }
             if let Some(error) = self.detached.get(&link) {
-                return Err(Error::Detached(error.clone()));
+                return Err(error.clone());
             }
-            match self.step(Stage::Message, until) {
+            match self.step_until(Stage::Message, until, deadline) {
                 Err(Error::Timeout(Stage::Message)) => return Ok(None),
                 other => other?,
             }
         }
     }
 
-    /// Waits until there is something to be had of one of these links: a message, or why it is gone. False where `until`
-    /// comes first.
+    /// Waits until there is something to be had of one of these links: a message, or why it is gone. False where nothing
+    /// comes within `wait`. What there is to send is sent by `deadline`.
     ///
     /// # Errors
     /// Those of the connection.
-    pub fn wait(&mut self, links: &[LinkId], until: &Deadline) -> Result<bool> {
+    pub fn wait(&mut self, links: &[LinkId], wait: Duration, deadline: &Deadline) -> Result<bool> {
+        let until = self.until(wait, deadline);
         loop {
             let has_news =
                 |link| self.inbox.get(link).is_some_and(|inbox| !inbox.is_empty()) || self.detached.contains_key(link);
             if links.iter().any(has_news) {
                 return Ok(true);
             }
-            match self.step(Stage::Message, until) {
+            match self.step_until(Stage::Message, until, deadline) {
                 Err(Error::Timeout(Stage::Message)) => return Ok(false),
                 other => other?,
             }
@@ -237,7 +250,7 @@ impl<'p> Client<'p> {
                 None => {}
             }
             if let Some(error) = self.detached.get(&link) {
-                return Err(Undelivered { error: Error::Detached(error.clone()), sent });
+                return Err(Undelivered { error: error.clone(), sent });
             }
             let stage = if sent { Stage::Outcome } else { Stage::Credit };
             if let Err(error) = self.step(stage, deadline) {
@@ -264,7 +277,7 @@ impl<'p> Client<'p> {
         self.connection.drain(link);
         while self.connection.credit(link) > 0 {
             if let Some(error) = self.detached.get(&link) {
-                return Err(Error::Detached(error.clone()));
+                return Err(error.clone());
             }
             self.step(Stage::Drain, deadline)?;
         }
@@ -287,7 +300,7 @@ impl<'p> Client<'p> {
                 Some(Outcome::Accepted | Outcome::Other) | None => {}
             }
             if let Some(error) = self.detached.get(&sender).or_else(|| self.detached.get(&receiver)) {
-                return Err(Error::Detached(error.clone()));
+                return Err(error.clone());
             }
             let stage = if self.connection.is_waiting(sender) { Stage::Credit } else { Stage::Answer };
             self.step(stage, deadline)?;
@@ -305,14 +318,25 @@ impl<'p> Client<'p> {
         }
     }
 
+    /// When a wait that begins now is over.
+    fn until(&self, wait: Duration, deadline: &Deadline) -> Duration {
+        deadline.moment().min(self.platform.monotonic().saturating_add(wait))
+    }
+
     /// Sends what there is to send, then waits for one piece of the peer's, or for a heartbeat to be due.
     fn step(&mut self, stage: Stage, deadline: &Deadline) -> Result<()> {
+        self.step_until(stage, deadline.moment(), deadline)
+    }
+
+    /// As [`Client::step`], but the peer is waited for only until a moment before the deadline: what is sent has the whole
+    /// time.
+    fn step_until(&mut self, stage: Stage, until: Duration, deadline: &Deadline) -> Result<()> {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
         let now = self.platform.monotonic();
         self.connection.unattended(now.saturating_sub(self.driven));
-        let result = self.exchange(stage, deadline);
+        let result = self.exchange(stage, until, deadline);
         self.driven = self.platform.monotonic();
         // Timeouts end a wait, not the connection.
         if let Err(error) = &result
@@ -325,11 +349,12 @@ impl<'p> Client<'p> {
         if self.dispatch() && self.error.is_some() { Ok(()) } else { result }
     }
 
-    fn exchange(&mut self, stage: Stage, deadline: &Deadline) -> Result<()> {
+    fn exchange(&mut self, stage: Stage, until: Duration, deadline: &Deadline) -> Result<()> {
         let now = self.platform.monotonic();
         self.connection.tick(now)?;
         self.flush(deadline)?;
-        let wake = deadline.or_at(self.connection.next_tick());
+        let until = deadline.or_at(until);
+        let wake = until.or_at(self.connection.next_tick());
         match self.transport.read(&mut self.piece, &wake) {
             Ok(0) => self.connection.end_of_stream(),
             Ok(count) => {
@@ -337,7 +362,7 @@ impl<'p> Client<'p> {
                 self.connection.receive(self.piece.get(..count).unwrap_or_default(), now)
             }
             Err(error) if error.kind == TransportErrorKind::Timeout => {
-                if deadline.remaining().is_none() {
+                if until.remaining().is_none() {
                     Err(Error::Timeout(stage))
                 } else {
                     Ok(())
@@ -382,7 +407,13 @@ impl<'p> Client<'p> {
                     }
                 }
                 Event::Delivery(delivery) => self.inbox.entry(delivery.link).or_default().push_back(delivery),
-                Event::Outcome(link, outcome) => drop(self.outcomes.insert(link, outcome)),
+                Event::Outcome(link, outcome) => {
+                    // Of several requests under way, one that was refused is not forgotten for the next one.
+                    let known = self.outcomes.entry(link).or_insert(Outcome::Accepted);
+                    if *known == Outcome::Accepted {
+                        *known = outcome;
+                    }
+                }
                 Event::Closed => {}
             }
         }

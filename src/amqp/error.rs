@@ -10,6 +10,7 @@ use super::transport::TransportError;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a conversation came to nothing. Once one was given, the connection is of no more use, except after
+/// [`Error::Timeout`], which ends a wait, [`Error::Ended`], which concerns the links of one session, and
 /// [`Error::Detached`], [`Error::Refused`] and [`Error::Answered`], which concern one link or one request.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

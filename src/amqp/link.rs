@@ -7,7 +7,20 @@ use super::performative::{Attach, Flow, Properties, Role, Source, Target, Transf
 
 /// A link of a connection. Ids are not used again while the connection lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct LinkId(pub(super) u32);
+pub struct LinkId {
+    /// Its session.
+    pub(super) session: u32,
+    pub(super) number: u32,
+}
+
+/// What a link is for. Links of one purpose share a session where the peer takes few of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Requests and their answers, which must not wait for anything else.
+    Requests,
+    /// Messages.
+    Messages,
+}
 
 /// What to attach.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +44,8 @@ pub struct LinkOptions {
     ///
     /// [`Connection::accept`]: super::connection::Connection::accept
     pub peek: bool,
+    /// What it is for.
+    pub purpose: Purpose,
 }
 
 impl LinkOptions {
@@ -46,6 +61,7 @@ impl LinkOptions {
             desired_capabilities: Vec::new(),
             max_message_size: LARGEST_MESSAGE,
             peek: false,
+            purpose: Purpose::Messages,
         }
     }
 
@@ -61,6 +77,7 @@ impl LinkOptions {
             desired_capabilities: Vec::new(),
             max_message_size: LARGEST_MESSAGE,
             peek: false,
+            purpose: Purpose::Messages,
         }
     }
 

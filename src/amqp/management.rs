@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::codec::Value;
 use super::error::{Error, Result, StatusError};
-use super::link::{LinkId, LinkOptions};
+use super::link::{LinkId, LinkOptions, Purpose};
 use super::message::{Body, Message};
 use super::transport::Deadline;
 
@@ -11,8 +11,12 @@ use super::transport::Deadline;
 const NODE: &str = "$management";
 /// Answers that are not ours are passed over; a node that sends more of them than this does not answer.
 const MOST_STRAY_ANSWERS: usize = 32;
+/// Requests under way at a time: those of a hub with 32 partitions take three round trips.
+const MOST_AT_ONCE: usize = 16;
+/// The largest answer, in bytes: the description of an Event Hub lists the ids of up to 1024 partitions.
+const LARGEST_ANSWER: u64 = 64 * 1024;
 
-/// A pair of links to a node that answers.
+/// A pair of links to a node that answers, in a session of their own: an answer does not wait for anything else.
 #[derive(Debug)]
 pub struct RequestLink {
     sender: LinkId,
@@ -29,39 +33,94 @@ impl RequestLink {
     pub fn open(client: &mut Client, node: &str, deadline: &Deadline) -> Result<Self> {
         let reply_to = client.name("reply");
         let name = client.name("request");
+        let options =
+            |link: LinkOptions| LinkOptions { purpose: Purpose::Requests, max_message_size: LARGEST_ANSWER, ..link };
         // Both at once: one round trip.
-        let receiver = client.start_attach(&LinkOptions::receiver(&reply_to, node), 4)?;
-        let sender = client.start_attach(&LinkOptions::sender(name, node), 0)?;
-        client.attached(receiver, deadline)?;
-        client.attached(sender, deadline)?;
-        Ok(Self { sender, receiver, reply_to, next: 1 })
+        let credit = u32::try_from(MOST_AT_ONCE).unwrap_or(u32::MAX);
+        let receiver = client.start_attach(&options(LinkOptions::receiver(&reply_to, node)), credit)?;
+        let sender = match client.start_attach_beside(receiver, &options(LinkOptions::sender(name, node)), 0) {
+            Ok(sender) => sender,
+            Err(error) => {
+                client.detach(receiver);
+                return Err(error);
+            }
+        };
+        let link = Self { sender, receiver, reply_to, next: 1 };
+        let attached = client.attached(receiver, deadline).and_then(|()| client.attached(sender, deadline));
+        match attached {
+            Ok(()) => Ok(link),
+            Err(error) => {
+                link.close(client);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives both up, with the requests that were not sent. Nothing is waited for.
+    pub fn close(self, client: &mut Client) {
+        client.detach(self.sender);
+        client.detach(self.receiver);
     }
 
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// `Answered` with the node's status where it is no success; `Refused`; `Answer` where it has no status; those of
-    /// [`Client`].
+    /// As [`RequestLink::requests`].
     pub fn request(
         &mut self,
         client: &mut Client,
         node: &'static str,
-        mut request: Message,
+        request: Message,
         deadline: &Deadline,
     ) -> Result<Message> {
-        let id = Value::string(self.next.to_string());
-        self.next = self.next.wrapping_add(1);
-        request.properties.message_id = Some(id.clone());
-        request.properties.reply_to = Some(self.reply_to.clone());
-        client.send(self.sender, request.encode())?;
-        for _ in 0..MOST_STRAY_ANSWERS {
+        let mut answers = self.requests(client, node, vec![request], deadline)?;
+        answers.pop().ok_or(Error::Answer("correlation id of a request"))
+    }
+
+    /// Sends requests, some of them ahead of the answers to the others, and waits for all answers, in the order of the
+    /// requests.
+    ///
+    /// # Errors
+    /// `Answered` with the node's status where one is no success; `Refused`; `Answer` where one has no status; those of
+    /// [`Client`].
+    pub fn requests(
+        &mut self,
+        client: &mut Client,
+        node: &'static str,
+        requests: Vec<Message>,
+        deadline: &Deadline,
+    ) -> Result<Vec<Message>> {
+        let first = self.next;
+        let count = requests.len();
+        let mut requests = requests.into_iter();
+        let mut answers: Vec<Option<Message>> = vec![None; count];
+        let (mut sent, mut answered, mut strays) = (0, 0, 0);
+        while answered < count {
+            for mut request in requests.by_ref().take(MOST_AT_ONCE.saturating_sub(sent - answered)) {
+                request.properties.message_id = Some(Value::string(self.next.to_string()));
+                request.properties.reply_to = Some(self.reply_to.clone());
+                self.next = self.next.wrapping_add(1);
+                client.send(self.sender, request.encode())?;
+                sent += 1;
+            }
             let delivery = client.answer(self.sender, self.receiver, deadline)?;
             let answer = Message::decode(&delivery.payload)?;
-            if answer.properties.correlation_id.as_ref().is_none_or(|correlation| *correlation == id) {
-                return judge(node, answer);
+            let of = match answer.properties.correlation_id.as_ref() {
+                Some(id) => id.as_str().and_then(|id| id.parse::<u64>().ok()?.checked_sub(first)),
+                // A node that does not say which request it answers does so in their order.
+                None => answers.iter().position(Option::is_none).and_then(|index| u64::try_from(index).ok()),
+            };
+            let place = of.and_then(|of| answers.get_mut(usize::try_from(of).ok()?));
+            match place {
+                Some(place @ None) => {
+                    *place = Some(judge(node, answer)?);
+                    answered += 1;
+                }
+                _ if strays < MOST_STRAY_ANSWERS => strays += 1,
+                _ => return Err(Error::Answer("correlation id of a request")),
             }
         }
-        Err(Error::Answer("correlation id of a request"))
+        Ok(answers.into_iter().flatten().collect())
     }
 }
 
@@ -78,20 +137,35 @@ impl Management {
         Ok(Self(RequestLink::open(client, NODE, deadline)?))
     }
 
-    /// Reads an entity: `fields` are its type, its name and what else the node wants to know. Answers its map.
+    /// Gives it up. Nothing is waited for.
+    pub fn close(self, client: &mut Client) {
+        self.0.close(client);
+    }
+
+    /// Reads entities: the fields of each are its type, its name and what else the node wants to know. Answers their maps,
+    /// in the same order.
     ///
     /// # Errors
-    /// As [`RequestLink::request`]; `Answer` where the answer has no map.
-    pub fn read(&mut self, client: &mut Client, fields: Vec<(Value, Value)>, deadline: &Deadline) -> Result<Value> {
-        let mut application_properties = properties([("operation", "READ".into())]);
-        application_properties.extend(fields);
-        // The body says nothing: Microsoft's JavaScript client sends an empty list, its Rust client an empty value.
-        let body = Body::Value(Value::string(""));
-        let request = Message { application_properties, body, ..Message::default() };
-        match self.0.request(client, NODE, request, deadline)?.body {
+    /// As [`RequestLink::requests`]; `Answer` where an answer has no map.
+    pub fn read(
+        &mut self,
+        client: &mut Client,
+        entities: Vec<Vec<(Value, Value)>>,
+        deadline: &Deadline,
+    ) -> Result<Vec<Value>> {
+        let request = |fields| {
+            let mut application_properties = properties([("operation", "READ".into())]);
+            application_properties.extend::<Vec<_>>(fields);
+            // The body says nothing: Microsoft's JavaScript client sends an empty list, its Rust client an empty value.
+            Message { application_properties, body: Body::Value(Value::string("")), ..Message::default() }
+        };
+        let requests = entities.into_iter().map(request).collect();
+        let answers = self.0.requests(client, NODE, requests, deadline)?;
+        let map = |answer: Message| match answer.body {
             Body::Value(map @ Value::Map(_)) => Ok(map),
             _ => Err(Error::Answer("map of the entity")),
-        }
+        };
+        answers.into_iter().map(map).collect()
     }
 }
 

@@ -85,7 +85,7 @@ fn try_open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<(EventH
             let hub = connect(session, platform, &named, &account.hub.key)?;
             Ok((hub, Origin::Stale { pinned, named }))
         }
-        Err(error) if gone => Err(error),
+        Err(error) if gone => Err(failure.followed_by(error)),
         _ => Err(failure),
     }
 }

@@ -73,7 +73,7 @@ pub fn run(session: &Session, report: &mut Report) {
 
 fn partitions(hub: &mut EventHub) -> Result<Vec<PartitionProperties>> {
     let ids = hub.properties()?.partition_ids;
-    ids.iter().map(|id| hub.partition_properties(id)).collect()
+    hub.partitions(&ids)
 }
 
 /// How the endpoint was found, and whether a pinned one is still the hub's.

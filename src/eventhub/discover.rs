@@ -109,7 +109,7 @@ fn ask(mut client: Client, hub: &HubAddress, until: &Deadline) -> Result<Redirec
     let name = client.name("receiver");
     let link = LinkOptions::receiver(name, format!("amqps://{}/messages/events/$management", hub.host));
     // The redirect comes instead of the attach, or right after it.
-    let outcome = client.attach(&link, 1, until).and_then(|link| client.receive(link, until));
+    let outcome = client.attach(&link, 1, until).and_then(|link| client.receive(link, Duration::MAX, until));
     let outcome = match outcome {
         Err(error) => error.redirect().ok_or(error),
         Ok(None) => Err(AmqpError::Timeout(Stage::Answer)),

@@ -126,6 +126,16 @@ impl Default for EventBody {
 }
 
 impl EventBody {
+    /// Its bytes: what the sender sent; of values, those of their JSON text.
+    pub fn size(&self) -> usize {
+        let text = match self {
+            Self::Data(bytes) => return bytes.len(),
+            Self::Value(value) => serde_json::to_string(value),
+            Self::Sequence(values) => serde_json::to_string(values),
+        };
+        text.map_or(0, |text| text.len())
+    }
+
     fn read(body: Body) -> Self {
         match body {
             // One section is the rule, and needs no copy.

@@ -217,13 +217,24 @@ impl<'p> EventHub<'p> {
         self.deadline = deadline;
     }
 
+    /// Does something that the rest of the call does not wait for: it has `limit` at the most, and no more than a quarter of
+    /// what is left.
+    pub fn within<T>(&mut self, limit: Duration, work: impl FnOnce(&mut Self) -> T) -> T {
+        let deadline = self.deadline;
+        self.deadline = self.until().soon(limit).moment();
+        let result = work(self);
+        self.deadline = deadline;
+        result
+    }
+
     /// What the Event Hub is, with the ids of its partitions.
     ///
     /// # Errors
     /// `not-found`, `auth-failed`, `permission-denied` and those of the connection.
     pub fn properties(&mut self) -> Result<HubProperties> {
         let context = self.context("its properties");
-        let map = self.read("com.microsoft:eventhub", None).map_err(|error| context.error(&error))?;
+        let maps = self.read(vec![("com.microsoft:eventhub", None)]).map_err(|error| context.error(&error))?;
+        let map = maps.first().ok_or_else(|| context.error(&AmqpError::Answer("map of the entity")))?;
         // Microsoft's service writes an array of strings; a list does as well.
         let ids = match map.get("partition_ids") {
             Some(Value::Array(ids) | Value::List(ids)) => ids.iter().map(Value::to_text).collect(),
@@ -239,26 +250,31 @@ impl<'p> EventHub<'p> {
         })
     }
 
-    /// What a partition is, and where its events begin and end.
+    /// What partitions are, and where their events begin and end, in the order of these ids.
     ///
     /// # Errors
     /// As [`EventHub::properties`].
-    pub fn partition_properties(&mut self, id: &str) -> Result<PartitionProperties> {
-        let context = self.context(&format!("the partition \"{id}\""));
-        let map = self.read("com.microsoft:partition", Some(id)).map_err(|error| context.error(&error))?;
-        let number = |name| {
-            map.get(name)
-                .and_then(Value::as_i64)
-                .ok_or_else(|| context.error(&AmqpError::Answer("numbers of a partition")))
+    pub fn partitions(&mut self, ids: &[String]) -> Result<Vec<PartitionProperties>> {
+        let what = match ids {
+            [one] => format!("the partition \"{one}\""),
+            _ => "its partitions".to_owned(),
         };
-        Ok(PartitionProperties {
-            id: map.get("partition").and_then(Value::to_text).unwrap_or_else(|| id.to_owned()),
-            begin_sequence_number: number("begin_sequence_number")?,
-            last_enqueued_sequence_number: number("last_enqueued_sequence_number")?,
-            last_enqueued_offset: map.get("last_enqueued_offset").and_then(Value::to_text).unwrap_or_default(),
-            last_enqueued_time_ms: number("last_enqueued_time_utc")?,
-            is_empty: map.get("is_partition_empty") == Some(&Value::Boolean(true)),
-        })
+        let context = self.context(&what);
+        let wanted = ids.iter().map(|id| ("com.microsoft:partition", Some(id.as_str()))).collect();
+        let maps = self.read(wanted).map_err(|error| context.error(&error))?;
+        let read = ids.iter().zip(&maps).map(|(id, map)| {
+            let number =
+                |name| map.get(name).and_then(Value::as_i64).ok_or(AmqpError::Answer("numbers of a partition"));
+            Ok(PartitionProperties {
+                id: map.get("partition").and_then(Value::to_text).unwrap_or_else(|| id.clone()),
+                begin_sequence_number: number("begin_sequence_number")?,
+                last_enqueued_sequence_number: number("last_enqueued_sequence_number")?,
+                last_enqueued_offset: map.get("last_enqueued_offset").and_then(Value::to_text).unwrap_or_default(),
+                last_enqueued_time_ms: number("last_enqueued_time_utc")?,
+                is_empty: map.get("is_partition_empty") == Some(&Value::Boolean(true)),
+            })
+        });
+        read.collect::<Result<_, AmqpError>>().map_err(|error| context.error(&error))
     }
 
     /// Attaches to a partition.
@@ -331,8 +347,7 @@ impl<'p> EventHub<'p> {
         let deadline = self.until();
         self.keep_claim(&deadline).map_err(|error| context.error(&error))?;
         let links: Vec<LinkId> = receivers.iter().map(|receiver| receiver.link).collect();
-        let until = deadline.or_at(deadline.now().saturating_add(wait));
-        self.client.wait(&links, &until).map_err(|error| context.error(&error))
+        self.client.wait(&links, wait, &deadline).map_err(|error| context.error(&error))
     }
 
     /// Receives events: waits for the first one, then takes what comes without a pause.
@@ -346,15 +361,15 @@ impl<'p> EventHub<'p> {
             return Err(error.clone());
         }
         self.keep_claim(&deadline).map_err(|error| context.error(&error))?;
-        let last = deadline.or_at(deadline.now().saturating_add(budget.wait));
-        let mut until = last;
+        let last = deadline.now().saturating_add(budget.wait);
+        let mut wait = budget.wait;
         let mut events: Vec<Event> = Vec::new();
         let mut bytes = 0_usize;
         while events.len() < budget.events {
             let event = match receiver.kept.pop_front() {
                 Some(event) => event,
                 None if receiver.failed.is_some() => break,
-                None => match self.client.receive(receiver.link, &until) {
+                None => match self.client.receive(receiver.link, wait, &deadline) {
                     Ok(None) => break,
                     Ok(Some(delivery)) => match Event::read(&delivery.payload) {
                         Some(event) => event,
@@ -379,7 +394,7 @@ impl<'p> EventHub<'p> {
                 break;
             }
             events.push(event);
-            until = last.or_at(deadline.now().saturating_add(LULL));
+            wait = last.saturating_sub(deadline.now()).min(LULL);
         }
         Ok(events)
     }
@@ -428,24 +443,31 @@ impl<'p> EventHub<'p> {
         link
     }
 
-    fn read(&mut self, kind: &str, partition: Option<&str>) -> Result<Value, AmqpError> {
+    fn read(&mut self, entities: Vec<(&str, Option<&str>)>) -> Result<Vec<Value>, AmqpError> {
         let deadline = self.until();
         self.keep_claim(&deadline)?;
-        let mut fields: Vec<(Value, Value)> =
-            vec![("name".into(), self.endpoint.hub.as_str().into()), ("type".into(), kind.into())];
-        if let Some(partition) = partition {
-            fields.push(("partition".into(), partition.into()));
-        }
-        if self.claim.is_some() {
-            // Microsoft's Python and JavaScript clients send the token along as well.
-            let Endpoint { host, hub, .. } = &self.endpoint;
-            let (token, _) = auth::event_hub_token(self.access.key(), host, hub, self.client.platform().unix_time());
-            fields.push(("security_token".into(), token.expose().into()));
-        }
-        let management = match &mut self.management {
-            Some(management) => management,
-            none => none.insert(Management::open(&mut self.client, &deadline)?),
+        // Microsoft's Python and JavaScript clients send the token along as well.
+        let Endpoint { host, hub, .. } = &self.endpoint;
+        let now = self.client.platform().unix_time();
+        let token = self.claim.as_ref().map(|_| auth::event_hub_token(self.access.key(), host, hub, now).0);
+        let fields = |(kind, partition): (&str, Option<&str>)| {
+            let mut fields: Vec<(Value, Value)> =
+                vec![("name".into(), hub.as_str().into()), ("type".into(), kind.into())];
+            fields.extend(partition.map(|partition| ("partition".into(), partition.into())));
+            fields.extend(token.as_ref().map(|token| ("security_token".into(), token.expose().into())));
+            fields
         };
-        management.read(&mut self.client, fields, &deadline)
+        let entities = entities.into_iter().map(fields).collect();
+        let mut management = match self.management.take() {
+            Some(management) => management,
+            None => Management::open(&mut self.client, &deadline)?,
+        };
+        let read = management.read(&mut self.client, entities, &deadline);
+        // After a failure an answer may still be on its way, or a request may wait to be sent: the next look-up begins anew.
+        match &read {
+            Ok(_) => self.management = Some(management),
+            Err(_) => management.close(&mut self.client),
+        }
+        read
     }
 }

@@ -242,7 +242,7 @@ fn properties_are_read_from_management() {
     });
     let mut hub = connect(&platform, &peer, &claim()).expect("connected");
     assert_eq!(hub.properties().expect("properties").partition_ids, ["0", "1"]);
-    let partition = hub.partition_properties("1").expect("properties");
+    let partition = hub.partitions(&["1".to_owned()]).expect("properties").remove(0);
     assert_eq!((partition.begin_sequence_number, partition.last_enqueued_sequence_number), (3, -1));
     assert!(partition.is_empty);
 }
@@ -520,4 +520,107 @@ fn a_hub_is_not_followed_anywhere() {
     // One that attaches and says nothing more.
     let peer = Peer::good(&platform);
     assert_eq!(ask(&platform, &peer).expect_err("no answer").code(), ErrorCode::Timeout);
+}
+
+/// Whether the client has another link in the session of this one.
+fn shares_its_session(out: &Out, handle: u32) -> bool {
+    out.links.iter().any(|(other, link)| other / peer::SESSION == handle / peer::SESSION && is_partition(link))
+}
+
+fn is_read(payload: &[u8]) -> bool {
+    Message::decode(payload).expect("a request").property("operation") == Some(&Value::from("READ"))
+}
+
+fn description() -> Body {
+    Body::Value(Value::Map(vec![
+        ("name".into(), "iothub-ehub-h".into()),
+        ("created_at".into(), Value::Timestamp(5)),
+        ("partition_count".into(), Value::Int(1)),
+        ("partition_ids".into(), Value::Array(vec!["0".into()])),
+    ]))
+}
+
+/// Some servers hold an answer back while messages of the same session wait for credit.
+#[test]
+fn an_answer_does_not_wait_behind_events() {
+    let platform = platform();
+    let peer = Peer::new(&platform, |seen, out| {
+        let Seen::Frame(_, Performative::Transfer(transfer), payload) = seen else { return false };
+        if !is_read(payload) {
+            return false;
+        }
+        if !shares_its_session(out, transfer.handle) {
+            let ok = vec![("status-code".into(), Value::Int(200))];
+            peer::reply(transfer, payload, ok, description(), out);
+        }
+        true
+    });
+    let mut hub = connect(&platform, &peer, &claim()).expect("connected");
+    let _receiver = hub.receiver(&options()).expect("attached");
+    assert_eq!(hub.properties().expect("answered").partition_ids, ["0"]);
+    assert_eq!(platform.monotonic(), peer::NOW, "at once");
+}
+
+/// A look-up beside a stream ends soon, and the stream goes on whatever becomes of the look-up: no answer, a session that is
+/// ended, a link that is refused.
+#[test]
+fn a_look_up_costs_the_stream_nothing() {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Fate {
+        Silence,
+        SessionEnded,
+        LinkRefused,
+    }
+    for fate in [Fate::Silence, Fate::SessionEnded, Fate::LinkRefused] {
+        let platform = platform();
+        let mut messages = vec![telemetry(2), telemetry(1)];
+        let mut reads = 0;
+        let peer = Peer::new(&platform, move |seen, out| match seen {
+            Seen::Frame(_, Performative::Flow(Flow { handle: Some(handle), .. }), _) => {
+                let here = out.links.get(handle).is_some_and(is_partition);
+                if here && let Some(message) = messages.pop() {
+                    out.deliver(*handle, &message.encode(), 10_000);
+                }
+                here
+            }
+            Seen::Frame(_, Performative::Attach(attach), _) if fate == Fate::LinkRefused && reads == 0 => {
+                let asked = attach.target.as_ref().and_then(|target| target.address.as_deref());
+                let here = attach.role == Role::Sender && asked == Some("$management");
+                if here {
+                    reads += 1;
+                    peer::answer_attach(attach, out);
+                    let error =
+                        RemoteError { condition: "amqp:internal-error".into(), description: None, info: vec![] };
+                    out.links.remove(&attach.handle);
+                    let handle = attach.handle + 100;
+                    out.frame(&Performative::Detach(Detach { handle, closed: true, error: Some(error) }));
+                }
+                here
+            }
+            Seen::Frame(_, Performative::Transfer(transfer), payload) if is_read(payload) => {
+                reads += 1;
+                match fate {
+                    _ if reads > 1 => {
+                        let ok = vec![("status-code".into(), Value::Int(200))];
+                        peer::reply(transfer, payload, ok, description(), out);
+                    }
+                    Fate::SessionEnded => out.end_session(transfer.handle, None),
+                    Fate::Silence | Fate::LinkRefused => {}
+                }
+                true
+            }
+            _ => false,
+        });
+        let mut hub = connect(&platform, &peer, &claim()).expect("connected");
+        let mut receiver = hub.receiver(&ReceiverOptions { prefetch: Some(1), ..options() }).expect("attached");
+        assert_eq!(hub.receive(&mut receiver, budget(1, 1 << 20, 1)).expect("an event")[0].sequence_number, 1);
+        let before = platform.monotonic();
+        let error = hub.within(Duration::from_secs(3), EventHub::properties).expect_err("no answer");
+        let expected = if fate == Fate::Silence { ErrorCode::Timeout } else { ErrorCode::Unavailable };
+        assert_eq!(error.code(), expected, "{fate:?}: {error}");
+        assert!(platform.monotonic() - before <= Duration::from_secs(3), "{fate:?}");
+        let events = hub.receive(&mut receiver, budget(1, 1 << 20, 1));
+        assert_eq!(events.expect("the stream goes on")[0].sequence_number, 2, "{fate:?}");
+        assert_eq!(hub.properties().expect("answered now").partition_ids, ["0"], "{fate:?}");
+    }
 }

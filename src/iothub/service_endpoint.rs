@@ -234,10 +234,9 @@ impl<'p> ServiceEndpoint<'p> {
     /// Those of the service.
     pub fn next(&mut self, wait: Duration) -> Result<Option<Notice>> {
         let until = self.until();
-        let until = until.or_at(until.now().saturating_add(wait));
         let Some(reading) = &self.reading else { return Ok(None) };
         self.client.set_prefetch(reading.link, PREFETCH);
-        let received = self.client.receive(reading.link, &until);
+        let received = self.client.receive(reading.link, wait, &until);
         let what = reading.queue.address();
         received.map(|delivery| delivery.map(Notice::read)).map_err(|error| self.broken(what, &error))
     }
@@ -267,9 +266,8 @@ impl<'p> ServiceEndpoint<'p> {
         let Some(reading) = &self.reading else { return Vec::new() };
         let drained = self.client.drain(reading.link, &until);
         self.sound &= drained.is_ok();
-        let at_once = until.or_at(until.now());
         let mut rest = Vec::new();
-        while let Ok(Some(delivery)) = self.client.receive(reading.link, &at_once) {
+        while let Ok(Some(delivery)) = self.client.receive(reading.link, Duration::ZERO, &until) {
             rest.push(Notice::read(delivery));
         }
         rest

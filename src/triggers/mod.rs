@@ -187,11 +187,12 @@ pub fn check_cursor(id: &str, cursor: &Cursor) -> Result<()> {
     find(id)?.check_cursor(cursor)
 }
 
-/// An event that stands in where the account has nothing to show.
+/// An event that stands in where the account has nothing to show. Its id and its source are of no hub: `example` is the
+/// URN namespace for examples (RFC 6963), and whoever stores what was seen does not take it for a record.
 fn static_sample(trigger: &str, data: String) -> Event {
     Event {
-        id: "sample".to_owned(),
-        source: "https://example.azure-devices.net".to_owned(),
+        id: format!("sample-{trigger}"),
+        source: format!("urn:example:azure-iot:sample:{trigger}"),
         event_type: format!("azure.iot.{trigger}.sample"),
         subject: None,
         time: None,

@@ -52,10 +52,10 @@ fn a_partition_is_read_from_another_implementation() -> Result<()> {
 
     // What there is.
     ensure!(hub.properties()?.partition_ids == ["0", "1"]);
-    let partition = hub.partition_properties("0")?;
+    let partition = hub.partitions(&["0".to_owned()])?.remove(0);
     ensure!(partition.last_enqueued_sequence_number == EVENTS - 1 && !partition.is_empty, "{partition:?}");
-    ensure!(hub.partition_properties("1")?.is_empty);
-    ensure!(hub.partition_properties("7").is_err_and(|error| error.code() == ErrorCode::NotFound));
+    ensure!(hub.partitions(&["1".to_owned()])?[0].is_empty);
+    ensure!(hub.partitions(&["7".to_owned()]).is_err_and(|error| error.code() == ErrorCode::NotFound));
 
     // All of it: more than the prefetch, and messages larger than a frame.
     let mut receiver = hub.receiver(&from(Position::Earliest))?;

@@ -2,7 +2,7 @@
 //! tokens expire, and readers are cut off, thrown away and killed. `cargo xtask soak telemetry` does it with many seeds.
 
 use anyhow::{Context as _, Result};
-use connector_tests::faults::{engine, program};
+use connector_tests::faults::{engine, program, scan};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_thousand_events_arrive_whatever_fails() -> Result<()> {
@@ -25,5 +25,15 @@ async fn a_few_more_seeds() -> Result<()> {
 async fn a_killed_process_goes_on_from_its_cursors() -> Result<()> {
     let summary = program::run(5, 2_000).await.context("seed 5")?;
     println!("{summary:?}");
+    Ok(())
+}
+
+/// One reader of all partitions, with pages of one to a hundred events and a filter that holds most of them back.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_pages_and_a_selective_filter_come_to_the_end() -> Result<()> {
+    for seed in [1, 2, 3, 4] {
+        let summary = scan::run(seed, 4_000).await.with_context(|| format!("seed {seed}"))?;
+        println!("{summary:?}");
+    }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The protocol without its bytes' transport: bytes go in, bytes and events come out, and time is a parameter.
 //!
-//! One connection with one session. Nothing here waits, reads a clock or trusts the peer: sizes, counts and credit are
-//! checked before anything is kept, and the first violation ends the connection with a typed error.
+//! One connection with a session for each conversation. Nothing here waits, reads a clock or trusts the peer: sizes, counts
+//! and credit are checked before anything is kept, and the first violation ends the connection with a typed error.
 
 mod session;
 
@@ -55,8 +55,8 @@ pub enum Event {
     Ready,
     /// A link can be used.
     Attached(LinkId),
-    /// A link is gone; why, where the peer said so.
-    Detached(LinkId, Option<RemoteError>),
+    /// A link is gone: the peer has detached it or ended its session, with what it said.
+    Detached(LinkId, Error),
     /// A message.
     Delivery(Delivery),
     /// The peer stated what became of a message of ours.
@@ -89,16 +89,40 @@ pub struct Connection {
     phase: Phase,
     negotiation: Negotiation,
     incoming: Vec<u8>,
-    outgoing: Vec<u8>,
-    events: VecDeque<Event>,
+    wire: Wire,
     error: Option<Error>,
-    /// The peer's largest frame.
-    max_frame_size: u32,
     /// Half the peer's idle time-out.
     heartbeat: Option<Duration>,
     last_received: Duration,
     last_sent: Duration,
-    session: Session,
+    /// Each at our channel for it.
+    sessions: Vec<Option<Session>>,
+    /// Sessions that both sides have room for.
+    most_sessions: usize,
+    next_session: u32,
+    next_link: u32,
+}
+
+/// What all sessions write to.
+#[derive(Debug)]
+struct Wire {
+    outgoing: Vec<u8>,
+    events: VecDeque<Event>,
+    /// The peer's largest frame.
+    max_frame_size: u32,
+    /// Bytes of messages that were received and not consumed.
+    held_bytes: usize,
+    max_held_bytes: usize,
+}
+
+impl Wire {
+    fn write(&mut self, channel: u16, performative: &Performative) {
+        self.write_frame(channel, |out| performative.encode(out));
+    }
+
+    fn write_frame(&mut self, channel: u16, body: impl FnOnce(&mut Vec<u8>)) {
+        frame::write_frame(TYPE_AMQP, channel, &mut self.outgoing, body);
+    }
 }
 
 impl Connection {
@@ -106,19 +130,27 @@ impl Connection {
     pub fn new(mut options: Options, now: Duration) -> Self {
         options.max_frame_size = options.max_frame_size.max(SMALLEST_MAX_FRAME);
         let negotiation = Negotiation::new(options.mechanism.clone());
+        let max_held_bytes = options.max_held_bytes;
         Self {
             options,
             phase: Phase::SaslHeader,
             negotiation,
             incoming: Vec::new(),
-            outgoing: SASL_HEADER.to_vec(),
-            events: VecDeque::new(),
+            wire: Wire {
+                outgoing: SASL_HEADER.to_vec(),
+                events: VecDeque::new(),
+                max_frame_size: SMALLEST_MAX_FRAME,
+                held_bytes: 0,
+                max_held_bytes,
+            },
             error: None,
-            max_frame_size: SMALLEST_MAX_FRAME,
             heartbeat: None,
             last_received: now,
             last_sent: now,
-            session: Session::new(),
+            sessions: vec![Some(Session::new(0, 0))],
+            most_sessions: 1,
+            next_session: 1,
+            next_link: 0,
         }
     }
 
@@ -185,8 +217,10 @@ impl Connection {
         if now.saturating_sub(self.last_received) >= silence {
             return Err(self.fail(Error::Silent(silence)));
         }
-        if self.heartbeat.is_some_and(|beat| now.saturating_sub(self.last_sent) >= beat) && self.outgoing.is_empty() {
-            frame::write_frame(TYPE_AMQP, 0, &mut self.outgoing, |_| ());
+        if self.heartbeat.is_some_and(|beat| now.saturating_sub(self.last_sent) >= beat)
+            && self.wire.outgoing.is_empty()
+        {
+            self.wire.write_frame(0, |_| ());
         }
         Ok(())
     }
@@ -205,18 +239,18 @@ impl Connection {
     /// The bytes to send.
     pub fn outgoing(&mut self) -> &[u8] {
         self.settle();
-        &self.outgoing
+        &self.wire.outgoing
     }
 
     /// Notes that this many of them were sent.
     pub fn sent(&mut self, bytes: usize, now: Duration) {
-        self.outgoing.drain(..bytes.min(self.outgoing.len()));
+        self.wire.outgoing.drain(..bytes.min(self.wire.outgoing.len()));
         self.last_sent = now;
     }
 
     /// The next event.
     pub fn event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.wire.events.pop_front()
     }
 
     /// Closes the connection; [`Event::Closed`] follows.
@@ -310,18 +344,20 @@ impl Connection {
     /// Sends header, open and begin together: two round trips less. Microsoft's clients do so, too. They fit the 512 bytes
     /// that any peer takes before it has said more.
     fn open(&mut self) {
-        self.outgoing.extend(AMQP_HEADER);
+        self.wire.outgoing.extend(AMQP_HEADER);
         let product = |name, value| (Value::symbol(name), Value::string(value));
         self.write(&Performative::Open(Open {
             container_id: self.options.container_id.clone(),
             hostname: Some(self.options.hostname.clone()),
             max_frame_size: Some(self.options.max_frame_size),
-            channel_max: Some(0),
+            channel_max: u16::try_from(session::MOST_SESSIONS - 1).ok(),
             idle_time_out: Some(millis(self.options.idle_time_out)),
             desired_capabilities: Vec::new(),
             properties: vec![product("product", env!("CARGO_PKG_NAME")), product("version", env!("CARGO_PKG_VERSION"))],
         }));
-        self.write(&Session::begin());
+        if let Some(session) = self.sessions.first().and_then(Option::as_ref) {
+            self.wire.write(0, &session.begin());
+        }
         self.phase = Phase::Header;
     }
 
@@ -336,15 +372,15 @@ impl Connection {
                 if !ours || error.is_some() {
                     return Err(Error::Closed(error));
                 }
-                self.events.push_back(Event::Closed);
+                self.wire.events.push_back(Event::Closed);
             }
             // After our close, what was on its way is of no interest.
             (Phase::Closing, _) => {}
             (Phase::Open, Performative::Open(open)) => self.opened(&open)?,
             (Phase::Begin, Performative::Begin(begin)) => {
-                self.session.began(channel, &begin)?;
+                self.began(channel, &begin)?;
                 self.phase = Phase::Running;
-                self.events.push_back(Event::Ready);
+                self.wire.events.push_back(Event::Ready);
             }
             (Phase::Running, performative) => self.in_session(channel, performative, payload)?,
             _ => return Err(Misbehaviour::Unexpected("a frame before the session has begun").into()),
@@ -353,8 +389,8 @@ impl Connection {
     }
 
     fn opened(&mut self, open: &Open) -> Result<()> {
-        self.max_frame_size = open.max_frame_size.unwrap_or(u32::MAX);
-        if self.max_frame_size < SMALLEST_MAX_FRAME {
+        self.wire.max_frame_size = open.max_frame_size.unwrap_or(u32::MAX);
+        if self.wire.max_frame_size < SMALLEST_MAX_FRAME {
             return Err(Misbehaviour::Terms("largest frame").into());
         }
         // None and 0 are no time-out.
@@ -365,16 +401,18 @@ impl Connection {
             }
             self.heartbeat = Some(idle / 2);
         }
+        let theirs = usize::from(open.channel_max.unwrap_or(u16::MAX)).saturating_add(1);
+        self.most_sessions = theirs.min(session::MOST_SESSIONS);
         self.phase = Phase::Begin;
         Ok(())
     }
 
     fn write(&mut self, performative: &Performative) {
-        frame::write_frame(TYPE_AMQP, 0, &mut self.outgoing, |out| performative.encode(out));
+        self.wire.write(0, performative);
     }
 
     fn write_sasl(&mut self, performative: &Performative) {
-        frame::write_frame(TYPE_SASL, 0, &mut self.outgoing, |out| performative.encode(out));
+        frame::write_frame(TYPE_SASL, 0, &mut self.wire.outgoing, |out| performative.encode(out));
     }
 }
 

@@ -1,31 +1,43 @@
-//! The session: links, credit and windows, messages both ways and what becomes of them.
+//! A session: links, credit and windows, messages both ways and what becomes of them.
+//!
+//! Links of one session share its window, and some servers let an answer wait behind messages of another link that have no
+//! credit. So each conversation has a session of its own, as with Microsoft's clients for .NET and JavaScript: `$cbs`,
+//! `$management`, and each partition. Only where the server takes fewer sessions do links share one.
 
 use std::collections::VecDeque;
 
-use super::{Connection, Event, Phase};
-use crate::amqp::error::{Error, Misbehaviour, Result};
-use crate::amqp::frame::{self, TYPE_AMQP};
-use crate::amqp::link::{Delivery, Link, LinkId, LinkOptions, State};
+use super::{Connection, Event, Phase, Wire};
+use crate::amqp::error::{Error, Misbehaviour, RemoteError, Result};
+use crate::amqp::frame;
+use crate::amqp::link::{Delivery, Link, LinkId, LinkOptions, Purpose, State};
 use crate::amqp::performative::{Attach, Begin, Detach, Disposition, Flow, Outcome, Performative, Role, Transfer};
 
-/// Transfers that the session takes. Credit is what bounds messages; this bounds the parts of large ones.
+/// Sessions of a connection at a time: a reader of each of a hub's 32 partitions, `$cbs`, `$management`, and as many readers
+/// that are on their way out.
+pub(super) const MOST_SESSIONS: usize = 66;
+/// Transfers that a session takes. Credit is what bounds messages; this bounds the parts of large ones.
 const WINDOW: u32 = 2_048;
-/// Links of a connection at a time: a reader of each of a hub's 32 partitions, the two ends of `$cbs` and of `$management`,
-/// and readers that are on their way out.
+/// Links of a connection at a time, in all its sessions: a reader of each of a hub's 32 partitions, the two
+/// ends of `$cbs` and of `$management`, and readers that are on their way out.
 const MOST_LINKS: usize = 72;
 /// Deliveries of ours whose outcome is awaited.
 const MOST_UNSETTLED: usize = 64;
 /// The room that a transfer's own fields take up in a frame, rounded up.
 const TRANSFER_OVERHEAD: usize = 64;
 
-/// The state of a connection's only session.
+/// The state of one session.
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    /// The peer's channel for it.
+    /// Its number among all that the connection has had.
+    id: u32,
+    /// Our channel for it.
+    number: u16,
+    /// The peer's channel for it, once it has begun.
     channel: Option<u16>,
+    /// What its links are for; none where there was none yet.
+    purpose: Option<Purpose>,
     /// Each at our number for it.
     links: Vec<Option<Link>>,
-    next_link: u32,
     /// Links that both sides have room for.
     most_links: usize,
     next_outgoing_id: u32,
@@ -36,20 +48,220 @@ pub(super) struct Session {
     remote_incoming_window: u32,
     next_delivery_id: u32,
     held_transfers: u32,
-    held_bytes: usize,
     /// Deliveries of the peer's to be settled: a range.
     to_settle: Option<(u32, u32)>,
     unsettled: VecDeque<(u32, LinkId)>,
 }
 
+impl Connection {
+    /// Attaches a link, in a session of its own where the peer takes so many. Nothing is sent before the connection is ready.
+    ///
+    /// # Errors
+    /// `Limit` where there are too many, or the connection is not ready.
+    pub fn attach(&mut self, options: &LinkOptions) -> Result<LinkId> {
+        self.check_running()?;
+        let place = self.session_for(options.purpose);
+        self.attach_in(place, options)
+    }
+
+    /// Attaches a link in the session of another one: the other end of a conversation.
+    ///
+    /// # Errors
+    /// As [`Connection::attach`].
+    pub fn attach_beside(&mut self, other: LinkId, options: &LinkOptions) -> Result<LinkId> {
+        self.check_running()?;
+        let place = self.place_of(other).ok_or(Error::Limit("the session is gone"))?;
+        self.attach_in(place, options)
+    }
+
+    fn check_running(&self) -> Result<()> {
+        self.check()?;
+        if self.phase == Phase::Running { Ok(()) } else { Err(Error::Limit("the connection is not open")) }
+    }
+
+    fn attach_in(&mut self, place: usize, options: &LinkOptions) -> Result<LinkId> {
+        let links = |session: &Session| session.links.iter().flatten().count();
+        if self.sessions.iter().flatten().map(links).sum::<usize>() >= MOST_LINKS {
+            return Err(Error::Limit("links of a connection"));
+        }
+        let number = self.next_link;
+        let session = self.sessions.get_mut(place).and_then(Option::as_mut);
+        let session = session.ok_or(Error::Limit("sessions of a connection"))?;
+        let id = session.attach(number, options, &mut self.wire)?;
+        self.next_link = self.next_link.wrapping_add(1);
+        Ok(id)
+    }
+
+    /// The place of the session for the next link: one that is free, or a new one; where the peer takes no more, the one
+    /// that has the fewest links, if possible of the same purpose. The last one is kept for the other purpose.
+    fn session_for(&mut self, purpose: Purpose) -> usize {
+        if let Some(place) = self.sessions.iter().position(|session| session.as_ref().is_some_and(Session::is_free)) {
+            return place;
+        }
+        let open = || self.sessions.iter().flatten();
+        let is_last = open().count() + 1 >= self.most_sessions;
+        let is_reserved = is_last && open().count() > 0 && open().all(|session| session.purpose == Some(purpose));
+        if open().count() < self.most_sessions && !is_reserved {
+            return self.begin_session();
+        }
+        let cost = |session: &Session| (session.purpose != Some(purpose), session.links.iter().flatten().count());
+        let places = self.sessions.iter().enumerate();
+        let shared = places.filter_map(|(place, session)| Some((cost(session.as_ref()?), place))).min();
+        shared.map_or(0, |(_, place)| place)
+    }
+
+    /// Asks for a new session. Links can be attached at once: the peer reads the frames in their order.
+    fn begin_session(&mut self) -> usize {
+        let place = self.sessions.iter().position(Option::is_none).unwrap_or(self.sessions.len());
+        let number = u16::try_from(place).unwrap_or(u16::MAX);
+        let session = Session::new(self.next_session, number);
+        self.next_session = self.next_session.wrapping_add(1);
+        self.wire.write(number, &session.begin());
+        match self.sessions.get_mut(place) {
+            Some(free) => *free = Some(session),
+            None => self.sessions.push(Some(session)),
+        }
+        place
+    }
+
+    fn place_of(&self, link: LinkId) -> Option<usize> {
+        self.sessions.iter().position(|session| session.as_ref().is_some_and(|session| session.id == link.session))
+    }
+
+    /// The session of a link, where it has not ended, and what it writes to.
+    fn session_of(&mut self, link: LinkId) -> Option<(&mut Session, &mut Wire)> {
+        let session = self.sessions.iter_mut().flatten().find(|session| session.id == link.session)?;
+        Some((session, &mut self.wire))
+    }
+
+    /// Keeps this much credit at a receiver's sender: messages on their way and messages not consumed, together.
+    pub fn set_prefetch(&mut self, link: LinkId, messages: u32) {
+        let Some((session, wire)) = self.session_of(link) else { return };
+        if let Some(link) = session.link_mut(link) {
+            link.set_prefetch(messages);
+        }
+        session.top_up(link, wire);
+    }
+
+    /// Notes that a message was used, so that the peer may send others.
+    pub fn consumed(&mut self, delivery: &Delivery) {
+        self.wire.held_bytes = self.wire.held_bytes.saturating_sub(delivery.payload.len());
+        if let Some((session, wire)) = self.session_of(delivery.link) {
+            session.consumed(delivery, wire);
+        }
+    }
+
+    /// Takes a message of a link that peeks: the peer may forget it.
+    pub fn accept(&mut self, delivery: &Delivery) {
+        let Some((session, wire)) = self.session_of(delivery.link) else { return };
+        if !delivery.settled && session.link_mut(delivery.link).is_some() {
+            session.write(
+                &Performative::Disposition(Disposition {
+                    role: Role::Receiver,
+                    first: delivery.id,
+                    last: None,
+                    settled: false,
+                    state: Some(Outcome::Accepted),
+                }),
+                wire,
+            );
+        }
+    }
+
+    /// Takes a receiver's credit back: the peer uses it up or gives it up, and says so.
+    pub fn drain(&mut self, link: LinkId) {
+        self.set_prefetch(link, 0);
+        if self.credit(link) > 0
+            && let Some((session, wire)) = self.session_of(link)
+        {
+            session.write_flow(Some(link), true, wire);
+        }
+    }
+
+    /// How many more messages the peer may send on a link, or take.
+    pub fn credit(&self, link: LinkId) -> u32 {
+        self.link(link).map_or(0, |link| link.credit)
+    }
+
+    /// Sends a message, as soon as there is credit and room for it.
+    ///
+    /// # Errors
+    /// `Limit` where the link cannot send or too many wait; `MessageTooLarge` by the peer's limit.
+    pub fn send(&mut self, link: LinkId, message: Vec<u8>) -> Result<()> {
+        self.check()?;
+        let gone = || Error::Limit("this link is gone");
+        let (session, wire) = self.session_of(link).ok_or_else(gone)?;
+        session.link_mut(link).ok_or_else(gone)?.queue(message)?;
+        session.pump(wire);
+        Ok(())
+    }
+
+    /// Whether messages of this link wait to be sent: for credit, or for room in the session's window.
+    pub fn is_waiting(&self, link: LinkId) -> bool {
+        self.link(link).is_some_and(|link| !link.sending.queue.is_empty())
+    }
+
+    fn link(&self, link: LinkId) -> Option<&Link> {
+        self.sessions.iter().flatten().find(|session| session.id == link.session)?.link(link)
+    }
+
+    /// Detaches a link for good; [`Event::Detached`] follows.
+    pub fn detach(&mut self, link: LinkId) {
+        if let Some((session, wire)) = self.session_of(link) {
+            session.detach(link, wire);
+        }
+    }
+
+    /// Takes in the peer's answer to a begin of ours.
+    pub(super) fn began(&mut self, channel: u16, begin: &Begin) -> Result<()> {
+        if self.sessions.iter().flatten().any(|session| session.channel == Some(channel)) {
+            return Err(Misbehaviour::Unexpected("a second begin").into());
+        }
+        let place = begin.remote_channel.map(usize::from);
+        let session = place.and_then(|place| self.sessions.get_mut(place)?.as_mut());
+        let asked = session.filter(|session| session.channel.is_none());
+        let session = asked.ok_or(Misbehaviour::Unexpected("a session that was not asked for"))?;
+        session.began(channel, begin);
+        Ok(())
+    }
+
+    /// Takes in a frame of a session's.
+    pub(super) fn in_session(&mut self, channel: u16, performative: Performative, payload: &[u8]) -> Result<()> {
+        match performative {
+            Performative::Open(_) => return Err(Misbehaviour::Unexpected("a second open").into()),
+            Performative::Begin(begin) => return self.began(channel, &begin),
+            _ => {}
+        }
+        let is_its =
+            |session: &Option<Session>| session.as_ref().is_some_and(|session| session.channel == Some(channel));
+        let place = self.sessions.iter_mut().find(|session| is_its(session));
+        let place = place.ok_or(Misbehaviour::Channel(channel))?;
+        if let Performative::End(error) = performative {
+            if let Some(session) = place.take() {
+                session.ended(error.as_ref(), &mut self.wire);
+            }
+            return Ok(());
+        }
+        let session = place.as_mut().ok_or(Misbehaviour::Channel(channel))?;
+        session.take_in(performative, payload, &mut self.wire)
+    }
+
+    /// Settles the deliveries that are to be.
+    pub(super) fn settle(&mut self) {
+        for session in self.sessions.iter_mut().flatten() {
+            session.settle(&mut self.wire);
+        }
+    }
+}
+
 impl Session {
     /// Not begun yet.
-    pub fn new() -> Self {
-        Self { most_links: MOST_LINKS, incoming_window: WINDOW, ..Self::default() }
+    pub fn new(id: u32, number: u16) -> Self {
+        Self { id, number, most_links: MOST_LINKS, incoming_window: WINDOW, ..Self::default() }
     }
 
     /// What asks the peer for it.
-    pub fn begin() -> Performative {
+    pub fn begin(&self) -> Performative {
         Performative::Begin(Begin {
             remote_channel: None,
             next_outgoing_id: 0,
@@ -60,16 +272,21 @@ impl Session {
     }
 
     /// Takes in the peer's answer.
-    pub fn began(&mut self, channel: u16, begin: &Begin) -> Result<()> {
-        if begin.remote_channel != Some(0) {
-            return Err(Misbehaviour::Unexpected("a session that was not asked for").into());
-        }
+    fn began(&mut self, channel: u16, begin: &Begin) {
         self.channel = Some(channel);
         let theirs = begin.handle_max.and_then(|most| usize::try_from(most).ok()?.checked_add(1));
         self.most_links = theirs.map_or(MOST_LINKS, |theirs| theirs.min(MOST_LINKS));
         self.next_incoming_id = begin.next_outgoing_id;
         self.remote_incoming_window = begin.incoming_window;
-        Ok(())
+    }
+
+    /// Whether it has no link, but for some that are on their way out.
+    fn is_free(&self) -> bool {
+        self.links.iter().flatten().all(|link| link.state == State::Detaching)
+    }
+
+    fn write(&self, performative: &Performative, wire: &mut Wire) {
+        wire.write(self.number, performative);
     }
 
     fn link(&self, id: LinkId) -> Option<&Link> {
@@ -84,196 +301,130 @@ impl Session {
         let mut links = self.links.iter_mut().flatten();
         links.find(|link| link.remote_handle == Some(handle)).ok_or(Misbehaviour::Handle(handle).into())
     }
-}
 
-impl Connection {
-    /// Attaches a link. Nothing is sent before the connection is ready.
-    ///
-    /// # Errors
-    /// `Limit` where there are too many, or the connection is not ready.
-    pub fn attach(&mut self, options: &LinkOptions) -> Result<LinkId> {
-        self.check()?;
-        if self.phase != Phase::Running {
-            return Err(Error::Limit("the connection is not open"));
-        }
-        let free = self.session.links.iter().position(Option::is_none).unwrap_or(self.session.links.len());
-        if free >= self.session.most_links {
+    fn attach(&mut self, number: u32, options: &LinkOptions, wire: &mut Wire) -> Result<LinkId> {
+        let free = self.links.iter().position(Option::is_none).unwrap_or(self.links.len());
+        if free >= self.most_links {
             return Err(Error::Limit("links of a connection"));
         }
         let handle = u32::try_from(free).map_err(|_| Error::Limit("links of a connection"))?;
-        let id = LinkId(self.session.next_link);
-        self.session.next_link = self.session.next_link.wrapping_add(1);
+        let id = LinkId { session: self.id, number };
         let mut body = Vec::new();
         Performative::Attach(Box::new(options.attach(handle))).encode(&mut body);
         let size = body.len() + frame::HEADER_SIZE;
-        if u32::try_from(size).map_or(true, |size| size > self.max_frame_size) {
+        if u32::try_from(size).map_or(true, |size| size > wire.max_frame_size) {
             return Err(Error::Limit("the peer's largest frame has no room for the link's attach"));
         }
-        frame::write_frame(TYPE_AMQP, 0, &mut self.outgoing, |out| out.extend(body));
+        wire.write_frame(self.number, |out| out.extend(body));
         let link = Some(Link::new(id, handle, options));
-        match self.session.links.get_mut(free) {
+        match self.links.get_mut(free) {
             Some(place) => *place = link,
-            None => self.session.links.push(link),
+            None => self.links.push(link),
         }
+        self.purpose = Some(options.purpose);
         Ok(id)
     }
 
-    /// Keeps this much credit at a receiver's sender: messages on their way and messages not consumed, together.
-    pub fn set_prefetch(&mut self, link: LinkId, messages: u32) {
-        if let Some(link) = self.session.link_mut(link) {
-            link.set_prefetch(messages);
-        }
-        self.top_up(link);
+    fn detach(&mut self, id: LinkId, wire: &mut Wire) {
+        let Some(link) = self.link_mut(id).filter(|link| link.state != State::Detaching) else { return };
+        link.state = State::Detaching;
+        link.sending.queue.clear();
+        let handle = link.handle;
+        self.write(&Performative::Detach(Detach { handle, closed: true, error: None }), wire);
     }
 
-    /// Notes that a message was used, so that the peer may send others.
-    pub fn consumed(&mut self, delivery: &Delivery) {
-        self.session.held_transfers = self.session.held_transfers.saturating_sub(delivery.transfers);
-        self.session.held_bytes = self.session.held_bytes.saturating_sub(delivery.payload.len());
-        let peeked = self.session.link_mut(delivery.link).is_some_and(|link| {
+    fn consumed(&mut self, delivery: &Delivery, wire: &mut Wire) {
+        self.held_transfers = self.held_transfers.saturating_sub(delivery.transfers);
+        let peeked = self.link_mut(delivery.link).is_some_and(|link| {
             link.consumed();
             link.peek
         });
         if !delivery.settled && !peeked {
-            self.settle_later(delivery.id);
+            self.settle_later(delivery.id, wire);
         }
-        self.top_up(delivery.link);
+        self.top_up(delivery.link, wire);
     }
 
-    /// Takes a message of a link that peeks: the peer may forget it.
-    pub fn accept(&mut self, delivery: &Delivery) {
-        if !delivery.settled && self.session.link_mut(delivery.link).is_some() {
-            self.write(&Performative::Disposition(Disposition {
-                role: Role::Receiver,
-                first: delivery.id,
-                last: None,
-                settled: false,
-                state: Some(Outcome::Accepted),
-            }));
-        }
-    }
-
-    /// Takes a receiver's credit back: the peer uses it up or gives it up, and says so.
-    pub fn drain(&mut self, link: LinkId) {
-        self.set_prefetch(link, 0);
-        if self.credit(link) > 0 {
-            self.write_flow(Some(link), true);
-        }
-    }
-
-    /// How many more messages the peer may send on a link, or take.
-    pub fn credit(&self, link: LinkId) -> u32 {
-        self.session.link(link).map_or(0, |link| link.credit)
-    }
-
-    /// Sends a message, as soon as there is credit and room for it.
-    ///
-    /// # Errors
-    /// `Limit` where the link cannot send or too many wait; `MessageTooLarge` by the peer's limit.
-    pub fn send(&mut self, link: LinkId, message: Vec<u8>) -> Result<()> {
-        self.check()?;
-        self.session.link_mut(link).ok_or(Error::Limit("this link is gone"))?.queue(message)?;
-        self.pump();
-        Ok(())
-    }
-
-    /// Whether messages of this link wait to be sent: for credit, or for room in the session's window.
-    pub fn is_waiting(&self, link: LinkId) -> bool {
-        self.session.link(link).is_some_and(|link| !link.sending.queue.is_empty())
-    }
-
-    /// Detaches a link for good; [`Event::Detached`] follows.
-    pub fn detach(&mut self, link: LinkId) {
-        let Some(link) = self.session.link_mut(link).filter(|link| link.state != State::Detaching) else { return };
-        link.state = State::Detaching;
-        link.sending.queue.clear();
-        let handle = link.handle;
-        self.write(&Performative::Detach(Detach { handle, closed: true, error: None }));
-    }
-
-    /// Takes in a frame of the session's.
-    pub(super) fn in_session(&mut self, channel: u16, performative: Performative, payload: &[u8]) -> Result<()> {
-        if self.session.channel != Some(channel) {
-            return Err(Misbehaviour::Channel(channel).into());
-        }
+    fn take_in(&mut self, performative: Performative, payload: &[u8], wire: &mut Wire) -> Result<()> {
         match performative {
-            Performative::Attach(attach) => self.attached(&attach)?,
-            Performative::Flow(flow) => self.flow(&flow)?,
-            Performative::Transfer(transfer) => self.transfer(&transfer, payload)?,
-            Performative::Disposition(disposition) => self.disposition(&disposition),
-            Performative::Detach(detach) => self.detached(detach)?,
-            Performative::End(error) => {
-                self.write(&Performative::End(None));
-                self.write(&Performative::Close(None));
-                self.phase = Phase::Closing;
-                return Err(Error::Ended(error));
+            Performative::Attach(attach) => self.attached(&attach, wire),
+            Performative::Flow(flow) => self.flow(&flow, wire),
+            Performative::Transfer(transfer) => self.transfer(&transfer, payload, wire),
+            Performative::Disposition(disposition) => {
+                self.disposition(&disposition, wire);
+                Ok(())
             }
-            Performative::Open(_) => return Err(Misbehaviour::Unexpected("a second open").into()),
-            Performative::Begin(_) => return Err(Misbehaviour::Unexpected("a second begin").into()),
-            _ => return Err(Misbehaviour::Unexpected("a SASL frame").into()),
+            Performative::Detach(detach) => self.detached(detach, wire),
+            _ => Err(Misbehaviour::Unexpected("a SASL frame").into()),
         }
-        Ok(())
     }
 
-    fn attached(&mut self, attach: &Attach) -> Result<()> {
-        if self.session.links.iter().flatten().any(|link| link.remote_handle == Some(attach.handle)) {
+    /// The peer has ended it, and its links with it. Other sessions go on.
+    fn ended(self, error: Option<&RemoteError>, wire: &mut Wire) {
+        self.write(&Performative::End(None), wire);
+        for link in self.links.into_iter().flatten() {
+            wire.events.push_back(Event::Detached(link.id, Error::Ended(error.cloned())));
+        }
+    }
+
+    fn attached(&mut self, attach: &Attach, wire: &mut Wire) -> Result<()> {
+        if self.links.iter().flatten().any(|link| link.remote_handle == Some(attach.handle)) {
             return Err(Misbehaviour::Unexpected("a handle that is in use").into());
         }
         let ours = if attach.role == Role::Sender { Role::Receiver } else { Role::Sender };
-        let mut links = self.session.links.iter_mut().flatten();
+        let mut links = self.links.iter_mut().flatten();
         let link = links.find(|link| link.name == attach.name && link.role == ours && link.remote_handle.is_none());
         let link = link.ok_or(Misbehaviour::UnknownLink)?;
         let id = link.id;
         if link.attached(attach)? {
-            self.events.push_back(Event::Attached(id));
-            self.top_up(id);
-            self.pump();
+            wire.events.push_back(Event::Attached(id));
+            self.top_up(id, wire);
+            self.pump(wire);
         }
         Ok(())
     }
 
-    fn detached(&mut self, detach: Detach) -> Result<()> {
+    fn detached(&mut self, detach: Detach, wire: &mut Wire) -> Result<()> {
         let is_theirs = |link: &Link| link.remote_handle == Some(detach.handle);
-        let place = self.session.links.iter_mut().find(|link| link.as_ref().is_some_and(is_theirs));
+        let place = self.links.iter_mut().find(|link| link.as_ref().is_some_and(is_theirs));
         let link = place.and_then(Option::take).ok_or(Misbehaviour::Handle(detach.handle))?;
         if link.state != State::Detaching {
-            self.write(&Performative::Detach(Detach { handle: link.handle, closed: true, error: None }));
+            self.write(&Performative::Detach(Detach { handle: link.handle, closed: true, error: None }), wire);
         }
-        self.session.unsettled.retain(|(_, id)| *id != link.id);
-        self.events.push_back(Event::Detached(link.id, detach.error));
+        self.unsettled.retain(|(_, id)| *id != link.id);
+        wire.events.push_back(Event::Detached(link.id, Error::Detached(detach.error)));
         Ok(())
     }
 
-    fn flow(&mut self, flow: &Flow) -> Result<()> {
+    fn flow(&mut self, flow: &Flow, wire: &mut Wire) -> Result<()> {
         // What we may send: the peer's window, less what is on its way (2.5.6 of the standard).
         let seen = flow.next_incoming_id.unwrap_or(0);
-        let on_its_way = self.session.next_outgoing_id.wrapping_sub(seen);
+        let on_its_way = self.next_outgoing_id.wrapping_sub(seen);
         if on_its_way > u32::MAX / 2 {
             return Err(Misbehaviour::Window.into());
         }
-        self.session.remote_incoming_window = flow.incoming_window.saturating_sub(on_its_way);
+        self.remote_incoming_window = flow.incoming_window.saturating_sub(on_its_way);
         let mut answer = flow.handle.is_none() && flow.echo;
         let mut answer_for = None;
         if let Some(handle) = flow.handle {
-            let link = self.session.by_remote_handle(handle)?;
+            let link = self.by_remote_handle(handle)?;
             answer_for = Some(link.id);
             answer = link.flow(flow)?;
         }
         if answer {
-            self.write_flow(answer_for, false);
+            self.write_flow(answer_for, false, wire);
         }
         if let Some(id) = answer_for {
-            self.top_up(id);
+            self.top_up(id, wire);
         }
-        self.pump();
+        self.pump(wire);
         Ok(())
     }
 
-    fn transfer(&mut self, transfer: &Transfer, payload: &[u8]) -> Result<()> {
-        let session = &mut self.session;
-        session.incoming_window = session.incoming_window.checked_sub(1).ok_or(Misbehaviour::Window)?;
-        session.next_incoming_id = session.next_incoming_id.wrapping_add(1);
-        let link = self.session.by_remote_handle(transfer.handle)?;
+    fn transfer(&mut self, transfer: &Transfer, payload: &[u8], wire: &mut Wire) -> Result<()> {
+        self.incoming_window = self.incoming_window.checked_sub(1).ok_or(Misbehaviour::Window)?;
+        self.next_incoming_id = self.next_incoming_id.wrapping_add(1);
+        let link = self.by_remote_handle(transfer.handle)?;
         if link.role != Role::Receiver {
             return Err(Misbehaviour::Unexpected("a message on a link that only sends").into());
         }
@@ -285,18 +436,18 @@ impl Connection {
         }
         let id = link.id;
         if let Some(delivery) = link.transfer(transfer, payload)? {
-            self.session.held_transfers = self.session.held_transfers.saturating_add(delivery.transfers);
-            self.session.held_bytes = self.session.held_bytes.saturating_add(delivery.payload.len());
-            if self.session.held_bytes > self.options.max_held_bytes {
+            self.held_transfers = self.held_transfers.saturating_add(delivery.transfers);
+            wire.held_bytes = wire.held_bytes.saturating_add(delivery.payload.len());
+            if wire.held_bytes > wire.max_held_bytes {
                 return Err(Error::Limit("bytes of messages that were received and not used"));
             }
-            self.events.push_back(Event::Delivery(delivery));
+            wire.events.push_back(Event::Delivery(delivery));
         }
-        self.widen(id);
+        self.widen(id, wire);
         Ok(())
     }
 
-    fn disposition(&mut self, disposition: &Disposition) {
+    fn disposition(&mut self, disposition: &Disposition, wire: &mut Wire) {
         // Those of a sender settle what we have settled already.
         if disposition.role != Role::Receiver {
             return;
@@ -304,9 +455,9 @@ impl Connection {
         let last = disposition.last.unwrap_or(disposition.first);
         let span = last.wrapping_sub(disposition.first);
         let mut settled_here = Vec::new();
-        let events = &mut self.events;
+        let events = &mut wire.events;
         // Over our own few, not over the range, which can be anything.
-        self.session.unsettled.retain(|(delivery, link)| {
+        self.unsettled.retain(|(delivery, link)| {
             if delivery.wrapping_sub(disposition.first) > span {
                 return true;
             }
@@ -325,37 +476,32 @@ impl Connection {
             false
         });
         for delivery in settled_here {
-            self.write(&Performative::Disposition(Disposition {
-                role: Role::Sender,
-                first: delivery,
-                last: None,
-                settled: true,
-                state: None,
-            }));
+            let forgotten = Disposition { role: Role::Sender, first: delivery, last: None, settled: true, state: None };
+            self.write(&Performative::Disposition(forgotten), wire);
         }
     }
 
     /// Sends what there is credit and room for.
-    fn pump(&mut self) {
-        let room = usize::try_from(self.max_frame_size).unwrap_or(usize::MAX);
+    fn pump(&mut self, wire: &mut Wire) {
+        let room = usize::try_from(wire.max_frame_size).unwrap_or(usize::MAX);
         let room = room.saturating_sub(TRANSFER_OVERHEAD).clamp(1, 1024 * 1024);
-        for place in 0..self.session.links.len() {
-            while let Some(link) = self.session.links.get_mut(place).and_then(Option::as_mut) {
-                if link.state != State::Attached || self.session.remote_incoming_window == 0 {
+        for place in 0..self.links.len() {
+            while let Some(link) = self.links.get_mut(place).and_then(Option::as_mut) {
+                if link.state != State::Attached || self.remote_incoming_window == 0 {
                     break;
                 }
                 let Some(message) = link.sending.queue.front_mut() else { break };
                 let first = message.delivery.is_none();
                 if first {
                     // An outcome is awaited for each; a peer that never states one is not sent more.
-                    if link.credit == 0 || self.session.unsettled.len() >= MOST_UNSETTLED {
+                    if link.credit == 0 || self.unsettled.len() >= MOST_UNSETTLED {
                         break;
                     }
                     link.credit -= 1;
                     link.delivery_count = link.delivery_count.wrapping_add(1);
-                    message.delivery = Some(self.session.next_delivery_id);
-                    self.session.unsettled.push_back((self.session.next_delivery_id, link.id));
-                    self.session.next_delivery_id = self.session.next_delivery_id.wrapping_add(1);
+                    message.delivery = Some(self.next_delivery_id);
+                    self.unsettled.push_back((self.next_delivery_id, link.id));
+                    self.next_delivery_id = self.next_delivery_id.wrapping_add(1);
                 }
                 let rest = message.payload.get(message.sent..).unwrap_or_default();
                 let (now, later) = rest.split_at(rest.len().min(room));
@@ -368,7 +514,7 @@ impl Connection {
                     more: !later.is_empty(),
                     aborted: false,
                 });
-                frame::write_frame(TYPE_AMQP, 0, &mut self.outgoing, |out| {
+                wire.write_frame(self.number, |out| {
                     performative.encode(out);
                     out.extend_from_slice(now);
                 });
@@ -376,69 +522,69 @@ impl Connection {
                 if later.is_empty() {
                     link.sending.queue.pop_front();
                 }
-                self.session.next_outgoing_id = self.session.next_outgoing_id.wrapping_add(1);
-                self.session.remote_incoming_window -= 1;
+                self.next_outgoing_id = self.next_outgoing_id.wrapping_add(1);
+                self.remote_incoming_window -= 1;
             }
         }
     }
 
-    fn top_up(&mut self, id: LinkId) {
-        if self.session.link_mut(id).is_some_and(Link::top_up) {
-            self.write_flow(Some(id), false);
+    fn top_up(&mut self, id: LinkId, wire: &mut Wire) {
+        if self.link_mut(id).is_some_and(Link::top_up) {
+            self.write_flow(Some(id), false, wire);
         } else {
-            self.widen(id);
+            self.widen(id, wire);
         }
     }
 
     /// Gives the peer room for transfers again once half of it is used up.
-    fn widen(&mut self, id: LinkId) {
-        let wanted = WINDOW.saturating_sub(self.session.held_transfers);
-        if self.session.incoming_window <= wanted / 2 && self.session.incoming_window < wanted {
-            self.write_flow(Some(id), false);
+    fn widen(&mut self, id: LinkId, wire: &mut Wire) {
+        let wanted = WINDOW.saturating_sub(self.held_transfers);
+        if self.incoming_window <= wanted / 2 && self.incoming_window < wanted {
+            self.write_flow(Some(id), false, wire);
         }
     }
 
     /// A flow of the session, and of a link where it is attached.
-    fn write_flow(&mut self, link: Option<LinkId>, drain: bool) {
-        self.session.incoming_window =
-            self.session.incoming_window.max(WINDOW.saturating_sub(self.session.held_transfers));
+    fn write_flow(&mut self, link: Option<LinkId>, drain: bool, wire: &mut Wire) {
+        self.incoming_window = self.incoming_window.max(WINDOW.saturating_sub(self.held_transfers));
         let mut flow = Flow {
-            next_incoming_id: self.session.channel.map(|_| self.session.next_incoming_id),
-            incoming_window: self.session.incoming_window,
-            next_outgoing_id: self.session.next_outgoing_id,
+            next_incoming_id: self.channel.map(|_| self.next_incoming_id),
+            incoming_window: self.incoming_window,
+            next_outgoing_id: self.next_outgoing_id,
             outgoing_window: WINDOW,
             ..Flow::default()
         };
-        if let Some(link) = link.and_then(|id| self.session.link_mut(id)).filter(|link| link.state == State::Attached) {
+        if let Some(link) = link.and_then(|id| self.link_mut(id)).filter(|link| link.state == State::Attached) {
             flow.handle = Some(link.handle);
             flow.delivery_count = Some(link.delivery_count);
             flow.link_credit = Some(link.credit);
             flow.drain = drain;
         }
-        self.write(&Performative::Flow(flow));
+        self.write(&Performative::Flow(flow), wire);
     }
 
     /// Adds a delivery to the range to be settled; one that does not continue it settles the range first.
-    fn settle_later(&mut self, id: u32) {
-        match &mut self.session.to_settle {
+    fn settle_later(&mut self, id: u32, wire: &mut Wire) {
+        match &mut self.to_settle {
             Some((_, last)) if id == last.wrapping_add(1) => *last = id,
             _ => {
-                self.settle();
-                self.session.to_settle = Some((id, id));
+                self.settle(wire);
+                self.to_settle = Some((id, id));
             }
         }
     }
 
     /// Settles the deliveries that are to be.
-    pub(super) fn settle(&mut self) {
-        if let Some((first, last)) = self.session.to_settle.take() {
-            self.write(&Performative::Disposition(Disposition {
+    fn settle(&mut self, wire: &mut Wire) {
+        if let Some((first, last)) = self.to_settle.take() {
+            let settled = Disposition {
                 role: Role::Receiver,
                 first,
                 last: Some(last),
                 settled: true,
                 state: Some(Outcome::Accepted),
-            }));
+            };
+            self.write(&Performative::Disposition(settled), wire);
         }
     }
 }

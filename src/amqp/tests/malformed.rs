@@ -1,5 +1,7 @@
 //! Servers that are broken, hostile or silent: each ends in a typed error, by the deadline, and none in a panic.
 
+use std::time::Duration;
+
 use super::peer::{self, NOW, Out, Peer, Seen, deadline, open, platform};
 use crate::amqp::codec::{DecodeError, Value, encode};
 use crate::amqp::error::{Error, Misbehaviour, Stage};
@@ -49,7 +51,7 @@ fn run(at: At, wrong: impl Fn(&Seen, &mut Out) + 'static) -> Error {
         let mut client = open(&platform, &peer)?;
         let link = client.attach(&LinkOptions::receiver("r1", "a"), 3, &deadline(&platform, 10))?;
         loop {
-            if client.receive(link, &deadline(&platform, 10))?.is_none() {
+            if client.receive(link, Duration::MAX, &deadline(&platform, 10))?.is_none() {
                 return Err(Error::Timeout(Stage::Message));
             }
         }

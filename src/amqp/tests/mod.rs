@@ -4,3 +4,4 @@ mod connection;
 mod malformed;
 pub(crate) mod peer;
 mod tls;
+mod waits;

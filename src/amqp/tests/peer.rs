@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::amqp::client::Client;
 use crate::amqp::codec::Value;
 use crate::amqp::connection::Options;
-use crate::amqp::error::{Result, Stage};
+use crate::amqp::error::{RemoteError, Result, Stage};
 use crate::amqp::frame::{self, AMQP_HEADER, SASL_HEADER, TYPE_AMQP, TYPE_SASL};
 use crate::amqp::message::{Body, Message};
 use crate::amqp::performative::*;
@@ -33,6 +33,21 @@ pub struct Out {
     pub ends: bool,
     pub links: HashMap<u32, Attach>,
     next_delivery: u32,
+    /// The session whose frame is being answered.
+    channel: u16,
+}
+
+/// The client numbers the links of each session from 0. Here a link's handle says its session, too.
+pub const SESSION: u32 = 1_000;
+
+fn handle_in(performative: &mut Performative) -> Option<&mut u32> {
+    match performative {
+        Performative::Attach(attach) => Some(&mut attach.handle),
+        Performative::Flow(flow) => flow.handle.as_mut(),
+        Performative::Transfer(transfer) => Some(&mut transfer.handle),
+        Performative::Detach(detach) => Some(&mut detach.handle),
+        _ => None,
+    }
 }
 
 impl Out {
@@ -45,11 +60,21 @@ impl Out {
     }
 
     pub fn frame(&mut self, performative: &Performative) {
-        frame::write_frame(TYPE_AMQP, 0, &mut self.bytes, |out| performative.encode(out));
+        let mut performative = performative.clone();
+        let channel = handle_in(&mut performative).map_or(self.channel, |handle| (*handle / SESSION) as u16);
+        frame::write_frame(TYPE_AMQP, channel, &mut self.bytes, |out| performative.encode(out));
+    }
+
+    /// Ends the session of a link.
+    pub fn end_session(&mut self, handle: u32, error: Option<RemoteError>) {
+        let session = handle / SESSION;
+        self.links.retain(|handle, _| handle / SESSION != session);
+        frame::write_frame(TYPE_AMQP, session as u16, &mut self.bytes, |out| Performative::End(error).encode(out));
     }
 
     pub fn transfer(&mut self, transfer: &Transfer, payload: &[u8]) {
-        frame::write_frame(TYPE_AMQP, 0, &mut self.bytes, |out| {
+        let channel = (transfer.handle / SESSION) as u16;
+        frame::write_frame(TYPE_AMQP, channel, &mut self.bytes, |out| {
             Performative::Transfer(transfer.clone()).encode(out);
             out.extend_from_slice(payload);
         });
@@ -169,7 +194,11 @@ impl State {
                 if body.is_empty() {
                     Seen::Empty
                 } else {
-                    let (performative, payload) = Performative::decode(body).expect("the client's performatives");
+                    let (mut performative, payload) = Performative::decode(body).expect("the client's performatives");
+                    if let Some(handle) = handle_in(&mut performative) {
+                        *handle += u32::from(header.channel) * SESSION;
+                    }
+                    self.out.channel = header.channel;
                     Seen::Frame(header.channel, performative, payload.to_vec())
                 }
             };
@@ -293,6 +322,10 @@ impl Transport for Peer {
         let mut state = self.state.borrow_mut();
         if state.stuck {
             self.platform.now.set(self.platform.now.get().max(deadline.moment()));
+            return Err(TransportError::timeout(Stage::Write));
+        }
+        // As every transport: after the deadline nothing is written.
+        if deadline.remaining().is_none() {
             return Err(TransportError::timeout(Stage::Write));
         }
         // Not all at once, as a socket does.

@@ -35,6 +35,13 @@ impl<'p> Deadline<'p> {
         Self { at: self.at.min(at), ..self }
     }
 
+    /// For something that others do not wait for: so long from now at the most, and no more than a quarter of what is left.
+    #[must_use]
+    pub fn soon(self, limit: Duration) -> Self {
+        let left = self.remaining().unwrap_or_default();
+        self.or_at(self.now().saturating_add(limit.min(left / 4)))
+    }
+
     /// The moment.
     pub fn moment(&self) -> Duration {
         self.at

@@ -19,6 +19,10 @@ use crate::session::Session;
 const PIECE_BYTES: usize = 256 * 1024;
 /// What a description of a partition is good for, besides its end, which the events themselves tell.
 const STATE_IS_GOOD_FOR: Duration = Duration::from_secs(60);
+/// What a look-up beside open links may take: reading goes on without it.
+const LOOK_UP: Duration = Duration::from_secs(3);
+/// An open connection may be gone without a word: so long a link is waited for before a new connection is made.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages sent ahead on all links of a connection together, where there are several: while one is read, the others' wait,
 /// and a connection holds no more than 32 MiB of them. A device's message has 256 KB at the most.
 const SHARED_PREFETCH: usize = 96;
@@ -99,7 +103,7 @@ pub fn with_log<T>(session: &Session, reader: &Reader, work: impl FnOnce(&mut dy
     let key = Key { account: session.account().clone(), reader: reader.clone() };
     let Some(lasting) = platform::lasting() else {
         let mut open = Open::new(session, session.platform(), reader)?;
-        let result = work(&mut Partitions { open: &mut open, session, reader, fresh: true });
+        let result = work(&mut Partitions { open: &mut open, session, reader, fresh: true, looked_up_in_vain: None });
         open.hub.close();
         return result;
     };
@@ -112,7 +116,7 @@ pub fn with_log<T>(session: &Session, reader: &Reader, work: impl FnOnce(&mut dy
         }
         None => Open::new(session, lasting, reader)?,
     };
-    let result = work(&mut Partitions { open: &mut open, session, reader, fresh });
+    let result = work(&mut Partitions { open: &mut open, session, reader, fresh, looked_up_in_vain: None });
     // After an error nobody knows what state the connection is in: the next poll opens its own.
     if result.is_ok() {
         KEPT.with(|kept| kept.keep(key, open));
@@ -137,21 +141,17 @@ fn read_state(hub: &mut EventHub, reader: &Reader) -> Result<LogState> {
     let ids = in_order(properties.partition_ids);
     let one = std::slice::from_ref(&reader.partition);
     let wanted = if reader.partition.is_empty() { ids.as_slice() } else { one };
-    let read = wanted.iter().map(|id| {
-        let partition = hub.partition_properties(id)?;
-        Ok(PartitionState {
-            id: id.clone(),
-            first: partition.begin_sequence_number,
-            last: partition.last_enqueued_sequence_number,
-            last_offset: partition.last_enqueued_offset,
-            last_time_ms: partition.last_enqueued_time_ms,
-            empty: partition.is_empty,
-        })
+    let read = hub.partitions(wanted)?.into_iter().zip(wanted).map(|(partition, id)| PartitionState {
+        id: id.clone(),
+        first: partition.begin_sequence_number,
+        last: partition.last_enqueued_sequence_number,
+        last_offset: partition.last_enqueued_offset,
+        last_time_ms: partition.last_enqueued_time_ms,
+        empty: partition.is_empty,
     });
-    let read = read.collect::<Result<Vec<_>>>()?;
     // A moment before 1970 is how some say that they do not know.
     let created = properties.created_at_ms.filter(|created| *created > 0).unwrap_or(0);
-    Ok(LogState { name: properties.name.to_ascii_lowercase(), created, ids, read })
+    Ok(LogState { name: properties.name.to_ascii_lowercase(), created, read: read.collect(), ids })
 }
 
 struct Partitions<'a, 'p, 's> {
@@ -160,6 +160,8 @@ struct Partitions<'a, 'p, 's> {
     reader: &'a Reader,
     /// Whether the connection was made for this poll; one from before may have gone meanwhile.
     fresh: bool,
+    /// Why what is known of the partitions could not be brought up to date.
+    looked_up_in_vain: Option<String>,
 }
 
 impl Partitions<'_, '_, '_> {
@@ -183,7 +185,13 @@ impl Partitions<'_, '_, '_> {
             indices.push(index);
             wanted.push(options);
         }
-        let receivers = hub.receivers(&wanted)?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let receivers = match self.fresh {
+            true => hub.receivers(&wanted)?,
+            false => hub.within(PATIENCE, |hub| hub.receivers(&wanted))?,
+        };
         for ((index, receiver), options) in indices.into_iter().zip(receivers).zip(wanted) {
             if let Some(link) = links.get_mut(index) {
                 *link = Link { receiver: Some(receiver), at: Some(options.position) };
@@ -221,14 +229,19 @@ impl Partitions<'_, '_, '_> {
         };
         match work(self) {
             Err(error) if may_pass(&error, self.fresh) => {
-                let platform = self.open.hub.platform();
-                // The old one goes before the new one attaches, and its readers' places with it.
-                *self.open = Open::new(self.session, platform, self.reader)?;
-                self.fresh = true;
-                work(self)
+                let again = self.open_anew().and_then(|()| work(self));
+                again.map_err(|second| error.followed_by(second))
             }
             result => result,
         }
+    }
+
+    fn open_anew(&mut self) -> Result<()> {
+        let platform = self.open.hub.platform();
+        // The old one goes before the new one attaches, and its readers' places with it.
+        *self.open = Open::new(self.session, platform, self.reader)?;
+        self.fresh = true;
+        Ok(())
     }
 }
 
@@ -239,18 +252,20 @@ impl Link {
 }
 
 impl Log for Partitions<'_, '_, '_> {
+    /// Beside the open links, which go on whatever becomes of it: where the connection itself is broken, they say so.
     fn refresh(&mut self) -> Result<()> {
         let now = self.session.platform().monotonic();
         if self.fresh || now.saturating_sub(self.open.read_at) <= STATE_IS_GOOD_FOR {
             return Ok(());
         }
-        self.once_more(|this| {
-            if !this.fresh {
-                this.open.state = read_state(&mut this.open.hub, this.reader)?;
-                this.open.read_at = now;
-            }
-            Ok(())
-        })
+        self.open.read_at = now;
+        match self.open.hub.within(LOOK_UP, |hub| read_state(hub, self.reader)) {
+            Ok(state) if state.ids == self.open.state.ids => self.open.state = state,
+            // Other partitions than there are links for.
+            Ok(_) => self.open_anew()?,
+            Err(error) => self.looked_up_in_vain = Some(error.record().message.clone()),
+        }
+        Ok(())
     }
 
     fn state(&self) -> &LogState {
@@ -296,12 +311,15 @@ impl Log for Partitions<'_, '_, '_> {
     }
 
     fn notices(&self) -> Vec<Notice> {
-        let notice = |message: &String| Notice {
-            severity: Severity::Warning,
-            code: "stale-endpoint".to_owned(),
-            message: message.clone(),
-        };
-        self.open.advice.iter().map(notice).collect()
+        let notice = |severity, code: &str, message| Notice { severity, code: code.to_owned(), message };
+        let stale = self.open.advice.iter().map(|advice| notice(Severity::Warning, "stale-endpoint", advice.clone()));
+        let late = self.looked_up_in_vain.iter().map(|why| {
+            let message = format!(
+                "The partitions were not described in time; reading goes on, and they are asked for again in a minute. {why}"
+            );
+            notice(Severity::Info, "partitions-not-described", message)
+        });
+        stale.chain(late).collect()
     }
 }
 

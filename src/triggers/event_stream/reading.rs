@@ -20,6 +20,11 @@ use crate::triggers::cursor::digest;
 const MOST_EVENTS: usize = 4_096;
 /// Bytes of data in one page at the most, whatever the budget: an instance is to stay within 8 MiB.
 const MOST_BYTES: u64 = 1024 * 1024;
+/// Messages that one poll looks at, at the most: a filter that holds nearly all back must not use up the host's budget of
+/// computing time, which would end the poll without a cursor. The next poll goes on behind them.
+const MOST_LOOKED_AT: usize = 20_000;
+/// Bytes of the messages that one poll looks at, at the most, for the same reason: a filter reads the whole of a JSON body.
+const MOST_BYTES_LOOKED_AT: usize = 16 * 1024 * 1024;
 /// Messages asked for at a time.
 const PIECE: usize = 512;
 /// How long to wait for what is known to be there: a link that was just attached needs a moment.
@@ -46,7 +51,21 @@ pub struct Reading<'a> {
     /// Partitions that did not give what they were known to hold.
     silent: Vec<bool>,
     page: Contents,
+    looked_at: LookedAt,
     notices: Vec<Notice>,
+}
+
+/// What a poll has looked at, taken into its page or not.
+#[derive(Default)]
+struct LookedAt {
+    messages: usize,
+    bytes: usize,
+}
+
+impl LookedAt {
+    fn is_enough(&self) -> bool {
+        self.messages >= MOST_LOOKED_AT || self.bytes >= MOST_BYTES_LOOKED_AT
+    }
 }
 
 /// What a page holds, and what it may hold.
@@ -64,7 +83,7 @@ enum Round {
     Fruitful,
     /// All partitions had their turn, and there was nothing.
     Fruitless,
-    /// The page has no room for more, or the call no time.
+    /// The page has no room for more, or the call no time, or enough was looked at.
     Full,
 }
 
@@ -104,17 +123,30 @@ impl<'a> Reading<'a> {
             most_bytes: request.budget.bytes.min(MOST_BYTES),
         };
         let log_id = log_id(&state.name, identity.created);
-        Ok(Self { log, telling, request, identity, log_id, places, turn, silent, page, notices })
+        Ok(Self {
+            log,
+            telling,
+            request,
+            identity,
+            log_id,
+            places,
+            turn,
+            silent,
+            page,
+            looked_at: LookedAt::default(),
+            notices,
+        })
     }
 
-    /// Reads until the page is full, the time is up, or nothing more is there.
+    /// Reads until the page is full, the time is up, enough was looked at, or nothing more is there.
     ///
     /// # Errors
-    /// Those of the service where nothing was read before.
+    /// Those of the service where nothing was looked at before.
     pub fn run(mut self) -> Result<Page> {
         let interrupted = match self.read() {
-            // What was found until now is not lost; the next poll meets the error again if it lasts.
-            Err(error) if !self.page.events.is_empty() && error.code() != ErrorCode::Internal => {
+            // What was found until now is not lost, nor the way past what was held back; the next poll meets the error again
+            // if it lasts.
+            Err(error) if self.looked_at.messages > 0 && error.code() != ErrorCode::Internal => {
                 let message = format!("Reading stopped early: {}", error.record().message);
                 self.notices.push(warning("read-interrupted", message));
                 true
@@ -126,7 +158,7 @@ impl<'a> Reading<'a> {
         let reachable = waiting.clone().zip(&self.silent).any(|(due, silent)| due > 0 && !silent);
         Ok(Page {
             events: self.page.events,
-            more: interrupted || reachable,
+            more: interrupted || reachable || self.looked_at.is_enough(),
             wait_hint_ms: 0,
             lag: Some(waiting.fold(0, u64::saturating_add)),
             next: Position { identity: self.identity, places: self.places, turn: self.turn }.cursor(),
@@ -196,7 +228,7 @@ impl<'a> Reading<'a> {
                     return Ok(Round::Full);
                 }
             }
-            if self.page.room() == 0 || self.log.remaining() < TIME_FOR_A_PIECE {
+            if self.page.room() == 0 || self.looked_at.is_enough() || self.log.remaining() < TIME_FOR_A_PIECE {
                 return Ok(Round::Full);
             }
         }
@@ -232,6 +264,8 @@ impl<'a> Reading<'a> {
         if event.as_ref().is_some_and(|event| !self.page.has_room_for(event)) {
             return false;
         }
+        self.looked_at.messages += 1;
+        self.looked_at.bytes = self.looked_at.bytes.saturating_add(message.size);
         if let Some(place) = self.places.get_mut(index) {
             *place = Place::After { sequence: message.sequence_number, offset: message.offset.clone() };
         }

@@ -65,15 +65,16 @@ impl Memory {
         }
     }
 
-    fn after(&self, partition: usize, from: &From) -> Vec<Message> {
-        let after = |message: &&Message| match from {
+    fn after(&self, partition: usize, from: &From) -> &[Message] {
+        let after = |message: &Message| match from {
             From::Earliest => true,
             From::Latest => false,
             From::EnqueuedTime { ms, .. } => message.enqueued_time_ms >= *ms,
             From::Offset { offset, .. } => message.offset.parse::<i64>().ok() > offset.parse().ok(),
             From::SequenceNumber { number, .. } => message.sequence_number > *number,
         };
-        self.partitions[partition].iter().filter(after).cloned().collect()
+        let messages = &self.partitions[partition];
+        &messages[messages.partition_point(|message| !after(message))..]
     }
 }
 
@@ -96,8 +97,7 @@ impl Log for Memory {
         if self.fail_after.is_some_and(|after| self.handed >= after) {
             return Err(Error::new(ErrorCode::Unavailable, "gone"));
         }
-        let mut piece = self.after(partition, from);
-        piece.truncate(most.min(7));
+        let piece: Vec<_> = self.after(partition, from).iter().take(most.min(7)).cloned().collect();
         self.handed += piece.len();
         Ok(piece)
     }
@@ -211,6 +211,69 @@ fn what_is_held_back_moves_the_cursor_on() {
     assert_eq!((ids(&page), page.more, page.lag), (vec![0], false, Some(0)));
     let places = Position::read(&page.next).expect("a position").places;
     assert_eq!(places, [Place::After { sequence: 49, offset: "490".into() }]);
+}
+
+/// A filter that holds nearly everything back does not use up the host's computing time: the page ends, the place moves on,
+/// and there is more.
+#[test]
+fn a_poll_looks_at_so_much_and_the_next_one_goes_on_behind_it() {
+    let small = || Memory::new(0..50_000);
+    let large = || {
+        let mut log = Memory::new(0..300);
+        log.partitions[0].iter_mut().for_each(|message| message.size = 200 * 1024);
+        log
+    };
+    for (mut log, count, most) in [(small(), 50_000, 20_512), (large(), 300, 90)] {
+        let (mut cursor, mut seen, mut polls, mut looked_at) = (None, Vec::new(), 0, 0);
+        loop {
+            let page = poll(&mut log, &Every(count - 1), &request(Start::Earliest, 100, cursor)).expect("a page");
+            seen.extend(ids(&page));
+            let place = &Position::read(&page.next).expect("a position").places[0];
+            let Place::After { sequence, .. } = place else { panic!("{place:?}") };
+            assert!(sequence + 1 - looked_at <= most, "{} at once", sequence + 1 - looked_at);
+            looked_at = sequence + 1;
+            polls += 1;
+            if !page.more {
+                break;
+            }
+            cursor = Some(page.next);
+        }
+        assert_eq!((seen, looked_at), (vec![0, count - 1], count));
+        assert!(polls >= 3, "{polls} polls");
+    }
+}
+
+/// Nobody reads the same messages for ever: an error after messages that a filter held back keeps the way past them.
+#[test]
+fn an_error_keeps_the_way_past_what_was_held_back() {
+    let mut cursor = poll(&mut Memory::new(0..1), &Every(1), &request(Start::Earliest, 1, None)).expect("a page").next;
+    let mut polls = 0;
+    while Position::read(&cursor).expect("a position").places != [Place::After { sequence: 49, offset: "490".into() }] {
+        let mut log = Memory::new(0..50);
+        log.fail_after = Some(7);
+        let page = poll(&mut log, &Every(1_000), &request(Start::Earliest, 10, Some(cursor))).expect("a page");
+        assert!(page.events.is_empty());
+        cursor = page.next;
+        polls += 1;
+        assert!(polls < 20, "no progress");
+    }
+    assert_eq!(polls, 7);
+}
+
+/// An event that is larger than the whole budget comes by itself: a poll that refused it would refuse it for ever.
+#[test]
+fn an_event_larger_than_the_budget_comes_alone() {
+    let mut log = Memory::new(10..14);
+    let (mut cursor, mut seen) = (None, Vec::new());
+    for _ in 0..4 {
+        let mut request = request(Start::Earliest, 10, cursor);
+        request.budget.bytes = 1;
+        let page = poll(&mut log, &Every(1), &request).expect("a page");
+        assert_eq!(page.events.len(), 1);
+        seen.extend(ids(&page));
+        cursor = Some(page.next);
+    }
+    assert_eq!(seen, [10, 11, 12, 13]);
 }
 
 #[test]

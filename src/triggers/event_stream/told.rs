@@ -229,7 +229,7 @@ impl Telling for HubTelling<'_> {
                 "{} of {} ({} bytes)",
                 operation.unwrap_or(source),
                 if device.is_empty() { "the hub" } else { device },
-                message.size
+                message.body.size()
             ),
             order_key: subject.clone().unwrap_or_else(|| partition.to_owned()),
             subject,

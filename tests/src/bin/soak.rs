@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use connector_tests::faults::{engine, program};
+use connector_tests::faults::{engine, program, scan};
 use connector_tests::{apart, soak};
 
 /// Runs seed after seed, a line for each, and ends at the first promise that is broken.
@@ -89,8 +89,9 @@ async fn telemetry(arguments: &TelemetryArguments) -> Result<()> {
         let started = Instant::now();
         let engine = engine::run(seed, usize::try_from(events)?).await.with_context(again)?;
         let process = program::run(seed, usize::try_from(events / 10)?).await.with_context(again)?;
+        let scan = scan::run(seed, usize::try_from(events / 10)?).await.with_context(again)?;
         println!(
-            "seed {seed}: engine {} events, {} repeated, {} faults, {} interruptions ({} in mid-poll), {} polls ({} failed); process {} events, {} repeated, {} faults, {} kills; {:.1} s",
+            "seed {seed}: engine {} events, {} repeated, {} faults, {} interruptions ({} in mid-poll), {} polls ({} failed); scan {} events, {} repeated, {} faults, {} polls ({} failed); process {} events, {} repeated, {} faults, {} kills; {:.1} s",
             engine.events,
             engine.repeated,
             engine.faults,
@@ -98,6 +99,11 @@ async fn telemetry(arguments: &TelemetryArguments) -> Result<()> {
             engine.cut_off,
             engine.polls,
             engine.failures,
+            scan.events,
+            scan.repeated,
+            scan.faults,
+            scan.polls,
+            scan.failures,
             process.events,
             process.repeated,
             process.faults,
@@ -105,10 +111,10 @@ async fn telemetry(arguments: &TelemetryArguments) -> Result<()> {
             started.elapsed().as_secs_f64(),
         );
         done += 1;
-        read += engine.events + process.events;
-        repeated += engine.repeated + process.repeated;
-        faults += engine.faults + process.faults;
-        interruptions += engine.interruptions + process.kills;
+        read += engine.events + scan.events + process.events;
+        repeated += engine.repeated + scan.repeated + process.repeated;
+        faults += engine.faults + scan.faults + process.faults;
+        interruptions += engine.interruptions + scan.interruptions + process.kills;
     }
     println!(
         "{done} seeds in {:.1} min: {read} events, none lost, none altered, all in order; {faults} faults, {interruptions} interruptions, {repeated} repetitions, each of what was not committed",

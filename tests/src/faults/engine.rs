@@ -23,13 +23,16 @@ use crate::{World, delivery, tenant};
 const EVENTS_TO_A_ROUND: usize = 12_500;
 
 /// Links and connections among which a fault happens: fewer than the kills alone make necessary, so that all are met.
-const EARLY: usize = 3;
+pub(super) const EARLY: usize = 3;
 
 /// A link that stands still for so long is detached, as the service does after half an hour.
 const LINK_IDLE: Duration = Duration::from_millis(700);
 
 /// Failures of one partition in a row, with nothing delivered between them: no plan has as many.
-const MOST_FAILURES: u32 = 60;
+pub(super) const MOST_FAILURES: u32 = 60;
+
+/// Polls of each partition after its last event, for faults of links and connections that were not met until then.
+const MOST_POLLS_AFTER_THE_END: u32 = 20;
 
 /// How a reader is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +110,14 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     while let Some(reader) = readers.join_next().await {
         summary.add(reader??);
     }
+    // The last links may have been attached before as many of them were made as a fault waits for.
+    let mut polls = 0;
+    while !world.emulator.faults().waiting().is_empty() && polls < MOST_POLLS_AFTER_THE_END {
+        for partition in record.partitions() {
+            look_at_the_end(&world, &record, partition).await?;
+        }
+        polls += 1;
+    }
     summary.faults = world.emulator.faults().fired();
     let waiting = world.emulator.faults().waiting();
     ensure!(waiting.is_empty(), "these faults were not met: {waiting:?}");
@@ -116,6 +127,30 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
         world.emulator.shutdown().await;
     }
     Ok(summary)
+}
+
+/// Polls behind the last event of a partition over a connection of its own: nothing comes, and nothing fails but for a
+/// while.
+async fn look_at_the_end(world: &World, record: &Record, partition: u16) -> Result<()> {
+    let Some(last) = record.of(partition).last() else { return Ok(()) };
+    let request = PollRequest {
+        trigger: crate::TELEMETRY.to_owned(),
+        partition: partition.to_string(),
+        config: "{}".to_owned(),
+        start: Start::AtPosition(last.sequence.to_string()),
+        on_position_lost: LostPolicy::Stop,
+        cursor: None,
+        budget: Budget { events: 10, bytes: 1 << 20, wait_ms: 0 },
+    };
+    match world.connector.poll(&tenant(&world.emulator)?, &world.connection, &request).await {
+        Ok(page) => ensure!(page.events.is_empty(), "partition {partition}: events after the last one"),
+        Err(error) => {
+            let passes = |retry: &Retry| matches!(retry, Retry::Backoff | Retry::After(_));
+            let typed = error.connector().with_context(|| format!("the host ended a poll: {error:?}"))?;
+            ensure!(passes(&typed.retry), "a fault that passes was answered with an error that does not: {typed:?}");
+        }
+    }
+    Ok(())
 }
 
 struct Reader {

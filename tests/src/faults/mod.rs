@@ -7,6 +7,7 @@
 //! | [`ledger`] | the promises, checked entry by entry over the log of a reader |
 //! | [`plan`] | what fails and when, drawn from a seed |
 //! | [`engine`] | a reader in this process: cold and warm instances, cut off, thrown away, restarted |
+//! | [`scan`] | a reader of all partitions in this process, with small pages and a filter that holds most back |
 //! | [`program`] | a reader that is a process of its own, `connector-host watch`, killed at any moment |
 //!
 //! A seed decides what is sent, which faults there are and at which event or connection, and when a reader is killed. What
@@ -18,3 +19,4 @@ pub mod events;
 pub mod ledger;
 pub mod plan;
 pub mod program;
+pub mod scan;
