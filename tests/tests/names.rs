@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use azure_iot_emulator::{EmulatorOptions, GatewayVersion, HubName, PasswordLogin, TelemetryEvent};
+use azure_iot_emulator::{EmulatorOptions, GatewayVersion, HubName, PasswordLogin, Service, TelemetryEvent};
 use connector_host::Connection;
 use connector_host::interface::connection::CheckOutcome;
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, PollRequest, Start};
@@ -132,6 +132,18 @@ async fn every_name_of_a_hub_works_for_everything() -> Result<()> {
         let values = if name == HubName::Device { CheckOutcome::Warn } else { CheckOutcome::Pass };
         ensure!(outcome("values") == Some(values), "{name:?}");
         ensure!(world.connector.label(&world.tenant, &world.connection).await?.starts_with("plant"));
+        // HTTPS by the host and AMQP by the component both take what the service documents: the newest version of the
+        // name, and AES-GCM.
+        let handshakes = world.emulator.tls_handshakes();
+        let version = if name == HubName::Classic { "TLSv1_2" } else { "TLSv1_3" };
+        for service in [Service::Hub, Service::HubAmqp, Service::EventHub] {
+            let mut of_it = handshakes.iter().filter(|handshake| handshake.service == service).peekable();
+            ensure!(of_it.peek().is_some(), "{service:?} by {name:?}: nobody came");
+            for handshake in of_it {
+                ensure!(handshake.suite.contains("_AES_") && handshake.suite.contains("_GCM_"), "{handshake:?}");
+                ensure!(service == Service::EventHub || handshake.version == version, "{name:?}: {handshake:?}");
+            }
+        }
         world.emulator.shutdown().await;
     }
     Ok(())

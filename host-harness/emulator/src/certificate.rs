@@ -6,17 +6,16 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
 
 use crate::EmulatorError;
+use crate::tls::{Tls, TlsSuites};
 
 const CA_FILE: &str = "emulator-ca.pem";
 const CA_KEY_FILE: &str = "emulator-ca-key.pem";
@@ -29,7 +28,7 @@ const BACKDATE: Duration = Duration::days(1);
 /// The authority's certificate and the TLS settings of both listeners.
 pub(crate) struct Certificates {
     pub(crate) ca_pem: String,
-    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) tls: Tls,
 }
 
 impl Certificates {
@@ -37,6 +36,7 @@ impl Certificates {
     pub(crate) fn issue(
         directory: Option<&Path>,
         names: impl IntoIterator<Item = String>,
+        suites: TlsSuites,
     ) -> Result<Self, EmulatorError> {
         let (ca_pem, ca_key) = match directory {
             Some(directory) => match load_authority(directory)? {
@@ -63,13 +63,8 @@ impl Certificates {
         let leaf = params.signed_by(&leaf_key, &issuer)?;
         let chain = vec![CertificateDer::from(leaf.der().to_vec())];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { ca_pem, tls: Arc::new(tls) })
+        let tls = Tls::new(&chain, &key, suites)?;
+        Ok(Self { ca_pem, tls })
     }
 }
 

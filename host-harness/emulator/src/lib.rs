@@ -77,6 +77,7 @@ mod service_bound;
 mod simulator;
 mod store;
 mod throttle;
+mod tls;
 mod traffic;
 mod versions;
 mod world;
@@ -88,7 +89,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 pub use device_side::{
     Credential, DeviceMessage, DeviceSide, MethodCall, MethodReply, RegistrationState, TelemetryMessage, TelemetrySink,
@@ -105,10 +105,12 @@ pub use simulator::{
     MachineLink, MachineOptions, MachinePlan, MachineState, Machines, PayloadKind, START_COOLING, SimulatedEvents,
     Simulator, SimulatorOptions,
 };
+pub use tls::{TlsHandshake, TlsSuites};
 pub use traffic::{Exchange, Traffic};
 pub use versions::{DpsApi, HubApi, OlderPut};
 
 use certificate::Certificates;
+use tls::Tls;
 use world::{Ports, Shared, World};
 
 /// Why the emulator did not start.
@@ -146,7 +148,7 @@ pub struct Emulator {
     ca_pem: String,
     stop: watch::Sender<bool>,
     listeners: Mutex<Vec<JoinHandle<()>>>,
-    tls: TlsAcceptor,
+    tls: Tls,
     /// Stops the listeners of the Event Hub-compatible endpoint alone, when they move.
     event_hub_stop: Mutex<watch::Sender<bool>>,
 }
@@ -164,7 +166,7 @@ impl Emulator {
         world::check_policies(&options.dps_policies).map_err(EmulatorError::Policy)?;
         let Certificates { ca_pem, tls } = {
             let names = names::hub_names(&options.hub_name, options.gateway).into_iter().map(|(name, _)| name);
-            Certificates::issue(options.certificate_dir.as_deref(), names)?
+            Certificates::issue(options.certificate_dir.as_deref(), names, options.tls_suites)?
         };
         let (hub_listener, hub_port) = bind(options.listen, options.hub_port).await?;
         let (dps_listener, dps_port) = bind(options.listen, options.dps_port).await?;
@@ -174,7 +176,6 @@ impl Emulator {
         let ports = Ports { hub: hub_port, dps: dps_port, hub_amqp: hub_amqp_port, event_hub: event_hub.ports() };
         let world = Arc::new(World::new(options, ports));
         let (stop, stopped) = watch::channel(false);
-        let tls = TlsAcceptor::from(tls);
         let listeners =
             [(Service::Hub, hub_listener, hub::routes(&world)), (Service::Dps, dps_listener, dps::routes(&world))].map(
                 |(service, listener, router)| {
@@ -266,6 +267,11 @@ impl Emulator {
         *world::lock(&self.event_hub_stop) = stop;
         world::lock(&self.listeners).extend(moved.serve(&self.world, &self.tls, &stopped));
         Ok(())
+    }
+
+    /// The newest TLS handshakes that ended well, in their order: 1,024 at the most.
+    pub fn tls_handshakes(&self) -> Vec<TlsHandshake> {
+        self.tls.handshakes()
     }
 
     /// The provisioning service's id scope.
@@ -396,7 +402,7 @@ impl EventHubListeners {
         (self.tls.1, self.plaintext.as_ref().map(|(_, port)| *port))
     }
 
-    fn serve(self, world: &Shared, tls: &TlsAcceptor, stopped: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+    fn serve(self, world: &Shared, tls: &Tls, stopped: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
         let serve =
             |listener, tls| tokio::spawn(amqp::serve(world.clone(), Service::EventHub, listener, tls, stopped.clone()));
         let mut tasks = vec![serve(self.tls.0, Some(tls.clone()))];

@@ -10,6 +10,7 @@ use crate::event_hub::EventSource;
 use crate::faults;
 use crate::names::GatewayVersion;
 use crate::random;
+use crate::tls::TlsSuites;
 use crate::versions::{DpsApi, HubApi, OlderPut};
 
 /// How the emulator is set up. Start from [`EmulatorOptions::default`].
@@ -44,6 +45,8 @@ pub struct EmulatorOptions {
     pub hub_link: Option<String>,
     /// Which host names the hub has, see [`GatewayVersion`].
     pub gateway: GatewayVersion,
+    /// Which TLS cipher suites all endpoints offer.
+    pub tls_suites: TlsSuites,
     /// The provisioning service's id scope, the first path segment of its device API.
     pub id_scope: String,
     /// The Event Hub-compatible name; by default one is made up in the service's form, another on every start.
@@ -101,6 +104,7 @@ impl Default for EmulatorOptions {
             device_registry: None,
             hub_link: None,
             gateway: GatewayVersion::default(),
+            tls_suites: TlsSuites::default(),
             id_scope: "0ne00000000".to_owned(),
             event_hub_name: None,
             partitions: 4,

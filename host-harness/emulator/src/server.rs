@@ -29,7 +29,6 @@ use time::macros::format_description;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use crate::auth::{Access, Operation, guard};
@@ -38,6 +37,7 @@ use crate::etag;
 use crate::faults::{FaultAction, Refusal};
 use crate::random;
 use crate::throttle::Throttle;
+use crate::tls::Tls;
 use crate::traffic::{Exchange, printable};
 use crate::world::{Shared, skewed};
 
@@ -77,7 +77,7 @@ pub(crate) async fn serve(
     world: Shared,
     service: Service,
     listener: TcpListener,
-    tls: TlsAcceptor,
+    tls: Tls,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -109,12 +109,12 @@ async fn connection(
     service: Service,
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
-    tls: TlsAcceptor,
+    tls: Tls,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
+    let stream = match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(service, stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),

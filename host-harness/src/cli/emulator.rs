@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use azure_iot_emulator::{
     DeviceRegistry, DevicesOnline, DpsApi, Emulator, EmulatorOptions, FaultRule, GatewayVersion, HubApi, HubName,
-    OlderPut, PasswordLogin, PayloadKind, Simulator, SimulatorOptions,
+    OlderPut, PasswordLogin, PayloadKind, Simulator, SimulatorOptions, TlsSuites,
 };
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -48,6 +48,9 @@ pub(crate) struct EmulatorArguments {
     /// What becomes of passwords (SASL PLAIN) at the hub's own AMQP endpoint.
     #[arg(long, value_enum, default_value = "taken")]
     hub_passwords: Passwords,
+    /// Which TLS cipher suites are offered: those that the services document, or one alone.
+    #[arg(long, value_enum, default_value = "service")]
+    tls_suites: Suites,
     /// Partitions of the Event Hub-compatible endpoint.
     #[arg(long, default_value_t = 4, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
     partitions: u16,
@@ -114,6 +117,32 @@ enum Online {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum Suites {
+    /// AES-256-GCM and AES-128-GCM.
+    Service,
+    /// AES-128-GCM alone.
+    #[value(name = "aes-128-gcm")]
+    Aes128Gcm,
+    /// AES-256-GCM alone.
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    /// ChaCha20-Poly1305 alone, which no service documents.
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+impl From<Suites> for TlsSuites {
+    fn from(suites: Suites) -> Self {
+        match suites {
+            Suites::Service => Self::AsTheService,
+            Suites::Aes128Gcm => Self::Aes128Gcm,
+            Suites::Aes256Gcm => Self::Aes256Gcm,
+            Suites::ChaCha20Poly1305 => Self::ChaCha20Poly1305,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Older {
     /// It clears them.
     Clears,
@@ -168,6 +197,7 @@ fn payload(text: &str) -> Result<(PayloadKind, u32), String> {
 /// Serves the emulator until it is interrupted.
 pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     let mut options = EmulatorOptions {
+        tls_suites: arguments.tls_suites.into(),
         gateway: match arguments.gateway {
             Gateway::V1 => GatewayVersion::V1,
             Gateway::V2 => GatewayVersion::V2,

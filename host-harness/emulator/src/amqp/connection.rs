@@ -11,7 +11,6 @@ use fe2o3_amqp_types::performatives::{Disposition, Performative};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
 
 use super::claims::{self, Claim};
 use super::codec::{self, AMQP_HEADER, AmqpError, Frame, Outcome, SASL_HEADER};
@@ -24,6 +23,7 @@ use crate::options::PasswordLogin;
 use crate::random;
 use crate::server::Service;
 use crate::service_bound::Queue;
+use crate::tls::Tls;
 use crate::world::Shared;
 
 const HANDSHAKE_TIME: Duration = Duration::from_secs(20);
@@ -57,7 +57,7 @@ pub(super) async fn accept(
     service: Service,
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
@@ -71,7 +71,7 @@ pub(super) async fn accept(
     }
     let mut spoken = None;
     let stream: Box<dyn Transport> = match tls {
-        Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
+        Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(service, stream)).await {
             Ok(Ok(stream)) => {
                 spoken = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
                 Box::new(stream)

@@ -30,9 +30,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::server::Service;
+use crate::tls::Tls;
 use crate::world::Shared;
 
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     world: Shared,
     service: Service,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();

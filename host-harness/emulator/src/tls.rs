@@ -1,0 +1,183 @@
+//! TLS as the services offer it: which versions and cipher suites, by service and by the name that the client asks for.
+//!
+//! | endpoint | versions | source |
+//! |---|---|---|
+//! | IoT Hub, `HUB.azure-devices.net`, any other name or none | 1.2 | "TLS support in IoT Hub", 05/26/2026 |
+//! | IoT Hub, `HUB.service.…` and `HUB.device.…` | 1.2 and 1.3 | the same |
+//! | Device Provisioning Service | 1.2 | "TLS support in Azure IoT Hub Device Provisioning Service" |
+//! | Event Hub-compatible endpoint | 1.2 and 1.3 | a portal setting of namespaces, by public reports; no list of suites found |
+//!
+//! The suites of IoT Hub are ECDHE with AES-128 or AES-256 in GCM or CBC; rustls has those in GCM. ChaCha20-Poly1305 is on
+//! no list. No list names the suites of TLS 1.3; here they are the same ciphers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::Acceptor;
+use rustls::{CipherSuite, ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::server::Service;
+use crate::world;
+
+/// Handshakes that are kept for [`crate::Emulator::tls_handshakes`].
+const MOST_HANDSHAKES: usize = 1_024;
+
+/// Which cipher suites the emulator offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsSuites {
+    /// Those that the services document, as far as rustls has them: AES-256-GCM and AES-128-GCM.
+    #[default]
+    AsTheService,
+    /// AES-128-GCM alone.
+    Aes128Gcm,
+    /// AES-256-GCM alone.
+    Aes256Gcm,
+    /// ChaCha20-Poly1305 alone, which no service documents.
+    ChaCha20Poly1305,
+}
+
+impl TlsSuites {
+    fn has(self, suite: CipherSuite) -> bool {
+        let (aes_128, aes_256) = match suite {
+            CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => (true, false),
+            CipherSuite::TLS13_AES_256_GCM_SHA384
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => (false, true),
+            _ => (false, false),
+        };
+        match self {
+            Self::AsTheService => aes_128 || aes_256,
+            Self::Aes128Gcm => aes_128,
+            Self::Aes256Gcm => aes_256,
+            Self::ChaCha20Poly1305 => !aes_128 && !aes_256,
+        }
+    }
+}
+
+/// A TLS handshake that ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsHandshake {
+    /// The endpoint.
+    pub service: Service,
+    /// The name that the client asked for (SNI), in lower case.
+    pub server_name: Option<String>,
+    /// The version, such as `TLSv1_2`.
+    pub version: String,
+    /// The cipher suite, such as `TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384`.
+    pub suite: String,
+}
+
+/// Makes the server's side of handshakes. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    classic: Arc<ServerConfig>,
+    newest: Arc<ServerConfig>,
+    handshakes: Arc<Mutex<VecDeque<TlsHandshake>>>,
+}
+
+impl Tls {
+    /// With a certificate and its key.
+    pub(crate) fn new(
+        chain: &[CertificateDer<'static>],
+        key: &PrivateKeyDer<'static>,
+        suites: TlsSuites,
+    ) -> Result<Self, rustls::Error> {
+        let config = |versions: &[&'static SupportedProtocolVersion]| -> Result<Arc<ServerConfig>, rustls::Error> {
+            let mut provider: CryptoProvider = rustls::crypto::ring::default_provider();
+            provider.cipher_suites.retain(|suite| suites.has(suite.suite()));
+            let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(versions)?
+                .with_no_client_auth()
+                .with_single_cert(chain.to_vec(), key.clone_key())?;
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(Arc::new(config))
+        };
+        Ok(Self {
+            classic: config(&[&rustls::version::TLS12])?,
+            newest: config(&[&rustls::version::TLS12, &rustls::version::TLS13])?,
+            handshakes: Arc::default(),
+        })
+    }
+
+    /// Makes a handshake.
+    pub(crate) async fn accept<S>(&self, service: Service, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let server_name = start.client_hello().server_name().map(str::to_ascii_lowercase);
+        let config = if has_tls_1_3(service, server_name.as_deref()) { &self.newest } else { &self.classic };
+        let stream = start.into_stream(config.clone()).await?;
+        let connection = stream.get_ref().1;
+        let handshake = TlsHandshake {
+            service,
+            server_name,
+            version: connection.protocol_version().map(|version| format!("{version:?}")).unwrap_or_default(),
+            suite: connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
+        };
+        let mut handshakes = world::lock(&self.handshakes);
+        if handshakes.len() == MOST_HANDSHAKES {
+            handshakes.pop_front();
+        }
+        handshakes.push_back(handshake);
+        drop(handshakes);
+        Ok(stream)
+    }
+
+    /// The newest handshakes, in their order.
+    pub(crate) fn handshakes(&self) -> Vec<TlsHandshake> {
+        world::lock(&self.handshakes).iter().cloned().collect()
+    }
+}
+
+/// Whether TLS 1.3 is offered beside 1.2.
+fn has_tls_1_3(service: Service, server_name: Option<&str>) -> bool {
+    match service {
+        Service::EventHub => true,
+        Service::Hub | Service::HubAmqp => server_name
+            .and_then(|name| name.split('.').nth(1))
+            .is_some_and(|label| matches!(label, "service" | "device")),
+        Service::Dps | Service::Device => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_decides_about_the_version() {
+        for (service, name, newest) in [
+            (Service::Hub, Some("plant.azure-devices.net"), false),
+            (Service::Hub, Some("plant.privatelink.azure-devices.net"), false),
+            (Service::Hub, Some("localhost"), false),
+            (Service::Hub, None, false),
+            (Service::HubAmqp, None, false),
+            (Service::Hub, Some("plant.service.azure-devices.net"), true),
+            (Service::HubAmqp, Some("plant.service.privatelink.azure-devices.net"), true),
+            (Service::HubAmqp, Some("plant.device.azure-devices.net"), true),
+            (Service::Dps, Some("plant.service.azure-devices-provisioning.net"), false),
+            (Service::EventHub, None, true),
+        ] {
+            assert_eq!(has_tls_1_3(service, name), newest, "{service:?} {name:?}");
+        }
+    }
+
+    #[test]
+    fn every_suite_of_rustls_belongs_to_one_choice() {
+        for suite in rustls::crypto::ring::default_provider().cipher_suites {
+            let suite = suite.suite();
+            let choices = [TlsSuites::Aes128Gcm, TlsSuites::Aes256Gcm, TlsSuites::ChaCha20Poly1305];
+            assert_eq!(choices.iter().filter(|choice| choice.has(suite)).count(), 1, "{suite:?}");
+            assert_eq!(TlsSuites::AsTheService.has(suite), !TlsSuites::ChaCha20Poly1305.has(suite), "{suite:?}");
+        }
+    }
+}
