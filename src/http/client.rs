@@ -299,10 +299,18 @@ impl Response {
     /// The error of an answer that is not what the service's description says. What was done stays done.
     pub fn unexpected(&self, wanted: &str) -> Error {
         let retry = if self.effect == EffectState::None { Retry::Backoff } else { Retry::Never };
-        Error::new(ErrorCode::Protocol, format!("The service's answer is not {wanted}, as its description says"))
+        Error::new(ErrorCode::Protocol, format!("The service's answer is not {wanted}, which its description promises"))
             .with_effect(self.effect)
             .with_retry(retry)
     }
+}
+
+/// Whether an answer is a web page, which the services never send: a success of theirs is JSON or empty.
+fn is_page(answer: &WireResponse) -> bool {
+    let html = answer
+        .header("content-type")
+        .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"));
+    html || answer.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
 }
 
 /// How a permission probe came out.
@@ -394,6 +402,9 @@ impl<'a> Client<'a> {
                 auth::learn_host_scope(&self.api.host);
             }
             let (error, transient, asked) = match outcome {
+                Ok(answer) if (200..300).contains(&answer.status) && is_page(&answer) => {
+                    return Err(self.page_instead(request, &answer));
+                }
                 Ok(answer) if (200..300).contains(&answer.status) => return Ok(self.response(request, answer)),
                 Ok(answer) if answer.status == 401 && !skew_tried && self.learn_skew(&answer) => {
                     skew_tried = true;
@@ -454,6 +465,9 @@ impl<'a> Client<'a> {
             let version = self.api.service.api_version();
             let answer = self.exchange(&request, version, None).map_err(|error| self.failure(&request, &error))?;
             if (200..300).contains(&answer.status) {
+                if is_page(&answer) {
+                    return Err(self.page_instead(&request, &answer));
+                }
                 return Ok(ProbeAnswer::Granted);
             }
             if answer.status == 401 && !skew_tried && self.learn_skew(&answer) {
@@ -492,6 +506,22 @@ impl<'a> Client<'a> {
             self.effects.set(self.effects.get() + 1);
         }
         Response { wire, effect: self.effect_so_far() }
+    }
+
+    /// The error of a success that is a web page: somebody on the way answered, and nobody knows what the service did.
+    fn page_instead(&self, request: &Request, answer: &WireResponse) -> Error {
+        let (service, host) = (self.api.service.title(), self.host_of(request));
+        let (effect, retry, outcome) = match request.safety {
+            Safety::Read => (self.effect_so_far(), Retry::Backoff, ""),
+            Safety::Repeatable => (EffectState::Unknown, Retry::Backoff, " Whether the change was made is not known."),
+            Safety::Once => (EffectState::Unknown, Retry::Never, " Whether the change was made is not known."),
+        };
+        let message = format!(
+            "{host} answered with status {} and a web page instead of an answer of {service}: a gateway, proxy or login page \
+             on the way may have answered in its place.{outcome}",
+            answer.status
+        );
+        Error::new(ErrorCode::Protocol, message).with_effect(effect).with_retry(retry)
     }
 
     fn version(&self, request: &Request) -> &'static str {

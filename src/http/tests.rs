@@ -285,7 +285,32 @@ fn probes_tell_granted_from_refused() {
 #[test]
 fn an_answer_that_is_no_json_is_a_protocol_error() {
     let platform = FakePlatform::at(NOW);
-    platform.then(|_, _| Ok(WireResponse { status: 200, headers: vec![], body: b"<html>".to_vec() }));
-    let error = send(&platform, "html", &read()).expect("an answer").json().expect_err("not JSON");
+    platform.then_status(200, &[], "{oops");
+    let error = send(&platform, "not-json", &read()).expect("an answer").json().expect_err("not JSON");
     assert_eq!(error.code(), ErrorCode::Protocol);
+}
+
+/// A login page of a network on the way: a deletion that it answered was once taken for done.
+#[test]
+fn a_page_with_a_success_is_no_success() {
+    let delete = Request::new(Method::Delete, ["devices", "d"], Safety::Repeatable, Permission::RegistryWrite);
+    for (headers, body) in [
+        (&[][..], "<html>login</html>"),
+        (&[("content-type", "text/html; charset=utf-8")][..], ""),
+        (&[("content-type", "TEXT/HTML")][..], "welcome"),
+        (&[][..], " \n<!DOCTYPE html>"),
+    ] {
+        for (request, effect, retry) in [
+            (&read(), EffectState::None, Retry::Backoff),
+            (&delete, EffectState::Unknown, Retry::Backoff),
+            (&once(), EffectState::Unknown, Retry::Never),
+        ] {
+            let platform = FakePlatform::at(NOW);
+            platform.then_status(200, headers, body);
+            let error = send(&platform, "page", request).expect_err("a page");
+            let record = error.record();
+            assert_eq!((record.code, record.effect, record.retry), (ErrorCode::Protocol, effect, retry), "{body}");
+            assert!(record.message.contains("login page"), "{}", record.message);
+        }
+    }
 }

@@ -81,6 +81,13 @@ fn other_encodings_of_the_same_are_read() {
             Value::Array(vec![Value::symbol("a"), Value::symbol("bcd")]),
         ),
         (&[0xe0, 2, 3, 0x40], Value::Array(vec![Value::Null; 3])),
+        (&[0xe0, 4, 2, 0x56, 1, 0], Value::Array(vec![Value::Boolean(true), Value::Boolean(false)])),
+        (
+            // An empty array has a constructor as well, and the next value one of its own (findings/).
+            &[0xc0, 9, 2, 0xe0, 2, 0, 0xa3, 0xa1, 2, b'o', b'k'],
+            Value::List(vec![Value::Array(vec![]), Value::string("ok")]),
+        ),
+        (&[0x80, 0, 0x20, 0, 0, 0, 0, 0, 1], Value::Ulong(9_007_199_254_740_993)),
         (
             // An array of described values: the descriptor once for all.
             &[0xe0, 7, 2, 0x00, 0x53, 0x24, 0x50, 1, 2],
