@@ -9,7 +9,7 @@ use super::contention::Contender;
 use super::discover::HubAddress;
 use super::hub::Endpoint;
 use crate::amqp::transport::TransportErrorKind;
-use crate::amqp::{Error as AmqpError, RemoteError};
+use crate::amqp::{Error as AmqpError, RemoteError, Stage};
 use crate::auth::{Permission, SharedAccessKey};
 use crate::error::{Error, ErrorCode, MissingPermission, Retry, ServiceFault, retry_after};
 use crate::host_name;
@@ -27,6 +27,8 @@ pub(crate) struct Context {
     what: String,
     contender: Option<Contender>,
     is_iot_hub: bool,
+    /// Of the connection.
+    port: u16,
 }
 
 impl Context {
@@ -38,6 +40,7 @@ impl Context {
             what: what.to_owned(),
             contender: None,
             is_iot_hub: false,
+            port: endpoint.port,
         }
     }
 
@@ -54,6 +57,7 @@ impl Context {
             what: what.to_owned(),
             contender: None,
             is_iot_hub: true,
+            port: hub.port,
         }
     }
 
@@ -87,6 +91,21 @@ impl Context {
         result
     }
 
+    /// What to do where no connection comes about: many networks let HTTPS out, and AMQP's port not.
+    fn if_blocked(&self, error: &AmqpError) -> String {
+        use TransportErrorKind::{Broken, Connect, Denied, Timeout};
+        let AmqpError::Transport(error) = error else { return String::new() };
+        let port = self.port;
+        match (error.kind, error.stage) {
+            (Denied, _) => format!(". The engine has to let the connector reach TCP port {port} of this host"),
+            (Connect | Timeout | Broken, Stage::Connect | Stage::Tls) => format!(
+                ". Telemetry, messages and feedback need TCP port {port} (AMQP over TLS): check that no firewall between the \
+                 engine and this host blocks it"
+            ),
+            _ => String::new(),
+        }
+    }
+
     fn message(&self, code: ErrorCode, error: &AmqpError) -> String {
         let Self { service, host, policy, what, .. } = self;
         let said = said(error).map(|text| format!(" It says: {text}")).unwrap_or_default();
@@ -115,11 +134,14 @@ impl Context {
                 format!("{service} at {host} does not take it: {what}.{said}")
             }
             ErrorCode::DeviceOffline => format!("{service} at {host} does not reach {what}.{said}"),
-            ErrorCode::Timeout => format!("{service} at {host} did not answer in time: {error}"),
+            ErrorCode::Timeout => {
+                format!("{service} at {host} did not answer in time: {error}{}", self.if_blocked(error))
+            }
             _ => match error {
-                AmqpError::Transport(error) => {
+                AmqpError::Transport(transport) => {
                     let hint = host_name::hint(host).map(|hint| format!(". {hint}")).unwrap_or_default();
-                    format!("{service} at {host} cannot be reached: {error}{hint}")
+                    let blocked = self.if_blocked(error);
+                    format!("{service} at {host} cannot be reached on port {}: {transport}{blocked}{hint}", self.port)
                 }
                 _ => format!("{service} at {host}: {}", clean(&error.to_string())),
             },
@@ -491,6 +513,32 @@ mod tests {
         assert_eq!(answered(403, "Blocked"), ErrorCode::Unavailable);
         assert_eq!(answered(403, "'Listen' claim(s) are required"), ErrorCode::PermissionDenied);
         assert_eq!(answered(400, "ErrorCode:ConnectionRejectedOnFaultInjection;x"), ErrorCode::Unavailable);
+    }
+
+    #[test]
+    fn a_connection_that_does_not_come_about_names_its_port() {
+        let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671 };
+        let key = SharedAccessKey { policy: "service".into(), key: crate::secret::Secret::new("a2V5") };
+        let contexts = [context(), Context::iot_hub(&hub, &key, "connection")];
+        for (kind, stage, says) in [
+            (TransportErrorKind::Connect, Stage::Connect, "no firewall"),
+            (TransportErrorKind::Timeout, Stage::Connect, "no firewall"),
+            (TransportErrorKind::Broken, Stage::Tls, "no firewall"),
+            (TransportErrorKind::Denied, Stage::Connect, "The engine has to let"),
+        ] {
+            for context in &contexts {
+                let error = context.error(&AmqpError::Transport(TransportError::new(kind, stage, "x")));
+                let message = &error.record().message;
+                assert!(message.contains("port 5671") && message.contains(says), "{kind:?}: {message}");
+            }
+        }
+        // Once there was a connection, the port is not the reason.
+        let later = context().error(&AmqpError::Transport(TransportError::new(
+            TransportErrorKind::Timeout,
+            Stage::Message,
+            "x",
+        )));
+        assert!(!later.record().message.contains("firewall"), "{}", later.record().message);
     }
 
     #[test]
