@@ -6,7 +6,7 @@ use super::{Api, Client, ProbeAnswer, Request, Safety, Service};
 use crate::auth::{Permission, SharedAccessKey};
 use crate::error::{EffectState, ErrorCode, Result, Retry};
 use crate::platform::fake::FakePlatform;
-use crate::platform::{ExchangeError, ExchangeErrorKind, Method, WireResponse};
+use crate::platform::{ExchangeError, ExchangeErrorKind, Method};
 use crate::secret::Secret;
 
 const NOW: u64 = 1_800_000_000;
