@@ -357,7 +357,7 @@ async fn samples() -> Result<()> {
     let sample = |trigger: &'static str| world.connector.sample(&world.tenant, &world.connection, trigger, "{}", 5);
     for trigger in [ENROLLMENTS, REGISTRATIONS, CONFIGURATIONS, TWINS] {
         let events = sample(trigger).await?;
-        assert_eq!((events.len(), events[0].id.as_str()), (1, "sample"), "{trigger}");
+        assert_eq!((events.len(), events[0].id.as_str()), (1, format!("sample-{trigger}").as_str()));
     }
     enroll(&world, ["press-1".to_owned()]).await?;
     let events = sample(ENROLLMENTS).await?;
