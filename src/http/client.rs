@@ -402,10 +402,7 @@ impl<'a> Client<'a> {
                 auth::learn_host_scope(&self.api.host);
             }
             let (error, transient, asked) = match outcome {
-                Ok(answer) if (200..300).contains(&answer.status) && is_page(&answer) => {
-                    return Err(self.page_instead(request, &answer));
-                }
-                Ok(answer) if (200..300).contains(&answer.status) => return Ok(self.response(request, answer)),
+                Ok(answer) if (200..300).contains(&answer.status) => return self.success(request, answer),
                 Ok(answer) if answer.status == 401 && !skew_tried && self.learn_skew(&answer) => {
                     skew_tried = true;
                     continue;
@@ -465,10 +462,7 @@ impl<'a> Client<'a> {
             let version = self.api.service.api_version();
             let answer = self.exchange(&request, version, None).map_err(|error| self.failure(&request, &error))?;
             if (200..300).contains(&answer.status) {
-                if is_page(&answer) {
-                    return Err(self.page_instead(&request, &answer));
-                }
-                return Ok(ProbeAnswer::Granted);
+                return self.success(&request, answer).map(|_| ProbeAnswer::Granted);
             }
             if answer.status == 401 && !skew_tried && self.learn_skew(&answer) {
                 skew_tried = true;
@@ -508,8 +502,12 @@ impl<'a> Client<'a> {
         Response { wire, effect: self.effect_so_far() }
     }
 
-    /// The error of a success that is a web page: somebody on the way answered, and nobody knows what the service did.
-    fn page_instead(&self, request: &Request, answer: &WireResponse) -> Error {
+    /// An answer with a status of success. One that is a web page is none: somebody on the way answered, and nobody knows
+    /// what the service did.
+    fn success(&self, request: &Request, answer: WireResponse) -> Result<Response> {
+        if !is_page(&answer) {
+            return Ok(self.response(request, answer));
+        }
         let (service, host) = (self.api.service.title(), self.host_of(request));
         let (effect, retry, outcome) = match request.safety {
             Safety::Read => (self.effect_so_far(), Retry::Backoff, ""),
@@ -521,7 +519,7 @@ impl<'a> Client<'a> {
              on the way may have answered in its place.{outcome}",
             answer.status
         );
-        Error::new(ErrorCode::Protocol, message).with_effect(effect).with_retry(retry)
+        Err(Error::new(ErrorCode::Protocol, message).with_effect(effect).with_retry(retry))
     }
 
     fn version(&self, request: &Request) -> &'static str {
