@@ -9,7 +9,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-npm install --silent --no-audit --no-fund --prefix "$work" rhea@3.0.4 >/dev/null
+npm install --silent --no-audit --no-fund --prefix "$work" rhea@3.0.5 >/dev/null
 seen=$(node - <<'JAVASCRIPT'
 const types = require("rhea/lib/types.js");
 const read = (text) => new types.Reader(Buffer.from(text, "hex")).read();
@@ -20,7 +20,7 @@ console.log('code and byte', plain(['5601', '5600']));
 console.log('in an array', JSON.stringify(types.unwrap(read('e004025601' + '00'))));
 JAVASCRIPT
 )
-expected='3.0.4
+expected='3.0.5
 code alone [true,false]
 code and byte [1,0]
 in an array [1,0]'

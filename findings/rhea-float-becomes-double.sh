@@ -9,7 +9,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-npm install --silent --no-audit --no-fund --prefix "$work" rhea@3.0.4 >/dev/null
+npm install --silent --no-audit --no-fund --prefix "$work" rhea@3.0.5 >/dev/null
 seen=$(node - <<'JAVASCRIPT'
 const types = require("rhea/lib/types.js");
 const read = (text) => new types.Reader(Buffer.from(text, "hex")).read();
@@ -22,7 +22,7 @@ const after = message.encode(decoded).toString('hex');
 console.log('double', after.includes('82400921fb60000000'), 'float', after.includes('7240490fdb'), 'null body', after.endsWith('00537740'));
 JAVASCRIPT
 )
-expected='3.0.4
+expected='3.0.5
 {"n":3.1415927410125732}
 double true float false null body true'
 printf '%s\n' "$seen"

@@ -9,7 +9,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-npm install --silent --no-audit --no-fund --prefix "$work" rhea@3.0.4 >/dev/null
+npm install --silent --no-audit --no-fund --prefix "$work" rhea@3.0.5 >/dev/null
 seen=$(node - <<'JAVASCRIPT'
 const types = require("rhea/lib/types.js");
 const read = (text) => new types.Reader(Buffer.from(text, "hex")).read();
@@ -22,7 +22,7 @@ const negative = types.unwrap(read('81' + BigInt.asUintN(64, -(2n ** 53n) - 1n).
 console.log('-9007199254740993', Buffer.isBuffer(negative) ? 'Buffer ' + negative.toString('hex') : String(negative));
 JAVASCRIPT
 )
-expected='3.0.4
+expected='3.0.5
 9007199254740991 9007199254740991
 9007199254740993 9007199254740992
 9007203549708287 9007203549708288
