@@ -6,7 +6,7 @@ mod python;
 
 use std::path::PathBuf;
 
-use azure_iot_emulator::{Emulator, EmulatorOptions, EventBody, EventPosition, TelemetryEvent};
+use azure_iot_emulator::{Emulator, EmulatorOptions, EventBody, EventPosition, Service, TelemetryEvent};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -153,7 +153,18 @@ async fn the_event_hubs_sdk_works_unchanged() {
     ];
     let output = run_script(&python, "eventhub_sdk.py", environment).await;
     report(&output, " 0 failed");
+    came_as_to_the_service(&emulator, Service::EventHub);
     emulator.shutdown().await;
+}
+
+/// Whoever came to this endpoint over TLS agreed on a suite that the services document.
+fn came_as_to_the_service(emulator: &Emulator, service: Service) {
+    let handshakes = emulator.tls_handshakes();
+    let mut to_it = handshakes.iter().filter(|handshake| handshake.service == service).peekable();
+    assert!(to_it.peek().is_some(), "nobody came to {service:?}");
+    for handshake in to_it {
+        assert!(handshake.suite.contains("_AES_") && handshake.suite.contains("_GCM_"), "{handshake:?}");
+    }
 }
 
 /// The client for C2D messages always uses port 5671.
@@ -182,6 +193,7 @@ async fn the_iot_hub_sdk_sends_to_devices() {
     ];
     let output = run_script(&python, "c2d_sdk.py", environment).await;
     report(&output, " 0 failed");
+    came_as_to_the_service(&emulator, Service::HubAmqp);
     let messages = emulator.devices().take_messages("press-17").await.expect("messages");
     let bodies: Vec<_> = messages.iter().map(|message| String::from_utf8_lossy(&message.body)).collect();
     assert_eq!(bodies.len(), 12, "{bodies:?}");

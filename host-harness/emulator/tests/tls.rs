@@ -69,7 +69,13 @@ async fn the_new_names_have_tls_1_3_and_the_classic_one_has_not() {
             let with = |versions| handshake(&emulator, &port, name, versions, all);
             assert!(with(BOTH).await.expect("1.3").starts_with("TLSv1_3"), "{name}");
             assert!(with(TLS12).await.expect("1.2").starts_with("TLSv1_2"), "{name}");
+            assert!(with(TLS13).await.expect("1.3 alone").starts_with("TLSv1_3"), "{name}");
         }
+    }
+    let events = emulator.event_hub_host();
+    for (versions, agreed) in [(BOTH, "TLSv1_3"), (TLS12, "TLSv1_2"), (TLS13, "TLSv1_3")] {
+        let version = handshake(&emulator, &events, "localhost", versions, all).await.expect("a handshake");
+        assert!(version.starts_with(agreed), "{version}");
     }
     let dps = emulator.dps_host();
     assert!(handshake(&emulator, &dps, "localhost", BOTH, all).await.expect("1.2").starts_with("TLSv1_2"));

@@ -250,7 +250,7 @@ mod tests {
     use crate::platform::fake::FakePlatform;
     use crate::triggers::device_telemetry::DEVICE_TELEMETRY;
 
-    fn told(config: Value, message: AmqpMessage) -> Option<Value> {
+    fn event(config: Value, message: AmqpMessage) -> Option<Told> {
         let values = json!({ "iotHubName": "plant.azure-devices.net", "sharedAccessKeyName": "service", "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==" });
         let connection = Connection { auth_profile: "shared-access-key".into(), values: values.to_string() };
         let account = Account::open(&connection).expect("an account");
@@ -258,7 +258,11 @@ mod tests {
         let session = Session::new(&platform, &account, 1_000, false);
         let telling = HubTelling::new(&DEVICE_TELEMETRY, &session, config).expect("a configuration");
         let message = Message::read(&message.encode()).expect("an event");
-        telling.tell(&message, "0").map(|told| json::parse(told.data.as_bytes()).expect("JSON"))
+        telling.tell(&message, "0")
+    }
+
+    fn told(config: Value, message: AmqpMessage) -> Option<Value> {
+        event(config, message).map(|told| json::parse(told.data.as_bytes()).expect("JSON"))
     }
 
     fn message(body: &str) -> AmqpMessage {
@@ -275,6 +279,14 @@ mod tests {
             body: Body::Data(vec![body.as_bytes().to_vec()]),
             ..AmqpMessage::default()
         }
+    }
+
+    #[test]
+    fn a_summary_states_the_bytes_of_the_body_alone() {
+        let summary = |message| event(json!({}), message).expect("an event").summary;
+        assert_eq!(summary(message(r#"{"t":21}"#)), "Telemetry of press-1 (8 bytes)");
+        let parts = Body::Data(vec![b"12".to_vec(), b"345".to_vec()]);
+        assert_eq!(summary(AmqpMessage { body: parts, ..message("") }), "Telemetry of press-1 (5 bytes)");
     }
 
     #[test]
