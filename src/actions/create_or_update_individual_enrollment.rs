@@ -9,7 +9,7 @@ use super::{Action, keys, typed};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
-use crate::dps::{CERTIFICATE_MEMBERS, Dps, HIDDEN, RegistrationId, has_symmetric_keys, secrets, without_secrets};
+use crate::dps::{CERTIFICATE_MEMBERS, Dps, HIDDEN, RegistrationId, has_symmetric_keys, without_secrets};
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::http::{IfMatch, Tagged};
 use crate::iothub::{TwinPart, check_patch};
@@ -269,19 +269,13 @@ impl Action for CreateOrUpdateIndividualEnrollment {
         let stated = input.etag.as_deref().map(|etag| IfMatch::from_input(Some(etag), "/etag")).transpose()?;
         let attestation = judge(&input)?;
         let dps = session.dps()?;
-        let write = |enrollment: Value, if_match: Option<&IfMatch>| {
-            let secrets = secrets(&enrollment);
-            dps.put_enrollment(&id, enrollment, if_match).map_err(|error| error.without(&secrets))
-        };
         if call.dry_run && input.mode == Mode::Create && certificate_members(&input).next().is_some() {
             // Only an answer of the service says whether it knows them, and a dry run gets none to its write.
             read_if_any(&dps, &id)?;
             check_certificates(&input, &dps)?;
         }
         let changed = if input.mode == Mode::Create {
-            let enrollment = edit(&input, attestation.as_ref(), None)?;
-            let secrets = secrets(&enrollment);
-            let created = dps.create_enrollment(&id, enrollment).map_err(|error| error.without(&secrets));
+            let created = dps.create_enrollment(&id, edit(&input, attestation.as_ref(), None)?);
             created.map_err(|error| check_certificates(&input, &dps).err().unwrap_or(error))?
         } else {
             change::apply(
@@ -291,7 +285,7 @@ impl Action for CreateOrUpdateIndividualEnrollment {
                     check_certificates(&input, &dps)?;
                     edit(&input, attestation.as_ref(), enrollment)
                 },
-                write,
+                |enrollment, if_match| dps.put_enrollment(&id, enrollment, if_match),
             )?
         };
         Ok(Outcome::Done(shown(&dps, &id, changed.document, input.include_keys)?.to_string()))

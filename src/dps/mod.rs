@@ -4,7 +4,7 @@
 mod secrets;
 mod types;
 
-pub use secrets::{HIDDEN, secrets, shown, without_secrets};
+pub use secrets::{HIDDEN, shown, without_secrets};
 pub use types::RegistrationId;
 
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ impl<'a> Dps<'a> {
         if newest {
             request = request.at(ENROLLMENT_VERSIONS[0]);
         }
-        Tagged::from_response(&self.client.send(&request.json(enrollment))?)
+        self.write(request, enrollment)
     }
 
     /// Creates an individual enrollment (`if_match` none) or replaces one, after [`Self::enrollment`] was asked for it in
@@ -84,12 +84,18 @@ impl<'a> Dps<'a> {
     pub fn put_enrollment(&self, id: &RegistrationId, enrollment: Value, if_match: Option<&IfMatch>) -> Result<Tagged> {
         let safety = if_match.map_or(Safety::Once, IfMatch::safety);
         let mut request = Request::new(Method::Put, ["enrollments", id.as_str()], safety, Permission::EnrollmentWrite)
-            .at(self.client.spoken(ENROLLMENT_VERSIONS))
-            .json(enrollment);
+            .at(self.client.spoken(ENROLLMENT_VERSIONS));
         if let Some(if_match) = if_match {
             request = request.header("if-match", if_match);
         }
-        Tagged::from_response(&self.client.send(&request)?)
+        self.write(request, enrollment)
+    }
+
+    /// Sends an enrollment. What of it is secret is in no error, where the service repeats it, too.
+    fn write(&self, request: Request, enrollment: Value) -> Result<Tagged> {
+        let secrets = secrets::secrets(&enrollment);
+        let written = self.client.send(&request.json(enrollment)).and_then(|answer| Tagged::from_response(&answer));
+        written.map_err(|error| error.without(&secrets))
     }
 
     /// Whether enrollments may have [`CERTIFICATE_MEMBERS`], as far as this call has seen of the service.

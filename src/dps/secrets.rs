@@ -59,7 +59,7 @@ pub fn without_secrets(url: &str) -> String {
 }
 
 /// The secrets of an enrollment that is sent, to be taken out of what the service says about it: the longest first.
-pub fn secrets(enrollment: &Value) -> Vec<String> {
+pub(super) fn secrets(enrollment: &Value) -> Vec<String> {
     let keys = enrollment.pointer("/attestation/symmetricKey").and_then(Value::as_object);
     let keys = keys.into_iter().flat_map(|keys| keys.values()).filter_map(Value::as_str).map(str::to_owned);
     let url = enrollment.pointer("/customAllocationDefinition/webhookUrl").and_then(Value::as_str).unwrap_or_default();
