@@ -7,6 +7,7 @@
 pub mod actions;
 #[cfg(feature = "amqp")]
 pub mod amqp;
+pub mod amqp_transport;
 pub mod auth;
 pub mod bindings;
 pub mod connection;

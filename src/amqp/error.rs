@@ -60,6 +60,8 @@ pub enum Stage {
     Connect,
     /// The TLS handshake.
     Tls,
+    /// The WebSocket handshake.
+    Upgrade,
     /// The protocol header.
     Header,
     /// The end of the authentication.
@@ -92,6 +94,7 @@ impl fmt::Display for Stage {
             Self::Resolve => "the address of the host",
             Self::Connect => "a TCP connection",
             Self::Tls => "the TLS handshake",
+            Self::Upgrade => "the WebSocket handshake",
             Self::Header => "the protocol header",
             Self::Sasl => "the end of the authentication",
             Self::Open => "the connection to be opened",

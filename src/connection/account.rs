@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::paste::{self, ConnectionString, Host, NotAHost, Unclear, Wanted};
 use super::schema::{CONNECTION_STRING, SHARED_ACCESS_KEY};
+use crate::amqp_transport::AmqpTransport;
 use crate::auth::{SharedAccessKey, decode_key};
 use crate::bindings::exports::workflow::connector::connection::Validation;
 use crate::bindings::workflow::connector::types::Connection;
@@ -23,13 +24,15 @@ pub struct Account {
     pub event_hub: Option<EventHubPin>,
     /// The hub's AMQP endpoint, which knows the Event Hub-compatible one.
     pub hub_amqp: AmqpAddress,
+    /// What AMQP is spoken over, to the hub and to the Event Hub-compatible endpoint.
+    pub amqp_transport: AmqpTransport,
     /// Certificates (PEM) to trust instead of the public ones, for connections of the connector's own.
     pub trusted_certificates: Option<String>,
     /// Domains besides Azure's that the account's hosts may belong to.
     pub trusted_suffixes: Vec<String>,
 }
 
-/// A host and port that AMQP over TLS is spoken with.
+/// A host and port that AMQP is spoken with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AmqpAddress {
     /// The host.
@@ -38,16 +41,14 @@ pub struct AmqpAddress {
     pub port: u16,
 }
 
-/// AMQP's port over TLS.
-pub const AMQPS: u16 = 5671;
-
 impl AmqpAddress {
-    /// From `host` or `host:port`.
-    pub fn of(authority: &str) -> Self {
-        match authority.rsplit_once(':') {
-            Some((host, port)) => Self { host: host.to_owned(), port: port.parse().unwrap_or(AMQPS) },
-            None => Self { host: authority.to_owned(), port: AMQPS },
-        }
+    /// From `host` or `host:port`, with the transport's port where there is none.
+    pub fn of(authority: &str, transport: AmqpTransport) -> Self {
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse().ok()),
+            None => (authority, None),
+        };
+        Self { host: host.to_owned(), port: port.unwrap_or(transport.port()) }
     }
 
     /// As `host:port`.
@@ -122,7 +123,8 @@ struct Form {
     trusted: Vec<String>,
 }
 
-const COMMON_FIELDS: [&str; 8] = [
+const COMMON_FIELDS: [&str; 9] = [
+    "amqpTransport",
     "iotHubAmqpHost",
     "trustedCertificates",
     "eventHubEndpoint",
@@ -187,13 +189,20 @@ impl Form {
         let hub = self.read_hub(&connection.auth_profile);
         let dps = self.read_dps();
         let event_hub = self.read_event_hub();
-        let hub_amqp = self.read_hub_amqp();
+        let amqp_transport = self.read_transport();
+        let hub_amqp = self.read_hub_amqp(amqp_transport);
         let trusted_certificates = self.read_certificates();
         let hub = hub?;
-        // The hub's own name, without a port that is HTTPS's.
-        let hub_amqp = hub_amqp.unwrap_or_else(|| AmqpAddress { host: AmqpAddress::of(&hub.host).host, port: AMQPS });
+        let hub_amqp = hub_amqp.unwrap_or_else(|| {
+            let address = AmqpAddress::of(&hub.host, amqp_transport);
+            match amqp_transport {
+                // The port of the name is HTTPS's.
+                AmqpTransport::Tcp => AmqpAddress { port: amqp_transport.port(), ..address },
+                AmqpTransport::WebSockets => address,
+            }
+        });
         let trusted_suffixes = self.trusted.clone();
-        Some(Account { hub, dps, event_hub, hub_amqp, trusted_certificates, trusted_suffixes })
+        Some(Account { hub, dps, event_hub, hub_amqp, amqp_transport, trusted_certificates, trusted_suffixes })
     }
 
     fn refuse_unknown(&mut self, own: &[&str]) {
@@ -717,10 +726,20 @@ impl Form {
         Some(EventHubPin { host: host?.authority(), path: path?, key })
     }
 
-    fn read_hub_amqp(&mut self) -> Option<AmqpAddress> {
+    fn read_transport(&mut self) -> AmqpTransport {
+        let field = "amqpTransport";
+        let Some(text) = self.text(field) else { return AmqpTransport::default() };
+        AmqpTransport::of(&text).unwrap_or_else(|| {
+            let ids = AmqpTransport::ALL.map(|transport| format!("`{}`", transport.id())).join(" or ");
+            self.wrong(field, "unknown-transport", format!("must be {ids}"), "Choose one of them, or leave it empty.");
+            AmqpTransport::default()
+        })
+    }
+
+    fn read_hub_amqp(&mut self, transport: AmqpTransport) -> Option<AmqpAddress> {
         let field = "iotHubAmqpHost";
         let text = self.text(field)?;
-        self.checked_host(field, &text, &HUB_SUFFIXES).map(|host| AmqpAddress::of(&host.authority()))
+        self.checked_host(field, &text, &HUB_SUFFIXES).map(|host| AmqpAddress::of(&host.authority(), transport))
     }
 
     fn read_certificates(&mut self) -> Option<String> {
@@ -763,12 +782,18 @@ impl Form {
         if let Some(account) = account {
             set("iotHubName", Some(&account.hub.host));
             set("iotHubDeviceHostName", Some(&host_name::for_devices(&account.hub.host)));
-            set("iotHubAmqpHost", Some(&account.hub_amqp.authority()));
+            // Each opens a port: only that of the transport which is used.
+            let (hub_field, event_hub_field) = match account.amqp_transport {
+                AmqpTransport::Tcp => ("iotHubAmqpHost", "eventHubHostName"),
+                AmqpTransport::WebSockets => ("iotHubWebSocketHost", "eventHubWebSocketHost"),
+            };
+            set("amqpTransport", Some(account.amqp_transport.id()));
+            set(hub_field, Some(&account.hub_amqp.authority()));
+            set(event_hub_field, account.event_hub.as_ref().map(|pin| pin.host.as_str()));
             set("sharedAccessKeyName", Some(&account.hub.key.policy));
             set("dpsHostName", account.dps.as_ref().map(|dps| dps.host.as_str()));
             set("dpsSharedAccessKeyName", account.dps.as_ref().map(|dps| dps.key.policy.as_str()));
             set("eventHubEndpoint", account.event_hub.as_ref().map(|pin| format!("sb://{}/", pin.host)).as_deref());
-            set("eventHubHostName", account.event_hub.as_ref().map(|pin| pin.host.as_str()));
             set("eventHubPath", account.event_hub.as_ref().map(|pin| pin.path.as_str()));
         }
         if !self.trusted.is_empty() {

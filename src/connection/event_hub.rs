@@ -1,6 +1,6 @@
 //! From an account to its open Event Hub-compatible endpoint.
 
-use super::account::{AMQPS, Account, AmqpAddress, EventHubPin};
+use super::account::{Account, AmqpAddress, EventHubPin};
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, ErrorCode, Result};
 use crate::eventhub::{Access, Endpoint, EventHub, HubAddress, Roots, discover};
@@ -43,7 +43,7 @@ impl Origin {
 
 /// Which field of a connection with a stale endpoint to change to what.
 pub fn remedy(named: &Endpoint) -> String {
-    let port = if named.port == AMQPS { String::new() } else { format!(":{}", named.port) };
+    let port = if named.port == named.transport.port() { String::new() } else { format!(":{}", named.port) };
     format!(
         "Edit the connection: set \"EventHub compatible Endpoint\" to sb://{}{port}/ and \"EventHub compatible path\" to {}; or \
          leave both empty to have the hub asked each time.",
@@ -69,7 +69,7 @@ fn try_open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<(EventH
         let hub = connect(session, platform, &endpoint, &account.hub.key)?;
         return Ok((hub, Origin::Found(endpoint)));
     };
-    let pinned = endpoint_of(pin);
+    let pinned = endpoint_of(account, pin);
     let failure = match connect(session, platform, &pinned, pin.key.as_ref().unwrap_or(&account.hub.key)) {
         Err(error) => error,
         opened => return Ok((opened?, Origin::Pinned)),
@@ -95,9 +95,16 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// The endpoint that an account pins.
-pub fn endpoint_of(pin: &EventHubPin) -> Endpoint {
-    let address = AmqpAddress::of(&pin.host);
-    Endpoint { host: address.host, port: address.port, hub: pin.path.clone() }
+pub fn endpoint_of(account: &Account, pin: &EventHubPin) -> Endpoint {
+    let transport = account.amqp_transport;
+    let AmqpAddress { host, port } = AmqpAddress::of(&pin.host, transport);
+    Endpoint { host, port, transport, hub: pin.path.clone() }
+}
+
+/// The hub's own AMQP endpoint.
+pub(super) fn hub_address(account: &Account) -> HubAddress {
+    let AmqpAddress { host, port } = account.hub_amqp.clone();
+    HubAddress { host, port, transport: account.amqp_transport }
 }
 
 /// Whether two endpoints are one: names of Event Hubs have no case, and a namespace has two hosts.
@@ -132,7 +139,7 @@ pub fn find(session: &Session) -> Result<Endpoint> {
 
 fn ask(session: &Session) -> Result<Endpoint> {
     let account = session.account();
-    let hub = HubAddress { host: account.hub_amqp.host.clone(), port: account.hub_amqp.port };
+    let hub = hub_address(account);
     auth::same_clock(&hub.host, &account.hub.host);
     let may_follow = |host: &str| {
         ends_in(host, &EVENT_HUB_SUFFIXES).is_some()

@@ -93,7 +93,7 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
             named,
         ),
         // One that still answers can be another hub's, or the one from before a failover.
-        (Origin::Pinned, pin) => match (find(session), pin.as_ref().map(endpoint_of)) {
+        (Origin::Pinned, pin) => match (find(session), pin.as_ref().map(|pin| endpoint_of(session.account(), pin))) {
             (Ok(named), Some(pinned)) if !is_same(&named, &pinned) => stale(
                 format!(
                     "The pinned endpoint {}/{} answers, but the hub names {}/{}: this hub's events arrive there.",

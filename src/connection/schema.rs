@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::amqp_transport::AmqpTransport;
 use crate::bindings::exports::workflow::connector::metadata::AuthProfile;
 use crate::manifest::schema::{object, string};
 
@@ -184,12 +185,21 @@ fn advanced_fields() -> Vec<(&'static str, Value)> {
     let amqp_host = example(
         field(
             "IoT Hub AMQP host",
-            "Where the hub speaks AMQP, with `:port` where that is not 5671: one of the hub's names, as above. Empty: at the name above.",
+            "Where the hub speaks AMQP, with `:port` where that is not the transport's: one of the hub's names, as above. Empty: at the name above.",
             ADVANCED,
             "advanced",
         ),
         "plant.azure-devices.net",
     );
+    let mut transport = field(
+        "AMQP transport",
+        "How telemetry, messages to devices and feedback reach the engine: `amqp-tcp` on port 5671, or `amqp-web-sockets` on port 443, for networks that \
+         let nothing else out. The latter needs one exchange more to connect. Empty: `amqp-tcp`.",
+        ADVANCED,
+        "advanced",
+    );
+    transport["enum"] = json!(AmqpTransport::ALL.map(AmqpTransport::id));
+    transport["default"] = AmqpTransport::default().id().into();
     let certificates = field(
         "Trusted certificates",
         "Certificates (PEM) of the **root** authorities to trust for telemetry instead of the public ones. Only for an emulator, or a proxy that looks into TLS. \
@@ -199,6 +209,7 @@ fn advanced_fields() -> Vec<(&'static str, Value)> {
         "advanced",
     );
     vec![
+        ("amqpTransport", transport),
         ("iotHubAmqpHost", amqp_host),
         ("trustedCertificates", certificates),
         (

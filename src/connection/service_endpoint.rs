@@ -5,10 +5,9 @@
 use std::time::Duration;
 
 use super::account::Account;
-use super::event_hub::roots;
+use super::event_hub::{hub_address, roots};
 use crate::auth::{self, Permission};
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result};
-use crate::eventhub::HubAddress;
 use crate::iothub::{ServiceEndpoint, ServiceQueue};
 use crate::kept::Kept;
 use crate::platform::{self, Platform};
@@ -101,7 +100,7 @@ fn attempt<T>(
 
 fn open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<ServiceEndpoint<'p>> {
     let account = session.account();
-    let hub = HubAddress { host: account.hub_amqp.host.clone(), port: account.hub_amqp.port };
+    let hub = hub_address(account);
     auth::same_clock(&hub.host, &account.hub.host);
     ServiceEndpoint::connect(platform, &hub, &account.hub.key, roots(account), session.deadline())
 }

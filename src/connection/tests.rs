@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CONNECTION_STRING, SHARED_ACCESS_KEY, read};
+use crate::amqp_transport::AmqpTransport;
 use crate::bindings::exports::workflow::connector::connection::Validation;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::connection::Account;
@@ -44,6 +45,48 @@ fn with_dps(name: &str) -> Value {
     values["dpsSharedAccessKeyName"] = "owner".into();
     values["dpsSharedAccessKey"] = KEY.into();
     values
+}
+
+#[test]
+fn amqp_goes_over_what_was_chosen() {
+    let read = |transport: Option<&str>, more: &[(&str, &str)]| {
+        let mut values = hub("plant");
+        for (field, value) in more {
+            values[*field] = (*value).into();
+        }
+        if let Some(transport) = transport {
+            values["amqpTransport"] = transport.into();
+        }
+        judge(SHARED_ACCESS_KEY, &values)
+    };
+    let normalized = |validation: &Validation| -> Value { serde_json::from_str(&validation.normalized).expect("JSON") };
+    for transport in [None, Some(""), Some("amqp-tcp")] {
+        let (account, validation) = read(transport, &[("iotHubName", "plant.azure-devices.net")]);
+        let account = account.expect("an account");
+        assert_eq!((account.amqp_transport, account.hub_amqp.port), (AmqpTransport::Tcp, 5671));
+        let normalized = normalized(&validation);
+        assert_eq!(normalized["iotHubAmqpHost"], "plant.azure-devices.net:5671");
+        assert!(normalized.get("iotHubWebSocketHost").is_none(), "{normalized}");
+    }
+    let pinned = [
+        ("iotHubName", "plant.azure-devices.net"),
+        ("eventHubEndpoint", "sb://ns.servicebus.windows.net:5671/"),
+        ("eventHubPath", "plant"),
+    ];
+    let (account, validation) = read(Some("amqp-web-sockets"), &pinned);
+    let account = account.expect("an account");
+    assert_eq!((account.amqp_transport, account.hub_amqp.port), (AmqpTransport::WebSockets, 443));
+    let normalized = normalized(&validation);
+    assert_eq!(normalized["amqpTransport"], "amqp-web-sockets");
+    assert_eq!(normalized["iotHubWebSocketHost"], "plant.azure-devices.net:443");
+    // The port of plain AMQP, which Azure shows in its connection strings, is not the WebSocket's.
+    assert_eq!(normalized["eventHubWebSocketHost"], "ns.servicebus.windows.net");
+    assert!(normalized.get("iotHubAmqpHost").is_none() && normalized.get("eventHubHostName").is_none(), "{normalized}");
+
+    let (account, validation) = read(Some("mqtt"), &[]);
+    assert!(account.is_none());
+    let problem = validation.problems.iter().find(|problem| problem.pointer == "/amqpTransport").expect("a problem");
+    assert!(problem.message.contains("`amqp-tcp` or `amqp-web-sockets`"), "{}", problem.message);
 }
 
 #[test]

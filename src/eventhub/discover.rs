@@ -14,8 +14,9 @@ use crate::amqp::cbs::Claim;
 use crate::amqp::client::Client;
 use crate::amqp::link::LinkOptions;
 use crate::amqp::sasl::Mechanism;
-use crate::amqp::transport::{Deadline, Roots, Tls, Transport, TransportError};
+use crate::amqp::transport::{self, Deadline, Roots, Transport, TransportError};
 use crate::amqp::{Error as AmqpError, Redirect, Stage};
+use crate::amqp_transport::AmqpTransport;
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, ErrorCode, Result, Retry};
 use crate::platform::Platform;
@@ -25,8 +26,20 @@ use crate::platform::Platform;
 pub struct HubAddress {
     /// Its host.
     pub host: String,
-    /// Its port; 5671 on Azure.
+    /// Its port; that of the transport on Azure.
     pub port: u16,
+    /// What AMQP is spoken over.
+    pub transport: AmqpTransport,
+}
+
+impl HubAddress {
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`transport::open`].
+    pub(crate) fn open(&self, roots: Roots, deadline: &Deadline) -> Result<Box<dyn Transport>, TransportError> {
+        transport::open(self.transport, (&self.host, self.port), "/$iothub/websocket", roots, deadline)
+    }
 }
 
 /// Asks a hub for its Event Hub-compatible endpoint. `may_follow` says whether a host, in lower case, can be trusted.
@@ -43,7 +56,7 @@ pub fn discover(
     deadline: Duration,
 ) -> Result<Endpoint> {
     let until = Deadline::at(platform, deadline);
-    let mut open = || Tls::open(&hub.host, hub.port, roots, &until);
+    let mut open = || hub.open(roots, &until);
     discover_over(platform, &mut open, hub, key, may_follow, deadline)
 }
 
@@ -72,7 +85,7 @@ pub(super) fn discover_over<T: Transport>(
         }
     }
     match answer {
-        Ok(redirect) => follow(&redirect, may_follow),
+        Ok(redirect) => follow(&redirect, hub.transport, may_follow),
         Err(error) => Err(context.error(&error)),
     }
 }
@@ -119,7 +132,7 @@ fn ask(mut client: Client, hub: &HubAddress, until: &Deadline) -> Result<Redirec
     outcome
 }
 
-fn follow(redirect: &Redirect, may_follow: &dyn Fn(&str) -> bool) -> Result<Endpoint> {
+fn follow(redirect: &Redirect, transport: AmqpTransport, may_follow: &dyn Fn(&str) -> bool) -> Result<Endpoint> {
     let host = redirect.hostname.to_ascii_lowercase();
     let refuse =
         |message: String| Err(Error::new(ErrorCode::Protocol, message).with_retry(Retry::AfterReconfiguration));
@@ -131,7 +144,11 @@ fn follow(redirect: &Redirect, may_follow: &dyn Fn(&str) -> bool) -> Result<Endp
         ));
     }
     match redirect.address.as_deref().and_then(entity) {
-        Some(hub) => Ok(Endpoint { host, port: redirect.port, hub }),
+        Some(hub) => {
+            // Azure names AMQP's own port, whatever the question came over; Microsoft's clients look at the host alone.
+            let named = (redirect.port != AmqpTransport::Tcp.port()).then_some(redirect.port);
+            Ok(Endpoint { host, port: named.unwrap_or(transport.port()), transport, hub })
+        }
         None => refuse("The hub names an Event Hub-compatible endpoint without an Event Hub".to_owned()),
     }
 }
@@ -176,9 +193,13 @@ mod tests {
             address: Some("amqps://x/h/$management".into()),
         };
         let may_follow = |host: &str| host.ends_with(".servicebus.windows.net");
-        assert_eq!(follow(&redirect("NS.servicebus.windows.net"), &may_follow).expect("followed").hub, "h");
+        let follow = |host: &str, transport| follow(&redirect(host), transport, &may_follow);
+        for transport in [AmqpTransport::Tcp, AmqpTransport::WebSockets] {
+            let endpoint = follow("NS.servicebus.windows.net", transport).expect("followed");
+            assert_eq!((endpoint.hub.as_str(), endpoint.port, endpoint.transport), ("h", transport.port(), transport));
+        }
         for host in ["evil.example", "ns.servicebus.windows.net.evil.example", "servicebus.windows.net"] {
-            let error = follow(&redirect(host), &may_follow).expect_err("refused");
+            let error = follow(host, AmqpTransport::Tcp).expect_err("refused");
             assert_eq!(error.code(), ErrorCode::Protocol, "{host}");
         }
     }

@@ -10,6 +10,7 @@ use super::discover::HubAddress;
 use super::hub::Endpoint;
 use crate::amqp::transport::TransportErrorKind;
 use crate::amqp::{Error as AmqpError, RemoteError, Stage};
+use crate::amqp_transport::AmqpTransport;
 use crate::auth::{Permission, SharedAccessKey};
 use crate::error::{Error, ErrorCode, MissingPermission, Retry, ServiceFault, retry_after};
 use crate::host_name;
@@ -29,6 +30,7 @@ pub(crate) struct Context {
     is_iot_hub: bool,
     /// Of the connection.
     port: u16,
+    transport: AmqpTransport,
 }
 
 impl Context {
@@ -41,6 +43,7 @@ impl Context {
             contender: None,
             is_iot_hub: false,
             port: endpoint.port,
+            transport: endpoint.transport,
         }
     }
 
@@ -58,6 +61,7 @@ impl Context {
             contender: None,
             is_iot_hub: true,
             port: hub.port,
+            transport: hub.transport,
         }
     }
 
@@ -91,16 +95,28 @@ impl Context {
         result
     }
 
-    /// What to do where no connection comes about: many networks let HTTPS out, and AMQP's port not.
+    /// What to do where no connection comes about: many networks let HTTPS out, and AMQP's port not; and what stands at their
+    /// edge may know HTTP, and WebSockets not.
     fn if_blocked(&self, error: &AmqpError) -> String {
-        use TransportErrorKind::{Broken, Connect, Denied, Timeout};
+        use TransportErrorKind::{Broken, Connect, Denied, Timeout, Upgrade};
         let AmqpError::Transport(error) = error else { return String::new() };
         let port = self.port;
+        let (name, instead) = match self.transport {
+            AmqpTransport::Tcp => (
+                "AMQP over TLS",
+                ". Where only port 443 is open, set \"AMQP transport\" of the connection to amqp-web-sockets",
+            ),
+            AmqpTransport::WebSockets => ("AMQP over WebSockets", ""),
+        };
         match (error.kind, error.stage) {
             (Denied, _) => format!(". The engine has to let the connector reach TCP port {port} of this host"),
             (Connect | Timeout | Broken, Stage::Connect | Stage::Tls) => format!(
-                ". Telemetry, messages and feedback need TCP port {port} (AMQP over TLS): check that no firewall between the \
-                 engine and this host blocks it"
+                ". Telemetry, messages and feedback need TCP port {port} ({name}): check that no firewall between the engine and \
+                 this host blocks it{instead}"
+            ),
+            (Upgrade, _) | (Timeout | Broken, Stage::Upgrade) => format!(
+                ". Check that no proxy or firewall between the engine and this host answers in its place, and that port {port} of \
+                 this host is HTTPS's; where port 5671 is open, leave \"AMQP transport\" of the connection empty"
             ),
             _ => String::new(),
         }
@@ -141,7 +157,11 @@ impl Context {
                 AmqpError::Transport(transport) => {
                     let hint = host_name::hint(host).map(|hint| format!(". {hint}")).unwrap_or_default();
                     let blocked = self.if_blocked(error);
-                    format!("{service} at {host} cannot be reached on port {}: {transport}{blocked}{hint}", self.port)
+                    let said = if said.is_empty() { said } else { format!(".{}", said.trim_end_matches('.')) };
+                    format!(
+                        "{service} at {host} cannot be reached on port {}: {transport}{said}{blocked}{hint}",
+                        self.port
+                    )
                 }
                 _ => format!("{service} at {host}: {}", clean(&error.to_string())),
             },
@@ -165,7 +185,7 @@ fn with(code: ErrorCode, retry: Retry) -> Verdict {
 
 fn judge(error: &AmqpError) -> Verdict {
     match error {
-        AmqpError::Transport(error) => match error.kind {
+        AmqpError::Transport(transport) => match transport.kind {
             TransportErrorKind::Dns | TransportErrorKind::Connect | TransportErrorKind::Broken => {
                 plain(ErrorCode::Unavailable)
             }
@@ -173,6 +193,7 @@ fn judge(error: &AmqpError) -> Verdict {
                 with(ErrorCode::Unavailable, Retry::AfterReconfiguration)
             }
             TransportErrorKind::Timeout => plain(ErrorCode::Timeout),
+            TransportErrorKind::Upgrade => by_refused_web_socket(error),
         },
         AmqpError::Timeout(_) => plain(ErrorCode::Timeout),
         AmqpError::Disconnected(_) | AmqpError::Silent(_) => plain(ErrorCode::Unavailable),
@@ -291,6 +312,31 @@ fn by_condition(condition: &str) -> Option<Verdict> {
     })
 }
 
+/// What a server said that refused a WebSocket.
+fn refused_web_socket(error: &AmqpError) -> Option<Fault> {
+    let AmqpError::Transport(error) = error else { return None };
+    let mut fault = Fault::read(error.answer.as_deref()?, Duration::MAX);
+    // A date to come again at cannot be understood without a clock.
+    fault.retry_after = fault.retry_after.filter(|wait| !wait.is_zero());
+    Some(fault)
+}
+
+/// The request for a WebSocket has no key: whoever refuses it judges neither that nor what is asked for, so that it is
+/// always about the network, the host or the service's settings.
+fn by_refused_web_socket(error: &AmqpError) -> Verdict {
+    let Some(fault) = refused_web_socket(error) else { return with(ErrorCode::Protocol, Retry::AfterReconfiguration) };
+    let verdict = fault.verdict();
+    match verdict.code {
+        ErrorCode::RateLimited | ErrorCode::QuotaExceeded | ErrorCode::Unavailable
+            if verdict.known || fault.status > 404 =>
+        {
+            with(verdict.code, verdict.retry)
+        }
+        ErrorCode::Timeout => plain(ErrorCode::Unavailable),
+        _ => with(ErrorCode::Unavailable, Retry::AfterReconfiguration),
+    }
+}
+
 /// The status of an answer of `$cbs` or `$management`. A code in the text counts before it.
 fn by_status(status: u16, text: &str) -> Verdict {
     let fault = Fault::of_text(Some(status), None, text);
@@ -316,6 +362,9 @@ fn by_status(status: u16, text: &str) -> Verdict {
 }
 
 fn service_fault(error: &AmqpError) -> Option<ServiceFault> {
+    if let Some(fault) = refused_web_socket(error) {
+        return Some(fault.service());
+    }
     if let AmqpError::Answered(error) = error {
         return Some(ServiceFault {
             status: Some(error.status),
@@ -337,6 +386,9 @@ fn service_fault(error: &AmqpError) -> Option<ServiceFault> {
 }
 
 fn said(error: &AmqpError) -> Option<String> {
+    if let Some(fault) = refused_web_socket(error) {
+        return fault.message;
+    }
     let text = match error {
         AmqpError::Answered(error) => error.description.as_deref(),
         other => other.remote()?.description.as_deref(),
@@ -360,10 +412,16 @@ mod tests {
     use crate::amqp::error::StatusError;
     use crate::amqp::transport::TransportError;
     use crate::amqp::{Stage, Value};
+    use crate::platform::WireResponse;
     use crate::secret::Secret;
 
     fn context() -> Context {
-        let endpoint = Endpoint { host: "ns.servicebus.windows.net".into(), port: 5671, hub: "h".into() };
+        let endpoint = Endpoint {
+            host: "ns.servicebus.windows.net".into(),
+            port: 5671,
+            transport: AmqpTransport::Tcp,
+            hub: "h".into(),
+        };
         let key = SharedAccessKey { policy: "service".into(), key: Secret::new("a2V5") };
         Context::event_hub(&endpoint, &key, "the partition \"0\"")
     }
@@ -462,7 +520,8 @@ mod tests {
     #[test]
     fn the_hubs_codes_count_before_condition_and_status() {
         let hub = |error: &AmqpError| {
-            let address = HubAddress { host: "plant.azure-devices.net".into(), port: 5671 };
+            let address =
+                HubAddress { host: "plant.azure-devices.net".into(), port: 5671, transport: AmqpTransport::Tcp };
             let key = SharedAccessKey { policy: "service".into(), key: Secret::new("a2V5") };
             Context::iot_hub(&address, &key, "device \"d1\"").error(error)
         };
@@ -517,7 +576,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_does_not_come_about_names_its_port() {
-        let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671 };
+        let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671, transport: AmqpTransport::Tcp };
         let key = SharedAccessKey { policy: "service".into(), key: crate::secret::Secret::new("a2V5") };
         let contexts = [context(), Context::iot_hub(&hub, &key, "connection")];
         for (kind, stage, says) in [
@@ -532,6 +591,14 @@ mod tests {
                 assert!(message.contains("port 5671") && message.contains(says), "{kind:?}: {message}");
             }
         }
+        assert!(contexts.iter().all(|context| {
+            let error = TransportError::new(TransportErrorKind::Connect, Stage::Connect, "x");
+            context
+                .error(&error.into())
+                .record()
+                .message
+                .contains("\"AMQP transport\" of the connection to amqp-web-sockets")
+        }));
         // Once there was a connection, the port is not the reason.
         let later = context().error(&AmqpError::Transport(TransportError::new(
             TransportErrorKind::Timeout,
@@ -539,6 +606,66 @@ mod tests {
             "x",
         )));
         assert!(!later.record().message.contains("firewall"), "{}", later.record().message);
+    }
+
+    #[test]
+    fn a_refused_web_socket_is_about_the_network() {
+        use ErrorCode::{Protocol, RateLimited, Unavailable};
+        use Retry::{AfterReconfiguration, Backoff};
+        let hub =
+            HubAddress { host: "plant.azure-devices.net".into(), port: 443, transport: AmqpTransport::WebSockets };
+        let key = SharedAccessKey { policy: "service".into(), key: Secret::new("a2V5") };
+        let error = |answer: Option<WireResponse>| {
+            let error = TransportError::new(TransportErrorKind::Upgrade, Stage::Upgrade, "it answered with status N");
+            let error = TransportError { answer: answer.map(Box::new), ..error };
+            Context::iot_hub(&hub, &key, "device \"d1\"").error(&error.into())
+        };
+        let answer = |status, headers: &[(&str, &str)], body: &str| {
+            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Some(WireResponse { status, headers, body: body.as_bytes().to_vec() })
+        };
+        let after = |seconds| retry_after(Duration::from_secs(seconds));
+        let page = "<html><title>Blocked by policy 7</title></html>";
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        for (answer, code, retry, says) in [
+            (None, Protocol, AfterReconfiguration, "does not open a WebSocket"),
+            (answer(200, &[], page), Unavailable, AfterReconfiguration, "Blocked by policy 7"),
+            (answer(302, &[("location", "https://login.example")], ""), Unavailable, AfterReconfiguration, "no proxy"),
+            (answer(400, &[], ""), Unavailable, AfterReconfiguration, "no proxy"),
+            (answer(401, &[], page), Unavailable, AfterReconfiguration, "Blocked by policy 7"),
+            (answer(403, &[], page), Unavailable, AfterReconfiguration, "Blocked by policy 7"),
+            // What has no WebSocket is not a device that is gone.
+            (
+                answer(404, &[], r#"{"Message":"ErrorCode:DeviceNotFound;x"}"#),
+                Unavailable,
+                AfterReconfiguration,
+                "says: x",
+            ),
+            (
+                answer(404, &[], r#"{"errorCode":404012,"message":"Failing over."}"#),
+                Unavailable,
+                Backoff,
+                "Failing over",
+            ),
+            (answer(407, &[], page), Unavailable, AfterReconfiguration, "no proxy"),
+            (answer(408, &[], ""), Unavailable, Backoff, "no proxy"),
+            (answer(429, &[("retry-after", "7")], ""), RateLimited, after(7), "asks to slow down"),
+            (answer(429, &[("retry-after", date)], ""), RateLimited, Backoff, "asks to slow down"),
+            (answer(502, &[], page), Unavailable, Backoff, "port 443"),
+            (answer(503, &[("retry-after", "3")], ""), Unavailable, after(3), "port 443"),
+            (answer(504, &[], ""), Unavailable, Backoff, "port 443"),
+        ] {
+            let error = error(answer.clone());
+            let record = error.record();
+            assert_eq!((error.code(), record.retry), (code, retry), "{answer:?}: {}", record.message);
+            assert!(record.message.contains(says), "{answer:?}: {}", record.message);
+            assert_eq!(error.status(), answer.map(|answer| answer.status));
+        }
+        for kind in [TransportErrorKind::Timeout, TransportErrorKind::Broken] {
+            let error = TransportError::new(kind, Stage::Upgrade, "x");
+            let message = Context::iot_hub(&hub, &key, "connection").error(&error.into()).record().message.clone();
+            assert!(message.contains("answers in its place") && message.contains("port 443"), "{message}");
+        }
     }
 
     #[test]

@@ -12,8 +12,9 @@ use crate::amqp::client::Client;
 use crate::amqp::link::{LARGEST_MESSAGE, LinkId, LinkOptions};
 use crate::amqp::management::Management;
 use crate::amqp::sasl::Mechanism;
-use crate::amqp::transport::{Deadline, Roots, Tls, Transport};
+use crate::amqp::transport::{self, Deadline, Roots, Transport, TransportError};
 use crate::amqp::{Error as AmqpError, Value};
+use crate::amqp_transport::AmqpTransport;
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
@@ -32,10 +33,19 @@ const SELECTOR_NAME: &str = "apache.org:selector-filter:string";
 pub struct Endpoint {
     /// The namespace's host.
     pub host: String,
-    /// Its port; 5671 on Azure.
+    /// Its port; that of the transport on Azure.
     pub port: u16,
+    /// What AMQP is spoken over.
+    pub transport: AmqpTransport,
     /// The Event Hub's name.
     pub hub: String,
+}
+
+impl Endpoint {
+    /// Connects.
+    fn open(&self, roots: Roots, deadline: &Deadline) -> Result<Box<dyn Transport>, TransportError> {
+        transport::open(self.transport, (&self.host, self.port), "/$servicebus/websocket", roots, deadline)
+    }
 }
 
 /// How to get in.
@@ -171,9 +181,8 @@ impl<'p> EventHub<'p> {
     ) -> Result<Self> {
         let until = Deadline::at(platform, deadline);
         let context = Context::event_hub(endpoint, access.key(), "connection");
-        let tls = Tls::open(&endpoint.host, endpoint.port, roots, &until);
-        let tls = tls.map_err(|error| context.error(&error.into()))?;
-        Self::over(platform, tls, endpoint, access, deadline)
+        let transport = endpoint.open(roots, &until).map_err(|error| context.error(&error.into()))?;
+        Self::over(platform, transport, endpoint, access, deadline)
     }
 
     /// Opens the connection over a transport that is there already.

@@ -12,6 +12,7 @@ use crate::amqp::codec::Value;
 use crate::amqp::message::{Body, Message, Properties};
 use crate::amqp::performative::*;
 use crate::amqp::tests::peer::{self, Out, Peer, Seen, platform};
+use crate::amqp_transport::AmqpTransport;
 use crate::auth::SharedAccessKey;
 use crate::error::{ErrorCode, Result, Retry};
 use crate::platform::Platform as _;
@@ -25,7 +26,7 @@ fn key() -> SharedAccessKey {
 }
 
 fn endpoint() -> Endpoint {
-    Endpoint { host: HOST.into(), port: 5671, hub: "iothub-ehub-h".into() }
+    Endpoint { host: HOST.into(), port: 5671, transport: AmqpTransport::Tcp, hub: "iothub-ehub-h".into() }
 }
 
 fn connect<'p>(platform: &'p FakePlatform, peer: &Peer, access: &Access) -> Result<EventHub<'p>>
@@ -393,7 +394,7 @@ fn redirect(hostname: &str, address: &str) -> RemoteError {
 }
 
 fn ask(platform: &FakePlatform, peer: &Peer) -> Result<Endpoint> {
-    let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671 };
+    let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671, transport: AmqpTransport::Tcp };
     let may_follow = |host: &str| host.ends_with(".servicebus.windows.net");
     let deadline = platform.monotonic() + Duration::from_secs(20);
     discover_over(platform, &mut || Ok(peer.clone()), &hub, &key(), &may_follow, deadline)
@@ -401,7 +402,7 @@ fn ask(platform: &FakePlatform, peer: &Peer) -> Result<Endpoint> {
 
 /// Asks hubs that are met one after another.
 fn ask_each(platform: &FakePlatform, host: &str, peers: &[Peer]) -> Result<Endpoint> {
-    let hub = HubAddress { host: host.into(), port: 5671 };
+    let hub = HubAddress { host: host.into(), port: 5671, transport: AmqpTransport::Tcp };
     let may_follow = |host: &str| host.ends_with(".servicebus.windows.net");
     let deadline = platform.monotonic() + Duration::from_secs(20);
     let mut peers = peers.iter();

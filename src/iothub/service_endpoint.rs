@@ -8,7 +8,7 @@ use super::types::{DeviceId, ModuleId};
 use crate::amqp::cbs::Claim;
 use crate::amqp::client::{Client, Undelivered};
 use crate::amqp::link::{Delivery, LinkId, LinkOptions};
-use crate::amqp::transport::{Deadline, Roots, Tls, Transport};
+use crate::amqp::transport::{Deadline, Roots, Transport};
 use crate::amqp::{Body, Error as AmqpError, Message, Value};
 use crate::auth::{self, SharedAccessKey, percent_encode};
 use crate::error::{EffectState, Error, Result};
@@ -142,9 +142,9 @@ impl<'p> ServiceEndpoint<'p> {
         deadline: Duration,
     ) -> Result<Self> {
         let until = Deadline::at(platform, deadline);
-        let tls = Tls::open(&hub.host, hub.port, roots, &until);
-        let tls = tls.map_err(|error| Context::iot_hub(hub, key, "connection").error(&error.into()))?;
-        Self::over(platform, tls, hub, key, deadline)
+        let transport = hub.open(roots, &until);
+        let transport = transport.map_err(|error| Context::iot_hub(hub, key, "connection").error(&error.into()))?;
+        Self::over(platform, transport, hub, key, deadline)
     }
 
     /// Opens the connection over a transport that is there already.

@@ -7,6 +7,7 @@ use super::{DeviceId, ModuleId, Recipient, ServiceEndpoint, ServiceQueue};
 use crate::amqp::performative::*;
 use crate::amqp::tests::peer::{Out, Peer, Seen, answer_attach, answer_request, platform};
 use crate::amqp::{Body, Message, RemoteError, Value};
+use crate::amqp_transport::AmqpTransport;
 use crate::auth::SharedAccessKey;
 use crate::error::{EffectState, ErrorCode, Retry};
 use crate::eventhub::HubAddress;
@@ -17,7 +18,7 @@ use crate::secret::Secret;
 fn endpoint(platform: &Rc<FakePlatform>, peer: &Peer) -> ServiceEndpoint<'static> {
     // The platform has to outlive the connection; a test's ends with its process.
     let platform: &'static FakePlatform = Box::leak(Box::new(platform.clone()));
-    let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671 };
+    let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671, transport: AmqpTransport::Tcp };
     let key = SharedAccessKey { policy: "service".into(), key: Secret::new("c2VjcmV0") };
     let deadline = platform.monotonic() + Duration::from_secs(60);
     ServiceEndpoint::over(platform, peer.clone(), &hub, &key, deadline).expect("open")
@@ -186,7 +187,7 @@ fn a_refused_token_is_refused_access() {
         }
         _ => false,
     });
-    let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671 };
+    let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671, transport: AmqpTransport::Tcp };
     let key = SharedAccessKey { policy: "service".into(), key: Secret::new("c2VjcmV0") };
     let deadline = platform.monotonic() + Duration::from_secs(60);
     let error = ServiceEndpoint::over(&*platform, peer, &hub, &key, deadline).map(drop).expect_err("refused");

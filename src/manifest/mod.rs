@@ -5,6 +5,7 @@ pub mod schema;
 
 use serde_json::Value;
 
+use crate::amqp_transport::AmqpTransport;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{
     ActionDescriptor, Descriptor, EgressProtocol, EgressRule, Limit, Operation, Permission as PermissionRecord,
@@ -169,27 +170,49 @@ fn egress() -> Vec<EgressRule> {
         rule(Https, "{dpsHostName}", 443, &DPS_SUFFIXES, "The provisioning service's API"),
     ];
     if cfg!(feature = "amqp") {
+        let (tcp, web_sockets) = (AmqpTransport::Tcp.port(), AmqpTransport::WebSockets.port());
         rules.extend([
             rule(
                 Tls,
                 "{iotHubAmqpHost}",
-                5671,
+                tcp,
                 &HUB_EGRESS_SUFFIXES,
                 "The hub's AMQP endpoint: messages to devices, feedback, and the name of the Event Hub-compatible endpoint",
             ),
             rule(
                 Tls,
                 "{eventHubHostName}",
-                5671,
+                tcp,
                 &EVENT_HUB_SUFFIXES,
                 "The Event Hub-compatible endpoint, where it is pinned",
             ),
             rule(
                 Tls,
                 "*",
-                5671,
+                tcp,
                 &EVENT_HUB_SUFFIXES,
                 "The Event Hub-compatible endpoint that the hub names; it changes when a hub fails over",
+            ),
+            rule(
+                Tls,
+                "{iotHubWebSocketHost}",
+                web_sockets,
+                &HUB_EGRESS_SUFFIXES,
+                "The hub's AMQP endpoint, where the connection chooses AMQP over WebSockets",
+            ),
+            rule(
+                Tls,
+                "{eventHubWebSocketHost}",
+                web_sockets,
+                &EVENT_HUB_SUFFIXES,
+                "The Event Hub-compatible endpoint, where it is pinned and the connection chooses AMQP over WebSockets",
+            ),
+            rule(
+                Tls,
+                "*",
+                web_sockets,
+                &EVENT_HUB_SUFFIXES,
+                "The Event Hub-compatible endpoint that the hub names, where the connection chooses AMQP over WebSockets",
             ),
         ]);
     }

@@ -92,7 +92,7 @@ pub struct ExchangeLimits {
 }
 
 /// A complete answer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WireResponse {
     /// HTTP status.
     pub status: u16,

@@ -21,6 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use azure_iot_connector::amqp_transport::AmqpTransport;
 use azure_iot_connector::auth::SharedAccessKey;
 use azure_iot_connector::eventhub::{Access, Endpoint, EventHub, Position, ReadBudget, ReceiverOptions, Roots};
 use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryEvent, TlsSuites};
@@ -362,7 +363,12 @@ fn request(partition: u16, config: Value) -> PollRequest {
 
 fn own_client(service: &Service) -> Result<Cost> {
     let (host, port) = service.text("host").rsplit_once(':').context("a port")?;
-    let endpoint = Endpoint { host: host.to_owned(), port: port.parse()?, hub: service.text("hub").to_owned() };
+    let endpoint = Endpoint {
+        host: host.to_owned(),
+        port: port.parse()?,
+        transport: AmqpTransport::Tcp,
+        hub: service.text("hub").to_owned(),
+    };
     let key = SharedAccessKey {
         policy: service.text("policy").to_owned(),
         key: azure_iot_connector::secret::Secret::new(service.text("key")),

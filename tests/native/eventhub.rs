@@ -6,6 +6,7 @@ mod system;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use azure_iot_connector::amqp_transport::AmqpTransport;
 use azure_iot_connector::auth::SharedAccessKey;
 use azure_iot_connector::error::ErrorCode;
 use azure_iot_connector::eventhub::{
@@ -26,7 +27,7 @@ trait Connect {
 
 impl Connect for Proton {
     fn endpoint(&self) -> Endpoint {
-        Endpoint { host: "localhost".into(), port: self.port, hub: HUB.into() }
+        Endpoint { host: "localhost".into(), port: self.port, transport: AmqpTransport::Tcp, hub: HUB.into() }
     }
 
     fn connect<'p>(&self, platform: &'p System, key: &str) -> azure_iot_connector::error::Result<EventHub<'p>> {

@@ -113,6 +113,15 @@ impl World {
         Ok(Self { emulator, connector, tenant, connection })
     }
 
+    /// The same with an account that speaks AMQP over WebSockets.
+    ///
+    /// # Errors
+    /// Never with an emulator that runs.
+    pub fn over_web_sockets(self) -> Result<Self> {
+        let connection = link(over_web_sockets(values(&self.emulator, "connector", "connector")?));
+        Ok(Self { connection, ..self })
+    }
+
     /// An account with other policies than the one that may do everything.
     ///
     /// # Errors
@@ -253,7 +262,7 @@ fn tenant_options(emulator: &Emulator, limits: Limits) -> Result<TenantOptions> 
     options.name = "tests".to_owned();
     options.limits = limits;
     options.trust_roots = TrustRoots::Only(emulator.ca_pem().to_owned());
-    options.allow_hosts = vec!["localhost".parse()?, emulator.event_hub_host().parse()?];
+    options.allow_hosts = vec!["localhost".parse()?, emulator.event_hub_host().parse()?, emulator.hub_host().parse()?];
     options.allow_private_networks = true;
     Ok(options)
 }
@@ -302,6 +311,16 @@ pub fn values(emulator: &Emulator, hub_policy: &str, dps_policy: &str) -> Result
         "trustedCertificates": emulator.ca_pem(),
         "trustedHostSuffixes": ["localhost"],
     }))
+}
+
+/// The same values for an account that speaks AMQP over WebSockets: the port is HTTPS's, and so no host is named for AMQP.
+#[must_use]
+pub fn over_web_sockets(mut values: Value) -> Value {
+    values["amqpTransport"] = "amqp-web-sockets".into();
+    if let Some(fields) = values.as_object_mut() {
+        fields.remove("iotHubAmqpHost");
+    }
+    values
 }
 
 /// An account of the connection guide's form.

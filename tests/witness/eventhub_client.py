@@ -12,10 +12,12 @@ CONNECTION = os.environ["EVENT_HUB_CONNECTION_STRING"]
 FIELDS = dict(field.split("=", 1) for field in CONNECTION.split(";"))
 HOST = FIELDS["Endpoint"].split("//")[1].strip("/")
 NAME = FIELDS["EntityPath"]
+# AMQP on a port of its own, or over WebSockets.
+TRANSPORT = TransportType[os.environ.get("TRANSPORT_TYPE", "Amqp")]
 OPTIONS = {
     "custom_endpoint_address": os.environ["EVENT_HUB_ENDPOINT"],
     "connection_verify": os.environ["CA_FILE"],
-    "transport_type": TransportType.Amqp,
+    "transport_type": TRANSPORT,
     "retry_total": 0,
 }
 GROUP = os.environ["CONSUMER_GROUP"]

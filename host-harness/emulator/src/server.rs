@@ -2,7 +2,7 @@
 //! errors, common headers, the traffic record.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +19,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_service::Service as _;
 
+use crate::amqp::{self, web_socket};
 use crate::auth::{Access, Operation, guard};
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::etag;
@@ -39,7 +41,7 @@ use crate::random;
 use crate::throttle::Throttle;
 use crate::tls::Tls;
 use crate::traffic::{Exchange, printable};
-use crate::world::{Shared, skewed};
+use crate::world::{Shared, lock, skewed};
 
 /// Which API an exchange belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,17 +121,22 @@ async fn connection(
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
     };
-    let handler = service_fn(move |request| exchange(world.clone(), service, router.clone(), request));
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), handler);
+    let spoken = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
+    let upgrade = Upgrade::default();
+    let handler = {
+        let (world, upgrade) = (world.clone(), upgrade.clone());
+        service_fn(move |request| exchange(world.clone(), service, router.clone(), upgrade.clone(), request))
+    };
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), handler).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let mut stopping = false;
     loop {
         tokio::select! {
             result = connection.as_mut() => {
                 if let Err(error) = result {
-                    tracing::debug!(%peer, %error, "connection ended early");
+                    return tracing::debug!(%peer, %error, "connection ended early");
                 }
-                return;
+                break;
             }
             _ = stop.changed(), if !stopping => {
                 stopping = true;
@@ -137,7 +144,17 @@ async fn connection(
             }
         }
     }
+    let upgrade = lock(&upgrade).take().filter(|_| !stopping);
+    if let Some((service, upgrade)) = upgrade {
+        match upgrade.await {
+            Ok(upgraded) => amqp::serve_web_socket(world, service, upgraded, spoken, stop).await,
+            Err(error) => tracing::debug!(%peer, %error, "the connection became no WebSocket"),
+        }
+    }
 }
+
+/// What a connection is to become when its last exchange is over.
+type Upgrade = Arc<Mutex<Option<(Service, OnUpgrade)>>>;
 
 /// Ends the connection without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -148,8 +165,11 @@ async fn exchange(
     world: Shared,
     listener: Service,
     mut router: Router,
-    request: HttpRequest,
+    upgrade: Upgrade,
+    mut request: HttpRequest,
 ) -> Result<Response, Dropped> {
+    let web_socket = web_socket::service_at(request.uri().path()).filter(|_| listener == Service::Hub);
+    let on_upgrade = web_socket.map(|service| (service, hyper::upgrade::on(&mut request)));
     let (mut parts, body) = request.into_parts();
     let service = classify(&world, listener, parts.uri.path());
     let body = Limited::new(body, MAX_REQUEST_BODY).collect().await.map(|body| body.to_bytes());
@@ -189,6 +209,15 @@ async fn exchange(
         (None, Err(_)) => {
             ServiceError::new(ErrorCode::MESSAGE_TOO_LARGE, "the request body is too large").into_response()
         }
+        (None, Ok(_)) if on_upgrade.is_some() => match web_socket::agree(&parts) {
+            Ok(response) => {
+                *lock(&upgrade) = on_upgrade;
+                // A body of any length would belong to what follows.
+                record.into_iter().for_each(|record| world.traffic.push(Exchange { status: Some(101), ..record }));
+                return Ok(response);
+            }
+            Err(error) => error.into_response(),
+        },
         (None, Ok(body)) => {
             parts.uri = fold_case(parts.uri);
             parts.extensions.insert(ClockOffset(offset));

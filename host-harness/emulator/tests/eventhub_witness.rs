@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 const EVENTS: usize = 24_000;
+/// The same over WebSockets: what differs is how bytes come, not which.
+const EVENTS_OVER_WEB_SOCKETS: usize = 1_600;
 const GROUP: &str = "witness";
 
 /// A folder for the certificate authority and what was sent.
@@ -124,26 +126,50 @@ async fn emulator() -> Emulator {
 /// Event Hubs read them from every position, as several consumers, with owner levels, and into every refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_hubs_sdk_works_unchanged() {
-    let python = tokio::task::spawn_blocking(virtual_environment).await.expect("virtual environment");
     let emulator = emulator().await;
+    let endpoint = format!("sb://{}", emulator.event_hub_host());
+    run_the_event_hubs_sdk(&emulator, "eventhub-witness", EVENTS, "Amqp", endpoint).await;
+    came_as_to_the_service(&emulator, Service::EventHub);
+    emulator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_hubs_sdk_works_unchanged_over_web_sockets() {
+    let emulator = emulator().await;
+    emulator.traffic().record(true);
+    let endpoint = format!("https://{}", emulator.hub_host());
+    let events = EVENTS_OVER_WEB_SOCKETS;
+    run_the_event_hubs_sdk(&emulator, "web-socket-witness", events, "AmqpOverWebsocket", endpoint).await;
+    came_as_to_the_service(&emulator, Service::Hub);
+    let handshakes = emulator.tls_handshakes();
+    assert!(handshakes.iter().all(|handshake| handshake.service != Service::EventHub), "somebody came another way");
+    let exchanges = emulator.traffic().exchanges();
+    let opened = exchanges.iter().filter(|exchange| exchange.status == Some(101)).count();
+    assert!(opened > 10, "{opened} WebSockets");
+    emulator.shutdown().await;
+}
+
+async fn run_the_event_hubs_sdk(emulator: &Emulator, name: &str, events: usize, transport: &str, endpoint: String) {
+    let python = tokio::task::spawn_blocking(virtual_environment).await.expect("virtual environment");
     let start = OffsetDateTime::now_utc() - time::Duration::hours(1);
     let start = start.replace_nanosecond(0).expect("whole seconds");
-    let events: Vec<_> = (0..EVENTS).map(|n| event(n, start)).collect();
+    let events: Vec<_> = (0..events).map(|n| event(n, start)).collect();
     let positions = emulator.telemetry().send_all(events.clone());
     let sent: Vec<_> = events.iter().zip(&positions).map(|(event, position)| line(event, position)).collect();
 
-    let client = common::hub(&emulator, "connector");
+    let client = common::hub(emulator, "connector");
     let device = client.put("/devices/https-device", json!({"deviceId": "https-device"})).await.expect(200).body;
     let key = device["authentication"]["symmetricKey"]["primaryKey"].as_str().expect("key");
     let resource = format!("{}/devices/https-device", emulator.hub_host());
 
-    let folder = Folder::new("eventhub-witness");
+    let folder = Folder::new(name);
     let connection = emulator.event_hub_connection_string("service").expect("policy");
     // The client is given the name that the endpoint would have in the cloud, and told separately where it is.
     let connection = connection.replace(&emulator.event_hub_host(), "ihsuprod-witness.servicebus.windows.net");
     let environment = vec![
         ("EVENT_HUB_CONNECTION_STRING", connection),
-        ("EVENT_HUB_ENDPOINT", format!("sb://{}", emulator.event_hub_host())),
+        ("EVENT_HUB_ENDPOINT", endpoint),
+        ("TRANSPORT_TYPE", transport.to_owned()),
         ("CA_FILE", folder.file("ca.pem", emulator.ca_pem())),
         ("PLAINTEXT_HOST", emulator.event_hub_plaintext_host().expect("plaintext")),
         ("CONSUMER_GROUP", GROUP.to_owned()),
@@ -153,8 +179,6 @@ async fn the_event_hubs_sdk_works_unchanged() {
     ];
     let output = run_script(&python, "eventhub_sdk.py", environment).await;
     report(&output, " 0 failed");
-    came_as_to_the_service(&emulator, Service::EventHub);
-    emulator.shutdown().await;
 }
 
 /// Whoever came to this endpoint over TLS agreed on a suite that the services document.

@@ -245,16 +245,6 @@ impl Redirects {
         *protocol == self.protocol && (*port == self.port && self.is_below(host) || self.operator.iter().any(permitted))
     }
 
-    /// Why it does not cover a destination.
-    fn denied(&self, destination: &Destination) -> EgressDenied {
-        let reason = format!(
-            "hosts that the service names at run time are reached on port {} and below {} alone",
-            self.port,
-            if self.suffixes.is_empty() { "no domain".to_owned() } else { self.suffixes.join(", ") }
-        );
-        EgressDenied::policy(destination, reason)
-    }
-
     /// As [`Self::covers`], for some port.
     fn names(&self, protocol: EgressProtocol, host: &str) -> bool {
         protocol == self.protocol && (self.is_below(host) || self.operator.iter().any(|rule| rule.names(host)))
@@ -333,10 +323,7 @@ impl AllowList {
         match self.redirects.iter().any(|rule| rule.covers(destination)) {
             true if self.redirects_permitted => Ok(()),
             true => Err(EgressDenied::redirected(destination)),
-            false => Err(match self.redirects.iter().find(|rule| rule.protocol == destination.protocol) {
-                Some(rule) if self.redirects_permitted => rule.denied(destination),
-                _ => EgressDenied::request(destination),
-            }),
+            false => Err(self.redirects_denied(destination).unwrap_or_else(|| EgressDenied::request(destination))),
         }
     }
 
@@ -354,11 +341,27 @@ impl AllowList {
         match self.redirects.iter().find(|rule| rule.names(protocol, host)) {
             Some(_) if self.redirects_permitted => Ok(()),
             Some(rule) => Err(EgressDenied::redirected(&destination(rule))),
-            None => Err(match self.redirects.iter().find(|rule| rule.protocol == protocol) {
-                Some(rule) if self.redirects_permitted => rule.denied(&destination(rule)),
-                _ => EgressDenied::name(host),
-            }),
+            None => {
+                let rule = self.redirects.iter().find(|rule| rule.protocol == protocol);
+                let denied = rule.and_then(|rule| self.redirects_denied(&destination(rule)));
+                Err(denied.unwrap_or_else(|| EgressDenied::name(host)))
+            }
         }
+    }
+
+    /// Why the rules for hosts that are learned at run time do not cover a destination; none where there are none for it.
+    fn redirects_denied(&self, destination: &Destination) -> Option<EgressDenied> {
+        let all =
+            self.redirects.iter().filter(|rule| self.redirects_permitted && rule.protocol == destination.protocol);
+        let rules: BTreeSet<_> = all
+            .map(|rule| {
+                let suffixes = rule.suffixes.join(", ");
+                format!("port {} and below {}", rule.port, if suffixes.is_empty() { "no domain" } else { &suffixes })
+            })
+            .collect();
+        let rules = rules.into_iter().collect::<Vec<_>>().join(", or ");
+        let reason = format!("hosts that the service names at run time are reached on {rules} alone");
+        (!rules.is_empty()).then(|| EgressDenied::policy(destination, reason))
     }
 
     /// Whether a socket is of any use.
@@ -771,6 +774,25 @@ mod tests {
             assert!(list.check_name(host).is_err());
         }
         assert!(!list.opens_sockets());
+    }
+
+    #[test]
+    fn rules_for_any_host_on_several_ports_are_told_apart() {
+        let rule = |port| EgressRule {
+            protocol: EgressProtocol::Tls,
+            host: ANY_HOST.to_owned(),
+            default_port: port,
+            suffixes: vec![".servicebus.windows.net".to_owned()],
+            purpose: "The endpoint that the service names".to_owned(),
+        };
+        let entered = Entered::default();
+        let list = AllowList::derive(&[rule(5671), rule(443)], "{}", &entered, &options(&[])).expect("a list");
+        for port in [443, 5671] {
+            assert!(list.check(&tls("a.servicebus.windows.net", port)).is_ok(), "{port}");
+        }
+        let denied = list.check(&tls("a.servicebus.windows.net", 5672)).unwrap_err();
+        let says = "port 443 and below .servicebus.windows.net, or port 5671 and below .servicebus.windows.net alone";
+        assert!(denied.reason.contains(says), "{denied}");
     }
 
     #[test]

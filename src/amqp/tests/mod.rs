@@ -5,3 +5,4 @@ mod malformed;
 pub(crate) mod peer;
 mod tls;
 mod waits;
+mod web_socket;

@@ -1,20 +1,25 @@
-//! Moving bytes: a stream that is read and written until a deadline, over TCP or over TLS over it.
+//! Moving bytes: a stream that is read and written until a deadline, over TCP, over TLS over it, or over a WebSocket over
+//! that.
 
+mod io;
 #[cfg(not(target_family = "wasm"))]
 mod native;
 mod tcp;
 mod tls;
 #[cfg(target_family = "wasm")]
 mod wasi;
+mod web_socket;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use tcp::Tcp;
 pub use tls::{Roots, Tls};
+pub use web_socket::WebSocket;
 
 use super::error::Stage;
-use crate::platform::Platform;
+use crate::amqp_transport::AmqpTransport;
+use crate::platform::{Platform, WireResponse};
 
 /// The moment at which a call must be over, on the platform's monotonic clock.
 #[derive(Clone, Copy)]
@@ -88,6 +93,24 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
     }
 }
 
+/// Connects to a server that speaks AMQP: over TLS, and over a WebSocket at `path` where the transport is that.
+///
+/// # Errors
+/// As [`Tls::open`] and [`WebSocket::connect`].
+pub fn open(
+    transport: AmqpTransport,
+    (host, port): (&str, u16),
+    path: &str,
+    roots: Roots,
+    deadline: &Deadline,
+) -> Result<Box<dyn Transport>, TransportError> {
+    let tls = Tls::open(host, port, roots, deadline)?;
+    Ok(match transport {
+        AmqpTransport::Tcp => Box::new(tls),
+        AmqpTransport::WebSockets => Box::new(WebSocket::connect(tls, host, port, path, deadline)?),
+    })
+}
+
 /// Why bytes do not flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportErrorKind {
@@ -99,6 +122,8 @@ pub enum TransportErrorKind {
     Denied,
     /// The TLS handshake failed, or the certificate is not trusted.
     Tls,
+    /// The server does not open a WebSocket.
+    Upgrade,
     /// The deadline has passed.
     Timeout,
     /// The connection broke.
@@ -114,11 +139,13 @@ pub struct TransportError {
     pub stage: Stage,
     /// For a log.
     pub detail: String,
+    /// What a server answered that refused a WebSocket.
+    pub answer: Option<Box<WireResponse>>,
 }
 
 impl TransportError {
     pub(crate) fn new(kind: TransportErrorKind, stage: Stage, detail: impl Into<String>) -> Self {
-        Self { kind, stage, detail: detail.into() }
+        Self { kind, stage, detail: detail.into(), answer: None }
     }
 
     pub(crate) fn timeout(stage: Stage) -> Self {
@@ -133,6 +160,7 @@ impl fmt::Display for TransportError {
             TransportErrorKind::Connect => "no connection could be made",
             TransportErrorKind::Denied => "the plugin's host does not allow the connection",
             TransportErrorKind::Tls => "there is no trusted TLS connection",
+            TransportErrorKind::Upgrade => "the server does not open a WebSocket",
             TransportErrorKind::Timeout => "the time was up",
             TransportErrorKind::Broken => "the connection broke",
         };

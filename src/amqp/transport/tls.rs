@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 
+use super::io::Adapter;
 use super::{Deadline, Tcp, Transport, TransportError, TransportErrorKind};
 use crate::amqp::error::Stage;
 
@@ -176,51 +177,4 @@ fn at_tls(error: TransportError) -> TransportError {
         return TransportError::timeout(Stage::Tls);
     }
     TransportError { stage: Stage::Tls, ..error }
-}
-
-/// A transport as `Read` and `Write`, for rustls; its own error is kept beside the one that `io` can carry.
-struct Adapter<'a, 'd, T> {
-    inner: &'a mut T,
-    deadline: &'a Deadline<'d>,
-    error: Option<TransportError>,
-}
-
-impl<'a, 'd, T: Transport> Adapter<'a, 'd, T> {
-    fn new(inner: &'a mut T, deadline: &'a Deadline<'d>) -> Self {
-        Self { inner, deadline, error: None }
-    }
-
-    fn outcome(self, result: io::Result<usize>) -> Result<usize, TransportError> {
-        match (self.error, result) {
-            (Some(error), _) => Err(error),
-            (None, Ok(count)) => Ok(count),
-            (None, Err(error)) => {
-                Err(TransportError::new(TransportErrorKind::Broken, Stage::Message, error.to_string()))
-            }
-        }
-    }
-
-    fn keep(&mut self, result: Result<usize, TransportError>) -> io::Result<usize> {
-        result.map_err(|error| {
-            self.error = Some(error);
-            io::Error::from(io::ErrorKind::Other)
-        })
-    }
-}
-
-impl<T: Transport> io::Read for Adapter<'_, '_, T> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = self.inner.read(buffer, self.deadline);
-        self.keep(result)
-    }
-}
-
-impl<T: Transport> io::Write for Adapter<'_, '_, T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.inner.write(bytes, self.deadline);
-        self.keep(result)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

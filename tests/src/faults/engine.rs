@@ -96,8 +96,7 @@ impl Summary {
 /// The first promise that was broken.
 pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     let amqp = AmqpOptions { link_idle: Some(LINK_IDLE), ..AmqpOptions::default() };
-    let options = EmulatorOptions { fault_seed: seed, amqp, ..EmulatorOptions::default() };
-    let world = Arc::new(World::with(options).await?);
+    let world = Arc::new(plan::world(seed, EmulatorOptions { amqp, ..EmulatorOptions::default() }).await?);
     let record = Arc::new(Record::send(&world.emulator, mixed(seed, events))?);
     let rounds = events.div_ceil(EVENTS_TO_A_ROUND);
     plan::apply(&world.emulator, plan::rules(seed, &record, rounds, EARLY)?);

@@ -10,7 +10,7 @@
 //! | [`scan`] | a reader of all partitions in this process, with small pages and a filter that holds most back |
 //! | [`program`] | a reader that is a process of its own, `connector-host watch`, killed at any moment |
 //!
-//! A seed decides what is sent, which faults there are and at which event or connection, and when a reader is killed. What
+//! A seed decides what is sent, whether it is read over TCP or over WebSockets, which faults there are and at which event or connection, and when a reader is killed. What
 //! the operating system schedules in between is its own: a seed that broke a promise breaks it again with a high
 //! probability, not with certainty.
 

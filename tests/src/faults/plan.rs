@@ -1,10 +1,11 @@
 //! What fails, and when: drawn from a seed before anything begins, so that every kind of fault is met in every run.
 
 use anyhow::Result;
-use azure_iot_emulator::{Emulator, FaultRule};
+use azure_iot_emulator::{Emulator, EmulatorOptions, FaultRule};
 use fastrand::Rng;
 
 use super::events::Record;
+use crate::World;
 
 /// The conditions that Microsoft's clients meet by trying again ("AMQP errors in Azure Event Hubs"; `azure-eventhub`), and
 /// the hub's own.
@@ -57,6 +58,29 @@ const AT_CONNECTIONS: [(&str, &[&str]); 6] = [
     ("hub-amqp:OPEN /", &["drop", "cut:60", "latency:80"]),
     ("hub-amqp:ATTACH /", &["detach:com.microsoft:server-busy", "half"]),
 ];
+
+/// Whether the readers of a seed's run speak AMQP over WebSockets. Every other seed's do.
+pub fn over_web_sockets(seed: u64) -> bool {
+    seed.is_multiple_of(2)
+}
+
+/// What happens to the requests for WebSockets, besides what happens to their connections.
+const AT_UPGRADES: [&str; 3] = ["503", "429", "drop"];
+
+/// A world for a seed's run.
+///
+/// # Errors
+/// As [`World::with`].
+pub async fn world(seed: u64, options: EmulatorOptions) -> Result<World> {
+    let world = World::with(EmulatorOptions { fault_seed: seed, ..options }).await?;
+    if !over_web_sockets(seed) {
+        return Ok(world);
+    }
+    for (number, action) in AT_UPGRADES.into_iter().enumerate() {
+        world.emulator.faults().add_text(&format!("hub:GET /$servicebus/websocket={action}~{number}x1"))?;
+    }
+    world.over_web_sockets()
+}
 
 /// The rules of a run: each fires once, at an event, a link or a connection that the seed decides on. Every kind is there
 /// once for each round, each time in another partition; there are as many rounds as partitions at the most. Faults of

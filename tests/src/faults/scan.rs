@@ -37,7 +37,7 @@ const MOST_AFTER_THE_END: u32 = 200;
 /// The first promise that was broken.
 pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     let mut random = Rng::with_seed(seed ^ 0x5ca9);
-    let world = World::with(EmulatorOptions { fault_seed: seed, ..EmulatorOptions::default() }).await?;
+    let world = plan::world(seed, EmulatorOptions::default()).await?;
     let record = Record::send(&world.emulator, mixed(seed, events))?;
     plan::apply(&world.emulator, plan::rules(seed, &record, 1, EARLY)?);
     let wanted = WANTED[random.usize(..WANTED.len())];

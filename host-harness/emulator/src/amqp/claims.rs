@@ -185,9 +185,9 @@ fn check_authority(world: &World, service: Service, spoken: Option<&str>, author
     let name = name.to_ascii_lowercase();
     let ports = if service == Service::EventHub {
         let (tls, plain) = world.event_hub_ports();
-        [Some(tls), plain, Some(5671)]
+        [Some(tls), plain, Some(world.hub_port), Some(5671), Some(443)]
     } else {
-        [Some(world.hub_amqp_port), Some(world.hub_port), Some(5671)]
+        [Some(world.hub_amqp_port), None, Some(world.hub_port), Some(5671), Some(443)]
     };
     let spoken = spoken.and_then(|spoken| Some((spoken, world.hub_name_at(spoken)?)));
     let spoken = spoken.filter(|_| service == Service::HubAmqp);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use fe2o3_amqp_types::definitions::Role;
 use fe2o3_amqp_types::performatives::{Disposition, Performative};
+use hyper::upgrade::Upgraded;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -51,7 +52,7 @@ pub(super) type Step<T = ()> = Result<T, End>;
 trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 
-/// Serves a connection from its first byte to its last.
+/// Serves a TCP connection from its first byte to its last.
 pub(super) async fn accept(
     world: Shared,
     service: Service,
@@ -61,14 +62,7 @@ pub(super) async fn accept(
     stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let mut stream = Fragile::new(stream);
-    for action in world.faults.pick(service, "CONNECT", "/") {
-        match action {
-            FaultAction::Latency(duration) => tokio::time::sleep(duration).await,
-            FaultAction::Cut(bytes) => stream.breaks_after(bytes as usize),
-            _ => return,
-        }
-    }
+    let Some(stream) = begin(&world, service, stream).await else { return };
     let mut spoken = None;
     let stream: Box<dyn Transport> = match tls {
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(service, stream)).await {
@@ -81,6 +75,43 @@ pub(super) async fn accept(
         },
         None => Box::new(stream),
     };
+    serve(world, service, stream, spoken, false, stop).await;
+}
+
+/// Serves a WebSocket from its first byte to its last.
+pub(super) async fn accept_web_socket(
+    world: Shared,
+    service: Service,
+    upgraded: Upgraded,
+    spoken: Option<String>,
+    stop: watch::Receiver<bool>,
+) {
+    let stream = super::web_socket::stream(upgraded).await;
+    let Some(stream) = begin(&world, service, stream).await else { return };
+    serve(world, service, Box::new(stream), spoken, true, stop).await;
+}
+
+/// Applies the rules for connections; none where there is not to be one.
+async fn begin<S>(world: &Shared, service: Service, stream: S) -> Option<Fragile<S>> {
+    let mut stream = Fragile::new(stream);
+    for action in world.faults.pick(service, "CONNECT", "/") {
+        match action {
+            FaultAction::Latency(duration) => tokio::time::sleep(duration).await,
+            FaultAction::Cut(bytes) => stream.breaks_after(bytes as usize),
+            _ => return None,
+        }
+    }
+    Some(stream)
+}
+
+async fn serve(
+    world: Shared,
+    service: Service,
+    stream: Box<dyn Transport>,
+    spoken: Option<String>,
+    web_socket: bool,
+    stop: watch::Receiver<bool>,
+) {
     let (lost_tx, lost) = mpsc::unbounded_channel();
     let mut connection = Connection {
         stream,
@@ -96,6 +127,7 @@ pub(super) async fn accept(
         lost_tx,
         service,
         spoken,
+        web_socket,
         opened: false,
         max_frame_size: 512,
         heartbeat: None,
@@ -112,7 +144,7 @@ pub(super) async fn accept(
         world,
     };
     let end = connection.converse().await;
-    tracing::debug!(%peer, ?end, "connection ended");
+    tracing::debug!(?service, ?end, "connection ended");
     if end == Err(End::Flush) {
         connection.linger().await;
     }
@@ -144,6 +176,8 @@ pub(super) struct Connection {
     pub(super) service: Service,
     /// The name in the client's handshake, in lower case.
     pub(super) spoken: Option<String>,
+    /// It came by HTTPS's port.
+    pub(super) web_socket: bool,
     opened: bool,
     /// The largest frame that both sides take.
     max_frame_size: usize,
@@ -222,7 +256,13 @@ impl Connection {
     // Handshake
 
     async fn handshake(&mut self) -> Step {
-        if self.header().await? != *SASL_HEADER {
+        let header = self.header().await?;
+        if header == *AMQP_HEADER {
+            // Microsoft's clients for JavaScript do without SASL where they put a token.
+            self.out.extend_from_slice(AMQP_HEADER);
+            return self.flush().await;
+        }
+        if header != *SASL_HEADER {
             // What is spoken here, then the end: the way in which the standard refuses a protocol.
             self.out.extend_from_slice(SASL_HEADER);
             return Err(End::Flush);

@@ -1,20 +1,19 @@
-//! A TCP connection that can break after a number of bytes, wherever that is in a record of TLS.
+//! A stream that can break after a number of bytes, wherever that is in a record of TLS above it or a message below it.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-pub(super) struct Fragile {
-    stream: TcpStream,
+pub(super) struct Fragile<S> {
+    stream: S,
     /// Bytes that can still be written; `None` is any number.
     left: Option<usize>,
 }
 
-impl Fragile {
-    pub(super) fn new(stream: TcpStream) -> Self {
+impl<S> Fragile<S> {
+    pub(super) fn new(stream: S) -> Self {
         Self { stream, left: None }
     }
 
@@ -24,13 +23,13 @@ impl Fragile {
     }
 }
 
-impl AsyncRead for Fragile {
+impl<S: AsyncRead + Unpin> AsyncRead for Fragile<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
-impl AsyncWrite for Fragile {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Fragile<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let most = self.left.unwrap_or(bytes.len()).min(bytes.len());
         if most == 0 && !bytes.is_empty() {
@@ -53,7 +52,7 @@ impl AsyncWrite for Fragile {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

@@ -247,7 +247,8 @@ impl Connection {
 
     /// Where events are really read: the only way in which a client that knows just the hub can find out.
     fn redirect(&self, path: &str) -> AmqpError {
-        let (port, _) = self.world.event_hub_ports();
+        // In the cloud it is AMQP's port for everybody; here a client of WebSockets could not know the other one.
+        let port = if self.web_socket { self.world.hub_port } else { self.world.event_hub_ports().0 };
         let name = self.world.event_hub.name();
         let address = format!("amqps://localhost:{port}/{name}/{path}");
         AmqpError {

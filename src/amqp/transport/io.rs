@@ -1,0 +1,63 @@
+//! A transport as `std::io` has it, for libraries that read and write so.
+
+use std::io::{Error, ErrorKind, Read, Result, Write};
+
+use super::{Deadline, Transport, TransportError, TransportErrorKind};
+use crate::amqp::error::Stage;
+
+/// A transport for the time of one call. Its own error is kept beside the one that `std::io` can carry.
+pub(super) struct Adapter<'a, 'd, T> {
+    inner: &'a mut T,
+    reads: Deadline<'d>,
+    writes: Deadline<'d>,
+    error: Option<TransportError>,
+}
+
+impl<'a, 'd, T: Transport> Adapter<'a, 'd, T> {
+    /// Everything ends by the deadline. A time-out is `WouldBlock`.
+    pub fn new(inner: &'a mut T, deadline: &Deadline<'d>) -> Self {
+        Self { inner, reads: *deadline, writes: *deadline, error: None }
+    }
+
+    /// Writing has a deadline of its own.
+    #[must_use]
+    pub fn with_writes(self, deadline: Deadline<'d>) -> Self {
+        Self { writes: deadline, ..self }
+    }
+
+    /// The result with the transport's own error, where it had one.
+    pub fn outcome<V>(self, result: Result<V>) -> std::result::Result<V, TransportError> {
+        match (result, self.error) {
+            (Ok(value), _) => Ok(value),
+            (Err(_), Some(error)) => Err(error),
+            (Err(error), None) => {
+                Err(TransportError::new(TransportErrorKind::Broken, Stage::Message, error.to_string()))
+            }
+        }
+    }
+
+    fn keep(&mut self, result: std::result::Result<usize, TransportError>) -> Result<usize> {
+        result.map_err(|error| {
+            let kind = if error.kind == TransportErrorKind::Timeout { ErrorKind::WouldBlock } else { ErrorKind::Other };
+            self.error = Some(error);
+            Error::from(kind)
+        })
+    }
+}
+
+impl<T: Transport> Read for Adapter<'_, '_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let result = self.inner.read(buffer, &self.reads);
+        self.keep(result)
+    }
+}
+
+impl<T: Transport> Write for Adapter<'_, '_, T> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        let result = self.inner.write(bytes, &self.writes);
+        self.keep(result)
+    }
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
