@@ -1,6 +1,6 @@
 //! An emulator of Azure IoT Hub, its Event Hub-compatible endpoint and the Device Provisioning Service on loopback.
 //!
-//! It serves HTTPS and AMQP over TLS with a certificate authority of its own, checks shared access signatures,
+//! It serves HTTPS and AMQP over TLS, the latter over WebSockets, too, with a certificate authority of its own, checks shared access signatures,
 //! permissions, ETags, API versions and limits as the services do, and answers with their status codes, error bodies,
 //! headers and conditions, so that Microsoft's own SDKs work against it unchanged. It can be told to misbehave
 //! ([`Faults`]), records what changed ([`Journal`]) and what went over HTTP ([`Traffic`]), and simulates devices
@@ -42,6 +42,7 @@
 //! | import and export jobs | go through their states, but move no data | `hub::jobs` |
 //! | a twin's ETag | changes with tags and desired properties, not with reported ones | `hub::twins` |
 //! | PUT of a twin without a section | the section becomes empty | `hub::twins` |
+//! | a redirect over a WebSocket | names the port of the hub's HTTPS API, where the WebSocket is | `amqp::nodes` |
 //! | a refused AMQP link | attached, source and target given, then detached with the condition | `amqp::codec` |
 //! | a policy for the Event Hub-compatible endpoint | any with `ServiceConnect` | `amqp::claims` |
 //! | a selector that cannot be read | `amqp:invalid-field` | `amqp::nodes` |
