@@ -242,6 +242,10 @@ impl Form {
             let lines = !field.ends_with("KeyName");
             match paste::plain(&text, wanted, lines) {
                 Ok(plain) => {
+                    if paste::connection_string(&plain.text).is_some_and(|parts| parts.is_ambiguous) {
+                        let message = "is a connection string that says one thing twice, and differently";
+                        self.wrong(&field, "twice", message, "Copy it again, and nothing behind it.");
+                    }
                     for note in plain.notes {
                         self.say(Severity::Info, &field, note.code(), note.message(), None);
                     }
