@@ -585,7 +585,7 @@ pub(super) mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::connection::Entered;
+    use crate::connection::{Entered, EnteredText, Part};
     use crate::egress::resolver::testing::answering;
     use crate::interface::metadata::EgressRule;
     use crate::limits::{Limits, from_now};
@@ -684,7 +684,9 @@ pub(super) mod tests {
             suffixes: Vec::new(),
             purpose: String::new(),
         };
-        let own = Entered { texts: vec![Zeroizing::new(authority.to_owned())], ..Entered::default() };
+        let text = Zeroizing::new(authority.to_owned());
+        let text = EnteredText { text, field: "host".into(), part: Part::Host };
+        let own = Entered { texts: vec![text], ..Entered::default() };
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
