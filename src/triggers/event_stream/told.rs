@@ -19,6 +19,8 @@ use crate::triggers::cursor::digest;
 use crate::triggers::glob::fits_any;
 use crate::triggers::misfit;
 
+/// The note of an event some of whose annotations are left out.
+const LEFT_OUT: &str = "annotations that cannot be read are left out of the system properties";
 /// The source of what devices send.
 const TELEMETRY: &str = "Telemetry";
 
@@ -207,7 +209,7 @@ impl Telling for HubTelling<'_> {
             partition_key: message.partition_key.as_deref(),
             body: &decoded.content,
             body_encoding: decoded.encoding(),
-            body_note: decoded.note,
+            body_note: decoded.note.or(message.left_out.as_ref().map(|_| LEFT_OUT)),
             fields: (!self.config.fields.is_empty()).then(fields),
             properties: &message.application_properties,
             system_properties: &message.system_properties,
