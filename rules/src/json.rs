@@ -147,7 +147,9 @@ mod tests {
     #[test]
     fn the_deepest_text_that_passes_is_the_deepest_that_can_be_read() {
         for objects in [false, true] {
-            let text = |levels: usize| if objects { r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels) } else { nested(levels) };
+            let text = |levels: usize| {
+                if objects { r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels) } else { nested(levels) }
+            };
             assert_eq!(check(&text(DEEPEST)), Ok(()));
             assert!(serde_json::from_str::<serde_json::Value>(&text(DEEPEST)).is_ok());
             assert_eq!(check(&text(DEEPEST + 1)), Err(Fault::TooDeep { allowed: DEEPEST }));

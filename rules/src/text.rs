@@ -40,22 +40,45 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 /// As [`one_line`], with single blanks between words, and cut to so many characters. None where nothing is left.
 pub fn cut(text: &str, most: usize) -> Option<String> {
     let line = one_line(text);
-    let mut words = String::new();
-    let mut left = most;
-    for word in line.split_whitespace() {
-        if !words.is_empty() && left > 0 {
-            words.push(' ');
-            left -= 1;
-        }
-        let before = words.len();
-        words.extend(word.chars().take(left));
-        left -= words[before..].chars().count();
-        if left == 0 {
-            break;
-        }
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let cut: String = words.join(" ").chars().take(most).collect();
+    let cut = cut.trim_end();
+    (!cut.is_empty()).then(|| cut.to_owned())
+}
+
+/// What stands for a secret that is struck out.
+pub const STRUCK: &str = "(secret)";
+
+/// The field of a shared access signature that is secret, in a token as in the address of a stored file.
+const SIGNATURE: &str = "sig=";
+
+/// Characters of a field that make it a secret: fewer are found in words.
+pub const SHORTEST_SECRET: usize = 16;
+
+/// Whether a character can stand in a secret that is base64 or percent-encoded.
+pub fn is_of_secret(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '%' | '-' | '_')
+}
+
+/// A text without the signatures that are named as such in it (`sig=…`), whoever has made them.
+pub fn without_signatures(text: &str) -> Cow<'_, str> {
+    let lower = text.to_ascii_lowercase();
+    if !lower.contains(SIGNATURE) {
+        return Cow::Borrowed(text);
     }
-    words.truncate(words.trim_end().len());
-    (!words.is_empty()).then_some(words)
+    let mut struck = String::with_capacity(text.len());
+    let mut from = 0;
+    while let Some(found) = lower.get(from..).and_then(|rest| rest.find(SIGNATURE)) {
+        let start = from + found + SIGNATURE.len();
+        let value = text.get(start..).unwrap_or_default();
+        let end = start + value.find(|c| !is_of_secret(c)).unwrap_or(value.len());
+        struck.push_str(text.get(from..start).unwrap_or_default());
+        let is_secret = end - start >= SHORTEST_SECRET;
+        struck.push_str(if is_secret { STRUCK } else { text.get(start..end).unwrap_or_default() });
+        from = end;
+    }
+    struck.push_str(text.get(from..).unwrap_or_default());
+    Cow::Owned(struck)
 }
 
 fn is_break(c: char) -> bool {
@@ -101,6 +124,19 @@ mod tests {
             let text = format!("a{c}b");
             let line = one_line(&text);
             assert!(line.chars().all(|c| is_visible(c) && !c.is_control()), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn signatures_are_struck_out() {
+        let text =
+            "https://x.blob.core.windows.net/a?sv=2024&sig=AbCd%2BefGhIjKlMnOpQr%3D&se=7 and Sig=0123456789abcdef";
+        assert_eq!(
+            without_signatures(text),
+            "https://x.blob.core.windows.net/a?sv=2024&sig=(secret)&se=7 and Sig=(secret)"
+        );
+        for text in ["", "sig=short", "The design=good, the device is offline.", "ä sig=ü"] {
+            assert_eq!(without_signatures(text), text);
         }
     }
 

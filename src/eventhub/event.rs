@@ -6,6 +6,9 @@ use crate::amqp::codec::json::object;
 use crate::amqp::message::Lossy;
 use crate::amqp::{Body, Message, Value};
 
+/// The longest offset, in bytes: those of Event Hubs have some twenty.
+const LONGEST_OFFSET: usize = 1_024;
+
 /// An event as it was enqueued.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Event {
@@ -90,6 +93,8 @@ impl Event {
         let Lossy { mut message, error, left_out, memory } = Message::decode_lossy(bytes);
         let sequence_number = message.take_annotation("x-opt-sequence-number")?.as_i64()?;
         let offset = message.take_annotation("x-opt-offset")?.into_text()?;
+        // It goes into the position of each event.
+        let offset = Some(offset).filter(|offset| offset.len() <= LONGEST_OFFSET)?;
         let enqueued_time_ms = message.take_annotation("x-opt-enqueued-time")?.as_i64()?;
         let partition_key = message.take_annotation("x-opt-partition-key").and_then(Value::into_text);
         let properties = message.properties;

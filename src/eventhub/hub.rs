@@ -199,6 +199,7 @@ impl<'p> EventHub<'p> {
         let host = &endpoint.host;
         let opened = match access {
             Access::Plain(key) => {
+                auth::remember(key.key.expose());
                 let mechanism = Mechanism::Plain { user: key.policy.clone(), password: key.key.clone() };
                 Client::log_in(platform, transport, host, mechanism, &until).map(|client| (client, None))
             }

@@ -142,7 +142,9 @@ async fn values_that_expand_in_memory_stop_nobody() -> Result<()> {
         }
         send(r#"{"last":true}"#.into());
     }
-    for (config, events) in [(json!({}), 500), (json!({}), 1), (json!({ "fields": [{ "name": "f", "path": "/a" }] }), 500)] {
+    for (config, events) in
+        [(json!({}), 500), (json!({}), 1), (json!({ "fields": [{ "name": "f", "path": "/a" }] }), 500)]
+    {
         let read = read_all(&world, "", &config, events).await?;
         ensure!(read.len() == sent, "{} of {sent} events", read.len());
         let ends = read.iter().filter(|event| data(event)["body"]["last"] == true).count();

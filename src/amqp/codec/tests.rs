@@ -132,6 +132,8 @@ fn bounds_hold_before_anything_is_reserved() {
     array.extend(u32::try_from(wide.len() + 4).expect("short").to_be_bytes());
     array.extend(30_000_u32.to_be_bytes());
     array.extend(wide);
+    assert_eq!(read(&array), Err(DecodeError::Memory));
+    array[5..9].copy_from_slice(&1_000_u32.to_be_bytes());
     assert_eq!(read(&array), Err(DecodeError::Composite));
 }
 

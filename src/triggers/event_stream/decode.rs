@@ -241,7 +241,9 @@ mod tests {
     /// The body was judged by itself and stands in the event's data, which the host judges: at the edge they differed.
     #[test]
     fn a_body_is_as_deep_as_the_data_around_it_can_hold() {
-        for (levels, kind) in [(DEEPEST - 2, "json"), (DEEPEST - 1, "json"), (DEEPEST, "base64"), (DEEPEST + 1, "base64")] {
+        for (levels, kind) in
+            [(DEEPEST - 2, "json"), (DEEPEST - 1, "json"), (DEEPEST, "base64"), (DEEPEST + 1, "base64")]
+        {
             for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
                 let inner = if open == "[" { "" } else { "1" };
                 let body = open.repeat(levels) + inner + &close.repeat(levels);
