@@ -165,3 +165,25 @@ async fn values_that_expand_in_memory_stop_nobody() -> Result<()> {
     world.emulator.shutdown().await;
     Ok(())
 }
+
+/// The same with JSON: a megabyte of empty objects, which a filter or a named field has to look into.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_many_values_stops_nobody() -> Result<()> {
+    let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
+    let telemetry = world.emulator.telemetry();
+    let large = format!("[{}0]", r#"{"":0},"#.repeat(150_000));
+    for body in [r#"{"a":1}"#.to_owned(), large.clone(), large, r#"{"last":true}"#.to_owned()] {
+        telemetry.send(TelemetryEvent::new("press-01", body).json());
+    }
+    for config in [
+        json!({ "fields": [{ "name": "a", "path": "/a" }] }),
+        json!({ "filter": { "match": "any", "conditions": [{ "path": "/last", "operator": "equals", "value": true }] } }),
+    ] {
+        let events = read_all(&world, "0", &config, 500).await?;
+        let noted = events.iter().filter(|event| data(event).get("bodyNote").is_some()).count();
+        ensure!(noted == 2, "{noted} of {} events say that they were not looked into", events.len());
+        ensure!(data(events.last().context("an event")?)["body"]["last"] == true, "what comes after is told");
+    }
+    world.emulator.shutdown().await;
+    Ok(())
+}

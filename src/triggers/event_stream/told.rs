@@ -25,6 +25,9 @@ const LEFT_OUT: &str = "annotations that cannot be read are left out of the syst
 const MOST_OF_FIELDS: usize = 1024 * 1024;
 /// The note of an event without its named fields.
 const TOO_MUCH_OF_FIELDS: &str = "the named fields are left out: together they have more than 1 MiB";
+/// The note of an event whose body is few bytes and many values.
+const UNJUDGED: &str =
+    "the body takes up too much memory to be looked into: filter and named fields were not applied to it";
 /// The source of what devices send.
 const TELEMETRY: &str = "Telemetry";
 
@@ -221,14 +224,15 @@ impl Telling for HubTelling<'_> {
         let decoded = body_of(message);
         let is_looked_into = self.filter.is_some() || !self.config.fields.is_empty();
         let json_body = if is_looked_into { decoded.json() } else { None };
-        if self
-            .filter
-            .as_ref()
-            .is_some_and(|filter| !filter.passes(json_body.as_ref(), &message.application_properties))
-        {
+        // What cannot be judged is told.
+        let is_unjudged = is_looked_into && json_body.is_none() && matches!(decoded.content, Content::Json(_));
+        let is_held_back =
+            |filter: &Group| !filter.passes(json_body.as_ref(), &message.application_properties) && !is_unjudged;
+        if self.filter.as_ref().is_some_and(is_held_back) {
             return None;
         }
-        let (fields, fields_note) = self.fields(json_body.as_ref());
+        let (fields, mut note) = self.fields(json_body.as_ref());
+        note = note.or(is_unjudged.then_some(UNJUDGED));
         let data = Data {
             device_id: device,
             module_id: module,
@@ -252,7 +256,7 @@ impl Telling for HubTelling<'_> {
             partition_key: message.partition_key.as_deref(),
             body: &decoded.content,
             body_encoding: decoded.encoding(),
-            body_note: decoded.note.or(message.left_out.as_ref().map(|_| LEFT_OUT)).or(fields_note),
+            body_note: decoded.note.or(message.left_out.as_ref().map(|_| LEFT_OUT)).or(note),
             fields,
             properties: &message.application_properties,
             system_properties: &message.system_properties,
@@ -431,6 +435,17 @@ mod tests {
         assert!(data.len() < 300_000, "{}", data.len());
         let large = json::parse(data.as_bytes()).expect("JSON");
         assert_eq!((&large["fields"], large["bodyNote"].is_string()), (&json!({}), true));
+    }
+
+    /// A megabyte of empty objects is fifty of values: the instance had no memory left, in every poll of the partition.
+    #[test]
+    fn a_body_that_is_too_large_to_be_looked_into_is_told() {
+        let body = format!("[{}0]", r#"{"":0},"#.repeat(150_000));
+        let condition = json!({ "path": "/0/none", "operator": "equals", "value": 1 });
+        let config = json!({ "filter": { "conditions": [condition] }, "fields": [{ "name": "f", "path": "/0" }] });
+        let data = event(config.clone(), message(&body)).expect("an event").data;
+        assert!(data.contains(UNJUDGED) && data.contains(&body[..1_000]));
+        assert!(event(config, message(r#"[{"":0}]"#)).is_none());
     }
 
     #[test]
