@@ -16,13 +16,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::codes::{Entry, Subject};
+use crate::auth;
 use crate::error::{EffectState, ErrorCode, Retry, ServiceFault, retry_after};
 use crate::platform::WireResponse;
+use crate::quoted::quoted;
 
 /// The longest message of a service that is passed on, in characters.
 const LONGEST_MESSAGE: usize = 512;
 /// The longest code that is passed on, in characters.
 const LONGEST_CODE: usize = 64;
+/// The longest tracking id that is passed on, in characters.
+const LONGEST_ID: usize = 128;
 /// Messages within messages that are opened: the services nest one, a gateway adds another.
 const DEEPEST: u8 = 3;
 /// Codes of one answer that are kept: body and headers have four at the most.
@@ -60,7 +64,7 @@ impl Code {
             Ok(number) => Self::of_number(number),
             // What has other characters is a sentence, not a name.
             Err(_) if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
-                cut(text, LONGEST_CODE).map(Self::Name)
+                quoted(text, LONGEST_CODE).map(Self::Name)
             }
             Err(_) => None,
         }
@@ -110,7 +114,7 @@ impl Fault {
         let mut fault = Self {
             status: response.status,
             message: None,
-            tracking_id: response.header("x-ms-request-id").and_then(|id| cut(id, 128)),
+            tracking_id: response.header("x-ms-request-id").and_then(|id| quoted(id, LONGEST_ID)),
             retry_after: response.header("retry-after").and_then(|text| read_retry_after(text, now)),
             foreign: false,
             codes: Vec::new(),
@@ -190,7 +194,7 @@ impl Fault {
             _ => {}
         }
         let text = |name: &str, other: &str| body.get(name).or_else(|| body.get(other)).and_then(Value::as_str);
-        if let Some(id) = text("trackingId", "TrackingId").and_then(|id| cut(id, 128)) {
+        if let Some(id) = text("trackingId", "TrackingId").and_then(|id| quoted(id, LONGEST_ID)) {
             self.tracking_id = Some(id);
         } else if let Some(id) = text("ExceptionMessage", "exceptionMessage").and_then(tracking_id_in) {
             self.tracking_id = Some(id);
@@ -358,24 +362,18 @@ fn read_retry_after(text: &str, now: Duration) -> Option<Duration> {
 }
 
 fn tracking_id_in(text: &str) -> Option<String> {
+    // Before it is taken apart: a part of a secret would not be known as one.
+    let text = auth::strike(text);
     let rest = text.split_once("Tracking ID:").or_else(|| text.split_once("TrackingId:"))?.1.trim_start();
     let id: String =
-        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | ':')).take(128).collect();
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | ':')).take(LONGEST_ID).collect();
     let id = id.split("-TimeStamp").next().unwrap_or_default().to_owned();
     (!id.is_empty()).then_some(id)
 }
 
 /// Cuts a text of the service's down to what can stand in a message.
 fn clean(text: &str) -> Option<String> {
-    let words: Vec<&str> =
-        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
-    cut(&words.join(" "), LONGEST_MESSAGE)
-}
-
-fn cut(text: &str, longest: usize) -> Option<String> {
-    let text: String = text.chars().filter(|c| !c.is_control()).take(longest).collect();
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
+    quoted(text, LONGEST_MESSAGE)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use wasmtime_wasi_http::{
 };
 
 use super::connector::ConnectError;
-use super::policy::{AllowList, Destination, EgressDenied, split_authority};
+use super::policy::{AllowList, Destination, EgressDenied, said, split_authority};
 use super::pool::{Lease, SendError};
 use super::resolver::Asking;
 use crate::error::Refusals;
@@ -321,7 +321,7 @@ impl Exchange {
     fn send_error(&self, error: &SendError) -> Error {
         match error {
             SendError::Connect(connect) => {
-                tracing::debug!(tenant = %self.tenant.options.name, "{connect}");
+                tracing::debug!(tenant = %self.tenant.options.name, "{}", said(connect));
                 self.connect_error(connect)
             }
             SendError::TimedOut => Error::ConnectionReadTimeout,
@@ -380,12 +380,14 @@ impl Exchange {
                 return Error::HttpRequestBodySize(Some(over.limit));
             }
             if let Some(http2) = cause.downcast_ref::<h2::Error>() {
-                tracing::debug!(tenant = %self.tenant.options.name, "{http2}");
+                // The reason alone: with a GOAWAY a peer may send any text, such as the token that it was sent.
+                let reason = http2.reason();
+                tracing::debug!(tenant = %self.tenant.options.name, ?reason, remote = http2.is_remote(), "HTTP/2 failed");
                 // Headers over the limit are among what our side finds wrong, and are not told apart.
                 return if http2.is_library() { Error::HttpProtocolError } else { Error::ConnectionTerminated };
             }
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-                tracing::debug!(tenant = %self.tenant.options.name, "{io}");
+                tracing::debug!(tenant = %self.tenant.options.name, "{}", said(io));
                 return Error::ConnectionTerminated;
             }
             if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
@@ -403,7 +405,7 @@ impl Exchange {
             }
             source = cause.source();
         }
-        tracing::debug!(tenant = %self.tenant.options.name, ?error, "HTTP exchange failed");
+        tracing::debug!(tenant = %self.tenant.options.name, "an HTTP exchange failed: {}", said(error));
         Error::ConnectionTerminated
     }
 }
@@ -544,7 +546,7 @@ impl Body for ResponseBody {
             }
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => {
-                tracing::debug!(%error, "the response broke off");
+                tracing::debug!("the response broke off: {}", said(&error));
                 return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
             }
             Poll::Ready(Some(Ok(frame))) => frame,

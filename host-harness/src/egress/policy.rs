@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use connector_rules::text;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -19,6 +20,9 @@ use crate::tenant::{HostRule, TenantOptions};
 
 /// The host of a rule for hosts that the service names at run time.
 pub(super) const ANY_HOST: &str = "*";
+
+/// The longest text of a library's on a peer, in characters.
+const LONGEST_REASON: usize = 512;
 
 /// The longest host name that there is, in characters.
 pub(crate) const LONGEST_NAME: usize = 253;
@@ -204,6 +208,12 @@ fn allow_host_remedy(destination: &Destination) -> String {
 /// What a guest wrote, safe to be shown.
 pub(crate) fn shown(text: &str) -> String {
     printable(text.chars().take(LONGEST_NAME))
+}
+
+/// What a library says of a peer, which may quote it (the names in its certificate, say), for a line of the log.
+pub(super) fn said(error: &dyn fmt::Display) -> String {
+    let error = error.to_string();
+    text::cut(&text::without_signatures(&error), LONGEST_REASON).unwrap_or_default()
 }
 
 /// Control and format characters escaped: the latter turn a line around (U+202E), or hide in it.
@@ -563,6 +573,15 @@ mod tests {
         let rule = EgressRule { host: "hub.example".to_owned(), ..rule };
         let denied = AllowList::derive(&[rule], "{}", &own, &TenantOptions::default()).unwrap_err().to_string();
         assert!(denied.contains(".\\u{202e}example") && !denied.contains('\u{202e}'), "{denied}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_peer_is_short_and_can_be_seen() {
+        let names =
+            format!("valid for \u{202e}a\n\u{9b}2J sig=QUJDREVGR0hJSktMTU5PUA%3D%3D&se=7 {}", "x".repeat(10_000));
+        let said = said(&names);
+        assert!(said.starts_with("valid for a 2J sig=(secret)&se=7 xxx"), "{said}");
+        assert!(said.chars().count() == LONGEST_REASON && said.chars().all(text::is_visible), "{said}");
     }
 
     fn options(allowed: &[&str]) -> TenantOptions {
