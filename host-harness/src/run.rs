@@ -105,6 +105,11 @@ impl Live {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.store.data().memory_high_water()
     }
+
+    /// Its handles.
+    pub(crate) fn handles(&mut self) -> usize {
+        self.store.data_mut().handles()
+    }
 }
 
 /// Everything that one run of a guest needs.
