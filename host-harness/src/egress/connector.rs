@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::ledger::{Counted, Ledger};
 use super::policy::EgressDenied;
 use super::resolver::{Asking, Resolver};
 use crate::error::TenantError;
@@ -105,6 +106,8 @@ pub(crate) struct VettedConnector {
     resolver: Resolver,
     connects: Arc<Rate>,
     meter: Arc<TenantMeter>,
+    /// What a server may send beside what its exchanges take, in bytes.
+    excess: u64,
 }
 
 impl VettedConnector {
@@ -116,8 +119,9 @@ impl VettedConnector {
         resolver: Resolver,
         connects: Arc<Rate>,
         meter: Arc<TenantMeter>,
+        excess: u64,
     ) -> Result<Self, TenantError> {
-        Ok(Self { tls: TlsConnector::from(Arc::new(tls_config(trust)?)), resolver, connects, meter })
+        Ok(Self { tls: TlsConnector::from(Arc::new(tls_config(trust)?)), resolver, connects, meter, excess })
     }
 
     /// `place` is what the connection takes of the bound on them.
@@ -138,12 +142,15 @@ impl VettedConnector {
         // Requests are single writes; waiting for more to send only adds latency.
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| ConnectError::Dns(error.to_string()))?;
+        let ledger = Ledger::new(self.excess);
+        let tcp = Counted::new(tcp, ledger.clone());
         let tls = self.tls.connect(name, tcp).await.map_err(tls_error)?;
         let session = tls.get_ref().1;
         let http2 = session.alpn_protocol() == Some(HTTP2);
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         Ok(VettedStream {
             http2,
+            ledger,
             _counted: self.meter.connected(http2, resumed),
             _place: place,
             tls: TokioIo::new(tls),
@@ -179,8 +186,9 @@ fn tls_error(error: io::Error) -> ConnectError {
 
 /// A TLS connection to a vetted address.
 pub(crate) struct VettedStream {
-    tls: TokioIo<TlsStream<TcpStream>>,
+    tls: TokioIo<TlsStream<Counted>>,
     http2: bool,
+    ledger: Arc<Ledger>,
     _counted: telemetry::Connection,
     _place: OwnedSemaphorePermit,
 }
@@ -188,6 +196,10 @@ pub(crate) struct VettedStream {
 impl VettedStream {
     pub(super) fn is_http2(&self) -> bool {
         self.http2
+    }
+
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 }
 

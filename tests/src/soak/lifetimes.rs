@@ -47,14 +47,8 @@ impl Sample {
 /// # Errors
 /// A call that failed, or what has grown.
 pub async fn run(items: Items) -> Result<()> {
-    let plan = Plan {
-        hubs: 1,
-        accounts: 1,
-        partitions: 2,
-        consumer_groups: 1,
-        telemetry_rate: 0.0,
-        faults: Vec::new(),
-    };
+    let plan =
+        Plan { hubs: 1, accounts: 1, partitions: 2, consumer_groups: 1, telemetry_rate: 0.0, faults: Vec::new() };
     let emulators = Emulators::start(&plan).await?;
     let account = emulators.accounts.first().context("no account")?;
     let mut options = HostOptions::default();
