@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::lines::Lines;
+
 /// What this thread has had of a processor: it stands still while the thread waits or another one is running.
 #[cfg(unix)]
 pub(crate) fn thread_time() -> Duration {
@@ -76,18 +78,20 @@ impl CpuClock {
     }
 }
 
-/// Who pays for what the host computes for a call beside its guest: for its connections above all.
+/// Who pays for what the host does for a call beside its guest, for its connections above all: with computing time, and
+/// with lines of the log.
 #[derive(Debug)]
 pub(crate) struct Payer {
     clock: Arc<CpuClock>,
     /// What the call may compute in all.
     limit: Duration,
     exhausted: CancellationToken,
+    lines: Arc<Lines>,
 }
 
 impl Payer {
-    pub(crate) fn new(clock: Arc<CpuClock>, limit: Duration) -> Arc<Self> {
-        Arc::new(Self { clock, limit, exhausted: CancellationToken::new() })
+    pub(crate) fn new(clock: Arc<CpuClock>, limit: Duration, lines: Arc<Lines>) -> Arc<Self> {
+        Arc::new(Self { clock, limit, exhausted: CancellationToken::new(), lines })
     }
 
     pub(crate) fn charge(&self, computed: Duration) {
@@ -95,6 +99,11 @@ impl Payer {
         if self.clock.settled() >= self.limit {
             self.exhausted.cancel();
         }
+    }
+
+    /// What libraries may log about the call.
+    pub(crate) fn lines(&self) -> &Arc<Lines> {
+        &self.lines
     }
 
     /// Resolves once the call has used its computing time up. A guest that waits is not asked about it.
@@ -160,6 +169,7 @@ impl<F: Future> Future for Counting<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
 
     /// Until the thread itself has had so much.
     fn compute(time: Duration) {
@@ -172,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_computed_beside_a_guest_that_waits_counts_and_ends_it() {
         let clock = Arc::new(CpuClock::default());
-        let payer = Payer::new(clock.clone(), Duration::from_millis(20));
+        let payer = Payer::new(clock.clone(), Duration::from_millis(20), Lines::new("", &Limits::default()));
         let step = Duration::from_millis(5);
         let beside = async {
             loop {

@@ -23,8 +23,10 @@ use super::policy::EgressDenied;
 use super::resolver::{Asking, Resolver};
 use crate::error::TenantError;
 use crate::fair::Rate;
+use crate::limits::Limits;
+use crate::lines::Lines;
 use crate::telemetry::{self, TenantMeter};
-use crate::tenant::TrustRoots;
+use crate::tenant::{TenantOptions, TrustRoots};
 
 /// TLS sessions that are remembered for resumption.
 const TLS_SESSIONS: usize = 64;
@@ -106,8 +108,8 @@ pub(crate) struct VettedConnector {
     resolver: Resolver,
     connects: Arc<Rate>,
     meter: Arc<TenantMeter>,
-    /// What a server may send beside what its exchanges take, in bytes.
-    excess: u64,
+    tenant: String,
+    limits: Limits,
 }
 
 impl VettedConnector {
@@ -115,13 +117,14 @@ impl VettedConnector {
     ///
     /// Where the trust roots cannot be read.
     pub(crate) fn new(
-        trust: &TrustRoots,
+        options: &TenantOptions,
         resolver: Resolver,
         connects: Arc<Rate>,
         meter: Arc<TenantMeter>,
-        excess: u64,
     ) -> Result<Self, TenantError> {
-        Ok(Self { tls: TlsConnector::from(Arc::new(tls_config(trust)?)), resolver, connects, meter, excess })
+        let tls = TlsConnector::from(Arc::new(tls_config(&options.trust_roots)?));
+        let (tenant, limits) = (options.name.clone(), options.limits.clone());
+        Ok(Self { tls, resolver, connects, meter, tenant, limits })
     }
 
     /// `place` is what the connection takes of the bound on them.
@@ -142,7 +145,7 @@ impl VettedConnector {
         // Requests are single writes; waiting for more to send only adds latency.
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| ConnectError::Dns(error.to_string()))?;
-        let ledger = Ledger::new(self.excess);
+        let ledger = Ledger::new(self.limits.http_excess_bytes, Lines::new(&self.tenant, &self.limits));
         let tcp = Counted::new(tcp, ledger.clone());
         let tls = self.tls.connect(name, tcp).await.map_err(tls_error)?;
         let session = tls.get_ref().1;

@@ -31,6 +31,7 @@ use crate::error::Refusals;
 use crate::fair::{TenantId, Turn};
 use crate::interface::metadata::EgressProtocol;
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
+use crate::lines::{Lines, bounded};
 use crate::supervise::CallContext;
 use crate::telemetry::{CallMeter, Way};
 use crate::tenant::{Tenant, TenantInner};
@@ -120,8 +121,10 @@ impl Exchange {
         let buffers = ByteBudget::new(tenant.options.limits.buffer_bytes);
         let life = watch::channel(Life::default()).0;
         let (refusals, untold) = (Mutex::default(), AtomicU64::new(0));
-        let (under_way, payer) =
-            (Mutex::default(), Payer::new(context.meter.computing().clone(), tenant.options.limits.cpu));
+        let limits = &tenant.options.limits;
+        let lines = Lines::new(&tenant.options.name, limits);
+        let payer = Payer::new(context.meter.computing().clone(), limits.cpu, lines);
+        let under_way = Mutex::default();
         Arc::new(Self {
             tenant,
             id,
@@ -196,7 +199,8 @@ impl Exchange {
 
     /// Polls what the host does for the call as its tenant's share of the processors permits, and charges the call.
     fn working<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
-        let payer = self.payer.clone();
+        let [payer, logged] = [(); 2].map(|()| self.payer.clone());
+        let work = bounded(work, move || logged.lines().clone());
         let work = measured(work, move |computed| payer.charge(computed));
         match &self.context.processors {
             Some(processors) => Either::Left(processors.share(self.id, work)),
@@ -220,8 +224,9 @@ impl Exchange {
         }
     }
 
-    /// Tells the number of denials that were not logged one by one.
+    /// Tells the number of denials that were not logged one by one, and of lines that libraries would have logged.
     fn tell_the_rest(&self) {
+        self.payer.lines().tell_the_rest();
         if let denials @ 1.. = self.untold.swap(0, Ordering::Relaxed) {
             tracing::warn!(tenant = %self.tenant.options.name, denials, "the connector was denied more in this call");
         }
@@ -1049,7 +1054,7 @@ pub(super) mod tests {
 
     /// Counts the warnings that this thread logs.
     #[derive(Clone, Default)]
-    struct Warnings(Arc<Mutex<Vec<String>>>);
+    pub(in crate::egress) struct Warnings(pub(in crate::egress) Arc<Mutex<Vec<String>>>);
 
     impl tracing::Subscriber for Warnings {
         fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {

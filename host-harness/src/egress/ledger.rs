@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::cpu::Payer;
+use crate::lines::Lines;
 
 /// What a connection may receive in each second whether anybody uses it or not, in bytes: keep-alive and settings.
 const EACH_SECOND: u64 = 256;
@@ -27,6 +28,8 @@ const EACH_PIECE: u64 = 64;
 /// What one connection costs.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// Where no call uses it.
+    lines: Arc<Lines>,
     state: Mutex<State>,
 }
 
@@ -62,9 +65,9 @@ pub(super) struct Excess {
 
 impl Ledger {
     /// Of a new connection, which may receive so many bytes beside what its exchanges take.
-    pub(super) fn new(limit: u64) -> Arc<Self> {
+    pub(super) fn new(limit: u64, lines: Arc<Lines>) -> Arc<Self> {
         let state = State { payers: Vec::new(), limit, left: limit, since: Instant::now(), exhausted: false };
-        Arc::new(Self { state: Mutex::new(state) })
+        Arc::new(Self { lines, state: Mutex::new(state) })
     }
 
     /// The server may send so much before anybody reads it.
@@ -134,6 +137,11 @@ impl Ledger {
         }
     }
 
+    /// What libraries may log about the connection now.
+    pub(super) fn lines(&self) -> Arc<Lines> {
+        self.state().payers.first().map_or(&self.lines, |payer| payer.lines()).clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,10 +196,11 @@ impl AsyncWrite for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_taken_may_come_again_and_what_is_not_ends() {
-        let ledger = Ledger::new(1_000);
+        let ledger = Ledger::new(1_000, Lines::new("", &Limits::default()));
         // A body of any length, read as it comes.
         for _ in 0..1_000 {
             ledger.receive(900).unwrap();

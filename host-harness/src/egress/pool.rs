@@ -27,6 +27,7 @@ use super::resolver::Asking;
 use crate::cpu::{Payer, measured};
 use crate::fair::TenantId;
 use crate::limits::{Limits, after, permits};
+use crate::lines::bounded;
 use crate::processor::Processors;
 
 /// What HTTP/2 may send of one response before the guest has read it, and of all responses of a connection, in bytes.
@@ -623,7 +624,9 @@ impl Tasks {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let (ending, cut, ledger) = (self.ending.clone(), self.cut.clone(), self.ledger.clone());
+        let (ending, cut, [ledger, logged]) =
+            (self.ending.clone(), self.cut.clone(), [(); 2].map(|()| self.ledger.clone()));
+        let task = bounded(task, move || logged.lines());
         let task = measured(task, move |computed| ledger.charge(computed));
         let task = match &self.processors {
             Some(processors) => processors.share(self.tenant, task).boxed(),

@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::exchange::Exchange;
-use super::exchange::tests::{acceptor, exchange, exchange_within, get, simple};
+use super::exchange::tests::{Warnings, acceptor, exchange, exchange_within, get, simple};
 use super::resolver::Resolve;
 use super::resolver::testing::silent;
 use crate::cpu::thread_time;
@@ -919,11 +919,43 @@ async fn a_server_that_sends_more_than_a_call_can_use_is_cut_off() {
         let call = exchange(&tenant, &server.authority());
         let (begun, computed) = (Instant::now(), thread_time());
         let error = simple(&call, &server.url("")).await.unwrap_err();
-        let computed = thread_time() - computed;
-        println!("{what}: {error} after {:.1?}, {computed:.1?} computed", begun.elapsed());
+        let (computed, charged) = (thread_time() - computed, call.computed());
+        println!("{what}: {error} after {:.1?}, {computed:.1?} computed, {charged:.1?} charged", begun.elapsed());
+        // The handshake is the test's here: it polls the exchange itself.
+        assert!(charged > computed / 2, "{charged:?}");
         let limits: Vec<_> = call.take_refusals().limits.iter().map(|limit| limit.name.as_str()).collect();
         assert_eq!(limits, ["http_excess_bytes"], "{what}: {error}");
         server.wait_for_open(0).await;
+    }
+}
+
+/// A library logs a warning for each answer to a ping that nobody sent. Neither in a call nor beside it do they fill the
+/// log.
+#[tokio::test]
+async fn a_server_cannot_fill_the_log_through_a_library() {
+    const PONG: &[u8] = &[0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    for (when, answer) in [("in a call", &b""[..]), ("beside calls", H2_OK)] {
+        let warnings = Warnings::default();
+        let _guard = tracing::subscriber::set_default(warnings.clone());
+        let server = start_apart(&["h2"], move |mut tls, _| {
+            Box::pin(async move {
+                begin_h2(&mut tls).await;
+                let _ = tls.write_all(answer).await;
+                flood(&mut tls, PONG, &AtomicUsize::new(0)).await;
+            })
+        });
+        let tenant = server.tenant(|limits| limits.log_lines = 100).with_deadline(Duration::from_secs(2));
+        let call = exchange(&tenant, &server.authority());
+        assert_eq!(simple(&call, &server.url("")).await.is_ok(), !answer.is_empty());
+        call.end().await;
+        server.wait_for_open(0).await;
+        drop((call, tenant));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let lines = std::mem::take(&mut *warnings.0.lock().unwrap());
+        let told: Vec<_> = lines.iter().filter(|line| line.contains("the rest of what libraries logged")).collect();
+        println!("{when}: {} lines, {told:?}", lines.len());
+        assert!((100..220).contains(&lines.len()), "{}", lines.len());
+        assert!((1..3).contains(&told.len()), "{told:?}");
     }
 }
 
