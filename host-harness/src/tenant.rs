@@ -160,7 +160,7 @@ impl Tenant {
         let meter = Arc::new(TenantMeter::new(&options.name));
         let resolver = Resolver::new(options.resolver.clone(), Addresses::of(&options), limits);
         let connects = Arc::new(Rate::new(limits.connections_per_second));
-        let connector = VettedConnector::new(&options.trust_roots, resolver.clone(), connects.clone(), meter.clone())?;
+        let connector = VettedConnector::new(&options, resolver.clone(), connects.clone(), meter.clone())?;
         let pool = Pool::new(connector, limits);
         let call_permits = Semaphore::new(permits(limits.concurrent_calls));
         let requests = Rate::new(limits.http_requests_per_second);

@@ -23,6 +23,19 @@ enum What {
     /// 200 tenants that call everything in turn through one host, under faults: memory and descriptors do not grow once the
     /// host is warm, no event is lost, and nothing of one tenant reaches another.
     Tenants(TenantsArguments),
+    /// A warm instance that makes 100,000 requests, and 10,000 tenants that come and go: neither memory, descriptors nor
+    /// handles grow.
+    Lifetimes(LifetimesArguments),
+}
+
+#[derive(Debug, Args)]
+struct LifetimesArguments {
+    /// HTTP requests of one warm instance.
+    #[arg(long, default_value_t = 100_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: u64,
+    /// Tenants that are opened, called once and dropped.
+    #[arg(long, default_value_t = 10_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    tenants: u64,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +78,9 @@ fn main() -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         match arguments.what {
             What::Telemetry(arguments) => telemetry(&arguments).await,
+            What::Lifetimes(LifetimesArguments { requests, tenants }) => {
+                soak::lifetimes::run(soak::lifetimes::Items { requests, tenants }).await
+            }
             What::Tenants(TenantsArguments { minutes, seed }) => {
                 soak::run(&soak::Options { length: Duration::from_secs_f64(minutes * 60.0), seed }).await
             }
