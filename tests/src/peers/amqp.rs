@@ -11,8 +11,12 @@ use super::table::Bytes;
 
 /// Size, data offset, type and channel.
 const FRAME_HEADER: usize = 8;
-/// Size, data offset and type of a frame before the channel.
+/// The type of SASL's frames.
 const SASL: u8 = 1;
+/// The section of a message with its annotations.
+const ANNOTATIONS: u64 = 0x72;
+/// When made events were enqueued, in milliseconds since 1970.
+const ENQUEUED: i64 = 1_780_000_000_000;
 
 /// A unit that the service says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -70,10 +74,11 @@ impl Unit {
     }
 
     fn of(code: u64) -> Self {
-        use Unit::{Attach, Begin, Challenge, Close, Detach, Disposition, End, Flow, Mechanisms, Open, Outcome, Transfer};
-        let all = [
-            Mechanisms, Challenge, Outcome, Open, Begin, Attach, Flow, Transfer, Disposition, Detach, End, Close,
-        ];
+        use Unit::{
+            Attach, Begin, Challenge, Close, Detach, Disposition, End, Flow, Mechanisms, Open, Outcome, Transfer,
+        };
+        let all =
+            [Mechanisms, Challenge, Outcome, Open, Begin, Attach, Flow, Transfer, Disposition, Detach, End, Close];
         all.into_iter().find(|unit| unit.code() == code).unwrap_or(Self::Unknown)
     }
 
@@ -133,6 +138,8 @@ pub enum Field {
     Handle,
     /// The message's number in what is held back.
     DeliveryId,
+    /// The signature of the client's last token, as a text.
+    Token,
     /// The body of what is held back: all sections of its message.
     Payload,
     /// A number of 8 bits.
@@ -167,6 +174,8 @@ pub enum Field {
     Nested(usize),
     /// A described value.
     Described(u64, Box<Field>),
+    /// The annotations of an event: this sequence number, the same as offset, and a time.
+    Event(i64),
     /// Bytes that stand for a value as they are.
     Raw(Bytes),
 }
@@ -180,10 +189,11 @@ struct Held {
     delivery_id: Value,
     payload: Vec<u8>,
     code: u64,
+    token: String,
 }
 
 impl Held {
-    fn read(said: &Said) -> Result<Self> {
+    fn read(said: &Said, token: Option<&str>) -> Result<Self> {
         let body = said.bytes.get(FRAME_HEADER..).context("a frame without a body is held back")?;
         let channel = said.bytes.get(6..8).and_then(|two| Some(u16::from_be_bytes(*two.first_chunk()?)));
         let mut rest = body;
@@ -200,6 +210,7 @@ impl Held {
             payload: rest.to_vec(),
             code,
             fields,
+            token: token.unwrap_or_default().to_owned(),
         })
     }
 }
@@ -214,6 +225,7 @@ impl Field {
             Self::False => Value::Bool(false),
             Self::Handle => held.handle.clone(),
             Self::DeliveryId => held.delivery_id.clone(),
+            Self::Token => Value::String(format!("SharedAccessSignature sig={}&se=1", held.token)),
             Self::Ubyte(number) => Value::Ubyte(*number),
             Self::Ushort(number) => Value::Ushort(*number),
             Self::Uint(number) => Value::Uint(*number),
@@ -238,6 +250,14 @@ impl Field {
             Self::Many(times, field) => Value::List(vec![field.to_value(held)?; *times]),
             Self::Nested(levels) => (0..*levels).fold(Value::Null, |inner, _| Value::List(vec![inner])),
             Self::Described(code, field) => described(*code, field.to_value(held)?),
+            Self::Event(number) => {
+                let symbol = |name: &str| Value::Symbol(Symbol(name.to_owned()));
+                let mut map = OrderedMap::new();
+                map.insert(symbol("x-opt-sequence-number"), Value::Long(*number));
+                map.insert(symbol("x-opt-offset"), Value::String(number.to_string()));
+                map.insert(symbol("x-opt-enqueued-time"), Value::Timestamp(Timestamp::from_milliseconds(ENQUEUED)));
+                described(ANNOTATIONS, Value::Map(map))
+            }
             Self::Payload | Self::Raw(_) => bail!("{self:?} stands for no value, only for bytes of a payload"),
         })
     }
@@ -274,8 +294,8 @@ impl Edit {
     ///
     /// # Errors
     /// Where nothing is held back that has fields.
-    pub fn apply(&self, said: &Said) -> Result<Vec<u8>> {
-        let held = Held::read(said)?;
+    pub fn apply(&self, said: &Said, token: Option<&str>) -> Result<Vec<u8>> {
+        let held = Held::read(said, token)?;
         let mut fields = held.fields.clone();
         for (place, field) in &self.set {
             if fields.len() <= *place {
@@ -319,8 +339,9 @@ impl Composite {
     ///
     /// # Errors
     /// Where the table refers to what is not held back.
-    pub fn to_vec(&self, said: Option<&Said>) -> Result<Vec<u8>> {
-        let held = said.filter(|said| said.unit != Unit::Header).map(Held::read).transpose()?.unwrap_or_default();
+    pub fn to_vec(&self, said: Option<&Said>, token: Option<&str>) -> Result<Vec<u8>> {
+        let said = said.filter(|said| !matches!(said.unit, Unit::Header | Unit::Empty));
+        let held = said.map(|said| Held::read(said, token)).transpose()?.unwrap_or_default();
         let body = match &self.body {
             Some(body) => body.to_vec(),
             None if self.unit == Unit::Empty => Vec::new(),
@@ -359,13 +380,13 @@ mod tests {
                payload = [{ described = [0x75, { binary = "body" }] }]"#,
         )
         .expect("a frame");
-        let mut bytes = made.to_vec(None).expect("bytes");
+        let mut bytes = made.to_vec(None, None).expect("bytes");
         bytes.extend(b"AMQP\x00\x01\x00\x00\x00\x00\x00\x08\x02\x00\x00\x00");
         let said = next_unit(&mut bytes).expect("a transfer");
         assert_eq!(said.unit, Unit::Transfer);
         let edit: Edit = toml::from_str(r#"set = [[1, { uint = 8 }], [4, "true"]]"#).expect("an edit");
-        let altered = Said { unit: Unit::Transfer, bytes: edit.apply(&said).expect("altered") };
-        let held = Held::read(&altered).expect("read");
+        let altered = Said { unit: Unit::Transfer, bytes: edit.apply(&said, None).expect("altered") };
+        let held = Held::read(&altered, None).expect("read");
         assert_eq!((held.handle, held.delivery_id, held.channel), (Value::Uint(7), Value::Uint(8), 2));
         assert_eq!(held.payload, b"\x00\x53\x75\xa0\x04body");
         assert_eq!(next_unit(&mut bytes).map(|said| said.unit), Some(Unit::Header));

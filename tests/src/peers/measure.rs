@@ -99,7 +99,10 @@ impl Log {
 
     /// What was logged since the last question.
     pub fn take(&self) -> Logged {
-        Logged { lines: self.counted.lines.swap(0, Ordering::Relaxed), bytes: self.counted.bytes.swap(0, Ordering::Relaxed) }
+        Logged {
+            lines: self.counted.lines.swap(0, Ordering::Relaxed),
+            bytes: self.counted.bytes.swap(0, Ordering::Relaxed),
+        }
     }
 
     /// Logs all that helps to find a fault, or what is usual.

@@ -142,7 +142,11 @@ impl fmt::Display for Summary {
         };
         let mut worst: Vec<&Report> = self.reports.iter().collect();
         worst.sort_by(|one, other| ratio(other, 99, p99).total_cmp(&ratio(one, 99, p99)));
-        writeln!(f, "{:<44} {:>6} {:>6} {:>6}", "beside the ten worst peers, as ratio to alone", "calls", "p50", "p99")?;
+        writeln!(
+            f,
+            "{:<44} {:>6} {:>6} {:>6}",
+            "beside the ten worst peers, as ratio to alone", "calls", "p50", "p99"
+        )?;
         for report in worst.iter().take(10) {
             let [p50, p99] = [(50, p50), (99, p99)].map(|(percent, alone)| ratio(report, percent, alone));
             writeln!(f, "{:<44} {:>6} {p50:>6.2} {p99:>6.2}", report.id, report.beside.len())?;
@@ -301,7 +305,9 @@ impl Arena {
         tokio::time::sleep(Duration::from_millis(peer.idle)).await;
         self.neighbour.wait_for(3, Duration::from_secs(2)).await;
         report.beside = self.neighbour.take_latencies();
-        report.failures.extend(self.neighbour.take_failures().into_iter().take(2).map(|error| format!("neighbour: {error}")));
+        report
+            .failures
+            .extend(self.neighbour.take_failures().into_iter().take(2).map(|error| format!("neighbour: {error}")));
         let logged = self.log.take();
         if logged.lines > MOST_LOGGED.lines * calls || logged.bytes > MOST_LOGGED.bytes * calls {
             report.failures.push(format!("{calls} calls logged {} lines, {} bytes", logged.lines, logged.bytes));
@@ -406,7 +412,8 @@ impl<'a> Caller<'a> {
     async fn call(&self, probe: Probe, deadline: Duration, report: &mut Report) {
         self.playing.expect(probe);
         let begun = Instant::now();
-        let ended = if self.peer.warm { self.warm_call(probe, deadline).await } else { self.cold_call(probe, deadline).await };
+        let ended =
+            if self.peer.warm { self.warm_call(probe, deadline).await } else { self.cold_call(probe, deadline).await };
         let took = begun.elapsed();
         report.overrun = report.overrun.max(took.saturating_sub(deadline));
         if took > deadline + deadline / 10 {
@@ -414,8 +421,9 @@ impl<'a> Caller<'a> {
         }
         let (outcome, message) = match &ended {
             Ok(()) => ("page".to_owned(), String::new()),
-            Err(error) => (name(error), error.to_string()),
+            Err(error) => (name(error), format!("{error} {}", json!(error))),
         };
+        report.failures.extend(self.unclean(&message).filter(|failure| !report.failures.contains(failure)));
         if !self.peer.expect.contains(&outcome) {
             let failure = format!("{probe:?} ended with {outcome}: {message}");
             if !report.failures.contains(&failure) {
@@ -425,6 +433,22 @@ impl<'a> Caller<'a> {
         if !report.outcomes.contains(&outcome) {
             report.outcomes.push(outcome);
         }
+    }
+
+    /// What an error must not say: it is shown to people.
+    fn unclean(&self, message: &str) -> Option<String> {
+        let signatures = self.playing.signatures();
+        let told = |signature: &String| {
+            let plain = signature.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
+            message.contains(signature.as_str()) || message.contains(&plain)
+        };
+        if signatures.iter().any(told) {
+            return Some("an error tells the signature of a token".to_owned());
+        }
+        let hidden = |c: char| {
+            c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        message.chars().any(hidden).then(|| "an error holds control or bidirectional characters".to_owned())
     }
 
     async fn cold_call(&self, probe: Probe, deadline: Duration) -> Result<(), CallError> {
@@ -491,7 +515,9 @@ fn work(probe: Probe) -> Work {
         }
         Probe::Poll => poll("service-configuration-changed", "all"),
         Probe::Telemetry => poll(crate::TELEMETRY, "0"),
-        Probe::Message => Work::Action("send-cloud-to-device-message", json!({ "deviceId": "pump", "body": { "go": 1 } })),
+        Probe::Message => {
+            Work::Action("send-cloud-to-device-message", json!({ "deviceId": "pump", "body": { "go": 1 } }))
+        }
         Probe::Feedback => poll("cloud-to-device-message-feedback", "all"),
     }
 }

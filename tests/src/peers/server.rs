@@ -2,7 +2,7 @@
 //!
 //! They run on a thread of their own: tasks and computing time of the caller's runtime are the host's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -39,6 +39,9 @@ const SMALL_BUFFER: usize = 2 << 10;
 const SMALL_SEGMENT: u32 = 536;
 /// Connections of one behaviour at a time.
 const MOST_CONNECTIONS: usize = 64;
+
+/// What a token's signature follows.
+const SIGNATURE: &str = "sig=";
 
 /// A device as the service describes it.
 const DEVICE: &str = r#"{"deviceId":"pump","generationId":"639000000000000000","etag":"MTIzNA==","connectionState":"Disconnected","status":"enabled","statusReason":null,"connectionStateUpdatedTime":"0001-01-01T00:00:00Z","statusUpdatedTime":"0001-01-01T00:00:00Z","lastActivityTime":"0001-01-01T00:00:00Z","cloudToDeviceMessageCount":0,"authentication":{"symmetricKey":{"primaryKey":null,"secondaryKey":null},"x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null},"type":"sas"},"capabilities":{"iotEdge":false}}"#;
@@ -171,6 +174,7 @@ impl Servers {
             backend: self.backend.clone(),
             connections: AtomicUsize::new(0),
             troubles: Mutex::default(),
+            signatures: Mutex::default(),
         });
         let (over, ended) = watch::channel(false);
         let listener = self.thread.run(listen(peer.small_buffers)).await??;
@@ -204,6 +208,11 @@ impl Playing {
         lock(&self.stage.troubles).clone()
     }
 
+    /// The signatures of tokens that were sent to it.
+    pub fn signatures(&self) -> BTreeSet<String> {
+        lock(&self.stage.signatures).clone()
+    }
+
     /// Ends it, with all of its connections.
     pub fn end(&self) {
         self.over.send_replace(true);
@@ -225,6 +234,26 @@ struct Stage {
     backend: Backend,
     connections: AtomicUsize,
     troubles: Mutex<Vec<String>>,
+    /// Signatures of tokens that clients sent.
+    signatures: Mutex<BTreeSet<String>>,
+}
+
+impl Stage {
+    /// Keeps the signatures in what a client sent; answers the last one.
+    fn note_signatures(&self, sent: &[u8]) -> Option<String> {
+        let text = String::from_utf8_lossy(sent);
+        let mut last = None;
+        for (at, mark) in text.match_indices(SIGNATURE) {
+            let rest = text.get(at + mark.len()..).unwrap_or_default();
+            let signature: String =
+                rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "%+/=".contains(*c)).collect();
+            if signature.len() > 20 {
+                lock(&self.signatures).insert(signature.clone());
+                last = Some(signature);
+            }
+        }
+        last
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -289,7 +318,7 @@ async fn play(stream: TcpStream, stage: &Stage) {
             _ => return,
         },
     };
-    let mut player = Player { wire, stage, read: Vec::new(), stream: 1, backend: None, held: None };
+    let mut player = Player { wire, stage, read: Vec::new(), stream: 1, backend: None, held: None, token: None };
     match player.all(&stage.steps).await {
         // In good order, where nothing else was done.
         Ok(()) => drop(tokio::time::timeout(GOODBYE, player.wire.shut_down()).await),
@@ -380,13 +409,12 @@ struct Player<'s> {
     backend: Option<Service>,
     /// What the service is about to say, in AMQP.
     held: Option<Said>,
+    /// The signature of the client's last token.
+    token: Option<String>,
 }
 
 impl Player<'_> {
-    fn all<'a>(
-        &'a mut self,
-        steps: &'a [Step],
-    ) -> Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send + 'a>> {
+    fn all<'a>(&'a mut self, steps: &'a [Step]) -> Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send + 'a>> {
         Box::pin(async move {
             for step in steps {
                 self.one(step).await?;
@@ -402,6 +430,13 @@ impl Player<'_> {
             Step::Request => self.http1_request(true).await,
             Step::Head => self.http1_request(false).await,
             Step::Good => self.good().await,
+            Step::Echo => {
+                let token = self.token.clone().unwrap_or_default();
+                let body =
+                    format!(r#"{{"Message":"ErrorCode:ArgumentInvalid;SharedAccessSignature sig={token}&se=1"}}"#);
+                let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ";
+                self.wire.write(format!("{head}{}\r\n\r\n{body}", body.len()).as_bytes()).await
+            }
             Step::Send(bytes) => self.wire.write(&bytes.to_vec()).await,
             Step::SendPlain(bytes) => Ok(self.wire.tcp().write_all(&bytes.to_vec()).await?),
             Step::H2(frame) => self.wire.write(&frame.to_vec(self.stream)).await,
@@ -430,11 +465,11 @@ impl Player<'_> {
                 self.wire.write(&bytes).await
             }
             Step::Alter(edit) => {
-                let bytes = edit.apply(self.held.as_ref().context("nothing is held back")?)?;
+                let bytes = edit.apply(self.held.as_ref().context("nothing is held back")?, self.token.as_deref())?;
                 self.wire.write(&bytes).await
             }
             Step::Amqp(composite) => {
-                let bytes = composite.to_vec(self.held.as_ref())?;
+                let bytes = composite.to_vec(self.held.as_ref(), self.token.as_deref())?;
                 self.wire.write(&bytes).await
             }
             Step::Pass => self.converse(None).await,
@@ -470,6 +505,7 @@ impl Player<'_> {
                 None => self.wire.read(&mut self.read).await?,
             }
         };
+        self.token = self.stage.note_signatures(&self.read[..end]);
         let head = String::from_utf8_lossy(&self.read[..end]).to_ascii_lowercase();
         self.read.drain(..end);
         let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
@@ -530,7 +566,8 @@ impl Player<'_> {
             _ if body.is_empty() => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
             _ => {
                 let length = body.len();
-                format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}").into()
+                format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+                    .into()
             }
         };
         self.wire.write(&answer).await
@@ -553,6 +590,8 @@ impl Player<'_> {
         let mut seen = 0;
         loop {
             if !self.read.is_empty() {
+                let token = self.stage.note_signatures(&self.read);
+                self.token = token.or(self.token.take());
                 service.stream.write_all(&self.read).await?;
                 service.stream.flush().await?;
                 self.read.clear();
@@ -568,6 +607,7 @@ impl Player<'_> {
                         return Ok(());
                     }
                 }
+
                 self.wire.write(&said.bytes).await?;
             }
             let Player { wire, read, .. } = self;

@@ -12,9 +12,9 @@ use super::http2::H2Frame;
 /// The files of the table, and the least number of behaviours in each.
 const FILES: [(Protocol, &str, usize); 4] = [
     (Protocol::Tls, include_str!("../../peers/tls.toml"), 5),
-    (Protocol::Http1, include_str!("../../peers/http1.toml"), 4),
-    (Protocol::Http2, include_str!("../../peers/http2.toml"), 4),
-    (Protocol::Amqp, include_str!("../../peers/amqp.toml"), 4),
+    (Protocol::Http1, include_str!("../../peers/http1.toml"), 44),
+    (Protocol::Http2, include_str!("../../peers/http2.toml"), 24),
+    (Protocol::Amqp, include_str!("../../peers/amqp.toml"), 66),
 ];
 
 /// What may come of a call beside the codes of the connector's errors.
@@ -146,6 +146,8 @@ pub enum Step {
     Head,
     /// Sends the right answer to the call that is being made.
     Good,
+    /// HTTP/1.1: refuses the request with an error that tells its token.
+    Echo,
     /// Sends bytes.
     Send(Bytes),
     /// Sends bytes past TLS, though there is TLS.
@@ -187,7 +189,8 @@ pub enum Step {
     Reset,
 }
 
-/// Bytes that are written down shortly: a text, or a table with one of `hex`, `fill` and `times`, `join`.
+/// Bytes that are written down shortly: a text, or a table with `hex`, with `fill`, either of them
+/// with `times`, or with `join`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Bytes {
@@ -197,6 +200,9 @@ pub enum Bytes {
     Hex {
         /// The digits.
         hex: Hex,
+        /// How often.
+        #[serde(default = "once")]
+        times: usize,
     },
     /// A text again and again.
     Fill {
@@ -218,11 +224,15 @@ impl Bytes {
     pub fn to_vec(&self) -> Vec<u8> {
         match self {
             Self::Text(text) => text.as_bytes().to_vec(),
-            Self::Hex { hex } => hex.0.clone(),
+            Self::Hex { hex, times } => hex.0.repeat(*times),
             Self::Fill { fill, times } => fill.repeat(*times).into_bytes(),
             Self::Join { join } => join.iter().flat_map(Self::to_vec).collect(),
         }
     }
+}
+
+fn once() -> usize {
+    1
 }
 
 /// Bytes in hexadecimal digits.
