@@ -15,7 +15,7 @@
 //! Each behaviour has a tenant of its own. It passes where
 //! - each call ends in a page or a typed error that the table expects, within its deadline and a tenth;
 //! - after the tenant has ended no socket to the peer is left, tasks and descriptors are as many as before, and memory is;
-//! - neither a call nor an idle connection fills the log;
+//! - neither a call nor an idle connection fills the log, and an idle connection costs little computing time;
 //! - the quiet tenant's calls all succeed, and take at most twice as long in the median as just before, and a little more.
 
 pub mod amqp;
@@ -25,6 +25,7 @@ pub mod neighbour;
 pub mod server;
 pub mod table;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,11 +33,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryMessage};
 use connector_host::interface::action::Call;
-use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
+use connector_host::interface::trigger::{Budget, LostPolicy, Page, PollRequest, Start};
 use connector_host::{CallError, Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots, WarmInstance};
 use serde_json::{Value, json};
 
-use crate::{connector, link, tenant, values};
+use crate::{connector, link, process, tenant, values};
 use measure::{Held, Log, Logged, sockets_to};
 use neighbour::{Neighbour, percentile};
 use server::{Apart, Backend, Playing, Servers};
@@ -54,10 +55,14 @@ const ALONE: usize = 30;
 /// How much longer than twice its time alone the quiet tenant's call may take in the median: less than a turn of the
 /// scheduler and an epoch together is no harm.
 const ALLOWANCE: Duration = Duration::from_millis(20);
+/// A port on which nobody listens: where the hub is that a poll of telemetry could ask for another endpoint.
+const NOBODY: u16 = 1;
 /// How often a behaviour is tried where the quiet tenant was slow: others use the machine, too.
 const ATTEMPTS: usize = 3;
 /// In which time everything has to be back.
 const SETTLING: Duration = Duration::from_secs(5);
+/// Of the time in which nobody calls, the host may compute this part.
+const MOST_IDLE: u32 = 4;
 /// Descriptors on top of those before: of the runtimes themselves.
 const SPARE_DESCRIPTORS: usize = 2;
 /// Memory on top of that before, in bytes: what allocators keep.
@@ -92,6 +97,8 @@ pub struct Report {
     pub overrun: Duration,
     /// Sockets to the peer that were left.
     pub sockets: usize,
+    /// What the host computed while nobody called.
+    pub computed: Duration,
     /// The quiet tenant's latencies meanwhile.
     beside: Vec<Duration>,
     /// Those just before.
@@ -165,12 +172,12 @@ impl fmt::Display for Summary {
 pub async fn run(options: &Options) -> Result<Summary> {
     let all = table::read()?;
     let wanted = |peer: &Peer| options.only.is_empty() || options.only.iter().any(|id| peer.id.starts_with(id));
-    let peers: Vec<&Peer> = all.iter().filter(|peer| wanted(peer)).collect();
+    let peers: Vec<(usize, &Peer)> = all.iter().enumerate().filter(|(_, peer)| wanted(peer)).collect();
     let peers = if options.sample.is_some() { mixed(peers, options.seed) } else { peers };
     let arena = Arena::start().await?;
     let begun = Instant::now();
     let mut summary = Summary::default();
-    for (number, peer) in peers.into_iter().enumerate() {
+    for (number, peer) in peers {
         if options.sample.is_some_and(|most| begun.elapsed() >= most) {
             break;
         }
@@ -195,20 +202,18 @@ pub async fn run(options: &Options) -> Result<Summary> {
     Ok(summary)
 }
 
-/// In an order of chance, the protocols by turns.
-fn mixed(peers: Vec<&Peer>, seed: u64) -> Vec<&Peer> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut shuffled = peers;
-    random.shuffle(&mut shuffled);
-    let mut counts = std::collections::BTreeMap::new();
-    let mut placed: Vec<(usize, &Peer)> = Vec::new();
-    for peer in shuffled {
-        let count: &mut usize = counts.entry(peer.protocol).or_default();
-        placed.push((*count, peer));
-        *count += 1;
+/// In an order of chance, the protocols by turns; each with its number in the table.
+fn mixed(mut peers: Vec<(usize, &Peer)>, seed: u64) -> Vec<(usize, &Peer)> {
+    fastrand::Rng::with_seed(seed).shuffle(&mut peers);
+    let mut turns = BTreeMap::new();
+    let mut placed = Vec::new();
+    for (number, peer) in peers {
+        let turn: &mut usize = turns.entry(peer.protocol).or_default();
+        placed.push((*turn, number, peer));
+        *turn += 1;
     }
-    placed.sort_by_key(|(place, _)| *place);
-    placed.into_iter().map(|(_, peer)| peer).collect()
+    placed.sort_by_key(|(turn, ..)| *turn);
+    placed.into_iter().map(|(_, number, peer)| (number, peer)).collect()
 }
 
 /// The host, a service that behaves, the peers and the quiet tenant.
@@ -298,11 +303,12 @@ impl Arena {
                 caller.call(*probe, DEADLINE, &mut report).await;
                 calls += 1;
             }
-            if begun.elapsed() >= SHORTEST {
+            // The idle time after them is long enough, and only the calls are what it follows.
+            if begun.elapsed() >= SHORTEST || peer.idle > 0 {
                 break;
             }
         }
-        tokio::time::sleep(Duration::from_millis(peer.idle)).await;
+        self.idle(peer, &mut report).await?;
         self.neighbour.wait_for(3, Duration::from_secs(2)).await;
         report.beside = self.neighbour.take_latencies();
         report
@@ -321,6 +327,29 @@ impl Arena {
         caller.end(number).await;
         self.look_back(before, &playing, &mut report).await?;
         Ok(report)
+    }
+
+    /// Lets the connections be as they are, and looks what the host computes meanwhile, though nobody calls.
+    async fn idle(&self, peer: &Peer, report: &mut Report) -> Result<()> {
+        if peer.idle == 0 {
+            return Ok(());
+        }
+        let idle = Duration::from_millis(peer.idle);
+        // Once beside the quiet tenant, which may be slowed, and once without it.
+        tokio::time::sleep(idle / 2).await;
+        let _hush = self.neighbour.hush().await;
+        let (before, theirs) = (process::computed(), self.servers.computed().await?);
+        let begun = Instant::now();
+        tokio::time::sleep(idle / 2).await;
+        let time = begun.elapsed();
+        let theirs = self.servers.computed().await?.saturating_sub(theirs);
+        report.computed = process::computed().saturating_sub(before).saturating_sub(theirs);
+        if report.computed > time / MOST_IDLE {
+            report
+                .failures
+                .push(format!("the host computed {:.1?} of {time:.1?} in which nobody called", report.computed));
+        }
+        Ok(())
     }
 
     /// Counts what a call logs for an operator who looks for a fault.
@@ -381,7 +410,8 @@ fn slowed(report: &Report) -> Option<String> {
 struct Caller<'a> {
     connector: &'a Connector,
     tenant: Tenant,
-    connection: Connection,
+    /// For telemetry, and for all else.
+    connections: [Connection; 2],
     peer: &'a Peer,
     playing: &'a Playing,
     warm: tokio::sync::OnceCell<WarmInstance>,
@@ -393,7 +423,6 @@ impl<'a> Caller<'a> {
         let trusted = format!("{}{}", arena.emulator.ca_pem(), arena.servers.trusted());
         let mut account = values(&arena.emulator, "connector", "connector")?;
         account["iotHubName"] = here.as_str().into();
-        account["iotHubAmqpHost"] = here.as_str().into();
         account["eventHubEndpoint"] = format!("sb://{here}/").into();
         account["eventHubPath"] = arena.emulator.event_hub_name().into();
         account["trustedCertificates"] = trusted.as_str().into();
@@ -404,8 +433,16 @@ impl<'a> Caller<'a> {
         options.allow_hosts = vec!["localhost".parse()?];
         options.allow_private_networks = true;
         let tenant = Tenant::new(options)?.with_deadline(DEADLINE);
-        let connection = link(account);
-        Ok(Self { connector: &arena.connector, tenant, connection, peer, playing, warm: tokio::sync::OnceCell::new() })
+        let connections = [format!("localhost:{NOBODY}"), here].map(|hub| {
+            account["iotHubAmqpHost"] = hub.into();
+            link(account.clone())
+        });
+        Ok(Self { connector: &arena.connector, tenant, connections, peer, playing, warm: tokio::sync::OnceCell::new() })
+    }
+
+    fn connection(&self, probe: Probe) -> &Connection {
+        let [telemetry, other] = &self.connections;
+        if probe == Probe::Telemetry { telemetry } else { other }
     }
 
     /// Calls, and judges time and outcome.
@@ -420,7 +457,7 @@ impl<'a> Caller<'a> {
             report.failures.push(format!("{probe:?} took {took:.2?} with a deadline of {deadline:?}"));
         }
         let (outcome, message) = match &ended {
-            Ok(()) => ("page".to_owned(), String::new()),
+            Ok(shown) => ("page".to_owned(), shown.clone()),
             Err(error) => (name(error), format!("{error} {}", json!(error))),
         };
         report.failures.extend(self.unclean(&message).filter(|failure| !report.failures.contains(failure)));
@@ -435,7 +472,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// What an error must not say: it is shown to people.
+    /// What must not be in a text that is shown to people: an error, a notice, the summary of an event.
     fn unclean(&self, message: &str) -> Option<String> {
         let signatures = self.playing.signatures();
         let told = |signature: &String| {
@@ -443,39 +480,35 @@ impl<'a> Caller<'a> {
             message.contains(signature.as_str()) || message.contains(&plain)
         };
         if signatures.iter().any(told) {
-            return Some("an error tells the signature of a token".to_owned());
+            return Some("a text tells the signature of a token".to_owned());
         }
         let hidden = |c: char| {
             c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         };
-        message.chars().any(hidden).then(|| "an error holds control or bidirectional characters".to_owned())
+        message.chars().any(hidden).then(|| "a text holds control or bidirectional characters".to_owned())
     }
 
-    async fn cold_call(&self, probe: Probe, deadline: Duration) -> Result<(), CallError> {
-        let tenant = self.tenant.with_deadline(deadline);
+    async fn cold_call(&self, probe: Probe, deadline: Duration) -> Result<String, CallError> {
+        let (tenant, connection) = (self.tenant.with_deadline(deadline), self.connection(probe));
         match work(probe) {
             Work::Action(action, input) => {
-                self.connector.invoke(&tenant, &self.connection, action, &input.to_string(), &Call::default()).await?;
+                self.connector.invoke(&tenant, connection, action, &input.to_string(), &Call::default()).await?;
+                Ok(String::new())
             }
-            Work::Poll(request) => {
-                self.connector.poll(&tenant, &self.connection, &request).await?;
-            }
+            Work::Poll(request) => Ok(shown(&self.connector.poll(&tenant, connection, &request).await?)),
         }
-        Ok(())
     }
 
-    async fn warm_call(&self, probe: Probe, deadline: Duration) -> Result<(), CallError> {
-        let open = || self.connector.open(&self.tenant, &self.connection);
+    async fn warm_call(&self, probe: Probe, deadline: Duration) -> Result<String, CallError> {
+        let open = || self.connector.open(&self.tenant, self.connection(probe));
         let instance = self.warm.get_or_try_init(open).await?.with_deadline(deadline);
         match work(probe) {
             Work::Action(action, input) => {
                 instance.invoke(action, &input.to_string(), &Call::default()).await?;
+                Ok(String::new())
             }
-            Work::Poll(request) => {
-                instance.poll(&request).await?;
-            }
+            Work::Poll(request) => Ok(shown(&instance.poll(&request).await?)),
         }
-        Ok(())
     }
 
     /// Ends the tenant, in one of the ways in which one can end.
@@ -520,6 +553,12 @@ fn work(probe: Probe) -> Work {
         }
         Probe::Feedback => poll("cloud-to-device-message-feedback", "all"),
     }
+}
+
+/// What of a page is shown to people.
+fn shown(page: &Page) -> String {
+    let notices = page.notices.iter().map(|notice| notice.message.as_str());
+    page.events.iter().map(|event| event.summary.as_str()).chain(notices).collect()
 }
 
 /// What came of a call, in the words of the table.

@@ -25,6 +25,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::amqp::{self, Said};
 use super::http2;
 use super::table::{Certificate, Peer, Probe, Protocol, Step};
+use crate::process;
 
 /// How long a connection is played at the most.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -156,6 +157,14 @@ impl Servers {
     /// The authorities that accounts with a peer trust, PEM.
     pub fn trusted(&self) -> &str {
         &self.trusted
+    }
+
+    /// What the thread of the servers has computed so far.
+    ///
+    /// # Errors
+    /// Never while it runs.
+    pub async fn computed(&self) -> Result<Duration> {
+        self.thread.run(async { process::thread_computed() }).await
     }
 
     /// Begins to play a behaviour on a port of its own.
