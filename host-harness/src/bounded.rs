@@ -2,13 +2,16 @@
 //!
 //! wasmtime bounds what crosses the sandbox at once, and the number of handles, those that are lent in a list among
 //! them. What a handle keeps is bounded here.
+//!
+//! One more is here, since it has to be replaced as well: wasmtime's `http-error-code` finds no code in what broke a
+//! response's body.
 
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContextMut, format_err};
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
 use wasmtime_wasi_http::p2::bindings::http::types::{
-    self, ErrorCode, HeaderError, Host as _, HostFields, HostOutgoingRequest as _, Method,
+    self, ErrorCode, HeaderError, Host as _, HostFields, HostOutgoingRequest as _, IoError, Method,
 };
 use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody};
 use wasmtime_wasi_http::p2::types::{
@@ -16,6 +19,7 @@ use wasmtime_wasi_http::p2::types::{
 };
 use wasmtime_wasi_http::{FieldMap, RequestOptions, WasiHttpView as _};
 
+use crate::egress::body_error_code;
 use crate::limits::{LimitExceeded, LimitHit, LimitName};
 use crate::state::State;
 
@@ -62,6 +66,12 @@ fn replace_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             _ => Ok((store.data_mut().http().set_authority(request, authority)?,)),
         },
     )?;
+
+    // A body's stream ends with an error of wasmtime's own, and wasmtime looks for the interface's in it.
+    http.func_wrap("http-error-code", |mut store: Store<'_>, (error,): (Resource<IoError>,)| {
+        let error = store.data_mut().ctx().table.get(&error)?;
+        Ok((error.downcast_ref().and_then(body_error_code),))
+    })?;
 
     // Whatever makes a set of headers. What else holds one took it from one of these, and is counted with them.
     http.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {

@@ -18,7 +18,8 @@ cargo xtask COMMAND
   test             format, lints on both targets, build, all tests, documentation, examples
   bench [NAME]     measure as ratios: sandbox (calls beside native code), telemetry (reading beside other clients), density
                    (a thousand tenants, and what they notice of each other); all where none is named
-  soak WHAT [ARGS] long runs under faults: telemetry (seed after seed), tenants (200 in one process); --help tells ARGS
+  soak WHAT [ARGS] long runs under faults: telemetry (seed after seed), tenants (200 in one process), peers (every way in which
+                   a server can misbehave); --help tells ARGS
   ci               what continuous integration runs: the same as test
 ";
 

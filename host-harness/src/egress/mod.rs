@@ -31,7 +31,7 @@ mod sockets;
 pub(crate) use addresses::Addresses;
 pub(crate) use connector::VettedConnector;
 pub(crate) use domains::review;
-pub(crate) use exchange::{Exchange, Hooks};
+pub(crate) use exchange::{Exchange, Hooks, body_error_code};
 pub(crate) use policy::{AllowList, LONGEST_NAME, split_authority};
 pub use policy::{Destination, EgressDenied, EgressLayer};
 pub(crate) use pool::Pool;
