@@ -242,6 +242,10 @@ impl Form {
             let lines = !field.ends_with("KeyName");
             match paste::plain(&text, wanted, lines) {
                 Ok(plain) => {
+                    if paste::connection_string(&plain.text).is_some_and(|parts| parts.is_ambiguous) {
+                        let message = "is a connection string that says one thing twice, and differently";
+                        self.wrong(&field, "twice", message, "Copy it again, and nothing behind it.");
+                    }
                     for note in plain.notes {
                         self.say(Severity::Info, &field, note.code(), note.message(), None);
                     }
@@ -404,6 +408,7 @@ impl Form {
         let mut host_text = self.text(host_field);
         let mut name_text = self.text(name_field);
         let mut key_text = self.text(key_field).map(Secret::new);
+        let mut found = Vec::new();
         for field in fields {
             let pasted = self.values.get(field).and_then(Value::as_str).and_then(paste::connection_string);
             let Some(parts) = pasted else { continue };
@@ -413,6 +418,7 @@ impl Form {
             if field != key_field && parts.key.is_some() {
                 self.key_in_plain_field(field);
             }
+            found.push((field, parts.host.clone(), parts.key_name.clone()));
             let own =
                 |text: &Option<String>| text.as_deref().is_none_or(|text| paste::connection_string(text).is_some());
             if own(&host_text) {
@@ -441,8 +447,35 @@ impl Form {
         }
         let host = host_text.and_then(|text| self.host(host_field, &text, service));
         let policy = name_text.and_then(|text| self.policy(name_field, text));
+        for (field, its_host, its_policy) in found {
+            self.parts_used(
+                field,
+                its_host.as_deref().zip(host.as_ref()),
+                its_policy.as_deref().zip(policy.as_deref()),
+            );
+        }
         let key = key_text.and_then(|text| self.key(key_field, text));
         Some(Api { service, host: host?.authority(), key: SharedAccessKey { policy: policy?, key: key? } })
+    }
+
+    /// A connection string stood in a field for one of its parts. What else it says has to be what is used: a key of another
+    /// policy or service would be refused later, and nobody would see why.
+    fn parts_used(&mut self, field: &str, host: Option<(&str, &Host)>, policy: Option<(&str, &str)>) {
+        let fix = "Leave the other fields empty, or copy all values from the same place.";
+        let is_other = |(its, used): (&str, &Host)| {
+            let its = paste::host(its, "").map(|host| host_name::identity(&host.name)).unwrap_or_default();
+            its != host_name::identity(&used.name) && its != used.name.split('.').next().unwrap_or_default()
+        };
+        if host.is_some_and(is_other) {
+            let message = "is a connection string of another service than the one whose host name is entered";
+            return self.wrong(field, "mismatched-host", message, fix);
+        }
+        if policy.is_some_and(|(its, used)| its != used) {
+            let message = "is a connection string of another policy than the one whose name is entered";
+            return self.wrong(field, "mismatched-policy", message, fix);
+        }
+        let message = "is a whole connection string: its parts are used where their own fields are empty";
+        self.say(Severity::Info, field, "connection-string", message, None);
     }
 
     fn key_in_plain_field(&mut self, field: &str) {

@@ -399,6 +399,8 @@ pub struct ConnectionString {
     pub is_device: bool,
     /// Whether it has a `SharedAccessSignature`, which runs out, in place of a key.
     pub has_signature: bool,
+    /// A member stands in it twice, with different values.
+    pub is_ambiguous: bool,
 }
 
 /// Reads a connection string; none where the text does not look like one.
@@ -407,6 +409,7 @@ pub fn connection_string(text: &str) -> Option<ConnectionString> {
         return None;
     }
     let mut parts = ConnectionString::default();
+    let mut known: Vec<(String, &str)> = Vec::new();
     for member in text.split(';') {
         // The key itself may end in `=`, so only the first one separates.
         let Some((name, value)) = member.split_once('=') else { continue };
@@ -414,7 +417,10 @@ pub fn connection_string(text: &str) -> Option<ConnectionString> {
         if value.is_empty() {
             continue;
         }
-        match name.trim().to_ascii_lowercase().as_str() {
+        let name = name.trim().to_ascii_lowercase();
+        parts.is_ambiguous |= known.iter().any(|(other, its)| *other == name && *its != value);
+        known.push((name.clone(), value));
+        match name.as_str() {
             "hostname" => parts.host = Some(value.to_owned()),
             "endpoint" => {
                 parts.host = Some(value.to_owned());

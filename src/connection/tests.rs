@@ -288,6 +288,62 @@ fn a_connection_string_is_found_however_it_is_dressed() {
 }
 
 #[test]
+fn a_connection_string_in_a_field_says_what_the_other_fields_say() {
+    let string =
+        |host: &str, policy: &str| format!("HostName={host};SharedAccessKeyName={policy};SharedAccessKey={KEY}");
+    for (host, policy, code, severity) in [
+        ("plant.azure-devices.net", "service", "connection-string", Severity::Info),
+        ("Plant.Azure-Devices.net", "service", "connection-string", Severity::Info),
+        ("plant.service.azure-devices.net", "service", "connection-string", Severity::Info),
+        ("other.azure-devices.net", "service", "mismatched-host", Severity::Error),
+        ("plant.azure-devices.net", "iothubowner", "mismatched-policy", Severity::Error),
+    ] {
+        let mut values = hub("plant");
+        values["sharedAccessKey"] = string(host, policy).into();
+        let (account, validation) = judge(SHARED_ACCESS_KEY, &values);
+        let said = codes(&validation);
+        assert!(said.contains(&(severity, "/sharedAccessKey", code)), "{host} {policy}: {said:?}");
+        assert_eq!(account.is_some(), severity == Severity::Info, "{host} {policy}: {said:?}");
+    }
+    let mut values = with_dps("plant-dps");
+    values["dpsSharedAccessKey"] = string("other.azure-devices-provisioning.net", "owner").into();
+    let (account, validation) = judge(SHARED_ACCESS_KEY, &values);
+    assert!(account.is_none());
+    assert_eq!(errors(&validation), [("/dpsSharedAccessKey", "mismatched-host")]);
+}
+
+/// Microsoft's clients for JavaScript take the last one without a word, those for Python take none.
+#[test]
+fn a_connection_string_that_names_two_hosts_is_refused() {
+    let string = format!("HostName=plant.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey={KEY}");
+    let event_hub = format!(
+        "Endpoint=sb://one.servicebus.windows.net/;SharedAccessKeyName=service;SharedAccessKey={KEY};EntityPath=h"
+    );
+    for (again, refused) in [
+        ("HostName=other.azure-devices.net", Some("several")),
+        ("hostname=other.azure-devices.net", Some("several")),
+        ("SharedAccessKeyName=iothubowner", Some("twice")),
+        (&format!("SharedAccessKey={OTHER}"), Some("twice")),
+        ("SharedAccessKeyName=service", None),
+        ("GatewayHostName=edge.example", None),
+    ] {
+        for (profile, field) in [(CONNECTION_STRING, "iotHubConnectionString"), (SHARED_ACCESS_KEY, "sharedAccessKey")]
+        {
+            let (account, validation) = judge(profile, &json!({ field: format!("{string};{again}") }));
+            let pointer = format!("/{field}");
+            let errors = errors(&validation);
+            assert_eq!(errors.first().copied(), refused.map(|code| (pointer.as_str(), code)), "{field} {again}");
+            assert_eq!(account.is_none(), refused.is_some(), "{field} {again}");
+        }
+    }
+    let mut values = hub("plant");
+    values["eventHubEndpoint"] = format!("{event_hub};Endpoint=sb://two.servicebus.windows.net/").into();
+    let (account, validation) = judge(SHARED_ACCESS_KEY, &values);
+    assert!(account.is_none());
+    assert_eq!(errors(&validation).first(), Some(&("/eventHubEndpoint", "several")));
+}
+
+#[test]
 fn an_event_hubs_connection_string_is_found_however_it_is_dressed() {
     let string = format!(
         "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=service;SharedAccessKey={KEY};EntityPath=iothub-ehub-plant-1-a"

@@ -27,7 +27,7 @@ use azure_iot_connector::eventhub::{Access, Endpoint, EventHub, Position, ReadBu
 use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryEvent, TlsSuites};
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
 use connector_host::{Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots, WarmInstance};
-use connector_tests::{connector, link, values, workspace};
+use connector_tests::{connector, link, over_web_sockets, values, workspace};
 use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::sasl_profile::SaslProfile;
 use fe2o3_amqp_types::definitions::SenderSettleMode;
@@ -103,6 +103,7 @@ async fn emulate(tls_suites: TlsSuites) -> Result<()> {
         "values": values(&emulator, "connector", "connector")?,
         "authority": emulator.ca_pem(),
         "host": emulator.event_hub_host(),
+        "hubHost": emulator.hub_host(),
         "hub": emulator.event_hub_name(),
         "policy": policy.name,
         "key": policy.primary_key,
@@ -208,6 +209,7 @@ fn cpu_time() -> Duration {
 #[derive(Clone, Copy, PartialEq)]
 enum Reader {
     Component,
+    WebSockets,
     OwnClient,
     Fe2o3,
     Python,
@@ -217,6 +219,7 @@ impl Reader {
     fn name(self) -> &'static str {
         match self {
             Self::Component => "the component in its host",
+            Self::WebSockets => "the same over WebSockets",
             Self::OwnClient => "its AMQP client, native",
             Self::Fe2o3 => "fe2o3-amqp, native",
             Self::Python => "azure-eventhub, Python",
@@ -233,8 +236,9 @@ async fn measure(without_python: bool, only_component: bool) -> Result<()> {
 
 async fn measure_with(suite: &str, without_python: bool, only_component: bool) -> Result<()> {
     let service = Service::start(suite)?;
-    let sandbox = Sandbox::new(&service).await?;
-    let mut readers = vec![Reader::Component];
+    let sandbox = Sandbox::new(&service, service.told["values"].clone()).await?;
+    let web_sockets = Sandbox::new(&service, over_web_sockets(service.told["values"].clone())).await?;
+    let mut readers = vec![Reader::Component, Reader::WebSockets];
     if !only_component {
         readers.extend([Reader::Fe2o3, Reader::OwnClient]);
     }
@@ -249,6 +253,7 @@ async fn measure_with(suite: &str, without_python: bool, only_component: bool) -
         for (reader, costs) in readers.iter().zip(&mut costs) {
             costs.push(match reader {
                 Reader::Component => sandbox.small().await?,
+                Reader::WebSockets => web_sockets.small().await?,
                 Reader::OwnClient => own_client(&service)?,
                 Reader::Fe2o3 => fe2o3(&service).await?,
                 Reader::Python => microsofts(&service, python.as_deref().context("an interpreter")?).await?,
@@ -290,14 +295,15 @@ struct Sandbox {
 }
 
 impl Sandbox {
-    async fn new(service: &Service) -> Result<Self> {
+    async fn new(service: &Service, values: Value) -> Result<Self> {
         let connector = connector().await?;
-        let connection = link(service.told["values"].clone());
+        let connection = link(values);
         let mut options = TenantOptions::default();
         options.name = "bench".to_owned();
         options.limits = Limits::default();
         options.trust_roots = TrustRoots::Only(service.text("authority").to_owned());
-        options.allow_hosts = vec!["localhost".parse()?, service.text("host").parse()?];
+        options.allow_hosts =
+            vec!["localhost".parse()?, service.text("host").parse()?, service.text("hubHost").parse()?];
         options.allow_private_networks = true;
         let tenant = Tenant::new(options)?;
         let warm = connector.open(&tenant, &connection).await?;
