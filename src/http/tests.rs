@@ -6,7 +6,7 @@ use super::{Api, Client, ProbeAnswer, Request, Safety, Service};
 use crate::auth::{Permission, SharedAccessKey};
 use crate::error::{EffectState, ErrorCode, Result, Retry};
 use crate::platform::fake::FakePlatform;
-use crate::platform::{ExchangeError, ExchangeErrorKind, Method};
+use crate::platform::{ExchangeError, ExchangeErrorKind, Method, WireResponse};
 use crate::secret::Secret;
 
 const NOW: u64 = 1_800_000_000;
@@ -104,6 +104,37 @@ fn a_wrong_clock_is_noticed_and_made_up_for() {
     send(&platform, "clock", &once()).expect("the second attempt");
     let requests = platform.requests.borrow();
     assert!(requests[1].authorization.expose().contains(&format!("&se={}&", NOW + 9_000 + 3600)));
+}
+
+/// The clock jumps by a day, either way, and back; the service's own time goes on. No request fails, and each jump costs one
+/// more attempt at the most.
+#[test]
+fn a_clock_that_jumps_costs_an_attempt_at_the_most() {
+    for (host, jump) in [("jumps-ahead", 86_400), ("jumps-back", -86_400)] {
+        let mut service_time = NOW;
+        for (jump, hours) in [(0, 0), (jump, 0), (jump, 2), (0, 0), (0, 2), (-jump, 2), (0, 0)] {
+            service_time += hours * 3_600;
+            let platform = FakePlatform::at(service_time);
+            platform.jump.set(jump);
+            // The service takes a token that has not ended by its own time.
+            for _ in 0..2 {
+                platform.then(move |request, _| {
+                    let token = request.authorization.expose().to_owned();
+                    let expiry = token.split("&se=").nth(1).and_then(|rest| rest.split('&').next());
+                    let valid = expiry.and_then(|expiry| expiry.parse::<u64>().ok()).expect("se") > service_time;
+                    let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(service_time));
+                    Ok(WireResponse {
+                        status: if valid { 200 } else { 401 },
+                        headers: vec![("date".into(), date)],
+                        body: b"{}".to_vec(),
+                    })
+                });
+            }
+            let api = api(host);
+            let client = Client::new(&platform, &api, Duration::from_secs(service_time + 60), false);
+            client.send(&once()).expect("at the second attempt at the latest");
+        }
+    }
 }
 
 #[test]
