@@ -166,12 +166,12 @@ async fn values_that_expand_in_memory_stop_nobody() -> Result<()> {
     Ok(())
 }
 
-/// The same with JSON: a megabyte of empty objects, which a filter or a named field has to look into.
+/// The same with JSON: a megabyte of small objects, which a filter or a named field has to look into.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_many_values_stops_nobody() -> Result<()> {
     let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
     let telemetry = world.emulator.telemetry();
-    let large = format!("[{}0]", r#"{"":0},"#.repeat(150_000));
+    let large = format!("[{}0]", r#"{"":0},"#.repeat(168_000));
     for body in [r#"{"a":1}"#.to_owned(), large.clone(), large, r#"{"last":true}"#.to_owned()] {
         telemetry.send(TelemetryEvent::new("press-01", body).json());
     }
