@@ -575,7 +575,7 @@ mod tests {
         ] {
             assert_eq!(code(500, &[], body), ErrorCode::Unavailable, "{body}");
         }
-        // Few bytes that would be more memory than there is: its beginning is told as that of a page.
+        // Few bytes that would be more memory than there is: its beginning is passed on like that of a page.
         let large = format!(r#"{{"Message":[{}0]}}"#, r#"{"":0},"#.repeat(200_000));
         assert_eq!(code(500, &[], &large), ErrorCode::Unavailable);
         assert!(read(500, &[], &large).message.is_some_and(|message| message.chars().count() <= LONGEST_MESSAGE));
