@@ -17,7 +17,7 @@ pub fn quoted(said: &str, most: usize) -> Option<String> {
     text::cut(&struck(said), most)
 }
 
-/// A text for a person that may quote a service, whoever has put it together.
+/// A text for a person that may quote a service, as a whole.
 pub fn shown(text: impl Into<String>) -> String {
     let text = text.into();
     match struck(&text) {

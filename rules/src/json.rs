@@ -1,7 +1,7 @@
 //! JSON that everybody can read.
 //!
 //! A reader of JSON has a bound on nesting, or its stack is at the writer's mercy. `serde_json`'s is 128, so 127 levels can
-//! be read. A text of as many levels cannot be put into another one any more: whoever wraps a text counts the levels around
+//! be read. A text of as many levels cannot be put into another one any more: who wraps a text counts the levels around
 //! it ([`check_inside`]).
 
 use std::fmt;

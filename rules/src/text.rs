@@ -60,7 +60,7 @@ pub fn is_of_secret(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '%' | '-' | '_')
 }
 
-/// A text without the signatures that are named as such in it (`sig=…`), whoever has made them.
+/// A text without the signatures that are named as such in it (`sig=…`), by whatever key they were made.
 pub fn without_signatures(text: &str) -> Cow<'_, str> {
     let lower = text.to_ascii_lowercase();
     if !lower.contains(SIGNATURE) {

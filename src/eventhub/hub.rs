@@ -152,7 +152,7 @@ pub struct Receiver {
 /// An event that waits.
 #[derive(Debug)]
 enum Kept {
-    Read(Event),
+    Read(Box<Event>),
     /// As it came: a few bytes may be megabytes once they are read, and each partition may keep one.
     AsItCame(Vec<u8>),
 }
@@ -160,7 +160,7 @@ enum Kept {
 impl Receiver {
     /// Takes the last events back, in their order: they come again with the next ones.
     pub fn give_back(&mut self, events: Vec<Event>) {
-        events.into_iter().rev().for_each(|event| self.kept.push_front(Kept::Read(event)));
+        events.into_iter().rev().for_each(|event| self.kept.push_front(Kept::Read(Box::new(event))));
     }
 }
 
@@ -396,7 +396,7 @@ impl<'p> EventHub<'p> {
                 },
             };
             let (event, as_it_came) = match kept {
-                Kept::Read(event) => (event, None),
+                Kept::Read(event) => (*event, None),
                 Kept::AsItCame(bytes) => match Event::read(&bytes) {
                     Some(event) => (event, Some(bytes)),
                     None => {
@@ -411,7 +411,7 @@ impl<'p> EventHub<'p> {
             };
             bytes = bytes.saturating_add(event.memory);
             if bytes > budget.bytes && !events.is_empty() {
-                receiver.kept.push_front(as_it_came.map_or(Kept::Read(event), Kept::AsItCame));
+                receiver.kept.push_front(as_it_came.map_or_else(|| Kept::Read(Box::new(event)), Kept::AsItCame));
                 break;
             }
             events.push(event);

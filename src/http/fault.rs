@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::codes::{Entry, Subject};
 use crate::auth;
 use crate::error::{EffectState, ErrorCode, Retry, ServiceFault, retry_after};
+use crate::json;
 use crate::platform::WireResponse;
 use crate::quoted::quoted;
 
@@ -148,7 +149,7 @@ impl Fault {
             codes: Vec::new(),
         };
         fault.add(number.map(Code::Number));
-        match serde_json::from_str::<Value>(text) {
+        match json::parse(text.as_bytes()) {
             Ok(document @ Value::Object(_)) => drop(fault.read_body(&document, 0)),
             _ => fault.read_text(text),
         }
@@ -168,7 +169,7 @@ impl Fault {
         if body.iter().all(u8::is_ascii_whitespace) {
             return true;
         }
-        match serde_json::from_slice::<Value>(body) {
+        match json::parse(body) {
             Ok(document) => self.read_body(&document, 0),
             Err(_) => {
                 self.message = text_of_page(&String::from_utf8_lossy(body.get(..LONGEST_PAGE).unwrap_or(body)));
@@ -182,7 +183,7 @@ impl Fault {
         let message = body.get("Message").or_else(|| body.get("message"));
         match message {
             Some(inner @ Value::Object(_)) if depth < DEEPEST => drop(self.read_body(inner, depth + 1)),
-            Some(Value::String(text)) => match serde_json::from_str::<Value>(text) {
+            Some(Value::String(text)) => match json::parse(text.as_bytes()) {
                 Ok(inner @ Value::Object(_)) if depth < DEEPEST => drop(self.read_body(&inner, depth + 1)),
                 _ => self.read_text(text),
             },
@@ -574,6 +575,10 @@ mod tests {
         ] {
             assert_eq!(code(500, &[], body), ErrorCode::Unavailable, "{body}");
         }
+        // Few bytes that would be more memory than there is: its beginning is passed on like that of a page.
+        let large = format!(r#"{{"Message":[{}0]}}"#, r#"{"":0},"#.repeat(200_000));
+        assert_eq!(code(500, &[], &large), ErrorCode::Unavailable);
+        assert!(read(500, &[], &large).message.is_some_and(|message| message.chars().count() <= LONGEST_MESSAGE));
         let name = format!("ErrorCode:{};x", "A".repeat(10_000));
         let fault = read(400, &[("iothub-errorcode", &"B".repeat(10_000))], &format!(r#"{{"Message":"{name}"}}"#));
         assert!(fault.label().is_some_and(|label| label.len() <= LONGEST_CODE));

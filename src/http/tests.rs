@@ -349,7 +349,9 @@ fn a_page_with_a_success_is_no_success() {
 /// A service that answers with what it was sent, in each place that is passed on.
 #[test]
 fn a_token_that_comes_back_is_in_no_error() {
-    let bodies: [fn(&str) -> (Vec<(String, String)>, String); 8] = [
+    /// Headers and body, made of a token.
+    type Echo = fn(&str) -> (Vec<(String, String)>, String);
+    let bodies: [Echo; 8] = [
         |token| {
             (
                 vec![],

@@ -56,8 +56,10 @@ pub fn parse_records(text: &[u8]) -> Result<Value, serde_json::Error> {
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
         return read(text, &budget, RECORD_LEVELS);
     }
-    let items: Vec<&RawValue> = serde_json::from_slice(text)?;
-    items.into_iter().map(|item| read(item.get().as_bytes(), &budget, RECORD_LEVELS)).collect()
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let records = deserializer.deserialize_seq(Records(&budget))?;
+    deserializer.end()?;
+    Ok(records)
 }
 
 /// Whether a document was refused for its memory, rather than for what it is.
@@ -135,6 +137,24 @@ impl Budget {
             }
             None => Err(E::custom(TOO_LARGE)),
         }
+    }
+}
+
+/// A list of records, each read by itself.
+struct Records<'b>(&'b Budget);
+
+impl<'de> Visitor<'de> for Records<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element::<&RawValue>()? {
+            all.push(read(item.get().as_bytes(), self.0, RECORD_LEVELS).map_err(A::Error::custom)?);
+        }
+        Ok(all.into())
     }
 }
 
@@ -369,6 +389,8 @@ mod tests {
             assert!(is_too_large(&error), "{error}");
             assert!(read(format!("[{}0]", r#"{"":0},"#.repeat(20_000)).as_bytes()).is_ok());
             assert!(read(format!("[\"{}\"]", "x".repeat(16 << 20)).as_bytes()).is_ok());
+            let error = read(format!("[{}0]", "1,".repeat(1 << 20)).as_bytes()).expect_err("a million numbers");
+            assert!(is_too_large(&error), "{error}");
         }
         assert!(!is_too_large(&parse(b"{").expect_err("not JSON")));
     }

@@ -130,7 +130,7 @@ fn fit(mut page: Page) -> Page {
     page
 }
 
-/// As [`fit`]; what is to be told of it.
+/// As [`fit`], of one event; the notice about it, where it needs one.
 fn fit_event(event: &mut Event) -> Option<Notice> {
     event.summary = quoted(&event.summary, LONGEST_SUMMARY).unwrap_or_default();
     match &mut event.data {

@@ -73,7 +73,7 @@ async fn a_deep_body_stops_nobody() -> Result<()> {
                 ensure!(data.get("bodyNote").is_some() == (levels > DEEPEST_BODY), "{levels} levels");
             }
             let last = data(events.last().context("the last event")?);
-            ensure!(last["body"]["last"] == true, "what comes after is told");
+            ensure!(last["body"]["last"] == true, "what comes after is delivered");
         }
     }
     let sample = world.connector.sample(&world.tenant, &world.connection, TELEMETRY, "{}", 100).await?;
@@ -166,12 +166,12 @@ async fn values_that_expand_in_memory_stop_nobody() -> Result<()> {
     Ok(())
 }
 
-/// The same with JSON: a megabyte of empty objects, which a filter or a named field has to look into.
+/// The same with JSON: a megabyte of small objects, which a filter or a named field has to look into.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_many_values_stops_nobody() -> Result<()> {
     let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
     let telemetry = world.emulator.telemetry();
-    let large = format!("[{}0]", r#"{"":0},"#.repeat(150_000));
+    let large = format!("[{}0]", r#"{"":0},"#.repeat(168_000));
     for body in [r#"{"a":1}"#.to_owned(), large.clone(), large, r#"{"last":true}"#.to_owned()] {
         telemetry.send(TelemetryEvent::new("press-01", body).json());
     }
@@ -182,7 +182,7 @@ async fn a_body_of_many_values_stops_nobody() -> Result<()> {
         let events = read_all(&world, "0", &config, 500).await?;
         let noted = events.iter().filter(|event| data(event).get("bodyNote").is_some()).count();
         ensure!(noted == 2, "{noted} of {} events say that they were not looked into", events.len());
-        ensure!(data(events.last().context("an event")?)["body"]["last"] == true, "what comes after is told");
+        ensure!(data(events.last().context("an event")?)["body"]["last"] == true, "what comes after is delivered");
     }
     world.emulator.shutdown().await;
     Ok(())

@@ -249,7 +249,7 @@ fn nested(levels: usize) -> String {
     r#"{"a":"#.repeat(levels) + "1.10" + &"}".repeat(levels)
 }
 
-/// The method has run, and its answer could not be told: neither by the connector, nor by the host.
+/// The method has run, and its answer was lost: to the connector that could not read it, or to the host that refused it.
 #[test]
 fn a_device_cannot_answer_what_nobody_reads() {
     for levels in [1, 100, 121, 122, 123, 124, 125, 126, 127, 128, 1_000] {

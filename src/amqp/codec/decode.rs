@@ -89,6 +89,9 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// The pairs of a map.
+type Pairs = Vec<(Value, Value)>;
+
 type Result<T> = std::result::Result<T, DecodeError>;
 
 /// Decodes the one value that `bytes` hold.
@@ -181,7 +184,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// [`DecodeError`] of the map itself.
-    pub fn annotations(&mut self, reserved: &[&str]) -> Result<(Vec<(Value, Value)>, Option<DecodeError>)> {
+    pub fn annotations(&mut self, reserved: &[&str]) -> Result<(Pairs, Option<DecodeError>)> {
         let code = self.byte()?;
         if !matches!(code, 0xc1 | 0xd1) {
             return Err(DecodeError::Composite);
@@ -366,7 +369,7 @@ impl<'a> Decoder<'a> {
         Ok(items)
     }
 
-    fn pairs(&mut self, count: u32) -> Result<Vec<(Value, Value)>> {
+    fn pairs(&mut self, count: u32) -> Result<Pairs> {
         if !count.is_multiple_of(2) {
             return Err(DecodeError::OddMap);
         }

@@ -15,7 +15,7 @@ use crate::json;
 
 /// Levels that an event's data has around the body.
 const AROUND: usize = 1;
-/// Why a body of valid JSON is told as bytes.
+/// Why a body of valid JSON is delivered as bytes.
 const TOO_DEEP: &str = "the body is JSON that is nested deeper than an event can hold";
 
 // What AMQP's types can hold needs no look: it is less deep, however it stands in the data. Each level of AMQP is one of

@@ -224,7 +224,7 @@ impl Telling for HubTelling<'_> {
         let decoded = body_of(message);
         let is_looked_into = self.filter.is_some() || !self.config.fields.is_empty();
         let json_body = if is_looked_into { decoded.json() } else { None };
-        // What cannot be judged is told.
+        // What cannot be judged is delivered.
         let is_unjudged = is_looked_into && json_body.is_none() && matches!(decoded.content, Content::Json(_));
         let is_held_back =
             |filter: &Group| !filter.passes(json_body.as_ref(), &message.application_properties) && !is_unjudged;
@@ -439,7 +439,7 @@ mod tests {
 
     /// A megabyte of empty objects is fifty of values: the instance had no memory left, in every poll of the partition.
     #[test]
-    fn a_body_that_is_too_large_to_be_looked_into_is_told() {
+    fn a_body_that_is_too_large_to_be_looked_into_is_delivered() {
         let body = format!("[{}0]", r#"{"":0},"#.repeat(150_000));
         let condition = json!({ "path": "/0/none", "operator": "equals", "value": 1 });
         let config = json!({ "filter": { "conditions": [condition] }, "fields": [{ "name": "f", "path": "/0" }] });

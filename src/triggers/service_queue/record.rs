@@ -13,7 +13,7 @@ use crate::triggers::cursor::digest;
 /// The member with the bytes of a body that could not be read.
 pub const RAW_BODY: &str = "rawBody";
 
-/// Records of one notice that are told one by one: the hub puts 64 into it at the most.
+/// Records of one notice that are delivered one by one: the hub puts 64 into it at the most.
 const MOST_OF_A_NOTICE: usize = 256;
 
 /// Levels around a record in the cursor, where it waits in a list.
