@@ -8,13 +8,14 @@ use serde::Deserialize;
 
 use super::amqp::{Composite, Edit, Unit};
 use super::http2::H2Frame;
+use crate::workspace;
 
 /// The files of the table, and the least number of behaviours in each.
 const FILES: [(Protocol, &str, usize); 4] = [
-    (Protocol::Tls, include_str!("../../peers/tls.toml"), 5),
-    (Protocol::Http1, include_str!("../../peers/http1.toml"), 44),
-    (Protocol::Http2, include_str!("../../peers/http2.toml"), 24),
-    (Protocol::Amqp, include_str!("../../peers/amqp.toml"), 66),
+    (Protocol::Tls, "tls.toml", 5),
+    (Protocol::Http1, "http1.toml", 44),
+    (Protocol::Http2, "http2.toml", 24),
+    (Protocol::Amqp, "amqp.toml", 66),
 ];
 
 /// What may come of a call beside the codes of the connector's errors.
@@ -266,11 +267,13 @@ struct Table {
 /// The whole table.
 ///
 /// # Errors
-/// Where it cannot be read, lacks behaviours, or names an outcome that there is not.
+/// Where it cannot be read, lacks behaviours, names one twice, or names an outcome that there is not.
 pub fn read() -> Result<Vec<Peer>> {
     let mut peers: Vec<Peer> = Vec::new();
-    for (protocol, text, least) in FILES {
-        let table: Table = toml::from_str(text).with_context(|| format!("the table of {protocol}"))?;
+    for (protocol, file, least) in FILES {
+        let path = workspace().join("tests/peers").join(file);
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let table: Table = toml::from_str(&text).with_context(|| file)?;
         let count = table.peer.len();
         ensure!(count >= least, "{protocol} has {count} behaviours; {least} are promised");
         peers.extend(table.peer.into_iter().map(|peer| Peer { protocol, ..peer }));
