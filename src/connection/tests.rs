@@ -51,8 +51,8 @@ fn with_dps(name: &str) -> Value {
 #[test]
 fn the_fields_for_hosts_are_marked() {
     for profile in super::profiles() {
-        let schema: Value = serde_json::from_str(&profile.schema).unwrap();
-        let fields = schema["properties"].as_object().unwrap();
+        let schema: Value = serde_json::from_str(&profile.schema).expect("JSON");
+        let fields = schema["properties"].as_object().expect("fields");
         let marked: Vec<&str> =
             fields.iter().filter(|(_, field)| field["x-host"] == true).map(|(name, _)| name.as_str()).collect();
         let expected: &[&str] = match profile.id.as_str() {
