@@ -1,5 +1,6 @@
 //! Computing time: what a guest's polls take of a processor, and what the host computes for it beside them.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,10 +129,30 @@ impl<F: Future, C: Fn(Duration) + Unpin> Future for Measured<F, C> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let begun = thread_time();
+        let _polling = Polling(POLLED.replace(Some(begun)));
         let polled = self.future.as_mut().poll(context);
         (self.charge)(thread_time().saturating_sub(begun));
         polled
     }
+}
+
+thread_local! {
+    /// [`thread_time`] at the beginning of the poll that is measured now.
+    static POLLED: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// Ends a poll that is measured, also where it panics.
+struct Polling(Option<Duration>);
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        POLLED.set(self.0);
+    }
+}
+
+/// Whether the poll that is measured now has computed for so long that others should have their turn.
+pub(crate) fn is_turn_over(turn: Duration) -> bool {
+    POLLED.get().is_some_and(|begun| thread_time().saturating_sub(begun) >= turn)
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::ledger::{Counted, Ledger};
+use super::ledger::{Counted, Excess, Ledger};
 use super::policy::EgressDenied;
 use super::resolver::{Asking, Resolver};
 use crate::error::TenantError;
@@ -98,6 +98,8 @@ pub(crate) enum ConnectError {
     Tls(io::Error),
     #[error("{0} connections are open, and none of them is idle")]
     NoPlace(usize),
+    #[error("{0}")]
+    Excess(Excess),
     #[error("the HTTP handshake failed: {0}")]
     Http(hyper::Error),
 }
@@ -180,6 +182,9 @@ async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<Tc
 }
 
 fn tls_error(error: io::Error) -> ConnectError {
+    if let Some(excess) = error.get_ref().and_then(|inner| inner.downcast_ref::<Excess>()) {
+        return ConnectError::Excess(*excess);
+    }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(reason)) => ConnectError::Certificate(reason.clone()),
         Some(rustls::Error::AlertReceived(alert)) => ConnectError::Alert(*alert),

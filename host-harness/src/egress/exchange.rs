@@ -422,6 +422,7 @@ impl Exchange {
             ConnectError::NoPlace(limit) => (LimitName::HttpConnections, *limit as u64),
             ConnectError::TooManyLookups(limit) => (LimitName::LookupsPerSecond, u64::from(*limit)),
             ConnectError::NoLookup(limit) => (LimitName::ConcurrentLookups, *limit as u64),
+            ConnectError::Excess(Excess { limit }) => (LimitName::HttpExcessBytes, *limit),
             _ => return false,
         };
         self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
@@ -444,7 +445,8 @@ impl Exchange {
             ConnectError::TooMany(_)
             | ConnectError::NoPlace(_)
             | ConnectError::TooManyLookups(_)
-            | ConnectError::NoLookup(_) => Error::ConnectionLimitReached,
+            | ConnectError::NoLookup(_)
+            | ConnectError::Excess(_) => Error::ConnectionLimitReached,
             ConnectError::Certificate(_) => Error::TlsCertificateError,
             ConnectError::Alert(alert) => {
                 Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }

@@ -7,7 +7,7 @@
 //! use it up, however they are put, and the connection ends.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,11 +16,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::cpu::Payer;
+use crate::cpu::{Payer, is_turn_over};
 use crate::lines::Lines;
 
 /// What a connection may receive in each second whether anybody uses it or not, in bytes: keep-alive and settings.
 const EACH_SECOND: u64 = 256;
+
+/// How long a connection reads and works on what it has read before others have their turn: a tenth of what a guest has.
+const TURN: Duration = Duration::from_millis(1);
 
 /// What may come with each piece of a body, in bytes: its frame, its chunk's length, its TLS record.
 const EACH_PIECE: u64 = 64;
@@ -59,7 +62,7 @@ impl State {
 /// The server has sent more than its exchanges take.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the server sent more than {limit} bytes that nobody asked for")]
-pub(super) struct Excess {
+pub(crate) struct Excess {
     pub(super) limit: u64,
 }
 
@@ -161,6 +164,11 @@ impl Counted {
 
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if is_turn_over(TURN) {
+            // As guests yield: whoever is woken at once is polled again and again before them.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.tcp).poll_read(cx, buffer))?;
         Poll::Ready(self.ledger.receive(buffer.filled().len() - before).map_err(io::Error::other))
@@ -195,8 +203,27 @@ impl AsyncWrite for Counted {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
     use crate::limits::Limits;
+
+    #[tokio::test]
+    async fn every_byte_counts_as_it_comes() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(connecting, listener.accept());
+        let ledger = Ledger::new(1_000, Lines::new("", &Limits::default()));
+        let mut client = Counted::new(client.unwrap(), ledger.clone());
+        let (mut server, _) = server.unwrap();
+        // Whatever TLS makes of it.
+        server.write_all(&[0; 1_000]).await.unwrap();
+        client.read_exact(&mut [0; 1_000]).await.unwrap();
+        server.write_all(&[0]).await.unwrap();
+        let error = client.read_u8().await.unwrap_err();
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<Excess>()), "{error}");
+        assert!(ledger.excess().is_some());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_taken_may_come_again_and_what_is_not_ends() {

@@ -173,6 +173,10 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.ledger.disengage(&self.payer);
+        // The server may have sent so much of a response that nobody reads to its end.
+        if matches!(self.part, Part::Http2(_)) {
+            self.ledger.credit(STREAM_WINDOW.into());
+        }
     }
 }
 
@@ -311,12 +315,11 @@ impl Pool {
                 Err(_) => return Err(SendError::TimedOut),
             };
             drop(held.take_back());
-            if let Some(excess) = ledger.excess() {
-                return Err(SendError::Excess(excess));
-            }
             request = match error.take_message() {
                 Some(request) if !fresh => request,
-                _ => return Err(SendError::Http(error.into_error())),
+                _ => {
+                    return Err(ledger.excess().map_or_else(|| SendError::Http(error.into_error()), SendError::Excess));
+                }
             };
         }
     }

@@ -30,7 +30,8 @@ use super::resolver::Resolve;
 use super::resolver::testing::silent;
 use crate::cpu::thread_time;
 use crate::fair::Gate;
-use crate::limits::{LimitExceeded, LimitName, Limits};
+use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName, Limits};
+use crate::processor::Processors;
 use crate::supervise::CallContext;
 use crate::tenant::{Tenant, TenantOptions, TrustRoots};
 
@@ -926,6 +927,59 @@ async fn a_server_that_sends_more_than_a_call_can_use_is_cut_off() {
         let limits: Vec<_> = call.take_refusals().limits.iter().map(|limit| limit.name.as_str()).collect();
         assert_eq!(limits, ["http_excess_bytes"], "{what}: {error}");
         server.wait_for_open(0).await;
+    }
+}
+
+/// The connections of a tenant compute in its turns. Here nothing cuts the floods off.
+#[tokio::test]
+async fn a_flooded_connection_takes_no_more_than_its_tenants_share() {
+    /// A guest that computes yields at every epoch.
+    const SLICE: Duration = EPOCH_TICK;
+    const SLICES: u32 = 20;
+    const HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+    for (what, alpn, frame) in [
+        ("informational answers, HTTP/1.1", &["http/1.1"][..], HINTS),
+        ("informational answers, HTTP/2", &["h2"], H2_EARLY_HINTS),
+        ("pings", &["h2"], H2_PING),
+    ] {
+        let server = start_apart(alpn, move |mut tls, _| {
+            Box::pin(async move {
+                if alpn == ["h2"] {
+                    begin_h2(&mut tls).await;
+                } else {
+                    read_head(&mut tls).await;
+                }
+                flood(&mut tls, frame, &AtomicUsize::new(0)).await;
+            })
+        });
+        let tenant = server.tenant(|limits| {
+            limits.http_excess_bytes = u64::MAX;
+            limits.cpu = Duration::from_secs(60);
+        });
+        let processors = Processors::new(1);
+        let context = CallContext { processors: Some(processors.clone()), ..CallContext::default() };
+        let call = exchange_within(&tenant, &server.authority(), context);
+        let url = server.url("");
+        let quiet = processors.share(tenant.id() ^ 1, async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let begun = thread_time();
+            for _ in 0..SLICES {
+                let until = thread_time() + SLICE;
+                while thread_time() < until {
+                    std::hint::spin_loop();
+                }
+                tokio::task::yield_now().await;
+            }
+            thread_time() - begun
+        });
+        tokio::select! {
+            ended = simple(&call, &url) => panic!("{what}: {ended:?}"),
+            took = quiet => {
+                let own = SLICE * SLICES;
+                println!("{what}: a quiet tenant's {own:?} took {:.2} times as long", took.as_secs_f64() / own.as_secs_f64());
+                assert!(took < own * 3, "{what}: {took:?}");
+            }
+        }
     }
 }
 
