@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use tokio::runtime::Handle;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -79,7 +80,7 @@ struct Counted {
 /// Counts what would be in the log, and can be told to look closer.
 pub struct Log {
     counted: Arc<Counted>,
-    filter: Box<dyn Fn(&str) -> Result<()> + Send + Sync>,
+    filter: reload::Handle<EnvFilter, Registry>,
 }
 
 impl Log {
@@ -89,12 +90,11 @@ impl Log {
     /// Where somebody else takes the log already.
     pub fn start() -> Result<Self> {
         let counted = Arc::new(Counted::default());
-        let (filter, handle) = reload::Layer::new(EnvFilter::new(USUAL));
+        let (filter, handle) = reload::Layer::<_, Registry>::new(EnvFilter::new(USUAL));
         let writer = Writer(counted.clone());
         let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
         tracing_subscriber::registry().with(filter).with(lines).try_init()?;
-        let filter = Box::new(move |text: &str| Ok(handle.reload(EnvFilter::try_new(text)?)?));
-        Ok(Self { counted, filter })
+        Ok(Self { counted, filter: handle })
     }
 
     /// What was logged since the last question.
@@ -110,7 +110,7 @@ impl Log {
     /// # Errors
     /// Never, where the log was started.
     pub fn look_closer(&self, closer: bool) -> Result<()> {
-        (self.filter)(if closer { DEBUG } else { USUAL })
+        Ok(self.filter.reload(EnvFilter::try_new(if closer { DEBUG } else { USUAL })?)?)
     }
 }
 

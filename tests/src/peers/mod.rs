@@ -558,7 +558,7 @@ fn work(probe: Probe) -> Work {
     match probe {
         Probe::GetDevice => Work::Action("get-device", json!({ "deviceId": "pump" })),
         Probe::Upload => {
-            let body = json!({ "text": "x".repeat(200_000) });
+            let body = json!({ "text": "x".repeat(250_000) });
             Work::Action("send-device-to-cloud-message", json!({ "deviceId": "pump", "body": body }))
         }
         Probe::Poll => poll("service-configuration-changed", "all"),

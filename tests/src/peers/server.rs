@@ -35,9 +35,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_millis(200);
 /// What a client's request may have, in bytes.
 const LARGEST_REQUEST: usize = 1 << 20;
-/// The receive buffer of a peer with small buffers, a record of TLS, and the largest segment that it takes, in bytes: the
-/// client has small buffers with it, too.
-const SMALL_BUFFER: usize = 16 << 10;
+/// The receive buffer of a peer with small buffers, and the largest segment that it takes, in bytes: the client has small
+/// buffers with it, too.
+const SMALL_BUFFER: usize = 4 << 10;
 const SMALL_SEGMENT: u32 = 536;
 /// Connections of one behaviour at a time.
 const MOST_CONNECTIONS: usize = 64;

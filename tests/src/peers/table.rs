@@ -63,7 +63,7 @@ impl fmt::Display for Protocol {
 pub enum Probe {
     /// The action `get-device`: a read over HTTP, tried again within the call.
     GetDevice,
-    /// The action `send-device-to-cloud-message` with a body of 200 KB: an upload over HTTP, never tried again.
+    /// The action `send-device-to-cloud-message` with a body of 250 KB: an upload over HTTP, never tried again.
     Upload,
     /// A poll of `service-configuration-changed`, over HTTP.
     Poll,
