@@ -184,7 +184,8 @@ fn other_files_and_older_formats_are_refused_and_left_as_they_are() {
     }
     let foreign = |error: &CursorStoreError| matches!(error, CursorStoreError::Foreign(_));
     let damaged = |error: &CursorStoreError| matches!(error, CursorStoreError::Damaged { .. });
-    let cases: [(&[u8], &dyn Fn(&CursorStoreError) -> bool); 9] = [
+    type Is = dyn Fn(&CursorStoreError) -> bool;
+    let cases: [(&[u8], &Is); 9] = [
         (&older, &|error| matches!(error, CursorStoreError::OlderFormat { version: 2, .. })),
         (&std::fs::read(&other).unwrap(), &foreign),
         (br#"{"connector": "c"}"#, &foreign),
