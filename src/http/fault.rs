@@ -125,6 +125,10 @@ impl Fault {
         for header in ["iothub-errorcode", "x-ms-error-code"] {
             fault.add(response.header(header).and_then(Code::read));
         }
+        if !is_the_services {
+            // Where somebody else wrote the page, nobody knows who wrote the headers: nothing is gone by them.
+            fault.codes.retain(|code| !code.says_gone());
+        }
         fault.foreign = !is_the_services && fault.codes.is_empty();
         fault
     }
@@ -460,6 +464,10 @@ mod tests {
             (404, "", r#"{"Message":"ErrorCode:SomethingNotFound;x"}"#, ErrorCode::Unavailable),
             (404, "", "<html><head><title>404 Not Found</title></head></html>", ErrorCode::Protocol),
             (404, "", "Not Found", ErrorCode::Protocol),
+            // A page of somebody else's is not the service's for a header of the service's.
+            (404, "DeviceNotFound", "<html><head><title>404 Not Found</title></head></html>", ErrorCode::Protocol),
+            (404, "DeviceNotFound", "Not Found", ErrorCode::Protocol),
+            (404, "DeviceNotFound", r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#, ErrorCode::Protocol),
             (404, "", r#"{"statusCode":404,"message":"Resource not found"}"#, ErrorCode::Protocol),
             (404, "", r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#, ErrorCode::Protocol),
             (404, "", r#"{"errorCode":404,"errorMessage":"DeviceNotFound"}"#, ErrorCode::Protocol),
