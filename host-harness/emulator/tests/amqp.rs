@@ -517,13 +517,19 @@ async fn the_emulator_sends_heartbeats() {
 }
 
 #[tokio::test]
-async fn amqp_without_sasl_is_refused_in_the_way_of_the_standard() {
+async fn amqp_without_sasl_is_refused_in_the_way_of_the_standard_but_by_the_hub() {
     let emulator = start().await;
     let mut stream = tls(&emulator, &emulator.event_hub_host()).await;
     stream.write_all(b"AMQP\x00\x01\x00\x00").await.expect("write");
     let mut said = Vec::new();
     let _ = within(stream.read_to_end(&mut said)).await;
     assert_eq!(said, b"AMQP\x03\x01\x00\x00");
+    // Microsoft's clients of IoT Hub for JavaScript begin so, and put a token.
+    let mut stream = tls(&emulator, &emulator.hub_amqp_host()).await;
+    stream.write_all(b"AMQP\x00\x01\x00\x00").await.expect("write");
+    let mut said = [0; 8];
+    within(stream.read_exact(&mut said)).await.expect("an answer");
+    assert_eq!(said, *b"AMQP\x00\x01\x00\x00");
 }
 
 /// Bytes that mean nothing end their connection and nothing else.

@@ -257,8 +257,8 @@ impl Connection {
 
     async fn handshake(&mut self) -> Step {
         let header = self.header().await?;
-        if header == *AMQP_HEADER {
-            // Microsoft's clients for JavaScript do without SASL where they put a token.
+        if header == *AMQP_HEADER && self.service == Service::HubAmqp {
+            // Microsoft's clients of IoT Hub for JavaScript do without SASL, and put a token.
             self.out.extend_from_slice(AMQP_HEADER);
             return self.flush().await;
         }
