@@ -436,11 +436,18 @@ mod tests {
                     assert!(fault.label().is_some_and(|label| label.contains(&stated)), "{body}");
                     tried += 1;
                 }
-                // Digits in quotes, an empty body, a body that says nothing, a page: the header is enough.
+                // Digits in quotes, an empty body, a body that says nothing, a page: the header is enough, but for a page and
+                // what cannot be taken back.
                 same(&read(status, &[], &shapes(&stated, true)[3]), &entry, "in quotes");
-                for body in ["", r#"{"Message":"no"}"#, "<html>"] {
-                    for header in ["iothub-errorcode", "x-ms-error-code"] {
+                for header in ["iothub-errorcode", "x-ms-error-code"] {
+                    for body in ["", r#"{"Message":"no"}"#] {
                         same(&read(status, &[(header, &stated)], body), &entry, header);
+                    }
+                    let page = read(status, &[(header, &stated)], "<html>");
+                    if entry.code == ErrorCode::NotFound {
+                        assert_ne!(page.verdict().code, entry.code, "{stated} {header}");
+                    } else {
+                        same(&page, &entry, header);
                     }
                 }
                 let amqp = Fault::of_text(Some(status), None, &shapes(&stated, quote)[3]);
