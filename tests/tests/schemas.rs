@@ -133,7 +133,7 @@ async fn the_descriptor_holds_together() -> Result<()> {
     // The transport decides which host names a port is opened for.
     let over_web_sockets = connector_tests::over_web_sockets(full.clone());
     let mut normalized = Vec::new();
-    for values in [full, over_web_sockets] {
+    for values in [full.clone(), over_web_sockets] {
         let validation = world.connector.validate(&world.tenant, &connector_tests::link(values)).await?;
         findings.check(validation.is_usable(), || format!("a full account has problems: {:?}", validation.problems));
         normalized.push(serde_json::from_str::<Value>(&validation.normalized)?);
@@ -146,9 +146,9 @@ async fn the_descriptor_holds_together() -> Result<()> {
                 .check(filled, || format!("the egress rule {} names the field {field}, which stays empty", rule.host));
         }
     }
-    let profile = descriptor.auth_profiles.iter().find(|it| it.id == full.auth_profile()).context("no profile")?;
+    let profile = descriptor.auth_profiles.iter().find(|it| it.id == "shared-access-key").context("no profile")?;
     let (_, validator) = compile(&profile.schema, "the profile's schema", &mut findings)?;
-    findings.fit(&validator, &serde_json::from_str(full.values().expose())?, "the values of a full account");
+    findings.fit(&validator, &full, "the values of a full account");
 
     println!("{schemas} schemas and their samples");
     findings.end();
