@@ -1,4 +1,5 @@
-//! The one error of the connector: the record of the interface, with constructors that keep it consistent.
+//! The one error of the connector: the record of the interface, with constructors that keep it consistent. Each text goes
+//! through [`shown`], since it may quote a service.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,6 +8,10 @@ use crate::bindings::workflow::connector::types::Error as Record;
 pub use crate::bindings::workflow::connector::types::{
     EffectState, ErrorCode, FieldProblem, MissingPermission, Retry, ServiceFault, Severity,
 };
+use crate::quoted::{quoted, shown};
+
+/// The longest code or tracking id of a service, in characters: a condition of AMQP and six digits.
+const LONGEST_CODE: usize = 256;
 
 /// What every fallible function of the connector answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -20,7 +25,7 @@ impl Error {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self(Box::new(Record {
             code,
-            message: message.into(),
+            message: shown(message),
             detail: None,
             fields: Vec::new(),
             item: None,
@@ -41,9 +46,7 @@ impl Error {
                 many.first().map(describe).unwrap_or_default()
             ),
         };
-        let mut error = Self::new(code, message);
-        error.0.fields = fields;
-        error
+        fields.into_iter().fold(Self::new(code, message), Self::with_problem)
     }
 
     /// Bad input in one field.
@@ -55,7 +58,7 @@ impl Error {
     /// Adds technical detail for a log.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.0.detail = Some(detail.into());
+        self.0.detail = Some(shown(detail));
         self
     }
 
@@ -118,21 +121,23 @@ impl Error {
     /// Adds what the service said.
     #[must_use]
     pub fn with_service(mut self, fault: ServiceFault) -> Self {
-        self.0.service = Some(fault);
+        let short = |text: Option<String>| text.and_then(|text| quoted(&text, LONGEST_CODE));
+        self.0.service = Some(ServiceFault { code: short(fault.code), tracking_id: short(fault.tracking_id), ..fault });
         self
     }
 
     /// Names the permission that was lacking.
     #[must_use]
     pub fn with_missing_permission(mut self, missing: MissingPermission) -> Self {
-        self.0.missing_permission = Some(missing);
+        self.0.missing_permission = Some(MissingPermission { remedy: shown(missing.remedy), ..missing });
         self
     }
 
     /// Points at what to change.
     #[must_use]
     pub fn with_problem(mut self, problem: FieldProblem) -> Self {
-        self.0.fields.push(problem);
+        let FieldProblem { message, fix, .. } = problem;
+        self.0.fields.push(FieldProblem { message: shown(message), fix: fix.map(shown), ..problem });
         self
     }
 

@@ -25,6 +25,7 @@ pub mod kept;
 pub mod manifest;
 pub mod migrate;
 pub mod platform;
+pub mod quoted;
 pub mod secret;
 pub mod session;
 pub mod triggers;

@@ -1,20 +1,25 @@
-//! Functions of WASI that keep as much as a guest likes, with bounds.
+//! Functions of WASI that keep as much as a guest likes, with bounds, and one that keeps what it was given.
 //!
 //! wasmtime bounds what crosses the sandbox at once, and the number of handles, those that are lent in a list among
 //! them. What a handle keeps is bounded here.
+//!
+//! One more is here, since it has to be replaced as well: wasmtime's `http-error-code` finds no code in what broke a
+//! response's body.
 
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContextMut, format_err};
 use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
 use wasmtime_wasi_http::p2::bindings::http::types::{
-    self, ErrorCode, HeaderError, Host as _, HostFields, HostOutgoingRequest as _, Method,
+    self, ErrorCode, HeaderError, Host as _, HostFields, HostOutgoingRequest as _, IoError, Method,
 };
 use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody};
 use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
 };
-use wasmtime_wasi_http::{FieldMap, WasiHttpView as _};
+use wasmtime_wasi_http::{FieldMap, RequestOptions, WasiHttpView as _};
 
+use crate::egress::body_error_code;
 use crate::limits::{LimitExceeded, LimitHit, LimitName};
 use crate::state::State;
 
@@ -26,14 +31,20 @@ const AUTHORITY_BYTES: usize = 300;
 const HTTP_TYPES: &str = "wasi:http/types@0.2.12";
 const SET_METHOD: &str = "[method]outgoing-request.set-method";
 
+const HTTP_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
+const HANDLE: &str = "handle";
+
 /// Replaces these functions among those that wasmtime has linked.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    // Under another version than wasmtime's these would be beside its own and replace nothing.
-    if linker.instance(HTTP_TYPES)?.func_wrap(SET_METHOD, |_, (): ()| Ok(())).is_ok() {
-        return Err(format_err!("wasmtime links no `{HTTP_TYPES}`"));
+    for (instance, function) in [(HTTP_TYPES, SET_METHOD), (HTTP_HANDLER, HANDLE)] {
+        // Under another version than wasmtime's these would be beside its own and replace nothing.
+        if linker.instance(instance)?.func_wrap(function, |_, (): ()| Ok(())).is_ok() {
+            return Err(format_err!("wasmtime links no `{instance}`"));
+        }
     }
     linker.allow_shadowing(true);
     replace_http(linker)?;
+    replace_handler(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -55,6 +66,12 @@ fn replace_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             _ => Ok((store.data_mut().http().set_authority(request, authority)?,)),
         },
     )?;
+
+    // A body's stream ends with an error of wasmtime's own, and wasmtime looks for the interface's in it.
+    http.func_wrap("http-error-code", |mut store: Store<'_>, (error,): (Resource<IoError>,)| {
+        let error = store.data_mut().ctx().table.get(&error)?;
+        Ok((error.downcast_ref().and_then(body_error_code),))
+    })?;
 
     // Whatever makes a set of headers. What else holds one took it from one of these, and is counted with them.
     http.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {
@@ -81,6 +98,27 @@ fn replace_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             let response: Option<Result<Result<Resource<HostIncomingResponse>, ErrorCode>, ()>> =
                 types::HostFutureIncomingResponse::get(&mut store.data_mut().http(), answer)?;
             Ok((response,))
+        },
+    )
+}
+
+/// A request takes its options with it. wasmtime's own `handle` reads them and leaves them in the table, where nobody
+/// can drop them any more.
+fn replace_handler(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.instance(HTTP_HANDLER)?.func_wrap(
+        HANDLE,
+        |mut store: Store<'_>, (request, options): (Request, Option<Resource<RequestOptions>>)| {
+            let mut http = store.data_mut().http();
+            let read = options.as_ref().map(|options| Resource::new_borrow(options.rep()));
+            let answer = outgoing_handler::Host::handle(&mut http, request, read);
+            if let Some(options) = options {
+                http.table.delete(options)?;
+            }
+            let answer: Result<Resource<HostFutureIncomingResponse>, ErrorCode> = match answer {
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(types::Host::convert_error_code(&mut http, error)?),
+            };
+            Ok((answer,))
         },
     )
 }

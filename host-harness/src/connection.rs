@@ -1,6 +1,7 @@
 //! A linked account.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -50,36 +51,84 @@ impl Connection {
         Ok(())
     }
 
-    /// Every text in the values, and every number that can be a port, wherever it is.
-    pub(crate) fn entered(&self) -> Entered {
+    /// Every text in the values, and every number that can be a port, wherever it is. `form` is what the chosen profile
+    /// says of its fields.
+    pub(crate) fn entered(&self, form: &Form) -> Entered {
         let mut entered = Entered::default();
-        if let Ok(values) = serde_json::from_str(self.values.expose()) {
-            entered.collect(values);
+        let values: serde_json::Map<String, Value> = serde_json::from_str(self.values.expose()).unwrap_or_default();
+        for (field, value) in values {
+            let part = form.part(&field);
+            entered.collect(value, &Arc::from(field), part);
         }
         entered
     }
 }
 
+/// What a profile's schema says of the fields at its top.
+#[derive(Debug, Default)]
+pub(crate) struct Form {
+    hosts: BTreeSet<String>,
+    secrets: BTreeSet<String>,
+}
+
+impl Form {
+    /// Reads `x-host` and `writeOnly`. A schema that is none says nothing.
+    pub(crate) fn read(schema: &str) -> Self {
+        let schema: Value = serde_json::from_str(schema).unwrap_or_default();
+        let marked = |annotation: &str| {
+            let fields = schema["properties"].as_object().into_iter().flatten();
+            fields.filter(|(_, field)| field[annotation] == true).map(|(name, _)| name.clone()).collect()
+        };
+        Self { hosts: marked("x-host"), secrets: marked("writeOnly") }
+    }
+
+    fn part(&self, field: &str) -> Part {
+        match () {
+            () if self.secrets.contains(field) => Part::Secret,
+            () if self.hosts.contains(field) => Part::Host,
+            () => Part::Other,
+        }
+    }
+}
+
+/// What a field is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A host, which may lack its domain.
+    Host,
+    /// A secret. It names no host but one that stands in it.
+    Secret,
+    /// Anything else.
+    Other,
+}
+
 /// What a person entered.
 #[derive(Default)]
 pub(crate) struct Entered {
-    pub(crate) texts: Vec<Zeroizing<String>>,
+    pub(crate) texts: Vec<EnteredText>,
     /// Numbers, and texts that are nothing but a number.
     pub(crate) ports: BTreeSet<u16>,
 }
 
+/// A text, and the field at the top of the values that it is in.
+pub(crate) struct EnteredText {
+    pub(crate) text: Zeroizing<String>,
+    pub(crate) field: Arc<str>,
+    pub(crate) part: Part,
+}
+
 impl Entered {
-    fn collect(&mut self, value: Value) {
+    fn collect(&mut self, value: Value, field: &Arc<str>, part: Part) {
         match value {
             Value::String(text) => {
                 if text.bytes().all(|b| b.is_ascii_digit()) {
                     self.ports.extend(text.parse::<u16>());
                 }
-                self.texts.push(Zeroizing::new(text));
+                self.texts.push(EnteredText { text: Zeroizing::new(text), field: field.clone(), part });
             }
             Value::Number(number) => self.ports.extend(number.as_u64().and_then(|port| u16::try_from(port).ok())),
-            Value::Array(items) => items.into_iter().for_each(|item| self.collect(item)),
-            Value::Object(fields) => fields.into_iter().for_each(|(_, item)| self.collect(item)),
+            Value::Array(items) => items.into_iter().for_each(|item| self.collect(item, field, part)),
+            Value::Object(fields) => fields.into_iter().for_each(|(_, item)| self.collect(item, field, part)),
             Value::Null | Value::Bool(_) => {}
         }
     }
@@ -103,7 +152,7 @@ impl<'de> Deserialize<'de> for Connection {
 
 #[cfg(test)]
 mod tests {
-    use super::Connection;
+    use super::{Connection, Form, Part};
     use crate::error::CallError;
 
     #[test]
@@ -116,9 +165,34 @@ mod tests {
             assert_eq!(connection.auth_profile(), "sas");
             assert!(connection.values().expose().contains("hunter2"));
             assert!(!format!("{connection:?}").contains("hunter2"));
-            let entered = connection.entered();
+            let entered = connection.entered(&Form::default());
             assert_eq!(entered.texts.len(), 4);
             assert_eq!(Vec::from_iter(entered.ports), [993, 8443]);
+        }
+    }
+
+    #[test]
+    fn the_schema_says_which_fields_are_hosts() {
+        let form = Form::read(
+            r#"{"properties":{"hub":{"x-host":true},"more":{"x-host":true},"policy":{"x-host":"yes"},
+                "key":{"writeOnly":true},"both":{"writeOnly":true,"x-host":true}}}"#,
+        );
+        let values = r#"{"hub":"h","more":["m",{"n":"o"}],"policy":"p","key":"k","both":"b"}"#;
+        let connection = Connection::new("a", values.to_owned());
+        let entered = connection.entered(&form);
+        let found: Vec<_> = entered.texts.iter().map(|it| (&*it.field, it.text.as_str(), it.part)).collect();
+        let expected = [
+            ("both", "b", Part::Secret),
+            ("hub", "h", Part::Host),
+            ("key", "k", Part::Secret),
+            ("more", "m", Part::Host),
+            ("more", "o", Part::Host),
+            ("policy", "p", Part::Other),
+        ];
+        assert_eq!(found, expected);
+        // What is no schema marks nothing.
+        for schema in ["", "[]", "null", r#"{"properties":[1]}"#, r#"{"properties":{"hub":true}}"#] {
+            assert!(connection.entered(&Form::read(schema)).texts.iter().all(|text| text.part == Part::Other));
         }
     }
 

@@ -1,6 +1,6 @@
 //! A loaded connector and its calls.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use semver::Version;
 use wasmtime::component::InstancePre;
 
 use crate::calls::{Route, calls};
-use crate::connection::Connection;
+use crate::connection::{Connection, Form};
 use crate::egress::{self, AllowList};
 use crate::error::{CallError, LoadError};
 use crate::exports::{self, Export as _, Exports, WireCall, WireOwnedConnection, WirePollRequest, WireStored};
@@ -46,6 +46,8 @@ struct ConnectorInner {
     descriptor: Descriptor,
     /// The ids of all triggers and actions.
     operations: HashSet<String>,
+    /// What each profile says of its fields.
+    forms: HashMap<String, Form>,
     interface: Version,
 }
 
@@ -71,7 +73,9 @@ impl Connector {
         let triggers = descriptor.triggers.iter().map(|trigger| &trigger.operation.id);
         let operations = triggers.chain(descriptor.actions.iter().map(|action| &action.operation.id));
         let operations = operations.cloned().collect();
-        let inner = ConnectorInner { host, pre, exports, descriptor, operations, interface };
+        let forms = descriptor.auth_profiles.iter();
+        let forms = forms.map(|profile| (profile.id.clone(), Form::read(&profile.schema))).collect();
+        let inner = ConnectorInner { host, pre, exports, descriptor, operations, forms, interface };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -155,9 +159,11 @@ impl Connector {
         let judge = |validation: &Validation, judge: &mut Judge<'_>| judge.validation(validation);
         let run = self.run(tenant, context);
         let (validation, _) = run.call::<exports::Validate>(prepared, |_| (connection.into(),), judge).await?;
-        let rules = &self.inner.descriptor.egress;
+        let ConnectorInner { descriptor, forms, .. } = &*self.inner;
         let options = &tenant.inner().options;
-        let allowed = AllowList::derive(rules, &validation.normalized, &connection.entered(), options);
+        let unknown = Form::default();
+        let entered = connection.entered(forms.get(connection.auth_profile()).unwrap_or(&unknown));
+        let allowed = AllowList::derive(&descriptor.egress, &validation.normalized, &entered, options);
         Ok(Prepared { allowed: Arc::new(allowed.map_err(CallError::Egress)?), deadline })
     }
 

@@ -1,9 +1,15 @@
-//! Computing time: what a guest's polls take of a processor.
+//! Computing time: what a guest's polls take of a processor, and what the host computes for it beside them.
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::lines::Lines;
 
 /// What this thread has had of a processor: it stands still while the thread waits or another one is running.
 #[cfg(unix)]
@@ -27,6 +33,8 @@ pub(crate) fn thread_time() -> Duration {
 #[derive(Debug)]
 pub(crate) struct CpuClock {
     spent: AtomicU64,
+    /// What the host computed for the call on other threads.
+    beside: AtomicU64,
     /// [`thread_time`] at the beginning of the poll that is under way, or [`RESTING`].
     polled: AtomicU64,
 }
@@ -35,7 +43,7 @@ const RESTING: u64 = u64::MAX;
 
 impl Default for CpuClock {
     fn default() -> Self {
-        Self { spent: AtomicU64::new(0), polled: AtomicU64::new(RESTING) }
+        Self { spent: AtomicU64::new(0), beside: AtomicU64::new(0), polled: AtomicU64::new(RESTING) }
     }
 }
 
@@ -47,18 +55,104 @@ impl CpuClock {
 
     /// What was spent so far. During a poll only its own thread may ask.
     pub(crate) fn spent(&self) -> Duration {
-        let spent = self.spent.load(Ordering::Relaxed);
+        Duration::from_nanos(self.own().saturating_add(self.beside.load(Ordering::Relaxed)))
+    }
+
+    /// What was spent so far, but for the poll that is under way. Any thread may ask.
+    fn settled(&self) -> Duration {
+        let own = self.spent.load(Ordering::Relaxed);
+        Duration::from_nanos(own.saturating_add(self.beside.load(Ordering::Relaxed)))
+    }
+
+    fn own(&self) -> u64 {
         let running = match self.polled.load(Ordering::Relaxed) {
             RESTING => 0,
             polled => nanos(thread_time()).saturating_sub(polled),
         };
-        Duration::from_nanos(spent.saturating_add(running))
+        self.spent.load(Ordering::Relaxed).saturating_add(running)
     }
 
     /// What was spent so far; it counts from zero again.
     pub(crate) fn take(&self) -> Duration {
-        Duration::from_nanos(self.spent.swap(0, Ordering::Relaxed))
+        let [own, beside] = [&self.spent, &self.beside].map(|spent| spent.swap(0, Ordering::Relaxed));
+        Duration::from_nanos(own.saturating_add(beside))
     }
+}
+
+/// Who pays for what the host does for a call beside its guest, for its connections above all: with computing time, and
+/// with lines of the log.
+#[derive(Debug)]
+pub(crate) struct Payer {
+    clock: Arc<CpuClock>,
+    /// What the call may compute in all.
+    limit: Duration,
+    exhausted: CancellationToken,
+    lines: Arc<Lines>,
+}
+
+impl Payer {
+    pub(crate) fn new(clock: Arc<CpuClock>, limit: Duration, lines: Arc<Lines>) -> Arc<Self> {
+        Arc::new(Self { clock, limit, exhausted: CancellationToken::new(), lines })
+    }
+
+    pub(crate) fn charge(&self, computed: Duration) {
+        self.clock.beside.fetch_add(nanos(computed), Ordering::Relaxed);
+        if self.clock.settled() >= self.limit {
+            self.exhausted.cancel();
+        }
+    }
+
+    /// What libraries may log about the call.
+    pub(crate) fn lines(&self) -> &Arc<Lines> {
+        &self.lines
+    }
+
+    /// Resolves once the call has used its computing time up. A guest that waits is not asked about it.
+    pub(crate) async fn exhausted(&self) {
+        self.exhausted.cancelled().await;
+    }
+}
+
+/// Measures the polls of a future, and says after each how long it took.
+pub(crate) fn measured<F: Future, C: Fn(Duration)>(future: F, charge: C) -> Measured<F, C> {
+    Measured { future: Box::pin(future), charge }
+}
+
+/// See [`measured`].
+pub(crate) struct Measured<F, C> {
+    future: Pin<Box<F>>,
+    charge: C,
+}
+
+impl<F: Future, C: Fn(Duration) + Unpin> Future for Measured<F, C> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let begun = thread_time();
+        let _polling = Polling(POLLED.replace(Some(begun)));
+        let polled = self.future.as_mut().poll(context);
+        (self.charge)(thread_time().saturating_sub(begun));
+        polled
+    }
+}
+
+thread_local! {
+    /// [`thread_time`] at the beginning of the poll that is measured now.
+    static POLLED: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// Ends a poll that is measured, also where it panics.
+struct Polling(Option<Duration>);
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        POLLED.set(self.0);
+    }
+}
+
+/// Whether the poll that is measured now has computed for so long that others should have their turn.
+pub(crate) fn is_turn_over(turn: Duration) -> bool {
+    POLLED.get().is_some_and(|begun| thread_time().saturating_sub(begun) >= turn)
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -77,7 +171,7 @@ struct Polled<'a>(&'a CpuClock);
 
 impl Drop for Polled<'_> {
     fn drop(&mut self) {
-        let spent = nanos(self.0.spent());
+        let spent = self.0.own();
         self.0.polled.store(RESTING, Ordering::Relaxed);
         self.0.spent.store(spent, Ordering::Relaxed);
     }
@@ -96,6 +190,7 @@ impl<F: Future> Future for Counting<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
 
     /// Until the thread itself has had so much.
     fn compute(time: Duration) {
@@ -103,6 +198,28 @@ mod tests {
         while thread_time() < until {
             std::hint::spin_loop();
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_computed_beside_a_guest_that_waits_counts_and_ends_it() {
+        let clock = Arc::new(CpuClock::default());
+        let payer = Payer::new(clock.clone(), Duration::from_millis(20), Lines::new("", &Limits::default()));
+        let step = Duration::from_millis(5);
+        let beside = async {
+            loop {
+                compute(step);
+                tokio::task::yield_now().await;
+            }
+        };
+        let beside = measured(beside, |computed| payer.charge(computed));
+        tokio::select! {
+            () = clock.counting(payer.exhausted()) => {}
+            () = beside => {}
+        }
+        let spent = clock.spent();
+        assert!((step * 4..step * 12).contains(&spent), "{spent:?}");
+        assert_eq!(clock.take(), spent);
+        assert_eq!(clock.spent(), Duration::ZERO);
     }
 
     #[tokio::test]

@@ -1,24 +1,29 @@
 //! Cursors of triggers on disk: [`CursorStore`].
 
+mod checked;
+#[cfg(test)]
+mod damage;
+mod held;
+
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, TableDefinition, TableError};
+use redb::{ReadableDatabase as _, TableDefinition, TableError};
 
+pub(crate) use self::checked::Checked;
 use crate::interface::types::Cursor;
 
 /// Connector, trigger and partition.
 type Key = (&'static str, &'static str, &'static str);
 
-const POSITIONS: TableDefinition<Key, &[u8]> = TableDefinition::new("positions");
-const SNAPSHOTS: TableDefinition<Key, &[u8]> = TableDefinition::new("snapshots");
+const TABLES: [&str; 3] = ["positions", "snapshots", "writers"];
+const POSITIONS: TableDefinition<Key, &[u8]> = TableDefinition::new(TABLES[0]);
+const SNAPSHOTS: TableDefinition<Key, &[u8]> = TableDefinition::new(TABLES[1]);
 
 /// By connector and trigger: the connector's version and the trigger's revision that wrote the cursors, so that a newer
 /// connector can read them.
-const WRITERS: TableDefinition<(&str, &str), (&str, u32)> = TableDefinition::new("writers");
+const WRITERS: TableDefinition<(&str, &str), (&str, u32)> = TableDefinition::new(TABLES[2]);
 
 /// Why a [`CursorStore`] does not open, read or write.
 #[derive(Debug, thiserror::Error)]
@@ -32,15 +37,42 @@ pub enum CursorStoreError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The file holds something else; it is left as it is.
-    #[error("{} is no database of cursors; name another file, or delete it to begin anew", .0.display())]
+    /// The file holds something else. It is left as it is.
+    #[error("{} is not a database of this program and was left as it is; name another file, or delete it to start from the beginning", .0.display())]
     Foreign(PathBuf),
+    /// The file is damaged. Where that is found when it is opened, it is left as it is, byte for byte; where it is found
+    /// later, nothing more is written to it. It is never repaired.
+    #[error(
+        "{} is damaged and was not changed: {detail}. Restore the file from a copy; or name another file, and the trigger \
+         starts there as if for the first time",
+        path.display()
+    )]
+    Damaged {
+        /// The database's file.
+        path: PathBuf,
+        /// What was found, for a log.
+        detail: String,
+    },
+    /// The file has a format that was in use before. It is left as it is.
+    #[error(
+        "{} has the older format {version} and was left as it is; read it with the version of this program that wrote it, \
+         or name another file",
+        path.display()
+    )]
+    OlderFormat {
+        /// The database's file.
+        path: PathBuf,
+        /// The number of the format.
+        version: u8,
+    },
     /// Another process has it open.
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// The database could not be used.
-    #[error("the cursors cannot be {doing}: {source}")]
+    /// The database could not be used: the disk is full, for one.
+    #[error("{} cannot be {doing}: {source}", path.display())]
     Database {
+        /// The database's file.
+        path: PathBuf,
         /// `opened`, `read` or `written`.
         doing: &'static str,
         /// What the database said.
@@ -66,40 +98,28 @@ pub struct StoredCursors {
 /// takes, some milliseconds.
 #[derive(Debug)]
 pub struct CursorStore {
-    database: Database,
+    database: Checked,
 }
 
 impl CursorStore {
-    /// Opens or makes a database that its owner alone can read.
+    /// Opens or makes a database that its owner alone can read. The whole file is read and checked, and nothing is
+    /// written to one that is not whole.
     ///
     /// # Errors
     ///
-    /// [`CursorStoreError`].
+    /// [`CursorStoreError`]. The file is then as it was.
     pub fn open(path: &Path) -> Result<Self, CursorStoreError> {
-        let failed = |source| CursorStoreError::File { path: path.to_owned(), source };
-        let mut file = open(path).map_err(failed)?;
-        // What is something else must not be taken for a damaged database, and repaired.
-        let mut magic = Vec::new();
-        (&mut file).take(4).read_to_end(&mut magic).map_err(failed)?;
-        if !magic.is_empty() && magic != b"redb" {
-            return Err(CursorStoreError::Foreign(path.to_owned()));
-        }
-        file.rewind().map_err(failed)?;
-        match FileBackend::new(file).and_then(|file| Builder::new().create_with_backend(file)) {
-            Ok(database) => Ok(Self { database }),
-            Err(DatabaseError::DatabaseAlreadyOpen) => Err(CursorStoreError::InUse(path.to_owned())),
-            Err(error) => Err(database_error("opened")(error.into())),
-        }
+        Ok(Self { database: Checked::open(path, &TABLES)? })
     }
 
     /// Everything that is stored for one trigger.
     ///
     /// # Errors
     ///
-    /// [`CursorStoreError::Database`].
+    /// [`CursorStoreError::Database`] or [`CursorStoreError::Damaged`].
     pub fn read(&self, connector: &str, trigger: &str) -> Result<StoredCursors, CursorStoreError> {
-        let read = || -> Result<StoredCursors, redb::Error> {
-            let transaction = self.database.begin_read()?;
+        self.database.run("read", |database| {
+            let transaction = database.begin_read()?;
             let mut stored = StoredCursors::default();
             let writers = match transaction.open_table(WRITERS) {
                 Err(TableError::TableDoesNotExist(_)) => return Ok(stored),
@@ -122,15 +142,14 @@ impl CursorStore {
                 stored.partitions.insert(partition.to_owned(), cursor);
             }
             Ok(stored)
-        };
-        read().map_err(database_error("read"))
+        })
     }
 
     /// Stores who writes the cursors from now on, and the cursors that this writer begins with.
     ///
     /// # Errors
     ///
-    /// [`CursorStoreError::Database`].
+    /// [`CursorStoreError::Database`] or [`CursorStoreError::Damaged`].
     pub fn begin(
         &self,
         connector: &str,
@@ -138,8 +157,8 @@ impl CursorStore {
         writer: (&str, u32),
         partitions: &BTreeMap<String, Cursor>,
     ) -> Result<(), CursorStoreError> {
-        let write = || -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
+        self.database.run("written", |database| {
+            let transaction = database.begin_write()?;
             {
                 transaction.open_table(WRITERS)?.insert((connector, trigger), writer)?;
                 let mut positions = transaction.open_table(POSITIONS)?;
@@ -151,15 +170,14 @@ impl CursorStore {
                 }
             }
             Ok(transaction.commit()?)
-        };
-        write().map_err(database_error("written"))
+        })
     }
 
     /// Stores where a partition goes on. `before` is what is stored now, if the caller knows it.
     ///
     /// # Errors
     ///
-    /// [`CursorStoreError::Database`].
+    /// [`CursorStoreError::Database`] or [`CursorStoreError::Damaged`].
     pub fn commit(
         &self,
         connector: &str,
@@ -170,28 +188,15 @@ impl CursorStore {
     ) -> Result<(), CursorStoreError> {
         let snapshot = before.is_none_or(|before| before.snapshot != cursor.snapshot);
         let key = (connector, trigger, partition);
-        let write = || -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
+        self.database.run("written", |database| {
+            let transaction = database.begin_write()?;
             transaction.open_table(POSITIONS)?.insert(key, cursor.position.as_slice())?;
             if snapshot {
                 transaction.open_table(SNAPSHOTS)?.insert(key, cursor.snapshot.as_slice())?;
             }
             Ok(transaction.commit()?)
-        };
-        write().map_err(database_error("written"))
+        })
     }
-}
-
-fn database_error(doing: &'static str) -> impl Fn(redb::Error) -> CursorStoreError {
-    move |source| CursorStoreError::Database { doing, source: Box::new(source) }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 #[cfg(test)]
@@ -234,7 +239,7 @@ mod tests {
         let path = folder.path().join("other");
         std::fs::write(&path, r#"{"connector": "c"}"#).unwrap();
         let error = CursorStore::open(&path).unwrap_err();
-        assert!(error.to_string().contains("no database"), "{error}");
+        assert!(error.to_string().contains("not a database"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), br#"{"connector": "c"}"#);
     }
 }

@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 use crate::connection::LARGEST_CONNECTION;
 use crate::egress::LONGEST_NAME;
 use crate::error::CallError;
@@ -35,58 +33,6 @@ const SUFFIXES: usize = 32;
 
 /// The longest template of a host, in bytes.
 const LONGEST_TEMPLATE: usize = 512;
-
-/// JSON that whoever reads it can read as well: no deeper than serde_json's own bound of 128, which skipping alone
-/// does not keep.
-struct Shallow;
-
-impl<'de> Deserialize<'de> for Shallow {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Shallow)
-    }
-}
-
-impl<'de> Visitor<'de> for Shallow {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
-        while members.next_entry::<IgnoredAny, Self>()?.is_some() {}
-        Ok(self)
-    }
-}
 
 type Judged = Result<(), CallError>;
 
@@ -153,14 +99,8 @@ impl<'a> Judge<'a> {
 
     fn json(&mut self, text: &str, field: impl fmt::Display) -> Judged {
         self.count(text)?;
-        match serde_json::from_str::<Shallow>(text) {
-            Ok(_) => Ok(()),
-            // Where it is, but not what was there: the text may hold a secret.
-            Err(error) => Err(self.broken(
-                field,
-                format!("is not JSON that can be read (line {}, column {})", error.line(), error.column()),
-            )),
-        }
+        // The connectors' own rule. It says where it is broken, but not what was there: the text may hold a secret.
+        connector_rules::json::check(text).map_err(|fault| self.broken(field, fault.to_string()))
     }
 
     fn json_object(&mut self, text: &str, field: impl fmt::Display + Copy) -> Judged {
@@ -671,6 +611,25 @@ mod tests {
         let cursor = WireStored::Cursor(StoredCursor { trigger: String::new(), revision: 1, value: Cursor::default() });
         assert_eq!(broken(|judge| judge.stored(&cursor, Kind::Cursor)), "cursor.value");
         assert_eq!(broken(|judge| judge.stored(&cursor, Kind::Input)), "answer");
+    }
+
+    /// At the edge, by the rule that connectors keep: one level more is refused, and the field and the bound are named.
+    #[test]
+    fn json_is_judged_by_the_rule_that_connectors_keep() {
+        let few = request(Budget { events: 3, ..Budget::default() });
+        let deep = |levels: usize| {
+            let data = Payload::Json("[".repeat(levels) + &"]".repeat(levels));
+            judged(|judge| judge.page(&page(vec![event(b"1"), Event { data, ..event(b"2") }]), &few))
+        };
+        deep(connector_rules::json::DEEPEST).unwrap();
+        match deep(connector_rules::json::DEEPEST + 1) {
+            Err(CallError::Protocol { field, problem, .. }) => {
+                assert_eq!((field.as_str(), problem.as_str()), ("events[1].data", "is nested deeper than 127 levels"));
+            }
+            other => panic!("{other:?}"),
+        }
+        // A name that no reader of JSON takes, which was not looked at.
+        assert_eq!(broken(|judge| judge.outcome(&Outcome::Done(r#"{"\ud800":1}"#.to_owned()), false)), "done");
     }
 
     #[test]

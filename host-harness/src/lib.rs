@@ -81,6 +81,7 @@ pub mod interface;
 mod judge;
 mod lifecycle;
 mod limits;
+mod lines;
 mod processor;
 mod run;
 mod secret;

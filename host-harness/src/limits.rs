@@ -35,7 +35,7 @@ pub struct Limits {
     /// [`HostOptions::max_memories`](crate::HostOptions::max_memories).
     pub memories: usize,
     /// How long the guest may compute in a call, judging its connection included, with what the host does for it
-    /// meanwhile on its thread. Waiting and being interrupted do not count, where the system has a clock for threads (all
+    /// meanwhile: on its thread, and for the HTTP connections that its exchanges use. Waiting and being interrupted do not count, where the system has a clock for threads (all
     /// Unix). It is asked every 10 ms.
     pub cpu: Duration,
     /// From the beginning of a call to its end, waiting included. See also
@@ -64,6 +64,10 @@ pub struct Limits {
     pub http_connections: usize,
     /// How long an HTTP connection is kept without an exchange.
     pub http_idle: Duration,
+    /// What a server may send on one HTTP connection beside what its exchanges take, in bytes: frames, informational
+    /// answers, whatever comes while nobody asks. The bodies that are read fill it up again, and so does time, by 256 bytes
+    /// a second. With more the connection ends.
+    pub http_excess_bytes: u64,
     /// The body of one HTTP response, in bytes.
     pub response_bytes: u64,
     /// All HTTP bodies of one call in both directions, in bytes.
@@ -129,6 +133,7 @@ impl Default for Limits {
             http_connections: 64,
             // Azure's front ends close theirs after two minutes.
             http_idle: Duration::from_secs(60),
+            http_excess_bytes: 512 << 10,
             response_bytes: 8 << 20,
             http_body_bytes: 64 << 20,
             sockets: 8,
@@ -173,6 +178,7 @@ impl Limits {
             socket_names: usize::MAX,
             http_connections: usize::MAX,
             http_idle: Duration::MAX,
+            http_excess_bytes: u64::MAX,
             response_bytes: u64::MAX,
             http_body_bytes: u64::MAX,
             sockets: usize::MAX,
@@ -248,6 +254,7 @@ limit_names! {
     ConcurrentLookups = HostOptions.concurrent_lookups "look-ups";
     SocketNames = Limits.socket_names "names";
     HttpConnections = Limits.http_connections "connections";
+    HttpExcessBytes = Limits.http_excess_bytes "bytes";
     ResponseBytes = Limits.response_bytes "bytes";
     HttpBodyBytes = Limits.http_body_bytes "bytes";
     Sockets = Limits.sockets "sockets";

@@ -85,6 +85,7 @@ impl Live {
         let until = until.min(from_now(limits.farewell));
         let Some(release) = self.release.filter(|_| !limits.farewell.is_zero()) else { return };
         let exchange = Exchange::within(tenant, self.allowed.clone(), until, CallContext::default());
+        let _ending = exchange.until_dropped();
         begin_call(&mut self.store, limits, exchange.clone());
         let said = timeout_at(until, async {
             let function = self.instance.get_typed_func::<(), ()>(&mut self.store, release)?;
@@ -104,6 +105,11 @@ impl Live {
     /// Its linear memory, in bytes; that never shrinks.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.store.data().memory_high_water()
+    }
+
+    /// Its handles.
+    pub(crate) fn handles(&mut self) -> usize {
+        self.store.data_mut().handles()
     }
 }
 
@@ -176,6 +182,8 @@ impl Run<'_> {
         let allowed = prepared.allowed;
         let context = self.context.clone();
         let exchange = Exchange::within(self.tenant, allowed.clone(), deadline, context);
+        // Whatever way this future ends, its exchanges end with it.
+        let _ending = exchange.until_dropped();
         // From here on the instance is not in its place: whatever ends this future early ends the instance, too.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
         let mut live = match kept {
@@ -201,7 +209,13 @@ impl Run<'_> {
             let (answer,) = function.call_async(&mut *store, params).await?;
             wasmtime::Result::Ok(answer)
         };
-        let result = meter.computing().counting(running).await;
+        let running = meter.computing().counting(running);
+        let result = tokio::select! {
+            biased;
+            result = running => result,
+            // By its connections, while the guest waits: no epoch asks it then.
+            () = exchange.exhausted() => Err(LimitHit::Cpu.into()),
+        };
         meter.memory(live.store.data().memory_high_water());
         let answer = result.map_err(|error| guest_error(&error, self.tenant, &exchange))?;
         let mut judging = Judge::new(E::NAME, limits);

@@ -131,6 +131,11 @@ impl State {
         self.limiter.memory_high_water()
     }
 
+    /// What the guest holds of the host.
+    pub(crate) fn handles(&mut self) -> usize {
+        self.table.iter_mut().count()
+    }
+
     /// How many sets of headers the guest may have.
     pub(crate) fn header_sets(&self) -> usize {
         self.header_sets

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, Span, field};
 use crate::error::CallError;
 use crate::fair::Gate;
 use crate::host::HostInner;
+use crate::processor::Processors;
 use crate::telemetry::{CallMeter, Subject};
 use crate::tenant::Tenant;
 
@@ -21,6 +22,8 @@ pub(crate) struct CallContext {
     pub(crate) exchanges: Option<Gate>,
     /// The bound on name look-ups over all tenants, likewise.
     pub(crate) lookups: Option<Gate>,
+    /// What computes, likewise.
+    pub(crate) processors: Option<Processors>,
 }
 
 /// One call of an engine, which can be several runs of the guest.
@@ -56,8 +59,12 @@ impl<'a> Supervised<'a> {
             outcome = field::Empty,
             duration_ms = field::Empty,
         );
-        let context =
-            CallContext { meter, exchanges: Some(host.exchanges.clone()), lookups: Some(host.lookups.clone()) };
+        let context = CallContext {
+            meter,
+            exchanges: Some(host.exchanges.clone()),
+            lookups: Some(host.lookups.clone()),
+            processors: Some(host.processors.clone()),
+        };
         Ok(Self { host, tenant, context, span, begun, ended: false, _running: running })
     }
 

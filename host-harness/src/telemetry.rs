@@ -80,7 +80,10 @@ impl Metrics {
         Self {
             calls: counter("connector.calls", "{call}", "Calls that ended"),
             duration: seconds("connector.call.duration", "From the beginning of a call to its end, waiting included"),
-            computing: seconds("connector.call.cpu.time", "What the guest of a call computed"),
+            computing: seconds(
+                "connector.call.cpu.time",
+                "What the guest of a call computed, and the host for its connections",
+            ),
             memory: memory.with_boundaries(BYTES.to_vec()).build(),
             events: counter("connector.events", "{event}", "Events that polls, samples and webhooks delivered"),
             exchanges: counter("connector.http.exchanges", "{exchange}", "HTTP exchanges, repetitions included"),
@@ -179,7 +182,7 @@ struct Usage {
     http_received: AtomicU64,
     socket_sent: AtomicU64,
     socket_received: AtomicU64,
-    computing: CpuClock,
+    computing: Arc<CpuClock>,
     memory: AtomicU64,
     events: AtomicU64,
 }
@@ -276,8 +279,8 @@ impl CallMeter {
         LiveInstance { metrics: self.metrics.clone(), labels }
     }
 
-    /// Counts what the guest computes.
-    pub(crate) fn computing(&self) -> &CpuClock {
+    /// Counts what the guest computes, and the host for it.
+    pub(crate) fn computing(&self) -> &Arc<CpuClock> {
         &self.usage.computing
     }
 

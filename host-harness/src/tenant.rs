@@ -160,7 +160,7 @@ impl Tenant {
         let meter = Arc::new(TenantMeter::new(&options.name));
         let resolver = Resolver::new(options.resolver.clone(), Addresses::of(&options), limits);
         let connects = Arc::new(Rate::new(limits.connections_per_second));
-        let connector = VettedConnector::new(&options.trust_roots, resolver.clone(), connects.clone(), meter.clone())?;
+        let connector = VettedConnector::new(&options, resolver.clone(), connects.clone(), meter.clone())?;
         let pool = Pool::new(connector, limits);
         let call_permits = Semaphore::new(permits(limits.concurrent_calls));
         let requests = Rate::new(limits.http_requests_per_second);
@@ -197,7 +197,7 @@ impl Tenant {
     }
 
     /// Ends all running calls with [`CallError::Cancelled`](crate::CallError::Cancelled), and every later one, and
-    /// closes the connections of the HTTP pool.
+    /// closes the connections of the HTTP pool: idle ones at once, others a second later at the latest.
     pub fn close(&self) {
         self.inner.lifecycle.close();
         self.inner.pool.close();
@@ -211,7 +211,7 @@ impl Tenant {
 
     /// Ends the tenant in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)),
     /// discards its warm instances, waits for the calls that run, and cancels those that run still after `within`; then
-    /// closes the connections of the HTTP pool.
+    /// closes the connections of the HTTP pool as [`Self::close`] does.
     ///
     /// Where the future is dropped, calls stay refused and nothing is cancelled any more: drain again, with whatever time
     /// there is.

@@ -89,6 +89,12 @@ impl WarmInstance {
         self.place.0.lock().await.as_ref().map(|kept| kept.live.memory_bytes())
     }
 
+    /// Handles (streams, requests, timers ...) that the instance holds between calls, after the calls that wait already; none
+    /// where no instance is kept.
+    pub async fn handles(&self) -> Option<usize> {
+        self.place.0.lock().await.as_mut().map(|kept| kept.live.handles())
+    }
+
     calls!(|self| { Route::new(&self.connector, &self.tenant, &self.connection, Some((&self.place, &self.allowed))) });
 }
 

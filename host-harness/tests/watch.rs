@@ -325,6 +325,74 @@ fn the_database_of_cursors_is_used_by_one_at_a_time() {
     child.wait().expect("as set up");
 }
 
+/// A shell runs `script`, with `watch` as its arguments and the folder in `$D`.
+#[cfg(unix)]
+fn in_shell(setting: &Setting, script: &str, cursors: &Path) -> Output {
+    let watch = setting.watch(&[]);
+    let at = watch.iter().position(|word| word == "--cursor").unwrap();
+    let mut watch: Vec<&str> = watch.iter().map(String::as_str).collect();
+    watch[at + 1] = cursors.to_str().unwrap();
+    let program = setting.command(&watch);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(program.get_program()).args(program.get_args());
+    shell.env("D", cursors.parent().unwrap()).env_remove("CONNECTOR_CONNECTION").env_remove("RUST_LOG");
+    shell.output().unwrap()
+}
+
+/// Where a file may not grow, the error says so instead of a signal that ends the program, and the next run goes on.
+#[cfg(unix)]
+#[test]
+fn a_limit_on_the_size_of_files_loses_nothing() {
+    let setting = Setting::new(6, 1);
+    let cursors = setting.path("cursors");
+    // The compiled component is in the cache before files are limited.
+    assert!(setting.run(&["triggers"]).status.success());
+    let output = in_shell(&setting, r#"ulimit -f 8; exec "$0" "$@" --until 6"#, &cursors);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{:?} {}", output.status, said(&output));
+    assert!(said(&output).contains("File too large"), "{}", said(&output));
+    let output = setting.run_watch(&["--until", "6"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_complete(&ids(&output.stdout), 1, 6);
+}
+
+/// A disk that is full in the middle of a run, on a small file system of its own where a user may mount one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_ends_a_run_and_the_next_one_goes_on() {
+    let setting = Setting::new(400, 1);
+    let disk = setting.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    assert!(setting.run(&["triggers"]).status.success());
+    let script = r#"
+        unshare -Urm true 2>/dev/null || exit 77
+        exec unshare -Urm sh -c '
+            mount -t tmpfs -o size=2m none "$D" 2>/dev/null || exit 77
+            "$0" "$@" --until 3 || exit 1
+            cat /dev/zero > "$D/fill" 2>/dev/null
+            out=$("$0" "$@")
+            echo "ended with $?" >&2
+            printf "%s\n" "$out"
+            rm "$D/fill"
+            # What was printed last was not committed.
+            committed=$(($(printf "%s\n" "$out" | grep -c eventType) - 1))
+            [ $committed -ge 0 ] || committed=0
+            "$0" "$@" --until $((397 - committed))
+        ' "$0" "$@"
+    "#;
+    let output = in_shell(&setting, script, &disk.join("cursors"));
+    if output.status.code() == Some(77) {
+        println!("skipped: no file system may be mounted here");
+        return;
+    }
+    let (error, events): (Vec<&str>, Vec<&str>) =
+        std::str::from_utf8(&output.stdout).unwrap().lines().partition(|line| line.contains("No space left on device"));
+    assert!(output.status.success() && said(&output).contains("ended with 1"), "{}", said(&output));
+    assert_eq!(error.len(), 1, "{error:?}");
+    let mut all: Vec<String> = events.into_iter().map(id).collect();
+    all.dedup();
+    assert_complete(&all, 1, 400);
+}
+
 #[test]
 fn the_other_commands_work_over_sockets_too() {
     let setting = Setting::new(3, 2);

@@ -89,3 +89,29 @@ async fn a_watch_goes_on_where_the_last_one_ended_and_says_how_it_went() {
     }
     emulator.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_fails_for_good_does_not_end_the_others() {
+    let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
+    emulator.telemetry().send_all((0..EVENTS).map(|number| {
+        TelemetryEvent::new("press-1", json!({ "n": number }).to_string()).json().partition((number % 4) as u16)
+    }));
+    emulator.faults().add_text("eventhub:ATTACH /*/Partitions/1=detach:amqp:not-allowed").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("account.json"), account(&emulator).to_string()).unwrap();
+
+    let others = EVENTS - EVENTS / 4;
+    let output = tokio::task::block_in_place(|| watch(&emulator, folder.path(), others));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    // The error at the end is a line of its own.
+    let of = |line: &str| Some(serde_json::from_str::<Value>(line).unwrap()["partition"].as_str()?.to_owned());
+    let mut counts = BTreeMap::new();
+    lines.lines().filter_map(of).for_each(|partition| *counts.entry(partition).or_insert(0) += 1);
+    let expected = ["0", "2", "3"].map(|partition| (partition.to_owned(), EVENTS / 4));
+    assert_eq!(counts, BTreeMap::from(expected), "{said}");
+    // It is told, and the program's end is not that of a run in which all went well.
+    assert!(said.contains("given up"), "{said}");
+    assert_ne!(output.status.code(), Some(0), "{said}");
+    emulator.shutdown().await;
+}

@@ -100,6 +100,7 @@ impl Action for InvokeDirectMethod {
                         ),
                     ),
                     ("payload", any("Payload")),
+                    ("payloadNote", help(string("Note"), "Why the payload is not what the device wrote.")),
                 ],
                 &["status"],
             ),
@@ -143,7 +144,16 @@ impl Action for InvokeDirectMethod {
                 .with_effect(EffectState::Applied)
         })?;
         let payload = answer.get("payload").cloned().unwrap_or_default();
-        Ok(Outcome::Done(json!({ "status": status, "payload": payload }).to_string()))
+        let mut output = json!({ "status": status, "payload": payload });
+        if json::is_folded(&output) {
+            output["payloadNote"] = format!(
+                "What is nested deeper than {} levels is passed on as its text, as the member {} of an object.",
+                json::RECORD_LEVELS,
+                json::FOLDED
+            )
+            .into();
+        }
+        Ok(Outcome::Done(output.to_string()))
     }
 }
 

@@ -28,6 +28,7 @@ mod update_twin;
 #[cfg(test)]
 mod tests;
 
+use connector_rules::json::has_levels;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -150,6 +151,11 @@ pub fn typed<T: DeserializeOwned>(input: Value) -> Result<T> {
 /// # Errors
 /// `invalid-input` with every field at fault.
 pub fn read_input(schema: &str, text: &str) -> Result<Value> {
+    // It becomes a part of a request, a plan or a token, which have levels around it.
+    if !has_levels(text, json::RECORD_LEVELS) {
+        let message = format!("is nested deeper than {} levels", json::RECORD_LEVELS);
+        return Err(Error::field("", "too-deep", message));
+    }
     let mut input = json::parse(text.as_bytes()).map_err(|error| {
         Error::field("", "not-json", format!("is not valid JSON (line {}, column {})", error.line(), error.column()))
     })?;

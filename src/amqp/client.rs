@@ -151,11 +151,19 @@ impl<'p> Client<'p> {
     /// # Errors
     /// As [`Client::attach`].
     pub fn attached(&mut self, link: LinkId, deadline: &Deadline) -> Result<()> {
+        self.all_attached(&[link], deadline)
+    }
+
+    /// Waits for links that are of use together only: where one is refused, the others are not waited for.
+    ///
+    /// # Errors
+    /// As [`Client::attach`].
+    pub fn all_attached(&mut self, links: &[LinkId], deadline: &Deadline) -> Result<()> {
         loop {
-            if let Some(error) = self.detached.remove(&link) {
+            if let Some(error) = links.iter().find_map(|link| self.detached.remove(link)) {
                 return Err(error);
             }
-            if self.attached.contains(&link) {
+            if links.iter().all(|link| self.attached.contains(link)) {
                 return Ok(());
             }
             self.step(Stage::Attach, deadline)?;

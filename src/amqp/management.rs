@@ -46,8 +46,7 @@ impl RequestLink {
             }
         };
         let link = Self { sender, receiver, reply_to, next: 1 };
-        let attached = client.attached(receiver, deadline).and_then(|()| client.attached(sender, deadline));
-        match attached {
+        match client.all_attached(&[receiver, sender], deadline) {
             Ok(()) => Ok(link),
             Err(error) => {
                 link.close(client);

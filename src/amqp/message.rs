@@ -100,27 +100,46 @@ impl Message {
     /// # Errors
     /// [`DecodeError`]; `Body` where its sections are of several kinds.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (message, error) = Self::decode_lossy(bytes);
-        error.map_or(Ok(message), Err)
+        let Lossy { message, error, left_out, .. } = Self::decode_lossy(bytes);
+        error.or(left_out).map_or(Ok(message), Err)
     }
 
-    /// Reads as much of a message as can be read. Where an error is given, the body is the bytes from the section on that
-    /// cannot be: a sender can write anything there, and the service passes it on.
-    pub fn decode_lossy(bytes: &[u8]) -> (Self, Option<DecodeError>) {
+    /// Reads as much of a message as can be read: a sender can write anything, and the service passes it on.
+    pub fn decode_lossy(bytes: &[u8]) -> Lossy {
         let mut decoder = Decoder::new(bytes, Limits::MESSAGE);
-        let mut message = Self::default();
+        let mut lossy = Lossy::default();
         let mut body: Option<Body> = None;
         while !decoder.is_empty() {
             let section = decoder.rest();
-            if let Err(error) = message.section(&mut decoder, &mut body) {
-                message.body = Body::Data(vec![section.to_vec()]);
-                return (message, Some(error));
+            if let Err(error) = lossy.section(&mut decoder, &mut body) {
+                lossy.error = Some(error);
+                body = Some(Body::Data(vec![section.to_vec()]));
+                break;
             }
         }
-        message.body = body.unwrap_or_default();
-        (message, None)
+        lossy.memory = decoder.memory();
+        lossy.message.body = body.unwrap_or_default();
+        lossy
     }
+}
 
+/// What could be read of a message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lossy {
+    /// The message. Where there is an error, its body is the bytes from the section on that cannot be read.
+    pub message: Message,
+    /// Why a section cannot be read.
+    pub error: Option<DecodeError>,
+    /// Why annotations were left out.
+    pub left_out: Option<DecodeError>,
+    /// What was read takes up so much memory, in bytes.
+    pub memory: usize,
+}
+
+/// What the names of annotations begin with that Event Hubs and IoT Hub write.
+const OF_THE_SERVICE: [&str; 2] = ["x-opt-", "iothub-"];
+
+impl Lossy {
     fn section(&mut self, decoder: &mut Decoder, body: &mut Option<Body>) -> Result<(), DecodeError> {
         let code = composite_code(&decoder.descriptor()?);
         match (code, &mut *body) {
@@ -132,15 +151,23 @@ impl Message {
             (Some(0x75..=0x77), _) => return Err(DecodeError::Body),
             // Header and footer say nothing that the connector uses.
             (Some(0x70 | 0x78), _) => drop(decoder.value()?),
-            (Some(0x71), _) => self.delivery_annotations = map(decoder.value()?)?,
-            (Some(0x72), _) => self.message_annotations = map(decoder.value()?)?,
-            (Some(0x73), _) => self.properties = Properties::read(list(decoder.value()?)?)?,
-            (Some(0x74), _) => self.application_properties = map(decoder.value()?)?,
+            (Some(0x71), _) => self.message.delivery_annotations = self.annotations(decoder)?,
+            (Some(0x72), _) => self.message.message_annotations = self.annotations(decoder)?,
+            (Some(0x73), _) => self.message.properties = Properties::read(list(decoder.value()?)?)?,
+            (Some(0x74), _) => self.message.application_properties = map(decoder.value()?)?,
             _ => return Err(DecodeError::Composite),
         }
         Ok(())
     }
 
+    fn annotations(&mut self, decoder: &mut Decoder) -> Result<Pairs, DecodeError> {
+        let (pairs, left_out) = decoder.annotations(&OF_THE_SERVICE)?;
+        self.left_out = self.left_out.take().or(left_out);
+        Ok(pairs)
+    }
+}
+
+impl Message {
     /// An application property.
     pub fn property(&self, name: &str) -> Option<&Value> {
         find(&self.application_properties, name)

@@ -8,10 +8,11 @@ use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::known::remember;
 use crate::secret::Secret;
 
 /// All but the unreserved characters of RFC 3986, as the C# and Node SDKs encode.
@@ -46,6 +47,8 @@ impl SharedAccessKey {
     pub fn token(&self, dialect: Dialect, resource: &str, expiry: u64) -> Secret {
         let sr = percent_encode(resource);
         let sig = sign(dialect, &self.key, &sr, expiry);
+        remember(self.key.expose());
+        remember(&percent_decode_str(&sig).decode_utf8_lossy());
         let skn = utf8_percent_encode(&self.policy, RESERVED);
         Secret::new(format!("SharedAccessSignature sr={sr}&sig={sig}&se={expiry}&skn={skn}"))
     }

@@ -52,6 +52,12 @@ fn secret(mut field: Value) -> Value {
     field
 }
 
+/// A host, which may lack its domain.
+fn host(mut field: Value) -> Value {
+    field["x-host"] = true.into();
+    field
+}
+
 fn example(mut field: Value, example: &str) -> Value {
     field["examples"] = json!([example]);
     field
@@ -67,7 +73,7 @@ fn hub_fields() -> Vec<(&'static str, Value)> {
         (
             "iotHubName",
             example(
-                field(
+                host(field(
                     "IoTHub name",
                     "The hub's host name. In the Azure portal open the hub; **Overview** shows it as **Hostname**. Every hub has `plant.azure-devices.net`. \
                      Where the hub has `plant.service.azure-devices.net`, its name for back ends, that works as well, and so does either with `.privatelink` \
@@ -75,7 +81,7 @@ fn hub_fields() -> Vec<(&'static str, Value)> {
                      `plant.device.azure-devices.net` is for devices. A bare name, a URL or a whole connection string will do, too.",
                     HUB,
                     "important",
-                ),
+                )),
                 "plant.azure-devices.net",
             ),
         ),
@@ -164,13 +170,13 @@ fn dps_fields() -> Vec<(&'static str, Value)> {
         (
             "dpsHostName",
             example(
-                field(
+                host(field(
                     "DPS service endpoint",
                     "Only for enrollments and registrations. In the portal open the Device Provisioning Service; **Overview** shows it as **Service endpoint**. \
                      Not the **ID scope**, nor the **Global device endpoint**: these are for devices. A whole connection string will do, too.",
                     DPS,
                     "important",
-                ),
+                )),
                 "plant-dps.azure-devices-provisioning.net",
             ),
         ),
@@ -183,12 +189,12 @@ fn advanced_fields() -> Vec<(&'static str, Value)> {
     let help = "Domains besides Azure's own that the hosts above may belong to: an emulator, or a private domain that leads to the service. \
                 The engine that runs this connector must allow these hosts as well.";
     let amqp_host = example(
-        field(
+        host(field(
             "IoT Hub AMQP host",
             "Where the hub speaks AMQP, with `:port` where that is not the transport's: one of the hub's names, as above. Empty: at the name above.",
             ADVANCED,
             "advanced",
-        ),
+        )),
         "plant.azure-devices.net",
     );
     let mut transport = field(

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::http::{Client, NETWORK_REFUSES_LIKE_THAT, ProbeAnswer, Service};
 use crate::manifest;
 use crate::platform::Platform;
+use crate::quoted::shown;
 use crate::session::Session;
 
 /// Tries the account out.
@@ -377,5 +378,12 @@ pub(super) fn check(
     took: Duration,
 ) -> Check {
     let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    Check { id: id.to_owned(), title: title.to_owned(), outcome, message, remedy, elapsed_ms }
+    Check {
+        id: id.to_owned(),
+        title: shown(title),
+        outcome,
+        message: shown(message),
+        remedy: remedy.map(shown),
+        elapsed_ms,
+    }
 }

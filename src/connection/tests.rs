@@ -47,6 +47,22 @@ fn with_dps(name: &str) -> Value {
     values
 }
 
+/// An engine completes a name to a host in these fields alone.
+#[test]
+fn the_fields_for_hosts_are_marked() {
+    for profile in super::profiles() {
+        let schema: Value = serde_json::from_str(&profile.schema).expect("JSON");
+        let fields = schema["properties"].as_object().expect("fields");
+        let marked: Vec<&str> =
+            fields.iter().filter(|(_, field)| field["x-host"] == true).map(|(name, _)| name.as_str()).collect();
+        let expected: &[&str] = match profile.id.as_str() {
+            SHARED_ACCESS_KEY => &["dpsHostName", "iotHubAmqpHost", "iotHubName"],
+            _ => &["dpsHostName", "iotHubAmqpHost"],
+        };
+        assert_eq!(marked, expected, "{}", profile.id);
+    }
+}
+
 #[test]
 fn amqp_goes_over_what_was_chosen() {
     let read = |transport: Option<&str>, more: &[(&str, &str)]| {

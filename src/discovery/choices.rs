@@ -12,12 +12,15 @@ use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS};
 use crate::error::{Error, Result};
 use crate::http::Page;
 use crate::iothub::text_literal;
+use crate::quoted::{quoted, shown};
 use crate::session::Session;
 
 /// Entries where the request does not say.
 const USUAL_LIMIT: u32 = 50;
 /// Entries at the most, and the services' largest page.
 const MOST: u32 = 1000;
+/// The longest hint, in characters.
+const LONGEST_HINT: usize = 512;
 /// Pages that one call searches through.
 const PAGES: usize = 5;
 /// No further page is begun with less time than this left.
@@ -81,7 +84,9 @@ impl Source {
             Self::Configurations => vec![text("/targetCondition")],
         };
         let hint = hints.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        Some(Choice { label: id.clone(), value: id, hint: (!hint.is_empty()).then_some(hint) })
+        // What is chosen is the id as it is; what is shown of it can be seen.
+        let label = shown(id.as_str());
+        Some(Choice { label, value: id, hint: quoted(&hint, LONGEST_HINT) })
     }
 }
 

@@ -7,6 +7,9 @@ use crate::error::{ErrorCode, Result};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
+/// Levels of a part that are described: the hub takes ten, and each is two or three of the schema.
+const LEVELS: usize = 16;
+
 /// A twin to go by: that of the device in the form, or the first one that the form's condition selects. None: there is
 /// none.
 ///
@@ -44,25 +47,26 @@ pub fn refine(mut schema: Value, twin: &Value) -> Value {
         ) else {
             continue;
         };
-        slot.insert("properties".to_owned(), properties(members));
+        slot.insert("properties".to_owned(), properties(members, LEVELS));
     }
     schema
 }
 
-fn properties(members: &Map<String, Value>) -> Value {
-    members.iter().map(|(name, value)| (name.clone(), infer(name, value))).collect::<Map<_, _>>().into()
+fn properties(members: &Map<String, Value>, levels: usize) -> Value {
+    members.iter().map(|(name, value)| (name.clone(), infer(name, value, levels))).collect::<Map<_, _>>().into()
 }
 
-fn infer(name: &str, value: &Value) -> Value {
+fn infer(name: &str, value: &Value, levels: usize) -> Value {
+    let Some(levels) = levels.checked_sub(1) else { return json!({}) };
     match value {
         // The hub's own notes mirror the properties and say nothing new.
         Value::Object(_) if name == "$metadata" => json!({ "type": "object", "additionalProperties": true }),
         Value::Number(_) if name == "$version" => json!({ "type": "integer" }),
         Value::Object(members) => {
-            json!({ "type": "object", "properties": properties(members), "additionalProperties": true })
+            json!({ "type": "object", "properties": properties(members, levels), "additionalProperties": true })
         }
         Value::Array(items) => {
-            let mut shapes = items.iter().map(|item| infer("", item));
+            let mut shapes = items.iter().map(|item| infer("", item, levels));
             match shapes.next() {
                 Some(first) if shapes.all(|shape| shape == first) => json!({ "type": "array", "items": first }),
                 _ => json!({ "type": "array" }),
@@ -73,5 +77,23 @@ fn infer(name: &str, value: &Value) -> Value {
         Value::Number(_) => json!({ "type": "number" }),
         Value::Bool(_) => json!({ "type": "boolean" }),
         Value::Null => json!({}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each level of a twin is two of the schema, which has no more levels than any text of the interface.
+    #[test]
+    fn the_schema_of_a_deep_twin_can_be_read() {
+        for (open, close) in [(r#"{"a":"#, "}"), ("[", "]")] {
+            let deep = format!(r#"{{"tags":{{"x":{}1{}}}}}"#, open.repeat(120), close.repeat(120));
+            let twin = crate::json::parse(deep.as_bytes()).expect("JSON");
+            let schema = json!({ "properties": { "twin": { "properties": { "tags": { "type": "object" } } } } });
+            let refined = refine(schema, &twin);
+            assert!(refined.pointer("/properties/twin/properties/tags/properties/x/type").is_some());
+            assert_eq!(connector_rules::json::check(&refined.to_string()), Ok(()));
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::auth::Permission;
 use crate::error::Result;
 use crate::host_name;
-use crate::http::{Client, IfMatch, Page, PathId, Request, Safety, Tagged};
+use crate::http::{Client, IfMatch, Page, PathId, Request, Safety, Tagged, whole};
 use crate::platform::Method;
 
 /// Selects all individual enrollments.
@@ -93,6 +93,7 @@ impl<'a> Dps<'a> {
 
     /// Sends an enrollment. What of it is secret is in no error, where the service repeats it, too.
     fn write(&self, request: Request, enrollment: Value) -> Result<Tagged> {
+        whole(&enrollment)?;
         let secrets = secrets::secrets(&enrollment);
         let written = self.client.send(&request.json(enrollment)).and_then(|answer| Tagged::from_response(&answer));
         written.map_err(|error| error.without(&secrets))

@@ -20,6 +20,7 @@ use crate::amqp_transport::AmqpTransport;
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, ErrorCode, Result, Retry};
 use crate::platform::Platform;
+use crate::quoted::quoted;
 
 /// Where an IoT hub's AMQP endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +139,7 @@ fn follow(redirect: &Redirect, transport: AmqpTransport, may_follow: &dyn Fn(&st
         |message: String| Err(Error::new(ErrorCode::Protocol, message).with_retry(Retry::AfterReconfiguration));
     // A network host besides the host name is not followed: the certificate is checked for the host name.
     if !may_follow(&host) {
-        let host: String = host.chars().filter(|c| !c.is_control()).take(256).collect();
+        let host = quoted(&host, 256).unwrap_or_default();
         return refuse(format!(
             "The hub names {host} as its Event Hub-compatible endpoint, which is not one of Azure's hosts; it was not contacted"
         ));

@@ -3,7 +3,11 @@
 use serde_json::{Map, Value as Json};
 
 use crate::amqp::codec::json::object;
+use crate::amqp::message::Lossy;
 use crate::amqp::{Body, Message, Value};
+
+/// The longest offset, in bytes: those of Event Hubs have some twenty.
+const LONGEST_OFFSET: usize = 1_024;
 
 /// An event as it was enqueued.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,8 +55,12 @@ pub struct Event {
     /// Why the message cannot be read from some section on, where it cannot: the body is the bytes from there on. Its
     /// place in the partition is known all the same, so that no sender can block a reader.
     pub malformed: Option<String>,
+    /// Why annotations are left out, where some are.
+    pub left_out: Option<String>,
     /// Bytes of the whole message.
     pub size: usize,
+    /// Bytes of memory that it takes up, counted by what it was decoded to and not by what came.
+    pub memory: usize,
     /// The partition's end when this was sent, where the receiver asked for it.
     pub last_enqueued: Option<LastEnqueued>,
 }
@@ -82,9 +90,11 @@ pub struct LastEnqueued {
 impl Event {
     /// Reads an event; none where it lacks what makes it one: number, offset and time.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let (mut message, error) = Message::decode_lossy(bytes);
+        let Lossy { mut message, error, left_out, memory } = Message::decode_lossy(bytes);
         let sequence_number = message.take_annotation("x-opt-sequence-number")?.as_i64()?;
         let offset = message.take_annotation("x-opt-offset")?.into_text()?;
+        // It goes into the position of each event.
+        let offset = Some(offset).filter(|offset| offset.len() <= LONGEST_OFFSET)?;
         let enqueued_time_ms = message.take_annotation("x-opt-enqueued-time")?.as_i64()?;
         let partition_key = message.take_annotation("x-opt-partition-key").and_then(Value::into_text);
         let properties = message.properties;
@@ -113,7 +123,9 @@ impl Event {
             absolute_expiry_time_ms: properties.absolute_expiry_time,
             creation_time_ms: properties.creation_time,
             malformed: error.map(|error| error.to_string()),
+            left_out: left_out.map(|error| error.to_string()),
             size: bytes.len(),
+            memory,
             last_enqueued: LastEnqueued::read(&message.delivery_annotations),
         })
     }

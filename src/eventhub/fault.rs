@@ -15,6 +15,7 @@ use crate::auth::{Permission, SharedAccessKey};
 use crate::error::{Error, ErrorCode, MissingPermission, Retry, ServiceFault, retry_after};
 use crate::host_name;
 use crate::http::{Fault, NETWORK_REFUSES_LIKE_THAT};
+use crate::quoted::quoted;
 
 /// The longest text of the service's that is passed on.
 const LONGEST_MESSAGE: usize = 512;
@@ -402,8 +403,7 @@ fn said(error: &AmqpError) -> Option<String> {
 
 /// Cuts a text of the service's down to what can stand in a message.
 fn clean(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_MESSAGE).collect();
-    text.trim().to_owned()
+    quoted(text, LONGEST_MESSAGE).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -497,6 +497,60 @@ mod tests {
         let record = error.record();
         assert!(record.message.ends_with("It says: New receiver."), "{}", record.message);
         assert_eq!(record.service.as_ref().and_then(|fault| fault.tracking_id.as_deref()), Some("abc_G1"));
+    }
+
+    /// A service that answers with what it was sent, and with what no terminal should get.
+    #[test]
+    fn what_a_service_repeats_or_hides_is_in_no_error() {
+        let key = SharedAccessKey {
+            policy: "service".into(),
+            key: Secret::new("YSBrZXkgdGhhdCBpcyBsb25nIGVub3VnaCB0byBiZSBvbmU="),
+        };
+        let now = Duration::from_secs(1_700_000_000);
+        let (token, _) = crate::auth::event_hub_token(&key, "ns.servicebus.windows.net", "h", now);
+        let signature = token.expose().split("sig=").nth(1).and_then(|rest| rest.split('&').next()).expect("signed");
+        let raw = percent_encoding::percent_decode_str(signature).decode_utf8().expect("text").into_owned();
+        for echo in [token.expose(), signature, &raw, key.key.expose()] {
+            for padding in [0, 480, 500] {
+                let text = format!("{}\u{202e}{echo}\u{1b}[2J\r\nERROR. TrackingId:{echo}", "w ".repeat(padding / 2));
+                let info = vec![(Value::symbol("com.microsoft:tracking-id"), Value::from(text.as_str()))];
+                let remote = || {
+                    Some(RemoteError { condition: text.clone(), description: Some(text.clone()), info: info.clone() })
+                };
+                for error in [
+                    AmqpError::Closed(remote()),
+                    AmqpError::Detached(remote()),
+                    AmqpError::Detached(Some(RemoteError {
+                        condition: "amqp:link:stolen".into(),
+                        ..remote().expect("one")
+                    })),
+                    AmqpError::NoMechanism(vec![text.clone()]),
+                    AmqpError::Transport(TransportError::new(TransportErrorKind::Tls, Stage::Tls, text.as_str())),
+                    AmqpError::Transport(TransportError::new(TransportErrorKind::Timeout, Stage::Tls, text.as_str())),
+                    AmqpError::Answered(Box::new(StatusError {
+                        node: "$cbs",
+                        status: 401,
+                        description: Some(text.clone()),
+                        condition: Some(text.clone()),
+                    })),
+                ] {
+                    let error = context().error(&error);
+                    let record = error.record();
+                    let service =
+                        record.service.clone().unwrap_or(ServiceFault { status: None, code: None, tracking_id: None });
+                    let texts =
+                        [Some(record.message.clone()), record.detail.clone(), service.code, service.tracking_id];
+                    for said in
+                        texts.into_iter().flatten().chain(record.fields.iter().map(|field| field.message.clone()))
+                    {
+                        assert!(said.chars().all(connector_rules::text::is_visible), "{said:?}");
+                        for secret in [&signature[..20], &raw[..20], "YSBrZXkgdGhhdCBp"] {
+                            assert!(!said.contains(secret), "{said}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl ReceiverOptions {
 pub struct ReadBudget {
     /// Events at the most.
     pub events: usize,
-    /// Bytes of messages at the most; one event is given in any case.
+    /// Bytes of memory that the events take up at the most, see [`Event::memory`]; one event is given in any case.
     pub bytes: usize,
     /// How long to wait for the first event.
     pub wait: Duration,
@@ -144,15 +144,23 @@ pub struct Receiver {
     link: LinkId,
     contender: Contender,
     /// Events for which the last budget had no room, and those that were given back.
-    kept: VecDeque<Event>,
+    kept: VecDeque<Kept>,
     /// An error that came after events.
     failed: Option<Error>,
+}
+
+/// An event that waits.
+#[derive(Debug)]
+enum Kept {
+    Read(Box<Event>),
+    /// As it came: a few bytes may be megabytes once they are read, and each partition may keep one.
+    AsItCame(Vec<u8>),
 }
 
 impl Receiver {
     /// Takes the last events back, in their order: they come again with the next ones.
     pub fn give_back(&mut self, events: Vec<Event>) {
-        events.into_iter().rev().for_each(|event| self.kept.push_front(event));
+        events.into_iter().rev().for_each(|event| self.kept.push_front(Kept::Read(Box::new(event))));
     }
 }
 
@@ -200,6 +208,7 @@ impl<'p> EventHub<'p> {
         let host = &endpoint.host;
         let opened = match access {
             Access::Plain(key) => {
+                auth::remember(key.key.expose());
                 let mechanism = Mechanism::Plain { user: key.policy.clone(), password: key.key.clone() };
                 Client::log_in(platform, transport, host, mechanism, &until).map(|client| (client, None))
             }
@@ -375,31 +384,34 @@ impl<'p> EventHub<'p> {
         let mut events: Vec<Event> = Vec::new();
         let mut bytes = 0_usize;
         while events.len() < budget.events {
-            let event = match receiver.kept.pop_front() {
-                Some(event) => event,
+            let kept = match receiver.kept.pop_front() {
+                Some(kept) => kept,
                 None if receiver.failed.is_some() => break,
                 None => match self.client.receive(receiver.link, wait, &deadline) {
                     Ok(None) => break,
-                    Ok(Some(delivery)) => match Event::read(&delivery.payload) {
-                        Some(event) => event,
-                        None => {
-                            let error =
-                                context.error(&AmqpError::Answer("sequence number, offset and time of an event"));
-                            if events.is_empty() {
-                                return Err(error);
-                            }
-                            receiver.failed = Some(error);
-                            break;
-                        }
-                    },
+                    Ok(Some(delivery)) => Kept::AsItCame(delivery.payload),
                     // What came before is worth having; the error is there the next time, too.
                     Err(_) if !events.is_empty() => break,
                     Err(error) => return Err(context.error(&error)),
                 },
             };
-            bytes = bytes.saturating_add(event.size);
+            let (event, as_it_came) = match kept {
+                Kept::Read(event) => (*event, None),
+                Kept::AsItCame(bytes) => match Event::read(&bytes) {
+                    Some(event) => (event, Some(bytes)),
+                    None => {
+                        let error = context.error(&AmqpError::Answer("sequence number, offset and time of an event"));
+                        if events.is_empty() {
+                            return Err(error);
+                        }
+                        receiver.failed = Some(error);
+                        break;
+                    }
+                },
+            };
+            bytes = bytes.saturating_add(event.memory);
             if bytes > budget.bytes && !events.is_empty() {
-                receiver.kept.push_front(event);
+                receiver.kept.push_front(as_it_came.map_or_else(|| Kept::Read(Box::new(event)), Kept::AsItCame));
                 break;
             }
             events.push(event);

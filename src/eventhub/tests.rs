@@ -185,7 +185,7 @@ fn budgets_are_kept() {
     let peer = partition(&platform, (0..6).map(telemetry).collect());
     let mut hub = connect(&platform, &peer, &claim()).expect("connected");
     let mut receiver = hub.receiver(&options()).expect("attached");
-    let size = telemetry(0).encode().len();
+    let size = super::Event::read(&telemetry(0).encode()).expect("an event").memory;
     let numbers = |events: Vec<super::Event>| events.iter().map(|event| event.sequence_number).collect::<Vec<_>>();
     assert_eq!(numbers(hub.receive(&mut receiver, budget(2, 1 << 20, 1)).expect("events")), [0, 1]);
     assert_eq!(numbers(hub.receive(&mut receiver, budget(10, size + 5, 1)).expect("events")), [2]);

@@ -284,16 +284,21 @@ impl Response {
         self.wire.header(name)
     }
 
-    /// The body as JSON; an empty one is null.
+    /// The body as JSON, of records as [`json::parse_records`](crate::json::parse_records) reads them; an empty one is null.
     ///
     /// # Errors
-    /// `protocol` where it is not JSON.
+    /// `protocol` where it is not JSON, `payload-too-large` where it takes up too much memory.
     pub fn json(&self) -> Result<Value> {
         if self.wire.body.is_empty() {
             return Ok(Value::Null);
         }
-        crate::json::parse(&self.wire.body)
-            .map_err(|error| self.unexpected("valid JSON").with_detail(error.to_string()))
+        crate::json::parse_records(&self.wire.body).map_err(|error| {
+            if crate::json::is_too_large(&error) {
+                let message = "The service's answer takes up more memory than this connector has for it";
+                return Error::new(ErrorCode::PayloadTooLarge, message).with_effect(self.effect);
+            }
+            self.unexpected("valid JSON").with_detail(error.to_string())
+        })
     }
 
     /// The error of an answer that is not what the service's description says. What was done stays done.

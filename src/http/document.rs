@@ -5,7 +5,8 @@ use std::fmt;
 use serde_json::Value;
 
 use super::client::{Request, Response, Safety};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
+use crate::json;
 
 /// Characters of an entity tag at the most. No document states a length: it is the services' own.
 const LONGEST_TAG: usize = 1024;
@@ -102,6 +103,21 @@ impl Tagged {
             header.or_else(|| document.get("etag").and_then(Value::as_str).and_then(|text| ETag::parse(text, "").ok()));
         Ok(Self { document, etag })
     }
+}
+
+/// Refuses to write a document back of which a part was left as text when it was read.
+///
+/// # Errors
+/// `unsupported`.
+pub fn whole(document: &Value) -> Result<()> {
+    if !json::is_folded(document) {
+        return Ok(());
+    }
+    let message = format!(
+        "The record has a value that is nested deeper than {} levels, and could not be written back as it was. Nothing was changed",
+        json::RECORD_LEVELS
+    );
+    Err(Error::new(ErrorCode::Unsupported, message))
 }
 
 /// One page of a query.

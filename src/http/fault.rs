@@ -16,13 +16,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::codes::{Entry, Subject};
+use crate::auth;
 use crate::error::{EffectState, ErrorCode, Retry, ServiceFault, retry_after};
+use crate::json;
 use crate::platform::WireResponse;
+use crate::quoted::quoted;
 
 /// The longest message of a service that is passed on, in characters.
 const LONGEST_MESSAGE: usize = 512;
 /// The longest code that is passed on, in characters.
 const LONGEST_CODE: usize = 64;
+/// The longest tracking id that is passed on, in characters.
+const LONGEST_ID: usize = 128;
 /// Messages within messages that are opened: the services nest one, a gateway adds another.
 const DEEPEST: u8 = 3;
 /// Codes of one answer that are kept: body and headers have four at the most.
@@ -60,7 +65,7 @@ impl Code {
             Ok(number) => Self::of_number(number),
             // What has other characters is a sentence, not a name.
             Err(_) if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
-                cut(text, LONGEST_CODE).map(Self::Name)
+                quoted(text, LONGEST_CODE).map(Self::Name)
             }
             Err(_) => None,
         }
@@ -110,7 +115,7 @@ impl Fault {
         let mut fault = Self {
             status: response.status,
             message: None,
-            tracking_id: response.header("x-ms-request-id").and_then(|id| cut(id, 128)),
+            tracking_id: response.header("x-ms-request-id").and_then(|id| quoted(id, LONGEST_ID)),
             retry_after: response.header("retry-after").and_then(|text| read_retry_after(text, now)),
             foreign: false,
             codes: Vec::new(),
@@ -119,6 +124,10 @@ impl Fault {
         fault.codes.sort_by_key(|code| matches!(code, Code::Name(_)));
         for header in ["iothub-errorcode", "x-ms-error-code"] {
             fault.add(response.header(header).and_then(Code::read));
+        }
+        if !is_the_services {
+            // Where somebody else wrote the page, nobody knows who wrote the headers: nothing is gone by them.
+            fault.codes.retain(|code| !code.says_gone());
         }
         fault.foreign = !is_the_services && fault.codes.is_empty();
         fault
@@ -144,7 +153,7 @@ impl Fault {
             codes: Vec::new(),
         };
         fault.add(number.map(Code::Number));
-        match serde_json::from_str::<Value>(text) {
+        match json::parse(text.as_bytes()) {
             Ok(document @ Value::Object(_)) => drop(fault.read_body(&document, 0)),
             _ => fault.read_text(text),
         }
@@ -164,7 +173,7 @@ impl Fault {
         if body.iter().all(u8::is_ascii_whitespace) {
             return true;
         }
-        match serde_json::from_slice::<Value>(body) {
+        match json::parse(body) {
             Ok(document) => self.read_body(&document, 0),
             Err(_) => {
                 self.message = text_of_page(&String::from_utf8_lossy(body.get(..LONGEST_PAGE).unwrap_or(body)));
@@ -178,7 +187,7 @@ impl Fault {
         let message = body.get("Message").or_else(|| body.get("message"));
         match message {
             Some(inner @ Value::Object(_)) if depth < DEEPEST => drop(self.read_body(inner, depth + 1)),
-            Some(Value::String(text)) => match serde_json::from_str::<Value>(text) {
+            Some(Value::String(text)) => match json::parse(text.as_bytes()) {
                 Ok(inner @ Value::Object(_)) if depth < DEEPEST => drop(self.read_body(&inner, depth + 1)),
                 _ => self.read_text(text),
             },
@@ -190,7 +199,7 @@ impl Fault {
             _ => {}
         }
         let text = |name: &str, other: &str| body.get(name).or_else(|| body.get(other)).and_then(Value::as_str);
-        if let Some(id) = text("trackingId", "TrackingId").and_then(|id| cut(id, 128)) {
+        if let Some(id) = text("trackingId", "TrackingId").and_then(|id| quoted(id, LONGEST_ID)) {
             self.tracking_id = Some(id);
         } else if let Some(id) = text("ExceptionMessage", "exceptionMessage").and_then(tracking_id_in) {
             self.tracking_id = Some(id);
@@ -358,24 +367,18 @@ fn read_retry_after(text: &str, now: Duration) -> Option<Duration> {
 }
 
 fn tracking_id_in(text: &str) -> Option<String> {
+    // Before it is taken apart: a part of a secret would not be known as one.
+    let text = auth::strike(text);
     let rest = text.split_once("Tracking ID:").or_else(|| text.split_once("TrackingId:"))?.1.trim_start();
     let id: String =
-        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | ':')).take(128).collect();
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | ':')).take(LONGEST_ID).collect();
     let id = id.split("-TimeStamp").next().unwrap_or_default().to_owned();
     (!id.is_empty()).then_some(id)
 }
 
 /// Cuts a text of the service's down to what can stand in a message.
 fn clean(text: &str) -> Option<String> {
-    let words: Vec<&str> =
-        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
-    cut(&words.join(" "), LONGEST_MESSAGE)
-}
-
-fn cut(text: &str, longest: usize) -> Option<String> {
-    let text: String = text.chars().filter(|c| !c.is_control()).take(longest).collect();
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
+    quoted(text, LONGEST_MESSAGE)
 }
 
 #[cfg(test)]
@@ -433,11 +436,18 @@ mod tests {
                     assert!(fault.label().is_some_and(|label| label.contains(&stated)), "{body}");
                     tried += 1;
                 }
-                // Digits in quotes, an empty body, a body that says nothing, a page: the header is enough.
+                // Digits in quotes, an empty body, a body that says nothing, a page: the header is enough, but for a page and
+                // what cannot be taken back.
                 same(&read(status, &[], &shapes(&stated, true)[3]), &entry, "in quotes");
-                for body in ["", r#"{"Message":"no"}"#, "<html>"] {
-                    for header in ["iothub-errorcode", "x-ms-error-code"] {
+                for header in ["iothub-errorcode", "x-ms-error-code"] {
+                    for body in ["", r#"{"Message":"no"}"#] {
                         same(&read(status, &[(header, &stated)], body), &entry, header);
+                    }
+                    let page = read(status, &[(header, &stated)], "<html>");
+                    if entry.code == ErrorCode::NotFound {
+                        assert_ne!(page.verdict().code, entry.code, "{stated} {header}");
+                    } else {
+                        same(&page, &entry, header);
                     }
                 }
                 let amqp = Fault::of_text(Some(status), None, &shapes(&stated, quote)[3]);
@@ -461,6 +471,10 @@ mod tests {
             (404, "", r#"{"Message":"ErrorCode:SomethingNotFound;x"}"#, ErrorCode::Unavailable),
             (404, "", "<html><head><title>404 Not Found</title></head></html>", ErrorCode::Protocol),
             (404, "", "Not Found", ErrorCode::Protocol),
+            // A page of somebody else's is not the service's for a header of the service's.
+            (404, "DeviceNotFound", "<html><head><title>404 Not Found</title></head></html>", ErrorCode::Protocol),
+            (404, "DeviceNotFound", "Not Found", ErrorCode::Protocol),
+            (404, "DeviceNotFound", r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#, ErrorCode::Protocol),
             (404, "", r#"{"statusCode":404,"message":"Resource not found"}"#, ErrorCode::Protocol),
             (404, "", r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#, ErrorCode::Protocol),
             (404, "", r#"{"errorCode":404,"errorMessage":"DeviceNotFound"}"#, ErrorCode::Protocol),
@@ -576,6 +590,10 @@ mod tests {
         ] {
             assert_eq!(code(500, &[], body), ErrorCode::Unavailable, "{body}");
         }
+        // Few bytes that would be more memory than there is: its beginning is passed on like that of a page.
+        let large = format!(r#"{{"Message":[{}0]}}"#, r#"{"":0},"#.repeat(200_000));
+        assert_eq!(code(500, &[], &large), ErrorCode::Unavailable);
+        assert!(read(500, &[], &large).message.is_some_and(|message| message.chars().count() <= LONGEST_MESSAGE));
         let name = format!("ErrorCode:{};x", "A".repeat(10_000));
         let fault = read(400, &[("iothub-errorcode", &"B".repeat(10_000))], &format!(r#"{{"Message":"{name}"}}"#));
         assert!(fault.label().is_some_and(|label| label.len() <= LONGEST_CODE));

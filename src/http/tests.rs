@@ -6,7 +6,7 @@ use super::{Api, Client, ProbeAnswer, Request, Safety, Service};
 use crate::auth::{Permission, SharedAccessKey};
 use crate::error::{EffectState, ErrorCode, Result, Retry};
 use crate::platform::fake::FakePlatform;
-use crate::platform::{ExchangeError, ExchangeErrorKind, Method};
+use crate::platform::{ExchangeError, ExchangeErrorKind, Method, WireResponse};
 use crate::secret::Secret;
 
 const NOW: u64 = 1_800_000_000;
@@ -104,6 +104,37 @@ fn a_wrong_clock_is_noticed_and_made_up_for() {
     send(&platform, "clock", &once()).expect("the second attempt");
     let requests = platform.requests.borrow();
     assert!(requests[1].authorization.expose().contains(&format!("&se={}&", NOW + 9_000 + 3600)));
+}
+
+/// The clock jumps by a day, either way, and back; the service's own time goes on. No request fails, and each jump costs one
+/// more attempt at the most.
+#[test]
+fn a_clock_that_jumps_costs_an_attempt_at_the_most() {
+    for (host, jump) in [("jumps-ahead", 86_400), ("jumps-back", -86_400)] {
+        let mut service_time = NOW;
+        for (jump, hours) in [(0, 0), (jump, 0), (jump, 2), (0, 0), (0, 2), (-jump, 2), (0, 0)] {
+            service_time += hours * 3_600;
+            let platform = FakePlatform::at(service_time);
+            platform.jump.set(jump);
+            // The service takes a token that has not ended by its own time.
+            for _ in 0..2 {
+                platform.then(move |request, _| {
+                    let token = request.authorization.expose().to_owned();
+                    let expiry = token.split("&se=").nth(1).and_then(|rest| rest.split('&').next());
+                    let valid = expiry.and_then(|expiry| expiry.parse::<u64>().ok()).expect("se") > service_time;
+                    let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(service_time));
+                    Ok(WireResponse {
+                        status: if valid { 200 } else { 401 },
+                        headers: vec![("date".into(), date)],
+                        body: b"{}".to_vec(),
+                    })
+                });
+            }
+            let api = api(host);
+            let client = Client::new(&platform, &api, Duration::from_secs(service_time + 60), false);
+            client.send(&once()).expect("at the second attempt at the latest");
+        }
+    }
 }
 
 #[test]
@@ -312,5 +343,85 @@ fn a_page_with_a_success_is_no_success() {
             assert_eq!((record.code, record.effect, record.retry), (ErrorCode::Protocol, effect, retry), "{body}");
             assert!(record.message.contains("login page"), "{}", record.message);
         }
+    }
+}
+
+/// A service that answers with what it was sent, in each place that is passed on.
+#[test]
+fn a_token_that_comes_back_is_in_no_error() {
+    /// Headers and body, made of a token.
+    type Echo = fn(&str) -> (Vec<(String, String)>, String);
+    let bodies: [Echo; 8] = [
+        |token| {
+            (
+                vec![],
+                serde_json::json!({ "Message": format!("ErrorCode:ArgumentInvalid;Bad header {token}") }).to_string(),
+            )
+        },
+        |token| {
+            (vec![], serde_json::json!({ "errorCode": 400_004, "message": token, "trackingId": token }).to_string())
+        },
+        |token| (vec![], serde_json::json!({ "error": { "message": format!("Not {token}") } }).to_string()),
+        |token| {
+            (
+                vec![],
+                serde_json::json!({ "Message": "x", "ExceptionMessage": format!("Tracking ID:{token}") }).to_string(),
+            )
+        },
+        |token| (vec![], format!("<html><title>{token}</title></html>")),
+        |token| (vec![], format!("<html>{}{token}", "word ".repeat(95))),
+        |token| {
+            (vec![("iothub-errorcode".into(), token.into()), ("x-ms-request-id".into(), token.into())], String::new())
+        },
+        |token| (vec![], format!("no token: {token}")),
+    ];
+    for (number, body) in bodies.into_iter().enumerate() {
+        for (signature_alone, status) in [(false, 400), (true, 400), (true, 404), (false, 401)] {
+            let platform = FakePlatform::at(NOW);
+            let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+            for _ in 0..8 {
+                let seen = seen.clone();
+                platform.then(move |request, _| {
+                    let token = request.authorization.expose();
+                    let signature = token.split("sig=").nth(1).and_then(|rest| rest.split('&').next()).expect("signed");
+                    let raw = percent_encoding::percent_decode_str(signature).decode_utf8().expect("text").into_owned();
+                    seen.borrow_mut().push((signature.to_owned(), raw.clone()));
+                    let (headers, body) = body(if signature_alone { &raw } else { token });
+                    Ok(crate::platform::WireResponse { status, headers, body: body.into_bytes() })
+                });
+            }
+            let error = send(&platform, &format!("echo{number}"), &read()).expect_err("a refusal");
+            let all = format!("{error} {:?}", error.record());
+            for (encoded, raw) in seen.borrow().iter() {
+                for form in [encoded.as_str(), raw, raw.trim_end_matches('='), &raw[..20], &encoded[..20]] {
+                    assert!(!all.contains(form), "{number} {status}: {all}");
+                }
+            }
+            assert!(!all.contains("c2VjcmV0IGtleSBv"), "{all}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_seen_of_a_service_is_in_no_error() {
+    let hidden = "Device \u{202e}gnp.1d\u{2066} is\u{200b} off\u{1b}[2J\r\nERROR forged\u{2028}line\u{85}";
+    for (headers, body) in [
+        (vec![], serde_json::json!({ "Message": hidden, "ExceptionMessage": hidden }).to_string()),
+        (vec![], serde_json::json!({ "errorCode": hidden, "message": hidden, "trackingId": hidden }).to_string()),
+        (vec![("iothub-errorcode", hidden), ("x-ms-request-id", hidden)], format!("<title>{hidden}</title>")),
+        (vec![], format!("{{\"detail\":{}}}", serde_json::json!(hidden))),
+    ] {
+        let platform = FakePlatform::at(NOW);
+        platform.then_status(409, &headers, &body);
+        let error = send(&platform, "hidden", &read()).expect_err("a refusal");
+        let record = error.record();
+        let service = record.service.clone().expect("the service answered");
+        for text in [Some(record.message.clone()), record.detail.clone(), service.code, service.tracking_id]
+            .into_iter()
+            .flatten()
+        {
+            assert!(text.chars().all(connector_rules::text::is_visible), "{text:?}");
+        }
+        assert!(record.message.contains("Device gnp.1d is off [2J ERROR forged line"), "{}", record.message);
     }
 }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::auth::Permission;
 use crate::error::Result;
 use crate::host_name;
-use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Safety, Tagged};
+use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Safety, Tagged, whole};
 use crate::platform::Method;
 
 /// How long the hub waits for a device's answer where the caller does not say ("Invoke direct methods from IoT Hub").
@@ -85,6 +85,7 @@ impl<'a> IotHub<'a> {
     /// # Errors
     /// `precondition-failed` where its ETag differs, `not-found`, and those of the service.
     pub fn replace_device(&self, id: &DeviceId, mut device: Value, if_match: &IfMatch) -> Result<Tagged> {
+        whole(&device)?;
         let mut request =
             Request::new(Method::Put, ["devices", id.as_str()], if_match.safety(), Permission::RegistryWrite)
                 .header("if-match", if_match);

@@ -87,8 +87,7 @@ pub struct Notice {
 impl Notice {
     fn read(delivery: Delivery) -> Self {
         // What cannot be read is told as it is.
-        let (message, _) = Message::decode_lossy(&delivery.payload);
-        let body = match message.body {
+        let body = match Message::decode_lossy(&delivery.payload).message.body {
             Body::Data(sections) => sections.concat(),
             Body::Value(Value::String(text)) => text.into_bytes(),
             Body::Value(Value::Binary(bytes)) => bytes,

@@ -41,7 +41,7 @@ pub const KEYWORDS: [&str; 15] = [
     "anyOf",
 ];
 /// Keywords that say something to a person or a form and are not checked.
-pub const ANNOTATIONS: [&str; 14] = [
+pub const ANNOTATIONS: [&str; 15] = [
     "$schema",
     "title",
     "description",
@@ -54,6 +54,7 @@ pub const ANNOTATIONS: [&str; 14] = [
     "x-group",
     "x-visibility",
     "x-depends-on",
+    "x-host",
     "x-options",
     "$comment",
 ];

@@ -13,6 +13,8 @@ type Answer = Box<dyn FnOnce(&WireRequest, &ExchangeLimits) -> Result<WireRespon
 pub struct FakePlatform {
     /// Time since both epochs.
     pub now: Cell<Duration>,
+    /// By how many seconds the time of day is ahead of that.
+    pub jump: Cell<i64>,
     /// Answers still to be given.
     pub answers: RefCell<VecDeque<Answer>>,
     /// Requests seen.
@@ -53,7 +55,8 @@ impl FakePlatform {
 
 impl Platform for FakePlatform {
     fn unix_time(&self) -> Duration {
-        self.now.get()
+        let jump = Duration::from_secs(self.jump.get().unsigned_abs());
+        if self.jump.get() < 0 { self.now.get().saturating_sub(jump) } else { self.now.get() + jump }
     }
     fn monotonic(&self) -> Duration {
         self.now.get()

@@ -176,6 +176,20 @@ pub trait Collection {
     fn interval(&self) -> Duration;
 }
 
+/// Asks for a page, and for smaller ones where the answer is larger than can be read.
+///
+/// # Errors
+/// Those of `ask`; `payload-too-large` where a single record is.
+pub fn in_smaller_pages<T>(largest: u32, ask: impl Fn(u32) -> Result<T>) -> Result<T> {
+    let mut size = largest;
+    loop {
+        match ask(size) {
+            Err(error) if error.code() == ErrorCode::PayloadTooLarge && size > 1 => size = (size / 8).max(1),
+            asked => return asked,
+        }
+    }
+}
+
 /// One poll of a collection.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ pub struct DeviceTwinChanged;
 const ID: &str = "device-twin-changed";
 /// A unit allows 20 queries a minute.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// A twin has up to 72 KB; pages of usual ones stay well below the largest answer that is read.
+/// A twin has up to 72 KB, and its metadata as much again: where a page is too large, a smaller one is asked for.
 const PAGE: u32 = 200;
 const PARTS: [&str; 5] = ["tags", "desired", "reported", "status", "connection"];
 const USUAL_PARTS: [&str; 3] = ["tags", "desired", "reported"];
@@ -236,7 +236,7 @@ impl Collection for Twins<'_> {
     }
 
     fn page(&self, place: Option<&str>) -> Result<Batch> {
-        let page = self.hub.query(&self.query(None), PAGE, place)?;
+        let page = collection::in_smaller_pages(PAGE, |size| self.hub.query(&self.query(None), size, place))?;
         Ok(Batch {
             records: page.items.into_iter().filter_map(|body| self.record(body)).collect(),
             next: page.continuation,
@@ -413,6 +413,49 @@ mod tests {
         assert_eq!(events.len(), 1);
         assert_eq!(data(&events[0])["twin"]["tags"].to_string(), "{\"n\":9007199254740993.5}");
         assert_eq!(events[0].time, None);
+    }
+
+    /// A twin that is too deep took all others with it, and a page that is too large ended the trigger for good.
+    #[test]
+    fn no_twin_stops_the_others() {
+        for levels in [122, 123, 124, 126, 127, 128, 2_000] {
+            let tags = r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels);
+            let config = serde_json::json!({});
+            let old = twin(&tags, 2, 3, "enabled");
+            let events = told(&config, &[&old, &twin(&tags, 3, 3, "enabled"), &twin(&tags, 3, 3, "enabled")]);
+            assert_eq!(events.len(), 1, "{levels}");
+            let Payload::Json(text) = &events[0].data else { panic!("{:?}", events[0].data) };
+            assert_eq!(connector_rules::json::check(text), Ok(()), "{levels}");
+        }
+        let platform = FakePlatform::at(1_800_000_000);
+        let too_large = |_: &_, _: &_| {
+            let kind = crate::platform::ExchangeErrorKind::TooLarge;
+            Err(crate::platform::ExchangeError { kind, sent: true, detail: String::new() })
+        };
+        platform.then(too_large);
+        // Short on the wire, and large in memory.
+        platform.then_status(200, &[], &format!("[{}0]", r#"{"":0},"#.repeat(200_000)));
+        platform.then_status(200, &[], &format!("[{}]", twin("{}", 1, 1, "enabled")));
+        let page = collection::in_smaller_pages(PAGE, |size| {
+            let values = serde_json::json!({
+                "iotHubName": "plant.azure-devices.net",
+                "sharedAccessKeyName": "service",
+                "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==",
+            });
+            let connection = Connection { auth_profile: "shared-access-key".into(), values: values.to_string() };
+            let account = crate::connection::Account::open(&connection)?;
+            Session::new(&platform, &account, 30_000, false).hub().query("SELECT * FROM devices", size, None)
+        });
+        assert_eq!(page.expect("a page").items.len(), 1);
+        let sizes: Vec<String> = platform
+            .requests
+            .borrow()
+            .iter()
+            .filter_map(|request| {
+                Some(request.headers.iter().find(|(name, _)| name == "x-ms-max-item-count")?.1.clone())
+            })
+            .collect();
+        assert_eq!(sizes, ["200", "25", "3"]);
     }
 
     /// What the version before has in its cursors: one hash, of numbers as doubles write them.

@@ -154,7 +154,7 @@ impl Collection for Enrollments<'_> {
     }
 
     fn page(&self, place: Option<&str>) -> Result<Batch> {
-        let page = self.dps.query_enrollments(ALL_ENROLLMENTS, PAGE, place)?;
+        let page = collection::in_smaller_pages(PAGE, |size| self.dps.query_enrollments(ALL_ENROLLMENTS, size, place))?;
         Ok(Batch {
             records: page.items.into_iter().filter_map(|body| self.record(body)).collect(),
             next: page.continuation,

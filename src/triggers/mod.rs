@@ -26,15 +26,17 @@ mod service_configuration_changed;
 #[cfg(feature = "amqp")]
 mod service_queue;
 
+use connector_rules::json::{DEEPEST, has_levels};
 use serde_json::Value;
 
 use crate::actions::read_input;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
-use crate::bindings::exports::workflow::connector::trigger::{Event, Page, Partition, Payload, PollRequest};
+use crate::bindings::exports::workflow::connector::trigger::{Event, Notice, Page, Partition, Payload, PollRequest};
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::connection::Account;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::platform::Platform;
+use crate::quoted::{quoted, shown};
 use crate::session::Session;
 
 /// All triggers, in the order in which a person is shown them.
@@ -58,6 +60,9 @@ pub static ALL: &[&dyn Trigger] = &[
     &service_configuration_changed::ServiceConfigurationChanged,
     &device_twin_changed::DeviceTwinChanged,
 ];
+
+/// The longest summary of an event, in characters.
+const LONGEST_SUMMARY: usize = 512;
 
 /// The one partition of a trigger that cannot be polled in parallel.
 pub const WHOLE: &str = "all";
@@ -109,7 +114,36 @@ pub fn poll(platform: &dyn Platform, request: &PollRequest) -> Result<Page> {
         return Err(Error::field("/budget/events", "too-small", "must be at least 1"));
     }
     let account = Account::open(&request.connection)?;
-    trigger.poll(&Session::new(platform, &account, request.budget.deadline_ms, false), config, request)
+    let page = trigger.poll(&Session::new(platform, &account, request.budget.deadline_ms, false), config, request)?;
+    Ok(fit(page))
+}
+
+/// A page as it leaves: each text for a person is cleaned, and no event has data that the host would refuse, and with it
+/// the page, now and in every poll after.
+fn fit(mut page: Page) -> Page {
+    for event in &mut page.events {
+        page.notices.extend(fit_event(event));
+    }
+    for notice in &mut page.notices {
+        notice.message = shown(std::mem::take(&mut notice.message));
+    }
+    page
+}
+
+/// As [`fit`], of one event; the notice about it, where it needs one.
+fn fit_event(event: &mut Event) -> Option<Notice> {
+    event.summary = quoted(&event.summary, LONGEST_SUMMARY).unwrap_or_default();
+    match &mut event.data {
+        Payload::Json(text) if !has_levels(text, DEEPEST) => {
+            event.data = Payload::Bytes(std::mem::take(text).into_bytes());
+            let message = format!(
+                "The data of the event {} is nested deeper than {DEEPEST} levels, and comes as bytes instead of JSON.",
+                event.id
+            );
+            Some(Notice { severity: Severity::Warning, code: "event-as-bytes".to_owned(), message })
+        }
+        _ => None,
+    }
 }
 
 /// See `trigger.partitions` of the interface.
@@ -124,7 +158,12 @@ pub fn partitions(
     deadline_ms: u64,
 ) -> Result<Vec<Partition>> {
     let (trigger, config) = prepare(id, config)?;
-    Session::run(platform, connection, deadline_ms, |session| trigger.partitions(session, config))
+    let mut partitions =
+        Session::run(platform, connection, deadline_ms, |session| trigger.partitions(session, config))?;
+    for partition in &mut partitions {
+        partition.title = shown(std::mem::take(&mut partition.title));
+    }
+    Ok(partitions)
 }
 
 /// See `trigger.sample` of the interface. Where the account has nothing, the static sample stands in.
@@ -140,9 +179,11 @@ pub fn sample(
     deadline_ms: u64,
 ) -> Result<Vec<Event>> {
     let (trigger, config) = prepare(id, config)?;
-    let events = Session::run(platform, connection, deadline_ms, |session| {
+    let mut events = Session::run(platform, connection, deadline_ms, |session| {
         trigger.sample(session, config, limit.clamp(1, 100))
     })?;
+    // A sample has no notices; that the data of one is bytes can be seen.
+    events.iter_mut().for_each(|event| drop(fit_event(event)));
     if !events.is_empty() {
         return Ok(events);
     }
@@ -203,5 +244,41 @@ fn static_sample(trigger: &str, data: String) -> Event {
         order_key: "sample".to_owned(),
         summary: "An example: the account has no record yet".to_owned(),
         position: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::workflow::connector::types::Cursor;
+
+    #[test]
+    fn nothing_leaves_that_the_host_refuses_or_that_cannot_be_seen() {
+        let data = |levels: usize| Payload::Json("[".repeat(levels) + &"]".repeat(levels));
+        let event = |levels: usize| Event {
+            summary: "Telemetry of press\u{202e}1\r\n\u{1b}[2J".to_owned(),
+            data: data(levels),
+            ..static_sample("x", String::new())
+        };
+        let notice = Notice {
+            severity: Severity::Info,
+            code: "x".to_owned(),
+            message: "The hub says:\u{9b}2J \u{2066}no".to_owned(),
+        };
+        let page = fit(Page {
+            events: vec![event(1), event(DEEPEST), event(DEEPEST + 1)],
+            next: Cursor { snapshot: vec![1], position: Vec::new() },
+            more: false,
+            wait_hint_ms: 0,
+            lag: None,
+            notices: vec![notice],
+        });
+        assert_eq!((&page.events[0].data, &page.events[1].data), (&data(1), &data(DEEPEST)));
+        let Payload::Bytes(bytes) = &page.events[2].data else { panic!("{:?}", page.events[2].data) };
+        assert_eq!(bytes.len(), 2 * (DEEPEST + 1));
+        let codes: Vec<&str> = page.notices.iter().map(|notice| notice.code.as_str()).collect();
+        assert_eq!(codes, ["x", "event-as-bytes"]);
+        assert_eq!(page.notices[0].message, "The hub says: 2J no");
+        assert!(page.events.iter().all(|event| event.summary == "Telemetry of press1 [2J"), "{:?}", page.events);
     }
 }

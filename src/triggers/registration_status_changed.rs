@@ -165,7 +165,9 @@ impl<'a> Registrations<'a> {
         if groups.is_empty() {
             let mut continuation: Option<String> = None;
             loop {
-                let page = self.dps.query_enrollment_groups(ALL_ENROLLMENT_GROUPS, PAGE, continuation.as_deref())?;
+                let page = collection::in_smaller_pages(PAGE, |size| {
+                    self.dps.query_enrollment_groups(ALL_ENROLLMENT_GROUPS, size, continuation.as_deref())
+                })?;
                 groups.extend(
                     page.items
                         .iter()
@@ -218,7 +220,7 @@ impl<'a> Registrations<'a> {
     fn page_of_group(&self, group: &str, continuation: Option<&str>) -> Result<(Vec<Record>, Option<String>)> {
         // The schema has judged those of the configuration; all others are the service's own.
         let Some(group_id) = GivenId::new(group) else { return Ok((Vec::new(), None)) };
-        match self.dps.query_registrations(&group_id, PAGE, continuation) {
+        match collection::in_smaller_pages(PAGE, |size| self.dps.query_registrations(&group_id, size, continuation)) {
             Ok(page) => Ok((
                 page.items.into_iter().filter_map(|body| Self::record(body, Some(group))).collect(),
                 page.continuation,
@@ -235,7 +237,8 @@ impl<'a> Registrations<'a> {
         if !self.includes_individual() {
             return Ok((Vec::new(), None));
         }
-        let page = self.dps.query_enrollments(ALL_ENROLLMENTS, PAGE, continuation)?;
+        let page =
+            collection::in_smaller_pages(PAGE, |size| self.dps.query_enrollments(ALL_ENROLLMENTS, size, continuation))?;
         Ok((page.items.into_iter().filter_map(Self::individual).collect(), page.continuation))
     }
 }

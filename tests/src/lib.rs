@@ -2,6 +2,7 @@
 //! account linked between the two.
 
 pub mod apart;
+pub mod peers;
 pub mod process;
 pub mod soak;
 

@@ -1,6 +1,9 @@
 //! What this process takes from the machine, as Linux tells.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Memory that is this process's alone and was written to, in bytes: neither shared code nor untouched mappings.
 ///
@@ -20,4 +23,20 @@ pub fn private_memory() -> Result<u64> {
 pub fn file_descriptors() -> Result<usize> {
     // The list is read through a descriptor, too.
     Ok(std::fs::read_dir("/proc/self/fd").context("no /proc/self/fd; this needs Linux")?.count() - 1)
+}
+
+/// What this process has computed so far.
+#[must_use]
+pub fn computed() -> Duration {
+    time_of(ClockId::ProcessCPUTime)
+}
+
+/// What the caller's thread has computed so far.
+#[must_use]
+pub fn thread_computed() -> Duration {
+    time_of(ClockId::ThreadCPUTime)
+}
+
+fn time_of(clock: ClockId) -> Duration {
+    clock_gettime(clock).try_into().unwrap_or_default()
 }

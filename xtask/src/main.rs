@@ -18,7 +18,11 @@ cargo xtask COMMAND
   test             format, lints on both targets, build, all tests, documentation, examples
   bench [NAME]     measure as ratios: sandbox (calls beside native code), telemetry (reading beside other clients), density
                    (a thousand tenants, and what they notice of each other); all where none is named
-  soak WHAT [ARGS] long runs under faults: telemetry (seed after seed), tenants (200 in one process); --help tells ARGS
+  soak WHAT [ARGS] long runs: telemetry (seed after seed of faults), tenants (200 in one process), lifetimes (one instance over
+                   100,000 requests, 10,000 tenants that come and go), peers (every way in which a server can misbehave);
+                   --help lists ARGS
+  advisories [--if-available]
+                   known vulnerabilities of what is depended on; fetches the database of them
   ci               what continuous integration runs: the same as test
 ";
 
@@ -26,7 +30,7 @@ fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let command = args.next().unwrap_or_else(|| "help".to_owned());
     let rest: Vec<String> = args.collect();
-    if !matches!(command.as_str(), "demo" | "bench" | "soak") && !rest.is_empty() {
+    if !matches!(command.as_str(), "demo" | "bench" | "soak" | "advisories") && !rest.is_empty() {
         bail!("`{command}` takes no arguments\n\n{HELP}");
     }
     match command.as_str() {
@@ -34,6 +38,11 @@ fn main() -> Result<()> {
         "build" => setup::for_building().and_then(|()| component::build()).map(drop),
         "demo" => demo(&rest),
         "test" | "ci" => checks::all(),
+        "advisories" => match rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            [] => checks::advisories(false),
+            ["--if-available"] => checks::advisories(true),
+            _ => bail!("`advisories` takes `--if-available` alone\n\n{HELP}"),
+        },
         "bench" => bench::run(&rest),
         "soak" => soak::run(&rest),
         "help" | "--help" | "-h" => {

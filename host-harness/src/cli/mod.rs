@@ -115,7 +115,10 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(dispatch(arguments, &output));
+    let ended = runtime.block_on(async {
+        signals::survive_limits_of_files();
+        dispatch(arguments, &output).await
+    });
     // A name that is being resolved must not keep the program from ending.
     runtime.shutdown_background();
     match ended {

@@ -8,6 +8,7 @@ use comfy_table::{ContentArrangement, Table};
 use connector_host::interface::types;
 use connector_host::interface::types::{EffectState, FieldProblem, Retry, Severity};
 use connector_host::{CallError, EgressDenied, Failure, LimitExceeded};
+use connector_rules::text::is_visible;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
@@ -32,7 +33,7 @@ impl Output {
     /// One JSON document: indented for people, on one line for machines.
     pub(crate) fn json(&self, value: &impl Serialize) -> Done {
         let text = if self.json { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
-        self.raw(&text.map_err(|error| Exit::Failed(error.into()))?)
+        self.raw(&visible_json(&text.map_err(|error| Exit::Failed(error.into()))?))
     }
 
     /// One JSON text that came from the connector.
@@ -110,7 +111,7 @@ impl Output {
             }
         };
         // Where standard output is closed there is nobody left to tell.
-        let _ = self.raw(&document.to_string());
+        let _ = self.raw(&visible_json(&document.to_string()));
     }
 
     /// Warns on standard error.
@@ -139,15 +140,29 @@ pub(crate) fn word(value: &impl Serialize) -> String {
     }
 }
 
-/// Makes control characters visible: connectors and services must not be able to drive the terminal.
+/// Makes visible what cannot be seen: connectors and services must not be able to drive the terminal, or to turn a line
+/// around.
 pub(crate) fn clean(text: &str) -> String {
+    escaped(text, |c| matches!(c, '\n' | '\t'), |clean, c| clean.extend(c.escape_default()))
+}
+
+/// A JSON document with what cannot be seen in its texts as the escapes of JSON: the same document, on a terminal, too.
+fn visible_json(text: &str) -> String {
+    escaped(
+        text,
+        |c| c == '\n',
+        |clean, c| {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                clean.push_str(&format!("\\u{unit:04x}"));
+            }
+        },
+    )
+}
+
+fn escaped(text: &str, stays: fn(char) -> bool, escape: fn(&mut String, char)) -> String {
     let mut clean = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() && character != '\n' && character != '\t' {
-            clean.extend(character.escape_default());
-        } else {
-            clean.push(character);
-        }
+    for c in text.chars() {
+        if is_visible(c) || stays(c) { clean.push(c) } else { escape(&mut clean, c) }
     }
     clean
 }
@@ -251,12 +266,23 @@ fn print_refusals(limits: &[LimitExceeded], denials: &[EgressDenied]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{clean, word};
+    use super::{clean, visible_json, word};
     use connector_host::interface::types::ErrorCode;
 
     #[test]
     fn control_characters_are_shown() {
         assert_eq!(clean("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\nc");
+        assert_eq!(clean("d\u{202e}1\u{9b}2J\u{200b}é"), "d\\u{202e}1\\u{9b}2J\\u{200b}é");
+    }
+
+    #[test]
+    fn json_stays_the_same_document() {
+        let value = serde_json::json!({ "é\u{202e}": "\u{9b}2J\u{7f}\u{e0041}\u{1f600}\n" });
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).expect("JSON")] {
+            let shown = visible_json(&text);
+            assert!(shown.chars().all(|c| c == '\n' || connector_rules::text::is_visible(c)), "{shown}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).expect("JSON"), value);
+        }
     }
 
     #[test]

@@ -1,4 +1,15 @@
-//! When to end.
+//! When to end, and when not to.
+
+/// A file that may not grow (`ulimit -f`) fails the write, which has an error of its own, instead of ending the program
+/// without a word. To be called within the runtime.
+pub(crate) fn survive_limits_of_files() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Once listened to, a signal ends no program any more. Where it cannot be, it does as ever.
+        let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    }
+}
 
 /// Resolves once the program is asked to end: Ctrl-C or, where there is such a thing, SIGTERM.
 pub(crate) async fn interrupted() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use connector_host::CallError;
 use connector_host::interface::trigger::Page;
-use connector_host::interface::types::Cursor;
+use connector_host::interface::types::{Cursor, Retry};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -57,7 +57,8 @@ enum Update {
     },
 }
 
-/// Polls until it is interrupted or has enough events, committing each event once it was printed.
+/// Polls until it is interrupted or has enough events, committing each event once it was printed. A partition that fails for
+/// good is given up and the others go on; the program ends with the first such error once none is left.
 ///
 /// An interruption drops the polls that are under way, which changes nothing; what was fetched already is printed and
 /// committed before the program ends.
@@ -103,6 +104,8 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
     });
     let mut refresh = tokio::time::interval(view::REFRESH);
     let mut ended = Ok(());
+    // Partitions that were not given up.
+    let mut reading = partitions.len();
     let mut interruptible = true;
     if left.load(Ordering::Relaxed) == 0 {
         stop.send_replace(true);
@@ -130,7 +133,13 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
                 Some(Update::Failure { partition, error, pause }) => {
                     view.failed(partition, &error, pause);
                     if pause.is_none() {
-                        stop.send_replace(true);
+                        // What is wrong with one partition, or with an event of it, is no reason to leave the others.
+                        reading -= 1;
+                        if is_about_the_account(&error) {
+                            stop.send_replace(true);
+                        } else if reading > 0 {
+                            view.given_up(partition);
+                        }
                         ended = ended.and(Err(Exit::Call(error)));
                     }
                 }
@@ -139,6 +148,11 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
     }
     view.finish();
     ended
+}
+
+/// Whether all partitions fail alike until the account is linked again.
+fn is_about_the_account(error: &CallError) -> bool {
+    error.connector().is_some_and(|error| error.retry == Retry::AfterReauthentication)
 }
 
 /// What there is to watch, asked for as patiently as the partitions are polled.

@@ -233,6 +233,11 @@ fn annotations(what: &str, schema: &Value, trial: &mut Trial) {
             "a pointer to a field",
         );
         judge("writeOnly", &Value::is_boolean, "true or false");
+        judge(
+            "x-host",
+            &|value| *value == false || *value == true && field["writeOnly"] != true,
+            "true or false, and not true for a secret",
+        );
     }
 }
 

@@ -18,12 +18,15 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::ledger::{Counted, Excess, Ledger};
 use super::policy::EgressDenied;
 use super::resolver::{Asking, Resolver};
 use crate::error::TenantError;
 use crate::fair::Rate;
+use crate::limits::Limits;
+use crate::lines::Lines;
 use crate::telemetry::{self, TenantMeter};
-use crate::tenant::TrustRoots;
+use crate::tenant::{TenantOptions, TrustRoots};
 
 /// TLS sessions that are remembered for resumption.
 const TLS_SESSIONS: usize = 64;
@@ -95,6 +98,8 @@ pub(crate) enum ConnectError {
     Tls(io::Error),
     #[error("{0} connections are open, and none of them is idle")]
     NoPlace(usize),
+    #[error("{0}")]
+    Excess(Excess),
     #[error("the HTTP handshake failed: {0}")]
     Http(hyper::Error),
 }
@@ -105,6 +110,8 @@ pub(crate) struct VettedConnector {
     resolver: Resolver,
     connects: Arc<Rate>,
     meter: Arc<TenantMeter>,
+    tenant: String,
+    limits: Limits,
 }
 
 impl VettedConnector {
@@ -112,12 +119,14 @@ impl VettedConnector {
     ///
     /// Where the trust roots cannot be read.
     pub(crate) fn new(
-        trust: &TrustRoots,
+        options: &TenantOptions,
         resolver: Resolver,
         connects: Arc<Rate>,
         meter: Arc<TenantMeter>,
     ) -> Result<Self, TenantError> {
-        Ok(Self { tls: TlsConnector::from(Arc::new(tls_config(trust)?)), resolver, connects, meter })
+        let tls = TlsConnector::from(Arc::new(tls_config(&options.trust_roots)?));
+        let (tenant, limits) = (options.name.clone(), options.limits.clone());
+        Ok(Self { tls, resolver, connects, meter, tenant, limits })
     }
 
     /// `place` is what the connection takes of the bound on them.
@@ -138,12 +147,15 @@ impl VettedConnector {
         // Requests are single writes; waiting for more to send only adds latency.
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| ConnectError::Dns(error.to_string()))?;
+        let ledger = Ledger::new(self.limits.http_excess_bytes, Lines::new(&self.tenant, &self.limits));
+        let tcp = Counted::new(tcp, ledger.clone());
         let tls = self.tls.connect(name, tcp).await.map_err(tls_error)?;
         let session = tls.get_ref().1;
         let http2 = session.alpn_protocol() == Some(HTTP2);
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         Ok(VettedStream {
             http2,
+            ledger,
             _counted: self.meter.connected(http2, resumed),
             _place: place,
             tls: TokioIo::new(tls),
@@ -170,6 +182,9 @@ async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<Tc
 }
 
 fn tls_error(error: io::Error) -> ConnectError {
+    if let Some(excess) = error.get_ref().and_then(|inner| inner.downcast_ref::<Excess>()) {
+        return ConnectError::Excess(*excess);
+    }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(reason)) => ConnectError::Certificate(reason.clone()),
         Some(rustls::Error::AlertReceived(alert)) => ConnectError::Alert(*alert),
@@ -179,8 +194,9 @@ fn tls_error(error: io::Error) -> ConnectError {
 
 /// A TLS connection to a vetted address.
 pub(crate) struct VettedStream {
-    tls: TokioIo<TlsStream<TcpStream>>,
+    tls: TokioIo<TlsStream<Counted>>,
     http2: bool,
+    ledger: Arc<Ledger>,
     _counted: telemetry::Connection,
     _place: OwnedSemaphorePermit,
 }
@@ -188,6 +204,10 @@ pub(crate) struct VettedStream {
 impl VettedStream {
     pub(super) fn is_http2(&self) -> bool {
         self.http2
+    }
+
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 }
 

@@ -4,35 +4,45 @@ use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::{HeaderMap, HeaderName, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
 };
 
 use super::connector::ConnectError;
-use super::policy::{AllowList, Destination, EgressDenied, split_authority};
-use super::pool::{Lease, SendError};
+use super::ledger::Excess;
+use super::policy::{AllowList, Destination, EgressDenied, said, split_authority};
+use super::pool::{Client, Lease, SendError};
 use super::resolver::Asking;
+use crate::cpu::{Payer, measured};
 use crate::error::Refusals;
 use crate::fair::{TenantId, Turn};
 use crate::interface::metadata::EgressProtocol;
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
+use crate::lines::{Lines, bounded};
 use crate::supervise::CallContext;
 use crate::telemetry::{CallMeter, Way};
 use crate::tenant::{Tenant, TenantInner};
 
 /// How long a call that has ended waits for its HTTP exchanges to notice.
 const GRACE: Duration = Duration::from_millis(50);
+
+/// How long an exchange that nobody waits for any more may keep its connection: what is left of it ends by itself, unless
+/// the server reads no more.
+const OVERDUE: Duration = Duration::from_millis(200);
 
 /// What is set aside for a request and for its response beside their headers: a part of the body that the guest, or the
 /// connection, has written and nobody has read yet.
@@ -58,6 +68,9 @@ pub(crate) struct Exchange {
     /// Denials that were not logged.
     untold: AtomicU64,
     life: watch::Sender<Life>,
+    /// The exchanges under way; it may hold some that have ended.
+    under_way: Mutex<Vec<Weak<Held>>>,
+    payer: Arc<Payer>,
     context: CallContext,
 }
 
@@ -109,7 +122,24 @@ impl Exchange {
         let buffers = ByteBudget::new(tenant.options.limits.buffer_bytes);
         let life = watch::channel(Life::default()).0;
         let (refusals, untold) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Self { tenant, allowed, deadline, bytes, buffers, refusals, untold, life, context, id })
+        let limits = &tenant.options.limits;
+        let lines = Lines::new(&tenant.options.name, limits);
+        let payer = Payer::new(context.meter.computing().clone(), limits.cpu, lines);
+        let under_way = Mutex::default();
+        Arc::new(Self {
+            tenant,
+            id,
+            allowed,
+            deadline,
+            bytes,
+            buffers,
+            refusals,
+            untold,
+            life,
+            under_way,
+            payer,
+            context,
+        })
     }
 
     /// What was refused so far; leaves nothing behind.
@@ -127,6 +157,11 @@ impl Exchange {
         self.meter().computing().spent()
     }
 
+    /// Resolves once the call has used its computing time up by what the host does for it.
+    pub(crate) async fn exhausted(&self) {
+        self.payer.exhausted().await;
+    }
+
     fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,10 +169,44 @@ impl Exchange {
     /// The call has ended: breaks off what is under way. False where the guest still holds an exchange, and with it a
     /// connection and a part of the tenant's quota.
     pub(crate) async fn end(&self) -> bool {
-        self.life.send_modify(|life| life.ended = true);
+        self.break_off();
         self.tell_the_rest();
         let mut life = self.life.subscribe();
         timeout(GRACE, life.wait_for(|life| life.open == 0)).await.is_ok()
+    }
+
+    /// The call has ended, by whatever way: what it has under way is broken off, and what is left of it soon has no
+    /// connection any more.
+    fn break_off(&self) {
+        self.life.send_modify(|life| life.ended = true);
+        cut_soon(std::mem::take(&mut *self.under_way()));
+    }
+
+    /// Ends the call, once the answer is dropped, where [`Self::end`] did not.
+    pub(crate) fn until_dropped(self: &Arc<Self>) -> Ending {
+        Ending(self.clone())
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Vec<Weak<Held>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The exchange ends with its call.
+    fn ends_with_call(&self, held: &Arc<Held>) {
+        let mut under_way = self.under_way();
+        under_way.retain(|held| held.strong_count() > 0);
+        under_way.push(Arc::downgrade(held));
+    }
+
+    /// Polls what the host does for the call as its tenant's share of the processors permits, and charges the call.
+    fn working<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        let [payer, logged] = [(); 2].map(|()| self.payer.clone());
+        let work = bounded(work, move || logged.lines().clone());
+        let work = measured(work, move |computed| payer.charge(computed));
+        match &self.context.processors {
+            Some(processors) => Either::Left(processors.share(self.id, work)),
+            None => Either::Right(work),
+        }
     }
 
     fn enter(self: &Arc<Self>) -> Open {
@@ -156,8 +225,9 @@ impl Exchange {
         }
     }
 
-    /// Tells the number of denials that were not logged one by one.
+    /// Tells the number of denials that were not logged one by one, and of lines that libraries would have logged.
     fn tell_the_rest(&self) {
+        self.payer.lines().tell_the_rest();
         if let denials @ 1.. = self.untold.swap(0, Ordering::Relaxed) {
             tracing::warn!(tenant = %self.tenant.options.name, denials, "the connector was denied more in this call");
         }
@@ -284,24 +354,23 @@ impl Exchange {
             None => None,
         };
         let response_buffers = reserve(RESPONSE_BUFFER)?;
+        let mut unanswered = Unanswered(None);
         let held = Arc::new(Held {
             open,
-            connection: OnceLock::new(),
+            lease: Mutex::default(),
             _permit: permit,
             _turn: turn,
             _buffers: [request_buffers, response_buffers],
         });
+        self.ends_with_call(&held);
+        unanswered.0 = Some(Arc::downgrade(&held));
 
         let request = request.map(|body| RequestBody { inner: body, held: held.clone() });
         // Up to the connection one time-out rules, after it the other.
         let first_byte = || self.until(options.first_byte_timeout);
-        let sent = self.tenant.pool.send(request, self.asking(connect_until), first_byte).await;
-        let (mut response, lease) = sent.map_err(|error| self.send_error(&error))?;
-        let lease = match lease {
-            // An upload may go on after the response, and needs the connection as long.
-            Lease::Http2(_) => held.connection.set(lease).err(),
-            Lease::Http1(_) => Some(lease),
-        };
+        let sent = self.tenant.pool.send(request, &held, self.client(connect_until), first_byte).await;
+        let mut response = sent.map_err(|error| self.send_error(&error))?;
+        unanswered.answered();
         remove_hop_by_hop(response.headers_mut());
 
         let limit = limits.response_bytes;
@@ -313,7 +382,7 @@ impl Exchange {
         let between = options.between_bytes_timeout;
         Ok(response.map(|inner| {
             let timer = Box::pin(sleep_until(self.until(between)));
-            let body = ResponseBody { inner, between, timer, read: 0, _lease: lease, held };
+            let body = ResponseBody { inner, between, timer, read: 0, held };
             body.boxed_unsync()
         }))
     }
@@ -321,12 +390,24 @@ impl Exchange {
     fn send_error(&self, error: &SendError) -> Error {
         match error {
             SendError::Connect(connect) => {
-                tracing::debug!(tenant = %self.tenant.options.name, "{connect}");
+                tracing::debug!(tenant = %self.tenant.options.name, "{}", said(connect));
                 self.connect_error(connect)
             }
             SendError::TimedOut => Error::ConnectionReadTimeout,
+            SendError::Excess(excess) => self.excessive(*excess),
             SendError::Http(http) => self.http_error(http),
         }
+    }
+
+    /// The server sent too much; the limit is remembered.
+    fn excessive(&self, Excess { limit }: Excess) -> Error {
+        self.exceed(LimitExceeded::new(LimitName::HttpExcessBytes, limit.saturating_add(1), limit));
+        Error::HttpProtocolError
+    }
+
+    /// On whose behalf an exchange goes out.
+    fn client(&self, until: Instant) -> Client<'_> {
+        Client { asking: self.asking(until), processors: self.context.processors.as_ref(), payer: &self.payer }
     }
 
     /// On whose behalf a name is looked up.
@@ -341,6 +422,7 @@ impl Exchange {
             ConnectError::NoPlace(limit) => (LimitName::HttpConnections, *limit as u64),
             ConnectError::TooManyLookups(limit) => (LimitName::LookupsPerSecond, u64::from(*limit)),
             ConnectError::NoLookup(limit) => (LimitName::ConcurrentLookups, *limit as u64),
+            ConnectError::Excess(Excess { limit }) => (LimitName::HttpExcessBytes, *limit),
             _ => return false,
         };
         self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
@@ -363,7 +445,8 @@ impl Exchange {
             ConnectError::TooMany(_)
             | ConnectError::NoPlace(_)
             | ConnectError::TooManyLookups(_)
-            | ConnectError::NoLookup(_) => Error::ConnectionLimitReached,
+            | ConnectError::NoLookup(_)
+            | ConnectError::Excess(_) => Error::ConnectionLimitReached,
             ConnectError::Certificate(_) => Error::TlsCertificateError,
             ConnectError::Alert(alert) => {
                 Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
@@ -380,12 +463,14 @@ impl Exchange {
                 return Error::HttpRequestBodySize(Some(over.limit));
             }
             if let Some(http2) = cause.downcast_ref::<h2::Error>() {
-                tracing::debug!(tenant = %self.tenant.options.name, "{http2}");
+                // The reason alone: with a GOAWAY a peer may send any text, such as the token that it was sent.
+                let reason = http2.reason();
+                tracing::debug!(tenant = %self.tenant.options.name, ?reason, remote = http2.is_remote(), "HTTP/2 failed");
                 // Headers over the limit are among what our side finds wrong, and are not told apart.
                 return if http2.is_library() { Error::HttpProtocolError } else { Error::ConnectionTerminated };
             }
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-                tracing::debug!(tenant = %self.tenant.options.name, "{io}");
+                tracing::debug!(tenant = %self.tenant.options.name, "{}", said(io));
                 return Error::ConnectionTerminated;
             }
             if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
@@ -403,7 +488,7 @@ impl Exchange {
             }
             source = cause.source();
         }
-        tracing::debug!(tenant = %self.tenant.options.name, ?error, "HTTP exchange failed");
+        tracing::debug!(tenant = %self.tenant.options.name, "an HTTP exchange failed: {}", said(error));
         Error::ConnectionTerminated
     }
 }
@@ -463,8 +548,10 @@ impl WasiHttpHooks for Hooks {
             > + Send,
     > {
         let exchange = self.0.clone();
+        let sending = exchange.clone().send(request, options.unwrap_or_default());
+        let sending = exchange.working(sending);
         Box::new(async move {
-            let response = exchange.send(request, options.unwrap_or_default()).await?;
+            let response = sending.await?;
             // The pool drives the connection; nothing is left to wait for.
             let rest: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
             Ok((response, rest))
@@ -481,12 +568,75 @@ pub(crate) struct BodyTooLarge {
 
 /// What an exchange has of what is bounded, until both of its bodies are done: a server may answer before it has read the
 /// request, and a guest may go on writing after it has dropped the response.
-struct Held {
+pub(super) struct Held {
     open: Open,
-    connection: OnceLock<Lease>,
+    lease: Mutex<Option<Lease>>,
     _permit: OwnedSemaphorePermit,
     _turn: Option<Turn>,
     _buffers: [[Reservation; 2]; 2],
+}
+
+impl Held {
+    /// The exchange goes by this connection.
+    pub(super) fn lend(&self, lease: Lease) {
+        *self.lease() = Some(lease);
+    }
+
+    /// The exchange does not go by its connection any more.
+    pub(super) fn take_back(&self) -> Option<Lease> {
+        self.lease().take()
+    }
+
+    fn lease(&self) -> MutexGuard<'_, Option<Lease>> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the connections of exchanges away that have not ended after a moment.
+fn cut_soon(exchanges: Vec<Weak<Held>>) {
+    if exchanges.iter().all(|held| held.strong_count() == 0) {
+        return;
+    }
+    let cut = move || {
+        for held in exchanges.iter().filter_map(Weak::upgrade) {
+            if let Some(lease) = held.take_back() {
+                lease.cut();
+            }
+        }
+    };
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(async move {
+            sleep(OVERDUE).await;
+            cut();
+        })),
+        Err(_) => cut(),
+    }
+}
+
+/// An exchange without an answer so far. Where it is given up, it soon has no connection any more.
+struct Unanswered(Option<Weak<Held>>);
+
+impl Unanswered {
+    fn answered(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            cut_soon(vec![held]);
+        }
+    }
+}
+
+/// See [`Exchange::until_dropped`].
+pub(crate) struct Ending(Arc<Exchange>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.break_off();
+    }
 }
 
 /// A request body that counts.
@@ -508,6 +658,9 @@ impl Body for RequestBody {
         if let Err(limit) = self.held.open.0.take_body(Way::Out, length) {
             return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit }))));
         }
+        if let Some(lease) = &*self.held.lease() {
+            lease.ledger().sent(length);
+        }
         Poll::Ready(Some(Ok(frame)))
     }
 
@@ -520,6 +673,16 @@ impl Body for RequestBody {
     }
 }
 
+/// What a guest is told of a response's body that broke: those of the errors that [`ResponseBody`] ends with.
+pub(crate) fn body_error_code(error: &Error) -> Option<ErrorCode> {
+    match error {
+        Error::ConnectionReadTimeout => Some(ErrorCode::ConnectionReadTimeout),
+        Error::HttpResponseIncomplete => Some(ErrorCode::HttpResponseIncomplete),
+        Error::HttpResponseBodySize(limit) => Some(ErrorCode::HttpResponseBodySize(*limit)),
+        _ => None,
+    }
+}
+
 /// A response body that counts, and does not wait for ever.
 struct ResponseBody {
     inner: Incoming,
@@ -527,7 +690,6 @@ struct ResponseBody {
     timer: Pin<Box<Sleep>>,
     /// Bytes so far.
     read: u64,
-    _lease: Option<Lease>,
     held: Arc<Held>,
 }
 
@@ -544,12 +706,19 @@ impl Body for ResponseBody {
             }
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => {
-                tracing::debug!(%error, "the response broke off");
+                tracing::debug!("the response broke off: {}", said(&error));
+                let excess = this.held.lease().as_ref().and_then(|lease| lease.ledger().excess());
+                if let Some(excess) = excess {
+                    return Poll::Ready(Some(Err(this.held.open.0.excessive(excess))));
+                }
                 return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
             }
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        if let Some(lease) = &*this.held.lease() {
+            lease.ledger().took(length);
+        }
         let exchange = &this.held.open.0;
         let limit = exchange.tenant.options.limits.response_bytes;
         this.read = this.read.saturating_add(length);
@@ -585,7 +754,7 @@ pub(super) mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::connection::Entered;
+    use crate::connection::{Entered, EnteredText, Part};
     use crate::egress::resolver::testing::answering;
     use crate::interface::metadata::EgressRule;
     use crate::limits::{Limits, from_now};
@@ -684,7 +853,9 @@ pub(super) mod tests {
             suffixes: Vec::new(),
             purpose: String::new(),
         };
-        let own = Entered { texts: vec![Zeroizing::new(authority.to_owned())], ..Entered::default() };
+        let text = Zeroizing::new(authority.to_owned());
+        let text = EnteredText { text, field: "host".into(), part: Part::Host };
+        let own = Entered { texts: vec![text], ..Entered::default() };
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
@@ -900,7 +1071,7 @@ pub(super) mod tests {
 
     /// Counts the warnings that this thread logs.
     #[derive(Clone, Default)]
-    struct Warnings(Arc<Mutex<Vec<String>>>);
+    pub(in crate::egress) struct Warnings(pub(in crate::egress) Arc<Mutex<Vec<String>>>);
 
     impl tracing::Subscriber for Warnings {
         fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {

@@ -11,6 +11,7 @@
 //! | addresses | `addresses.rs`, `resolver.rs` | Is the address behind the name a public one, or one that the operator permits? |
 //! | connector | `connector.rs` | Does the vetted address present a certificate for the name? (HTTP only: over a socket the guest itself checks it.) |
 //! | pool | `pool.rs` | Has the tenant a connection to the host already, or a place for one? |
+//! | ledger | `ledger.rs` | Does the server send no more than its exchanges take, and who pays for the computing? |
 //!
 //! The name is resolved once, and only addresses that were looked at are connected to. This order is what
 //! defeats a name that resolves to a public address first and to a private one afterwards.
@@ -19,6 +20,7 @@ mod addresses;
 mod connector;
 mod domains;
 mod exchange;
+mod ledger;
 mod policy;
 mod pool;
 #[cfg(test)]
@@ -29,7 +31,7 @@ mod sockets;
 pub(crate) use addresses::Addresses;
 pub(crate) use connector::VettedConnector;
 pub(crate) use domains::review;
-pub(crate) use exchange::{Exchange, Hooks};
+pub(crate) use exchange::{Exchange, Hooks, body_error_code};
 pub(crate) use policy::{AllowList, LONGEST_NAME, split_authority};
 pub use policy::{Destination, EgressDenied, EgressLayer};
 pub(crate) use pool::Pool;

@@ -8,17 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use connector_rules::text;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::domains::is_in_other_hands;
-use crate::connection::Entered;
+use crate::connection::{Entered, EnteredText, Part};
 use crate::interface::metadata::{EgressProtocol, EgressRule};
 use crate::tenant::{HostRule, TenantOptions};
 
 /// The host of a rule for hosts that the service names at run time.
 pub(super) const ANY_HOST: &str = "*";
+
+/// The longest text of a library's on a peer, in characters.
+const LONGEST_REASON: usize = 512;
 
 /// The longest host name that there is, in characters.
 pub(crate) const LONGEST_NAME: usize = 253;
@@ -206,6 +210,12 @@ pub(crate) fn shown(text: &str) -> String {
     printable(text.chars().take(LONGEST_NAME))
 }
 
+/// What a library says of a peer, which may quote it (the names in its certificate, say), for a line of the log.
+pub(super) fn said(error: &dyn fmt::Display) -> String {
+    let error = error.to_string();
+    text::cut(&text::without_signatures(&error), LONGEST_REASON).unwrap_or_default()
+}
+
 /// Control and format characters escaped: the latter turn a line around (U+202E), or hide in it.
 fn printable(text: impl IntoIterator<Item = char>) -> String {
     let mut shown = String::new();
@@ -277,9 +287,7 @@ impl AllowList {
         // A terminal breaks what is copied from it into lines.
         let one_line = |text: &str| text.split(['\n', '\r']).map(str::trim).collect::<String>();
         let texts: Vec<Zeroizing<String>> =
-            entered.texts.iter().map(|text| Zeroizing::new(one_line(&text.to_ascii_lowercase()))).collect();
-        let whole = texts.iter().map(|text| text.as_str()).collect();
-        let own = Own { texts: &texts, whole, ports: &entered.ports };
+            entered.texts.iter().map(|it| Zeroizing::new(one_line(&it.text.to_ascii_lowercase()))).collect();
         let mut list = Self { redirects_permitted: options.allow_redirected_hosts, ..Self::default() };
         for rule in rules {
             // Only the rule itself can say so, never a field's value.
@@ -304,6 +312,10 @@ impl AllowList {
                 }));
             };
             let destination = destination(host, port.unwrap_or(rule.default_port));
+            let named: BTreeSet<&str> = template_fields(&rule.host).collect();
+            let whole = entered.texts.iter().zip(&texts).filter(|(text, _)| may_lack_its_domain(text, &named));
+            let whole = whole.map(|(_, text)| text.as_str()).collect();
+            let own = Own { texts: &texts, whole, ports: &entered.ports };
             judge(rule, &destination, &own, &options.allow_hosts)
                 .map_err(|reason| Box::new(EgressDenied::policy(&destination, reason)))?;
             list.destinations.insert(destination);
@@ -374,7 +386,7 @@ impl AllowList {
 /// What the tenant entered, in lower case.
 struct Own<'a> {
     texts: &'a [Zeroizing<String>],
-    /// The same, to be looked up.
+    /// Those that may be a host without its domain.
     whole: BTreeSet<&'a str>,
     /// Entered by themselves.
     ports: &'a BTreeSet<u16>,
@@ -394,6 +406,21 @@ impl Own<'_> {
     fn has(&self, host: &str, suffixes: &[String]) -> bool {
         self.mention(host) || suffixes.iter().any(|suffix| self.complete(host, suffix))
     }
+}
+
+/// Whether a suffix may complete a text to a host: the manifest marks its field as one, or the rule's template names it.
+/// A key, or the name of a policy, is no host.
+fn may_lack_its_domain(text: &EnteredText, named: &BTreeSet<&str>) -> bool {
+    match text.part {
+        Part::Host => true,
+        Part::Other => named.contains(&*text.field),
+        Part::Secret => false,
+    }
+}
+
+/// The fields that a template names.
+fn template_fields(template: &str) -> impl Iterator<Item = &str> {
+    template.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
 }
 
 /// The same name under the rule's other suffixes of the same domain: `a.service.example.net` and `a.device.example.net` are
@@ -548,14 +575,27 @@ mod tests {
         assert!(denied.contains(".\\u{202e}example") && !denied.contains('\u{202e}'), "{denied}");
     }
 
+    #[test]
+    fn what_is_said_of_a_peer_is_short_and_can_be_seen() {
+        let names =
+            format!("valid for \u{202e}a\n\u{9b}2J sig=QUJDREVGR0hJSktMTU5PUA%3D%3D&se=7 {}", "x".repeat(10_000));
+        let said = said(&names);
+        assert!(said.starts_with("valid for a 2J sig=(secret)&se=7 xxx"), "{said}");
+        assert!(said.chars().count() == LONGEST_REASON && said.chars().all(text::is_visible), "{said}");
+    }
+
     fn options(allowed: &[&str]) -> TenantOptions {
         let allow_hosts = allowed.iter().map(|text| text.parse().unwrap()).collect();
         TenantOptions { allow_hosts, ..TenantOptions::default() }
     }
 
     fn entered(texts: &[&str], ports: &[u16]) -> Entered {
-        let texts = texts.iter().map(|text| Zeroizing::new((*text).to_owned())).collect();
+        let texts = texts.iter().map(|text| field("iotHubName", text, Part::Host)).collect();
         Entered { texts, ports: ports.iter().copied().collect() }
+    }
+
+    fn field(name: &str, text: &str, part: Part) -> EnteredText {
+        EnteredText { text: Zeroizing::new(text.to_owned()), field: name.into(), part }
     }
 
     fn derive(normalized: &str, own: &[&str], allowed: &[&str]) -> Result<Vec<String>, EgressDenied> {
@@ -580,6 +620,51 @@ mod tests {
         assert_eq!(derive("hub.azure-devices.net", &["hub"], &[]).unwrap(), hub);
         // An empty field opens nothing.
         assert!(derive("", &["hub"], &[]).unwrap().is_empty());
+    }
+
+    /// The name of a policy opened the host of that name, which is somebody else's.
+    #[test]
+    fn what_was_entered_as_something_else_is_no_host_without_its_domain() {
+        let derive = |own: EnteredText, host: &str| {
+            let rule = EgressRule {
+                suffixes: vec![".azure-devices.net".into(), ".service.azure-devices.net".into()],
+                ..rule()
+            };
+            let own = Entered { texts: vec![own], ..Entered::default() };
+            let normalized = format!(r#"{{"iotHubName":"{host}"}}"#);
+            AllowList::derive(&[rule], &normalized, &own, &options(&[])).map_err(|denied| denied.reason)
+        };
+        for host in ["iothubowner.azure-devices.net", "iothubowner.service.azure-devices.net"] {
+            for own in [
+                field("sharedAccessKeyName", "iothubowner", Part::Other),
+                field("sharedAccessKey", "iothubowner", Part::Secret),
+                // Not even where the template names it.
+                field("iotHubName", "iothubowner", Part::Secret),
+            ] {
+                let reason = derive(own, host).unwrap_err();
+                assert!(reason.contains("does not stem"), "{reason}");
+            }
+            // Marked as a host, or named by the template.
+            derive(field("iotHubAmqpHost", "IoTHubOwner", Part::Host), host).unwrap();
+            derive(field("iotHubName", "iothubowner", Part::Other), host).unwrap();
+            // Written out it is a host in any field: whole connection strings and JSON are pasted anywhere.
+            for text in [
+                "HostName=iothubowner.azure-devices.net;SharedAccessKeyName=x;SharedAccessKey=y",
+                r#"{"properties":{"hostName":"iothubowner.azure-devices.net"}}"#,
+                "https://iothubowner.azure-devices.net/",
+            ] {
+                derive(field("iotHubConnectionString", text, Part::Secret), host).unwrap();
+                derive(field("iotHubName", text, Part::Host), host).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn templates_name_their_fields() {
+        let named = |template| template_fields(template).collect::<Vec<_>>();
+        assert_eq!(named("{a}.x:{b}"), ["a", "b"]);
+        assert_eq!(named("hub.example"), [""; 0]);
+        assert_eq!(named("{a"), [""; 0]);
     }
 
     /// A service whose names differ in what follows the customer's own.

@@ -17,13 +17,18 @@ use hyper_util::rt::TokioTimer;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connector::{ConnectError, VettedConnector, VettedStream};
-use super::exchange::RequestBody;
+use super::exchange::{Held, RequestBody};
+use super::ledger::{Excess, Ledger};
 use super::resolver::Asking;
+use crate::cpu::{Payer, measured};
+use crate::fair::TenantId;
 use crate::limits::{Limits, after, permits};
+use crate::lines::bounded;
+use crate::processor::Processors;
 
 /// What HTTP/2 may send of one response before the guest has read it, and of all responses of a connection, in bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -38,8 +43,12 @@ const FRAME: u32 = 16 << 10;
 /// Streams that the server has reset, or that we have, which a connection remembers; with one more it is closed.
 const RESETS: usize = 32;
 
-/// How long a connection that is to end has for its goodbye.
+/// How long a connection that is to end has for its goodbye, and one whose exchange has ended for what it has still to
+/// write.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What the answer to one request may take beside its headers and its body, in bytes.
+const EACH_EXCHANGE: u64 = 32 << 10;
 
 /// The HTTP connections of one tenant.
 pub(crate) struct Pool {
@@ -52,6 +61,23 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// A connection has come free.
     changed: Notify,
+    /// No connection outlives it, but for its goodbye.
+    ending: CancellationToken,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.ending.cancel();
+    }
+}
+
+/// On whose behalf an exchange goes out.
+#[derive(Clone, Copy)]
+pub(crate) struct Client<'a> {
+    pub(super) asking: Asking<'a>,
+    /// What connections compute on; none: there is no host.
+    pub(super) processors: Option<&'a Processors>,
+    pub(super) payer: &'a Arc<Payer>,
 }
 
 #[derive(Default)]
@@ -83,8 +109,10 @@ struct Kept {
     sender: Sender,
     /// Exchanges under way on it.
     users: usize,
+    /// It takes no more of them, and ends with the last one.
+    retired: bool,
     since: Instant,
-    ends: DropGuard,
+    ends: Ends,
 }
 
 enum Sender {
@@ -107,22 +135,65 @@ impl Kept {
 
 /// A connection for one exchange.
 enum Leased {
-    Http1(http1::SendRequest<RequestBody>, DropGuard),
-    Http2(http2::SendRequest<RequestBody>, Http2Lease),
+    Http1(http1::SendRequest<RequestBody>, Ends),
+    Http2(http2::SendRequest<RequestBody>, Http2Lease, Arc<Ledger>),
 }
 
 /// What an exchange has of its connection; it goes back when this is dropped.
-pub(crate) enum Lease {
-    Http1(#[expect(dead_code, reason = "for its end")] Http1Lease),
-    Http2(#[expect(dead_code, reason = "for its end")] Http2Lease),
+pub(crate) struct Lease {
+    ledger: Arc<Ledger>,
+    payer: Arc<Payer>,
+    part: Part,
+}
+
+enum Part {
+    Http1(Http1Lease),
+    Http2(Http2Lease),
+}
+
+impl Lease {
+    fn new(ledger: Arc<Ledger>, payer: &Arc<Payer>, part: Part) -> Self {
+        ledger.engage(payer.clone());
+        Self { ledger, payer: payer.clone(), part }
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The exchange does not end by itself: it ends with its connection.
+    pub(super) fn cut(mut self) {
+        match &mut self.part {
+            Part::Http1(lease) => lease.cut(),
+            Part::Http2(lease) => lease.cut(),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.ledger.disengage(&self.payer);
+        // The server may have sent so much of a response that nobody reads to its end.
+        if matches!(self.part, Part::Http2(_)) {
+            self.ledger.credit(STREAM_WINDOW.into());
+        }
+    }
 }
 
 /// All of an HTTP/1.1 connection.
-pub(crate) struct Http1Lease {
+struct Http1Lease {
     pool: Weak<Pool>,
     host: String,
     /// Until it goes back.
-    connection: Option<(http1::SendRequest<RequestBody>, DropGuard)>,
+    connection: Option<(http1::SendRequest<RequestBody>, Ends)>,
+}
+
+impl Http1Lease {
+    fn cut(&mut self) {
+        if let Some((_, ends)) = self.connection.take() {
+            ends.cut();
+        }
+    }
 }
 
 impl Drop for Http1Lease {
@@ -139,9 +210,9 @@ impl Drop for Http1Lease {
         } else if !sender.is_closed()
             && let Ok(runtime) = Handle::try_current()
         {
-            // Soon, or after the rest of the request; never where the response was not read to its end.
+            // Soon, or never: where the response was not read to its end, or the server reads no more.
             runtime.spawn(async move {
-                if sender.ready().await.is_ok() {
+                if timeout(GOODBYE, sender.ready()).await.is_ok_and(|ready| ready.is_ok()) {
                     keep(sender, ends);
                 }
             });
@@ -150,9 +221,19 @@ impl Drop for Http1Lease {
 }
 
 /// A share of an HTTP/2 connection.
-pub(crate) struct Http2Lease {
+struct Http2Lease {
     pool: Weak<Pool>,
     id: u64,
+}
+
+impl Http2Lease {
+    /// An upload that the server does not take cannot be ended but with the connection; others on it come to their end
+    /// before.
+    fn cut(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.retire(self.id);
+        }
+    }
 }
 
 impl Drop for Http2Lease {
@@ -168,6 +249,8 @@ impl Drop for Http2Lease {
 pub(crate) enum SendError {
     Connect(ConnectError),
     Http(hyper::Error),
+    /// The server sent too much that nobody asked for.
+    Excess(Excess),
     /// The first byte did not come in time.
     TimedOut,
 }
@@ -191,44 +274,52 @@ impl Pool {
             places: Arc::new(Semaphore::new(permits(limits.http_connections))),
             state: Mutex::default(),
             changed: Notify::new(),
+            ending: CancellationToken::new(),
         })
     }
 
     /// Sends a request, once more where a connection that had been idle took nothing of it. `first_byte` is asked once
-    /// there is a connection.
-    pub(crate) async fn send(
+    /// there is a connection, and `held` has it until the exchange is over.
+    pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
-        asking: Asking<'_>,
+        held: &Held,
+        client: Client<'_>,
         first_byte: impl Fn() -> Instant,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
+    ) -> Result<Response<Incoming>, SendError> {
         let uri = request.uri().clone();
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(443);
         let mut until = None;
         loop {
-            let (leased, fresh) = self.lease(&host, port, asking).await.map_err(SendError::Connect)?;
+            let (leased, fresh) = self.lease(&host, port, client).await.map_err(SendError::Connect)?;
             let until = *until.get_or_insert_with(&first_byte);
-            let (sent, lease) = match leased {
+            let (sent, ledger, part) = match leased {
                 Leased::Http1(mut sender, ends) => {
                     name_host(&mut request, &uri);
                     let sent = sender.try_send_request(request).boxed();
-                    let (pool, connection) = (Arc::downgrade(self), Some((sender, ends)));
-                    (sent, Lease::Http1(Http1Lease { pool, host: key(&host, port), connection }))
+                    let (pool, ledger) = (Arc::downgrade(self), ends.tasks.ledger.clone());
+                    let connection = Some((sender, ends));
+                    (sent, ledger, Part::Http1(Http1Lease { pool, host: key(&host, port), connection }))
                 }
-                Leased::Http2(mut sender, lease) => {
+                Leased::Http2(mut sender, lease, ledger) => {
                     *request.uri_mut() = uri.clone();
-                    (sender.try_send_request(request).boxed(), Lease::Http2(lease))
+                    (sender.try_send_request(request).boxed(), ledger, Part::Http2(lease))
                 }
             };
+            ledger.credit(EACH_EXCHANGE.saturating_add(self.header_bytes as u64));
+            held.lend(Lease::new(ledger.clone(), client.payer, part));
             let mut error: TrySendError<_> = match timeout_at(until, sent).await {
-                Ok(Ok(response)) => return Ok((response, lease)),
+                Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) => error,
                 Err(_) => return Err(SendError::TimedOut),
             };
+            drop(held.take_back());
             request = match error.take_message() {
                 Some(request) if !fresh => request,
-                _ => return Err(SendError::Http(error.into_error())),
+                _ => {
+                    return Err(ledger.excess().map_or_else(|| SendError::Http(error.into_error()), SendError::Excess));
+                }
             };
         }
     }
@@ -238,16 +329,16 @@ impl Pool {
         self: &Arc<Self>,
         host: &str,
         port: u16,
-        asking: Asking<'_>,
+        client: Client<'_>,
     ) -> Result<(Leased, bool), ConnectError> {
-        let (key, until) = (key(host, port), asking.until);
+        let (key, until) = (key(host, port), client.asking.until);
         let place = match self.place(&key, until).await? {
             Ok(leased) => return Ok((leased, false)),
             Err(place) => place,
         };
         let connected = timeout_at(until, async {
-            let stream = self.connector.connect(host, port, asking, place).await?;
-            self.shake_hands(key, stream).await
+            let stream = self.connector.connect(host, port, client.asking, place).await?;
+            self.shake_hands(key, stream, client).await
         });
         Ok((connected.await.unwrap_or(Err(ConnectError::TimedOut))?, true))
     }
@@ -293,7 +384,7 @@ impl Pool {
     fn take(self: &Arc<Self>, key: &str) -> Option<Leased> {
         let mut state = self.state();
         let gone = state.remove(Kept::is_closed);
-        let found = state.kept.iter().rposition(|kept| kept.host == key);
+        let found = state.kept.iter().rposition(|kept| kept.host == key && !kept.retired);
         let mut kept = found.and_then(|found| state.kept.remove(found));
         let leased = match kept.take() {
             Some(Kept { sender: Sender::Http1(sender), ends, .. }) => Some(Leased::Http1(sender, ends)),
@@ -301,7 +392,9 @@ impl Pool {
                 kept.users += 1;
                 let (id, pool) = (kept.id, Arc::downgrade(self));
                 let leased = match &kept.sender {
-                    Sender::Http2(sender) => Some(Leased::Http2(sender.clone(), Http2Lease { pool, id })),
+                    Sender::Http2(sender) => {
+                        Some(Leased::Http2(sender.clone(), Http2Lease { pool, id }, kept.ends.tasks.ledger.clone()))
+                    }
                     Sender::Http1(_) => None,
                 };
                 state.kept.push_back(kept);
@@ -331,9 +424,21 @@ impl Pool {
         drop(closed);
     }
 
-    async fn shake_hands(self: &Arc<Self>, key: String, stream: VettedStream) -> Result<Leased, ConnectError> {
-        let tasks = Tasks(CancellationToken::new());
-        let ends = tasks.0.clone().drop_guard();
+    async fn shake_hands(
+        self: &Arc<Self>,
+        key: String,
+        stream: VettedStream,
+        client: Client<'_>,
+    ) -> Result<Leased, ConnectError> {
+        let ledger = stream.ledger().clone();
+        let tasks = Tasks {
+            ending: self.ending.child_token(),
+            cut: CancellationToken::new(),
+            ledger: ledger.clone(),
+            processors: client.processors.cloned(),
+            tenant: client.asking.tenant,
+        };
+        let ends = tasks.ends();
         if !stream.is_http2() {
             let mut builder = http1::Builder::new();
             builder.max_buf_size(self.header_bytes.max(16 << 10));
@@ -342,6 +447,7 @@ impl Pool {
             sender.ready().await.map_err(ConnectError::Http)?;
             return Ok(Leased::Http1(sender, ends));
         }
+        ledger.widen(CONNECTION_WINDOW.into());
         // Bounds of our own on everything that a server has a say in, whatever the defaults are.
         let mut builder = http2::Builder::new(tasks.clone());
         builder
@@ -363,15 +469,15 @@ impl Pool {
             return Ok(leased);
         }
         let id = self.keep(key, Sender::Http2(sender.clone()), 1, ends);
-        Ok(Leased::Http2(sender, Http2Lease { pool: Arc::downgrade(self), id }))
+        Ok(Leased::Http2(sender, Http2Lease { pool: Arc::downgrade(self), id }, ledger))
     }
 
     /// Keeps a connection until it was idle for too long, or its place is needed.
-    fn keep(self: &Arc<Self>, host: String, sender: Sender, users: usize, ends: DropGuard) -> u64 {
+    fn keep(self: &Arc<Self>, host: String, sender: Sender, users: usize, ends: Ends) -> u64 {
         let mut state = self.state();
         state.last_id += 1;
         let id = state.last_id;
-        let kept = Kept { id, host, sender, users, since: Instant::now(), ends };
+        let kept = Kept { id, host, sender, users, retired: false, since: Instant::now(), ends };
         if !state.closed || !kept.is_idle() {
             state.kept.push_back(kept);
             self.look_after(&mut state);
@@ -389,14 +495,25 @@ impl Pool {
             let kept = &mut state.kept[index];
             kept.users = kept.users.saturating_sub(1);
             kept.since = Instant::now();
-            if kept.is_idle() && state.closed {
+            let is_retired = kept.retired;
+            if kept.is_idle() && (is_retired || state.closed) {
                 ended = state.kept.remove(index);
             }
             self.look_after(&mut state);
         }
         drop(state);
+        if let Some(Kept { ends, .. }) = ended.take_if(|ended| ended.retired) {
+            ends.cut();
+        }
         drop(ended);
         self.changed.notify_waiters();
+    }
+
+    /// An HTTP/2 connection has an exchange that does not end by itself.
+    fn retire(&self, id: u64) {
+        if let Some(kept) = self.state().kept.iter_mut().find(|kept| kept.id == id) {
+            kept.retired = true;
+        }
     }
 
     /// Closes the connections that no exchange uses.
@@ -405,10 +522,12 @@ impl Pool {
         drop(closed);
     }
 
-    /// Closes idle connections, and from now on every connection once its exchanges are done.
+    /// Closes idle connections at once, and all others when their exchanges are done, or a moment later whatever they do.
+    /// Nothing is kept from now on.
     pub(crate) fn close(&self) {
         self.state().closed = true;
         self.close_idle();
+        self.ending.cancel();
     }
 
     /// Sees to it that idle connections are closed in time.
@@ -445,6 +564,12 @@ impl Pool {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What connections hold a place of, which outlives the pool.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> Arc<Semaphore> {
+        self.places.clone()
+    }
 }
 
 impl State {
@@ -472,20 +597,53 @@ fn name_host(request: &mut Request<RequestBody>, uri: &Uri) {
     *request.uri_mut() = path;
 }
 
-/// Runs what belongs to one connection, until a while after it is to end.
+/// Runs what belongs to one connection, until a while after it is to end. Each poll is a turn of its tenant's, and
+/// charged to who uses the connection.
 #[derive(Clone)]
-struct Tasks(CancellationToken);
+struct Tasks {
+    ending: CancellationToken,
+    cut: CancellationToken,
+    ledger: Arc<Ledger>,
+    processors: Option<Processors>,
+    tenant: TenantId,
+}
+
+/// The connection ends, with a goodbye, once this is dropped.
+struct Ends {
+    tasks: Tasks,
+    _goodbye: DropGuard,
+}
+
+impl Ends {
+    /// The connection ends at once.
+    fn cut(self) {
+        self.tasks.cut.cancel();
+    }
+}
 
 impl Tasks {
+    fn ends(&self) -> Ends {
+        Ends { tasks: self.clone(), _goodbye: self.ending.clone().drop_guard() }
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let ending = self.0.clone();
+        let (ending, cut, [ledger, logged]) =
+            (self.ending.clone(), self.cut.clone(), [(); 2].map(|()| self.ledger.clone()));
+        let task = bounded(task, move || logged.lines());
+        let task = measured(task, move |computed| ledger.charge(computed));
+        let task = match &self.processors {
+            Some(processors) => processors.share(self.tenant, task).boxed(),
+            None => task.boxed(),
+        };
         tokio::spawn(async move {
             tokio::select! {
-                () = task => {}
+                biased;
+                () = cut.cancelled() => {}
                 () = async {
                     ending.cancelled().await;
                     sleep(GOODBYE).await;
                 } => {}
+                () = task => {}
             }
         });
     }

@@ -25,11 +25,13 @@ use tokio_rustls::server::TlsStream;
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::exchange::Exchange;
-use super::exchange::tests::{acceptor, exchange, exchange_within, get, simple};
+use super::exchange::tests::{Warnings, acceptor, exchange, exchange_within, get, simple};
 use super::resolver::Resolve;
 use super::resolver::testing::silent;
+use crate::cpu::thread_time;
 use crate::fair::Gate;
-use crate::limits::{LimitExceeded, LimitName, Limits};
+use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName, Limits};
+use crate::processor::Processors;
 use crate::supervise::CallContext;
 use crate::tenant::{Tenant, TenantOptions, TrustRoots};
 
@@ -721,6 +723,294 @@ async fn look_ups_have_a_rate_and_take_turns_over_all_tenants() {
     assert_eq!(simple(&call, &server.url("small")).await.unwrap(), "hello");
     // It ends with the look-up, not with the connection.
     assert!(futures_util::FutureExt::now_or_never(gate.enter(1)).is_some());
+}
+
+/// A server on a thread of its own, so that what it computes is not the test's.
+fn start_apart(
+    alpn: &'static [&'static str],
+    serve: impl Fn(TlsStream<TcpStream>, Arc<Counts>) -> Served + Send + 'static,
+) -> Server {
+    let (started, server) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            started.send(Server::start(alpn, serve).await).unwrap();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        });
+    });
+    server.recv().unwrap()
+}
+
+/// Frames of HTTP/2: length, type, flags, stream, content.
+const H2_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+const H2_PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+/// A status of 200, and the end of the first stream.
+const H2_OK: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+/// A status of 103 on the first stream, after which another one has to come.
+const H2_EARLY_HINTS: &[u8] = &[0, 0, 5, 1, 4, 0, 0, 0, 1, 0x08, 3, b'1', b'0', b'3'];
+
+/// Reads the client's preface, its settings and the beginning of its first request.
+async fn begin_h2(tls: &mut TlsStream<TcpStream>) {
+    let _ = tls.write_all(H2_SETTINGS).await;
+    let mut seen = vec![0; 24];
+    tls.read_exact(&mut seen).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        tls.read_exact(&mut head).await.unwrap();
+        let mut content = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        tls.read_exact(&mut content).await.unwrap();
+        if head[3] == 1 {
+            return;
+        }
+    }
+}
+
+/// Sends over and over, and reads what comes back only to throw it away.
+async fn flood(tls: &mut TlsStream<TcpStream>, what: &[u8], sent: &AtomicUsize) {
+    let flood = what.repeat(1_000);
+    let mut ignored = vec![0; 64 << 10];
+    let (mut reading, mut writing) = tokio::io::split(tls);
+    let writing = async {
+        while writing.write_all(&flood).await.is_ok() && writing.flush().await.is_ok() {
+            sent.fetch_add(flood.len(), Ordering::SeqCst);
+        }
+    };
+    let reading = async { while let Ok(1..) = reading.read(&mut ignored).await {} };
+    tokio::select! {
+        () = writing => {}
+        () = reading => {}
+    }
+}
+
+/// Servers that answer before they have read the upload and then read no more, and one that does not even answer.
+async fn servers_that_read_no_more() -> Vec<(&'static str, Server)> {
+    let silent = Server::start(&["http/1.1"], |mut tls, _| {
+        Box::pin(async move {
+            read_head(&mut tls).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        })
+    });
+    let http1 = Server::start(&["http/1.1"], |mut tls, _| {
+        Box::pin(async move {
+            read_head(&mut tls).await;
+            let _ = tls.write_all(HELLO.as_bytes()).await;
+            let _ = tls.flush().await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        })
+    });
+    let http2 = Server::start(&["h2"], |mut tls, _| {
+        Box::pin(async move {
+            begin_h2(&mut tls).await;
+            let _ = tls.write_all(H2_OK).await;
+            let _ = tls.flush().await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        })
+    });
+    vec![("silent", silent.await), ("http/1.1", http1.await), ("h2", http2.await)]
+}
+
+/// What a tenant opened ends with its calls and with it, whatever its servers do.
+#[tokio::test]
+async fn no_connection_outlives_its_tenant() {
+    #[derive(Clone, Copy, Debug)]
+    enum End {
+        Call,
+        DroppedCall,
+        Close,
+        Drain,
+        Drop,
+    }
+    let mut left = Vec::new();
+    for (name, server) in servers_that_read_no_more().await {
+        for end in [End::Call, End::DroppedCall, End::Close, End::Drain, End::Drop] {
+            let tenant = server.tenant(|_| ());
+            let (inner, places) = (Arc::downgrade(tenant.inner()), tenant.inner().pool.places());
+            let call = exchange(&tenant, &server.authority());
+            let (writing, written) = tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, Error>>();
+            let written = futures_util::stream::unfold(written, |mut written| async move {
+                written.recv().await.map(|frame| (frame, written))
+            });
+            let request = Request::post(server.url("")).body(StreamBody::new(written).boxed_unsync()).unwrap();
+            // More than the kernel takes.
+            for _ in 0..256 {
+                writing.send(Ok(Frame::data(Bytes::from(vec![0; 64 << 10])))).unwrap();
+            }
+            let sending = call.clone().send(request, RequestOptions::default());
+            let sent = tokio::time::timeout(Duration::from_millis(300), sending).await;
+            assert_eq!(sent.is_ok(), name != "silent", "{name}");
+            if let Ok(response) = sent {
+                drop(response.unwrap().into_body().collect().await.unwrap());
+            }
+            let begun = Instant::now();
+            // The guest's part of it, as the end of its store drops it.
+            drop(writing);
+            match end {
+                End::DroppedCall => drop(call.until_dropped()),
+                _ => drop(call.end().await),
+            }
+            drop(call);
+            match end {
+                End::Call | End::DroppedCall => {}
+                End::Close => tenant.close(),
+                End::Drain => drop(tenant.drain(Duration::ZERO).await),
+                End::Drop => drop(tenant),
+            }
+            let all = Limits::default().http_connections;
+            while places.available_permits() < all && begun.elapsed() < Duration::from_secs(3) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let open = all - places.available_permits();
+            println!("{name}, {end:?}: {open} connections left after {:.1?}", begun.elapsed());
+            let kept = matches!(end, End::Drop) && inner.strong_count() > 0;
+            if open > 0 || kept {
+                left.push((name, end));
+            }
+        }
+    }
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A connection that no exchange uses costs nothing, whatever its server sends.
+#[tokio::test]
+async fn a_server_that_floods_an_idle_connection_is_cut_off() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counting = sent.clone();
+    let server = start_apart(&["h2"], move |mut tls, _| {
+        let sent = counting.clone();
+        Box::pin(async move {
+            begin_h2(&mut tls).await;
+            let _ = tls.write_all(H2_OK).await;
+            flood(&mut tls, H2_PING, &sent).await;
+        })
+    });
+    let tenant = server.tenant(|_| ());
+    let call = exchange(&tenant, &server.authority());
+    assert_eq!(simple(&call, &server.url("")).await.unwrap(), "");
+    assert!(call.end().await);
+    let (begun, computed) = (Instant::now(), thread_time());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let share = (thread_time() - computed).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let sent = sent.load(Ordering::SeqCst);
+    println!("an idle connection took {:.1} % of a processor, {} KiB were sent", share * 100.0, sent >> 10);
+    assert!(share < 0.1, "{share}");
+    server.wait_for_open(0).await;
+}
+
+/// Nor may a server send without end to a call that waits for its answer.
+#[tokio::test]
+async fn a_server_that_sends_more_than_a_call_can_use_is_cut_off() {
+    const HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+    for (what, alpn, frame) in [
+        ("informational answers, HTTP/1.1", &["http/1.1"][..], HINTS),
+        ("informational answers, HTTP/2", &["h2"], H2_EARLY_HINTS),
+        ("pings", &["h2"], H2_PING),
+        ("settings", &["h2"], H2_SETTINGS),
+    ] {
+        let server = start_apart(alpn, move |mut tls, _| {
+            Box::pin(async move {
+                if alpn == ["h2"] {
+                    begin_h2(&mut tls).await;
+                } else {
+                    read_head(&mut tls).await;
+                }
+                flood(&mut tls, frame, &AtomicUsize::new(0)).await;
+            })
+        });
+        let tenant = server.tenant(|_| ()).with_deadline(Duration::from_secs(3));
+        let call = exchange(&tenant, &server.authority());
+        let (begun, computed) = (Instant::now(), thread_time());
+        let error = simple(&call, &server.url("")).await.unwrap_err();
+        let (computed, charged) = (thread_time() - computed, call.computed());
+        println!("{what}: {error} after {:.1?}, {computed:.1?} computed, {charged:.1?} charged", begun.elapsed());
+        // The handshake is the test's here: it polls the exchange itself.
+        assert!(charged > computed / 2, "{charged:?}");
+        let limits: Vec<_> = call.take_refusals().limits.iter().map(|limit| limit.name.as_str()).collect();
+        assert_eq!(limits, ["http_excess_bytes"], "{what}: {error}");
+        server.wait_for_open(0).await;
+    }
+}
+
+/// The connections of a tenant compute in its turns. Here nothing cuts the floods off.
+#[tokio::test]
+async fn a_flooded_connection_takes_no_more_than_its_tenants_share() {
+    /// A guest that computes yields at every epoch.
+    const SLICE: Duration = EPOCH_TICK;
+    const SLICES: u32 = 20;
+    const HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+    for (what, alpn, frame) in [
+        ("informational answers, HTTP/1.1", &["http/1.1"][..], HINTS),
+        ("informational answers, HTTP/2", &["h2"], H2_EARLY_HINTS),
+        ("pings", &["h2"], H2_PING),
+    ] {
+        let server = start_apart(alpn, move |mut tls, _| {
+            Box::pin(async move {
+                if alpn == ["h2"] {
+                    begin_h2(&mut tls).await;
+                } else {
+                    read_head(&mut tls).await;
+                }
+                flood(&mut tls, frame, &AtomicUsize::new(0)).await;
+            })
+        });
+        let tenant = server.tenant(|limits| {
+            limits.http_excess_bytes = u64::MAX;
+            limits.cpu = Duration::from_secs(60);
+        });
+        let processors = Processors::new(1);
+        let context = CallContext { processors: Some(processors.clone()), ..CallContext::default() };
+        let call = exchange_within(&tenant, &server.authority(), context);
+        let url = server.url("");
+        let quiet = processors.share(tenant.id() ^ 1, async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let begun = thread_time();
+            for _ in 0..SLICES {
+                let until = thread_time() + SLICE;
+                while thread_time() < until {
+                    std::hint::spin_loop();
+                }
+                tokio::task::yield_now().await;
+            }
+            thread_time() - begun
+        });
+        tokio::select! {
+            ended = simple(&call, &url) => panic!("{what}: {ended:?}"),
+            took = quiet => {
+                let own = SLICE * SLICES;
+                println!("{what}: a quiet tenant's {own:?} took {:.2} times as long", took.as_secs_f64() / own.as_secs_f64());
+                assert!(took < own * 3, "{what}: {took:?}");
+            }
+        }
+    }
+}
+
+/// A library logs a warning for each answer to a ping that nobody sent. Neither in a call nor beside it do they fill the
+/// log.
+#[tokio::test]
+async fn a_server_cannot_fill_the_log_through_a_library() {
+    const PONG: &[u8] = &[0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    for (when, answer) in [("in a call", &b""[..]), ("beside calls", H2_OK)] {
+        let warnings = Warnings::default();
+        let _guard = tracing::subscriber::set_default(warnings.clone());
+        let server = start_apart(&["h2"], move |mut tls, _| {
+            Box::pin(async move {
+                begin_h2(&mut tls).await;
+                let _ = tls.write_all(answer).await;
+                flood(&mut tls, PONG, &AtomicUsize::new(0)).await;
+            })
+        });
+        let tenant = server.tenant(|limits| limits.log_lines = 100).with_deadline(Duration::from_secs(2));
+        let call = exchange(&tenant, &server.authority());
+        assert_eq!(simple(&call, &server.url("")).await.is_ok(), !answer.is_empty());
+        call.end().await;
+        server.wait_for_open(0).await;
+        drop((call, tenant));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let lines = std::mem::take(&mut *warnings.0.lock().unwrap());
+        let told: Vec<_> = lines.iter().filter(|line| line.contains("the rest of what libraries logged")).collect();
+        println!("{when}: {} lines, {told:?}", lines.len());
+        assert!((100..220).contains(&lines.len()), "{}", lines.len());
+        assert!((1..3).contains(&told.len()), "{told:?}");
+    }
 }
 
 /// Finds everything on this machine, and remembers what it was asked.

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::error::EffectState;
+use crate::json;
 use crate::platform::{ExchangeError, ExchangeErrorKind};
 
 #[test]
@@ -242,4 +243,68 @@ fn a_null_in_an_array_is_named_and_not_sent_in_a_dry_run_either() {
     let found: Vec<(String, String)> =
         error.record().fields.iter().map(|problem| (problem.pointer.clone(), problem.code.clone())).collect();
     assert_eq!(found, expected);
+}
+
+fn nested(levels: usize) -> String {
+    r#"{"a":"#.repeat(levels) + "1.10" + &"}".repeat(levels)
+}
+
+/// The method has run, and its answer was lost: to the connector that could not read it, or to the host that refused it.
+#[test]
+fn a_device_cannot_answer_what_nobody_reads() {
+    for levels in [1, 100, 121, 122, 123, 124, 125, 126, 127, 128, 1_000] {
+        let platform = platform();
+        platform.then_status(200, &[], &format!(r#"{{"status":200,"payload":{}}}"#, nested(levels)));
+        let outcome = invoke(&platform, "invoke-direct-method", json!({ "deviceId": "d1", "methodName": "m" }));
+        let Ok(Outcome::Done(output)) = outcome else { panic!("{levels}: {outcome:?}") };
+        assert_eq!(connector_rules::json::check(&output), Ok(()), "{levels}");
+        let output = json::parse(output.as_bytes()).expect("JSON");
+        assert_eq!(output["status"], 200);
+        assert_eq!(output.get("payloadNote").is_some(), levels + 1 > json::RECORD_LEVELS, "{levels}");
+    }
+}
+
+/// A record of a page stands two levels deep in the output, and stood one level deep in the hub's answer.
+#[test]
+fn no_record_keeps_others_from_being_told() {
+    for levels in [1, 122, 123, 124, 125, 126, 127, 128, 1_000] {
+        let platform = platform();
+        let deep = format!(r#"{{"deviceId":"d1","tags":{}}}"#, nested(levels));
+        platform.then_status(200, &[], &format!(r#"[{deep},{{"deviceId":"d2"}}]"#));
+        let outcome = invoke(&platform, "list-devices", json!({}));
+        let Ok(Outcome::Done(output)) = outcome else { panic!("{levels}: {outcome:?}") };
+        assert_eq!(connector_rules::json::check(&output), Ok(()), "{levels}");
+        platform.then_status(200, &[], &deep);
+        let outcome = invoke(&platform, "get-twin", json!({ "deviceId": "d1" }));
+        let Ok(Outcome::Done(output)) = outcome else { panic!("{levels}: {outcome:?}") };
+        assert_eq!(connector_rules::json::check(&output), Ok(()), "{levels}");
+    }
+}
+
+/// What was left as text when it was read must not become text in the registry.
+#[test]
+fn a_record_that_was_not_read_whole_is_not_written_back() {
+    let platform = platform();
+    platform.then_status(
+        200,
+        &[],
+        &format!(r#"{{"deviceId":"d1","etag":"x","status":"enabled","capabilities":{}}}"#, nested(200)),
+    );
+    let error = fails(invoke(&platform, "update-device", json!({ "deviceId": "d1", "status": "disabled" })));
+    assert_eq!((error.code(), error.record().effect), (ErrorCode::Unsupported, EffectState::None));
+    assert_eq!(requests(&platform).len(), 1, "nothing was written");
+}
+
+/// It becomes a part of a request and of a plan, which have levels of their own.
+#[test]
+fn an_input_leaves_room_for_what_is_around_it() {
+    let input = |levels: usize| format!(r#"{{"deviceId":"d1","methodName":"m","payload":{}}}"#, nested(levels - 1));
+    let plan =
+        |input: &str| super::super::invoke(&platform(), &connection(), "invoke-direct-method", input, &call(true));
+    let Ok(Outcome::Planned(plan_of_deepest)) = plan(&input(json::RECORD_LEVELS)) else { panic!("no plan") };
+    assert_eq!(connector_rules::json::check(&plan_of_deepest), Ok(()));
+    for levels in [json::RECORD_LEVELS + 1, 127, 128, 1_000] {
+        let error = fails(plan(&input(levels)));
+        assert_eq!((error.code(), error.record().fields[0].code.as_str()), (ErrorCode::InvalidInput, "too-deep"));
+    }
 }

@@ -447,6 +447,25 @@ fn a_token_is_put_and_put_again_before_it_expires() {
     assert!(request.properties.reply_to.is_some() && request.properties.message_id.is_some());
 }
 
+/// A jump ahead puts one more token, a jump back none before its time: what is there is still good.
+#[test]
+fn a_clock_that_jumps_puts_one_more_token_at_the_most() {
+    for (jump, expected) in [(86_400, 2), (-86_400, 1)] {
+        let platform = platform();
+        let peer = Peer::good(&platform);
+        let mut client = open(&platform, &peer).expect("open");
+        let mut kept = claim(&mut client, &platform).expect("put");
+        platform.jump.set(jump);
+        for second in 1..10 {
+            platform.now.set(NOW + Duration::from_secs(second));
+            kept.keep(&mut client, &deadline(&platform, 10)).expect("kept");
+        }
+        let state = peer.state.borrow();
+        let put = state.seen.iter().filter(|seen| matches!(seen, Seen::Frame(_, Performative::Transfer(_), _)));
+        assert_eq!(put.count(), expected, "{jump}");
+    }
+}
+
 #[test]
 fn a_refused_token_has_its_status() {
     let platform = platform();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::peer::{self, Peer, Seen, deadline, good_open, open, platform};
-use crate::amqp::error::{Error, Stage};
+use crate::amqp::error::{Error, RemoteError, Stage};
 use crate::amqp::link::LinkOptions;
 use crate::amqp::management::Management;
 use crate::amqp::message::{Body, Message};
@@ -97,4 +97,24 @@ fn sessions_are_as_many_as_the_peer_takes() {
         assert_eq!(attached[2], attached[3], "both ends of a conversation are in one session");
         assert_eq!(attached[..3], expected, "{channel_max}");
     }
+}
+
+/// Where one end of a conversation is refused, nobody waits for the other one.
+#[test]
+fn a_conversation_of_which_one_end_is_refused_ends_at_once() {
+    let platform = platform();
+    let peer = Peer::new(&platform, |seen, out| {
+        let Seen::Frame(_, Performative::Attach(attach), _) = seen else { return false };
+        if attach.role == Role::Receiver {
+            peer::answer_attach(attach, out);
+            let error = RemoteError { condition: "amqp:not-allowed".into(), ..RemoteError::default() };
+            let handle = attach.handle + 100;
+            out.frame(&Performative::Detach(Detach { handle, closed: true, error: Some(error) }));
+        }
+        true
+    });
+    let mut client = open(&platform, &peer).expect("open");
+    let error = Management::open(&mut client, &deadline(&platform, 5)).expect_err("refused");
+    assert!(matches!(&error, Error::Detached(Some(said)) if said.condition == "amqp:not-allowed"), "{error:?}");
+    assert_eq!(platform.monotonic(), peer::NOW, "nothing was waited for");
 }

@@ -2,16 +2,25 @@
 //! delivered as bytes, with a note.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use connector_rules::json::{DEEPEST, Fault, check_inside};
 use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::amqp::codec::Limits;
 use crate::json;
+
+/// Levels that an event's data has around the body.
+const AROUND: usize = 1;
+/// Why a body of valid JSON is delivered as bytes.
+const TOO_DEEP: &str = "the body is JSON that is nested deeper than an event can hold";
+
+// What AMQP's types can hold needs no look: it is less deep, however it stands in the data. Each level of AMQP is one of
+// JSON, and properties stand below two.
+const _: () = assert!(Limits::MESSAGE.depth as usize + 2 < DEEPEST, "AMQP's values fit into an event's data");
 
 /// A decoded body.
 #[derive(Clone, Debug)]
@@ -100,13 +109,20 @@ pub fn decode<'m>(bytes: &'m [u8], content_type: Option<&str>, content_encoding:
         return Decoded::bytes(bytes, note);
     };
     let text = without_mark(text);
-    let json = if is_json || media.is_empty() { raw_json(&text) } else { None };
-    match json {
-        Some(raw) => Decoded { content: Content::Json(raw), note: None },
-        None if is_json => Decoded::bytes(bytes, Some("the body is not the JSON that its content type states")),
-        None if is_text || media.is_empty() => Decoded { content: Content::Text(text), note: None },
-        None => Decoded::bytes(bytes, None),
+    if is_json || media.is_empty() {
+        match raw_json(&text) {
+            Ok(raw) => return Decoded { content: Content::Json(raw), note: None },
+            Err(Fault::TooDeep { .. }) if is_json => return Decoded::bytes(bytes, Some(TOO_DEEP)),
+            Err(_) if is_json => {
+                return Decoded::bytes(bytes, Some("the body is not the JSON that its content type states"));
+            }
+            Err(_) => {}
+        }
     }
+    if is_text || media.is_empty() {
+        return Decoded { content: Content::Text(text), note: None };
+    }
+    Decoded::bytes(bytes, None)
 }
 
 /// Without the byte order mark that some senders put first.
@@ -117,58 +133,16 @@ fn without_mark(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// A text as JSON, where it is some that everybody can read.
-fn raw_json<'m>(text: &Cow<'m, str>) -> Option<Cow<'m, RawValue>> {
-    serde_json::from_str::<Readable>(text).ok()?;
+/// A text as JSON, where it is some that everybody can read, in an event's data.
+fn raw_json<'m>(text: &Cow<'m, str>) -> Result<Cow<'m, RawValue>, Fault> {
+    check_inside(text, AROUND)?;
+    let unreadable = |error: serde_json::Error| Fault::NotJson { line: error.line(), column: error.column() };
     match text {
-        Cow::Borrowed(text) if !text.contains(['\n', '\r']) => serde_json::from_str(text).ok().map(Cow::Borrowed),
+        Cow::Borrowed(text) if !text.contains(['\n', '\r']) => {
+            serde_json::from_str(text).map(Cow::Borrowed).map_err(unreadable)
+        }
         // Outside of strings a line break means as much as a blank, and inside there is none.
-        text => RawValue::from_string(text.trim().replace(['\n', '\r'], " ")).ok().map(Cow::Owned),
-    }
-}
-
-/// JSON that a [`Value`] can hold, found out without making one: no half of a surrogate pair, no nesting without end.
-/// [`RawValue`] alone would let these through, and a device could write what no engine can read. Numbers may be of any
-/// size: they are JSON, and whoever reads them decides what they are rounded to.
-struct Readable;
-
-impl<'de> Deserialize<'de> for Readable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
-    }
-}
-
-impl<'de> Visitor<'de> for Readable {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
-        while members.next_entry::<Self, Self>()?.is_some() {}
-        Ok(self)
+        text => RawValue::from_string(text.trim().replace(['\n', '\r'], " ")).map(Cow::Owned).map_err(unreadable),
     }
 }
 
@@ -261,6 +235,26 @@ mod tests {
         for body in ["1e", r#""\ud800""#, r#"{"a":1}{"#, "\"a\nb\"", &deep] {
             assert_eq!(written(body.as_bytes()).0, "base64", "{body}");
             assert!(json::parse(body.as_bytes()).is_err(), "{body}: the two judge alike");
+        }
+    }
+
+    /// The body was judged by itself and stands in the event's data, which the host judges: at the edge they differed.
+    #[test]
+    fn a_body_is_as_deep_as_the_data_around_it_can_hold() {
+        for (levels, kind) in
+            [(DEEPEST - 2, "json"), (DEEPEST - 1, "json"), (DEEPEST, "base64"), (DEEPEST + 1, "base64")]
+        {
+            for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+                let inner = if open == "[" { "" } else { "1" };
+                let body = open.repeat(levels) + inner + &close.repeat(levels);
+                let decoded = decode(body.as_bytes(), Some("application/json"), None);
+                assert_eq!((decoded.encoding(), decoded.note), (kind, (kind == "base64").then_some(TOO_DEEP)));
+                let data = serde_json::to_string(&std::collections::BTreeMap::from([("body", decoded.content)]));
+                assert_eq!(connector_rules::json::check(&data.expect("JSON")), Ok(()), "{levels}");
+                // Who states nothing gets the same bytes as text.
+                let unstated = decode(body.as_bytes(), None, None);
+                assert_eq!(unstated.encoding(), if kind == "json" { "json" } else { "text" });
+            }
         }
     }
 }

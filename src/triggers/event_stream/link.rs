@@ -15,8 +15,9 @@ use crate::kept::Kept;
 use crate::platform;
 use crate::session::Session;
 
-/// Bytes of messages taken at a time: they are in memory together, beside the page that is made of them.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Bytes of memory of the messages taken at a time, beside the page that is made of them: 256 messages of 1 KB, which count
+/// for 6 KB each with their annotations.
+const PIECE_BYTES: usize = 1536 * 1024;
 /// What a description of a partition is good for, besides its end, which the events themselves tell.
 const STATE_IS_GOOD_FOR: Duration = Duration::from_secs(60);
 /// What a look-up beside open links may take: reading goes on without it.
@@ -289,10 +290,20 @@ impl Log for Partitions<'_, '_, '_> {
     }
 
     fn give_back(&mut self, partition: usize, messages: Vec<Event>, from: From) {
-        let link = self.open.links.get_mut(partition);
-        if let Some(Link { receiver: Some(receiver), at }) = link {
-            receiver.give_back(messages);
-            *at = Some(from);
+        let Open { hub, links, .. } = &mut *self.open;
+        let Some(link) = links.get_mut(partition) else { return };
+        let memory = messages.iter().fold(0_usize, |memory, message| memory.saturating_add(message.memory));
+        match link {
+            // Each partition may keep some, and that is too much of it: they are asked for again.
+            Link { receiver: receiver @ Some(_), at } if memory > PIECE_BYTES => {
+                receiver.take().into_iter().for_each(|receiver| hub.release(receiver));
+                *at = None;
+            }
+            Link { receiver: Some(receiver), at } => {
+                receiver.give_back(messages);
+                *at = Some(from);
+            }
+            Link { receiver: None, .. } => {}
         }
     }
 

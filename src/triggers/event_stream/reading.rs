@@ -25,6 +25,8 @@ const MOST_BYTES: u64 = 1024 * 1024;
 const MOST_LOOKED_AT: usize = 20_000;
 /// Bytes of the messages that one poll looks at, at the most, for the same reason: a filter reads the whole of a JSON body.
 const MOST_BYTES_LOOKED_AT: usize = 16 * 1024 * 1024;
+/// A byte of memory is so many times less work than a byte of a body.
+const MEMORY_PER_BYTE: usize = 4;
 /// Messages asked for at a time.
 const PIECE: usize = 512;
 /// How long to wait for what is known to be there: a link that was just attached needs a moment.
@@ -265,7 +267,8 @@ impl<'a> Reading<'a> {
             return false;
         }
         self.looked_at.messages += 1;
-        self.looked_at.bytes = self.looked_at.bytes.saturating_add(message.size);
+        let work = message.size.max(message.memory / MEMORY_PER_BYTE);
+        self.looked_at.bytes = self.looked_at.bytes.saturating_add(work);
         if let Some(place) = self.places.get_mut(index) {
             *place = Place::After { sequence: message.sequence_number, offset: message.offset.clone() };
         }

@@ -19,6 +19,15 @@ use crate::triggers::cursor::digest;
 use crate::triggers::glob::fits_any;
 use crate::triggers::misfit;
 
+/// The note of an event some of whose annotations are left out.
+const LEFT_OUT: &str = "annotations that cannot be read are left out of the system properties";
+/// Bytes of the values of named fields together, as JSON.
+const MOST_OF_FIELDS: usize = 1024 * 1024;
+/// The note of an event without its named fields.
+const TOO_MUCH_OF_FIELDS: &str = "the named fields are left out: together they have more than 1 MiB";
+/// The note of an event whose body is few bytes and many values.
+const UNJUDGED: &str =
+    "the body takes up too much memory to be looked into: filter and named fields were not applied to it";
 /// The source of what devices send.
 const TELEMETRY: &str = "Telemetry";
 
@@ -69,6 +78,25 @@ impl<'s> HubTelling<'s> {
         }
     }
 
+    /// The values that were asked for by name, and why there are none, where they would be too much: several may be the same
+    /// large part of a body, and each is a copy of it.
+    fn fields(&self, body: Option<&Value>) -> (Option<Map<String, Value>>, Option<&'static str>) {
+        if self.config.fields.is_empty() {
+            return (None, None);
+        }
+        let mut found = Map::new();
+        let mut bytes = 0_usize;
+        for Field { name, path } in &self.config.fields {
+            let Some(value) = body.and_then(|body| body.pointer(path)) else { continue };
+            bytes = bytes.saturating_add(text_length(value));
+            if bytes > MOST_OF_FIELDS {
+                return (Some(Map::new()), Some(TOO_MUCH_OF_FIELDS));
+            }
+            found.insert(name.clone(), value.clone());
+        }
+        (Some(found), None)
+    }
+
     fn wants(&self, device: &str, module: &str) -> bool {
         fits_any(&self.config.device_ids, device) && fits_any(&self.config.module_ids, module)
     }
@@ -76,6 +104,11 @@ impl<'s> HubTelling<'s> {
 
 fn member<'m>(map: &'m Map<String, Value>, names: &[&str]) -> Option<&'m str> {
     names.iter().find_map(|name| map.get(*name).and_then(Value::as_str))
+}
+
+/// What can be a part of an event's type: letters, digits and `-`, a few of them.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn body_of(message: &Message) -> Decoded<'_> {
@@ -87,6 +120,24 @@ fn body_of(message: &Message) -> Decoded<'_> {
         EventBody::Value(value) => Decoded::of_value(value),
         EventBody::Sequence(values) => Decoded::of_value(&values.iter().cloned().collect()),
     }
+}
+
+/// Bytes of a value as JSON, without writing it down.
+fn text_length(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Nothing is written anywhere that could fail.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// What an event's data holds. Written at once, without a copy of its parts: a busy hub has tens of thousands a second.
@@ -173,17 +224,15 @@ impl Telling for HubTelling<'_> {
         let decoded = body_of(message);
         let is_looked_into = self.filter.is_some() || !self.config.fields.is_empty();
         let json_body = if is_looked_into { decoded.json() } else { None };
-        if self
-            .filter
-            .as_ref()
-            .is_some_and(|filter| !filter.passes(json_body.as_ref(), &message.application_properties))
-        {
+        // What cannot be judged is delivered.
+        let is_unjudged = is_looked_into && json_body.is_none() && matches!(decoded.content, Content::Json(_));
+        let is_held_back =
+            |filter: &Group| !filter.passes(json_body.as_ref(), &message.application_properties) && !is_unjudged;
+        if self.filter.as_ref().is_some_and(is_held_back) {
             return None;
         }
-        let fields = || {
-            let named = |field: &Field| Some((field.name.clone(), json_body.as_ref()?.pointer(&field.path)?.clone()));
-            self.config.fields.iter().filter_map(named).collect()
-        };
+        let (fields, mut note) = self.fields(json_body.as_ref());
+        note = note.or(is_unjudged.then_some(UNJUDGED));
         let data = Data {
             device_id: device,
             module_id: module,
@@ -207,12 +256,14 @@ impl Telling for HubTelling<'_> {
             partition_key: message.partition_key.as_deref(),
             body: &decoded.content,
             body_encoding: decoded.encoding(),
-            body_note: decoded.note,
-            fields: (!self.config.fields.is_empty()).then(fields),
+            body_note: decoded.note.or(message.left_out.as_ref().map(|_| LEFT_OUT)).or(note),
+            fields,
             properties: &message.application_properties,
             system_properties: &message.system_properties,
         };
-        let operation = member(&message.application_properties, &["opType"]).filter(|_| source != TELEMETRY);
+        // The hub's own words; anything else is no part of a type.
+        let operation = member(&message.application_properties, &["opType"])
+            .filter(|operation| source != TELEMETRY && is_word(operation));
         let event_type = operation.map_or_else(
             || self.trigger.event_type.to_owned(),
             |operation| format!("{}.{operation}", self.trigger.event_type),
@@ -340,6 +391,71 @@ mod tests {
             told(json!({}), AmqpMessage { properties: bytes, ..message("1") }).expect("an event")["userId"],
             "/wA="
         );
+    }
+
+    /// Whatever a body is and whatever is asked of it: the data can be read by the host, by its own rule.
+    #[test]
+    fn no_event_is_deeper_than_the_host_reads() {
+        let config = json!({ "fields": [{ "name": "inner", "path": "/a" }, { "name": "first", "path": "/0" }] });
+        for levels in [1, 100, 124, 125, 126, 127, 128, 300] {
+            for body in
+                ["[".repeat(levels) + &"]".repeat(levels), r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels)]
+            {
+                let data = event(config.clone(), message(&body)).expect("an event").data;
+                assert_eq!(connector_rules::json::check(&data), Ok(()), "{levels}");
+                let data = json::parse(data.as_bytes()).expect("JSON");
+                assert_eq!(data["bodyEncoding"], if levels < 127 { "json" } else { "base64" }, "{levels}");
+            }
+        }
+        let deep = (0..60).fold(AmqpValue::Null, |value, _| AmqpValue::List(vec![value]));
+        for levels in [1, 20, 31] {
+            let value = (0..levels).fold(AmqpValue::Null, |value, _| AmqpValue::described(7, value));
+            let message = AmqpMessage {
+                application_properties: vec![("deep".into(), value.clone())],
+                body: Body::Value(value),
+                ..message("")
+            };
+            let data = event(json!({}), message).expect("an event").data;
+            assert_eq!(connector_rules::json::check(&data), Ok(()), "{levels}");
+        }
+        let data = event(json!({}), AmqpMessage { body: Body::Value(deep), ..message("") }).expect("an event").data;
+        let data = json::parse(data.as_bytes()).expect("JSON");
+        assert_eq!((&data["bodyEncoding"], data["bodyNote"].is_string()), (&json!("base64"), true));
+    }
+
+    /// Each named field is a copy: 64 of a body of 256 KB were 16 MB, which no host takes, now or later.
+    #[test]
+    fn named_fields_do_not_multiply_a_body() {
+        let fields: Vec<Value> = (0..64).map(|n| json!({ "name": n.to_string(), "path": "/a" })).collect();
+        let body = |bytes: usize| json!({ "a": "x".repeat(bytes) }).to_string();
+        let of = |bytes: usize| event(json!({ "fields": fields }), message(&body(bytes))).expect("an event").data;
+        let small = json::parse(of(1_000).as_bytes()).expect("JSON");
+        assert_eq!((small["fields"].as_object().map(Map::len), small.get("bodyNote")), (Some(64), None));
+        let data = of(250_000);
+        assert!(data.len() < 300_000, "{}", data.len());
+        let large = json::parse(data.as_bytes()).expect("JSON");
+        assert_eq!((&large["fields"], large["bodyNote"].is_string()), (&json!({}), true));
+    }
+
+    /// A megabyte of empty objects is fifty of values: the instance had no memory left, in every poll of the partition.
+    #[test]
+    fn a_body_that_is_too_large_to_be_looked_into_is_delivered() {
+        let body = format!("[{}0]", r#"{"":0},"#.repeat(150_000));
+        let condition = json!({ "path": "/0/none", "operator": "equals", "value": 1 });
+        let config = json!({ "filter": { "conditions": [condition] }, "fields": [{ "name": "f", "path": "/0" }] });
+        let data = event(config.clone(), message(&body)).expect("an event").data;
+        assert!(data.contains(UNJUDGED) && data.contains(&body[..1_000]));
+        assert!(event(config, message(r#"[{"":0}]"#)).is_none());
+    }
+
+    #[test]
+    fn a_word_of_the_hub_is_a_part_of_the_type_and_nothing_else_is() {
+        let long = "x".repeat(65);
+        for (word, is_one) in
+            [("createDeviceIdentity", true), ("", false), ("a\u{202e}b", false), ("a\nb", false), (&*long, false)]
+        {
+            assert_eq!(is_word(word), is_one, "{word:?}");
+        }
     }
 
     #[test]

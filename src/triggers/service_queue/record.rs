@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use connector_rules::json::{DEEPEST, has_levels};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +12,12 @@ use crate::triggers::cursor::digest;
 
 /// The member with the bytes of a body that could not be read.
 pub const RAW_BODY: &str = "rawBody";
+
+/// Records of one notice that are delivered one by one: the hub puts 64 into it at the most.
+const MOST_OF_A_NOTICE: usize = 256;
+
+/// Levels around a record in the cursor, where it waits in a list.
+const AROUND: usize = 1;
 
 /// The member that says why.
 pub const BODY_NOTE: &str = "bodyNote";
@@ -37,7 +44,7 @@ impl Record {
     /// them, and a body that is something else, is a record with its bytes, so that nothing is lost and the queue goes on.
     pub fn all(body: &[u8], members: &[&str]) -> Vec<Self> {
         match serde_json::from_slice::<Vec<&RawValue>>(body) {
-            Ok(items) if !items.is_empty() => {
+            Ok(items) if (1..=MOST_OF_A_NOTICE).contains(&items.len()) => {
                 items.into_iter().map(|item| Self::of(item.get().as_bytes(), members)).collect()
             }
             _ => vec![Self::of(body, members)],
@@ -45,8 +52,10 @@ impl Record {
     }
 
     fn of(text: &[u8], members: &[&str]) -> Self {
+        // What the cursor cannot hold would make it unreadable, with all else in it.
+        let fits = std::str::from_utf8(text).is_ok_and(|text| has_levels(text, DEEPEST - AROUND));
         match json::parse(text) {
-            Ok(value @ Value::Object(_)) if members.iter().any(|name| member(&value, name).is_some()) => {
+            Ok(value @ Value::Object(_)) if fits && members.iter().any(|name| member(&value, name).is_some()) => {
                 Self::new(value)
             }
             _ => Self::new(json!({
@@ -150,6 +159,24 @@ mod tests {
         let bytes = |text: &str| STANDARD.encode(text);
         let expected = [bytes("7"), bytes(r#"{"x":1.10}"#), bytes(r#"[{"deviceId":"b"}]"#)];
         assert_eq!(raw, [None, Some(&*expected[0]), Some(&*expected[1]), Some(&*expected[2])]);
+    }
+
+    /// A record that waits stands in a list in the cursor: one of 127 levels made it unreadable, for good.
+    #[test]
+    fn what_the_cursor_cannot_hold_is_bytes() {
+        use crate::triggers::service_queue::position::Position;
+        for levels in [DEEPEST - 1, DEEPEST, DEEPEST + 1] {
+            let depth = levels - 1;
+            let body = format!(r#"{{"deviceId":"a","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+            let records = all(body.as_bytes());
+            assert_eq!(records[0].is_raw(), levels >= DEEPEST, "{levels}");
+            let mut position = Position::new([1; 8], 0);
+            position.pending = records;
+            assert_eq!(Position::read(&position.cursor()), Ok(position), "{levels}");
+        }
+        // Nor would it have room for tens of thousands of records.
+        let many = format!("[{}7]", r#"{"":0},"#.repeat(30_000));
+        assert_eq!(all(many.as_bytes()).len(), 1);
     }
 
     #[test]

@@ -129,6 +129,7 @@ fn attempt(connection: &Connection, input: &Value, deadline_ms: u64) -> Result<V
             "input": read_input(),
         }),
         "http" => network::request(connection, input)?,
+        "http-often" => network::many_requests(connection, input, number("count"))?,
         "requests" => network::keep_requests(number("count"), number("bytes") as usize),
         "hold" => network::hold(connection, input)?,
         "drip" => network::drip(connection, input)?,

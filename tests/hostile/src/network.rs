@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use serde_json::{Value, json};
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
+    Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
 };
 use wasip2::sockets::instance_network::instance_network;
 use wasip2::sockets::network::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress};
@@ -54,6 +54,20 @@ fn wait(answer: &FutureIncomingResponse) -> Result<IncomingResponse, Error> {
     }
 }
 
+/// As many requests as asked for, one after the other, each with options of its own.
+pub fn many_requests(connection: &Connection, input: &Value, count: u64) -> Result<Value, Error> {
+    for _ in 0..count {
+        let request = prepare(connection, input)?;
+        let body = request.body().map_err(|()| refused("the body"))?;
+        let options = RequestOptions::new();
+        options.set_first_byte_timeout(Some(10_000_000_000)).map_err(|()| refused("the time-out"))?;
+        let answer = outgoing_handler::handle(request, Some(options)).map_err(refused)?;
+        OutgoingBody::finish(body, None).map_err(refused)?;
+        read(&wait(&answer)?)?;
+    }
+    Ok(json!(count))
+}
+
 /// One request; follows a redirect once, wherever it leads, if asked to.
 pub fn request(connection: &Connection, input: &Value) -> Result<Value, Error> {
     let request = prepare(connection, input)?;
@@ -70,14 +84,18 @@ pub fn request(connection: &Connection, input: &Value) -> Result<Value, Error> {
             &json!({ "scheme": scheme, "authority": authority, "path": format!("/{path}") }),
         );
     }
-    let status = response.status();
+    Ok(json!({ "status": response.status(), "bytes": read(&response)? }))
+}
+
+/// The length of an answer's body, which is read to its end.
+fn read(response: &IncomingResponse) -> Result<usize, Error> {
     let incoming = response.consume().map_err(|()| refused("the answer's body"))?;
     let stream = incoming.stream().map_err(|()| refused("the answer's body"))?;
     let mut length = 0;
     while let Ok(piece) = stream.blocking_read(64 << 10) {
         length += piece.len();
     }
-    Ok(json!({ "status": status, "bytes": length }))
+    Ok(length)
 }
 
 /// Keeps requests for a moment, each with as long a method and as long an authority as is to be had.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use connector_tests::faults::{engine, program, scan};
-use connector_tests::{apart, soak};
+use connector_tests::{apart, peers, soak};
 
 /// Runs seed after seed, a line for each, and ends at the first promise that is broken.
 #[derive(Debug, Parser)]
@@ -23,6 +23,35 @@ enum What {
     /// 200 tenants that call everything in turn through one host, under faults: memory and descriptors do not grow once the
     /// host is warm, no event is lost, and nothing of one tenant reaches another.
     Tenants(TenantsArguments),
+    /// A warm instance that makes 100,000 requests, and 10,000 tenants that come and go: neither memory, descriptors nor
+    /// handles grow.
+    Lifetimes(LifetimesArguments),
+    /// Servers that misbehave in every way of the table `tests/peers/`: each call ends in a page or a typed error in time,
+    /// nothing is left behind, and a quiet tenant beside it goes on.
+    Peers(PeersArguments),
+}
+
+#[derive(Debug, Args)]
+struct LifetimesArguments {
+    /// HTTP requests of one warm instance.
+    #[arg(long, default_value_t = 100_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: u64,
+    /// Tenants that are opened, called once and dropped.
+    #[arg(long, default_value_t = 10_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    tenants: u64,
+}
+
+#[derive(Debug, Args)]
+struct PeersArguments {
+    /// Those alone whose ids begin with one of these.
+    #[arg(value_name = "ID")]
+    only: Vec<String>,
+    /// A sample in an order of chance: no further behaviour begins after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    sample: Option<u64>,
+    /// Of that order.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Debug, Args)]
@@ -65,8 +94,17 @@ fn main() -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         match arguments.what {
             What::Telemetry(arguments) => telemetry(&arguments).await,
+            What::Lifetimes(LifetimesArguments { requests, tenants }) => {
+                soak::lifetimes::run(soak::lifetimes::Items { requests, tenants }).await
+            }
             What::Tenants(TenantsArguments { minutes, seed }) => {
                 soak::run(&soak::Options { length: Duration::from_secs_f64(minutes * 60.0), seed }).await
+            }
+            What::Peers(PeersArguments { only, sample, seed }) => {
+                let sample = sample.map(Duration::from_secs);
+                let summary = peers::run(&peers::Options { seed, sample, only }).await?;
+                println!("{summary}");
+                summary.judge()
             }
         }
     })

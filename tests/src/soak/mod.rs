@@ -6,6 +6,7 @@
 //! whatever comes back to a tenant is searched for the marks of others.
 
 mod growth;
+pub mod lifetimes;
 mod tenant;
 
 use std::sync::Arc;

@@ -578,6 +578,35 @@ async fn nothing_of_another_tenant_is_to_be_found() {
     arena.leave().await;
 }
 
+/// What an exchange leaves behind would end an instance that lives for long: each request has options of its own, which
+/// the request takes with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_holds_nothing_after_thousands_of_requests() {
+    let arena = Arena::enter("requests").await;
+    let web = Web::start().await;
+    let tenant = web.tenant(|limits| {
+        limits.http_requests_per_second = 1_000_000;
+        limits.cpu = Duration::from_secs(60);
+    });
+    let warm = arena.hostile.open(&tenant, &account(&web.authority(), "")).await.unwrap();
+    let mut held = Vec::new();
+    arena
+        .attack("requests", async || {
+            for _ in 0..30 {
+                let input = json!({ "do": "http-often", "count": 100, "path": "/ok" }).to_string();
+                let ended = done(warm.invoke("misbehave", &input, &Default::default()).await);
+                assert_eq!(ended.unwrap(), json!(100));
+                held.push(warm.handles().await);
+            }
+        })
+        .await;
+    println!("requests: handles of the instance after 100 requests {:?}, at the end {:?}", held[0], held.last());
+    assert!(held.iter().all(|now| now.is_some() && *now == held[0]), "{held:?}");
+    assert_eq!(web.connections(), 1);
+    warm.discard().await;
+    arena.leave().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_farewell_without_end_is_cut_off() {
     let arena = Arena::enter("farewell").await;

@@ -93,13 +93,15 @@ pub enum EventBody {
     Value(serde_json::Value),
     /// Sequence sections, each a list of values.
     Sequence(Vec<Vec<serde_json::Value>>),
+    /// Body sections as their sender has encoded them: the service passes them on as they are.
+    Encoded(Bytes),
 }
 
 impl EventBody {
-    /// The bytes of the data sections; none for values and sequences.
+    /// The bytes of the data sections, or of encoded ones; none for values and sequences.
     pub fn len(&self) -> usize {
         match self {
-            Self::Data(data) => data.len(),
+            Self::Data(data) | Self::Encoded(data) => data.len(),
             Self::MultipleData(sections) => sections.iter().map(Bytes::len).sum(),
             Self::Value(_) | Self::Sequence(_) => 0,
         }
@@ -114,6 +116,7 @@ impl EventBody {
         let data = |bytes: &Bytes| encode(&described(0x75, binary(bytes.to_vec())));
         match self {
             Self::Data(bytes) => out.extend(data(bytes)),
+            Self::Encoded(bytes) => out.extend_from_slice(bytes),
             Self::MultipleData(sections) => out.extend(sections.iter().flat_map(data)),
             Self::Value(value) => out.extend(encode(&described(0x77, from_json(value)))),
             Self::Sequence(sections) => out.extend(

@@ -12,22 +12,24 @@ pub fn root() -> PathBuf {
 
 /// Microsoft's clients, in `target/witness-venv`; returns the interpreter.
 pub fn virtual_environment() -> PathBuf {
-    environment("requirements.txt", "witness-venv")
+    environment(&["requirements.txt"], "witness-venv")
 }
 
 /// Apache Qpid Proton, in `target/eventhub-venv`; returns the interpreter.
 pub fn proton_environment() -> PathBuf {
-    environment("eventhub-requirements.txt", "eventhub-venv")
+    environment(&["eventhub-build-requirements.txt", "eventhub-requirements.txt"], "eventhub-venv")
 }
 
-/// Makes an environment in the target folder once per version of its requirements and returns its interpreter.
-fn environment(requirements: &str, name: &str) -> PathBuf {
-    let requirements = root().join("tests/witness").join(requirements);
+/// Makes an environment in the target folder once per version of its requirements and returns its interpreter. They are
+/// installed one file after the other: what one builds, it builds with what those before it brought. Nothing comes without
+/// a hash.
+fn environment(requirements: &[&str], name: &str) -> PathBuf {
+    let requirements: Vec<PathBuf> = requirements.iter().map(|name| root().join("tests/witness").join(name)).collect();
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let directory = target.join(name);
     let python = directory.join("bin/python");
     let stamp = directory.join("requirements.txt");
-    let wanted = std::fs::read(&requirements).expect("requirements.txt");
+    let wanted: Vec<u8> = requirements.iter().flat_map(|file| std::fs::read(file).expect("requirements")).collect();
     std::fs::create_dir_all(&target).expect("the target folder");
     let lock = std::fs::File::create(target.join(format!("{name}.lock"))).expect("lock file");
     // Tests run side by side, and only one may make the folder; the lock ends with the file.
@@ -38,16 +40,21 @@ fn environment(requirements: &str, name: &str) -> PathBuf {
     let version = Command::new("python3").arg("--version").output();
     assert!(
         version.is_ok_and(|output| output.status.success()),
-        "python3 is missing: the witnesses are Python programs and need CPython 3.11 with venv and pip"
+        "python3 is missing: the witnesses are Python programs and need CPython with venv and pip"
     );
     let made = Command::new("python3").args(["-m", "venv"]).arg(&directory).output().expect("python3 -m venv");
     report(&made, "");
-    let installed = Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(&requirements)
-        .output()
-        .expect("pip install");
-    report(&installed, "");
+    for file in &requirements {
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        let installed = Command::new(&python)
+            .args(pip)
+            // Neither an index that has been replaced nor a cache can bring anything else.
+            .args(["--require-hashes", "--no-build-isolation", "-r"])
+            .arg(file)
+            .output()
+            .expect("pip install");
+        report(&installed, "");
+    }
     std::fs::write(&stamp, wanted).expect("stamp");
     python
 }

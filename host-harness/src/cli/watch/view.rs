@@ -87,11 +87,20 @@ impl<'a> View<'a> {
         let row = &mut self.rows[partition];
         row.failures += 1;
         row.trouble = Some(error.to_string());
-        // An error that ends it is told at the end.
+        // An error that ends the program is told at the end.
         if let Some(pause) = pause {
             let text = format!("partition {}: {}", row.partition, trying_again(error, pause));
             self.aside(|output| output.warn(&text));
         }
+    }
+
+    /// A partition is not read any more, while others are.
+    pub(super) fn given_up(&self, partition: usize) {
+        let row = &self.rows[partition];
+        let trouble = row.trouble.as_deref().unwrap_or_default();
+        let text =
+            format!("partition {}: {trouble}; it is given up until the next run, and the others go on", row.partition);
+        self.aside(|output| output.warn(&text));
     }
 
     pub(super) fn refresh(&mut self) {

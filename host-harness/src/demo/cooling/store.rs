@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
+use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, TableHandle as _};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use super::super::DemoError;
 use super::rule::TRIGGER;
+use crate::cursors::Checked;
 use crate::interface::types::Cursor;
 use crate::{Connector, CursorStore};
 
@@ -40,7 +41,7 @@ pub struct DeadLetter {
 #[derive(Clone)]
 pub(super) struct Store {
     cursors: Arc<CursorStore>,
-    dead_letters: Arc<Database>,
+    dead_letters: Arc<Checked>,
     connector: String,
 }
 
@@ -52,7 +53,7 @@ impl Store {
         let revision = descriptor.triggers.iter().find(|trigger| trigger.operation.id == TRIGGER);
         let writer = (descriptor.version.as_str(), revision.map_or(0, |trigger| trigger.operation.revision));
         cursors.begin(&descriptor.id, TRIGGER, writer, &BTreeMap::new())?;
-        let dead_letters = Database::create(folder.join("dead-letters.redb")).map_err(failed)?;
+        let dead_letters = Checked::open(&folder.join("dead-letters.redb"), &[DEAD_LETTERS.name()])?;
         Ok(Self { cursors: Arc::new(cursors), dead_letters: Arc::new(dead_letters), connector: descriptor.id.clone() })
     }
 
@@ -79,11 +80,11 @@ impl Store {
         let database = self.dead_letters.clone();
         blocking(move || {
             let text = serde_json::to_vec(&letter).map_err(|error| DemoError::Store(error.to_string()))?;
-            let transaction = database.begin_write().map_err(failed)?;
-            let mut table = transaction.open_table(DEAD_LETTERS).map_err(failed)?;
-            table.insert(letter.event.as_str(), text.as_slice()).map_err(failed)?;
-            drop(table);
-            transaction.commit().map_err(failed)
+            Ok(database.run("written", |database| {
+                let transaction = database.begin_write()?;
+                transaction.open_table(DEAD_LETTERS)?.insert(letter.event.as_str(), text.as_slice())?;
+                Ok(transaction.commit()?)
+            })?)
         })
         .await
     }
@@ -92,23 +93,20 @@ impl Store {
     pub(super) async fn dead_letters(&self) -> Result<Vec<DeadLetter>, DemoError> {
         let database = self.dead_letters.clone();
         blocking(move || {
-            let transaction = database.begin_read().map_err(failed)?;
-            let table = match transaction.open_table(DEAD_LETTERS) {
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                table => table.map_err(failed)?,
-            };
-            let letters = table.iter().map_err(failed)?.map(|entry| {
-                let (_, text) = entry.map_err(failed)?;
-                serde_json::from_slice(text.value()).map_err(|error| DemoError::Store(error.to_string()))
-            });
-            letters.collect()
+            let texts = database.run("read", |database| {
+                let table = match database.begin_read()?.open_table(DEAD_LETTERS) {
+                    Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                    table => table?,
+                };
+                let texts = table.iter()?.map(|entry| Ok(entry?.1.value().to_vec()));
+                texts.collect::<Result<Vec<_>, redb::Error>>()
+            })?;
+            let letter =
+                |text: Vec<u8>| serde_json::from_slice(&text).map_err(|error| DemoError::Store(error.to_string()));
+            texts.into_iter().map(letter).collect()
         })
         .await
     }
-}
-
-fn failed(error: impl Into<redb::Error>) -> DemoError {
-    DemoError::Store(error.into().to_string())
 }
 
 async fn blocking<T: Send + 'static>(

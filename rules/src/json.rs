@@ -1,0 +1,189 @@
+//! JSON that everybody can read.
+//!
+//! A reader of JSON has a bound on nesting, or its stack is at the writer's mercy. `serde_json`'s is 128, so 127 levels can
+//! be read. A text of as many levels cannot be put into another one any more: who wraps a text counts the levels around
+//! it ([`check_inside`]).
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// Levels of arrays and objects that one JSON text has at the most.
+pub const DEEPEST: usize = 127;
+
+/// Why a text is not JSON that everybody can read. It quotes nothing of the text, which may hold a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It has more levels than are allowed; how many are.
+    TooDeep {
+        /// The most.
+        allowed: usize,
+    },
+    /// It is not JSON, or a text in it has half of a surrogate pair. Where, counted from 1.
+    NotJson {
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooDeep { allowed } => write!(f, "is nested deeper than {allowed} levels"),
+            Self::NotJson { line, column } => {
+                write!(f, "is not JSON that can be read (line {line}, column {column})")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Judges a text that crosses the interface.
+///
+/// # Errors
+/// [`Fault`].
+pub fn check(text: &str) -> Result<(), Fault> {
+    check_inside(text, 0)
+}
+
+/// Judges a text that becomes part of another one, with so many levels around it.
+///
+/// # Errors
+/// [`Fault`].
+pub fn check_inside(text: &str, around: usize) -> Result<(), Fault> {
+    let allowed = DEEPEST.saturating_sub(around);
+    if !has_levels(text, allowed) {
+        return Err(Fault::TooDeep { allowed });
+    }
+    serde_json::from_str::<Readable>(text)
+        .map(drop)
+        .map_err(|error| Fault::NotJson { line: error.line(), column: error.column() })
+}
+
+/// Whether a JSON text has no more than so many levels. Of a text that is not JSON it says nothing.
+pub fn has_levels(text: &str, most: usize) -> bool {
+    let opening = |byte: &u8| matches!(byte, b'[' | b'{');
+    // Few texts have as many brackets at all, and counting them is much cheaper than telling texts within from the rest.
+    text.as_bytes().iter().filter(|byte| opening(byte)).count() <= most || levels(text) <= most
+}
+
+/// How many levels of arrays and objects a JSON text has.
+pub fn levels(text: &str) -> usize {
+    let (mut deepest, mut depth) = (0_usize, 0_usize);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// JSON, found out without making a value of it: numbers of any size, and no half of a surrogate pair, in names neither.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(levels: usize) -> String {
+        "[".repeat(levels) + &"]".repeat(levels)
+    }
+
+    /// What passes can be read by `serde_json` with its usual bound, and one level more cannot.
+    #[test]
+    fn the_deepest_text_that_passes_is_the_deepest_that_can_be_read() {
+        for objects in [false, true] {
+            let text = |levels: usize| {
+                if objects { r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels) } else { nested(levels) }
+            };
+            assert_eq!(check(&text(DEEPEST)), Ok(()));
+            assert!(serde_json::from_str::<serde_json::Value>(&text(DEEPEST)).is_ok());
+            assert_eq!(check(&text(DEEPEST + 1)), Err(Fault::TooDeep { allowed: DEEPEST }));
+            assert!(serde_json::from_str::<serde_json::Value>(&text(DEEPEST + 1)).is_err());
+        }
+    }
+
+    #[test]
+    fn levels_around_a_text_count() {
+        for around in 0..4 {
+            let inner = nested(DEEPEST - around);
+            assert_eq!(check_inside(&inner, around), Ok(()));
+            assert_eq!(check(&format!("{}{inner}{}", "[".repeat(around), "]".repeat(around))), Ok(()));
+            let deeper = nested(DEEPEST - around + 1);
+            assert_eq!(check_inside(&deeper, around), Err(Fault::TooDeep { allowed: DEEPEST - around }));
+        }
+    }
+
+    #[test]
+    fn brackets_in_texts_are_no_levels() {
+        let text = format!(r#"{{"a":"{}\"[","b\\":["[{{"]}}"#, "[".repeat(500));
+        assert_eq!((levels(&text), check(&text)), (2, Ok(())));
+        let wide = format!("[{}1]", "[],".repeat(1_000));
+        assert_eq!((levels(&wide), check(&wide)), (2, Ok(())));
+    }
+
+    #[test]
+    fn what_not_everybody_can_read_is_refused() {
+        for text in ["", "{,}", "1e", r#""\ud800""#, r#"{"\ud800":1}"#, r#"{"a":1}{"#, "\"a\nb\"", "NaN", "]"] {
+            assert!(matches!(check(text), Err(Fault::NotJson { line: 1.., .. })), "{text}");
+        }
+        for text in ["7", "[1e400,12345678901234567890123]", r#""\ud83d\ude00""#, " {} "] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        assert!(!Fault::NotJson { line: 1, column: 3 }.to_string().contains("hunter"));
+    }
+}

@@ -1,0 +1,67 @@
+//! What a service says, on its way to errors, notices, summaries and logs. It all goes through here: secrets that it
+//! repeats are struck out, what cannot be seen is taken out, and it has an end.
+
+use std::borrow::Cow;
+
+use connector_rules::text;
+
+use crate::auth;
+
+/// The longest text for a person, in characters: ours with what it quotes.
+pub const LONGEST: usize = 4_096;
+
+/// What a service says, as a part of a text of ours: single blanks between words, at most so many characters. None where
+/// nothing is left of it.
+pub fn quoted(said: &str, most: usize) -> Option<String> {
+    // Before it is cut: half of a secret would not be known as one.
+    text::cut(&struck(said), most)
+}
+
+/// A text for a person that may quote a service, as a whole.
+pub fn shown(text: impl Into<String>) -> String {
+    let text = text.into();
+    match struck(&text) {
+        Cow::Borrowed(clean) if clean.len() <= LONGEST => text,
+        clean => match clean.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}…", clean.get(..end).unwrap_or_default()),
+            None => clean.into_owned(),
+        },
+    }
+}
+
+fn struck(text: &str) -> Cow<'_, str> {
+    match text::one_line(text) {
+        Cow::Borrowed(line) => auth::strike(line),
+        Cow::Owned(line) => Cow::Owned(auth::strike(&line).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_go_before_the_text_is_cut() {
+        let secret = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo0NTY3ODkw";
+        auth::remember(secret);
+        let said = format!("got {secret} instead");
+        for most in 0..said.len() {
+            let cut = quoted(&said, most).unwrap_or_default();
+            assert!(!cut.contains("QUJD"), "{cut}");
+        }
+        // Hidden characters do not hide it.
+        let (front, back) = secret.split_at(20);
+        assert_eq!(
+            quoted(&format!("got\r\n {front}\u{200b}{back}\u{202e} instead"), 100).as_deref(),
+            Some("got (secret) instead")
+        );
+        assert_eq!(shown(format!("got {front}\u{2066}{back}")), "got (secret)");
+    }
+
+    #[test]
+    fn what_is_shown_has_an_end() {
+        assert_eq!(shown("Gerät d1: größer"), "Gerät d1: größer");
+        let long = shown("ä".repeat(100_000));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (LONGEST + 1, true));
+    }
+}

@@ -1,0 +1,583 @@
+//! Hostile peers: one table of what a server can do wrong (`tests/peers/`), played to the built component in the host.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`table`] | the entries: a script of steps, and what may come of a call |
+//! | [`server`] | servers on loopback that play the scripts, on a thread of their own |
+//! | [`http2`], [`amqp`] | frames as bytes |
+//! | [`neighbour`] | a quiet tenant beside them |
+//! | [`measure`] | what the process holds and logs |
+//!
+//! A peer of HTTP writes what the table says. A peer of AMQP stands between the component and an emulator that behaves: it
+//! passes on what the service says up to the unit that the table names, and alters, repeats or replaces it from there. So a
+//! script says what is wrong, and nothing else.
+//!
+//! Each behaviour has a tenant of its own. It passes where
+//! - each call ends in a page or a typed error that the table expects, within its deadline and a tenth;
+//! - after the tenant has ended no socket to the peer is left, tasks and descriptors are as many as before, and memory is;
+//! - neither a call nor an idle connection fills the log, and an idle connection costs little computing time;
+//! - the quiet tenant's calls all succeed, and take at most twice as long in the median as just before, and a little more.
+
+pub mod amqp;
+pub mod http2;
+pub mod measure;
+pub mod neighbour;
+pub mod server;
+pub mod table;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryMessage};
+use connector_host::interface::action::Call;
+use connector_host::interface::trigger::{Budget, LostPolicy, Page, PollRequest, Start};
+use connector_host::{CallError, Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots, WarmInstance};
+use serde_json::{Value, json};
+
+use crate::{connector, link, process, tenant, values};
+use measure::{Held, Log, Logged, sockets_to};
+use neighbour::{Neighbour, percentile};
+use server::{Apart, Backend, Playing, Servers};
+use table::{Peer, Probe};
+
+/// The deadline of each call.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// That of the call whose log lines are counted.
+const DEADLINE_LOGGED: Duration = Duration::from_millis(1_500);
+/// A behaviour is repeated until it has lasted so long and the quiet tenant has made so many calls, but no more often than
+/// this.
+const SHORTEST: Duration = Duration::from_millis(300);
+const FEWEST: usize = 15;
+const MOST_ROUNDS: usize = 20;
+/// The quiet tenant's calls just before a behaviour.
+const ALONE: usize = 30;
+/// How much longer than twice its time alone the quiet tenant's call may take in the median: less than a turn of the
+/// scheduler and an epoch together is no harm.
+const ALLOWANCE: Duration = Duration::from_millis(20);
+/// A port on which nobody listens: where the hub is that a poll of telemetry could ask for another endpoint.
+const NOBODY: u16 = 1;
+/// How often a behaviour is tried where the quiet tenant was slow: others use the machine, too.
+const ATTEMPTS: usize = 3;
+/// In which time everything has to be back.
+const SETTLING: Duration = Duration::from_secs(5);
+/// Of the time in which nobody calls, the host may compute this part.
+const MOST_IDLE: u32 = 4;
+/// Descriptors on top of those before: of the runtimes themselves.
+const SPARE_DESCRIPTORS: usize = 2;
+/// Memory on top of that before, in bytes: what allocators keep.
+const SPARE_MEMORY: u64 = 32 << 20;
+/// Lines and bytes of a call in the operator's usual log.
+const MOST_LOGGED: Logged = Logged { lines: 50, bytes: 32 << 10 };
+/// Lines and bytes of a call in the log of an operator who looks for a fault: twice what a guest may log, with time, target
+/// and spans on each line.
+const MOST_LOGGED_CLOSER: Logged = Logged { lines: 2_100, bytes: 768 << 10 };
+
+/// What is played.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Of the order, where it is a sample.
+    pub seed: u64,
+    /// Begin no further behaviour after so long: a sample over all protocols. None: all of them, in their order.
+    pub sample: Option<Duration>,
+    /// Those alone whose ids begin with one of these; all, where there is none.
+    pub only: Vec<String>,
+}
+
+/// What came of one behaviour.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Which.
+    pub id: String,
+    /// What broke a promise.
+    pub failures: Vec<String>,
+    /// What came of the calls, each once.
+    pub outcomes: Vec<String>,
+    /// By how much a call was over its deadline at the most.
+    pub overrun: Duration,
+    /// Sockets to the peer that were left.
+    pub sockets: usize,
+    /// What the host computed while nobody called.
+    pub computed: Duration,
+    /// The quiet tenant's latencies meanwhile.
+    beside: Vec<Duration>,
+    /// Those just before.
+    alone: Vec<Duration>,
+    /// What a call logged, for an operator who looks for a fault.
+    logged: Logged,
+}
+
+/// What came of all of them.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// One for each behaviour.
+    pub reports: Vec<Report>,
+}
+
+impl Summary {
+    /// Fails where a behaviour broke a promise.
+    ///
+    /// # Errors
+    /// Which ones.
+    pub fn judge(&self) -> Result<()> {
+        let failed: Vec<&str> = self.failed().map(|report| report.id.as_str()).collect();
+        ensure!(failed.is_empty(), "{} behaviours broke a promise: {}", failed.len(), failed.join(", "));
+        Ok(())
+    }
+
+    fn failed(&self) -> impl Iterator<Item = &Report> {
+        self.reports.iter().filter(|report| !report.failures.is_empty())
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let overrun = self.reports.iter().map(|report| report.overrun).max().unwrap_or_default();
+        let sockets: usize = self.reports.iter().map(|report| report.sockets).sum();
+        writeln!(
+            f,
+            "{} behaviours, {} failures, worst overrun of a deadline {} ms, {sockets} sockets left",
+            self.reports.len(),
+            self.failed().count(),
+            overrun.as_millis()
+        )?;
+        let alone: Vec<Duration> = self.reports.iter().flat_map(|report| report.alone.iter().copied()).collect();
+        let [p50, p99] = [50, 99].map(|percent| percentile(&alone, percent));
+        writeln!(f, "quiet tenant alone: {} calls, p50 {p50:.1?}, p99 {p99:.1?}", alone.len())?;
+        let ratio = |report: &Report, percent, alone: Duration| {
+            percentile(&report.beside, percent).as_secs_f64() / alone.as_secs_f64().max(1e-6)
+        };
+        let mut worst: Vec<&Report> = self.reports.iter().collect();
+        worst.sort_by(|one, other| ratio(other, 99, p99).total_cmp(&ratio(one, 99, p99)));
+        writeln!(
+            f,
+            "{:<44} {:>6} {:>6} {:>6}",
+            "beside the ten worst peers, as ratio to alone", "calls", "p50", "p99"
+        )?;
+        for report in worst.iter().take(10) {
+            let [p50, p99] = [(50, p50), (99, p99)].map(|(percent, alone)| ratio(report, percent, alone));
+            writeln!(f, "{:<44} {:>6} {p50:>6.2} {p99:>6.2}", report.id, report.beside.len())?;
+        }
+        for report in self.failed() {
+            writeln!(f, "FAILED {}: {}", report.id, report.failures.join("; "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Plays the table, a line for each behaviour.
+///
+/// # Errors
+/// Where the table cannot be read or nothing can be set up; a broken promise is in the summary.
+pub async fn run(options: &Options) -> Result<Summary> {
+    let all = table::read()?;
+    let wanted = |peer: &Peer| options.only.is_empty() || options.only.iter().any(|id| peer.id.starts_with(id));
+    let peers: Vec<(usize, &Peer)> = all.iter().enumerate().filter(|(_, peer)| wanted(peer)).collect();
+    let peers = if options.sample.is_some() { mixed(peers, options.seed) } else { peers };
+    let arena = Arena::start().await?;
+    let begun = Instant::now();
+    let mut summary = Summary::default();
+    for (number, peer) in peers {
+        if options.sample.is_some_and(|most| begun.elapsed() >= most) {
+            break;
+        }
+        let started = Instant::now();
+        let report = arena.meet(peer, number).await.with_context(|| peer.id.clone())?;
+        let verdict = if report.failures.is_empty() { "held" } else { "FAILED" };
+        println!(
+            "{:>7} {:<9} {:<44} {:>5.1} s  {}  log {} lines, {} KB  idle {} ms  neighbour {:.1}x{}",
+            verdict,
+            peer.protocol.to_string(),
+            peer.id,
+            started.elapsed().as_secs_f64(),
+            report.outcomes.join(" "),
+            report.logged.lines,
+            report.logged.bytes >> 10,
+            report.computed.as_millis(),
+            percentile(&report.beside, 50).as_secs_f64() / percentile(&report.alone, 50).as_secs_f64().max(1e-6),
+            report.failures.iter().map(|failure| format!("\n          {failure}")).collect::<String>(),
+        );
+        summary.reports.push(report);
+    }
+    arena.end().await;
+    Ok(summary)
+}
+
+/// In an order of chance, the protocols by turns; each with its number in the table.
+fn mixed(mut peers: Vec<(usize, &Peer)>, seed: u64) -> Vec<(usize, &Peer)> {
+    fastrand::Rng::with_seed(seed).shuffle(&mut peers);
+    let mut turns = BTreeMap::new();
+    let mut placed = Vec::new();
+    for (number, peer) in peers {
+        let turn: &mut usize = turns.entry(peer.protocol).or_default();
+        placed.push((*turn, number, peer));
+        *turn += 1;
+    }
+    placed.sort_by_key(|(turn, ..)| *turn);
+    placed.into_iter().map(|(_, number, peer)| (number, peer)).collect()
+}
+
+/// The host, a service that behaves, the peers and the quiet tenant.
+struct Arena {
+    connector: Connector,
+    emulator: Arc<Emulator>,
+    /// Where the emulator runs.
+    service: Apart,
+    servers: Servers,
+    neighbour: Neighbour,
+    log: Log,
+}
+
+impl Arena {
+    async fn start() -> Result<Self> {
+        let log = Log::start()?;
+        let service = Apart::start("service")?;
+        let emulator = service.run(Emulator::start(EmulatorOptions { partitions: 1, ..Default::default() })).await??;
+        let emulator = Arc::new(emulator);
+        let connector = connector().await?;
+        let calm = tenant(&emulator)?;
+        let account = link(values(&emulator, "connector", "connector")?);
+        let call = Call::default();
+        connector.invoke(&calm, &account, "create-device", r#"{"deviceId":"pump"}"#, &call).await?;
+        let device = emulator.clone();
+        service
+            .run(async move {
+                for number in 0..5 {
+                    let message = TelemetryMessage::json("pump", &json!({ "number": number }));
+                    device.devices().send_telemetry(message).await?;
+                }
+                Ok::<_, anyhow::Error>(())
+            })
+            .await??;
+        let port = |host: String| -> Result<u16> { Ok(host.rsplit(':').next().context("no port")?.parse()?) };
+        let servers = Servers::start(Backend {
+            event_hub: port(emulator.event_hub_host())?,
+            hub_amqp: port(emulator.hub_amqp_host())?,
+            ca: emulator.ca_pem().to_owned(),
+        })?;
+        let neighbour = Neighbour::start(connector.clone(), calm, account);
+        neighbour.wait_for(2 * ALONE, SETTLING).await;
+        Ok(Self { connector, emulator, service, servers, neighbour, log })
+    }
+
+    async fn end(self) {
+        self.neighbour.end().await;
+        let emulator = self.emulator.clone();
+        let ended = self.service.run(async move { drop(Arc::into_inner(emulator).map(Emulator::shutdown)) });
+        drop(self.emulator);
+        let _ = ended.await;
+    }
+
+    /// Plays a behaviour, again where the quiet tenant alone was the reason to fail.
+    async fn meet(&self, peer: &Peer, number: usize) -> Result<Report> {
+        let mut attempt = 1;
+        loop {
+            let mut report = self.once(peer, number).await?;
+            if slowed(&report).is_some() {
+                // Whether it is as slow alone: the slower of both times counts.
+                let after = self.alone().await;
+                if percentile(&after, 50) > percentile(&report.alone, 50) {
+                    report.alone = after;
+                }
+            }
+            match slowed(&report) {
+                Some(_) if attempt < ATTEMPTS => attempt += 1,
+                slow => {
+                    report.failures.extend(slow);
+                    return Ok(report);
+                }
+            }
+        }
+    }
+
+    /// How long the quiet tenant's calls take now.
+    async fn alone(&self) -> Vec<Duration> {
+        self.neighbour.take_latencies();
+        self.neighbour.wait_for(ALONE, SETTLING).await;
+        self.neighbour.take_latencies()
+    }
+
+    async fn once(&self, peer: &Peer, number: usize) -> Result<Report> {
+        let mut report = Report { id: peer.id.clone(), ..Report::default() };
+        report.alone = self.alone().await;
+        let hush = self.neighbour.hush().await;
+        self.neighbour.take_failures();
+        let before = Held::now()?;
+        let playing = self.servers.play(peer).await?;
+        let caller = Caller::new(self, peer, &playing)?;
+        self.count_log(&caller, &mut report).await?;
+        drop(hush);
+
+        self.log.take();
+        self.neighbour.take_latencies();
+        let (begun, mut calls) = (Instant::now(), 0);
+        for _ in 0..MOST_ROUNDS {
+            for probe in peer.calls() {
+                caller.call(*probe, DEADLINE, &mut report).await;
+                calls += 1;
+            }
+            // An idle time is long enough by itself, and follows one round alone.
+            let long_enough = begun.elapsed() >= SHORTEST && self.neighbour.calls() >= FEWEST;
+            if long_enough || peer.idle > 0 {
+                break;
+            }
+        }
+        self.idle(peer, &mut report).await?;
+        report.beside = self.neighbour.take_latencies();
+        report
+            .failures
+            .extend(self.neighbour.take_failures().into_iter().take(2).map(|error| format!("neighbour: {error}")));
+        let logged = self.log.take();
+        if logged.lines > MOST_LOGGED.lines * calls || logged.bytes > MOST_LOGGED.bytes * calls {
+            report.failures.push(format!("{calls} calls logged {} lines, {} bytes", logged.lines, logged.bytes));
+        }
+        report.failures.extend(playing.troubles().into_iter().map(|trouble| format!("the table: {trouble}")));
+        if playing.connections() == 0 {
+            report.failures.push("nobody connected to the peer".to_owned());
+        }
+
+        let _hush = self.neighbour.hush().await;
+        caller.end(number).await;
+        self.look_back(before, &playing, &mut report).await?;
+        Ok(report)
+    }
+
+    /// Lets the connections be as they are, and looks what the host computes meanwhile, though nobody calls.
+    async fn idle(&self, peer: &Peer, report: &mut Report) -> Result<()> {
+        if peer.idle == 0 {
+            return Ok(());
+        }
+        let idle = Duration::from_millis(peer.idle);
+        // Once beside the quiet tenant, which may be slowed, and once without it.
+        tokio::time::sleep(idle / 2).await;
+        let _hush = self.neighbour.hush().await;
+        let (before, theirs) = (process::computed(), self.servers.computed().await?);
+        let begun = Instant::now();
+        tokio::time::sleep(idle / 2).await;
+        let time = begun.elapsed();
+        let theirs = self.servers.computed().await?.saturating_sub(theirs);
+        report.computed = process::computed().saturating_sub(before).saturating_sub(theirs);
+        if report.computed > time / MOST_IDLE {
+            report
+                .failures
+                .push(format!("the host computed {:.1?} of {time:.1?} in which nobody called", report.computed));
+        }
+        Ok(())
+    }
+
+    /// Counts what a call logs for an operator who looks for a fault.
+    async fn count_log(&self, caller: &Caller<'_>, report: &mut Report) -> Result<()> {
+        let Some(probe) = caller.peer.calls().first() else { return Ok(()) };
+        self.log.look_closer(true)?;
+        self.log.take();
+        // Neither its outcome nor its time is judged: it has less time, and writes more.
+        caller.call(*probe, DEADLINE_LOGGED, &mut Report::default()).await;
+        tokio::time::sleep(Duration::from_millis(caller.peer.idle)).await;
+        report.logged = self.log.take();
+        self.log.look_closer(false)?;
+        let Logged { lines, bytes } = report.logged;
+        if lines > MOST_LOGGED_CLOSER.lines || bytes > MOST_LOGGED_CLOSER.bytes {
+            report.failures.push(format!("one call logged {lines} lines, {bytes} bytes at the level of debugging"));
+        }
+        Ok(())
+    }
+
+    /// Whether everything is back where it was, once the tenant has ended.
+    async fn look_back(&self, before: Held, playing: &Playing, report: &mut Report) -> Result<()> {
+        let begun = Instant::now();
+        report.sockets = sockets_to(playing.port)?;
+        while report.sockets > 0 && begun.elapsed() < SETTLING {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            report.sockets = sockets_to(playing.port)?;
+        }
+        if report.sockets > 0 {
+            report.failures.push(format!("{} sockets outlive their tenant", report.sockets));
+        }
+        playing.end();
+        let settled = |now: Held| {
+            now.tasks <= before.tasks
+                && now.descriptors <= before.descriptors + SPARE_DESCRIPTORS
+                && now.memory <= before.memory + SPARE_MEMORY
+        };
+        let begun = Instant::now();
+        let mut now = Held::now()?;
+        while !settled(now) && begun.elapsed() < SETTLING {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            now = Held::now()?;
+        }
+        if !settled(now) {
+            report.failures.push(format!("left behind: {before:?}, then {now:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the quiet tenant was slower than it may be.
+fn slowed(report: &Report) -> Option<String> {
+    let [alone, beside] = [&report.alone, &report.beside].map(|calls| percentile(calls, 50));
+    let slow = beside > alone * 2 + ALLOWANCE;
+    slow.then(|| format!("the neighbour's calls took {beside:.1?} in the median instead of {alone:.1?}"))
+}
+
+/// A tenant that calls a peer.
+struct Caller<'a> {
+    connector: &'a Connector,
+    tenant: Tenant,
+    /// For telemetry, and for all else.
+    connections: [Connection; 2],
+    peer: &'a Peer,
+    playing: &'a Playing,
+    warm: tokio::sync::OnceCell<WarmInstance>,
+}
+
+impl<'a> Caller<'a> {
+    fn new(arena: &'a Arena, peer: &'a Peer, playing: &'a Playing) -> Result<Self> {
+        let here = format!("localhost:{}", playing.port);
+        let trusted = format!("{}{}", arena.emulator.ca_pem(), arena.servers.trusted());
+        let mut account = values(&arena.emulator, "connector", "connector")?;
+        account["iotHubName"] = here.as_str().into();
+        account["eventHubEndpoint"] = format!("sb://{here}/").into();
+        account["eventHubPath"] = arena.emulator.event_hub_name().into();
+        account["trustedCertificates"] = trusted.as_str().into();
+        let mut options = TenantOptions::default();
+        options.name.clone_from(&peer.id);
+        options.limits = Limits::default();
+        options.trust_roots = TrustRoots::Only(trusted);
+        options.allow_hosts = vec!["localhost".parse()?];
+        options.allow_private_networks = true;
+        let tenant = Tenant::new(options)?.with_deadline(DEADLINE);
+        let connections = [format!("localhost:{NOBODY}"), here].map(|hub| {
+            account["iotHubAmqpHost"] = hub.into();
+            link(account.clone())
+        });
+        Ok(Self { connector: &arena.connector, tenant, connections, peer, playing, warm: tokio::sync::OnceCell::new() })
+    }
+
+    fn connection(&self, probe: Probe) -> &Connection {
+        let [telemetry, other] = &self.connections;
+        if probe == Probe::Telemetry { telemetry } else { other }
+    }
+
+    /// Calls, and judges time and outcome.
+    async fn call(&self, probe: Probe, deadline: Duration, report: &mut Report) {
+        self.playing.expect(probe);
+        let begun = Instant::now();
+        let ended =
+            if self.peer.warm { self.warm_call(probe, deadline).await } else { self.cold_call(probe, deadline).await };
+        let took = begun.elapsed();
+        report.overrun = report.overrun.max(took.saturating_sub(deadline));
+        if took > deadline + deadline / 10 {
+            report.failures.push(format!("{probe:?} took {took:.2?} with a deadline of {deadline:?}"));
+        }
+        let (outcome, message) = match &ended {
+            Ok(shown) => ("page".to_owned(), shown.clone()),
+            Err(error) => (name(error), format!("{error} {}", json!(error))),
+        };
+        report.failures.extend(self.unclean(&message).filter(|failure| !report.failures.contains(failure)));
+        if !self.peer.expect.contains(&outcome) {
+            let failure = format!("{probe:?} ended with {outcome}: {message}");
+            if !report.failures.contains(&failure) {
+                report.failures.push(failure);
+            }
+        }
+        if !report.outcomes.contains(&outcome) {
+            report.outcomes.push(outcome);
+        }
+    }
+
+    /// What must not be in a text that is shown to people: an error, a notice, the summary of an event.
+    fn unclean(&self, message: &str) -> Option<String> {
+        let signatures = self.playing.signatures();
+        let told = |signature: &String| {
+            let plain = signature.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
+            message.contains(signature.as_str()) || message.contains(&plain)
+        };
+        if signatures.iter().any(told) {
+            return Some("a text tells the signature of a token".to_owned());
+        }
+        let hidden = |c: char| {
+            c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        message.chars().any(hidden).then(|| "a text holds control or bidirectional characters".to_owned())
+    }
+
+    async fn cold_call(&self, probe: Probe, deadline: Duration) -> Result<String, CallError> {
+        let (tenant, connection) = (self.tenant.with_deadline(deadline), self.connection(probe));
+        match work(probe) {
+            Work::Action(action, input) => {
+                self.connector.invoke(&tenant, connection, action, &input.to_string(), &Call::default()).await?;
+                Ok(String::new())
+            }
+            Work::Poll(request) => Ok(shown(&self.connector.poll(&tenant, connection, &request).await?)),
+        }
+    }
+
+    async fn warm_call(&self, probe: Probe, deadline: Duration) -> Result<String, CallError> {
+        let open = || self.connector.open(&self.tenant, self.connection(probe));
+        let instance = self.warm.get_or_try_init(open).await?.with_deadline(deadline);
+        match work(probe) {
+            Work::Action(action, input) => {
+                instance.invoke(action, &input.to_string(), &Call::default()).await?;
+                Ok(String::new())
+            }
+            Work::Poll(request) => Ok(shown(&instance.poll(&request).await?)),
+        }
+    }
+
+    /// Ends the tenant, in one of the ways in which one can end.
+    async fn end(self, number: usize) {
+        let Self { tenant, warm, .. } = self;
+        drop(warm);
+        match number % 3 {
+            0 => drop(tenant.drain(Duration::from_secs(1)).await),
+            1 => tenant.close(),
+            _ => {}
+        }
+    }
+}
+
+enum Work {
+    Action(&'static str, Value),
+    Poll(PollRequest),
+}
+
+fn work(probe: Probe) -> Work {
+    let poll = |trigger: &str, partition: &str| {
+        Work::Poll(PollRequest {
+            trigger: trigger.to_owned(),
+            partition: partition.to_owned(),
+            config: "{}".to_owned(),
+            start: Start::Earliest,
+            on_position_lost: LostPolicy::Stop,
+            cursor: None,
+            budget: Budget { events: 100, bytes: 1 << 20, wait_ms: 200 },
+        })
+    };
+    match probe {
+        Probe::GetDevice => Work::Action("get-device", json!({ "deviceId": "pump" })),
+        Probe::Upload => {
+            let body = json!({ "text": "x".repeat(250_000) });
+            Work::Action("send-device-to-cloud-message", json!({ "deviceId": "pump", "body": body }))
+        }
+        Probe::Poll => poll("service-configuration-changed", "all"),
+        Probe::Telemetry => poll(crate::TELEMETRY, "0"),
+        Probe::Message => {
+            Work::Action("send-cloud-to-device-message", json!({ "deviceId": "pump", "body": { "go": 1 } }))
+        }
+        Probe::Feedback => poll("cloud-to-device-message-feedback", "all"),
+    }
+}
+
+/// What of a page is shown to people.
+fn shown(page: &Page) -> String {
+    let notices = page.notices.iter().map(|notice| notice.message.as_str());
+    page.events.iter().map(|event| event.summary.as_str()).chain(notices).collect()
+}
+
+/// What came of a call, in the words of the table.
+fn name(error: &CallError) -> String {
+    let code = error.connector().and_then(|error| serde_json::to_value(error.code).ok());
+    code.as_ref().and_then(Value::as_str).map_or_else(|| format!("host:{}", error.kind()), str::to_owned)
+}

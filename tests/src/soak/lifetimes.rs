@@ -1,0 +1,124 @@
+//! What lives for long, and what comes and goes: an instance that makes request after request, and tenant after tenant.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use connector_host::interface::action::{Call, Outcome};
+use connector_host::{Host, HostOptions, Limits};
+use serde_json::json;
+
+use crate::apart::{Account, Emulators, Plan};
+use crate::{component, process, workspace};
+
+/// How much of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Items {
+    /// HTTP requests of one warm instance.
+    pub requests: u64,
+    /// Tenants that are opened, called once and dropped, one after the other.
+    pub tenants: u64,
+}
+
+/// Samples of a part, the first of which is the warm-up.
+const SAMPLES: u64 = 20;
+
+/// What may come on top between the first sample and the last, in bytes: pages that the allocator keeps.
+const MEMORY: u64 = 4 << 20;
+
+/// What is there after some items.
+struct Sample {
+    items: u64,
+    memory: u64,
+    descriptors: usize,
+    /// Of the instance.
+    handles: usize,
+}
+
+impl Sample {
+    fn take(items: u64, handles: usize) -> Result<Self> {
+        let (memory, descriptors) = (process::private_memory()?, process::file_descriptors()?);
+        Ok(Self { items, memory, descriptors, handles })
+    }
+}
+
+/// Runs both parts, and says how they went. The program's `main` has to call
+/// [`apart::serve_if_asked`](crate::apart::serve_if_asked) first.
+///
+/// # Errors
+/// A call that failed, or what has grown.
+pub async fn run(items: Items) -> Result<()> {
+    let plan =
+        Plan { hubs: 1, accounts: 1, partitions: 2, consumer_groups: 1, telemetry_rate: 0.0, faults: Vec::new() };
+    let emulators = Emulators::start(&plan).await?;
+    let account = emulators.accounts.first().context("no account")?;
+    let mut options = HostOptions::default();
+    options.cache_directory = Some(workspace().join("target/compiled"));
+    let connector = Host::new(options)?.load_file(component()?).await?;
+    let mut limits = Limits::default();
+    limits.http_requests_per_second = u32::MAX;
+    let input = json!({ "deviceId": account.device }).to_string();
+
+    let begun = Instant::now();
+    let tenant = account.tenant(limits.clone())?;
+    let warm = connector.open(&tenant, &account.connection).await?;
+    let mut samples = Vec::new();
+    let step = (items.requests / SAMPLES).max(1);
+    for number in 1..=items.requests {
+        let answered = warm.invoke("get-device", &input, &Call::default()).await;
+        done(answered, account).with_context(|| format!("request {number}"))?;
+        if number % step == 0 {
+            let handles = warm.handles().await.context("the instance was discarded")?;
+            samples.push(Sample::take(number, handles)?);
+        }
+    }
+    judge("requests of one instance", &samples, begun)?;
+    warm.discard().await;
+    drop(tenant);
+
+    let begun = Instant::now();
+    let mut samples = Vec::new();
+    let step = (items.tenants / SAMPLES).max(1);
+    for number in 1..=items.tenants {
+        let tenant = account.tenant(limits.clone())?;
+        let warm = connector.open(&tenant, &account.connection).await?;
+        let answered = warm.invoke("get-device", &input, &Call::default()).await;
+        done(answered, account).with_context(|| format!("tenant {number}"))?;
+        if number % step == 0 {
+            samples.push(Sample::take(number, 0)?);
+        }
+    }
+    judge("tenants", &samples, begun)
+}
+
+fn done(answered: Result<Outcome, connector_host::CallError>, account: &Account) -> Result<()> {
+    match answered? {
+        Outcome::Done(output) if output.contains(&account.device) => Ok(()),
+        other => bail!("{other:?}"),
+    }
+}
+
+/// Compares the end with the warm-up.
+fn judge(what: &str, samples: &[Sample], begun: Instant) -> Result<()> {
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Ok(()) };
+    let grown = last.memory.saturating_sub(first.memory);
+    let items = last.items.saturating_sub(first.items).max(1);
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let each = grown as f64 / items as f64;
+    println!(
+        "{} {what} in {:.0} s: memory {} KiB after {}, {} KiB at the end ({each:.1} bytes each); descriptors {} and {}; handles {} and {}",
+        last.items,
+        begun.elapsed().as_secs_f64(),
+        first.memory >> 10,
+        first.items,
+        last.memory >> 10,
+        first.descriptors,
+        last.descriptors,
+        first.handles,
+        last.handles,
+    );
+    ensure!(grown <= MEMORY + first.memory / 50, "memory grows: {grown} bytes with {items} {what}");
+    // A connection or two that are just being closed.
+    ensure!(last.descriptors <= first.descriptors + 4, "descriptors are left");
+    ensure!(last.handles == first.handles, "handles are left");
+    Ok(())
+}
