@@ -147,7 +147,7 @@ async fn connection(
     let upgrade = lock(&upgrade).take().filter(|_| !stopping);
     if let Some((service, upgrade)) = upgrade {
         match upgrade.await {
-            Ok(upgraded) => amqp::serve_web_socket(world, service, upgraded, spoken, stop).await,
+            Ok(upgraded) => amqp::accept_web_socket(world, service, upgraded, spoken, stop).await,
             Err(error) => tracing::debug!(%peer, %error, "the connection became no WebSocket"),
         }
     }

@@ -741,6 +741,22 @@ fn start_apart(
     server.recv().unwrap()
 }
 
+/// A server that answers a request with one piece again and again.
+fn start_flooding(alpn: &'static [&'static str], piece: &'static [u8]) -> Server {
+    start_apart(alpn, move |mut tls, _| {
+        Box::pin(async move {
+            if alpn == ["h2"] {
+                begin_h2(&mut tls).await;
+            } else {
+                read_head(&mut tls).await;
+            }
+            flood(&mut tls, piece, &AtomicUsize::new(0)).await;
+        })
+    })
+}
+
+/// An answer of HTTP/1.1 after which another one has to come.
+const H1_EARLY_HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
 /// Frames of HTTP/2: length, type, flags, stream, content.
 const H2_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const H2_PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
@@ -899,23 +915,13 @@ async fn a_server_that_floods_an_idle_connection_is_cut_off() {
 /// Nor may a server send without end to a call that waits for its answer.
 #[tokio::test]
 async fn a_server_that_sends_more_than_a_call_can_use_is_cut_off() {
-    const HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
     for (what, alpn, frame) in [
-        ("informational answers, HTTP/1.1", &["http/1.1"][..], HINTS),
+        ("informational answers, HTTP/1.1", &["http/1.1"][..], H1_EARLY_HINTS),
         ("informational answers, HTTP/2", &["h2"], H2_EARLY_HINTS),
         ("pings", &["h2"], H2_PING),
         ("settings", &["h2"], H2_SETTINGS),
     ] {
-        let server = start_apart(alpn, move |mut tls, _| {
-            Box::pin(async move {
-                if alpn == ["h2"] {
-                    begin_h2(&mut tls).await;
-                } else {
-                    read_head(&mut tls).await;
-                }
-                flood(&mut tls, frame, &AtomicUsize::new(0)).await;
-            })
-        });
+        let server = start_flooding(alpn, frame);
         let tenant = server.tenant(|_| ()).with_deadline(Duration::from_secs(3));
         let call = exchange(&tenant, &server.authority());
         let (begun, computed) = (Instant::now(), thread_time());
@@ -936,22 +942,12 @@ async fn a_flooded_connection_takes_no_more_than_its_tenants_share() {
     /// A guest that computes yields at every epoch.
     const SLICE: Duration = EPOCH_TICK;
     const SLICES: u32 = 20;
-    const HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
     for (what, alpn, frame) in [
-        ("informational answers, HTTP/1.1", &["http/1.1"][..], HINTS),
+        ("informational answers, HTTP/1.1", &["http/1.1"][..], H1_EARLY_HINTS),
         ("informational answers, HTTP/2", &["h2"], H2_EARLY_HINTS),
         ("pings", &["h2"], H2_PING),
     ] {
-        let server = start_apart(alpn, move |mut tls, _| {
-            Box::pin(async move {
-                if alpn == ["h2"] {
-                    begin_h2(&mut tls).await;
-                } else {
-                    read_head(&mut tls).await;
-                }
-                flood(&mut tls, frame, &AtomicUsize::new(0)).await;
-            })
-        });
+        let server = start_flooding(alpn, frame);
         let tenant = server.tenant(|limits| {
             limits.http_excess_bytes = u64::MAX;
             limits.cpu = Duration::from_secs(60);

@@ -148,6 +148,14 @@ impl TransportError {
         Self { kind, stage, detail: detail.into(), answer: None }
     }
 
+    /// The same failure while something else was waited for: below a handshake it is the handshake that fails.
+    pub(crate) fn at(self, stage: Stage) -> Self {
+        match self.kind {
+            TransportErrorKind::Timeout => Self::timeout(stage),
+            _ => Self { stage, ..self },
+        }
+    }
+
     pub(crate) fn timeout(stage: Stage) -> Self {
         Self::new(TransportErrorKind::Timeout, stage, format!("the time was up while waiting for {stage}"))
     }

@@ -52,6 +52,7 @@ impl<T: Transport> Tls<T> {
         let config = config(roots)?;
         let tls = ClientConnection::new(Arc::new(config), name).map_err(|error| failed(error.to_string()))?;
         let mut this = Self { tls, inner };
+        let at_tls = |error: TransportError| error.at(Stage::Tls);
         while this.tls.is_handshaking() {
             this.flush(deadline).map_err(at_tls)?;
             if this.tls.is_handshaking() && !this.fill(deadline).map_err(at_tls)? {
@@ -169,12 +170,4 @@ fn provider() -> CryptoProvider {
 
 fn failed(detail: impl Into<String>) -> TransportError {
     TransportError::new(TransportErrorKind::Tls, Stage::Tls, detail)
-}
-
-/// What fails below during the handshake fails at that stage.
-fn at_tls(error: TransportError) -> TransportError {
-    if error.kind == TransportErrorKind::Timeout {
-        return TransportError::timeout(Stage::Tls);
-    }
-    TransportError { stage: Stage::Tls, ..error }
 }

@@ -15,11 +15,11 @@ use tungstenite::{Bytes, Error, Message};
 use super::io::Adapter;
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
 use crate::amqp::error::Stage;
+use crate::amqp_transport::AmqpTransport;
 use crate::platform::WireResponse;
+
 /// The sub-protocol of AMQP 1.0 ("Advanced Message Queuing Protocol (AMQP) WebSocket Binding").
 const SUB_PROTOCOL: &str = "AMQPWSB10";
-/// The port of HTTPS, which a `Host` header leaves out.
-const HTTPS: u16 = 443;
 /// Bytes of the server's answer, the headers of a refusal included.
 const LARGEST_HEAD: usize = 16 * 1024;
 /// Bytes of a refusal's body that are read: what the services write has some 300.
@@ -62,14 +62,15 @@ impl<T: Transport> WebSocket<T> {
         let mut nonce = [0; 16];
         deadline.platform.secure_random(&mut nonce);
         let key = STANDARD.encode(nonce);
-        let port = if port == HTTPS { String::new() } else { format!(":{port}") };
+        // A `Host` header leaves the port of HTTPS out.
+        let port = if port == AmqpTransport::WebSockets.port() { String::new() } else { format!(":{port}") };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {SUB_PROTOCOL}\r\n\r\n"
         );
         let mut rest = request.as_bytes();
         while !rest.is_empty() {
-            let count = inner.write(rest, deadline).map_err(at_upgrade)?;
+            let count = inner.write(rest, deadline).map_err(|error| error.at(Stage::Upgrade))?;
             rest = rest.get(count..).unwrap_or_default();
         }
         let tail = read_answer(&mut inner, &key, deadline)?;
@@ -217,7 +218,7 @@ fn check_size(head: &[u8]) -> Result<(), TransportError> {
 
 fn read_more<T: Transport>(inner: &mut T, bytes: &mut Vec<u8>, deadline: &Deadline) -> Result<usize, TransportError> {
     let mut piece = [0; 1024];
-    let count = inner.read(&mut piece, deadline).map_err(at_upgrade)?;
+    let count = inner.read(&mut piece, deadline).map_err(|error| error.at(Stage::Upgrade))?;
     bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
     Ok(count)
 }
@@ -262,14 +263,6 @@ fn refused(detail: String) -> TransportError {
 
 fn broken(stage: Stage, detail: impl Into<String>) -> TransportError {
     TransportError::new(TransportErrorKind::Broken, stage, detail)
-}
-
-/// What fails below during the handshake fails at that stage.
-fn at_upgrade(error: TransportError) -> TransportError {
-    if error.kind == TransportErrorKind::Timeout {
-        return TransportError::timeout(Stage::Upgrade);
-    }
-    TransportError { stage: Stage::Upgrade, ..error }
 }
 
 /// The library's result with the errors of this side.

@@ -183,12 +183,11 @@ fn check_authority(world: &World, service: Service, spoken: Option<&str>, author
         .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
         .map_or((authority, None), |(name, port)| (name, port.parse::<u16>().ok()));
     let name = name.to_ascii_lowercase();
-    let ports = if service == Service::EventHub {
-        let (tls, plain) = world.event_hub_ports();
-        [Some(tls), plain, Some(world.hub_port), Some(5671), Some(443)]
-    } else {
-        [Some(world.hub_amqp_port), None, Some(world.hub_port), Some(5671), Some(443)]
+    let (own, plain) = match service {
+        Service::EventHub => world.event_hub_ports(),
+        _ => (world.hub_amqp_port, None),
     };
+    let ports = [Some(own), plain, Some(world.hub_port), Some(5671), Some(443)];
     let spoken = spoken.and_then(|spoken| Some((spoken, world.hub_name_at(spoken)?)));
     let spoken = spoken.filter(|_| service == Service::HubAmqp);
     let known = match name.as_str() {

@@ -78,8 +78,8 @@ pub(super) async fn accept(
     serve(world, service, stream, spoken, false, stop).await;
 }
 
-/// Serves a WebSocket from its first byte to its last.
-pub(super) async fn accept_web_socket(
+/// Serves a WebSocket from its first byte to its last; `spoken` is the name (SNI) in the client's handshake.
+pub(crate) async fn accept_web_socket(
     world: Shared,
     service: Service,
     upgraded: Upgraded,

@@ -28,25 +28,15 @@ pub(crate) mod web_socket;
 
 use std::time::Duration;
 
-use hyper::upgrade::Upgraded;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub(crate) use connection::accept_web_socket;
+
 use crate::server::Service;
 use crate::tls::Tls;
 use crate::world::Shared;
-
-/// Serves a connection that has become a WebSocket, to a client that asked for a name (SNI) in its handshake.
-pub(crate) async fn serve_web_socket(
-    world: Shared,
-    service: Service,
-    upgraded: Upgraded,
-    spoken: Option<String>,
-    stop: watch::Receiver<bool>,
-) {
-    connection::accept_web_socket(world, service, upgraded, spoken, stop).await;
-}
 
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
