@@ -761,10 +761,20 @@ impl Form {
 
     fn read_transport(&mut self) -> AmqpTransport {
         let field = "amqpTransport";
-        let Some(text) = self.text(field) else { return AmqpTransport::default() };
-        AmqpTransport::of(&text).unwrap_or_else(|| {
+        // An empty text is none of the choices that the schema names.
+        let empty = matches!(self.values.get(field), Some(Value::String(text)) if text.trim().is_empty());
+        let chosen = self.text(field);
+        if chosen.is_none() && !empty {
+            return AmqpTransport::default();
+        }
+        chosen.as_deref().and_then(AmqpTransport::of).unwrap_or_else(|| {
             let ids = AmqpTransport::ALL.map(|transport| format!("`{}`", transport.id())).join(" or ");
-            self.wrong(field, "unknown-transport", format!("must be {ids}"), "Choose one of them, or leave it empty.");
+            self.wrong(
+                field,
+                "unknown-transport",
+                format!("must be {ids}"),
+                "Choose one of them, or leave the field out.",
+            );
             AmqpTransport::default()
         })
     }

@@ -200,7 +200,7 @@ fn advanced_fields() -> Vec<(&'static str, Value)> {
     let mut transport = field(
         "AMQP transport",
         "How telemetry, messages to devices and feedback reach the engine: `amqp-tcp` on port 5671, or `amqp-web-sockets` on port 443, for networks that \
-         let nothing else out. The latter needs one exchange more to connect. Empty: `amqp-tcp`.",
+         let nothing else out. The latter needs one exchange more to connect.",
         ADVANCED,
         "advanced",
     );

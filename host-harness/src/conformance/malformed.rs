@@ -48,8 +48,14 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
         let connection = Connection::new(profile.id.as_str(), Value::Object(values.clone()).to_string());
         let what = format!("validate of a likely connection of the profile {}", profile.id);
         let validation = validate(connector, &tenant, &connection, &what, trial).await;
-        if let Some(Ok(Value::Object(fields))) = validation.as_ref().map(|it| serde_json::from_str(&it.normalized)) {
-            trial.normalized.extend(fields.into_iter().map(|(name, _)| name));
+        trial.derived(validation.as_ref());
+        // What is derived may depend on what was chosen.
+        for (name, choice) in choices(&schema) {
+            let mut values = values.clone();
+            values.insert(name.clone(), choice.clone());
+            let connection = Connection::new(profile.id.as_str(), Value::Object(values).to_string());
+            let what = format!("validate, profile {}, {name} = {choice}", profile.id);
+            trial.derived(validate(connector, &tenant, &connection, &what, trial).await.as_ref());
         }
         // The operator of an engine may permit any host; here none of them leads anywhere.
         let mut options = options.clone();
@@ -91,6 +97,11 @@ fn likely(schema: &Value) -> Map<String, Value> {
         values.extend(value.map(|value| (name.clone(), value)));
     }
     values
+}
+
+/// Each choice that a field of a form offers.
+fn choices(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    fields(schema).flat_map(|(name, field)| field["enum"].as_array().into_iter().flatten().map(move |it| (name, it)))
 }
 
 /// A secret after the pattern of an example: where it is one of `name=value;…`, the value that is the key.

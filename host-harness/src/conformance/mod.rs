@@ -32,6 +32,7 @@ use crate::connection::Connection;
 use crate::connector::Connector;
 use crate::error::{CallError, LoadError};
 use crate::host::Host;
+use crate::interface::connection::Validation;
 use crate::interface::types::{EffectState, Error, ErrorCode, FieldProblem, Retry};
 use crate::tenant::Tenant;
 
@@ -225,6 +226,13 @@ impl Trial {
         collect_texts(answer, &mut texts);
         let leaked = texts.iter().any(|text| self.secrets.iter().any(|secret| text.contains(secret.as_str())));
         self.check(Rule::SecretsKept, !leaked, || format!("{what}: a secret of the connection is in the answer"));
+    }
+
+    /// Notes which fields `validate` filled in.
+    fn derived(&mut self, validation: Option<&Validation>) {
+        if let Some(Ok(Value::Object(fields))) = validation.map(|it| serde_json::from_str(&it.normalized)) {
+            self.normalized.extend(fields.into_iter().map(|(name, _)| name));
+        }
     }
 
     /// An error's members, one by one and together.
