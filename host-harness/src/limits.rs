@@ -91,7 +91,9 @@ pub struct Limits {
     pub hostcall_bytes: usize,
     /// Events in one answer. A poll is never asked for more.
     pub output_events: usize,
-    /// One answer: all of its texts and byte strings together, in bytes.
+    /// One answer: all of its texts and byte strings together, in bytes. The poll whose answer is larger fails, and every
+    /// poll after it: leave room for a page of 1 MiB and the largest event of your connectors on top. A message of Azure
+    /// IoT Hub (256 KiB, 1 MiB in an Event Hub) is an event of 6 MiB at the most.
     pub output_bytes: usize,
     /// One cursor, its snapshot and its position together, or a subscription's state. In bytes.
     pub cursor_bytes: usize,

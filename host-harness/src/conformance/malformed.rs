@@ -55,7 +55,8 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
             values.insert(name.clone(), choice.clone());
             let connection = Connection::new(profile.id.as_str(), Value::Object(values).to_string());
             let what = format!("validate, profile {}, {name} = {choice}", profile.id);
-            trial.derived(validate(connector, &tenant, &connection, &what, trial).await.as_ref());
+            let validation = validate(connector, &tenant, &connection, &what, trial).await;
+            trial.derived(validation.as_ref());
         }
         // The operator of an engine may permit any host; here none of them leads anywhere.
         let mut options = options.clone();
