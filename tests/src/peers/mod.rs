@@ -17,6 +17,8 @@
 //! - after the tenant has ended no socket to the peer is left, tasks and descriptors are as many as before, and memory is;
 //! - neither a call nor an idle connection fills the log, and an idle connection costs little computing time;
 //! - the quiet tenant's calls all succeed, and take at most twice as long in the median as just before, and a little more.
+//!
+//! Where the whole table is played, the quiet tenant is measured more closely beside the ten worst behaviours.
 
 pub mod amqp;
 pub mod http2;
@@ -59,6 +61,14 @@ const ALONE: usize = 30;
 const ALLOWANCE: Duration = Duration::from_millis(20);
 /// A port on which nobody listens: where the hub is that a poll of telemetry could ask for another endpoint.
 const NOBODY: u16 = 1;
+/// Of the behaviours beside which the quiet tenant's slowest calls were slowest, so many are played once more, for so many of
+/// its calls: few calls say nothing of a 99th percentile.
+const WORST: usize = 10;
+const CLOSER: usize = 300;
+/// For how long at the most.
+const CLOSER_TIME: Duration = Duration::from_secs(30);
+/// How much longer than alone the quiet tenant's 99th percentile may be.
+const MOST_TIMES: f64 = 2.0;
 /// How often a behaviour is tried where the quiet tenant was slow: others use the machine, too.
 const ATTEMPTS: usize = 3;
 /// In which time everything has to be back.
@@ -109,11 +119,36 @@ pub struct Report {
     logged: Logged,
 }
 
+/// How long the quiet tenant's calls took beside a peer, looked at closely.
+#[derive(Clone, Debug)]
+pub struct Closer {
+    /// Which peer.
+    pub id: String,
+    /// Just before.
+    alone: Vec<Duration>,
+    /// Meanwhile.
+    beside: Vec<Duration>,
+    /// How often it was measured; the best one counts, since others use the machine, too.
+    tries: usize,
+}
+
+impl Closer {
+    fn ratio(&self, percent: usize) -> f64 {
+        ratio(percentile(&self.beside, percent), percentile(&self.alone, percent))
+    }
+}
+
+fn ratio(beside: Duration, alone: Duration) -> f64 {
+    beside.as_secs_f64() / alone.as_secs_f64().max(1e-6)
+}
+
 /// What came of all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// One for each behaviour.
     pub reports: Vec<Report>,
+    /// The worst ones for the quiet tenant; none in a sample.
+    pub worst: Vec<Closer>,
 }
 
 impl Summary {
@@ -124,6 +159,13 @@ impl Summary {
     pub fn judge(&self) -> Result<()> {
         let failed: Vec<&str> = self.failed().map(|report| report.id.as_str()).collect();
         ensure!(failed.is_empty(), "{} behaviours broke a promise: {}", failed.len(), failed.join(", "));
+        let slow: Vec<&str> =
+            self.worst.iter().filter(|peer| peer.ratio(99) > MOST_TIMES).map(|peer| peer.id.as_str()).collect();
+        ensure!(
+            slow.is_empty(),
+            "the quiet tenant's p99 is over {MOST_TIMES} times its own beside: {}",
+            slow.join(", ")
+        );
         Ok(())
     }
 
@@ -146,19 +188,18 @@ impl fmt::Display for Summary {
         let alone: Vec<Duration> = self.reports.iter().flat_map(|report| report.alone.iter().copied()).collect();
         let [p50, p99] = [50, 99].map(|percent| percentile(&alone, percent));
         writeln!(f, "quiet tenant alone: {} calls, p50 {p50:.1?}, p99 {p99:.1?}", alone.len())?;
-        let ratio = |report: &Report, percent, alone: Duration| {
-            percentile(&report.beside, percent).as_secs_f64() / alone.as_secs_f64().max(1e-6)
-        };
-        let mut worst: Vec<&Report> = self.reports.iter().collect();
-        worst.sort_by(|one, other| ratio(other, 99, p99).total_cmp(&ratio(one, 99, p99)));
-        writeln!(
-            f,
-            "{:<44} {:>6} {:>6} {:>6}",
-            "beside the ten worst peers, as ratio to alone", "calls", "p50", "p99"
-        )?;
-        for report in worst.iter().take(10) {
-            let [p50, p99] = [(50, p50), (99, p99)].map(|(percent, alone)| ratio(report, percent, alone));
-            writeln!(f, "{:<44} {:>6} {p50:>6.2} {p99:>6.2}", report.id, report.beside.len())?;
+        if !self.worst.is_empty() {
+            writeln!(
+                f,
+                "{:<44} {:>6} {:>9} {:>9} {:>6} {:>6} {:>6}",
+                "beside the worst peers", "calls", "p99 alone", "beside", "p50 x", "p99 x", "tries"
+            )?;
+        }
+        for peer in &self.worst {
+            let [alone, beside] = [&peer.alone, &peer.beside].map(|calls| format!("{:.1?}", percentile(calls, 99)));
+            let (p50, p99) = (peer.ratio(50), peer.ratio(99));
+            let (id, calls, tries) = (&peer.id, peer.beside.len(), peer.tries);
+            writeln!(f, "{id:<44} {calls:>6} {alone:>9} {beside:>9} {p50:>6.2} {p99:>6.2} {tries:>6}")?;
         }
         for report in self.failed() {
             writeln!(f, "FAILED {}: {}", report.id, report.failures.join("; "))?;
@@ -179,7 +220,7 @@ pub async fn run(options: &Options) -> Result<Summary> {
     let arena = Arena::start().await?;
     let begun = Instant::now();
     let mut summary = Summary::default();
-    for (number, peer) in peers {
+    for &(number, peer) in &peers {
         if options.sample.is_some_and(|most| begun.elapsed() >= most) {
             break;
         }
@@ -200,6 +241,14 @@ pub async fn run(options: &Options) -> Result<Summary> {
             report.failures.iter().map(|failure| format!("\n          {failure}")).collect::<String>(),
         );
         summary.reports.push(report);
+    }
+    if options.sample.is_none() {
+        let mut slowest: Vec<(Duration, (usize, &Peer))> =
+            summary.reports.iter().map(|report| percentile(&report.beside, 99)).zip(peers).collect();
+        slowest.sort_by_key(|(p99, _)| std::cmp::Reverse(*p99));
+        for (_, (number, peer)) in slowest.into_iter().take(WORST) {
+            summary.worst.push(arena.look_closer(peer, number).await.with_context(|| peer.id.clone())?);
+        }
     }
     arena.end().await;
     Ok(summary)
@@ -297,6 +346,43 @@ impl Arena {
         self.neighbour.take_latencies();
         self.neighbour.wait_for(ALONE, SETTLING).await;
         self.neighbour.take_latencies()
+    }
+
+    /// Plays a behaviour for many calls of the quiet tenant, and measures these alone.
+    async fn look_closer(&self, peer: &Peer, number: usize) -> Result<Closer> {
+        let mut best: Option<Closer> = None;
+        for tries in 1..=ATTEMPTS {
+            self.neighbour.take_latencies();
+            self.neighbour.wait_for(CLOSER, CLOSER_TIME).await;
+            let alone = self.neighbour.take_latencies();
+            let playing = self.servers.play(peer).await?;
+            let caller = Caller::new(self, peer, &playing)?;
+            let mut unjudged = Report::default();
+            self.neighbour.take_latencies();
+            let begun = Instant::now();
+            while self.neighbour.calls() < CLOSER && begun.elapsed() < CLOSER_TIME {
+                for probe in peer.calls() {
+                    caller.call(*probe, DEADLINE, &mut unjudged).await;
+                }
+                tokio::time::sleep(Duration::from_millis(peer.idle)).await;
+            }
+            let beside = self.neighbour.take_latencies();
+            caller.end(number).await;
+            playing.end();
+            let measured = Closer { id: peer.id.clone(), alone, beside, tries };
+            let good = measured.ratio(99) <= MOST_TIMES;
+            let lowest = best.as_ref().map_or(f64::MAX, |best| best.ratio(99));
+            if measured.ratio(99) < lowest {
+                best = Some(measured);
+            }
+            if let Some(best) = &mut best {
+                best.tries = tries;
+            }
+            if good {
+                break;
+            }
+        }
+        best.context("nothing was measured")
     }
 
     async fn once(&self, peer: &Peer, number: usize) -> Result<Report> {
