@@ -65,7 +65,7 @@ const LARGE_EVENTS: usize = 1_500;
 /// The partitions of the small and of the large events.
 const SMALL: u16 = 0;
 const LARGE: u16 = 1;
-/// Events ahead of what is used, for all that can be told so: Microsoft's own number.
+/// Events that are requested ahead, by each client that has such a setting: the default of Microsoft's client.
 const PREFETCH: u32 = 300;
 
 fn main() -> Result<()> {
@@ -85,7 +85,7 @@ fn main() -> Result<()> {
     runtime()?.block_on(measure(without_python || only_component, only_component))
 }
 
-/// The emulator's process: tells where it is, and lasts as long as its input.
+/// The emulator's process: prints where it listens, and ends with its input.
 async fn emulate(tls_suites: TlsSuites) -> Result<()> {
     let emulator = Emulator::start(EmulatorOptions { partitions: 2, tls_suites, ..EmulatorOptions::default() }).await?;
     let telemetry = emulator.telemetry();
@@ -99,7 +99,7 @@ async fn emulate(tls_suites: TlsSuites) -> Result<()> {
         TelemetryEvent::new("camera-1", bytes::Bytes::from(vec![number as u8; LARGE_BODY])).partition(LARGE)
     }));
     let policy = emulator.hub_policy("service").context("a policy")?;
-    let told = json!({
+    let addresses = json!({
         "values": values(&emulator, "connector", "connector")?,
         "authority": emulator.ca_pem(),
         "host": emulator.event_hub_host(),
@@ -109,7 +109,7 @@ async fn emulate(tls_suites: TlsSuites) -> Result<()> {
         "key": policy.primary_key,
         "connectionString": emulator.event_hub_connection_string("service").context("a policy")?,
     });
-    println!("{told}");
+    println!("{addresses}");
     std::io::stdout().flush()?;
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
     emulator.shutdown().await;
@@ -134,10 +134,10 @@ fn body(number: usize) -> String {
     body.to_string()
 }
 
-/// The other process, and what it told.
+/// The other process, and what it printed.
 struct Service {
     process: Child,
-    told: Value,
+    printed: Value,
 }
 
 impl Service {
@@ -150,11 +150,11 @@ impl Service {
             .context("the emulator's process cannot be started")?;
         let mut line = String::new();
         BufReader::new(process.stdout.take().context("its output")?).read_line(&mut line)?;
-        Ok(Self { process, told: serde_json::from_str(&line).context("the emulator did not start")? })
+        Ok(Self { process, printed: serde_json::from_str(&line).context("the emulator did not start")? })
     }
 
     fn text(&self, name: &str) -> &str {
-        self.told[name].as_str().unwrap_or_default()
+        self.printed[name].as_str().unwrap_or_default()
     }
 }
 
@@ -236,8 +236,8 @@ async fn measure(without_python: bool, only_component: bool) -> Result<()> {
 
 async fn measure_with(suite: &str, without_python: bool, only_component: bool) -> Result<()> {
     let service = Service::start(suite)?;
-    let sandbox = Sandbox::new(&service, service.told["values"].clone()).await?;
-    let web_sockets = Sandbox::new(&service, over_web_sockets(service.told["values"].clone())).await?;
+    let sandbox = Sandbox::new(&service, service.printed["values"].clone()).await?;
+    let web_sockets = Sandbox::new(&service, over_web_sockets(service.printed["values"].clone())).await?;
     let mut readers = vec![Reader::Component, Reader::WebSockets];
     if !only_component {
         readers.extend([Reader::Fe2o3, Reader::OwnClient]);
@@ -333,7 +333,7 @@ impl Sandbox {
         Ok(cost)
     }
 
-    /// The kept instance reads large events, which are told to nobody.
+    /// The kept instance reads large events, none of which it delivers.
     async fn large(&self) -> Result<Cost> {
         let mut request = request(LARGE, json!({ "deviceIds": ["nobody"] }));
         request.budget.wait_ms = 0;
@@ -466,8 +466,8 @@ async fn microsofts(service: &Service, interpreter: &Path) -> Result<Cost> {
     let output = python::run_script(interpreter, "eventhub_speed.py", environment).await;
     std::fs::remove_file(&authority)?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told: Value = serde_json::from_slice(&output.stdout).context("what it measured")?;
-    let seconds = |name: &str| told[name].as_f64().map(Duration::from_secs_f64).context("a time");
-    let events = told["events"].as_u64().context("a number")? as usize;
+    let printed: Value = serde_json::from_slice(&output.stdout).context("what it measured")?;
+    let seconds = |name: &str| printed[name].as_f64().map(Duration::from_secs_f64).context("a time");
+    let events = printed["events"].as_u64().context("a number")? as usize;
     Ok(Cost { events, wall: seconds("wall")?, cpu: seconds("cpu")? })
 }

@@ -120,20 +120,20 @@ impl Emulators {
         tokio::time::timeout(STARTING, BufReader::new(output).read_line(&mut line))
             .await
             .context("the emulators do not start")??;
-        let told: Value = serde_json::from_str(&line).context("the emulators could not be started")?;
-        let accounts = told.as_array().context("no accounts")?.iter().map(account).collect::<Result<_>>()?;
+        let printed: Value = serde_json::from_str(&line).context("the emulators could not be started")?;
+        let accounts = printed.as_array().context("no accounts")?.iter().map(account).collect::<Result<_>>()?;
         Ok(Self { accounts, _process: process })
     }
 }
 
-fn account(told: &Value) -> Result<Account> {
-    let text = |name: &str| told[name].as_str().map(str::to_owned).with_context(|| format!("{name} is missing"));
+fn account(printed: &Value) -> Result<Account> {
+    let text = |name: &str| printed[name].as_str().map(str::to_owned).with_context(|| format!("{name} is missing"));
     Ok(Account {
         mark: text("mark")?,
         device: text("device")?,
         partition: text("partition")?,
         consumer_group: text("consumerGroup")?,
-        connection: link(told["values"].clone()),
+        connection: link(printed["values"].clone()),
         ca: text("ca")?,
         event_hub: text("eventHub")?,
     })
@@ -151,7 +151,7 @@ pub fn serve_if_asked() -> Result<bool> {
 }
 
 async fn serve(plan: &Plan) -> Result<()> {
-    let mut told = Vec::new();
+    let mut accounts = Vec::new();
     let mut running = Vec::new();
     for hub in 0..plan.hubs {
         let marks: Vec<String> =
@@ -177,7 +177,7 @@ async fn serve(plan: &Plan) -> Result<()> {
             emulator.faults().add(rule.parse::<FaultRule>()?);
         }
         for (index, mark) in marks.iter().enumerate() {
-            told.push(json!({
+            accounts.push(json!({
                 "mark": mark,
                 "device": device(mark),
                 "partition": emulator.telemetry().partition_of(&device(mark)).to_string(),
@@ -196,7 +196,7 @@ async fn serve(plan: &Plan) -> Result<()> {
         };
         running.push((Simulator::start(&emulator, options)?, emulator));
     }
-    println!("{}", Value::from(told));
+    println!("{}", Value::from(accounts));
     let mut rest = Vec::new();
     tokio::io::stdin().read_to_end(&mut rest).await?;
     Ok(())

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 pub mod faults;
 pub mod witnessed;
 
-/// The trigger that tells what devices send.
+/// The trigger that delivers what devices send.
 pub const TELEMETRY: &str = "device-telemetry";
 
 /// The workspace.

@@ -1,4 +1,4 @@
-//! What this process takes from the machine, as Linux tells.
+//! What this process takes from the machine, as Linux reports it.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// # Errors
 /// Where there is no `/proc/self/smaps_rollup`.
 pub fn private_memory() -> Result<u64> {
-    let told = std::fs::read_to_string("/proc/self/smaps_rollup").context("no smaps_rollup; this needs Linux")?;
-    let line = told.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).context("no Private_Dirty")?;
+    let report = std::fs::read_to_string("/proc/self/smaps_rollup").context("no smaps_rollup; this needs Linux")?;
+    let line = report.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).context("no Private_Dirty")?;
     let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kibibytes << 10)
 }

@@ -1,4 +1,4 @@
-//! One poll for all partitions of a hub, through the real component; and what a person is told when other readers are in
+//! One poll for all partitions of a hub, through the real component; and what a person reads when other readers are in
 //! the way, when a pinned endpoint went stale, and when no telemetry arrives.
 
 use std::collections::BTreeMap;
@@ -106,16 +106,16 @@ fn mixed(count: u64) -> Vec<TelemetryEvent> {
 }
 
 /// Whether a delivered event is what the emulator has under its number.
-fn is_as_recorded(told: &Value, recorded: &TelemetryEvent) -> bool {
-    let body = &told["body"];
+fn is_as_recorded(delivered: &Value, recorded: &TelemetryEvent) -> bool {
+    let body = &delivered["body"];
     let bytes = match &recorded.body {
         EventBody::Data(bytes) => bytes.to_vec(),
         EventBody::MultipleData(sections) => sections.concat(),
-        EventBody::Value(value) => return told["bodyEncoding"] == "json" && body == value,
-        EventBody::Sequence(lists) => return told["bodyEncoding"] == "json" && *body == json!(lists.concat()),
+        EventBody::Value(value) => return delivered["bodyEncoding"] == "json" && body == value,
+        EventBody::Sequence(lists) => return delivered["bodyEncoding"] == "json" && *body == json!(lists.concat()),
         _ => return false,
     };
-    let same_body = match told["bodyEncoding"].as_str() {
+    let same_body = match delivered["bodyEncoding"].as_str() {
         Some("json") => serde_json::from_slice::<Value>(&bytes).is_ok_and(|value| value == *body),
         Some("text") => body.as_str().map(str::as_bytes) == Some(&bytes),
         Some("base64") => STANDARD.decode(body.as_str().unwrap_or_default()).is_ok_and(|decoded| decoded == bytes),
@@ -124,9 +124,9 @@ fn is_as_recorded(told: &Value, recorded: &TelemetryEvent) -> bool {
     let properties: serde_json::Map<String, Value> =
         recorded.properties.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     same_body
-        && told["deviceId"] == recorded.device_id.as_str()
-        && told["properties"] == Value::Object(properties)
-        && told["contentType"].as_str() == recorded.content_type.as_deref()
+        && delivered["deviceId"] == recorded.device_id.as_str()
+        && delivered["properties"] == Value::Object(properties)
+        && delivered["contentType"].as_str() == recorded.content_type.as_deref()
 }
 
 /// Engines that stop anywhere: instances are thrown away between polls, and of a page only the beginning is committed. What
@@ -172,16 +172,17 @@ async fn eight_thousand_mixed_events_are_as_recorded_wherever_engines_stop() -> 
     for partition in 0..4 {
         let record = world.emulator.telemetry().events(partition);
         let record: Vec<_> = record.iter().filter(|(_, _, event)| event.source == EventSource::Telemetry).collect();
-        let told: Vec<&Event> = committed.iter().filter(|event| event.partition == partition.to_string()).collect();
-        ensure!(told.len() == record.len(), "partition {partition}: {} of {}", told.len(), record.len());
-        for (event, (number, _, recorded)) in told.iter().zip(&record) {
-            let told = data(event);
+        let delivered: Vec<&Event> =
+            committed.iter().filter(|event| event.partition == partition.to_string()).collect();
+        ensure!(delivered.len() == record.len(), "partition {partition}: {} of {}", delivered.len(), record.len());
+        for (event, (number, _, recorded)) in delivered.iter().zip(&record) {
+            let delivered = data(event);
             let id = event.id.split_once('-').filter(|(log, _)| is_log_id(log)).map(|(_, id)| id);
             ensure!(id == Some(format!("{partition}-{number}").as_str()), "{event:?}");
             ensure!(event.order_key == event.partition, "{event:?}");
-            ensure!(is_as_recorded(&told, recorded), "{told} is not {recorded:?}");
+            ensure!(is_as_recorded(&delivered, recorded), "{delivered} is not {recorded:?}");
         }
-        count += told.len();
+        count += delivered.len();
     }
     println!("{count} events by {polls} polls, {killed} instances killed, {again} events not committed came again");
     ensure!(count == 8_400 - 8_400 / 50 && killed > 0 && again > 0, "{count}, {killed}, {again}");
@@ -421,7 +422,7 @@ async fn five_readers_leave_no_place_for_a_sixth() -> Result<()> {
     Ok(())
 }
 
-/// A link that the service breaks off is made anew, with all others of its connection: their places are free by then, also
+/// A link that the service breaks off is attached again, with all others of its connection: their slots are free by then, also
 /// where the group has no place to spare.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_link_is_replaced_in_a_full_group() -> Result<()> {

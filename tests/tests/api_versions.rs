@@ -234,7 +234,7 @@ async fn an_id_with_an_apostrophe_is_found_by_a_query() -> Result<()> {
     assert_eq!(events.len(), 0);
     world.done("update-twin", json!({ "deviceId": "o'hara", "tags": { "group": "north" } })).await?;
     let (events, _) = world.drain(twins, config, Start::Now, Some(cursor)).await?;
-    let told: Vec<&str> = events.iter().map(|event| event.event_type.as_str()).collect();
-    assert_eq!(told, ["azure.iot.hub.twin.created"], "a device that left the condition comes back as a new one");
+    let types: Vec<&str> = events.iter().map(|event| event.event_type.as_str()).collect();
+    assert_eq!(types, ["azure.iot.hub.twin.created"], "a device that left the condition comes back as a new one");
     Ok(())
 }

@@ -16,7 +16,7 @@ const CASES: [Case; 12] = [
     ("* /*=drop", &[ErrorCode::Unavailable], EffectState::Unknown),
     ("* /*=drop-after", &[ErrorCode::Unavailable], EffectState::Unknown),
     ("* /*=truncate", &[ErrorCode::Unavailable, ErrorCode::Protocol], EffectState::Unknown),
-    // A web page with a success status: whoever sent it, it does not say what the hub did.
+    // A web page with a success status: no matter who sent it, it does not say what the hub did.
     ("* /*=garbage", &[ErrorCode::Protocol], EffectState::Unknown),
     ("* /*=oversize:40000000", &[ErrorCode::PayloadTooLarge], EffectState::Unknown),
     ("* /*=429", &[ErrorCode::RateLimited], EffectState::None),

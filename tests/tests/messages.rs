@@ -82,7 +82,7 @@ async fn collect(
     anyhow::bail!("{} of {count} events", events.len())
 }
 
-/// Polls with a committed cursor until the hub has nothing left, and sees nothing told.
+/// Polls with a committed cursor until the hub has nothing left, and sees that no event is delivered.
 async fn settle(world: &World, trigger: &str, mut cursor: Cursor) -> Result<Cursor> {
     for _ in 0..200 {
         let left =
@@ -91,7 +91,7 @@ async fn settle(world: &World, trigger: &str, mut cursor: Cursor) -> Result<Curs
             return Ok(cursor);
         }
         let page = poll(world, trigger, Some(cursor)).await?;
-        ensure!(page.events.is_empty(), "told again: {:?}", page.events);
+        ensure!(page.events.is_empty(), "delivered again: {:?}", page.events);
         cursor = page.next;
     }
     anyhow::bail!("the hub's queue does not get empty")
@@ -252,7 +252,7 @@ async fn feedback_arrives_and_is_completed_once_it_is_committed() -> Result<()> 
     world.done("purge-cloud-to-device-messages", json!({ "deviceId": "press-3" })).await?;
 
     let (events, _) = collect(&world, FEEDBACK, 6, None).await?;
-    let told: BTreeSet<(String, String)> = events
+    let delivered: BTreeSet<(String, String)> = events
         .iter()
         .map(|event| {
             let data = data(event);
@@ -268,13 +268,13 @@ async fn feedback_arrives_and_is_completed_once_it_is_committed() -> Result<()> 
         ("purged-negative", "Purged"),
         ("purged-full", "Purged"),
     ];
-    assert_eq!(told, expected.map(|(id, status)| (id.to_owned(), status.to_owned())).into());
+    assert_eq!(delivered, expected.map(|(id, status)| (id.to_owned(), status.to_owned())).into());
     let first = &events[0];
     assert_eq!(first.event_type, "azure.iot.hub.cloud-to-device-message.success");
     assert_eq!(first.subject.as_deref(), Some("devices/press-1"));
     assert!(first.source.ends_with("/messages/serviceBound/feedback"), "{}", first.source);
     assert!(first.time.as_deref().is_some_and(|time| time.ends_with('Z')), "{:?}", first.time);
-    assert_eq!(world.emulator.feedback_left(), 6, "nothing is completed by telling it");
+    assert_eq!(world.emulator.feedback_left(), 6, "nothing is completed by its delivery");
 
     // That cursor was thrown away: all of it comes again, with the same ids.
     let ids = |events: &[Event]| events.iter().map(|event| event.id.clone()).collect::<BTreeSet<_>>();
@@ -282,7 +282,7 @@ async fn feedback_arrives_and_is_completed_once_it_is_committed() -> Result<()> 
     assert_eq!(ids(&again), ids(&events));
     assert_eq!(world.emulator.feedback_left(), 6);
 
-    // This one is committed: the hub is told, and nothing comes any more, whoever asks.
+    // This one is committed: the hub completes it, and no poll gets it again.
     let cursor = settle(&world, FEEDBACK, cursor).await?;
     assert!(poll(&world, FEEDBACK, None).await?.events.is_empty());
     world.done(SEND, send("press-1", "late", "full")).await?;
@@ -327,7 +327,7 @@ async fn files_are_told_filtered_and_completed() -> Result<()> {
     Ok(())
 }
 
-/// What the hub has to tell in the tests below: so many messages, each with feedback.
+/// What waits at the hub in the tests below: so many messages, each with feedback.
 async fn give_feedback(world: &World, device: &str, ids: std::ops::Range<u32>) -> Result<()> {
     for number in ids {
         let message =
@@ -371,7 +371,7 @@ async fn a_warm_instance_holds_what_it_told_until_it_is_committed() -> Result<()
     let next = warm_poll(&warm, 1_000, Some(again.next)).await?;
     assert!(next.events.is_empty());
     while world.emulator.feedback_left() > 0 {
-        // The hub takes a moment to read what it was told.
+        // The hub takes a moment to process the acknowledgement.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(world.emulator.faults().fired(), 1, "all of it over one connection");
@@ -380,7 +380,7 @@ async fn a_warm_instance_holds_what_it_told_until_it_is_committed() -> Result<()
 }
 
 /// Pages get lost, instances are killed between polls, connections drop in the middle of frames, pages are
-/// committed event by event: each record is told, none twice unless its commit was lost, and in the end the hub has
+/// committed event by event: each record is delivered, none twice unless its commit was lost, and in the end the hub has
 /// nothing left.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_whatever_breaks() -> Result<()> {
@@ -561,7 +561,7 @@ async fn records_of_every_shape_are_told() -> Result<()> {
     world.emulator.give_feedback(raw);
     let config = json!({ "statuses": ["Success", "Rejected"], "deviceIds": ["press-*"] });
     let page = world.connector.poll(&world.tenant, &world.connection, &request(FEEDBACK, &config, 100, None)).await?;
-    let told: Vec<(&str, Value)> = page
+    let delivered: Vec<(&str, Value)> = page
         .events
         .iter()
         .map(|event| {
@@ -577,7 +577,7 @@ async fn records_of_every_shape_are_told() -> Result<()> {
         ("unreadable-notice", bytes(r#"{"somethingElse":1.1}"#)),
         ("unreadable-notice", bytes(raw)),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(delivered, expected);
     assert_eq!(data(&page.events[0])["statusCode"], "Success");
     let mut cursor = page.next;
     for _ in 0..100 {
@@ -594,7 +594,7 @@ async fn records_of_every_shape_are_told() -> Result<()> {
     Ok(())
 }
 
-/// What is sent as a device is what the telemetry trigger tells.
+/// What is sent as a device is what the telemetry trigger delivers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_sent_as_a_device_is_telemetry() -> Result<()> {
     let options = EmulatorOptions { partitions: 1, ..EmulatorOptions::default() };
@@ -611,9 +611,9 @@ async fn a_message_sent_as_a_device_is_telemetry() -> Result<()> {
     world.done(action, json!({ "deviceId": "press-17", "body": "/wCA", "bodyEncoding": "base64" })).await?;
     let page = world.poll_partition("device-telemetry", "0", json!({}), Start::Earliest, None).await?;
     assert_eq!(page.events.len(), 2);
-    let told = data(&page.events[0]);
-    assert_eq!(told["body"], json!({ "temperature": 81.5 }));
-    assert_eq!(told["properties"], json!({ "level": "warning" }));
+    let delivered = data(&page.events[0]);
+    assert_eq!(delivered["body"], json!({ "temperature": 81.5 }));
+    assert_eq!(delivered["properties"], json!({ "level": "warning" }));
     for (name, value) in [
         ("deviceId", "press-17"),
         ("messageId", "m-1"),
@@ -621,10 +621,10 @@ async fn a_message_sent_as_a_device_is_telemetry() -> Result<()> {
         ("contentType", "application/json"),
         ("contentEncoding", "utf-8"),
     ] {
-        assert_eq!(told[name], value, "{name} in {told}");
+        assert_eq!(delivered[name], value, "{name} in {delivered}");
     }
-    let told = data(&page.events[1]);
-    assert_eq!((told["body"].as_str(), told["bodyEncoding"].as_str()), (Some("/wCA"), Some("base64")));
+    let delivered = data(&page.events[1]);
+    assert_eq!((delivered["body"].as_str(), delivered["bodyEncoding"].as_str()), (Some("/wCA"), Some("base64")));
 
     world.done("update-device", json!({ "deviceId": "off-1", "status": "disabled" })).await?;
     let error = world.refused(action, json!({ "deviceId": "off-1", "body": 1 })).await?;

@@ -1,5 +1,5 @@
 //! A hub under its names of 2026, through the real component: each works, and moving an account from one to another is no
-//! other hub. And what of a hub's log is told never comes again under the same id.
+//! other hub. And no event of a hub's log ever comes again under the same id.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -101,19 +101,19 @@ async fn moving_an_account_to_another_name_is_no_other_hub() -> Result<()> {
             let (events, next) = drain(&world, trigger, Some(cursor.clone())).await?;
             ensure!(*trigger == "service-configuration-changed" || !events.is_empty(), "{trigger} by {name:?}");
             let new = of(&events);
-            ensure!(seen.is_disjoint(&new), "{trigger} by {name:?}: told again");
+            ensure!(seen.is_disjoint(&new), "{trigger} by {name:?}: delivered again");
             seen.extend(new);
             *cursor = next;
         }
     }
-    // Read from the beginning, the log tells the same ids and sources by every name.
-    let mut told = Vec::new();
+    // Read from the beginning, the log has the same ids and sources by every name.
+    let mut delivered = Vec::new();
     for name in NAMES {
         world.connection = by(&world, name)?;
-        told.push(of(&drain(&world, TELEMETRY, None).await?.0));
+        delivered.push(of(&drain(&world, TELEMETRY, None).await?.0));
     }
-    ensure!(told[0].len() == 5 && told[0] == told[1] && told[1] == told[2], "{told:?}");
-    ensure!(told[0] == cursors[0].2, "as they were told the first time");
+    ensure!(delivered[0].len() == 5 && delivered[0] == delivered[1] && delivered[1] == delivered[2], "{delivered:?}");
+    ensure!(delivered[0] == cursors[0].2, "as the first time");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -165,7 +165,7 @@ async fn telemetry_is_found_where_no_password_is_taken() -> Result<()> {
     Ok(())
 }
 
-/// After a fail-over the numbers begin anew, and the ids are others all the same.
+/// After a fail-over the numbers begin again, and the ids are others all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_after_a_fail_over_are_new() -> Result<()> {
     let mut world = World::start().await?;

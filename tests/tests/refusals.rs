@@ -90,7 +90,7 @@ async fn a_twin_that_cannot_be_asked_for_is_neither_deleted_nor_created_again() 
         assert_eq!(changes(&events), [""; 0], "{rule}");
         cursor = next;
     }
-    // One that is gone is told.
+    // A deleted device is reported.
     world.done("delete-device", json!({ "deviceId": "d2" })).await?;
     let (events, _) = world.drain(TWINS, config, Start::Now, Some(cursor)).await?;
     assert_eq!(changes(&events), ["deleted"]);

@@ -99,7 +99,7 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
         // A trigger can move from one host to the other and goes on where it was.
         let cursor: Cursor = serde_json::from_value(node[name]["ok"]["next"].clone())?;
         let after = world.poll(trigger, json!({}), Start::Earliest, Some(cursor)).await?;
-        ensure!(after.events.is_empty(), "{trigger} tells again what it told there: {:?}", after.events);
+        ensure!(after.events.is_empty(), "{trigger} delivers again what it delivered there: {:?}", after.events);
     }
     Ok(())
 }

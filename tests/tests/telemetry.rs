@@ -1,4 +1,4 @@
-//! Telemetry through the real component: AMQP over TLS, spoken inside of it, with nothing lost and nothing told twice.
+//! Telemetry through the real component: AMQP over TLS, spoken inside of it, with nothing lost and nothing delivered twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,7 +119,7 @@ async fn every_event_of_every_partition_once_and_in_order() -> Result<()> {
     }
     assert_eq!(all.len(), 2_000);
 
-    // Whoever comes later goes on from the cursor.
+    // A later poll goes on from the cursor.
     send(&world, 2_000..2_100);
     for (partition, cursor) in cursors {
         let (events, _) = Poll::of(&world, &partition).drain(Some(cursor)).await?;
@@ -224,12 +224,12 @@ async fn bodies_are_what_they_say_or_bytes_with_a_note() -> Result<()> {
     telemetry.send(TelemetryEvent::new("d", bytes::Bytes::from_static(&[0xff, 0x00, 0x80])));
     telemetry.send(TelemetryEvent::new("d", "{\"a\":").json().message_id("broken"));
     let (events, _) = Poll::of(&world, "0").drain(None).await?;
-    let told: Vec<(Value, bool)> = events
+    let delivered: Vec<(Value, bool)> = events
         .iter()
         .map(|event| (data(event)["bodyEncoding"].clone(), data(event).get("bodyNote").is_some()))
         .collect();
     assert_eq!(
-        told,
+        delivered,
         [(json!("json"), false), (json!("text"), false), (json!("base64"), false), (json!("base64"), true)]
     );
     assert_eq!(data(&events[0])["body"], json!({ "a": 1 }));
@@ -257,7 +257,7 @@ async fn all_properties_of_a_message_are_told() -> Result<()> {
     event.partition_key = Some("press".to_owned());
     world.emulator.telemetry().send_all([event]);
     let page = world.poll_partition("device-telemetry", "0", json!({}), Start::Earliest, None).await?;
-    let told = data(&page.events[0]);
+    let delivered = data(&page.events[0]);
     let declared = world.connector.descriptor().triggers.iter().find(|it| it.operation.id == "device-telemetry");
     let schema: Value = serde_json::from_str(&declared.context("declared")?.operation.output_schema)?;
     for (name, value) in [
@@ -272,7 +272,7 @@ async fn all_properties_of_a_message_are_told() -> Result<()> {
         ("replyToGroupId", json!("line-4")),
         ("partitionKey", json!("press")),
     ] {
-        assert_eq!(told[name], value, "{name} in {told}");
+        assert_eq!(delivered[name], value, "{name} in {delivered}");
         ensure!(schema["properties"].get(name).is_some(), "{name} is not declared");
     }
     world.emulator.shutdown().await;
@@ -301,10 +301,10 @@ async fn numbers_are_compared_and_told_to_their_last_digit() -> Result<()> {
         );
         let config: Value = serde_json::from_str(&config)?;
         let page = world.poll_partition("device-telemetry", "0", config, Start::Earliest, None).await?;
-        let told: Vec<String> = page.events.iter().map(|event| data(event)["body"]["n"].to_string()).collect();
+        let delivered: Vec<String> = page.events.iter().map(|event| data(event)["body"]["n"].to_string()).collect();
         let fields: Vec<String> = page.events.iter().map(|event| data(event)["fields"]["n"].to_string()).collect();
         let expected: Vec<String> = expected.iter().map(|number| number.replace("1e400", "1e+400")).collect();
-        assert_eq!((&told, &fields), (&expected, &expected), "{operator} {value}");
+        assert_eq!((&delivered, &fields), (&expected, &expected), "{operator} {value}");
     }
     world.emulator.shutdown().await;
     Ok(())
@@ -453,10 +453,10 @@ async fn same_as_the_record(world: &World, partition: u16, poll: &Poll<'_>) -> R
         cursor = Some(page.next);
     }
     for (number, _, event) in &record {
-        let told = &delivered[&u64::try_from(*number)?];
-        ensure!(told["deviceId"] == event.device_id.as_str(), "{number}: {told}");
+        let delivered = &delivered[&u64::try_from(*number)?];
+        ensure!(delivered["deviceId"] == event.device_id.as_str(), "{number}: {delivered}");
         for (name, value) in &event.properties {
-            ensure!(told["properties"][name] == value.as_str(), "{number}: {name} in {told}");
+            ensure!(delivered["properties"][name] == value.as_str(), "{number}: {name} in {delivered}");
         }
     }
     println!("partition {partition}: {} events, {repeated} repeated, {failures} failures met", record.len());

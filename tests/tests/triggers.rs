@@ -1,4 +1,4 @@
-//! The triggers through the real component: every change told once, over pages, faults, crashes and upgrades.
+//! The triggers through the real component: every change delivered once, over pages, faults, crashes and upgrades.
 
 #[path = "../../host-harness/emulator/tests/common/mod.rs"]
 mod common;
@@ -26,13 +26,13 @@ fn data(event: &Event) -> Value {
 }
 
 /// Change and id of each event, sorted.
-fn told(events: &[Event]) -> Vec<(String, String)> {
-    let mut told: Vec<_> = events
+fn changes(events: &[Event]) -> Vec<(String, String)> {
+    let mut changes: Vec<_> = events
         .iter()
         .map(|event| (data(event)["change"].as_str().unwrap_or_default().to_owned(), event.order_key.clone()))
         .collect();
-    told.sort();
-    told
+    changes.sort();
+    changes
 }
 
 fn expected(changes: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -77,9 +77,9 @@ async fn enrollments_are_told_once_over_pages_and_faults() -> Result<()> {
     enroll(&world, ["oven-1".to_owned()]).await?;
     let (events, cursor) = world.drain(ENROLLMENTS, json!({}), Start::Now, Some(cursor)).await?;
     let all = [("created", "oven-1"), ("deleted", "press-0007"), ("deleted", "press-0649"), ("updated", "press-0300")];
-    assert_eq!(told(&events), expected(&all));
+    assert_eq!(changes(&events), expected(&all));
     assert!(world.emulator.faults().fired() >= 5, "the faults were met");
-    let created = events.iter().find(|event| event.order_key == "oven-1").expect("told");
+    let created = events.iter().find(|event| event.order_key == "oven-1").expect("an event about oven-1");
     assert!(data(created)["enrollment"]["attestation"].get("symmetricKey").is_none(), "no keys in events");
 
     let (events, again) = world.drain(ENROLLMENTS, json!({}), Start::Now, Some(cursor.clone())).await?;
@@ -94,7 +94,7 @@ async fn enrollments_are_told_once_over_pages_and_faults() -> Result<()> {
     };
     client.delete("/enrollments/oven-1").await.expect(204);
     let (events, _) = world.drain(ENROLLMENTS, json!({}), Start::Now, Some(migrated.value)).await?;
-    assert_eq!(told(&events), expected(&[("deleted", "oven-1")]));
+    assert_eq!(changes(&events), expected(&[("deleted", "oven-1")]));
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -133,7 +133,7 @@ async fn a_filter_that_changes_makes_the_cursor_another_matter() -> Result<()> {
     enroll(&world, ["press-2".to_owned(), "oven-2".to_owned()]).await?;
     let (events, cursor) =
         world.drain(ENROLLMENTS, json!({ "registrationIds": "PRESS-*" }), Start::Now, Some(cursor)).await?;
-    assert_eq!(told(&events), expected(&[("created", "press-2")]));
+    assert_eq!(changes(&events), expected(&[("created", "press-2")]));
 
     let error = world
         .poll(ENROLLMENTS, json!({ "registrationIds": "oven-*" }), Start::Now, Some(cursor.clone()))
@@ -153,7 +153,7 @@ async fn a_filter_that_changes_makes_the_cursor_another_matter() -> Result<()> {
     assert_eq!(page.notices.iter().map(|notice| notice.code.as_str()).collect::<Vec<_>>(), ["position-lost"]);
     let (events, _) =
         world.drain(ENROLLMENTS, json!({ "registrationIds": "oven-*" }), Start::Now, Some(page.next)).await?;
-    assert_eq!(told(&events), expected(&[("created", "oven-1"), ("created", "oven-2")]));
+    assert_eq!(changes(&events), expected(&[("created", "oven-1"), ("created", "oven-2")]));
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -192,7 +192,7 @@ async fn registrations_of_groups_and_of_individuals() -> Result<()> {
         (0..7).map(|index| ("created".to_owned(), format!("press-{index}"))).collect();
     wanted.push(("created".to_owned(), "oven-1".to_owned()));
     wanted.sort();
-    assert_eq!(told(&events), wanted);
+    assert_eq!(changes(&events), wanted);
     let by_id: BTreeMap<&str, Value> = events.iter().map(|event| (event.order_key.as_str(), data(event))).collect();
     assert_eq!(by_id["press-3"]["enrollmentGroupId"], "presses");
     assert_eq!((&by_id["press-3"]["status"], &by_id["press-3"]["deviceId"]), (&json!("assigned"), &json!("press-3")));
@@ -202,12 +202,12 @@ async fn registrations_of_groups_and_of_individuals() -> Result<()> {
     let again = Credential::derived(&group_key, "press-5").context("a key")?;
     devices.provision("press-5", again).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
     let (events, cursor) = world.drain(REGISTRATIONS, json!({}), Start::Now, Some(cursor)).await?;
-    assert_eq!(told(&events), expected(&[("deleted", "press-2"), ("updated", "press-5")]));
+    assert_eq!(changes(&events), expected(&[("deleted", "press-2"), ("updated", "press-5")]));
 
     // A group that is deleted takes its registrations with it.
     client.delete("/enrollmentGroups/presses").await.expect(204);
     let (events, _) = world.drain(REGISTRATIONS, json!({}), Start::Now, Some(cursor)).await?;
-    assert!(events.iter().all(|event| data(event)["change"] == "deleted"), "{:?}", told(&events));
+    assert!(events.iter().all(|event| data(event)["change"] == "deleted"), "{:?}", changes(&events));
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -224,14 +224,14 @@ async fn configurations() -> Result<()> {
     assert!(events.is_empty());
     client.put("/configurations/interval", body(1)).await;
     let (events, cursor) = world.drain(CONFIGURATIONS, json!({}), Start::Now, Some(cursor)).await?;
-    assert_eq!(told(&events), expected(&[("created", "interval")]));
+    assert_eq!(changes(&events), expected(&[("created", "interval")]));
     client.put_if("/configurations/interval", "\"*\"", body(2)).await.expect(200);
     let (events, cursor) = world.drain(CONFIGURATIONS, json!({}), Start::Now, Some(cursor)).await?;
-    assert_eq!(told(&events), expected(&[("updated", "interval")]));
+    assert_eq!(changes(&events), expected(&[("updated", "interval")]));
     assert_eq!(data(&events[0])["configuration"]["priority"], 2);
     client.call("DELETE", "/configurations/interval", &[("if-match", "\"*\"")], None).await.expect(204);
     let (events, _) = world.drain(CONFIGURATIONS, json!({ "changes": ["deleted"] }), Start::Now, Some(cursor)).await?;
-    assert_eq!(told(&events), expected(&[("deleted", "interval")]));
+    assert_eq!(changes(&events), expected(&[("deleted", "interval")]));
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -255,7 +255,7 @@ async fn twins_by_the_parts_that_count() -> Result<()> {
     report("press-1", json!({ "temperature": 80 })).await?;
     world.done("update-twin", json!({ "deviceId": "press-2", "tags": { "site": "north" } })).await?;
     let (events, next) = world.drain(TWINS, reported.clone(), Start::Now, Some(by_reported)).await?;
-    assert_eq!(told(&events), expected(&[("updated", "press-1")]));
+    assert_eq!(changes(&events), expected(&[("updated", "press-1")]));
     let changed = data(&events[0]);
     assert_eq!(changed["twin"]["properties"]["reported"]["temperature"], 80);
     let noted = &changed["twin"]["properties"]["reported"]["$metadata"]["$lastUpdated"];
@@ -266,15 +266,15 @@ async fn twins_by_the_parts_that_count() -> Result<()> {
     assert_eq!(events[0].time.as_deref(), noted.as_str(), "the change's own time");
     by_reported = next;
     let (events, next) = world.drain(TWINS, tags.clone(), Start::Now, Some(by_tags)).await?;
-    assert_eq!(told(&events), expected(&[("updated", "press-2")]));
+    assert_eq!(changes(&events), expected(&[("updated", "press-2")]));
     assert_eq!((&data(&events[0])["changedParts"], &events[0].time), (&json!(["tags"]), &None), "tags have no time");
     by_tags = next;
 
     world.done("delete-device", json!({ "deviceId": "it's" })).await?;
     let (events, _) = world.drain(TWINS, reported, Start::Now, Some(by_reported)).await?;
-    assert_eq!(told(&events), expected(&[("deleted", "it's")]));
+    assert_eq!(changes(&events), expected(&[("deleted", "it's")]));
     let (events, _) = world.drain(TWINS, tags, Start::Now, Some(by_tags)).await?;
-    assert_eq!(told(&events), expected(&[("deleted", "it's")]));
+    assert_eq!(changes(&events), expected(&[("deleted", "it's")]));
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -289,14 +289,14 @@ async fn ids_that_end_in_a_dash() -> Result<()> {
         world.done("delete-individual-enrollment", json!({ "registrationId": id })).await?;
     }
     let (events, _) = world.drain(ENROLLMENTS, json!({}), Start::Now, Some(cursor)).await?;
-    assert_eq!(told(&events), expected(&[("deleted", "press"), ("deleted", "press-")]));
+    assert_eq!(changes(&events), expected(&[("deleted", "press"), ("deleted", "press-")]));
 
     let group = json!({ "enrollmentGroupId": "ovens-", "attestation": { "type": "symmetricKey" } });
     world.emulator.create_enrollment_group("ovens-", group).map_err(|error| anyhow::anyhow!("{error:?}"))?;
     let (events, _) = world.drain(REGISTRATIONS, json!({}), Start::Now, None).await?;
-    assert_eq!(told(&events), []);
+    assert_eq!(changes(&events), []);
     let (events, _) = world.drain(REGISTRATIONS, json!({ "enrollmentGroupIds": ["ovens-"] }), Start::Now, None).await?;
-    assert_eq!(told(&events), []);
+    assert_eq!(changes(&events), []);
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -317,7 +317,7 @@ async fn twins_with_long_numbers() -> Result<()> {
     let other: Value = serde_json::from_str(r#"{"deviceId":"press-1","tags":{"n":0.1000000000000000056}}"#)?;
     world.done("update-twin", other).await?;
     let (events, _) = world.drain(TWINS, json!({}), Start::Now, Some(cursor)).await?;
-    assert_eq!(told(&events), expected(&[("updated", "press-1")]), "a change in the last digit is one");
+    assert_eq!(changes(&events), expected(&[("updated", "press-1")]), "a change in the last digit is one");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -335,13 +335,13 @@ async fn twins_by_a_condition() -> Result<()> {
     let move_to = |site: &'static str| json!({ "deviceId": "press-1", "tags": { "site": site } });
     world.done("update-twin", move_to("south")).await?;
     let (events, cursor) = world.drain(TWINS, config.clone(), Start::Now, Some(cursor)).await?;
-    assert_eq!(told(&events), expected(&[("created", "press-1")]));
+    assert_eq!(changes(&events), expected(&[("created", "press-1")]));
     world.done("update-twin", move_to("north")).await?;
     let (events, cursor) = world.drain(TWINS, config.clone(), Start::Now, Some(cursor)).await?;
-    assert!(events.is_empty(), "{:?}", told(&events));
+    assert!(events.is_empty(), "{:?}", changes(&events));
     world.done("update-twin", move_to("south")).await?;
     let (events, _) = world.drain(TWINS, config, Start::Now, Some(cursor)).await?;
-    assert_eq!(told(&events), expected(&[("created", "press-1")]));
+    assert_eq!(changes(&events), expected(&[("created", "press-1")]));
 
     let error =
         world.poll(TWINS, json!({ "condition": "tags.site == (" }), Start::Now, None).await.expect_err("no query");

@@ -1,5 +1,5 @@
 //! AMQP over WebSockets at HTTPS's port, through the real component: all that goes over AMQP goes over them, nothing goes
-//! another way, and whoever refuses them is not taken for somebody else.
+//! another way, and a refusal by the network is not mistaken for one by the service.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 """An Event Hub with two partitions, or four, on Apache Qpid Proton: `$cbs`, `$management`, filters and owner levels.
 
 Usage: eventhub_partition.py CERTIFICATE KEY SECRET [COUNT FILE]. Prints `PORT n`, then serves until its input ends. It
-stands in for the service as far as a reader can tell, and checks what the reader sends: signatures, audiences, fields and
+stands in for the service as far as a reader can see, and checks what the reader sends: signatures, audiences, fields and
 filters.
 
 With COUNT it has four partitions instead, with so many events each, and FILE gets what they say, one JSON object a line:

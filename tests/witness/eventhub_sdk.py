@@ -270,7 +270,7 @@ def a_higher_owner_level_takes_over():
     received = receive(10, partition=3, starting_position="-1", owner_level=11)
     expect(len(received[3]) >= 10, "the second reader got nothing")
     holder.join(PATIENCE)
-    expect(outcome["lost"], "the first reader was not told")
+    expect(outcome["lost"], "the first reader was not notified")
     expect("amqp:link:stolen" in str(outcome["error"]), repr(outcome["error"]))
 
 

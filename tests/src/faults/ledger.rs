@@ -239,7 +239,7 @@ impl Ledger {
         if id != delivery.id {
             return Err(altered("id", &delivery.id.as_str().into(), &id.into()));
         }
-        if let Some((pointer, found, expected)) = difference("", &told(&delivery.data), &event.expected()) {
+        if let Some((pointer, found, expected)) = difference("", &comparable(&delivery.data), &event.expected()) {
             return Err(altered(&pointer, &found, &expected));
         }
         self.next = index + 1..=index + 1;
@@ -274,7 +274,7 @@ pub fn is_log_id(text: &str) -> bool {
 }
 
 /// The data of a delivery with only the fact of a note: its words are the connector's own.
-fn told(data: &Value) -> Value {
+fn comparable(data: &Value) -> Value {
     let mut data = data.clone();
     if let Some(note) = data.get_mut("bodyNote") {
         *note = note.as_str().is_some_and(|note| !note.is_empty()).into();

@@ -134,7 +134,7 @@ impl Scan {
         }
     }
 
-    /// Delivers a page's events, or some of them and then begins anew with the cursor that is stored.
+    /// Delivers a page's events, or some of them and then begins again with the stored cursor.
     fn work_off(&mut self, given: Option<&Cursor>, page: Page) -> Result<()> {
         let crashes = self.random.u32(..10) == 0;
         let most = if crashes { self.random.usize(..=page.events.len()) } else { page.events.len() };

@@ -35,7 +35,7 @@ impl Held {
     /// What it holds now; the runtime is the caller's.
     ///
     /// # Errors
-    /// Where the system does not tell.
+    /// Where the system does not report it.
     pub fn now() -> Result<Self> {
         Ok(Self {
             tasks: Handle::current().metrics().num_alive_tasks(),
@@ -48,7 +48,7 @@ impl Held {
 /// Sockets of this machine that are connected to a port on it and that a process still has open.
 ///
 /// # Errors
-/// Where the system does not tell.
+/// Where the system does not report it.
 pub fn sockets_to(port: u16) -> Result<usize> {
     let own = std::fs::read_to_string("/proc/self/net/tcp").context("no /proc/self/net/tcp; this needs Linux")?;
     let newer = std::fs::read_to_string("/proc/self/net/tcp6").unwrap_or_default();
@@ -77,7 +77,7 @@ struct Counted {
     bytes: AtomicU64,
 }
 
-/// Counts what would be in the log, and can be told to look closer.
+/// Counts what would be in the log, and can be set to a finer level.
 pub struct Log {
     counted: Arc<Counted>,
     filter: reload::Handle<EnvFilter, Registry>,

@@ -576,12 +576,12 @@ impl<'a> Caller<'a> {
     /// What must not be in a text that is shown to people: an error, a notice, the summary of an event.
     fn unclean(&self, message: &str) -> Option<String> {
         let signatures = self.playing.signatures();
-        let told = |signature: &String| {
+        let repeats = |signature: &String| {
             let plain = signature.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
             message.contains(signature.as_str()) || message.contains(&plain)
         };
-        if signatures.iter().any(told) {
-            return Some("a text tells the signature of a token".to_owned());
+        if signatures.iter().any(repeats) {
+            return Some("a text repeats the signature of a token".to_owned());
         }
         let hidden = |c: char| {
             c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

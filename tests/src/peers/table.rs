@@ -147,7 +147,7 @@ pub enum Step {
     Head,
     /// Sends the right answer to the call that is being made.
     Good,
-    /// HTTP/1.1: refuses the request with an error that tells its token.
+    /// HTTP/1.1: refuses the request with an error that repeats its token.
     Echo,
     /// Sends bytes.
     Send(Bytes),

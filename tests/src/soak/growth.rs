@@ -33,7 +33,7 @@ impl Growth {
     /// Looks at the process.
     ///
     /// # Errors
-    /// Where the system does not tell.
+    /// Where the system does not report it.
     pub fn observe(&mut self, after: Duration) -> Result<()> {
         let (memory, descriptors) = (process::private_memory()?, process::file_descriptors()?);
         self.0.push(Sample { after, memory, descriptors });

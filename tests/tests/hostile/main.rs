@@ -1,6 +1,6 @@
 //! Hostile plugins: each misbehaviour ends with the error that names what it broke, and its neighbours go on.
 //!
-//! The plugin is `tests/hostile/`, which does as it is told. While it misbehaves for one tenant, a well-behaved
+//! The plugin is `tests/hostile/`, which misbehaves as its input says. While it misbehaves for one tenant, a well-behaved
 //! connector works for another one in the same host. Every attack is repeated until the neighbour has made progress
 //! during it; afterwards memory and file descriptors are where they were.
 
@@ -317,7 +317,7 @@ async fn http_reaches_the_accounts_own_host_alone() {
         let denied = denials(arena.attack(what, async || ask(input.clone()).await).await);
         assert_eq!(denied, [EgressLayer::Request], "{what}");
     }
-    // These are no requests at all; whoever notices first refuses.
+    // These are no requests at all; the first check that sees them refuses.
     for (what, input) in [
         ("user name in the authority", json!({ "authority": format!("attacker.example@localhost:{port}") })),
         ("own host as the user name", json!({ "authority": format!("localhost:{port}@localhost:{}", evil.port) })),
