@@ -18,6 +18,7 @@ use crate::amqp_transport::AmqpTransport;
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
+use crate::secret;
 
 /// Messages ahead of what is used (Microsoft's clients: 300).
 const PREFETCH: u32 = 300;
@@ -208,7 +209,7 @@ impl<'p> EventHub<'p> {
         let host = &endpoint.host;
         let opened = match access {
             Access::Plain(key) => {
-                auth::remember(key.key.expose());
+                secret::remember(key.key.expose());
                 let mechanism = Mechanism::Plain { user: key.policy.clone(), password: key.key.clone() };
                 Client::log_in(platform, transport, host, mechanism, &until).map(|client| (client, None))
             }

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use super::codes::Subject;
 use super::fault::{Fault, Verdict};
 use super::{retry, version};
-use crate::auth::{self, Permission, SharedAccessKey, percent_encode};
+use crate::auth::{self, Permission, SharedAccessKey};
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result, Retry};
 use crate::host_name;
 use crate::platform::{ExchangeError, ExchangeErrorKind, ExchangeLimits, Method, Platform, WireRequest, WireResponse};
+use crate::secret::percent_encode;
 
 /// Until a connection, TLS included, is there.
 const CONNECT: Duration = Duration::from_secs(10);

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::codes::{Entry, Subject};
-use crate::auth;
+use crate::secret;
 use crate::error::{EffectState, ErrorCode, Retry, ServiceFault, retry_after};
 use crate::json;
 use crate::platform::WireResponse;
@@ -368,7 +368,7 @@ fn read_retry_after(text: &str, now: Duration) -> Option<Duration> {
 
 fn tracking_id_in(text: &str) -> Option<String> {
     // Before it is taken apart: a part of a secret would not be known as one.
-    let text = auth::strike(text);
+    let text = secret::strike(text);
     let rest = text.split_once("Tracking ID:").or_else(|| text.split_once("TrackingId:"))?.1.trim_start();
     let id: String =
         rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | ':')).take(LONGEST_ID).collect();

@@ -10,11 +10,12 @@ use crate::amqp::client::{Client, Undelivered};
 use crate::amqp::link::{Delivery, LinkId, LinkOptions};
 use crate::amqp::transport::{Deadline, Roots, Transport};
 use crate::amqp::{Body, Error as AmqpError, Message, Value};
-use crate::auth::{self, SharedAccessKey, percent_encode};
+use crate::auth::{self, SharedAccessKey};
 use crate::error::{EffectState, Error, Result};
 use crate::eventhub::HubAddress;
 use crate::eventhub::fault::Context;
 use crate::platform::Platform;
+use crate::secret::percent_encode;
 
 /// Where messages to devices go.
 const DEVICE_BOUND: &str = "/messages/devicebound";
