@@ -16,6 +16,7 @@ pub mod dps;
 pub mod error;
 #[cfg(feature = "amqp")]
 pub mod eventhub;
+pub mod form;
 pub mod host_name;
 pub mod http;
 pub mod instant;

@@ -3,15 +3,15 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Action, typed};
+use super::Action;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::{Error, ErrorCode, Result};
 use crate::iothub::DeviceId;
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{boolean, help, object, one_of, string, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::literal;
+use crate::form::schema::{boolean, help, object, one_of, string, with};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `create-device`.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::change::{self, set};
 use super::get_individual_enrollment::shown;
-use super::{Action, keys, typed};
+use super::{Action, keys};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
@@ -14,9 +14,9 @@ use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::http::{IfMatch, Tagged};
 use crate::iothub::{TwinPart, check_patch};
 use crate::json;
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{any_object, boolean, help, list, object, one_of, string, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::literal;
+use crate::form::schema::{any_object, boolean, help, list, object, one_of, string, with};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `create-or-update-individual-enrollment`.

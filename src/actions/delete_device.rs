@@ -3,7 +3,7 @@
 use super::removal::Removal;
 use crate::auth::Permission;
 use crate::iothub::DeviceId;
-use crate::manifest::fields;
+use crate::form::fields;
 
 /// `delete-device`.
 pub static DELETE_DEVICE: Removal<DeviceId> = Removal {

@@ -3,7 +3,7 @@
 use super::removal::Removal;
 use crate::auth::Permission;
 use crate::dps::RegistrationId;
-use crate::manifest::fields;
+use crate::form::fields;
 
 /// `delete-individual-enrollment`.
 pub static DELETE_INDIVIDUAL_ENROLLMENT: Removal<RegistrationId> = Removal {

@@ -3,7 +3,7 @@
 use super::removal::Removal;
 use crate::auth::Permission;
 use crate::dps::RegistrationId;
-use crate::manifest::fields;
+use crate::form::fields;
 
 /// `delete-registration-state`.
 pub static DELETE_REGISTRATION_STATE: Removal<RegistrationId> = Removal {

@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Action, typed};
+use super::Action;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::dps::RegistrationId;
 use crate::error::Result;
-use crate::manifest::schema::literal;
-use crate::manifest::{Spec, fields, schema::object};
+use crate::form::schema::literal;
+use crate::form::{Spec, fields, schema::object, typed};
 use crate::session::Session;
 
 /// `get-registration-state`.

@@ -5,16 +5,16 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Action, typed};
+use super::Action;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::{EffectState, Error, ErrorCode, Result};
 use crate::iothub::DeviceId;
 use crate::json;
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{any, help, integer, object, open_object, string, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::literal;
+use crate::form::schema::{any, help, integer, object, open_object, string, with};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `invoke-direct-method`.

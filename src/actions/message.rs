@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::change::set;
-use super::typed;
 use crate::bindings::exports::workflow::connector::action::Call;
+use crate::form::typed;
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::json;
-use crate::manifest::schema::{any, help, literal, one_of, string, with};
+use crate::form::schema::{any, help, literal, one_of, string, with};
 use crate::platform::Platform;
 
 /// The signs that property names and values can have besides letters and digits ("Create and read IoT Hub messages").

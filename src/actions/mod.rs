@@ -28,8 +28,6 @@ mod update_twin;
 #[cfg(test)]
 mod tests;
 
-use connector_rules::json::has_levels;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
@@ -37,9 +35,8 @@ use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::connection::Account;
 use crate::dps::{HIDDEN, without_secrets};
+use crate::form::read_input;
 use crate::error::{Error, ErrorCode, Result};
-use crate::json;
-use crate::manifest::schema;
 use crate::platform::Platform;
 use crate::session::Session;
 
@@ -135,43 +132,6 @@ pub fn invoke_batch(
         result.map_err(|error| error.with_item(u32::try_from(index).unwrap_or(u32::MAX)))
     };
     Ok(inputs.iter().enumerate().map(one).collect())
-}
-
-/// The input as the action's own type; the schema has judged it already. What may be any JSON is taken out before, see
-/// [`json::take`].
-///
-/// # Errors
-/// `invalid-input` where the type is stricter than the schema.
-pub fn typed<T: DeserializeOwned>(input: Value) -> Result<T> {
-    serde_json::from_value(input).map_err(|error| Error::field("", "wrong-type", error.to_string()))
-}
-
-/// Reads a JSON text and judges it by a schema. Members that are null at the top count as left out, since a form sends empty fields so.
-///
-/// # Errors
-/// `invalid-input` with every field at fault.
-pub fn read_input(schema: &str, text: &str) -> Result<Value> {
-    // It becomes a part of a request, a plan or a token, which have levels around it.
-    if !has_levels(text, json::RECORD_LEVELS) {
-        let message = format!("is nested deeper than {} levels", json::RECORD_LEVELS);
-        return Err(Error::field("", "too-deep", message));
-    }
-    let mut input = json::parse(text.as_bytes()).map_err(|error| {
-        Error::field("", "not-json", format!("is not valid JSON (line {}, column {})", error.line(), error.column()))
-    })?;
-    if let Some(members) = input.as_object_mut() {
-        members.retain(|_, value| !value.is_null());
-    }
-    let schema: Value = serde_json::from_str(schema).map_err(|error| {
-        Error::new(ErrorCode::Internal, "A schema of the connector is broken").with_detail(error.to_string())
-    })?;
-    let problems = schema::check(&schema, &input);
-    if problems.is_empty() {
-        schema::settle(&schema, &mut input);
-        Ok(input)
-    } else {
-        Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
-    }
 }
 
 fn find(id: &str) -> Result<&'static dyn Action> {

@@ -4,8 +4,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Action, read_input};
+use super::Action;
 use crate::bindings::exports::workflow::connector::action::{Outcome, Partial};
+use crate::form::read_input;
 use crate::error::{Error, Result};
 use crate::http::Page;
 use crate::json;

@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Action, typed};
+use super::Action;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::{EffectState, Error, ErrorCode, Result};
 use crate::iothub::DeviceId;
-use crate::manifest::schema::{integer, literal, object, string};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::{integer, literal, object, string};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `purge-cloud-to-device-messages`.

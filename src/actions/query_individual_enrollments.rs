@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Action, paging, typed};
+use super::{Action, paging};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::dps::{ALL_ENROLLMENTS, shown};
 use crate::error::Result;
-use crate::manifest::schema::{help, object, string, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::{help, object, string, with};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `query-individual-enrollments`.

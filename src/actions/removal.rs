@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Action, typed};
+use super::Action;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::{ErrorCode, Result};
 use crate::http::IfMatch;
-use crate::manifest::schema::object;
-use crate::manifest::{Spec, fields};
+use crate::form::schema::object;
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// An action that deletes one thing, known by an id of this type.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::message::{self, MessageInput};
-use super::{Action, typed};
+use super::Action;
 use crate::amqp::message::Properties;
 use crate::amqp::{Body, Message, Value as AmqpValue};
 use crate::auth::Permission;
@@ -15,8 +15,8 @@ use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, 
 use crate::connection::service_endpoint::{Purpose, with_service_endpoint};
 use crate::error::Result;
 use crate::iothub::{DeviceId, ModuleId, Recipient};
-use crate::manifest::schema::{help, integer, literal, object, one_of, string, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::{help, integer, literal, object, one_of, string, with};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `send-cloud-to-device-message`.

@@ -4,14 +4,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::message::{self, MessageInput};
-use super::{Action, typed};
+use super::Action;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::Result;
 use crate::iothub::DeviceId;
-use crate::manifest::schema::{literal, object, string};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::{literal, object, string};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `send-device-to-cloud-message`.

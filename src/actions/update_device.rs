@@ -4,16 +4,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::change::{self, set};
-use super::{Action, keys, typed};
+use super::{Action, keys};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::http::IfMatch;
 use crate::iothub::DeviceId;
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{boolean, help, object, one_of, string, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::literal;
+use crate::form::schema::{boolean, help, object, one_of, string, with};
+use crate::form::{Spec, fields, typed};
 use crate::platform::Platform;
 use crate::session::Session;
 

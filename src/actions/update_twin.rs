@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::change::set;
-use super::{Action, typed};
+use super::Action;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::http::IfMatch;
 use crate::iothub::{DeviceId, TwinPart, check_patch};
 use crate::json;
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{any_object, object, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::literal;
+use crate::form::schema::{any_object, object, with};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `update-twin`.

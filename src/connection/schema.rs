@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::amqp_transport::AmqpTransport;
 use crate::bindings::exports::workflow::connector::metadata::AuthProfile;
-use crate::manifest::schema::{object, string};
+use crate::form::schema::{object, string};
 
 /// The connection guide's five fields.
 pub const SHARED_ACCESS_KEY: &str = "shared-access-key";

@@ -6,8 +6,9 @@ use super::{options, resolve_schema};
 use crate::bindings::exports::workflow::connector::discovery::{Choice, Choices, ChoicesRequest, Direction};
 use crate::bindings::workflow::connector::types::Connection;
 use crate::error::{Error, ErrorCode, Result};
-use crate::manifest::schema::{ANNOTATIONS, KEYWORDS, check};
-use crate::manifest::{fields, operations};
+use crate::form::fields;
+use crate::form::schema::{ANNOTATIONS, KEYWORDS, check};
+use crate::manifest::operations;
 use crate::platform::fake::FakePlatform;
 
 fn platform() -> FakePlatform {

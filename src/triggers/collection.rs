@@ -17,8 +17,8 @@ use crate::bindings::exports::workflow::connector::trigger::{
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::host_name::aliases;
 use crate::instant;
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{list, one_of, with};
+use crate::form::schema::literal;
+use crate::form::schema::{list, one_of, with};
 use crate::session::Session;
 
 /// Events of one page at the most: each carries a position that grows with the page.

@@ -1,7 +1,7 @@
 //! A device connected or disconnected.
 
 use super::event_stream::trigger::LogTrigger;
-use crate::manifest::schema::literal;
+use crate::form::schema::literal;
 
 /// `device-connection-state-events`.
 pub static DEVICE_CONNECTION_STATE: LogTrigger = LogTrigger {

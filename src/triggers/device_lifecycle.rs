@@ -1,7 +1,7 @@
 //! An identity was created or deleted.
 
 use super::event_stream::trigger::LogTrigger;
-use crate::manifest::schema::literal;
+use crate::form::schema::literal;
 
 /// `device-lifecycle-events`.
 pub static DEVICE_LIFECYCLE: LogTrigger = LogTrigger {

@@ -1,7 +1,7 @@
 //! A device sent something.
 
 use super::event_stream::trigger::LogTrigger;
-use crate::manifest::schema::literal;
+use crate::form::schema::literal;
 
 /// `device-telemetry`.
 pub static DEVICE_TELEMETRY: LogTrigger = LogTrigger {

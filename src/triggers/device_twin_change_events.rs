@@ -1,7 +1,7 @@
 //! The hub tells of a change of a twin.
 
 use super::event_stream::trigger::LogTrigger;
-use crate::manifest::schema::literal;
+use crate::form::schema::literal;
 
 /// `device-twin-change-events`.
 pub static DEVICE_TWIN_CHANGE_EVENTS: LogTrigger = LogTrigger {

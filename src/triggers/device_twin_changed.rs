@@ -11,16 +11,15 @@ use super::collection::{
     self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, stated_time, text, wanted,
 };
 use super::cursor::{Fingerprint, Parts};
-use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::error::{ErrorCode, Result};
 use crate::http::GivenId;
 use crate::iothub::{IotHub, text_literal};
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{help, list, object, one_of, string, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::literal;
+use crate::form::schema::{help, list, object, one_of, string, with};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `device-twin-changed`.

@@ -1,7 +1,7 @@
 //! The hub tells of a change of a digital twin.
 
 use super::event_stream::trigger::LogTrigger;
-use crate::manifest::schema::literal;
+use crate::form::schema::literal;
 
 /// `digital-twin-change-events`.
 pub static DIGITAL_TWIN_CHANGE_EVENTS: LogTrigger = LogTrigger {

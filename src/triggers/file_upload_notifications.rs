@@ -8,15 +8,14 @@ use super::glob::{fits_any, patterns};
 use super::service_queue::position::Position;
 use super::service_queue::record::Record;
 use super::service_queue::{Reader, Told, descriptor, poll, raw_fields};
-use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::Result;
 use crate::iothub::ServiceQueue;
-use crate::manifest::Spec;
-use crate::manifest::schema::{integer, literal, object, open_object, string};
+use crate::form::{Spec, typed};
+use crate::form::schema::{integer, literal, object, open_object, string};
 use crate::session::Session;
 
 /// `file-upload-notifications`.

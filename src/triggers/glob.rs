@@ -1,7 +1,7 @@
 //! Patterns with `*` (any run of characters) and `?` (any one), as people write them for file names.
 
 #[cfg(feature = "amqp")]
-use crate::manifest::schema::{list, literal, string, with};
+use crate::form::schema::{list, literal, string, with};
 
 /// A configuration's list of patterns, for its schema.
 #[cfg(feature = "amqp")]

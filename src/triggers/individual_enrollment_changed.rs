@@ -11,16 +11,15 @@ use super::collection::{
 };
 use super::cursor::Fingerprint;
 use super::{Trigger, glob};
-use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::dps::{ALL_ENROLLMENTS, Dps, shown};
 use crate::error::{ErrorCode, Result};
 use crate::http::GivenId;
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{help, object, one_of, string, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::literal;
+use crate::form::schema::{help, object, one_of, string, with};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `individual-enrollment-changed`.

@@ -29,11 +29,11 @@ mod service_queue;
 use connector_rules::json::{DEEPEST, has_levels};
 use serde_json::Value;
 
-use crate::actions::read_input;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
 use crate::bindings::exports::workflow::connector::trigger::{Event, Notice, Page, Partition, Payload, PollRequest};
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::connection::Account;
+use crate::form::read_input;
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::platform::Platform;
 use crate::quoted::{quoted, shown};

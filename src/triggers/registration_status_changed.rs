@@ -14,16 +14,15 @@ use super::collection::{
     self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, text, wanted,
 };
 use super::cursor::Fingerprint;
-use crate::actions::typed;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
 use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps};
 use crate::error::{Error, ErrorCode, Result};
 use crate::http::GivenId;
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{boolean, help, list, object, one_of, string, with};
-use crate::manifest::{Spec, fields};
+use crate::form::schema::literal;
+use crate::form::schema::{boolean, help, list, object, one_of, string, with};
+use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
 /// `registration-status-changed`.

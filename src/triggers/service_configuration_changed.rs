@@ -16,9 +16,9 @@ use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRe
 use crate::error::{ErrorCode, Result};
 use crate::http::GivenId;
 use crate::iothub::IotHub;
-use crate::manifest::Spec;
-use crate::manifest::schema::literal;
-use crate::manifest::schema::{any_object, help, integer, object, one_of, open_object, string};
+use crate::form::Spec;
+use crate::form::schema::literal;
+use crate::form::schema::{any_object, help, integer, object, one_of, open_object, string};
 use crate::session::Session;
 
 /// `service-configuration-changed`.

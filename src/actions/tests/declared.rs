@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Operation};
 use crate::connection;
 use crate::discovery::Source;
-use crate::manifest::schema::{ANNOTATIONS, KEYWORDS, check};
+use crate::form::schema::{ANNOTATIONS, KEYWORDS, check};
 use crate::manifest::{action_descriptors, operations, permissions};
 
 fn parse(text: &str) -> Value {

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::error::{Error, Result};
 use crate::instant;
 use crate::json::{self, Decimal};
-use crate::manifest::schema::{any, help, list, literal, object, one_of, string, with};
+use crate::form::schema::{any, help, list, literal, object, one_of, string, with};
 
 /// Groups within groups that a form can have.
 const DEPTH: usize = 3;
@@ -343,7 +343,7 @@ fn time(value: &Value) -> Option<OffsetDateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::schema;
+    use crate::form::schema;
 
     fn passes(group: Value, body: &Value) -> bool {
         assert_eq!(schema::check(&group_schema(), &group), [], "{group}");

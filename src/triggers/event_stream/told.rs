@@ -8,7 +8,7 @@ use super::filter::Group;
 use super::link::Reader;
 use super::trigger::LogTrigger;
 use super::{Telling, Told};
-use crate::actions::typed;
+use crate::form::typed;
 use crate::error::Result;
 use crate::eventhub::{Event as Message, EventBody};
 use crate::host_name::aliases;

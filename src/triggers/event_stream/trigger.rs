@@ -13,8 +13,8 @@ use crate::bindings::exports::workflow::connector::trigger::{
 };
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::error::Result;
-use crate::manifest::Spec;
-use crate::manifest::schema::{any, any_object, help, integer, list, literal, object, one_of, string, with};
+use crate::form::Spec;
+use crate::form::schema::{any, any_object, help, integer, list, literal, object, one_of, string, with};
 use crate::session::Session;
 use crate::triggers::Trigger;
 use crate::triggers::glob::patterns;

@@ -12,7 +12,7 @@ use crate::json::{Decimal, same};
 /// A JSON literal kept as text and parsed when asked for: a manifest full of `json!` would be most of the component.
 macro_rules! literal {
     ($($json:tt)+) => {
-        $crate::manifest::schema::parse(stringify!($($json)+))
+        $crate::form::schema::parse(stringify!($($json)+))
     };
 }
 pub(crate) use literal;
