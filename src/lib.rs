@@ -4,6 +4,7 @@
 //! actions, then the services ([`iothub`], [`dps`], `eventhub`), then [`http`] and `amqp`, then [`auth`]. All of it is a pure function of what a
 //! call is given; what an instance keeps is only a cache.
 
+pub mod account;
 pub mod actions;
 #[cfg(feature = "amqp")]
 pub mod amqp;
@@ -22,7 +23,7 @@ pub mod http;
 pub mod instant;
 pub mod iothub;
 pub mod json;
-pub mod kept;
+pub mod lifecycle;
 pub mod manifest;
 pub mod migrate;
 pub mod platform;

@@ -33,7 +33,7 @@ use serde_json::Value;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::bindings::workflow::connector::types::Connection;
-use crate::connection::Account;
+use crate::account::Account;
 use crate::dps::{HIDDEN, without_secrets};
 use crate::form::read_input;
 use crate::error::{Error, ErrorCode, Result};

@@ -12,7 +12,7 @@ use crate::amqp::{Body, Message, Value as AmqpValue};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, Effect, Idempotency};
-use crate::connection::service_endpoint::{Purpose, with_service_endpoint};
+use crate::session::service_endpoint::{Purpose, with_service_endpoint};
 use crate::error::Result;
 use crate::iothub::{DeviceId, ModuleId, Recipient};
 use crate::form::schema::{help, integer, literal, object, one_of, string, with};

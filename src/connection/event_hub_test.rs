@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::event_hub::{Origin, endpoint_of, find, is_same, open, remedy};
 use super::test::{check, describe, hub_key_is_refused, key_remedy};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::connection::{Check, CheckOutcome, Report};
@@ -15,6 +14,7 @@ use crate::eventhub::{EventHub, PartitionProperties, Position, ReadBudget, Recei
 use crate::http::Service;
 use crate::instant::{parse_ms, rfc3339};
 use crate::session::Session;
+use crate::session::event_hub::{Origin, endpoint_of, find, is_same, open, remedy};
 
 /// The consumer group that every hub has, and a trigger's usual one.
 const GROUP: &str = "$Default";

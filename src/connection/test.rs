@@ -7,7 +7,7 @@ use crate::bindings::exports::workflow::connector::connection::{
     Check, CheckOutcome, Grant, PermissionFinding, Report,
 };
 use crate::bindings::workflow::connector::types::Connection;
-use crate::connection::{Account, read};
+use crate::account::{Account, read};
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::http::{Client, NETWORK_REFUSES_LIKE_THAT, ProbeAnswer, Service};
 use crate::manifest;
@@ -294,7 +294,7 @@ fn service_queues(session: &Session, report: &mut Report) {
         return;
     }
     let started = session.platform().monotonic();
-    let tried = super::service_endpoint::try_queues(session);
+    let tried = crate::session::service_endpoint::try_queues(session);
     let took = session.platform().monotonic().saturating_sub(started);
     report.checks.push(match tried {
         Ok(()) => check("service-queues", title, CheckOutcome::Pass, "A reader could attach to both queues.".to_owned(), None, took),

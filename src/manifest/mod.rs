@@ -5,7 +5,7 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{
     ActionDescriptor, Descriptor, EgressProtocol, EgressRule, Operation, Permission as PermissionRecord, TriggerDescriptor,
 };
-use crate::connection;
+use crate::account;
 use crate::host_name::{DPS_SUFFIXES, EVENT_HUB_SUFFIXES, HUB_EGRESS_SUFFIXES};
 use crate::{actions, triggers};
 
@@ -22,7 +22,7 @@ pub fn descriptor() -> Descriptor {
         help: "Reacts to and acts on **Azure IoT Hub** and its **Device Provisioning Service**: telemetry, device identities, twins, messages, direct methods, \
                enrollments and registrations. Link an account with a shared access policy of the hub; add one of the provisioning service for enrollments and registrations."
             .to_owned(),
-        auth_profiles: connection::profiles(),
+        auth_profiles: account::profiles(),
         permissions: permissions().map(permission_record).collect(),
         triggers: trigger_descriptors(),
         actions: action_descriptors(),

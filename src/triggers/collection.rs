@@ -542,7 +542,7 @@ mod tests {
     use super::*;
     use crate::bindings::exports::workflow::connector::trigger::Budget;
     use crate::bindings::workflow::connector::types::{Connection, Cursor};
-    use crate::connection::Account;
+    use crate::account::Account;
     use crate::platform::fake::FakePlatform;
 
     /// A collection in memory, in pages of `page`, that forgets continuations when told to.

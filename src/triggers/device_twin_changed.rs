@@ -442,7 +442,7 @@ mod tests {
                 "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==",
             });
             let connection = Connection { auth_profile: "shared-access-key".into(), values: values.to_string() };
-            let account = crate::connection::Account::open(&connection)?;
+            let account = crate::account::Account::open(&connection)?;
             Session::new(&platform, &account, 30_000, false).hub().query("SELECT * FROM devices", size, None)
         });
         assert_eq!(page.expect("a page").items.len(), 1);
@@ -491,7 +491,7 @@ mod tests {
             "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==",
         });
         let connection = Connection { auth_profile: "shared-access-key".into(), values: values.to_string() };
-        let account = crate::connection::Account::open(&connection).expect("an account");
+        let account = crate::account::Account::open(&connection).expect("an account");
         let session = Session::new(&platform, &account, 30_000, false);
         let twins = Twins::open(&session, serde_json::json!({})).expect("a configuration");
         for (id, path) in

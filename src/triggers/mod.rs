@@ -32,7 +32,7 @@ use serde_json::Value;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
 use crate::bindings::exports::workflow::connector::trigger::{Event, Notice, Page, Partition, Payload, PollRequest};
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
-use crate::connection::Account;
+use crate::account::Account;
 use crate::form::read_input;
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::platform::Platform;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Operation};
-use crate::connection;
+use crate::account;
 use crate::discovery::Source;
 use crate::form::schema::{ANNOTATIONS, KEYWORDS, check};
 use crate::manifest::{action_descriptors, operations, permissions};
@@ -50,7 +50,7 @@ fn schemas_use_only_what_is_understood() {
         understood(&parse(&operation.input_schema), &format!("{} input ", operation.id));
         understood(&parse(&operation.output_schema), &format!("{} output ", operation.id));
     }
-    for profile in connection::profiles() {
+    for profile in account::profiles() {
         understood(&parse(&profile.schema), &profile.id);
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::{Log, LogState, PartitionState};
 use crate::bindings::exports::workflow::connector::trigger::Notice;
-use crate::connection::{Account, event_hub};
+use crate::account::Account;
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::eventhub::{Event, EventHub, Position as From, ReadBudget, Receiver, ReceiverOptions};
-use crate::kept::Kept;
 use crate::platform;
-use crate::session::Session;
+use crate::session::connection_cache::Kept;
+use crate::session::{Session, event_hub};
 
 /// Bytes of memory of the messages taken at a time, beside the page that is made of them: 256 messages of 1 KB, which count
 /// for 6 KB each with their annotations.

@@ -297,7 +297,7 @@ mod tests {
     use crate::amqp::message::Properties;
     use crate::amqp::{Body, Message as AmqpMessage, Value as AmqpValue};
     use crate::bindings::workflow::connector::types::Connection;
-    use crate::connection::Account;
+    use crate::account::Account;
     use crate::platform::fake::FakePlatform;
     use crate::triggers::device_telemetry::DEVICE_TELEMETRY;
 

@@ -21,7 +21,7 @@ use crate::bindings::exports::workflow::connector::metadata::{StartMode, Trigger
 use crate::bindings::exports::workflow::connector::trigger::{
     Event, LostPolicy, Notice as PageNotice, Page, Payload, PollRequest, Start,
 };
-use crate::connection::service_endpoint::{Purpose, with_service_endpoint};
+use crate::session::service_endpoint::{Purpose, with_service_endpoint};
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::host_name::aliases;
 use crate::instant;

@@ -1,12 +1,12 @@
 //! From an account to its open Event Hub-compatible endpoint.
 
-use super::account::{Account, AmqpAddress, EventHubPin};
+use super::Session;
+use crate::account::{Account, AmqpAddress, EventHubPin};
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, ErrorCode, Result};
 use crate::eventhub::{Access, Endpoint, EventHub, HubAddress, Roots, discover};
 use crate::host_name::{EVENT_HUB_SUFFIXES, ends_in, identity};
 use crate::platform::Platform;
-use crate::session::Session;
 
 /// How an endpoint was come by.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::{CONNECTION_STRING, SHARED_ACCESS_KEY, read};
 use crate::amqp_transport::AmqpTransport;
 use crate::bindings::exports::workflow::connector::connection::Validation;
 use crate::bindings::workflow::connector::types::Connection;
-use crate::connection::Account;
+use crate::account::Account;
 use crate::error::Severity;
 
 /// A key as the portal shows it, 32 bytes.

@@ -1,15 +1,9 @@
-//! Connections that an instance keeps between calls, and what it does before it is dropped.
+//! Connections that an instance keeps open between calls.
 
 use std::cell::RefCell;
-use std::time::Duration;
-
-use crate::platform;
 
 /// Connections of one kind that an instance keeps at the most.
 const MOST: usize = 4;
-
-/// All farewells together: an engine waits for about a second.
-const FAREWELL: Duration = Duration::from_millis(750);
 
 /// Connections of one kind, each under what it is good for.
 pub struct Kept<K, C>(RefCell<Vec<(K, C)>>);
@@ -46,19 +40,6 @@ impl<K: PartialEq, C> Default for Kept<K, C> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// See `lifecycle.release` of the interface: closes what is kept, so that the service frees readers' places at once.
-pub fn release() {
-    let Some(lasting) = platform::lasting() else { return };
-    let until = lasting.monotonic().saturating_add(FAREWELL);
-    #[cfg(feature = "amqp")]
-    {
-        crate::triggers::event_stream::link::release(until);
-        crate::connection::service_endpoint::release(until);
-    }
-    #[cfg(not(feature = "amqp"))]
-    let _ = until;
 }
 
 #[cfg(test)]

@@ -1,9 +1,16 @@
 //! One call: the account it is for, the time it has, and the clients of the services.
 
+#[cfg(feature = "amqp")]
+pub mod connection_cache;
+#[cfg(feature = "amqp")]
+pub mod event_hub;
+#[cfg(feature = "amqp")]
+pub mod service_endpoint;
+
 use std::time::Duration;
 
 use crate::bindings::workflow::connector::types::Connection;
-use crate::connection::Account;
+use crate::account::Account;
 use crate::dps::Dps;
 use crate::error::Result;
 use crate::http::{Client, Plan};

@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use super::account::Account;
+use super::Session;
+use super::connection_cache::Kept;
 use super::event_hub::{hub_address, roots};
+use crate::account::Account;
 use crate::auth::{self, Permission};
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result};
 use crate::iothub::{ServiceEndpoint, ServiceQueue};
-use crate::kept::Kept;
 use crate::platform::{self, Platform};
-use crate::session::Session;
 
 /// What a connection is for; one that reads is not shared with one that sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
