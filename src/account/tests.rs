@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{CONNECTION_STRING, SHARED_ACCESS_KEY, read};
+use crate::account::Account;
 use crate::amqp_transport::AmqpTransport;
 use crate::bindings::exports::workflow::connector::connection::Validation;
 use crate::bindings::workflow::connector::types::Connection;
-use crate::account::Account;
 use crate::error::Severity;
 
 /// A key as the portal shows it, 32 bytes.

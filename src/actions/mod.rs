@@ -1,89 +1,31 @@
-//! The actions, one file each. A new one is its file and its line in [`ALL`].
+//! The actions, one file each, in a folder for each thing that they act on. A new one is its file and its two lines in
+//! the folder's `mod.rs`.
 
-mod change;
-mod create_device;
-mod create_or_update_individual_enrollment;
-mod delete_device;
-mod delete_individual_enrollment;
-mod delete_registration_state;
-mod get_device;
-mod get_individual_enrollment;
-mod get_registration_state;
-mod get_twin;
-mod invoke_direct_method;
-mod keys;
-mod list_devices;
-mod message;
-mod paging;
-mod purge_cloud_to_device_messages;
-mod query_individual_enrollments;
-mod query_registration_states;
-mod removal;
-#[cfg(feature = "amqp")]
-mod send_cloud_to_device_message;
-mod send_device_to_cloud_message;
-mod update_device;
-mod update_twin;
+mod devices;
+mod messages;
+mod provisioning;
+mod shared;
+mod twins;
 
 #[cfg(test)]
 mod tests;
 
 use serde_json::Value;
 
+use crate::account::Account;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::bindings::workflow::connector::types::Connection;
-use crate::account::Account;
 use crate::dps::{HIDDEN, without_secrets};
-use crate::form::read_input;
 use crate::error::{Error, ErrorCode, Result};
+use crate::form::read_input;
 use crate::platform::Platform;
 use crate::session::Session;
+use shared::Action;
 
 /// All actions, in the order in which a person is shown them.
-pub static ALL: &[&dyn Action] = &[
-    &create_device::CreateDevice,
-    &get_device::GetDevice,
-    &update_device::UpdateDevice,
-    &delete_device::DELETE_DEVICE,
-    &list_devices::ListDevices,
-    &get_twin::GetTwin,
-    &update_twin::UpdateTwin,
-    &invoke_direct_method::InvokeDirectMethod,
-    #[cfg(feature = "amqp")]
-    &send_cloud_to_device_message::SendCloudToDeviceMessage,
-    &purge_cloud_to_device_messages::PurgeCloudToDeviceMessages,
-    &send_device_to_cloud_message::SendDeviceToCloudMessage,
-    &create_or_update_individual_enrollment::CreateOrUpdateIndividualEnrollment,
-    &get_individual_enrollment::GetIndividualEnrollment,
-    &query_individual_enrollments::QueryIndividualEnrollments,
-    &delete_individual_enrollment::DELETE_INDIVIDUAL_ENROLLMENT,
-    &get_registration_state::GetRegistrationState,
-    &query_registration_states::QueryRegistrationStates,
-    &delete_registration_state::DELETE_REGISTRATION_STATE,
-];
-
-/// One thing that the connector can do.
-pub trait Action: Sync {
-    /// Its id. Apart from the rest of what it declares, since every call looks for one action among all.
-    fn id(&self) -> &'static str;
-
-    /// What it declares.
-    fn descriptor(&self) -> ActionDescriptor;
-
-    /// Does it. `input` has been checked against the declared schema.
-    ///
-    /// # Errors
-    /// Those of the service, and what a schema cannot say about the input.
-    fn invoke(&self, session: &Session, input: Value, call: &Call) -> Result<Outcome>;
-
-    /// Goes on with a page.
-    ///
-    /// # Errors
-    /// `unsupported` unless the action has pages.
-    fn resume(&self, _session: &Session, _token: &str, _call: &Call) -> Result<Outcome> {
-        Err(Error::new(ErrorCode::Unsupported, "This action is done at once; there is nothing to go on with."))
-    }
+pub fn all() -> impl Iterator<Item = &'static dyn Action> {
+    [devices::ALL, twins::ALL, messages::ALL, provisioning::ALL].into_iter().flatten().copied()
 }
 
 /// Does one thing. See `action.invoke` of the interface.
@@ -135,8 +77,7 @@ pub fn invoke_batch(
 }
 
 fn find(id: &str) -> Result<&'static dyn Action> {
-    ALL.iter()
-        .copied()
+    all()
         .find(|action| action.id() == id)
         .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("This connector has no action \"{id}\".")))
 }

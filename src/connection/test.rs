@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::account::{Account, read};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::connection::{
     Check, CheckOutcome, Grant, PermissionFinding, Report,
 };
 use crate::bindings::workflow::connector::types::Connection;
-use crate::account::{Account, read};
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::http::{Client, NETWORK_REFUSES_LIKE_THAT, ProbeAnswer, Service};
 use crate::manifest;

@@ -16,11 +16,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::codes::{Entry, Subject};
-use crate::secret;
 use crate::error::{EffectState, ErrorCode, Retry, ServiceFault, retry_after};
 use crate::json;
 use crate::platform::WireResponse;
 use crate::quoted::quoted;
+use crate::secret;
 
 /// The longest message of a service that is passed on, in characters.
 const LONGEST_MESSAGE: usize = 512;

@@ -1,11 +1,15 @@
 //! What the connector declares: connection forms, permissions, triggers, actions, egress.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::account;
 use crate::amqp_transport::AmqpTransport;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{
-    ActionDescriptor, Descriptor, EgressProtocol, EgressRule, Operation, Permission as PermissionRecord, TriggerDescriptor,
+    ActionDescriptor, Descriptor, EgressProtocol, EgressRule, Operation, Permission as PermissionRecord,
+    TriggerDescriptor,
 };
-use crate::account;
 use crate::host_name::{DPS_SUFFIXES, EVENT_HUB_SUFFIXES, HUB_EGRESS_SUFFIXES};
 use crate::{actions, triggers};
 
@@ -33,12 +37,12 @@ pub fn descriptor() -> Descriptor {
 
 /// The triggers, as declared.
 pub fn trigger_descriptors() -> Vec<TriggerDescriptor> {
-    triggers::ALL.iter().map(|trigger| trigger.descriptor()).collect()
+    triggers::all().map(|trigger| trigger.descriptor()).collect()
 }
 
 /// The actions, as declared.
 pub fn action_descriptors() -> Vec<ActionDescriptor> {
-    actions::ALL.iter().map(|action| action.descriptor()).collect()
+    actions::all().map(|action| action.descriptor()).collect()
 }
 
 /// All permissions, in the order of the connection guide.

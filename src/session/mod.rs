@@ -9,8 +9,8 @@ pub mod service_endpoint;
 
 use std::time::Duration;
 
-use crate::bindings::workflow::connector::types::Connection;
 use crate::account::Account;
+use crate::bindings::workflow::connector::types::Connection;
 use crate::dps::Dps;
 use crate::error::Result;
 use crate::http::{Client, Plan};

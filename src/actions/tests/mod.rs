@@ -1,6 +1,5 @@
 //! The actions against a scripted platform: what is sent, what comes back, what goes wrong.
 
-mod declared;
 mod devices;
 #[cfg(feature = "amqp")]
 mod messages;
