@@ -6,12 +6,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Number, Value, json};
 
+use super::engine::cursor::{Fingerprint, Parts};
 use super::engine::{
-    self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, stated_time, text, wanted,
+    self, Batch, Change, Collection, Happened, Lookup, Record, changes_field, stated_time, text, wanted,
 };
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
+use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{ErrorCode, Result};
 use crate::form::schema::literal;
 use crate::form::schema::{help, list, object, one_of, string, with};
@@ -20,7 +22,7 @@ use crate::http::GivenId;
 use crate::iothub::{IotHub, text_literal};
 use crate::session::Session;
 use crate::triggers::shared::Trigger;
-use crate::triggers::shared::cursor::{Fingerprint, Parts};
+use crate::triggers::shared::event::EventDraft;
 
 /// `device-twin-changed`.
 pub struct DeviceTwinChanged;
@@ -124,12 +126,16 @@ impl Trigger for DeviceTwinChanged {
         }
     }
 
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
+        engine::check_cursor(cursor)
+    }
+
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
-        collection::poll(session, &Twins::open(session, config)?, request)
+        engine::poll(session, &Twins::open(session, config)?, request)
     }
 
     fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
-        collection::sample(&Twins::open(session, config)?, limit)
+        engine::sample(&Twins::open(session, config)?, limit)
     }
 }
 
@@ -235,7 +241,7 @@ impl Collection for Twins<'_> {
     }
 
     fn page(&self, place: Option<&str>) -> Result<Batch> {
-        let page = collection::in_smaller_pages(PAGE, |size| self.hub.query(&self.query(None), size, place))?;
+        let page = engine::in_smaller_pages(PAGE, |size| self.hub.query(&self.query(None), size, place))?;
         Ok(Batch {
             records: page.items.into_iter().filter_map(|body| self.record(body)).collect(),
             next: page.continuation,
@@ -256,7 +262,7 @@ impl Collection for Twins<'_> {
         Ok(page.items.into_iter().find_map(|body| self.record(body)).map_or(Lookup::Outside, Lookup::Present))
     }
 
-    fn tell(&self, happened: &Happened) -> Telling {
+    fn draft(&self, happened: &Happened) -> EventDraft {
         let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "deviceId": key });
         let (mut time, mut named) = (None, String::new());
@@ -275,11 +281,11 @@ impl Collection for Twins<'_> {
             }
             data["twin"] = body.clone();
         }
-        Telling {
+        EventDraft {
             event_type: format!("azure.iot.hub.twin.{}", change.as_str()),
-            subject: format!("devices/{key}"),
+            subject: Some(format!("devices/{key}")),
             time,
-            data,
+            data: data.to_string(),
             summary: format!("Twin of {key} {}{named}", change.as_str()),
         }
     }
@@ -302,8 +308,9 @@ fn time_of<'t>(twin: &'t Value, part: &str) -> Option<&'t str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::Account;
     use crate::bindings::exports::workflow::connector::trigger::{Budget, LostPolicy, Payload, Start};
-    use crate::bindings::workflow::connector::types::{Connection, Cursor};
+    use crate::bindings::workflow::connector::types::Connection;
     use crate::json;
     use crate::platform::fake::FakePlatform;
 
@@ -439,7 +446,7 @@ mod tests {
         // Short on the wire, and large in memory.
         platform.then_status(200, &[], &format!("[{}0]", r#"{"":0},"#.repeat(200_000)));
         platform.then_status(200, &[], &format!("[{}]", twin("{}", 1, 1, "enabled")));
-        let page = collection::in_smaller_pages(PAGE, |size| {
+        let page = engine::in_smaller_pages(PAGE, |size| {
             let values = serde_json::json!({
                 "iotHubName": "plant.azure-devices.net",
                 "sharedAccessKeyName": "service",
@@ -468,7 +475,7 @@ mod tests {
         let tags = r#"{"a":1.10,"b":1E5,"c":-0,"d":123456789012345678901234567890,"e":7}"#;
         let as_doubles = serde_json::json!({ "a": 1.1, "b": 100_000.0, "c": -0.0, "d": 123_456_789_012_345_680_000_000_000_000.0, "e": 7 });
         let before = poll(&usual, &twin(tags, 2, 3, "enabled"), None).next;
-        let mut state = crate::triggers::shared::cursor::State::read(&before).expect("readable");
+        let mut state = engine::cursor::State::read(&before).expect("readable");
         for known in state.records.values_mut() {
             known.fingerprint = Fingerprint::of(["2", "3", &as_doubles.to_string()]);
             known.parts = Parts::default();

@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, text, wanted};
+use super::engine::cursor::Fingerprint;
+use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, changes_field, text, wanted};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
+use crate::bindings::workflow::connector::types::Cursor;
 use crate::dps::{ALL_ENROLLMENTS, Dps, shown};
 use crate::error::{ErrorCode, Result};
 use crate::form::schema::literal;
@@ -17,7 +19,7 @@ use crate::form::schema::{help, object, one_of, string, with};
 use crate::form::{Spec, fields, typed};
 use crate::http::GivenId;
 use crate::session::Session;
-use crate::triggers::shared::cursor::Fingerprint;
+use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::{Trigger, glob};
 
 /// `individual-enrollment-changed`.
@@ -96,12 +98,16 @@ impl Trigger for IndividualEnrollmentChanged {
         }
     }
 
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
+        engine::check_cursor(cursor)
+    }
+
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
-        collection::poll(session, &Enrollments::open(session, config)?, request)
+        engine::poll(session, &Enrollments::open(session, config)?, request)
     }
 
     fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
-        collection::sample(&Enrollments::open(session, config)?, limit)
+        engine::sample(&Enrollments::open(session, config)?, limit)
     }
 }
 
@@ -151,7 +157,7 @@ impl Collection for Enrollments<'_> {
     }
 
     fn page(&self, place: Option<&str>) -> Result<Batch> {
-        let page = collection::in_smaller_pages(PAGE, |size| self.dps.query_enrollments(ALL_ENROLLMENTS, size, place))?;
+        let page = engine::in_smaller_pages(PAGE, |size| self.dps.query_enrollments(ALL_ENROLLMENTS, size, place))?;
         Ok(Batch {
             records: page.items.into_iter().filter_map(|body| self.record(body)).collect(),
             next: page.continuation,
@@ -167,17 +173,17 @@ impl Collection for Enrollments<'_> {
         }
     }
 
-    fn tell(&self, happened: &Happened) -> Telling {
+    fn draft(&self, happened: &Happened) -> EventDraft {
         let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "registrationId": key });
         if let Some(body) = body {
             data["enrollment"] = body.clone();
         }
-        Telling {
+        EventDraft {
             event_type: format!("azure.iot.dps.enrollment.{}", change.as_str()),
-            subject: format!("enrollments/{key}"),
+            subject: Some(format!("enrollments/{key}")),
             time: happened.time("createdDateTimeUtc", UPDATED),
-            data,
+            data: data.to_string(),
             summary: format!("Enrollment {key} {}", change.as_str()),
         }
     }

@@ -9,10 +9,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, text, wanted};
+use super::engine::cursor::Fingerprint;
+use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, changes_field, text, wanted};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
+use crate::bindings::workflow::connector::types::Cursor;
 use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps};
 use crate::error::{Error, ErrorCode, Result};
 use crate::form::schema::literal;
@@ -21,7 +23,7 @@ use crate::form::{Spec, fields, typed};
 use crate::http::GivenId;
 use crate::session::Session;
 use crate::triggers::shared::Trigger;
-use crate::triggers::shared::cursor::Fingerprint;
+use crate::triggers::shared::event::EventDraft;
 
 /// `registration-status-changed`.
 pub struct RegistrationStatusChanged;
@@ -122,12 +124,16 @@ impl Trigger for RegistrationStatusChanged {
         }
     }
 
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
+        engine::check_cursor(cursor)
+    }
+
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
-        collection::poll(session, &Registrations::open(session, config)?, request)
+        engine::poll(session, &Registrations::open(session, config)?, request)
     }
 
     fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
-        collection::sample(&Registrations::open(session, config)?, limit)
+        engine::sample(&Registrations::open(session, config)?, limit)
     }
 }
 
@@ -162,7 +168,7 @@ impl<'a> Registrations<'a> {
         if groups.is_empty() {
             let mut continuation: Option<String> = None;
             loop {
-                let page = collection::in_smaller_pages(PAGE, |size| {
+                let page = engine::in_smaller_pages(PAGE, |size| {
                     self.dps.query_enrollment_groups(ALL_ENROLLMENT_GROUPS, size, continuation.as_deref())
                 })?;
                 groups.extend(
@@ -217,7 +223,7 @@ impl<'a> Registrations<'a> {
     fn page_of_group(&self, group: &str, continuation: Option<&str>) -> Result<(Vec<Record>, Option<String>)> {
         // The schema has judged those of the configuration; all others are the service's own.
         let Some(group_id) = GivenId::new(group) else { return Ok((Vec::new(), None)) };
-        match collection::in_smaller_pages(PAGE, |size| self.dps.query_registrations(&group_id, size, continuation)) {
+        match engine::in_smaller_pages(PAGE, |size| self.dps.query_registrations(&group_id, size, continuation)) {
             Ok(page) => Ok((
                 page.items.into_iter().filter_map(|body| Self::record(body, Some(group))).collect(),
                 page.continuation,
@@ -235,7 +241,7 @@ impl<'a> Registrations<'a> {
             return Ok((Vec::new(), None));
         }
         let page =
-            collection::in_smaller_pages(PAGE, |size| self.dps.query_enrollments(ALL_ENROLLMENTS, size, continuation))?;
+            engine::in_smaller_pages(PAGE, |size| self.dps.query_enrollments(ALL_ENROLLMENTS, size, continuation))?;
         Ok((page.items.into_iter().filter_map(Self::individual).collect(), page.continuation))
     }
 }
@@ -294,7 +300,7 @@ impl Collection for Registrations<'_> {
         }
     }
 
-    fn tell(&self, happened: &Happened) -> Telling {
+    fn draft(&self, happened: &Happened) -> EventDraft {
         let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "registrationId": key });
         let mut now = String::new();
@@ -311,11 +317,11 @@ impl Collection for Registrations<'_> {
             now = format!(": {}", text(&body, "status"));
             data["registration"] = body;
         }
-        Telling {
+        EventDraft {
             event_type: format!("azure.iot.dps.registration.{}", change.as_str()),
-            subject: format!("registrations/{key}"),
+            subject: Some(format!("registrations/{key}")),
             time: happened.time("createdDateTimeUtc", UPDATED),
-            data,
+            data: data.to_string(),
             summary: format!("Registration {key} {}{now}", change.as_str()),
         }
     }

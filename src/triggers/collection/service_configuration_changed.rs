@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, Telling, changes_field, text, wanted};
+use super::engine::cursor::Fingerprint;
+use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, changes_field, text, wanted};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
+use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{ErrorCode, Result};
 use crate::form::Spec;
 use crate::form::schema::literal;
@@ -17,7 +19,7 @@ use crate::http::GivenId;
 use crate::iothub::IotHub;
 use crate::session::Session;
 use crate::triggers::shared::Trigger;
-use crate::triggers::shared::cursor::Fingerprint;
+use crate::triggers::shared::event::EventDraft;
 
 /// `service-configuration-changed`.
 pub struct ServiceConfigurationChanged;
@@ -98,12 +100,16 @@ impl Trigger for ServiceConfigurationChanged {
         }
     }
 
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
+        engine::check_cursor(cursor)
+    }
+
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
-        collection::poll(session, &Configurations { hub: session.hub(), changes: wanted(&config) }, request)
+        engine::poll(session, &Configurations { hub: session.hub(), changes: wanted(&config) }, request)
     }
 
     fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
-        collection::sample(&Configurations { hub: session.hub(), changes: wanted(&config) }, limit)
+        engine::sample(&Configurations { hub: session.hub(), changes: wanted(&config) }, limit)
     }
 }
 
@@ -150,17 +156,17 @@ impl Collection for Configurations<'_> {
         }
     }
 
-    fn tell(&self, happened: &Happened) -> Telling {
+    fn draft(&self, happened: &Happened) -> EventDraft {
         let Happened { change, key, body, .. } = *happened;
         let mut data = json!({ "change": change.as_str(), "configurationId": key });
         if let Some(body) = body {
             data["configuration"] = body.clone();
         }
-        Telling {
+        EventDraft {
             event_type: format!("azure.iot.hub.configuration.{}", change.as_str()),
-            subject: format!("configurations/{key}"),
+            subject: Some(format!("configurations/{key}")),
             time: happened.time("createdTimeUtc", UPDATED),
-            data,
+            data: data.to_string(),
             summary: format!("Configuration {key} {}", change.as_str()),
         }
     }

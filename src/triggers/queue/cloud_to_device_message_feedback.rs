@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::engine::position::Position;
 use super::engine::record::Record;
-use super::engine::{Reader, Told, descriptor, poll, raw_fields};
+use super::engine::{Reader, descriptor, poll, raw_fields};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
@@ -16,6 +16,7 @@ use crate::form::{Spec, typed};
 use crate::iothub::ServiceQueue;
 use crate::session::Session;
 use crate::triggers::shared::Trigger;
+use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::glob::{fits_any, patterns};
 
 /// `cloud-to-device-message-feedback`.
@@ -92,8 +93,8 @@ impl Trigger for CloudToDeviceMessageFeedback {
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
         let text = config.to_string();
         let config: Config = typed(config)?;
-        let tell = |record: &Record| told(&config, record);
-        poll(session, &Reader { queue: ServiceQueue::Feedback, members: &MEMBERS, tell: &tell }, &text, request)
+        let mapper = |record: &Record| draft(&config, record);
+        poll(session, &Reader { queue: ServiceQueue::Feedback, members: &MEMBERS, mapper: &mapper }, &text, request)
     }
 
     /// None from the account: looking at a queue locks what is in it, and the hub counts the looks.
@@ -107,7 +108,7 @@ impl Trigger for CloudToDeviceMessageFeedback {
 }
 
 /// The event of a record; none where the configuration holds it back.
-fn told(config: &Config, record: &Record) -> Option<Told> {
+fn draft(config: &Config, record: &Record) -> Option<EventDraft> {
     let device = record.text("deviceId");
     let status = status_of(record);
     // What a record does not say, no filter can hold it back for.
@@ -120,10 +121,11 @@ fn told(config: &Config, record: &Record) -> Option<Told> {
             data["statusCode"] = status.as_str().into();
         }
         let status = status.as_deref().unwrap_or("Unknown");
-        Told {
+        EventDraft {
             event_type: format!("azure.iot.hub.cloud-to-device-message.{}", status.to_ascii_lowercase()),
             subject: device.map(|device| format!("devices/{device}")),
-            data,
+            time: None,
+            data: data.to_string(),
             summary: format!(
                 "Message {} to {}: {status}",
                 record.text("originalMessageId").unwrap_or("without an id"),
@@ -182,11 +184,14 @@ mod tests {
     }
     /// A filter on the status held back every record of the shape that the service began with, and the queue lost it.
     #[test]
-    fn records_of_every_age_are_told() {
+    fn records_of_every_age_are_delivered() {
         let of = |statuses: &[&str], devices: &[&str], record: Value| {
             let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
             let config = Config { statuses: own(statuses), device_ids: own(devices) };
-            told(&config, &Record::new(record)).map(|told| (told.event_type, told.subject, told.data))
+            draft(&config, &Record::new(record)).map(|draft| {
+                let data = crate::json::parse(draft.data.as_bytes()).expect("JSON");
+                (draft.event_type, draft.subject, data)
+            })
         };
         let first = json!({
             "OriginalMessageId": "m1", "DeviceId": "press-17", "DeviceGenerationId": "1", "Description": "Success",
@@ -207,7 +212,7 @@ mod tests {
 
         let numbered = json!({ "deviceId": "a", "statusCode": 1, "description": "" });
         assert_eq!(of(&["Expired"], &[], numbered).expect("an event").2["statusCode"], "Expired");
-        // What a filter cannot judge is told.
+        // What a filter cannot judge is delivered.
         let mute = json!({ "deviceId": "a", "description": "it went somehow" });
         assert_eq!(of(&["Expired"], &[], mute).expect("an event").0, "azure.iot.hub.cloud-to-device-message.unknown");
         let nobody = json!({ "originalMessageId": "m", "statusCode": "Expired" });

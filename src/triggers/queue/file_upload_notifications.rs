@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::engine::position::Position;
 use super::engine::record::Record;
-use super::engine::{Reader, Told, descriptor, poll, raw_fields};
+use super::engine::{Reader, descriptor, poll, raw_fields};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
 use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
@@ -16,6 +16,7 @@ use crate::form::{Spec, typed};
 use crate::iothub::ServiceQueue;
 use crate::session::Session;
 use crate::triggers::shared::Trigger;
+use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::glob::{fits_any, patterns};
 
 /// `file-upload-notifications`.
@@ -79,10 +80,10 @@ impl Trigger for FileUploadNotifications {
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
         let text = config.to_string();
         let config: Config = typed(config)?;
-        let tell = |record: &Record| told(&config, record);
+        let mapper = |record: &Record| draft(&config, record);
         poll(
             session,
-            &Reader { queue: ServiceQueue::FileNotifications, members: &MEMBERS, tell: &tell },
+            &Reader { queue: ServiceQueue::FileNotifications, members: &MEMBERS, mapper: &mapper },
             &text,
             request,
         )
@@ -99,15 +100,16 @@ impl Trigger for FileUploadNotifications {
 }
 
 /// The event of a record; none where the configuration holds it back.
-fn told(config: &Config, record: &Record) -> Option<Told> {
+fn draft(config: &Config, record: &Record) -> Option<EventDraft> {
     let (device, blob) = (record.text("deviceId"), record.text("blobName"));
     // What a record does not say, no filter can hold it back for.
     let wanted = device.is_none_or(|device| fits_any(&config.device_ids, device))
         && blob.is_none_or(|blob| fits_any(&config.blob_names, blob));
-    wanted.then(|| Told {
+    wanted.then(|| EventDraft {
         event_type: "azure.iot.hub.file-uploaded".to_owned(),
         subject: device.map(|device| format!("devices/{device}")),
-        data: record.named(&MEMBERS),
+        time: None,
+        data: record.named(&MEMBERS).to_string(),
         summary: format!("{} uploaded by {}", blob.unwrap_or("A file"), device.unwrap_or("a device")),
     })
 }
@@ -118,19 +120,23 @@ mod tests {
 
     use super::*;
 
+    fn value(data: &str) -> Value {
+        crate::json::parse(data.as_bytes()).expect("JSON")
+    }
+
     #[test]
-    fn what_a_filter_cannot_judge_is_told() {
+    fn what_a_filter_cannot_judge_is_delivered() {
         let config = Config { device_ids: vec!["press-*".into()], blob_names: vec!["*.jpg".into()] };
-        let of = |record: Value| told(&config, &Record::new(record)).map(|told| told.data);
+        let of = |record: Value| draft(&config, &Record::new(record)).map(|draft| value(&draft.data));
         let capital =
             json!({ "DeviceId": "press-1", "BlobName": "a.jpg", "BlobSizeInBytes": 9_007_199_254_740_993_u64 });
         let expected =
             json!({ "deviceId": "press-1", "blobName": "a.jpg", "blobSizeInBytes": 9_007_199_254_740_993_u64 });
         assert_eq!(of(capital), Some(expected));
-        for told in
+        for delivered in
             [json!({ "blobUri": "https://x/y" }), json!({ "deviceId": "press-1" }), json!({ "blobName": "a.jpg" })]
         {
-            assert_eq!(of(told.clone()), Some(told));
+            assert_eq!(of(delivered.clone()), Some(delivered));
         }
         for held_back in [json!({ "deviceId": "oven" }), json!({ "deviceId": "press-1", "blobName": "a.txt" })] {
             assert_eq!(of(held_back), None);

@@ -1,7 +1,11 @@
 //! What a trigger is, and what several of them share.
 
-pub mod cursor;
+pub mod cursor_bytes;
+pub mod event;
 pub mod glob;
+pub mod hash;
+pub mod lost;
+pub mod page;
 
 use serde_json::Value;
 
@@ -38,9 +42,7 @@ pub trait Trigger: Sync {
     ///
     /// # Errors
     /// `invalid-input` or `unsupported` where it cannot.
-    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
-        cursor::State::read(cursor).map(drop)
-    }
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()>;
 
     /// What can be polled in parallel.
     ///

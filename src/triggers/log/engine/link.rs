@@ -10,7 +10,7 @@ use super::{Log, LogState, PartitionState};
 use crate::account::Account;
 use crate::bindings::exports::workflow::connector::trigger::Notice;
 use crate::error::{Error, ErrorCode, Result, Severity};
-use crate::eventhub::{Event, EventHub, Position as From, ReadBudget, Receiver, ReceiverOptions};
+use crate::eventhub::{Event, EventHub, Position as StartPosition, ReadBudget, Receiver, ReceiverOptions};
 use crate::platform;
 use crate::session::connection_cache::Kept;
 use crate::session::{Session, event_hub};
@@ -18,7 +18,7 @@ use crate::session::{Session, event_hub};
 /// Bytes of memory of the messages taken at a time, beside the page that is made of them: 256 messages of 1 KB, which count
 /// for 6 KB each with their annotations.
 const PIECE_BYTES: usize = 1536 * 1024;
-/// What a description of a partition is good for, besides its end, which the events themselves tell.
+/// What a description of a partition is good for, besides its end, which the events themselves state.
 const STATE_IS_GOOD_FOR: Duration = Duration::from_secs(60);
 /// What a look-up beside open links may take: reading goes on without it.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -59,7 +59,7 @@ fn in_order(mut ids: Vec<String>) -> Vec<String> {
 /// An open log.
 struct Open<'p> {
     hub: EventHub<'p>,
-    /// How the endpoint was found, where that is worth telling.
+    /// How the endpoint was found, where a person should know it.
     advice: Option<String>,
     /// One for each partition that is read.
     links: Vec<Link>,
@@ -73,7 +73,7 @@ struct Open<'p> {
 struct Link {
     receiver: Option<Receiver>,
     /// Where it goes on.
-    at: Option<From>,
+    at: Option<StartPosition>,
 }
 
 /// What an open log belongs to.
@@ -167,7 +167,7 @@ struct Partitions<'a, 'p, 's> {
 
 impl Partitions<'_, '_, '_> {
     /// Attaches those of the links that do not go on from where they are to, all at the same time.
-    fn attach<'f>(&mut self, from: impl IntoIterator<Item = (usize, &'f From)>) -> Result<()> {
+    fn attach<'f>(&mut self, from: impl IntoIterator<Item = (usize, &'f StartPosition)>) -> Result<()> {
         let Open { hub, links, state, .. } = &mut *self.open;
         let prefetch = (links.len() > 1).then(|| u32::try_from(SHARED_PREFETCH / links.len()).unwrap_or(1).max(1));
         let (mut indices, mut wanted) = (Vec::new(), Vec::new());
@@ -201,7 +201,7 @@ impl Partitions<'_, '_, '_> {
         Ok(())
     }
 
-    fn attach_all(&mut self, from: &[From]) -> Result<()> {
+    fn attach_all(&mut self, from: &[StartPosition]) -> Result<()> {
         match self.attach(from.iter().enumerate()) {
             // Which partition it is comes out when that one is read.
             Err(error) if error.code() == ErrorCode::PositionLost => Ok(()),
@@ -209,7 +209,7 @@ impl Partitions<'_, '_, '_> {
         }
     }
 
-    fn read(&mut self, index: usize, from: &From, most: usize, wait: Duration) -> Result<Vec<Event>> {
+    fn read(&mut self, index: usize, from: &StartPosition, most: usize, wait: Duration) -> Result<Vec<Event>> {
         self.attach([(index, from)])?;
         let budget = ReadBudget { events: most, bytes: PIECE_BYTES, wait };
         let Open { hub, links, .. } = &mut *self.open;
@@ -247,7 +247,7 @@ impl Partitions<'_, '_, '_> {
 }
 
 impl Link {
-    fn goes_on(&self, from: &From) -> bool {
+    fn goes_on(&self, from: &StartPosition) -> bool {
         self.receiver.is_some() && self.at.as_ref() == Some(from)
     }
 }
@@ -273,23 +273,23 @@ impl Log for Partitions<'_, '_, '_> {
         &self.open.state
     }
 
-    fn begin(&mut self, from: &[From]) -> Result<()> {
+    fn begin(&mut self, from: &[StartPosition]) -> Result<()> {
         self.once_more(|this| this.attach_all(from))
     }
 
-    fn receive(&mut self, partition: usize, from: &From, most: usize, wait: Duration) -> Result<Vec<Event>> {
+    fn receive(&mut self, partition: usize, from: &StartPosition, most: usize, wait: Duration) -> Result<Vec<Event>> {
         let events = self.once_more(|this| this.read(partition, from, most, wait))?;
         let Open { links, state, .. } = &mut *self.open;
         if let (Some(newest), Some(link), Some(state)) =
             (events.last(), links.get_mut(partition), state.read.get_mut(partition))
         {
-            link.at = Some(From::Offset { offset: newest.offset.clone(), inclusive: false });
+            link.at = Some(StartPosition::Offset { offset: newest.offset.clone(), inclusive: false });
             state.note(newest);
         }
         Ok(events)
     }
 
-    fn give_back(&mut self, partition: usize, messages: Vec<Event>, from: From) {
+    fn give_back(&mut self, partition: usize, messages: Vec<Event>, from: StartPosition) {
         let Open { hub, links, .. } = &mut *self.open;
         let Some(link) = links.get_mut(partition) else { return };
         let memory = messages.iter().fold(0_usize, |memory, message| memory.saturating_add(message.memory));
@@ -307,7 +307,7 @@ impl Log for Partitions<'_, '_, '_> {
         }
     }
 
-    fn wait(&mut self, from: &[From], wait: Duration) -> Result<bool> {
+    fn wait(&mut self, from: &[StartPosition], wait: Duration) -> Result<bool> {
         self.once_more(|this| {
             this.attach_all(from)?;
             let Open { hub, links, .. } = &mut *this.open;

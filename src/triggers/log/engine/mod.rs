@@ -2,22 +2,23 @@
 //! its own, or all of them by one.
 //!
 //! What a filter holds back still moves the position: it was looked at. A body that cannot be read is delivered as bytes.
-//! A position that is gone (retention, a hub made anew, another number of partitions) is answered by the policy, never by
-//! silence or by old events told again.
+//! A position that is gone (retention, a hub that was made again, another number of partitions) is answered by the policy, never by
+//! silence or by events that were delivered before.
 
 pub mod decode;
 pub mod filter;
 pub mod link;
+mod mapper;
 pub mod position;
 mod reading;
-mod told;
 pub mod trigger;
 
 use std::time::Duration;
 
 use crate::bindings::exports::workflow::connector::trigger::{Notice, Page, PollRequest};
 use crate::error::Result;
-use crate::eventhub::{Event as Message, Position as From};
+use crate::eventhub::{Event as Message, Position as StartPosition};
+use crate::triggers::shared::event::EventDraft;
 use reading::Reading;
 
 /// What is known of a log.
@@ -65,67 +66,52 @@ pub trait Log {
     ///
     /// # Errors
     /// As [`Log::receive`].
-    fn begin(&mut self, from: &[From]) -> Result<()>;
+    fn begin(&mut self, from: &[StartPosition]) -> Result<()>;
 
     /// The next messages of the partition at this place of the list, in order: up to `most`, waiting up to `wait` for the
     /// first one.
     ///
     /// # Errors
     /// Those of the service; `position-lost` where it knows no such place.
-    fn receive(&mut self, partition: usize, from: &From, most: usize, wait: Duration) -> Result<Vec<Message>>;
+    fn receive(&mut self, partition: usize, from: &StartPosition, most: usize, wait: Duration) -> Result<Vec<Message>>;
 
     /// Takes the last messages of a partition back, which come after this place: they come again with the next ones.
-    fn give_back(&mut self, partition: usize, messages: Vec<Message>, from: From);
+    fn give_back(&mut self, partition: usize, messages: Vec<Message>, from: StartPosition);
 
     /// Waits until one of the partitions has more after these places. False where none had within `wait`.
     ///
     /// # Errors
     /// As [`Log::receive`].
-    fn wait(&mut self, from: &[From], wait: Duration) -> Result<bool>;
+    fn wait(&mut self, from: &[StartPosition], wait: Duration) -> Result<bool>;
 
     /// How much time the call has left.
     fn remaining(&self) -> Duration;
 
-    /// What is worth telling of the way to it.
+    /// What a person should know of the way to it.
     fn notices(&self) -> Vec<Notice>;
 }
 
-/// What a trigger makes of messages.
-pub trait Telling {
+/// Makes event drafts of messages.
+pub trait EventMapper {
+    /// CloudEvents `source`.
+    fn source(&self) -> String;
     /// A hash of what is read, and where: a partition, or all of them where it is empty.
     fn scope(&self, partition: &str) -> [u8; 8];
     /// The same as it would be by the hub's other names, which cursors of before may have.
     fn scopes_by_other_names(&self, _partition: &str) -> Vec<[u8; 8]> {
         Vec::new()
     }
-    /// The event for a message; none where it is not to be told.
-    fn tell(&self, message: &Message, partition: &str) -> Option<Told>;
-}
-
-/// An event, but for what all of them have in common.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Told {
-    /// CloudEvents `source`.
-    pub source: String,
-    /// CloudEvents `type`.
-    pub event_type: String,
-    /// CloudEvents `subject`.
-    pub subject: Option<String>,
-    /// CloudEvents `data`, a JSON text.
-    pub data: String,
-    /// Events with the same key keep their order.
-    pub order_key: String,
-    /// One line for a person.
-    pub summary: String,
+    /// The draft for a message; none where the configuration holds the message back.
+    fn draft(&self, message: &Message) -> Option<EventDraft>;
 }
 
 /// One poll, of a partition or of all of them.
 ///
 /// # Errors
 /// As the interface's `poll`.
-pub fn poll(log: &mut dyn Log, telling: &dyn Telling, request: &PollRequest) -> Result<Page> {
+pub fn poll(log: &mut dyn Log, mapper: &dyn EventMapper, request: &PollRequest) -> Result<Page> {
     log.refresh()?;
-    Reading::open(log, telling, request)?.run()
+    Reading::open(log, mapper, request)?.run()
 }
 
 #[cfg(test)]

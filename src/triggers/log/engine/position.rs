@@ -5,10 +5,13 @@
 //! partitions, has other events under the same numbers.
 
 use crate::bindings::workflow::connector::types::Cursor;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::Result;
+use crate::triggers::shared::cursor_bytes::{CursorReader, put_bytes, put_number, put_signed};
 
 /// The form; a new form gets a new number. The first number is that of the collections' cursors.
 const FORMAT: u8 = 0x41;
+/// Named in the detail of errors.
+const WHAT: &str = "cursor of a log";
 const LONGEST_OFFSET: usize = 256;
 /// More than any hub has (32; dedicated Event Hubs clusters: 1024).
 const MOST_PLACES: u64 = 4_096;
@@ -78,25 +81,18 @@ impl Position {
     /// # Errors
     /// `invalid-input` where it is none of a streaming trigger's, `unsupported` where it is of a newer form.
     pub fn read(cursor: &Cursor) -> Result<Self> {
-        let mut rest = cursor.position.as_slice();
-        match bytes::<1>(&mut rest)? {
-            [FORMAT] if cursor.snapshot.is_empty() => {}
-            [newer] if newer > FORMAT => {
-                return Err(Error::new(
-                    ErrorCode::Unsupported,
-                    "The cursor was written by a newer version of this connector.",
-                ));
-            }
-            _ => return Err(broken()),
-        }
-        let scope = bytes(&mut rest)?;
-        let created = signed(&mut rest)?;
-        let partitions = u16::try_from(number(&mut rest)?).map_err(|_| broken())?;
-        let turn = usize::try_from(number(&mut rest)?).map_err(|_| broken())?;
-        let count = Some(number(&mut rest)?).filter(|count| (1..=MOST_PLACES).contains(count)).ok_or_else(broken)?;
-        let places = (0..count).map(|_| Place::read(&mut rest)).collect::<Result<Vec<_>>>()?;
-        if !rest.is_empty() || turn >= places.len() {
-            return Err(broken());
+        let mut reader = CursorReader::new(&cursor.position, WHAT);
+        reader.format(&(FORMAT..=FORMAT))?;
+        let scope = reader.array()?;
+        let created = reader.signed()?;
+        let partitions = reader.number()?;
+        let turn: usize = reader.number()?;
+        let count = Some(reader.number()?).filter(|count| (1..=MOST_PLACES).contains(count));
+        let count = count.ok_or_else(|| reader.broken())?;
+        let places = (0..count).map(|_| Place::read(&mut reader)).collect::<Result<Vec<_>>>()?;
+        // A log needs no snapshot.
+        if !reader.is_empty() || turn >= places.len() || !cursor.snapshot.is_empty() {
+            return Err(reader.broken());
         }
         Ok(Self { identity: Identity { scope, created, partitions }, places, turn })
     }
@@ -107,9 +103,9 @@ pub fn write(identity: &Identity, places: &[Place], turn: usize) -> Vec<u8> {
     let mut out = vec![FORMAT];
     out.extend(identity.scope);
     put_signed(&mut out, identity.created);
-    put(&mut out, identity.partitions.into());
-    put(&mut out, turn as u64);
-    put(&mut out, places.len() as u64);
+    put_number(&mut out, identity.partitions.into());
+    put_number(&mut out, turn as u64);
+    put_number(&mut out, places.len() as u64);
     for place in places {
         place.write(&mut out);
     }
@@ -132,35 +128,36 @@ impl Place {
                 Some(offset) => {
                     out.push(kind::AFTER_NUMERIC);
                     put_signed(out, *sequence);
-                    put(out, offset);
+                    put_number(out, offset);
                 }
                 None => {
                     out.push(kind::AFTER_TEXT);
                     put_signed(out, *sequence);
-                    put(out, offset.len() as u64);
-                    out.extend(offset.as_bytes());
+                    put_bytes(out, offset.as_bytes());
                 }
             },
         }
     }
 
-    fn read(rest: &mut &[u8]) -> Result<Self> {
-        match bytes::<1>(rest)? {
-            [kind::BEGINNING] => Ok(Self::Beginning),
-            [kind::SINCE] => signed(rest).map(Self::Since),
-            [kind::AFTER_NUMBER] => signed(rest).map(Self::AfterNumber),
-            [kind::AFTER_NUMERIC] => Ok(Self::After { sequence: signed(rest)?, offset: number(rest)?.to_string() }),
-            [kind::AFTER_TEXT] => {
-                let sequence = signed(rest)?;
-                let length = usize::try_from(number(rest)?).map_err(|_| broken())?;
-                let (offset, left) = rest.split_at_checked(length).ok_or_else(broken)?;
-                *rest = left;
-                let fine = |b: &u8| (0x20..0x7f).contains(b) && *b != b'\'';
-                let text = std::str::from_utf8(offset).ok().filter(|_| offset.iter().all(fine));
-                let text = text.filter(|text| (1..=LONGEST_OFFSET).contains(&text.len()));
-                Ok(Self::After { sequence, offset: text.ok_or_else(broken)?.to_owned() })
+    fn read(reader: &mut CursorReader) -> Result<Self> {
+        match reader.byte()? {
+            kind::BEGINNING => Ok(Self::Beginning),
+            kind::SINCE => reader.signed().map(Self::Since),
+            kind::AFTER_NUMBER => reader.signed().map(Self::AfterNumber),
+            kind::AFTER_NUMERIC => {
+                let sequence = reader.signed()?;
+                Ok(Self::After { sequence, offset: reader.number::<u64>()?.to_string() })
             }
-            _ => Err(broken()),
+            kind::AFTER_TEXT => {
+                let sequence = reader.signed()?;
+                let offset = reader.text()?;
+                let fine = |b: u8| (0x20..0x7f).contains(&b) && b != b'\'';
+                if !(1..=LONGEST_OFFSET).contains(&offset.len()) || !offset.bytes().all(fine) {
+                    return Err(reader.broken());
+                }
+                Ok(Self::After { sequence, offset: offset.to_owned() })
+            }
+            _ => Err(reader.broken()),
         }
     }
 }
@@ -170,50 +167,9 @@ fn plain_number(offset: &str) -> Option<u64> {
     offset.parse().ok().filter(|number: &u64| number.to_string() == offset)
 }
 
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn put_signed(out: &mut Vec<u8>, number: i64) {
-    put(out, ((number << 1) ^ (number >> 63)).cast_unsigned());
-}
-
-/// Seven bits a byte, the lowest first.
-fn number(rest: &mut &[u8]) -> Result<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let [byte] = bytes(rest)?;
-        let bits = u64::from(byte & 0x7f);
-        if shift == 63 && bits > 1 {
-            break;
-        }
-        number |= bits << shift;
-        if byte < 0x80 {
-            return Ok(number);
-        }
-    }
-    Err(broken())
-}
-
-fn signed(rest: &mut &[u8]) -> Result<i64> {
-    let number = number(rest)?;
-    Ok((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
-}
-
-fn bytes<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {
-    let (taken, left) = rest.split_first_chunk::<N>().ok_or_else(broken)?;
-    *rest = left;
-    Ok(*taken)
-}
-
 /// The error of a cursor that cannot be one.
-pub fn broken() -> Error {
-    Error::new(ErrorCode::InvalidInput, "The cursor is not one of this trigger's, or it was cut or changed.")
-        .with_detail("cursor of a log: not readable")
+pub fn broken() -> crate::error::Error {
+    CursorReader::new(&[], WHAT).broken()
 }
 
 #[cfg(test)]

@@ -7,19 +7,17 @@
 use std::time::Duration;
 
 use super::position::{self, Identity, Place, Position};
-use super::{Log, LogState, PartitionState, Telling, Told};
-use crate::bindings::exports::workflow::connector::trigger::{
-    Event, LostPolicy, Notice, Page, Payload, PollRequest, Start,
-};
-use crate::error::{Error, ErrorCode, Result, Severity};
-use crate::eventhub::{Event as Message, Position as From};
-use crate::instant::{parse_ms, rfc3339};
-use crate::triggers::shared::cursor::digest;
+use super::{EventMapper, Log, LogState, PartitionState};
+use crate::bindings::exports::workflow::connector::trigger::{LostPolicy, Notice, Page, PollRequest, Start};
+use crate::error::{Error, ErrorCode, Result};
+use crate::eventhub::{Event as Message, Position as StartPosition};
+use crate::instant::parse_ms;
+use crate::triggers::shared::hash::{digest, hex};
+use crate::triggers::shared::lost;
+use crate::triggers::shared::page::{PageBuilder, PageLimits};
 
-/// Events of one page at the most.
-const MOST_EVENTS: usize = 4_096;
-/// Bytes of data in one page at the most, whatever the budget: an instance is to stay within 8 MiB.
-const MOST_BYTES: u64 = 1024 * 1024;
+/// An instance is to stay within 8 MiB, whatever the budget.
+const MOST_OF_PAGE: PageLimits = PageLimits { events: 4_096, bytes: 1024 * 1024 };
 /// Messages that one poll looks at, at the most: a filter that holds nearly all back must not use up the host's budget of
 /// computing time, which would end the poll without a cursor. The next poll goes on behind them.
 const MOST_LOOKED_AT: usize = 20_000;
@@ -28,7 +26,7 @@ const MOST_BYTES_LOOKED_AT: usize = 16 * 1024 * 1024;
 /// A byte of memory is so many times less work than a byte of a body.
 const MEMORY_PER_BYTE: usize = 4;
 /// Messages asked for at a time.
-const PIECE: usize = 512;
+const RECEIVE_BATCH: usize = 512;
 /// How long to wait for what is known to be there: a link that was just attached needs a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Once an event has come, how long others may still join it: what is there is worth more than what may come.
@@ -37,12 +35,13 @@ const LULL: Duration = Duration::from_millis(100);
 /// want to wait has a look at least.
 const GLANCE: Duration = Duration::from_millis(20);
 /// No more is asked for with less time than this left.
-const TIME_FOR_A_PIECE: Duration = Duration::from_millis(500);
+const TIME_FOR_A_BATCH: Duration = Duration::from_millis(500);
 
 /// A poll under way.
 pub struct Reading<'a> {
     log: &'a mut dyn Log,
-    telling: &'a dyn Telling,
+    mapper: &'a dyn EventMapper,
+    source: String,
     request: &'a PollRequest,
     identity: Identity,
     /// What the ids of events begin with.
@@ -52,9 +51,8 @@ pub struct Reading<'a> {
     turn: usize,
     /// Partitions that did not give what they were known to hold.
     silent: Vec<bool>,
-    page: Contents,
+    page: PageBuilder,
     looked_at: LookedAt,
-    notices: Vec<Notice>,
 }
 
 /// What a poll has looked at, taken into its page or not.
@@ -68,14 +66,6 @@ impl LookedAt {
     fn is_enough(&self) -> bool {
         self.messages >= MOST_LOOKED_AT || self.bytes >= MOST_BYTES_LOOKED_AT
     }
-}
-
-/// What a page holds, and what it may hold.
-struct Contents {
-    events: Vec<Event>,
-    most_events: usize,
-    bytes: u64,
-    most_bytes: u64,
 }
 
 /// Why a round ended.
@@ -94,9 +84,9 @@ impl<'a> Reading<'a> {
     ///
     /// # Errors
     /// `invalid-input` for the start or the cursor, `position-lost`.
-    pub fn open(log: &'a mut dyn Log, telling: &'a dyn Telling, request: &'a PollRequest) -> Result<Self> {
+    pub fn open(log: &'a mut dyn Log, mapper: &'a dyn EventMapper, request: &'a PollRequest) -> Result<Self> {
         let state = log.state();
-        let scope = telling.scope(&request.partition);
+        let scope = mapper.scope(&request.partition);
         let partitions = u16::try_from(state.ids.len()).unwrap_or(u16::MAX);
         let mut identity = Identity { scope, created: state.created, partitions };
         let mut notices = log.notices();
@@ -105,11 +95,11 @@ impl<'a> Reading<'a> {
             Some(cursor) => {
                 let mut position = Position::read(cursor)?;
                 for partition in [request.partition.as_str(), ""] {
-                    if telling.scopes_by_other_names(partition).contains(&position.identity.scope) {
-                        position.identity.scope = telling.scope(partition);
+                    if mapper.scopes_by_other_names(partition).contains(&position.identity.scope) {
+                        position.identity.scope = mapper.scope(partition);
                     }
                 }
-                let position = part_of(position, &identity, telling, &request.partition, state);
+                let position = part_of(position, &identity, mapper, &request.partition, state);
                 // Where the service does not say when the log was made, it is still the one of the cursor.
                 if state.created == 0 && lost_log(&position.identity, &identity).is_none() {
                     identity.created = position.identity.created;
@@ -118,16 +108,12 @@ impl<'a> Reading<'a> {
             }
         };
         let silent = vec![false; places.len()];
-        let page = Contents {
-            events: Vec::new(),
-            most_events: (request.budget.events as usize).min(MOST_EVENTS),
-            bytes: 0,
-            most_bytes: request.budget.bytes.min(MOST_BYTES),
-        };
+        let page = PageBuilder::new(&request.budget, MOST_OF_PAGE, notices);
         let log_id = log_id(&state.name, identity.created);
         Ok(Self {
             log,
-            telling,
+            mapper,
+            source: mapper.source(),
             request,
             identity,
             log_id,
@@ -136,7 +122,6 @@ impl<'a> Reading<'a> {
             silent,
             page,
             looked_at: LookedAt::default(),
-            notices,
         })
     }
 
@@ -145,27 +130,19 @@ impl<'a> Reading<'a> {
     /// # Errors
     /// Those of the service where nothing was looked at before.
     pub fn run(mut self) -> Result<Page> {
-        let interrupted = match self.read() {
-            // What was found until now is not lost, nor the way past what was held back; the next poll meets the error again
-            // if it lasts.
-            Err(error) if self.looked_at.messages > 0 && error.code() != ErrorCode::Internal => {
-                let message = format!("Reading stopped early: {}", error.record().message);
-                self.notices.push(warning("read-interrupted", message));
-                true
-            }
-            other => other.map(|()| false)?,
-        };
+        let read = self.read();
+        let interrupted = read.is_err();
+        if let Err(error) = read {
+            // What was held back counts as well: the way past it is not lost.
+            self.page.interrupt(error, self.looked_at.messages > 0, "read-interrupted", "Reading")?;
+        }
         let states = &self.log.state().read;
         let waiting = self.places.iter().zip(states).map(|(place, state)| due(place, state));
         let reachable = waiting.clone().zip(&self.silent).any(|(due, silent)| due > 0 && !silent);
-        Ok(Page {
-            events: self.page.events,
-            more: interrupted || reachable || self.looked_at.is_enough(),
-            wait_hint_ms: 0,
-            lag: Some(waiting.fold(0, u64::saturating_add)),
-            next: Position { identity: self.identity, places: self.places, turn: self.turn }.cursor(),
-            notices: self.notices,
-        })
+        let more = interrupted || reachable || self.looked_at.is_enough();
+        let lag = waiting.fold(0, u64::saturating_add);
+        let next = Position { identity: self.identity, places: self.places, turn: self.turn }.cursor();
+        Ok(Page { lag: Some(lag), ..self.page.finish(next, more) })
     }
 
     fn read(&mut self) -> Result<()> {
@@ -175,7 +152,7 @@ impl<'a> Reading<'a> {
         let mut round = self.round()?;
         let mut empty = true;
         loop {
-            if empty && !self.page.events.is_empty() {
+            if empty && !self.page.is_empty() {
                 empty = false;
                 waiting_ends = waiting_ends.max(self.log.remaining().saturating_sub(LULL));
             }
@@ -204,7 +181,7 @@ impl<'a> Reading<'a> {
         let count = self.places.len();
         let known: Vec<u64> = self.due().collect();
         let sharers = known.iter().filter(|due| **due > 0).count().max(1);
-        let share = self.page.room().div_ceil(sharers).clamp(1, PIECE);
+        let share = self.page.room().div_ceil(sharers).clamp(1, RECEIVE_BATCH);
         let mut round = Round::Fruitless;
         let first = self.turn.min(count);
         for index in (first..count).chain(0..first) {
@@ -225,12 +202,12 @@ impl<'a> Reading<'a> {
             while let Some(message) = messages.next() {
                 if !self.take(index, &message) {
                     let rest = std::iter::once(message).chain(messages).collect();
-                    let from = self.places.get(index).map_or(From::Earliest, from);
+                    let from = self.places.get(index).map_or(StartPosition::Earliest, from);
                     self.log.give_back(index, rest, from);
                     return Ok(Round::Full);
                 }
             }
-            if self.page.room() == 0 || self.looked_at.is_enough() || self.log.remaining() < TIME_FOR_A_PIECE {
+            if self.page.room() == 0 || self.looked_at.is_enough() || self.log.remaining() < TIME_FOR_A_BATCH {
                 return Ok(Round::Full);
             }
         }
@@ -239,17 +216,17 @@ impl<'a> Reading<'a> {
 
     /// A place that the service turns out not to know is answered by the policy, too.
     fn receive(&mut self, index: usize, most: usize, wait: Duration) -> Result<Vec<Message>> {
-        let from = self.places.get(index).map_or(From::Earliest, from);
+        let from = self.places.get(index).map_or(StartPosition::Earliest, from);
         match self.log.receive(index, &from, most, wait) {
             Err(error) if error.code() == ErrorCode::PositionLost && self.request.cursor.is_some() => {
                 let policy = self.request.on_position_lost;
                 let state = self.log.state();
-                let anew = state.read.get(index).map(|state| anew(policy, state)).unwrap_or(Place::Beginning);
+                let again = state.read.get(index).map(|state| restart(policy, state)).unwrap_or(Place::Beginning);
                 let reason = error.record().message.clone();
-                self.notices.push(begin_anew(&reason, policy).map_err(|_| error)?);
-                let from = self::from(&anew);
+                self.page.notice(begin_again(&reason, policy).map_err(|_| error)?);
+                let from = self::from(&again);
                 if let Some(place) = self.places.get_mut(index) {
-                    *place = anew;
+                    *place = again;
                 }
                 self.log.receive(index, &from, most, wait)
             }
@@ -261,8 +238,10 @@ impl<'a> Reading<'a> {
     fn take(&mut self, index: usize, message: &Message) -> bool {
         let state = self.log.state();
         let partition = state.read.get(index).map(|state| state.id.as_str()).unwrap_or_default();
-        let told = self.telling.tell(message, partition);
-        let event = told.map(|told| event(told, message, &self.log_id, partition));
+        let event = self.mapper.draft(message).map(|draft| {
+            let id = format!("{}-{partition}-{}", self.log_id, message.sequence_number);
+            draft.into_event(id, self.source.clone(), partition)
+        });
         if event.as_ref().is_some_and(|event| !self.page.has_room_for(event)) {
             return false;
         }
@@ -288,36 +267,12 @@ impl<'a> Reading<'a> {
         states.map(|((place, state), silent)| if *silent { 0 } else { due(place, state) })
     }
 
-    fn from(&self) -> Vec<From> {
+    fn from(&self) -> Vec<StartPosition> {
         self.places.iter().map(from).collect()
     }
 
     fn at_most(&self, wait: Duration) -> Duration {
-        wait.min(self.log.remaining().saturating_sub(TIME_FOR_A_PIECE))
-    }
-}
-
-impl Contents {
-    /// Events that can still come in.
-    fn room(&self) -> usize {
-        self.most_events.saturating_sub(self.events.len())
-    }
-
-    fn has_room_for(&self, event: &Event) -> bool {
-        let fits = self.bytes.saturating_add(size(event)) <= self.most_bytes;
-        self.room() > 0 && (fits || self.events.is_empty())
-    }
-
-    fn add(&mut self, event: Event) {
-        self.bytes = self.bytes.saturating_add(size(&event));
-        self.events.push(event);
-    }
-}
-
-fn size(event: &Event) -> u64 {
-    match &event.data {
-        Payload::Json(text) | Payload::Text(text) => text.len() as u64,
-        Payload::Bytes(raw) => raw.len() as u64,
+        wait.min(self.log.remaining().saturating_sub(TIME_FOR_A_BATCH))
     }
 }
 
@@ -332,12 +287,12 @@ fn due(place: &Place, state: &PartitionState) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }
 
-fn from(place: &Place) -> From {
+fn from(place: &Place) -> StartPosition {
     match place {
-        Place::Beginning => From::Earliest,
-        Place::Since(ms) => From::EnqueuedTime { ms: *ms, inclusive: true },
-        Place::AfterNumber(number) => From::SequenceNumber { number: *number, inclusive: false },
-        Place::After { offset, .. } => From::Offset { offset: offset.clone(), inclusive: false },
+        Place::Beginning => StartPosition::Earliest,
+        Place::Since(ms) => StartPosition::EnqueuedTime { ms: *ms, inclusive: true },
+        Place::AfterNumber(number) => StartPosition::SequenceNumber { number: *number, inclusive: false },
+        Place::After { offset, .. } => StartPosition::Offset { offset: offset.clone(), inclusive: false },
     }
 }
 
@@ -375,11 +330,11 @@ fn begin(start: &Start, state: &LogState) -> Result<Vec<Place>> {
 fn part_of(
     position: Position,
     identity: &Identity,
-    telling: &dyn Telling,
+    mapper: &dyn EventMapper,
     partition: &str,
     state: &LogState,
 ) -> Position {
-    if position.identity.scope == identity.scope || position.identity.scope != telling.scope("") {
+    if position.identity.scope == identity.scope || position.identity.scope != mapper.scope("") {
         return position;
     }
     let part = state.ids.iter().zip(&position.places).find(|(id, _)| *id == partition).map(|(_, place)| place.clone());
@@ -401,8 +356,8 @@ fn go_on(
     notices: &mut Vec<Notice>,
 ) -> Result<(Vec<Place>, usize)> {
     if let Some(reason) = lost_log(&position.identity, identity) {
-        notices.push(begin_anew(&reason, policy)?);
-        return Ok((state.read.iter().map(|state| anew(policy, state)).collect(), 0));
+        notices.push(begin_again(&reason, policy)?);
+        return Ok((state.read.iter().map(|state| restart(policy, state)).collect(), 0));
     }
     if position.places.len() != state.read.len() {
         return Err(position::broken());
@@ -411,8 +366,8 @@ fn go_on(
     for (place, partition) in places.iter_mut().zip(&state.read) {
         if let Some(reason) = lost_place(place, partition) {
             let of = if state.read.len() > 1 { format!("Partition {}: ", partition.id) } else { String::new() };
-            notices.push(begin_anew(&format!("{of}{reason}"), policy)?);
-            *place = anew(policy, partition);
+            notices.push(begin_again(&format!("{of}{reason}"), policy)?);
+            *place = restart(policy, partition);
         }
     }
     Ok((places, position.turn))
@@ -424,7 +379,7 @@ fn lost_log(was: &Identity, identity: &Identity) -> Option<String> {
         return Some("The cursor belongs to another hub, another trigger or another partition.".to_owned());
     }
     if was.created != identity.created && was.created != 0 && identity.created != 0 {
-        return Some("The hub's event log was made anew: its events have other numbers now.".to_owned());
+        return Some("The hub's event log was made again: its events have other numbers now.".to_owned());
     }
     (was.partitions != identity.partitions)
         .then(|| format!("The hub has {} partitions now and had {}.", identity.partitions, was.partitions))
@@ -436,7 +391,7 @@ fn lost_place(place: &Place, state: &PartitionState) -> Option<String> {
     let next = sequence.saturating_add(1);
     if *sequence > state.last {
         return Some(format!(
-            "The log ends at {} and the cursor is at {sequence}: the hub's event log was made anew.",
+            "The log ends at {} and the cursor is at {sequence}: the hub's event log was made again.",
             state.last
         ));
     }
@@ -446,53 +401,28 @@ fn lost_place(place: &Place, state: &PartitionState) -> Option<String> {
     })
 }
 
-fn anew(policy: LostPolicy, state: &PartitionState) -> Place {
+fn restart(policy: LostPolicy, state: &PartitionState) -> Place {
     match policy {
         LostPolicy::Now => end(state),
         LostPolicy::Earliest | LostPolicy::Stop => Place::Beginning,
     }
 }
 
-/// The notice of a beginning anew.
+/// The notice of beginning again.
 ///
 /// # Errors
 /// `position-lost` where the policy does not want one.
-fn begin_anew(reason: &str, policy: LostPolicy) -> Result<Notice> {
-    let how = match policy {
-        LostPolicy::Stop => return Err(Error::new(ErrorCode::PositionLost, reason)),
-        LostPolicy::Earliest => "Reading goes on with the oldest event there is.",
-        LostPolicy::Now => "Reading goes on with what comes from now on.",
-    };
-    Ok(warning("position-lost", format!("{reason} {how}")))
+fn begin_again(reason: &str, policy: LostPolicy) -> Result<Notice> {
+    let (earliest, now) =
+        ("Reading goes on with the oldest event there is.", "Reading goes on with what comes from now on.");
+    lost::begin_again(reason, policy, earliest, now).map(|(_, notice)| notice)
 }
 
-fn warning(code: &str, message: String) -> Notice {
-    Notice { severity: Severity::Warning, code: code.to_owned(), message }
-}
-
-/// A short text for one log among all that a hub ever has: partitions and numbers begin anew with each, as after a fail-over.
+/// A short text for one log among all that a hub ever has: partitions and numbers begin again with each, as after a fail-over.
 ///
 /// It is made of what the Event Hub itself says, so it is the same by whatever way the log was found. Of one that does not
-/// say when it was made, and of no earlier cursor, the name alone tells.
+/// say when it was made, and of no earlier cursor, there is the name alone.
 fn log_id(name: &str, created: i64) -> String {
     let bytes: [u8; 6] = digest([name, created.to_string().as_str()]);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Without its position, which depends on what else the page holds.
-fn event(told: Told, message: &Message, log: &str, partition: &str) -> Event {
-    Event {
-        id: format!("{log}-{partition}-{}", message.sequence_number),
-        source: told.source,
-        event_type: told.event_type,
-        subject: told.subject,
-        time: Some(rfc3339(message.enqueued_time_ms)),
-        content_type: Some("application/json".to_owned()),
-        data: Payload::Json(told.data),
-        attributes: Vec::new(),
-        partition: partition.to_owned(),
-        order_key: told.order_key,
-        summary: told.summary,
-        position: Vec::new(),
-    }
+    hex(&bytes)
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::position::{Place, Position};
-use super::{Log, LogState, Message, PartitionState, Telling, Told, poll};
+use super::{EventMapper, Log, LogState, Message, PartitionState, poll};
 use crate::bindings::exports::workflow::connector::trigger::{
     Budget, Event, LostPolicy, Notice, Page, PollRequest, Start,
 };
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::error::{Error, ErrorCode, Result};
-use crate::eventhub::Position as From;
+use crate::eventhub::Position as StartPosition;
+use crate::triggers::shared::event::EventDraft;
 
 struct Memory {
     partitions: Vec<Vec<Message>>,
@@ -65,13 +66,13 @@ impl Memory {
         }
     }
 
-    fn after(&self, partition: usize, from: &From) -> &[Message] {
+    fn after(&self, partition: usize, from: &StartPosition) -> &[Message] {
         let after = |message: &Message| match from {
-            From::Earliest => true,
-            From::Latest => false,
-            From::EnqueuedTime { ms, .. } => message.enqueued_time_ms >= *ms,
-            From::Offset { offset, .. } => message.offset.parse::<i64>().ok() > offset.parse().ok(),
-            From::SequenceNumber { number, .. } => message.sequence_number > *number,
+            StartPosition::Earliest => true,
+            StartPosition::Latest => false,
+            StartPosition::EnqueuedTime { ms, .. } => message.enqueued_time_ms >= *ms,
+            StartPosition::Offset { offset, .. } => message.offset.parse::<i64>().ok() > offset.parse().ok(),
+            StartPosition::SequenceNumber { number, .. } => message.sequence_number > *number,
         };
         let messages = &self.partitions[partition];
         &messages[messages.partition_point(|message| !after(message))..]
@@ -85,11 +86,17 @@ impl Log for Memory {
     fn state(&self) -> &LogState {
         &self.state
     }
-    fn begin(&mut self, from: &[From]) -> Result<()> {
+    fn begin(&mut self, from: &[StartPosition]) -> Result<()> {
         assert_eq!(from.len(), self.partitions.len());
         Ok(())
     }
-    fn receive(&mut self, partition: usize, from: &From, most: usize, _wait: Duration) -> Result<Vec<Message>> {
+    fn receive(
+        &mut self,
+        partition: usize,
+        from: &StartPosition,
+        most: usize,
+        _wait: Duration,
+    ) -> Result<Vec<Message>> {
         if self.unknown == Some(partition) {
             self.unknown = None;
             return Err(Error::new(ErrorCode::PositionLost, "no such offset"));
@@ -101,10 +108,10 @@ impl Log for Memory {
         self.handed += piece.len();
         Ok(piece)
     }
-    fn give_back(&mut self, _: usize, messages: Vec<Message>, _: From) {
+    fn give_back(&mut self, _: usize, messages: Vec<Message>, _: StartPosition) {
         self.handed -= messages.len();
     }
-    fn wait(&mut self, from: &[From], wait: Duration) -> Result<bool> {
+    fn wait(&mut self, from: &[StartPosition], wait: Duration) -> Result<bool> {
         if let Some(first) = self.partitions.first_mut() {
             first.append(&mut self.coming);
             if let Some(pause) = self.steady {
@@ -122,10 +129,13 @@ impl Log for Memory {
     }
 }
 
-/// Tells every so-manieth.
+/// Makes an event of every so-manieth.
 struct Every(i64);
 
-impl Telling for Every {
+impl EventMapper for Every {
+    fn source(&self) -> String {
+        "memory".to_owned()
+    }
     fn scope(&self, partition: &str) -> [u8; 8] {
         let mut scope = [1; 8];
         scope[0] = partition.bytes().next().unwrap_or(0);
@@ -136,13 +146,12 @@ impl Telling for Every {
         scope[7] = 9;
         vec![scope]
     }
-    fn tell(&self, message: &Message, _partition: &str) -> Option<Told> {
-        (message.sequence_number % self.0 == 0).then(|| Told {
-            source: "memory".into(),
+    fn draft(&self, message: &Message) -> Option<EventDraft> {
+        (message.sequence_number % self.0 == 0).then(|| EventDraft {
             event_type: "test".into(),
-            subject: None,
+            subject: Some("k".into()),
+            time: None,
             data: message.sequence_number.to_string(),
-            order_key: "k".into(),
             summary: String::new(),
         })
     }
@@ -295,7 +304,7 @@ fn start_modes() {
     );
 }
 
-/// A start that no event has reached is kept in the cursor: what is older is not told later.
+/// A start that no event has reached is kept in the cursor: what is older is not delivered later.
 #[test]
 fn a_start_holds_until_the_first_event() {
     let mut log = Memory::new(0..10);
@@ -358,12 +367,12 @@ fn a_lost_position_is_answered_by_the_policy() {
     let mut log = Memory::new(0..10);
     let cursor = poll(&mut log, &Every(1), &request(Start::Earliest, 3, None)).expect("a page").next;
     let expired = || Memory::new(7..10);
-    let mut anew = Memory::new(0..10);
-    anew.state.created = 6;
+    let mut made_again = Memory::new(0..10);
+    made_again.state.created = 6;
     let mut repartitioned = Memory::new(0..10);
     repartitioned.state.ids.truncate(2);
     let shorter = Memory::new(0..1);
-    for mut log in [expired(), anew, repartitioned, shorter] {
+    for mut log in [expired(), made_again, repartitioned, shorter] {
         let error = poll(&mut log, &Every(1), &request(Start::Now, 100, Some(cursor.clone()))).expect_err("stop");
         assert_eq!(error.code(), ErrorCode::PositionLost);
     }
@@ -378,10 +387,10 @@ fn a_lost_position_is_answered_by_the_policy() {
     assert_eq!(poll(&mut log, &Every(1), &other).expect_err("another partition's").code(), ErrorCode::PositionLost);
 }
 
-/// Numbers begin anew with every log: after a fail-over, or with a hub made anew, the same partition and number come again.
+/// Numbers begin again with every log: after a fail-over, or with a hub that was made again, the same partition and number come again.
 #[test]
 fn no_two_events_of_a_hub_ever_have_one_id() {
-    let told = |name: &str, created: i64| {
+    let ids_of = |name: &str, created: i64| {
         let mut log = Memory::all([0..3, 0..3]);
         log.state.name = name.into();
         log.state.created = created;
@@ -392,36 +401,36 @@ fn no_two_events_of_a_hub_ever_have_one_id() {
     for (name, created) in
         [("iothub-ehub-h-1-a", 5), ("iothub-ehub-h-1-b", 5), ("iothub-ehub-h-1-a", 6), ("iothub-ehub-h-1-a", 0)]
     {
-        let ids = told(name, created);
-        assert_eq!(ids, told(name, created), "the same each time");
+        let ids = ids_of(name, created);
+        assert_eq!(ids, ids_of(name, created), "the same each time");
         all.extend(ids);
     }
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!((distinct.len(), all.len()), (24, 24));
-    assert_eq!(told("h", 5)[0].split('-').map(str::len).collect::<Vec<_>>(), [12, 1, 1]);
+    assert_eq!(ids_of("h", 5)[0].split('-').map(str::len).collect::<Vec<_>>(), [12, 1, 1]);
 }
 
 /// A service that once does not say when the log was made is believed to have the log of the cursor.
 #[test]
-fn ids_stay_where_the_creation_is_not_told_for_once() {
+fn ids_stay_where_the_creation_is_not_stated_for_once() {
     let first = poll(&mut Memory::new(0..10), &Every(1), &request(Start::Earliest, 4, None)).expect("a page");
     let again = |created: i64, cursor: &Cursor| {
         let mut log = Memory::new(0..10);
         log.state.created = created;
         poll(&mut log, &Every(1), &request(Start::Now, 4, Some(cursor.clone()))).expect("a page")
     };
-    let (told, silent) = (again(5, &first.next), again(0, &first.next));
-    assert_eq!(told.events, silent.events);
-    assert_eq!(told.next, silent.next, "what is known is not forgotten");
+    let (stated, silent) = (again(5, &first.next), again(0, &first.next));
+    assert_eq!(stated.events, silent.events);
+    assert_eq!(stated.next, silent.next, "what is known is not forgotten");
     // Of a cursor of all partitions as well.
     let all = poll(&mut Memory::all([0..10, 0..10, 0..10, 0..10]), &Every(1), &of_all(Start::Earliest, 8, None))
         .expect("a page");
     assert_eq!(again(0, &all.next).events, again(5, &all.next).events);
-    // A cursor from before it was told goes on, and its log is known from now on.
+    // A cursor from before it was stated goes on, and its log is known from now on.
     let mut log = Memory::new(0..10);
     log.state.created = 0;
     let unknown = poll(&mut log, &Every(1), &request(Start::Earliest, 4, None)).expect("a page").next;
-    assert_eq!(again(5, &unknown).events, told.events);
+    assert_eq!(again(5, &unknown).events, stated.events);
 }
 
 #[test]

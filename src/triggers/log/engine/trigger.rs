@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::filter::group_schema;
 use super::link::{self, Reader, with_log};
+use super::mapper::HubEventMapper;
 use super::position::Position;
-use super::told::HubTelling;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::bindings::exports::workflow::connector::trigger::{
@@ -172,18 +172,18 @@ impl Trigger for LogTrigger {
 
     /// One poll of a partition, or of all of them where the request names none.
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
-        let telling = HubTelling::new(self, session, config)?;
-        let reader = telling.reader(&request.partition);
-        with_log(session, &reader, |log| super::poll(log, &telling, request))
+        let mapper = HubEventMapper::new(self, session, config)?;
+        let reader = mapper.reader(&request.partition);
+        with_log(session, &reader, |log| super::poll(log, &mapper, request))
     }
 
     /// Events of all partitions.
     fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
-        let telling = HubTelling::new(self, session, config)?;
+        let mapper = HubEventMapper::new(self, session, config)?;
         // Nobody is sent away for a look.
-        let reader = Reader { owner_level: None, ..telling.reader("") };
+        let reader = Reader { owner_level: None, ..mapper.reader("") };
         let request = self.one_look(limit);
-        with_log(session, &reader, |log| super::poll(log, &telling, &request)).map(|page| page.events)
+        with_log(session, &reader, |log| super::poll(log, &mapper, &request)).map(|page| page.events)
     }
 
     fn check_cursor(&self, cursor: &Cursor) -> Result<()> {

@@ -18,10 +18,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
-use crate::bindings::exports::workflow::connector::trigger::{
-    Event, LostPolicy, Notice as PageNotice, Page, Payload, PollRequest, Start,
-};
-use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::bindings::exports::workflow::connector::trigger::{Event, Notice as PageNotice, Page, PollRequest, Start};
+use crate::error::{Error, Result, Severity};
 use crate::form::Spec;
 use crate::form::schema::{help, string};
 use crate::host_name::aliases;
@@ -30,12 +28,15 @@ use crate::iothub::{Notice, ServiceEndpoint, ServiceQueue};
 use crate::session::Session;
 use crate::session::service_endpoint::{Purpose, with_service_endpoint};
 use crate::triggers::shared::WHOLE;
-use crate::triggers::shared::cursor::digest;
+use crate::triggers::shared::event::EventDraft;
+use crate::triggers::shared::hash::digest;
+use crate::triggers::shared::lost::{Restart, begin_again};
+use crate::triggers::shared::page::{PageBuilder, PageLimits};
 use position::Position;
 use record::{BODY_NOTE, Hash, RAW_BODY, Record};
 
-/// Events of one page at the most: positions add up within it.
-const MOST_EVENTS: usize = 256;
+/// Positions of events add up within a page.
+const MOST_OF_PAGE: PageLimits = PageLimits { events: 256, bytes: u64::MAX };
 /// Records of one page after which no further message is read, with an event or without: two pages and a message of 64
 /// records fit into what a cursor remembers.
 const MOST_RECORDS: usize = 400;
@@ -50,8 +51,8 @@ const CLEARING: i64 = i64::MAX;
 /// Kept of the deadline to end the reading in order.
 const TIME_TO_PAUSE: Duration = Duration::from_millis(500);
 
-/// What a trigger makes of records: the event of one, none where the configuration holds it back.
-pub type Tell<'t> = dyn Fn(&Record) -> Option<Told> + 't;
+/// Makes an event draft of a record; none where the configuration holds it back.
+pub type EventMapper<'t> = dyn Fn(&Record) -> Option<EventDraft> + 't;
 
 /// The fields that stand for a notice that could not be read, for an output's schema.
 pub fn raw_fields() -> [(&'static str, Value); 2] {
@@ -59,19 +60,6 @@ pub fn raw_fields() -> [(&'static str, Value); 2] {
         (RAW_BODY, help(string("Raw body"), "Base64, of a notice that is not as the hub describes it.")),
         (BODY_NOTE, string("Note")),
     ]
-}
-
-/// An event, but for what all of them have in common.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Told {
-    /// CloudEvents `type`.
-    pub event_type: String,
-    /// CloudEvents `subject`; events with the same one keep their order.
-    pub subject: Option<String>,
-    /// CloudEvents `data`.
-    pub data: Value,
-    /// One line for a person.
-    pub summary: String,
 }
 
 /// A queue as a poll sees it.
@@ -128,7 +116,7 @@ pub struct Reader<'t> {
     /// Members that its records have, at least one of them each.
     pub members: &'t [&'t str],
     /// What becomes of a record.
-    pub tell: &'t Tell<'t>,
+    pub mapper: &'t EventMapper<'t>,
 }
 
 /// One poll of a queue, for a trigger with this configuration.
@@ -152,8 +140,8 @@ pub fn poll(session: &Session, reader: &Reader, config: &str, request: &PollRequ
     })
 }
 
-/// Where a poll goes on, and what is worth telling about that. `scopes` are the cursor's own, and those by the hub's other
-/// names.
+/// Where a poll goes on, and the notice where that is not where its cursor is. `scopes` are the cursor's own, and those by
+/// the hub's other names.
 fn begin(scopes: &[[u8; 8]], request: &PollRequest) -> Result<(Position, Vec<PageNotice>)> {
     let scope = scopes.first().copied().unwrap_or_default();
     let Some(cursor) = &request.cursor else {
@@ -173,14 +161,16 @@ fn begin(scopes: &[[u8; 8]], request: &PollRequest) -> Result<(Position, Vec<Pag
         position.scope = scope;
         return Ok((position, Vec::new()));
     }
-    let reason = "The cursor belongs to another hub or to another trigger.";
-    let (since, how) = match request.on_position_lost {
-        LostPolicy::Stop => return Err(Error::new(ErrorCode::PositionLost, reason)),
-        LostPolicy::Earliest => (EVERYTHING, "Reading goes on with all that waits."),
-        LostPolicy::Now => (CLEARING, "Reading goes on with what comes from now on."),
+    let (restart, notice) = begin_again(
+        "The cursor belongs to another hub or to another trigger.",
+        request.on_position_lost,
+        "Reading goes on with all that waits.",
+        "Reading goes on with what comes from now on.",
+    )?;
+    let since = match restart {
+        Restart::Earliest => EVERYTHING,
+        Restart::Now => CLEARING,
     };
-    let message = format!("{reason} {how}");
-    let notice = PageNotice { severity: Severity::Warning, code: "position-lost".to_owned(), message };
     Ok((Position::new(scope, since), vec![notice]))
 }
 
@@ -193,18 +183,16 @@ struct Poll<'a> {
     /// The cursor of this poll, and what this page adds to it.
     position: Position,
     committed: HashSet<Hash>,
-    /// Told, passed over or put off in this page.
+    /// Delivered, passed over or put off in this page.
     met: HashSet<Hash>,
     /// How many of them the start passes over.
     passed_over: usize,
     /// What the cursor lacked at the record dealt with last.
-    told: Vec<u8>,
-    events: Vec<Event>,
-    bytes: u64,
+    since_cursor: Vec<u8>,
+    page: PageBuilder,
     /// A record had no room.
     full: bool,
     pending: Vec<Record>,
-    notices: Vec<PageNotice>,
 }
 
 impl<'a> Poll<'a> {
@@ -224,13 +212,11 @@ impl<'a> Poll<'a> {
             committed: position.committed(),
             met: HashSet::new(),
             passed_over: 0,
-            told: own.map_or_else(|| position.head(), |cursor| cursor.position.clone()),
+            since_cursor: own.map_or_else(|| position.head(), |cursor| cursor.position.clone()),
             position,
-            events: Vec::new(),
-            bytes: 0,
+            page: PageBuilder::new(&request.budget, MOST_OF_PAGE, notices),
             full: false,
             pending: Vec::new(),
-            notices,
         }
     }
 
@@ -247,7 +233,7 @@ impl<'a> Poll<'a> {
         let mut is_empty = false;
         while !self.is_full() && source.remaining() > TIME_TO_PAUSE {
             let waited = begun.saturating_sub(source.remaining());
-            let idle = self.events.is_empty() && !self.is_clearing();
+            let idle = self.page.is_empty() && !self.is_clearing();
             let wait = if idle { patience.saturating_sub(waited) } else { LULL };
             match source.next(wait.min(source.remaining().saturating_sub(TIME_TO_PAUSE))) {
                 Ok(Some(notice)) => self.see(source, notice),
@@ -255,15 +241,11 @@ impl<'a> Poll<'a> {
                     is_empty = true;
                     break;
                 }
-                // What was found until now is not lost; the next poll meets the error again if it lasts.
-                Err(error) if !self.met.is_empty() => {
-                    let message = format!("Reading stopped early: {}", error.record().message);
-                    let code = "read-interrupted".to_owned();
-                    self.notices.push(PageNotice { severity: Severity::Warning, code, message });
+                Err(error) => {
+                    self.page.interrupt(error, !self.met.is_empty(), "read-interrupted", "Reading")?;
                     self.full = true;
                     return Ok(());
                 }
-                Err(error) => return Err(error),
             }
         }
         for notice in source.rest() {
@@ -284,24 +266,29 @@ impl<'a> Poll<'a> {
         self.position.since == CLEARING
     }
 
-    fn tell(&self, record: &Record) -> Option<Told> {
-        if record.is_raw() {
-            let (summary, data) = ("A notice that cannot be read".to_owned(), record.value().clone());
-            return Some(Told { event_type: UNREADABLE.to_owned(), subject: None, data, summary });
-        }
-        (self.reader.tell)(record)
-    }
-
-    fn most(&self) -> usize {
-        (self.request.budget.events as usize).min(MOST_EVENTS)
+    /// The event of a record, without its position; none where the configuration holds it back.
+    fn event(&self, record: &Record) -> Option<Event> {
+        let mut draft = if record.is_raw() {
+            EventDraft {
+                event_type: UNREADABLE.to_owned(),
+                subject: None,
+                time: None,
+                data: record.value().to_string(),
+                summary: "A notice that cannot be read".to_owned(),
+            }
+        } else {
+            (self.reader.mapper)(record)?
+        };
+        draft.time = record.time().filter(|time| instant::parse(time).is_some()).map(str::to_owned);
+        Some(draft.into_event(record.id(), self.source.to_owned(), WHOLE))
     }
 
     fn is_full(&self) -> bool {
-        self.full || self.events.len() >= self.most() || self.met.len() >= MOST_RECORDS
+        self.full || self.page.room() == 0 || self.met.len() >= MOST_RECORDS
     }
 
     /// Deals with a notice's records, and accepts it where the engine is done with all of them. Once the page is full a
-    /// notice is kept as it is; one that fills it is told in part, and the rest goes into the cursor.
+    /// notice is kept as it is; one that fills it is delivered in part, and the rest goes into the cursor.
     fn see(&mut self, source: &mut dyn Source, notice: Notice) {
         let full = self.is_full();
         let mut done = true;
@@ -319,48 +306,32 @@ impl<'a> Poll<'a> {
         if done { source.accept(&notice) } else { source.hold(notice) }
     }
 
-    /// Deals with a record: tells it, passes it over, or puts it off where there is no room.
+    /// Deals with a record: delivers it, passes it over, or puts it off where there is no room.
     fn take(&mut self, record: Record) {
         let hash = record.hash();
         self.met.insert(hash);
         // The start says what waited before; what cannot be read has no time that would show it.
         let is_before = self.is_clearing() || record.is_before(self.position.since);
-        let told = if is_before { None } else { self.tell(&record) };
-        let Some(told) = told else {
+        let event = if is_before { None } else { self.event(&record) };
+        let Some(mut event) = event else {
             self.passed_over += usize::from(is_before);
             self.note(hash);
             return;
         };
-        let data = told.data.to_string();
-        let size = data.len() as u64;
-        self.full |= self.events.len() >= self.most()
-            || (!self.events.is_empty() && self.bytes.saturating_add(size) > self.request.budget.bytes);
+        self.full |= !self.page.has_room_for(&event);
         if self.full {
             self.pending.push(record);
             return;
         }
-        self.bytes = self.bytes.saturating_add(size);
         self.note(hash);
-        self.events.push(Event {
-            id: record.id(),
-            source: self.source.to_owned(),
-            event_type: told.event_type,
-            order_key: told.subject.clone().unwrap_or_else(|| WHOLE.to_owned()),
-            subject: told.subject,
-            time: record.time().filter(|time| instant::parse(time).is_some()).map(str::to_owned),
-            content_type: Some("application/json".to_owned()),
-            data: Payload::Json(data),
-            attributes: Vec::new(),
-            partition: WHOLE.to_owned(),
-            summary: told.summary,
-            position: self.told.clone(),
-        });
+        event.position = self.since_cursor.clone();
+        self.page.add(event);
     }
 
     /// Puts a record into the cursors that follow.
     fn note(&mut self, hash: Hash) {
-        self.position.tell(hash);
-        self.told.extend(hash);
+        self.position.note(hash);
+        self.since_cursor.extend(hash);
     }
 
     fn page(mut self) -> Page {
@@ -370,17 +341,10 @@ impl<'a> Poll<'a> {
                 "{} from before the start are passed over. The hub removes them from its queue when the next poll brings this page's cursor.",
                 if self.passed_over == 1 { "1 record".to_owned() } else { format!("{} records", self.passed_over) }
             );
-            self.notices.push(PageNotice { severity: Severity::Warning, code: "cleared".to_owned(), message });
+            self.page.notify(Severity::Warning, "cleared", message);
         }
         self.position.pending = self.pending;
-        Page {
-            events: self.events,
-            next: self.position.cursor(),
-            more,
-            wait_hint_ms: 0,
-            lag: None,
-            notices: self.notices,
-        }
+        self.page.finish(self.position.cursor(), more)
     }
 }
 

@@ -1,7 +1,7 @@
-//! What a cursor knows of a queue: which records were told, and which were read and are still to be told.
+//! What a cursor knows of a queue: which records were dealt with, and which were read and are still to be delivered.
 //!
 //! The hub keeps no position for a reader, only whether a message is done. So the cursor says which records the engine is
-//! done with, and the next poll tells the hub. What a page had no room for is in the cursor as well: the hub gives a
+//! done with, and the next poll accepts the message at the hub. What a page had no room for is in the cursor as well: the hub gives a
 //! message so many times and no more, however few records an engine takes at once.
 
 use std::collections::{HashSet, VecDeque};
@@ -10,52 +10,55 @@ use serde_json::Value;
 
 use super::record::{Hash, Record};
 use crate::bindings::workflow::connector::types::Cursor;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::Result;
 use crate::json;
+use crate::triggers::shared::cursor_bytes::CursorReader;
 
 /// The form; a new form gets a new number. The first numbers are those of the other triggers' cursors.
 const FORMAT: u8 = 0x61;
-/// Told records that are remembered: several pages of them, while a message is done one poll after it was told.
-const MOST_TOLD: usize = 1_024;
+/// Named in the detail of errors.
+const WHAT: &str = "cursor of a queue";
+/// Records dealt with that are remembered: several pages of them, while a message is done one poll after its records.
+const MOST_DEALT_WITH: usize = 1_024;
 
 /// All that a poll goes on from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Position {
     /// A hash of what is read, and where.
     pub scope: [u8; 8],
-    /// Records from before are not told: milliseconds since the Unix epoch.
+    /// Records from before are passed over: milliseconds since the Unix epoch.
     pub since: i64,
-    /// Records that were told, the newest last.
-    told: VecDeque<Hash>,
-    /// Records that were read and not told.
+    /// Records that were delivered, held back or passed over, the newest last.
+    dealt_with: VecDeque<Hash>,
+    /// Records that were read and not delivered yet.
     pub pending: Vec<Record>,
 }
 
 impl Position {
-    /// Nothing told yet.
+    /// Nothing dealt with yet.
     pub fn new(scope: [u8; 8], since: i64) -> Self {
         Self { scope, since, ..Self::default() }
     }
 
-    /// Notes that a record was told.
-    pub fn tell(&mut self, hash: Hash) {
-        if self.told.len() >= MOST_TOLD {
-            self.told.pop_front();
+    /// Notes that a record was dealt with.
+    pub fn note(&mut self, hash: Hash) {
+        if self.dealt_with.len() >= MOST_DEALT_WITH {
+            self.dealt_with.pop_front();
         }
-        self.told.push_back(hash);
+        self.dealt_with.push_back(hash);
     }
 
     /// The records that are the cursor's: the engine is done with them, or has them in its cursor.
     pub fn committed(&self) -> HashSet<Hash> {
-        self.told.iter().copied().chain(self.pending.iter().map(Record::hash)).collect()
+        self.dealt_with.iter().copied().chain(self.pending.iter().map(Record::hash)).collect()
     }
 
-    /// As a cursor after which nothing was told.
+    /// As a cursor after which nothing was delivered.
     pub fn cursor(&self) -> Cursor {
         let mut snapshot = vec![FORMAT];
-        let told = u16::try_from(self.told.len()).unwrap_or(u16::MAX);
-        snapshot.extend(told.to_le_bytes());
-        self.told.iter().take(usize::from(told)).for_each(|hash| snapshot.extend(hash));
+        let count = u16::try_from(self.dealt_with.len()).unwrap_or(u16::MAX);
+        snapshot.extend(count.to_le_bytes());
+        self.dealt_with.iter().take(usize::from(count)).for_each(|hash| snapshot.extend(hash));
         let pending: Vec<&Value> = self.pending.iter().map(Record::value).collect();
         snapshot.extend(Value::from_iter(pending.into_iter().cloned()).to_string().into_bytes());
         Cursor { snapshot, position: self.head() }
@@ -74,53 +77,33 @@ impl Position {
     /// # Errors
     /// `invalid-input` where it is none of these triggers', `unsupported` where it is of a newer form.
     pub fn read(cursor: &Cursor) -> Result<Self> {
-        let mut rest = cursor.position.as_slice();
-        format(&mut rest)?;
-        let mut position = Self::new(take(&mut rest)?, i64::from_le_bytes(take(&mut rest)?));
+        let mut reader = CursorReader::new(&cursor.position, WHAT);
+        reader.format(&(FORMAT..=FORMAT))?;
+        let mut position = Self::new(reader.array()?, i64::from_le_bytes(reader.array()?));
         if !cursor.snapshot.is_empty() {
             position.read_snapshot(&cursor.snapshot)?;
         }
-        let (told, rest) = rest.as_chunks::<8>();
+        let (delivered, rest) = reader.rest().as_chunks::<8>();
         if !rest.is_empty() {
-            return Err(broken());
+            return Err(reader.broken());
         }
-        let done: HashSet<Hash> = told.iter().copied().collect();
+        let done: HashSet<Hash> = delivered.iter().copied().collect();
         position.pending.retain(|record| !done.contains(&record.hash()));
-        told.iter().for_each(|hash| position.tell(*hash));
+        delivered.iter().for_each(|hash| position.note(*hash));
         Ok(position)
     }
 
-    fn read_snapshot(&mut self, mut rest: &[u8]) -> Result<()> {
-        format(&mut rest)?;
-        let count = u16::from_le_bytes(take(&mut rest)?);
+    fn read_snapshot(&mut self, snapshot: &[u8]) -> Result<()> {
+        let mut reader = CursorReader::new(snapshot, WHAT);
+        reader.format(&(FORMAT..=FORMAT))?;
+        let count = u16::from_le_bytes(reader.array()?);
         for _ in 0..count {
-            self.tell(take(&mut rest)?);
+            self.note(reader.array()?);
         }
-        let Ok(Value::Array(pending)) = json::parse(rest) else { return Err(broken()) };
+        let Ok(Value::Array(pending)) = json::parse(reader.rest()) else { return Err(reader.broken()) };
         self.pending = pending.into_iter().map(Record::new).collect();
         Ok(())
     }
-}
-
-fn format(rest: &mut &[u8]) -> Result<()> {
-    match take::<1>(rest)? {
-        [FORMAT] => Ok(()),
-        [newer] if newer > FORMAT => {
-            Err(Error::new(ErrorCode::Unsupported, "The cursor was written by a newer version of this connector."))
-        }
-        _ => Err(broken()),
-    }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N]> {
-    let (taken, left) = rest.split_first_chunk::<N>().ok_or_else(broken)?;
-    *rest = left;
-    Ok(*taken)
-}
-
-fn broken() -> Error {
-    Error::new(ErrorCode::InvalidInput, "The cursor is not one of this trigger's, or it was cut or changed.")
-        .with_detail("cursor of a queue: not readable")
 }
 
 #[cfg(test)]
@@ -128,10 +111,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::error::ErrorCode;
 
     fn position() -> Position {
         let mut position = Position::new([3; 8], 1_700_000_000_000);
-        (0..5).for_each(|n| position.tell([n; 8]));
+        (0..5).for_each(|n| position.note([n; 8]));
         position.pending = vec![Record::new(json!({ "deviceId": "ä" })), Record::new(json!({ "deviceId": "b" }))];
         position
     }
@@ -156,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_after_the_snapshot_is_pending_no_more() {
+    fn what_was_delivered_after_the_snapshot_is_pending_no_more() {
         let before = position();
         let first = before.pending[0].hash();
         let mut cursor = before.cursor();
@@ -170,9 +154,9 @@ mod tests {
     #[test]
     fn the_oldest_are_forgotten() {
         let mut position = Position::new([0; 8], 0);
-        (0..3_000_u64).for_each(|n| position.tell(n.to_le_bytes()));
+        (0..3_000_u64).for_each(|n| position.note(n.to_le_bytes()));
         let committed = Position::read(&position.cursor()).expect("readable").committed();
-        assert_eq!(committed.len(), MOST_TOLD);
+        assert_eq!(committed.len(), MOST_DEALT_WITH);
         assert!(committed.contains(&2_999_u64.to_le_bytes()) && !committed.contains(&0_u64.to_le_bytes()));
     }
 }

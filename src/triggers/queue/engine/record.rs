@@ -1,4 +1,4 @@
-//! One record of a notice: what a trigger tells by itself. A notice of feedback has up to 64 of them.
+//! One record of a notice: what a trigger makes an event of. A notice of feedback has up to 64 of them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::instant;
 use crate::json;
-use crate::triggers::shared::cursor::digest;
+use crate::triggers::shared::hash::digest;
 
 /// The member with the bytes of a body that could not be read.
 pub const RAW_BODY: &str = "rawBody";
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_in_any_case_and_told_in_one() {
+    fn names_are_read_in_any_case_and_written_in_one() {
         let record = &all(br#"{"DeviceId":"a","StatusCode":0,"extra":1}"#)[0];
         assert_eq!((record.text("deviceId"), record.member("statusCode")), (Some("a"), Some(&json!(0))));
         assert_eq!(record.named(&["deviceId", "statusCode"]), json!({ "deviceId": "a", "statusCode": 0, "extra": 1 }));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn age_is_told_by_the_time_that_can_be_read() {
+    fn age_is_known_by_the_time_that_can_be_read() {
         let at = |time: &str| Record::new(json!({ "enqueuedTimeUtc": time }));
         assert!(at("1970-01-01T00:00:00.9990000Z").is_before(1_000));
         assert!(!at("1970-01-01T00:00:01Z").is_before(1_000));

@@ -92,21 +92,22 @@ fn request(start: Start, events: u32, cursor: Option<Cursor>) -> PollRequest {
     }
 }
 
-fn told(record: &Record) -> Option<Told> {
+fn draft(record: &Record) -> Option<EventDraft> {
     let subject = record.text("deviceId").map(str::to_owned);
-    Some(Told { event_type: "t".into(), subject, data: record.value().clone(), summary: String::new() })
+    let data = record.value().to_string();
+    Some(EventDraft { event_type: "t".into(), subject, time: None, data, summary: String::new() })
 }
 
-fn poll_as(queue: &mut Queue, tell: &Tell, request: &PollRequest) -> Result<Page> {
+fn poll_as(queue: &mut Queue, mapper: &EventMapper, request: &PollRequest) -> Result<Page> {
     let (position, notices) = begin(&[[1; 8], [3; 8]], request)?;
-    let reader = Reader { queue: ServiceQueue::Feedback, members: &["deviceId"], tell };
+    let reader = Reader { queue: ServiceQueue::Feedback, members: &["deviceId"], mapper };
     let mut poll = Poll::new("source", &reader, request, position, notices);
     poll.run(queue)?;
     Ok(poll.page())
 }
 
 fn poll(queue: &mut Queue, events: u32, cursor: Option<Cursor>) -> Page {
-    poll_as(queue, &told, &request(Start::Earliest, events, cursor)).expect("a page")
+    poll_as(queue, &draft, &request(Start::Earliest, events, cursor)).expect("a page")
 }
 
 fn numbers(events: &[Event]) -> Vec<u64> {
@@ -137,7 +138,7 @@ fn nothing_is_accepted_before_a_cursor_says_so() {
 }
 
 #[test]
-fn a_new_instance_recognizes_what_was_told_and_accepts_it() {
+fn a_new_instance_recognizes_what_was_delivered_and_accepts_it() {
     let mut queue = Queue::of(&[2, 1]);
     let page = poll(&mut queue, 100, None);
     queue.unlock();
@@ -147,7 +148,7 @@ fn a_new_instance_recognizes_what_was_told_and_accepts_it() {
 }
 
 #[test]
-fn every_record_is_told_once_however_it_is_committed() {
+fn every_record_is_delivered_once_however_it_is_committed() {
     for each_event in [false, true] {
         for events in [1, 3, 100] {
             for instance_lives in [false, true] {
@@ -203,7 +204,7 @@ fn a_notice_that_fills_many_pages_is_not_asked_for_with_each() {
 }
 
 #[test]
-fn a_lock_that_ran_out_neither_tells_twice_nor_accepts_too_early() {
+fn a_lock_that_ran_out_neither_delivers_twice_nor_accepts_too_early() {
     let mut queue = Queue::of(&[2]);
     let page = poll(&mut queue, 100, None);
     // The same notice is given again while it is held.
@@ -218,13 +219,13 @@ fn a_lock_that_ran_out_neither_tells_twice_nor_accepts_too_early() {
 fn what_is_held_back_is_accepted_without_an_event_once_a_cursor_says_so() {
     for instance_lives in [false, true] {
         let mut queue = Queue::of(&[1, 1, 1]);
-        let tell = |record: &Record| told(record).filter(|told| told.subject.as_deref() == Some("press-1"));
-        let page = poll_as(&mut queue, &tell, &request(Start::Earliest, 100, None)).expect("a page");
+        let mapper = |record: &Record| draft(record).filter(|draft| draft.subject.as_deref() == Some("press-1"));
+        let page = poll_as(&mut queue, &mapper, &request(Start::Earliest, 100, None)).expect("a page");
         assert_eq!((numbers(&page.events), queue.accepted.len(), page.notices.len()), (vec![1], 0, 0));
         if !instance_lives {
             queue.unlock();
         }
-        let next = poll_as(&mut queue, &tell, &request(Start::Earliest, 100, Some(page.next))).expect("a page");
+        let next = poll_as(&mut queue, &mapper, &request(Start::Earliest, 100, Some(page.next))).expect("a page");
         assert_eq!((next.events.len(), queue.accepted.len(), queue.left()), (0, 3, 0));
     }
 }
@@ -234,11 +235,11 @@ fn what_is_held_back_is_accepted_without_an_event_once_a_cursor_says_so() {
 fn a_busy_queue_with_a_selective_filter_is_worked_off() {
     for instance_lives in [false, true] {
         let mut queue = Queue::of(&[64; 40]);
-        let tell =
-            |record: &Record| told(record).filter(|_| record.value()["n"].as_u64().is_some_and(|n| n % 1000 == 7));
+        let mapper =
+            |record: &Record| draft(record).filter(|_| record.value()["n"].as_u64().is_some_and(|n| n % 1000 == 7));
         let (mut cursor, mut seen, mut polls) = (None, Vec::new(), 0);
         while queue.left() > 0 {
-            let page = poll_as(&mut queue, &tell, &request(Start::Earliest, 100, cursor)).expect("a page");
+            let page = poll_as(&mut queue, &mapper, &request(Start::Earliest, 100, cursor)).expect("a page");
             seen.extend(numbers(&page.events));
             assert!(page.next.snapshot.len() + page.next.position.len() < 9_000);
             cursor = Some(page.next);
@@ -256,7 +257,7 @@ fn a_busy_queue_with_a_selective_filter_is_worked_off() {
 fn start_modes() {
     let first = |start| {
         let mut queue = Queue::of(&[20, 20]);
-        let page = poll_as(&mut queue, &told, &request(start, 100, None));
+        let page = poll_as(&mut queue, &draft, &request(start, 100, None));
         page.map(|page| (numbers(&page.events), queue.accepted.len()))
     };
     assert_eq!(first(Start::Earliest), Ok(((0..40).collect(), 0)));
@@ -267,12 +268,12 @@ fn start_modes() {
 }
 
 #[test]
-fn clearing_goes_on_until_nothing_waits_and_then_everything_is_told() {
+fn clearing_goes_on_until_nothing_waits_and_then_everything_is_delivered() {
     let mut queue = Queue::of(&[1; 50]);
     let (mut cursor, mut reported) = (None, Vec::new());
     for polls in 1.. {
         queue.time_for = Some(queue.given + 20);
-        let page = poll_as(&mut queue, &told, &request(Start::Now, 100, cursor)).expect("a page");
+        let page = poll_as(&mut queue, &draft, &request(Start::Now, 100, cursor)).expect("a page");
         assert_eq!(page.events, []);
         reported.extend(page.notices.into_iter().map(|notice| (notice.code, notice.message)));
         cursor = Some(page.next);
@@ -294,7 +295,7 @@ fn clearing_goes_on_until_nothing_waits_and_then_everything_is_told() {
     let page = poll(&mut queue, 100, cursor);
     assert_eq!((numbers(&page.events), queue.accepted.len()), (vec![60], 50), "the first was cleared already");
     let mut later = Queue::of(&[3]);
-    let empty = poll_as(&mut Queue::default(), &told, &request(Start::Now, 100, None)).expect("a page");
+    let empty = poll_as(&mut Queue::default(), &draft, &request(Start::Now, 100, None)).expect("a page");
     assert_eq!((empty.more, empty.notices.len()), (false, 0));
     assert_eq!(
         numbers(&poll(&mut later, 100, Some(empty.next)).events),
@@ -307,12 +308,12 @@ fn clearing_goes_on_until_nothing_waits_and_then_everything_is_told() {
 #[test]
 fn a_poll_that_nobody_commits_leaves_the_queue_as_it_was() {
     let starts = [Start::Now, Start::Earliest, Start::AtTime("1970-01-01T00:00:20Z".into())];
-    let filters: [&Tell; 2] = [&told, &|_| None];
+    let filters: [&EventMapper; 2] = [&draft, &|_| None];
     for start in starts {
-        for tell in filters {
+        for mapper in filters {
             let mut queue = Queue::of(&[20, 20, 5]);
             for _ in 0..3 {
-                poll_as(&mut queue, tell, &request(start.clone(), 100, None)).expect("a page");
+                poll_as(&mut queue, mapper, &request(start.clone(), 100, None)).expect("a page");
                 queue.unlock();
             }
             assert_eq!((queue.accepted.len(), queue.left()), (0, 3), "{start:?}");
@@ -324,22 +325,22 @@ fn a_poll_that_nobody_commits_leaves_the_queue_as_it_was() {
 fn a_start_that_is_interrupted_says_what_it_has_passed_over_and_removes_nothing() {
     let mut queue = Queue::of(&[20, 20]);
     queue.fail_after = Some(1);
-    let page = poll_as(&mut queue, &told, &request(Start::Now, 100, None)).expect("a page");
+    let page = poll_as(&mut queue, &draft, &request(Start::Now, 100, None)).expect("a page");
     let codes: Vec<&str> = page.notices.iter().map(|notice| notice.code.as_str()).collect();
     assert_eq!((codes, queue.accepted.len(), page.more), (vec!["read-interrupted", "cleared"], 0, true));
     queue.fail_after = None;
     queue.unlock();
-    let next = poll_as(&mut queue, &told, &request(Start::Now, 100, Some(page.next))).expect("a page");
+    let next = poll_as(&mut queue, &draft, &request(Start::Now, 100, Some(page.next))).expect("a page");
     assert_eq!((next.events.len(), queue.accepted.len(), queue.left()), (0, 1, 1), "the first is done with");
-    let last = poll_as(&mut queue, &told, &request(Start::Now, 100, Some(next.next))).expect("a page");
+    let last = poll_as(&mut queue, &draft, &request(Start::Now, 100, Some(next.next))).expect("a page");
     assert_eq!((last.events.len(), queue.left()), (0, 0));
 }
 
 /// A cursor keeps what the first poll began at.
 #[test]
-fn what_is_from_before_the_start_is_not_told_later_either() {
+fn what_is_from_before_the_start_is_not_delivered_later_either() {
     let start = Start::AtTime("1970-01-01T00:00:30Z".into());
-    let page = poll_as(&mut Queue::default(), &told, &request(start, 100, None)).expect("a page");
+    let page = poll_as(&mut Queue::default(), &draft, &request(start, 100, None)).expect("a page");
     let mut queue = Queue::of(&[40]);
     assert_eq!(numbers(&poll(&mut queue, 100, Some(page.next)).events), (30..40).collect::<Vec<_>>());
 }
@@ -348,13 +349,13 @@ fn what_is_from_before_the_start_is_not_told_later_either() {
 fn a_cursor_of_another_queue_is_answered_by_the_policy() {
     let cursor = Position::new([2; 8], 0).cursor();
     let mut asked = request(Start::Earliest, 100, Some(cursor));
-    let error = poll_as(&mut Queue::of(&[1]), &told, &asked).expect_err("stop");
+    let error = poll_as(&mut Queue::of(&[1]), &draft, &asked).expect_err("stop");
     assert_eq!(error.code(), ErrorCode::PositionLost);
     for (policy, expected, codes) in
         [(LostPolicy::Earliest, 40, ["position-lost"].as_slice()), (LostPolicy::Now, 0, &["position-lost", "cleared"])]
     {
         asked.on_position_lost = policy;
-        let page = poll_as(&mut Queue::of(&[40]), &told, &asked).expect("a page");
+        let page = poll_as(&mut Queue::of(&[40]), &draft, &asked).expect("a page");
         let said: Vec<&str> = page.notices.iter().map(|notice| notice.code.as_str()).collect();
         assert_eq!((page.events.len(), said.as_slice()), (expected, codes));
         // What goes on is of the new beginning.
@@ -382,12 +383,12 @@ fn an_error_in_the_middle_keeps_what_was_read() {
     let page = poll(&mut queue, 100, None);
     assert_eq!((numbers(&page.events), page.more, page.notices.len()), (vec![0, 1], true, 1));
     queue.given = 1;
-    let error = poll_as(&mut queue, &told, &request(Start::Earliest, 100, Some(page.next))).expect_err("nothing read");
+    let error = poll_as(&mut queue, &draft, &request(Start::Earliest, 100, Some(page.next))).expect_err("nothing read");
     assert_eq!(error.code(), ErrorCode::Unavailable);
 }
 
 #[test]
-fn a_notice_that_cannot_be_read_is_told_as_bytes_and_done() {
+fn a_notice_that_cannot_be_read_is_delivered_as_bytes_and_done() {
     let mut queue = Queue::default();
     queue.waiting.push_back(Notice::of(b"\xff\xfe".to_vec()));
     let nothing = |_: &Record| None;

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
-use sha2::{Digest as _, Sha256};
 
 use crate::bindings::workflow::connector::types::Cursor;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::Result;
+use crate::triggers::shared::cursor_bytes::{CursorReader, put_bytes, put_number};
+use crate::triggers::shared::hash::{digest, hex};
 
 /// The form of a position; a new form gets a new number.
 const FORMAT: u8 = 1;
@@ -27,6 +28,8 @@ const COUNTED_WITH_PARTS: u8 = 4;
 pub const MOST_RECORDS: usize = 200_000;
 /// What a snapshot may unpack to; [`MOST_RECORDS`] with the longest ids stay below.
 const MOST_BYTES: usize = MOST_RECORDS * 200;
+/// Named in the detail of errors.
+const WHAT: &str = "cursor of a polled collection";
 /// Fast: the fingerprints do not shrink anyhow.
 const COMPRESSION: u8 = 1;
 
@@ -42,7 +45,7 @@ impl Fingerprint {
 
     /// For an event's id.
     pub fn hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
 }
 
@@ -82,29 +85,16 @@ impl Parts {
         self.hashes.iter().take(self.count.into()).for_each(|hash| out.extend(hash));
     }
 
-    fn read(reader: &mut Reader) -> Result<Self> {
+    fn read(reader: &mut CursorReader) -> Result<Self> {
         let mut parts = Self { count: reader.byte()?, ..Self::default() };
         if usize::from(parts.count) > MOST_PARTS {
-            return Err(broken());
+            return Err(reader.broken());
         }
         for slot in parts.hashes.iter_mut().take(parts.count.into()) {
             *slot = reader.array()?;
         }
         Ok(parts)
     }
-}
-
-/// A hash of parts that cannot be shifted between them, as many bytes of it as are wanted: up to 32.
-pub fn digest<'p, const BYTES: usize>(parts: impl IntoIterator<Item = &'p str>) -> [u8; BYTES] {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    let all: [u8; 32] = hash.finalize().into();
-    let mut short = [0; BYTES];
-    short.copy_from_slice(&all[..BYTES]);
-    short
 }
 
 /// What is known of a record.
@@ -176,8 +166,8 @@ impl State {
     /// # Errors
     /// `invalid-input` where it is none of this trigger's.
     pub fn read(cursor: &Cursor) -> Result<Self> {
-        let mut position = Reader::new(&cursor.position);
-        position.format(FORMAT_WITH_PARTS)?;
+        let mut position = CursorReader::new(&cursor.position, WHAT);
+        position.format(&(FORMAT..=FORMAT_WITH_PARTS))?;
         let mut state = if cursor.snapshot.is_empty() {
             let scope = position.array()?;
             Self::new(scope, position.byte()? == 1)
@@ -186,7 +176,7 @@ impl State {
         };
         while !position.is_empty() {
             let kind = position.byte()?;
-            let key = position.text()?;
+            let key = position.text()?.to_owned();
             *state.delivered.entry(key.clone()).or_default() += 1;
             match kind {
                 0 | 2 => {
@@ -197,7 +187,7 @@ impl State {
                 1 => {
                     state.records.remove(&key);
                 }
-                _ => return Err(broken()),
+                _ => return Err(position.broken()),
             }
         }
         Ok(state)
@@ -224,12 +214,12 @@ impl State {
             raw.extend(pages.origin.to_le_bytes());
             raw.extend(pages.count.to_le_bytes());
         }
-        put_number(&mut raw, self.records.len());
+        put_number(&mut raw, self.records.len() as u64);
         let has_parts = self.records.values().any(|known| !known.parts.is_empty());
         let mut last = "";
         for (key, known) in &self.records {
             let shared = last.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
-            put_number(&mut raw, shared << 1 | usize::from(known.seen));
+            put_number(&mut raw, (shared << 1 | usize::from(known.seen)) as u64);
             put_bytes(&mut raw, &key.as_bytes()[shared..]);
             raw.extend(known.fingerprint.0);
             if has_parts {
@@ -248,19 +238,19 @@ impl State {
     }
 
     fn unpack(snapshot: &[u8]) -> Result<Self> {
-        let mut outer = Reader::new(snapshot);
-        let form = outer.format(COUNTED_WITH_PARTS)?;
+        let mut outer = CursorReader::new(snapshot, WHAT);
+        let form = outer.format(&(FORMAT..=COUNTED_WITH_PARTS))?;
         let has_parts = matches!(form, FORMAT_WITH_PARTS | COUNTED_WITH_PARTS);
         let counted = matches!(form, COUNTED | COUNTED_WITH_PARTS);
-        let raw = decompress_to_vec_with_limit(outer.0, MOST_BYTES).map_err(|_| broken())?;
-        let mut reader = Reader::new(&raw);
+        let raw = decompress_to_vec_with_limit(outer.rest(), MOST_BYTES).map_err(|_| outer.broken())?;
+        let mut reader = CursorReader::new(&raw, WHAT);
         let scope = reader.array()?;
         let seeding = reader.byte()? == 1;
         let place = match reader.byte()? {
             0 => Place::Start,
-            1 => Place::Page(reader.text()?),
+            1 => Place::Page(reader.text()?.to_owned()),
             2 => Place::Sweep,
-            _ => return Err(broken()),
+            _ => return Err(reader.broken()),
         };
         let pages = match counted {
             true => {
@@ -268,27 +258,31 @@ impl State {
             }
             false => None,
         };
-        let count = reader.number()?;
+        let count: usize = reader.number()?;
         if count > MOST_RECORDS {
-            return Err(broken());
+            return Err(reader.broken());
         }
         let mut records = BTreeMap::new();
         let mut last: Vec<u8> = Vec::new();
         for _ in 0..count {
-            let head = reader.number()?;
+            let head: usize = reader.number()?;
             let shared = head >> 1;
             if shared > last.len() {
-                return Err(broken());
+                return Err(reader.broken());
             }
             last.truncate(shared);
             last.extend_from_slice(reader.bytes()?);
-            let key = std::str::from_utf8(&last).map_err(|_| broken())?.to_owned();
+            let key = std::str::from_utf8(&last).map_err(|_| reader.broken())?.to_owned();
             let fingerprint = Fingerprint(reader.array()?);
             let parts = if has_parts { Parts::read(&mut reader)? } else { Parts::default() };
             records.insert(key, Known { fingerprint, parts, seen: head & 1 == 1 });
         }
         let delivered = BTreeMap::new();
-        if reader.is_empty() { Ok(Self { scope, seeding, place, pages, records, delivered }) } else { Err(broken()) }
+        if reader.is_empty() {
+            Ok(Self { scope, seeding, place, pages, records, delivered })
+        } else {
+            Err(reader.broken())
+        }
     }
 }
 
@@ -332,83 +326,8 @@ impl Positions {
     }
 }
 
-fn broken() -> Error {
-    Error::new(ErrorCode::InvalidInput, "The cursor is not one of this trigger's, or it was cut or changed.")
-        .with_detail("cursor of a polled collection: not readable in formats 1 to 4")
-}
-
-fn put_number(out: &mut Vec<u8>, mut number: usize) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_number(out, bytes.len());
-    out.extend_from_slice(bytes);
-}
-
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put_bytes(out, text.as_bytes());
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn format(&mut self, newest: u8) -> Result<u8> {
-        match self.byte()? {
-            known if (FORMAT..=newest).contains(&known) => Ok(known),
-            newer if newer > newest => {
-                Err(Error::new(ErrorCode::Unsupported, "The cursor was written by a newer version of this connector."))
-            }
-            _ => Err(broken()),
-        }
-    }
-
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(broken)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        self.take(1)?.first().copied().ok_or_else(broken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        self.take(N)?.try_into().map_err(|_| broken())
-    }
-
-    fn number(&mut self) -> Result<usize> {
-        let mut number = 0_usize;
-        for shift in (0..28).step_by(7) {
-            let byte = self.byte()?;
-            number |= usize::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(broken())
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8]> {
-        let count = self.number()?;
-        self.take(count)
-    }
-
-    fn text(&mut self) -> Result<String> {
-        std::str::from_utf8(self.bytes()?).map(str::to_owned).map_err(|_| broken())
-    }
 }
 
 #[cfg(test)]

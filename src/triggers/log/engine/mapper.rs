@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::EventMapper;
 use super::decode::{Content, Decoded, decode};
 use super::filter::Group;
 use super::link::Reader;
 use super::trigger::LogTrigger;
-use super::{Telling, Told};
 use crate::error::Result;
 use crate::eventhub::{Event as Message, EventBody};
 use crate::form::typed;
@@ -15,8 +15,9 @@ use crate::host_name::aliases;
 use crate::instant::rfc3339;
 use crate::json;
 use crate::session::Session;
-use crate::triggers::shared::cursor::digest;
+use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::glob::fits_any;
+use crate::triggers::shared::hash::digest;
 use crate::triggers::shared::misfit;
 
 /// The note of an event some of whose annotations are left out.
@@ -47,8 +48,8 @@ struct Field {
     path: String,
 }
 
-/// What a trigger with its configuration tells of a hub's events.
-pub struct HubTelling<'s> {
+/// Makes event drafts of a hub's events, for one trigger with its configuration.
+pub struct HubEventMapper<'s> {
     trigger: &'s LogTrigger,
     /// The hub's classic host, by whatever name it is spoken to.
     hub: String,
@@ -56,7 +57,7 @@ pub struct HubTelling<'s> {
     filter: Option<Group>,
 }
 
-impl<'s> HubTelling<'s> {
+impl<'s> HubEventMapper<'s> {
     /// Reads the configuration.
     ///
     /// # Errors
@@ -197,16 +198,20 @@ impl Data<'_> {
     }
 }
 
-impl Telling for HubTelling<'_> {
+impl EventMapper for HubEventMapper<'_> {
     fn scope(&self, partition: &str) -> [u8; 8] {
         digest([self.trigger.id, self.hub.as_str(), partition])
+    }
+
+    fn source(&self) -> String {
+        format!("https://{}/messages/events", self.hub)
     }
 
     fn scopes_by_other_names(&self, partition: &str) -> Vec<[u8; 8]> {
         aliases(&self.hub).iter().map(|hub| digest([self.trigger.id, hub.as_str(), partition])).collect()
     }
 
-    fn tell(&self, message: &Message, partition: &str) -> Option<Told> {
+    fn draft(&self, message: &Message) -> Option<EventDraft> {
         let source = member(&message.system_properties, &["iothub-message-source"]).unwrap_or(TELEMETRY);
         if !self.trigger.sources.contains(&source) {
             return None;
@@ -273,8 +278,7 @@ impl Telling for HubTelling<'_> {
             (false, true) => Some(format!("devices/{device}")),
             (false, false) => Some(format!("devices/{device}/modules/{module}")),
         };
-        Some(Told {
-            source: format!("https://{}/messages/events", self.hub),
+        Some(EventDraft {
             event_type,
             summary: format!(
                 "{} of {} ({} bytes)",
@@ -282,8 +286,8 @@ impl Telling for HubTelling<'_> {
                 if device.is_empty() { "the hub" } else { device },
                 message.body.size()
             ),
-            order_key: subject.clone().unwrap_or_else(|| partition.to_owned()),
             subject,
+            time: Some(rfc3339(message.enqueued_time_ms)),
             data: data.write(),
         })
     }
@@ -310,19 +314,19 @@ mod tests {
         sample_properties: || json!({}),
     };
 
-    fn event(config: Value, message: AmqpMessage) -> Option<Told> {
+    fn event(config: Value, message: AmqpMessage) -> Option<EventDraft> {
         let values = json!({ "iotHubName": "plant.azure-devices.net", "sharedAccessKeyName": "service", "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==" });
         let connection = Connection { auth_profile: "shared-access-key".into(), values: values.to_string() };
         let account = Account::open(&connection).expect("an account");
         let platform = FakePlatform::at(1);
         let session = Session::new(&platform, &account, 1_000, false);
-        let telling = HubTelling::new(&TELEMETRY, &session, config).expect("a configuration");
+        let mapper = HubEventMapper::new(&TELEMETRY, &session, config).expect("a configuration");
         let message = Message::read(&message.encode()).expect("an event");
-        telling.tell(&message, "0")
+        mapper.draft(&message)
     }
 
     fn told(config: Value, message: AmqpMessage) -> Option<Value> {
-        event(config, message).map(|told| json::parse(told.data.as_bytes()).expect("JSON"))
+        event(config, message).map(|draft| json::parse(draft.data.as_bytes()).expect("JSON"))
     }
 
     fn message(body: &str) -> AmqpMessage {
