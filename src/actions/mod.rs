@@ -18,7 +18,6 @@ use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::dps::{HIDDEN, without_secrets};
 use crate::error::{Error, ErrorCode, Result};
-use crate::form::read_input;
 use crate::platform::Platform;
 use crate::session::Session;
 use shared::Action;
@@ -34,7 +33,7 @@ pub fn all() -> impl Iterator<Item = &'static dyn Action> {
 /// As there.
 pub fn invoke(platform: &dyn Platform, connection: &Connection, id: &str, input: &str, call: &Call) -> Result<Outcome> {
     let action = find(id)?;
-    let input = read_input(&action.descriptor().operation.input_schema, input)?;
+    let input = shared::read_input(action, input)?;
     in_session(platform, connection, call, |session| action.invoke(session, input, call))
 }
 
@@ -59,7 +58,6 @@ pub fn invoke_batch(
     call: &Call,
 ) -> Result<Vec<Result<Outcome>>> {
     let action = find(id)?;
-    let schema = action.descriptor().operation.input_schema;
     let account = Account::open(connection)?;
     let started = platform.monotonic();
     let one = |(index, input): (usize, &String)| {
@@ -69,7 +67,7 @@ pub fn invoke_batch(
             Err(Error::new(ErrorCode::Timeout, "The batch's time was up before this item was begun."))
         } else {
             let session = Session::new(platform, &account, deadline_ms, call.dry_run);
-            read_input(&schema, input).and_then(|input| planned(&session, action.invoke(&session, input, call)))
+            shared::read_input(action, input).and_then(|input| planned(&session, action.invoke(&session, input, call)))
         };
         result.map_err(|error| error.with_item(u32::try_from(index).unwrap_or(u32::MAX)))
     };

@@ -1,5 +1,9 @@
 //! From an input's text to its value and its type, with everything that is wrong reported at once.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use connector_rules::json::has_levels;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,11 +21,12 @@ pub fn typed<T: DeserializeOwned>(input: Value) -> Result<T> {
     serde_json::from_value(input).map_err(|error| Error::field("", "wrong-type", error.to_string()))
 }
 
-/// Reads a JSON text and judges it by a schema. Members that are null at the top count as left out, since a form sends empty fields so.
+/// Reads the input of an operation and judges it by the operation's schema, which is asked for once for an instance. Members
+/// that are null at the top count as left out, since a form sends empty fields so.
 ///
 /// # Errors
 /// `invalid-input` with every field at fault.
-pub fn read_input(schema: &str, text: &str) -> Result<Value> {
+pub fn read_input(operation: &'static str, schema: impl FnOnce() -> String, text: &str) -> Result<Value> {
     // It becomes a part of a request, a plan or a token, which have levels around it.
     if !has_levels(text, json::RECORD_LEVELS) {
         let message = format!("is nested deeper than {} levels", json::RECORD_LEVELS);
@@ -33,9 +38,7 @@ pub fn read_input(schema: &str, text: &str) -> Result<Value> {
     if let Some(members) = input.as_object_mut() {
         members.retain(|_, value| !value.is_null());
     }
-    let schema: Value = serde_json::from_str(schema).map_err(|error| {
-        Error::new(ErrorCode::Internal, "A schema of the connector is broken").with_detail(error.to_string())
-    })?;
+    let schema = schema_of(operation, schema)?;
     let problems = schema::check(&schema, &input);
     if problems.is_empty() {
         schema::settle(&schema, &mut input);
@@ -43,4 +46,19 @@ pub fn read_input(schema: &str, text: &str) -> Result<Value> {
     } else {
         Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
     }
+}
+
+/// The schema of an operation's input. To build, print and parse it took longer than all else that a call does by itself.
+fn schema_of(operation: &'static str, schema: impl FnOnce() -> String) -> Result<Rc<Value>> {
+    thread_local! {
+        static SCHEMAS: RefCell<BTreeMap<&'static str, Rc<Value>>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    if let Some(known) = SCHEMAS.with_borrow(|schemas| schemas.get(operation).cloned()) {
+        return Ok(known);
+    }
+    let schema: Rc<Value> = serde_json::from_str(&schema()).map(Rc::new).map_err(|error| {
+        Error::new(ErrorCode::Internal, "A schema of the connector is broken").with_detail(error.to_string())
+    })?;
+    SCHEMAS.with_borrow_mut(|schemas| schemas.insert(operation, Rc::clone(&schema)));
+    Ok(schema)
 }

@@ -3,6 +3,9 @@
 //! Only the keywords in [`KEYWORDS`] are used and understood; a test holds the manifest to them. A full validator
 //! would be a multiple of this component's size.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use regex_lite::Regex;
 use serde_json::{Map, Number, Value, json};
 
@@ -216,7 +219,7 @@ fn check_text(schema: &Value, text: &str, at: &str, problems: &mut Vec<FieldProb
         return;
     }
     if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
-        && !Regex::new(pattern).is_ok_and(|regex| regex.is_match(text))
+        && !matches_pattern(pattern, text)
     {
         let rule = schema
             .get("$comment")
@@ -224,6 +227,22 @@ fn check_text(schema: &Value, text: &str, at: &str, problems: &mut Vec<FieldProb
             .map_or_else(|| format!("must match {pattern}"), str::to_owned);
         problems.push(problem(at, "characters", rule));
     }
+}
+
+/// Whether a text matches a pattern of the connector's own schemas. Each is compiled once for an instance.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<BTreeMap<String, Regex>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        if let Some(regex) = compiled.get(pattern) {
+            return regex.is_match(text);
+        }
+        let Ok(regex) = Regex::new(pattern) else { return false };
+        let matches = regex.is_match(text);
+        compiled.insert(pattern.to_owned(), regex);
+        matches
+    })
 }
 
 fn check_number(schema: &Value, number: &Number, at: &str, problems: &mut Vec<FieldProblem>) {

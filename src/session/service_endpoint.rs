@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::Session;
-use super::connection_cache::Kept;
+use super::connection_cache::{Close, ConnectionCache};
 use super::event_hub::{hub_address, roots};
 use crate::account::Account;
 use crate::auth::{self, Permission};
@@ -29,15 +29,19 @@ struct Key {
 }
 
 thread_local! {
-    static KEPT: Kept<Key, ServiceEndpoint<'static>> = const { Kept::new() };
+    static CONNECTIONS: ConnectionCache<Key, ServiceEndpoint<'static>> = const { ConnectionCache::new() };
 }
 
-/// Closes the connections that are kept.
-pub fn release(until: Duration) {
-    for mut endpoint in KEPT.with(Kept::take_all) {
-        endpoint.resume(until);
-        endpoint.close();
+impl Close for ServiceEndpoint<'_> {
+    fn close(mut self, until: Duration) {
+        self.resume(until);
+        ServiceEndpoint::close(self);
     }
+}
+
+/// Closes the connections that are kept open.
+pub fn release(until: Duration) {
+    CONNECTIONS.with(|connections| connections.close_all(until));
 }
 
 /// Runs `work` with a connection, a kept one if there is one. Where that turns out to be gone before it did anything,
@@ -60,7 +64,7 @@ pub fn with_service_endpoint<T>(
 pub fn try_queues(session: &Session) -> Result<()> {
     let attached = open(session, session.platform()).and_then(|mut endpoint| {
         let attached = ServiceQueue::ALL.into_iter().try_for_each(|queue| endpoint.open(queue));
-        endpoint.close();
+        ServiceEndpoint::close(endpoint);
         attached
     });
     attached.map_err(|error| explain(session, error))
@@ -74,16 +78,16 @@ fn attempt<T>(
     let Some(lasting) = platform::lasting() else {
         let mut endpoint = open(session, session.platform())?;
         let result = work(&mut endpoint);
-        endpoint.close();
+        ServiceEndpoint::close(endpoint);
         return result;
     };
     let key = Key { account: session.account().clone(), purpose };
-    if let Some(mut endpoint) = KEPT.with(|kept| kept.take(&key)) {
+    if let Some(mut endpoint) = CONNECTIONS.with(|connections| connections.take(&key)) {
         endpoint.resume(session.deadline());
         let result = work(&mut endpoint);
         let gone = !endpoint.is_sound();
         if !gone {
-            KEPT.with(|kept| kept.keep(key.clone(), endpoint));
+            CONNECTIONS.with(|connections| connections.keep(key.clone(), endpoint, session.deadline()));
         }
         match result {
             Err(error) if gone && error.record().effect == EffectState::None => {}
@@ -93,7 +97,7 @@ fn attempt<T>(
     let mut endpoint = open(session, lasting)?;
     let result = work(&mut endpoint);
     if endpoint.is_sound() {
-        KEPT.with(|kept| kept.keep(key, endpoint));
+        CONNECTIONS.with(|connections| connections.keep(key, endpoint, session.deadline()));
     }
     result
 }

@@ -152,7 +152,8 @@ fn find(id: &str) -> Result<&'static dyn Trigger> {
 
 fn prepare(id: &str, config: &str) -> Result<(&'static dyn Trigger, Value)> {
     let trigger = find(id)?;
-    let config = read_input(&trigger.descriptor().operation.input_schema, config).map_err(|error| misfit(&error))?;
+    let config = read_input(trigger.id(), || trigger.descriptor().operation.input_schema, config);
+    let config = config.map_err(|error| misfit(&error))?;
     Ok((trigger, config))
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::error::{Error, ErrorCode, Result};
+use crate::form;
 use crate::session::Session;
 
 /// One thing that the connector can do.
@@ -33,4 +34,12 @@ pub trait Action: Sync {
     fn resume(&self, _session: &Session, _token: &str, _call: &Call) -> Result<Outcome> {
         Err(Error::new(ErrorCode::Unsupported, "This action is done at once; there is nothing to go on with."))
     }
+}
+
+/// Reads an input and judges it by the action's schema.
+///
+/// # Errors
+/// `invalid-input` with every field at fault.
+pub fn read_input(action: &dyn Action, text: &str) -> Result<Value> {
+    form::read_input(action.id(), || action.descriptor().operation.input_schema, text)
 }

@@ -4,10 +4,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Action;
+use super::{Action, read_input};
 use crate::bindings::exports::workflow::connector::action::{Outcome, Partial};
 use crate::error::{Error, Result};
-use crate::form::read_input;
 use crate::http::Page;
 use crate::json;
 
@@ -47,14 +46,13 @@ pub fn outcome(action: &str, input: &Value, page: Page) -> Outcome {
 /// # Errors
 /// `invalid-input` where it is none of this action's.
 pub fn open(action: &dyn Action, token: &str) -> Result<(Value, String)> {
-    let operation = action.descriptor().operation;
-    let foreign = || Error::field("", "not-a-token", format!("is not a token of the action \"{}\"", operation.id));
+    let foreign = || Error::field("", "not-a-token", format!("is not a token of the action \"{}\"", action.id()));
     let mut token = json::parse(token.as_bytes()).map_err(|_| foreign())?;
     let input = json::take(&mut token, "input");
     let token: Token = serde_json::from_value(token).map_err(|_| foreign())?;
-    if token.format != FORMAT || token.action != operation.id {
+    if token.format != FORMAT || token.action != action.id() {
         return Err(foreign());
     }
-    let input = read_input(&operation.input_schema, &input.to_string()).map_err(|_| foreign())?;
+    let input = read_input(action, &input.to_string()).map_err(|_| foreign())?;
     Ok((input, token.continuation))
 }

@@ -346,8 +346,8 @@ mod tests {
         };
         let account = Account::open(&request.connection).expect("an account");
         let session = Session::new(&platform, &account, 30_000, false);
-        let schema = DeviceTwinChanged.descriptor().operation.input_schema;
-        let config = crate::form::read_input(&schema, &request.config).expect("a configuration");
+        let schema = || DeviceTwinChanged.descriptor().operation.input_schema;
+        let config = crate::form::read_input(ID, schema, &request.config).expect("a configuration");
         DeviceTwinChanged.poll(&session, config, &request).expect("a page")
     }
 

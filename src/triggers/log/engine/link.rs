@@ -12,7 +12,7 @@ use crate::bindings::exports::workflow::connector::trigger::Notice;
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::eventhub::{Event, EventHub, Position as StartPosition, ReadBudget, Receiver, ReceiverOptions};
 use crate::platform;
-use crate::session::connection_cache::Kept;
+use crate::session::connection_cache::{Close, ConnectionCache};
 use crate::session::{Session, event_hub};
 
 /// Bytes of memory of the messages taken at a time, beside the page that is made of them: 256 messages of 1 KB, which count
@@ -85,15 +85,19 @@ struct Key {
 
 thread_local! {
     /// Each has a connection of its own.
-    static KEPT: Kept<Key, Open<'static>> = const { Kept::new() };
+    static LOGS: ConnectionCache<Key, Open<'static>> = const { ConnectionCache::new() };
+}
+
+impl Close for Open<'_> {
+    fn close(mut self, until: Duration) {
+        self.hub.set_deadline(until);
+        self.hub.close();
+    }
 }
 
 /// Closes the logs that are kept open.
 pub fn release(until: Duration) {
-    for mut open in KEPT.with(Kept::take_all) {
-        open.hub.set_deadline(until);
-        open.hub.close();
-    }
+    LOGS.with(|logs| logs.close_all(until));
 }
 
 /// Runs `work` with a log, an open one if there is one.
@@ -108,7 +112,7 @@ pub fn with_log<T>(session: &Session, reader: &Reader, work: impl FnOnce(&mut dy
         open.hub.close();
         return result;
     };
-    let kept = KEPT.with(|kept| kept.take(&key));
+    let kept = LOGS.with(|logs| logs.take(&key));
     let fresh = kept.is_none();
     let mut open = match kept {
         Some(mut open) => {
@@ -120,9 +124,9 @@ pub fn with_log<T>(session: &Session, reader: &Reader, work: impl FnOnce(&mut dy
     let result = work(&mut Partitions { open: &mut open, session, reader, fresh, looked_up_in_vain: None });
     // After an error nobody knows what state the connection is in: the next poll opens its own.
     if result.is_ok() {
-        KEPT.with(|kept| kept.keep(key, open));
+        LOGS.with(|logs| logs.keep(key, open, session.deadline()));
     } else {
-        // Without a farewell the service would keep the readers' places for a while.
+        // A connection that is just dropped would hold its readers' slots for a while.
         open.hub.close();
     }
     result
