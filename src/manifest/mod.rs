@@ -68,12 +68,12 @@ pub fn operations() -> impl Iterator<Item = Operation> {
 
 fn permission_record(permission: Permission) -> PermissionRecord {
     let purpose = match permission {
-        Permission::RegistryRead => "Reading device identities and automatic device configurations.",
-        Permission::RegistryWrite => "Creating, changing and deleting device identities.",
+        Permission::RegistryRead => "Reading the hub's registry: identities, automatic configurations, statistics.",
+        Permission::RegistryWrite => "Changing the hub's registry.",
         Permission::ServiceConnect => {
-            "Telemetry, messages to devices and their feedback, twins, queries and direct methods, from the cloud's side."
+            "All that a back end does beside the registry: telemetry, messages, feedback, twins, queries, direct methods, jobs."
         }
-        Permission::DeviceConnect => "Speaking to the hub as a device.",
+        Permission::DeviceConnect => "Speaking to the hub in a device's name.",
         Permission::ServiceConfig => "The provisioning service's own configuration.",
         Permission::EnrollmentRead => "Reading enrollments.",
         Permission::EnrollmentWrite => "Creating, changing and deleting enrollments.",

@@ -1,4 +1,17 @@
 //! Creates a device identity.
+//!
+//! ```scenario
+//! done {"deviceId": "made-plain", "ifExists": "keep"}
+//! done {"deviceId": "made-plain", "ifExists": "keep"}
+//! conflict {"deviceId": "made-plain"}
+//! done {"deviceId": "made-keys", "primaryKey": "$key-1", "secondaryKey": "$key-2"}
+//! done {"deviceId": "made-thumbprint", "authentication": "selfSigned", "primaryThumbprint": "$thumbprint-1"}
+//! done {"deviceId": "made-thumbprints", "authentication": "selfSigned", "primaryThumbprint": "$thumbprint-1", "secondaryThumbprint": "$thumbprint-2"}
+//! done {"deviceId": "made-ca", "authentication": "certificateAuthority"}
+//! done {"deviceId": "made-edge", "edge": true, "status": "disabled", "statusReason": "Not installed yet"}
+//! done {"deviceId": "$odd"}
+//! invalid-input {"deviceId": "made-bad", "primaryKey": "no key", "secondaryKey": "no key"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

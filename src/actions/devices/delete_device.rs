@@ -1,4 +1,12 @@
 //! Deletes a device identity.
+//!
+//! ```scenario
+//! done {"deviceId": "doomed-1", "ifMissing": "ignore"}
+//! done {"deviceId": "doomed-1", "ifMissing": "ignore"}
+//! done {"deviceId": "doomed-2"} tagged get-device {"deviceId": "doomed-2"}
+//! precondition-failed {"deviceId": "press-1", "etag": "$stale"}
+//! not-found {"deviceId": "missing"}
+//! ```
 
 use crate::actions::shared::removal::Removal;
 use crate::auth::Permission;

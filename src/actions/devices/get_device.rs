@@ -1,4 +1,11 @@
 //! Reads a device identity.
+//!
+//! ```scenario
+//! done {"deviceId": "press-1"}
+//! done {"deviceId": "press-1"} under hub:GET /devices/*=503x1
+//! done {"deviceId": "$odd"}
+//! not-found {"deviceId": "missing"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::Value;

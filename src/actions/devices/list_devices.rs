@@ -1,4 +1,11 @@
 //! Lists devices, by the hub's query language: listing the registry itself ends after 1,000 devices.
+//!
+//! ```scenario
+//! pages {"pageSize": 2}
+//! pages {"pageSize": 1, "select": "summary", "condition": "tags.site = 'north'"}
+//! done {"condition": "tags.site = 'nowhere'"}
+//! invalid-input {"condition": "tags.site = = 'north'"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,4 +1,17 @@
 //! Changes a device identity.
+//!
+//! ```scenario
+//! done {"deviceId": "changed-1", "status": "disabled", "statusReason": "Lost"}
+//! done {"deviceId": "changed-1", "status": "enabled", "statusReason": ""}
+//! done {"deviceId": "changed-1", "keys": "regenerateSecondary"}
+//! done {"deviceId": "changed-1", "keys": "swap"}
+//! done {"deviceId": "changed-1", "primaryKey": "$key-1", "edge": true}
+//! done {"deviceId": "changed-1", "status": "enabled"} tagged get-device {"deviceId": "changed-1"}
+//! done {"deviceId": "made-thumbprint", "secondaryThumbprint": "$thumbprint-2"}
+//! precondition-failed {"deviceId": "changed-1", "status": "disabled", "etag": "$stale"}
+//! not-found {"deviceId": "missing", "status": "disabled"}
+//! invalid-input {"deviceId": "changed-1"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::{Value, json};

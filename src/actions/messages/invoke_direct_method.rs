@@ -1,4 +1,15 @@
 //! Calls a direct method of a device.
+//!
+//! ```scenario
+//! done {"deviceId": "press-1", "methodName": "reboot", "payload": {"delaySeconds": 5}}
+//! done {"deviceId": "press-1", "methodName": "list", "payload": [1, "two", null]}
+//! done {"deviceId": "press-1", "methodName": "name", "payload": "text", "responseTimeoutSeconds": 10, "connectTimeoutSeconds": 5}
+//! done {"deviceId": "press-1", "methodName": "nothing"}
+//! device-offline {"deviceId": "offline-1", "methodName": "reboot"}
+//! not-found {"deviceId": "missing", "methodName": "reboot"}
+//! timeout {"deviceId": "press-1", "methodName": "reboot"} under hub:POST /twins/*=504/504101
+//! invalid-input {"deviceId": "press-1", "methodName": "two words"}
+//! ```
 
 use std::time::Duration;
 

@@ -1,4 +1,11 @@
 //! Empties a device's queue of messages.
+//!
+//! ```scenario
+//! done {"deviceId": "press-2"}
+//! done {"deviceId": "press-2"}
+//! done {"deviceId": "$odd"}
+//! not-found {"deviceId": "missing"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,4 +1,17 @@
 //! Puts a message into a device's queue.
+//!
+//! ```scenario
+//! done {"deviceId": "press-1", "body": {"command": "cool-down"}, "properties": {"priority": "high", "step": 3, "dry": false}, "acknowledgement": "full", "expiresAfterSeconds": 600}
+//! done {"deviceId": "press-2", "body": "plain words", "messageId": "m-1", "correlationId": "c-1"}
+//! done {"deviceId": "press-2", "body": "/wCA", "bodyEncoding": "base64", "acknowledgement": "negative"}
+//! done {"deviceId": "$odd", "body": [1, 2], "contentType": "application/vnd.plant+json"}
+//! not-found {"deviceId": "missing", "body": 1}
+//! not-found {"deviceId": "press-1", "moduleId": "missing", "body": 1}
+//! quota-exceeded {"deviceId": "press-1", "body": 1} under hub-amqp:SEND /*=reject:amqp:resource-limit-exceeded
+//! unavailable {"deviceId": "press-1", "body": 1} under hub-amqp:SEND /*=drop
+//! payload-too-large {"deviceId": "press-1", "body": "$x*65537"}
+//! invalid-input {"deviceId": "press-1", "body": "no base64", "bodyEncoding": "base64"}
+//! ```
 
 use std::time::Duration;
 

@@ -1,4 +1,13 @@
 //! Sends a message to the hub in the name of a device.
+//!
+//! ```scenario
+//! done {"deviceId": "press-1", "body": {"temperature": 81.5}, "properties": {"level": "warning"}}
+//! done {"deviceId": "press-2", "body": "plain words", "messageId": "m-1", "correlationId": "c-1"}
+//! done {"deviceId": "$odd", "body": "/wCA", "bodyEncoding": "base64"}
+//! not-found {"deviceId": "missing", "body": 1}
+//! payload-too-large {"deviceId": "press-1", "body": "$x*262145"}
+//! invalid-input {"deviceId": "press-1", "body": 1, "bodyEncoding": "text"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::{Value, json};

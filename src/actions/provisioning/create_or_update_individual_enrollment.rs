@@ -1,4 +1,22 @@
 //! Creates or changes an individual enrollment.
+//!
+//! ```scenario
+//! done {"registrationId": "made-full", "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": "$key-1", "secondaryKey": "$key-2"}}, "deviceId": "Made-Full", "provisioningStatus": "enabled", "allocationPolicy": "custom", "iotHubs": ["plant.azure-devices.net"], "customAllocationDefinition": {"webhookUrl": "https://example.azurewebsites.net/api/choose", "apiVersion": "2019-03-31"}, "reprovisionPolicy": {"updateHubAssignment": true, "migrateDeviceData": false}, "initialTwin": {"tags": {"site": "north", "shelf": 3}, "desired": {"intervalSeconds": 30}}, "optionalDeviceInformation": {"note": "by the door", "weight": 1.5}, "edge": true, "includeKeys": true}
+//! done {"registrationId": "made-key", "mode": "create", "attestation": {"type": "symmetricKey"}}
+//! done {"registrationId": "made-key", "provisioningStatus": "disabled"}
+//! done {"registrationId": "made-key", "mode": "update", "reprovisionPolicy": {"migrateDeviceData": false}} tagged get-individual-enrollment {"registrationId": "made-key"}
+//! done {"registrationId": "made-tpm", "attestation": {"type": "tpm", "tpm": {"endorsementKey": "$key-1"}}}
+//! done {"registrationId": "made-x509", "attestation": {"type": "x509", "x509": {"primaryCertificate": "$certificate"}}}
+//! done {"registrationId": "made-x509", "edge": true}
+//! done {"registrationId": "made-ca", "attestation": {"type": "x509", "x509": {"primaryCaReference": "root"}}}
+//! done {"registrationId": "made-issued", "mode": "create", "attestation": {"type": "symmetricKey"}, "namespaceName": "plant", "certificateAuthorityName": "Factory-CA", "certificatePolicyName": "short-lived"}
+//! done {"registrationId": "made-issued", "certificatePolicyName": "long-lived"}
+//! done {"registrationId": "made-static", "attestation": {"type": "symmetricKey"}, "iotHubHostName": "plant.azure-devices.net"}
+//! conflict {"registrationId": "made-key", "mode": "create", "attestation": {"type": "symmetricKey"}}
+//! not-found {"registrationId": "missing", "mode": "update", "edge": true}
+//! precondition-failed {"registrationId": "made-key", "edge": true, "etag": "$stale"}
+//! invalid-input {"registrationId": "made-bad", "attestation": {"type": "x509", "x509": {"primaryCertificate": "none"}}}
+//! ```
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

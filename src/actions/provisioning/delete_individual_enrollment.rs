@@ -1,4 +1,12 @@
 //! Deletes an individual enrollment.
+//!
+//! ```scenario
+//! done {"registrationId": "doomed-1", "ifMissing": "ignore"}
+//! done {"registrationId": "doomed-1", "ifMissing": "ignore"}
+//! done {"registrationId": "doomed-2"} tagged get-individual-enrollment {"registrationId": "doomed-2"}
+//! precondition-failed {"registrationId": "loom-1", "etag": "$stale"}
+//! not-found {"registrationId": "missing"}
+//! ```
 
 use crate::actions::shared::removal::Removal;
 use crate::auth::Permission;

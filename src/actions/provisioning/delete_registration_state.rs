@@ -1,4 +1,12 @@
 //! Deletes the state of a registration.
+//!
+//! ```scenario
+//! done {"registrationId": "spare-1", "ifMissing": "ignore"}
+//! done {"registrationId": "spare-1", "ifMissing": "ignore"}
+//! done {"registrationId": "spare-2"} tagged get-registration-state {"registrationId": "spare-2"}
+//! precondition-failed {"registrationId": "grouped-1", "etag": "$stale"}
+//! not-found {"registrationId": "missing"}
+//! ```
 
 use crate::actions::shared::removal::Removal;
 use crate::auth::Permission;

@@ -1,4 +1,11 @@
 //! Reads an individual enrollment.
+//!
+//! ```scenario
+//! done {"registrationId": "loom-1"}
+//! done {"registrationId": "loom-1", "includeKeys": true}
+//! done {"registrationId": "made-x509"}
+//! not-found {"registrationId": "missing"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::Value;

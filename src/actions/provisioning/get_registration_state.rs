@@ -1,4 +1,10 @@
 //! Reads the state of a registration.
+//!
+//! ```scenario
+//! done {"registrationId": "grouped-1"}
+//! done {"registrationId": "loom-1"}
+//! not-found {"registrationId": "loom-2"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::Value;

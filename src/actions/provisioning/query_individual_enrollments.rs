@@ -1,4 +1,9 @@
 //! Lists individual enrollments.
+//!
+//! ```scenario
+//! pages {"pageSize": 2}
+//! invalid-input {"query": "SELECT FROM WHERE"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::{Value, json};

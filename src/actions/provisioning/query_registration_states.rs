@@ -1,4 +1,9 @@
 //! Lists the registrations of an enrollment group.
+//!
+//! ```scenario
+//! pages {"enrollmentGroupId": "looms", "pageSize": 2}
+//! not-found {"enrollmentGroupId": "missing"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,4 +1,10 @@
 //! Reads a device twin.
+//!
+//! ```scenario
+//! done {"deviceId": "press-1"}
+//! done {"deviceId": "$odd"}
+//! not-found {"deviceId": "missing"}
+//! ```
 
 use serde::Deserialize;
 use serde_json::Value;

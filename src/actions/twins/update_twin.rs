@@ -1,4 +1,13 @@
 //! Changes a device twin.
+//!
+//! ```scenario
+//! done {"deviceId": "press-1", "tags": {"site": "north", "line": {"name": "A", "rows": [1, 2.5]}}, "desired": {"intervalSeconds": 30}}
+//! done {"deviceId": "changed-1", "tags": {"site": "south", "gone": null}, "desired": {"on": true}}
+//! done {"deviceId": "changed-1", "desired": {"on": null, "$version": 7}} tagged get-twin {"deviceId": "changed-1"}
+//! precondition-failed {"deviceId": "press-1", "tags": {"site": "south"}, "etag": "$stale"}
+//! not-found {"deviceId": "missing", "tags": {"site": "south"}}
+//! invalid-input {"deviceId": "press-1", "tags": {"a.b": 1}}
+//! ```
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
