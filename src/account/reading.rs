@@ -66,7 +66,7 @@ impl Form {
                     Severity::Error,
                     "",
                     "unknown-auth-profile",
-                    "there is no such way of authorizing",
+                    "there is no such authorization profile",
                     Some("Use `shared-access-key` or `connection-string`."),
                 );
                 return None;
@@ -125,7 +125,7 @@ impl Form {
             let (field, message) = if plain {
                 (name.as_str(), format!("there is no field \"{name}\""))
             } else {
-                ("", "there is a field of an unknown name".to_owned())
+                ("", "there is a field with an unknown name".to_owned())
             };
             self.wrong(field, "unknown-field", message, "Remove it, or check its spelling.");
         }
@@ -150,8 +150,8 @@ impl Form {
             match paste::plain(&text, wanted, lines) {
                 Ok(plain) => {
                     if paste::connection_string(&plain.text).is_some_and(|parts| parts.is_ambiguous) {
-                        let message = "is a connection string that says one thing twice, and differently";
-                        self.wrong(&field, "twice", message, "Copy it again, and nothing behind it.");
+                        let message = "is a connection string that states the same member twice, with different values";
+                        self.wrong(&field, "twice", message, "Copy it again, without anything after it.");
                     }
                     for note in plain.notes {
                         self.say(Severity::Info, &field, note.code(), note.message(), None);
@@ -162,7 +162,7 @@ impl Form {
                     &field,
                     "several",
                     "holds more than one connection string",
-                    "Paste the one that is meant.",
+                    "Paste only the one for this field.",
                 ),
                 Err(Unclear::Nothing) => self.wrong(
                     &field,
@@ -195,7 +195,7 @@ impl Form {
         };
         // A chain of certificates is the longest that there can be.
         if text.len() > 65_536 || (text.len() > 4_096 && field != "trustedCertificates") {
-            self.wrong(field, "too-long", "is longer than 4,096 characters", "Copy the value again.");
+            self.wrong(field, "too-long", "must have at most 4,096 characters", "Copy the value again.");
             return None;
         }
         let trimmed = text.trim();
@@ -216,7 +216,7 @@ impl Form {
             None | Some(Value::Null) => return Vec::new(),
             Some(Value::Array(entries)) if entries.len() <= 8 => entries.clone(),
             Some(Value::Array(_)) => {
-                self.wrong(field, "too-many", "has more than 8 domains", "Name only those that are needed.");
+                self.wrong(field, "too-many", "must have at most 8 domains", "Name only those that are needed.");
                 return Vec::new();
             }
             Some(_) => {
@@ -581,7 +581,7 @@ impl Form {
     }
 
     fn signature(&mut self, field: &str) {
-        let message = "is a shared access signature, which runs out; the key that signs is wanted";
+        let message = "is a shared access signature, which expires; this field takes the key that signs it";
         self.wrong(field, "sas-token", message, COPY_KEY);
     }
 
@@ -753,7 +753,7 @@ impl Form {
     }
 }
 
-/// Ports of these services: HTTPS, AMQP, MQTT and Kafka over TLS. People copy them along; each is known to whoever connects.
+/// Ports of these services: HTTPS, AMQP, MQTT and Kafka over TLS. People copy them along; each is known to the client that connects.
 const PORTS: [u16; 4] = [443, 5671, 8883, 9093];
 /// Names of the endpoints that devices of all provisioning services register at.
 const GLOBAL: [&str; 2] = ["global", "global-canary"];
@@ -778,13 +778,13 @@ fn decoded(key: &str) -> Option<Secret> {
 fn explain(why: NotAHost) -> (&'static str, &'static str, &'static str) {
     let copy = "Copy the host name from the service's Overview in the Azure portal.";
     match why {
-        NotAHost::Empty => ("missing", "no host name is left of it", copy),
+        NotAHost::Empty => ("missing", "has no host name in it", copy),
         NotAHost::Whitespace => ("whitespace", "has white space inside", copy),
         NotAHost::Characters => ("characters", "has characters that a host name cannot have", copy),
         NotAHost::Scheme => ("scheme", "begins with a scheme that does not belong to this service", copy),
         NotAHost::UserInfo => ("user-info", "has an @, and what stands before it does not belong in a host name", copy),
         NotAHost::Path => ("path", "has more than a host name: a path or a query", copy),
-        NotAHost::Port => ("port", "has a port that is none", copy),
+        NotAHost::Port => ("port", "has a port that is not a number from 1 to 65535", copy),
         NotAHost::Address => ("address", "is an address; the service's certificate is for its name", copy),
         NotAHost::Resource => {
             ("resource-id", "is the id of a resource in Azure or a page of the portal, not a host name", copy)

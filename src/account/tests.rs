@@ -15,9 +15,9 @@ const OTHER: &str = "YW5vdGhlciBrZXkgdGhhdCBtdXN0IG5vdCBiZSBzZWU=";
 
 fn judge(profile: &str, values: &Value) -> (Option<Account>, Validation) {
     let (account, validation) = read(&Connection { auth_profile: profile.into(), values: values.to_string() });
-    let told = format!("{:?} {}", validation.problems, validation.normalized);
+    let shown = format!("{:?} {}", validation.problems, validation.normalized);
     for piece in ["dGhlIGtleSB0", "YW5vdGhlciBr"] {
-        assert!(!told.contains(piece), "a key in {told}");
+        assert!(!shown.contains(piece), "a key in {shown}");
     }
     (account, validation)
 }
@@ -162,7 +162,7 @@ fn each_name_of_a_hub_has_its_answer() {
     ] {
         let (account, validation) = judge(SHARED_ACCESS_KEY, &hub(entered));
         assert_eq!((account, errors(&validation)), (None, vec![("/iotHubName", "unknown-form")]), "{entered}");
-        // Whoever knows better says so.
+        // A person who knows better says so.
         let mut trusted = hub(entered);
         trusted["trustedHostSuffixes"] = json!(["azure-devices.net"]);
         let host = judge(SHARED_ACCESS_KEY, &trusted).0.map(|account| account.hub.host);
@@ -562,7 +562,7 @@ fn the_name_for_devices_in_a_connection_string_is_rewritten() {
 }
 
 proptest::proptest! {
-    /// Whatever stands in a field is read or refused, soon, and told without its key.
+    /// Whatever stands in a field is read or refused, soon, and reported without its key.
     #[test]
     fn whatever_is_pasted_is_read_or_refused(pieces in proptest::collection::vec(0_usize..18, 0..24), other in ".{0,12}") {
         let words = [

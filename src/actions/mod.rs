@@ -64,7 +64,10 @@ pub fn invoke_batch(
         let spent = u64::try_from(platform.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = call.deadline_ms.saturating_sub(spent);
         let result = if deadline_ms == 0 {
-            Err(Error::new(ErrorCode::Timeout, "The batch's time was up before this item was begun."))
+            Err(Error::new(
+                ErrorCode::Timeout,
+                "The batch ran out of time before this item was started: invoke it again.",
+            ))
         } else {
             let session = Session::new(platform, &account, deadline_ms, call.dry_run);
             shared::read_input(action, input).and_then(|input| planned(&session, action.invoke(&session, input, call)))

@@ -169,7 +169,7 @@ impl fmt::Display for Misbehaviour {
 }
 
 impl Misbehaviour {
-    /// The standard's condition for it, for the close that tells the peer.
+    /// The standard's condition for it, for the close that reports it to the peer.
     pub fn condition(&self) -> &'static str {
         match self {
             Self::ProtocolHeader(_) | Self::FrameHeader | Self::FrameTooLarge { .. } => "amqp:connection:framing-error",

@@ -181,7 +181,7 @@ pub(super) fn hub_key_is_refused(report: &Report) -> Option<String> {
 }
 
 /// One probe. Whether a device may be spoken for is asked about a device that exists, if there is one: for another, the
-/// service may refuse whoever asks.
+/// service may refuse any caller.
 fn probe(client: &Client, permission: Permission, name: &str) -> Result<ProbeAnswer> {
     let answer = client.probe(permission, name)?;
     if permission != Permission::DeviceConnect || !matches!(answer, ProbeAnswer::Refused(_)) {
@@ -212,7 +212,7 @@ fn finding(permission: Permission, answer: &Result<ProbeAnswer>, key: &KeyState,
         }
         Ok(ProbeAnswer::NoProbe) if permission == Permission::DeviceConnect => (
             Grant::CannotBeProbed,
-            "It can be told only for a device that exists, and none was found.".to_owned(),
+            "It can be probed only for a device that exists, and none was found.".to_owned(),
             Some(format!("If it should be missing: {}", permission.remedy(policy))),
         ),
         Ok(ProbeAnswer::NoProbe) => (

@@ -29,11 +29,11 @@ pub fn typed<T: DeserializeOwned>(input: Value) -> Result<T> {
 pub fn read_input(operation: &'static str, schema: impl FnOnce() -> String, text: &str) -> Result<Value> {
     // It becomes a part of a request, a plan or a token, which have levels around it.
     if !has_levels(text, json::RECORD_LEVELS) {
-        let message = format!("is nested deeper than {} levels", json::RECORD_LEVELS);
+        let message = format!("must not be nested deeper than {} levels", json::RECORD_LEVELS);
         return Err(Error::field("", "too-deep", message));
     }
     let mut input = json::parse(text.as_bytes()).map_err(|error| {
-        Error::field("", "not-json", format!("is not valid JSON (line {}, column {})", error.line(), error.column()))
+        Error::field("", "not-json", format!("must be valid JSON (line {}, column {})", error.line(), error.column()))
     })?;
     if let Some(members) = input.as_object_mut() {
         members.retain(|_, value| !value.is_null());

@@ -173,7 +173,7 @@ fn walk(schema: &Value, value: &Value, at: &str, problems: &mut Vec<FieldProblem
             inner.is_empty()
         });
         if !fits {
-            problems.push(problem(at, "no-alternative", "fits none of the forms that are allowed here"));
+            problems.push(problem(at, "no-alternative", "must have one of the forms that are allowed here"));
         }
     }
     if !type_fits(schema.get("type"), value) {

@@ -721,7 +721,7 @@ impl<'a> Client<'a> {
                 (ErrorCode::Unavailable, "A limit of the engine that runs this connector is reached.".to_owned(), None)
             }
         };
-        // Whoever got through has the right name.
+        // A request that got through has the right name.
         if matches!(error.kind, Kind::Dns | Kind::Connect | Kind::Timeout | Kind::Tls)
             && !error.sent
             && let Some(hint) = host_name::hint(host)
@@ -759,10 +759,12 @@ impl<'a> Client<'a> {
             "configurations" => "configuration",
             other => other,
         };
-        match segments.next() {
-            None => format!("{noun} request"),
-            Some("query") => "query".to_owned(),
-            Some(id) => format!("{noun} \"{id}\""),
+        match (segments.next(), segments.next()) {
+            (None, _) => format!("{noun} request"),
+            (Some("query"), _) => "query".to_owned(),
+            // Registrations are asked for by their group.
+            (Some(group), Some("query")) => format!("enrollment group \"{group}\""),
+            (Some(id), _) => format!("{noun} \"{id}\""),
         }
     }
 }

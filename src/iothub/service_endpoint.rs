@@ -87,7 +87,7 @@ pub struct Notice {
 
 impl Notice {
     fn read(delivery: Delivery) -> Self {
-        // What cannot be read is told as it is.
+        // What cannot be read is delivered as it is.
         let body = match Message::decode_lossy(&delivery.payload).message.body {
             Body::Data(sections) => sections.concat(),
             Body::Value(Value::String(text)) => text.into_bytes(),
@@ -241,7 +241,7 @@ impl<'p> ServiceEndpoint<'p> {
         received.map(|delivery| delivery.map(Notice::read)).map_err(|error| self.broken(what, &error))
     }
 
-    /// Tells the hub that a notice is done: it does not come again.
+    /// Accepts a notice at the hub: it does not come again.
     pub fn accept(&mut self, notice: &Notice) {
         self.client.accept(&notice.delivery);
     }

@@ -98,7 +98,7 @@ fn permissions_are_known() {
 }
 
 #[test]
-fn people_are_told_what_each_field_is() {
+fn each_field_has_a_title() {
     for Operation { id, title, help, group, input_schema, limits, .. } in operations() {
         assert!(!title.is_empty() && !help.is_empty() && !group.is_empty() && !limits.is_empty(), "{id}");
         let schema = parse(&input_schema);
@@ -117,14 +117,19 @@ fn groups_stand_together() {
     let mut groups: Vec<String> = action_descriptors().into_iter().map(|action| action.operation.group).collect();
     groups.dedup();
     let once: BTreeSet<&String> = groups.iter().collect();
-    assert_eq!(once.len(), groups.len(), "an action stands apart from its group; mend its `ALL` in src/actions: {groups:?}");
+    assert_eq!(
+        once.len(),
+        groups.len(),
+        "an action stands apart from its group; mend its `ALL` in src/actions: {groups:?}"
+    );
 }
 
 #[test]
 fn the_readme_names_each_trigger_and_each_group_of_actions() {
     let readme = include_str!("../../README.md");
     let triggers = trigger_descriptors().into_iter().map(|trigger| format!("| `{}` |", trigger.operation.id));
-    let groups = action_descriptors().into_iter().map(|action| format!("| {} |", action.operation.group.to_lowercase()));
+    let groups =
+        action_descriptors().into_iter().map(|action| format!("| {} |", action.operation.group.to_lowercase()));
     for row in triggers.chain(groups) {
         assert!(readme.contains(&row), "README.md has no row that begins with `{row}`: add one below \"What it does\"");
     }

@@ -25,7 +25,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// What to tell a person where the account pins an endpoint that is the hub's no more: what was seen, and which field
+    /// What a person is notified of where the account pins an endpoint that is the hub's no more: what was seen, and which field
     /// to change to what.
     pub fn advice(&self) -> Option<String> {
         let Self::Stale { pinned, named } = self else { return None };

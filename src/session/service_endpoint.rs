@@ -18,7 +18,7 @@ use crate::platform::{self, Platform};
 pub enum Purpose {
     /// Messages to devices.
     Send,
-    /// A queue, and a hash of what tells one reader of it from another.
+    /// A queue, and a hash of what distinguishes its readers.
     Read(ServiceQueue, [u8; 8]),
 }
 
@@ -109,7 +109,7 @@ fn open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<ServiceEndp
     ServiceEndpoint::connect(platform, &hub, &account.hub.key, roots(account), session.deadline())
 }
 
-/// The endpoint refuses a wrong key and a missing permission alike; by HTTPS they can be told apart.
+/// The endpoint refuses a wrong key and a missing permission alike; by HTTPS they can be distinguished.
 fn explain(session: &Session, error: Error) -> Error {
     let permission = Permission::ServiceConnect;
     if error.code() != ErrorCode::AuthFailed || !session.hub().key_is_good(permission) {

@@ -166,7 +166,7 @@ pub fn check_cursor(id: &str, cursor: &Cursor) -> Result<()> {
 }
 
 /// An event that stands in where the account has nothing to show. Its id and its source are of no hub: `example` is the
-/// URN namespace for examples (RFC 6963), and whoever stores what was seen does not take it for a record.
+/// URN namespace for examples (RFC 6963), and an engine that stores what was seen does not take it for a record.
 fn static_sample(trigger: &str, data: String) -> Event {
     Event {
         id: format!("sample-{trigger}"),

@@ -142,7 +142,7 @@ fn identity(input: &Input) -> Result<Value> {
     }
     if input.primary_key.is_some() != input.secondary_key.is_some() {
         let missing = if input.primary_key.is_none() { "/primaryKey" } else { "/secondaryKey" };
-        return Err(Error::field(missing, "missing", "the hub wants both keys or none"));
+        return Err(Error::field(missing, "missing", "must be given with the other key: the hub takes both or none"));
     }
     let mut mechanism = json!({ "type": authentication });
     if input.primary_key.is_some() {

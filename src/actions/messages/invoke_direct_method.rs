@@ -139,8 +139,9 @@ impl Action for InvokeDirectMethod {
         let id = DeviceId::parse(&input.device_id, "/deviceId")?;
         let size = payload.to_string().len();
         if size > LARGEST_PAYLOAD {
-            let message =
-                format!("The payload of a direct method has {LARGEST_PAYLOAD} bytes at the most; this one has {size}.");
+            let message = format!(
+                "The payload of a direct method must have at most {LARGEST_PAYLOAD} bytes; this one has {size}."
+            );
             return Err(Error::new(ErrorCode::PayloadTooLarge, message));
         }
         let (response, connect) = waits(
@@ -158,7 +159,7 @@ impl Action for InvokeDirectMethod {
         let mut output = json!({ "status": status, "payload": payload });
         if json::is_folded(&output) {
             output["payloadNote"] = format!(
-                "What is nested deeper than {} levels is passed on as its text, as the member {} of an object.",
+                "What must not be nested deeper than {} levels is passed on as its text, as the member {} of an object.",
                 json::RECORD_LEVELS,
                 json::FOLDED
             )

@@ -151,7 +151,7 @@ impl MessageInput {
         Ok(Self { body, properties, ..typed(rest)? })
     }
 
-    /// Checks what a schema cannot say. `scope` tells one call with an idempotency key from others with the same key.
+    /// Checks what a schema cannot say. `scope` distinguishes calls that have the same idempotency key.
     ///
     /// # Errors
     /// `invalid-input` with every field at fault; `payload-too-large` where body and properties exceed `limit` bytes.
@@ -169,7 +169,7 @@ impl MessageInput {
         }
         let size = properties.iter().fold(body.len(), |size, (name, value)| size + name.len() + value.len());
         if size > limit {
-            let message = format!("Body and properties have {limit} bytes at the most; these have {size}.");
+            let message = format!("Body and properties must have at most {limit} bytes together; these have {size}.");
             return Err(Error::new(ErrorCode::PayloadTooLarge, message));
         }
         let (media, charset) = match encoding {
@@ -222,7 +222,7 @@ fn read_properties(properties: &Map<String, Value>, problems: &mut Vec<FieldProb
             problems.push(problem(
                 &at,
                 "twice",
-                "differs from another name in case only, which not every protocol keeps",
+                "must differ from the other names in more than case, which not every protocol keeps",
             ));
         }
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -38,7 +38,7 @@ impl Action for PurgeCloudToDeviceMessages {
         let spec = Spec {
             id: self.id(),
             title: "Purge cloud-to-device messages",
-            help: "Removes all messages that wait for a device. This cannot be undone. Whoever asked for a negative acknowledgement is told that they were purged. \
+            help: "Removes all messages that wait for a device. This cannot be undone. A sender that asked for a negative acknowledgement is notified that they were purged. \
                    Needs a hub of the Standard or Free tier.",
             group: "Messages",
             input: object([("deviceId", fields::device_id())], &["deviceId"]),

@@ -73,7 +73,7 @@ impl Action for SendCloudToDeviceMessage {
                 with(
                     help(
                         one_of("Acknowledgement", &["none", "positive", "negative", "full"]),
-                        "What the trigger **Cloud-to-device message feedback** is told: that the device took the message, that it did not, or either.",
+                        "What the trigger **Cloud-to-device message feedback** reports: that the device took the message, that it did not, or either.",
                     ),
                     literal!({ "default": "none" }),
                 ),
@@ -89,7 +89,7 @@ impl Action for SendCloudToDeviceMessage {
         let spec = Spec {
             id: self.id(),
             title: "Send a cloud-to-device message",
-            help: "Puts a message into a device's queue, where it waits until the device takes it or it expires. Done once the hub has it: whether the device took it is told by the trigger **Cloud-to-device message feedback**, if an acknowledgement was asked for. \
+            help: "Puts a message into a device's queue, where it waits until the device takes it or it expires. Done once the hub has it: whether the device took it is reported by the trigger **Cloud-to-device message feedback**, if an acknowledgement was asked for. \
                    The hub does not recognize a message that is sent twice; a device can, by the message id. Needs a hub of the Standard or Free tier.",
             group: "Messages",
             input: object(recipient.into_iter().chain(message::fields()).chain(delivery), &["deviceId", "body"]),

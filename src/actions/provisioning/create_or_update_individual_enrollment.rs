@@ -454,12 +454,12 @@ fn judge(input: &Input) -> Result<Option<Value>> {
     match input.mode {
         Mode::Create if attestation.is_none() => refuse("/attestation", "missing", "is needed for a new enrollment"),
         Mode::Update | Mode::CreateOrUpdate if attestation.is_none() && says_nothing(input) => {
-            refuse("", "nothing-to-change", "says nothing that is to be changed");
+            refuse("", "nothing-to-change", "names nothing to change");
         }
         _ => {}
     }
     if input.mode == Mode::Create && input.etag.is_some() {
-        refuse("/etag", "not-allowed", "cannot be given for an enrollment that is to be new");
+        refuse("/etag", "not-allowed", "cannot be given together with the mode `create`");
     }
     if input.iot_hub_host_name.is_some() {
         if input.iot_hubs.is_some() {
@@ -522,7 +522,7 @@ fn check_certificates(input: &Input, dps: &Dps) -> Result<()> {
         let fix = "Leave it empty, or set it once the provisioning service has that version".to_owned();
         FieldProblem { fix: Some(fix), ..problem(&format!("/{name}"), "not-offered", message) }
     });
-    Err(Error::fields(ErrorCode::Unsupported, "The provisioning service cannot take it", problems.collect()))
+    Err(Error::fields(ErrorCode::Unsupported, "The provisioning service does not offer this", problems.collect()))
 }
 
 fn judge_attestation(input: &Attestation, problems: &mut Vec<FieldProblem>) -> Value {
@@ -609,7 +609,7 @@ fn read(dps: &Dps, id: &RegistrationId, input: &Input) -> Result<Option<Tagged>>
         Ok(found)
     });
     match found {
-        // Whoever states an ETag means something that exists.
+        // A caller that states an ETag means something that exists.
         Err(error)
             if error.code() == ErrorCode::NotFound && input.mode == Mode::CreateOrUpdate && input.etag.is_none() =>
         {

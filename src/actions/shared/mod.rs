@@ -32,7 +32,7 @@ pub trait Action: Sync {
     /// # Errors
     /// `unsupported` unless the action has pages.
     fn resume(&self, _session: &Session, _token: &str, _call: &Call) -> Result<Outcome> {
-        Err(Error::new(ErrorCode::Unsupported, "This action is done at once; there is nothing to go on with."))
+        Err(Error::new(ErrorCode::Unsupported, "This action has no pages: invoke it again instead."))
     }
 }
 

@@ -46,7 +46,7 @@ pub fn outcome(action: &str, input: &Value, page: Page) -> Outcome {
 /// # Errors
 /// `invalid-input` where it is none of this action's.
 pub fn open(action: &dyn Action, token: &str) -> Result<(Value, String)> {
-    let foreign = || Error::field("", "not-a-token", format!("is not a token of the action \"{}\"", action.id()));
+    let foreign = || Error::field("", "not-a-token", format!("must be a token of the action \"{}\"", action.id()));
     let mut token = json::parse(token.as_bytes()).map_err(|_| foreign())?;
     let input = json::take(&mut token, "input");
     let token: Token = serde_json::from_value(token).map_err(|_| foreign())?;

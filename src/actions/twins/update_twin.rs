@@ -49,7 +49,7 @@ impl Action for UpdateTwin {
             id: self.id(),
             title: "Update a device twin",
             help: "Merges changes into a device's tags and desired properties: what is not named stays, and a null removes a key. \
-                   The device is told of changed desired properties when it is next connected. Needs a hub of the Standard or Free tier.",
+                   The device is notified of changed desired properties when it is next connected. Needs a hub of the Standard or Free tier.",
             group: "Twins",
             input: object(
                 [
@@ -119,10 +119,10 @@ impl Action for UpdateTwin {
             }
         }
         if !problems.is_empty() {
-            return Err(Error::fields(ErrorCode::InvalidInput, "The twin cannot be changed so", problems));
+            return Err(Error::fields(ErrorCode::InvalidInput, "The twin cannot be changed in this way", problems));
         }
         if patch.as_object().is_some_and(Map::is_empty) {
-            return Err(Error::field("", "nothing-to-change", "says nothing that is to be changed"));
+            return Err(Error::field("", "nothing-to-change", "names nothing to change"));
         }
         Ok(Outcome::Done(session.hub().update_twin(&id, patch, &if_match)?.document.to_string()))
     }

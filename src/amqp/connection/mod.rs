@@ -275,7 +275,7 @@ impl Connection {
         self.error.clone().map_or(Ok(()), Err)
     }
 
-    /// Keeps the error, and tells the peer of its violation where it can still hear of it.
+    /// Keeps the error, and reports its violation to the peer where that can still read it.
     fn fail(&mut self, error: Error) -> Error {
         if let Error::Peer(misbehaviour) = &error
             && matches!(self.phase, Phase::Open | Phase::Begin | Phase::Running)

@@ -118,7 +118,7 @@ fn silence_ends_at_the_deadline_and_names_its_place() {
 }
 
 #[test]
-fn a_hang_up_is_told_from_silence() {
+fn a_hang_up_is_distinguished_from_silence() {
     for (at, stage) in [
         (At::SaslHeader, Stage::Header),
         (At::Init, Stage::Sasl),
@@ -343,7 +343,7 @@ fn credit_and_windows_are_kept() {
 }
 
 #[test]
-fn errors_of_the_peer_are_told_as_they_are() {
+fn errors_of_the_peer_are_reported_as_they_are() {
     let error = crate::amqp::RemoteError {
         condition: "amqp:internal-error".into(),
         description: Some("sorry".into()),

@@ -156,7 +156,7 @@ fn certificates_are_checked() {
     refused(&other, HOST, Roots::Pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
 }
 
-/// A line that breaks is no refusal: whoever calls may try again.
+/// A line that breaks is no refusal: a caller may try again.
 #[test]
 fn a_server_that_hangs_up_in_the_handshake_has_refused_nothing() {
     let platform = platform();

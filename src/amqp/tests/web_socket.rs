@@ -32,7 +32,7 @@ struct State {
     room: usize,
 }
 
-/// A line to a server that does as it is told. Time passes where there is nothing to read or no room to write.
+/// A line to a server that follows a script. Time passes where there is nothing to read or no room to write.
 #[derive(Clone)]
 struct Line(Rc<RefCell<State>>, Rc<FakePlatform>);
 

@@ -207,7 +207,7 @@ fn rounded(twin: &Value) -> Value {
     twin
 }
 
-/// What tells whether a part changed. Properties have a version of their own; tags have none and count by content.
+/// What shows whether a part changed. Properties have a version of their own; tags have none and count by content.
 fn part_of(twin: &Value, part: &str) -> String {
     match part {
         "desired" | "reported" => {
@@ -315,7 +315,7 @@ mod tests {
     use crate::platform::fake::FakePlatform;
 
     /// The twins of one device, each by a poll of its own: the events of all but the first, which takes stock.
-    fn told(config: &Value, twins: &[&str]) -> Vec<Event> {
+    fn events_of(config: &Value, twins: &[&str]) -> Vec<Event> {
         let mut cursor = None;
         let mut all = Vec::new();
         for twin in twins {
@@ -369,7 +369,7 @@ mod tests {
         )
     }
 
-    /// The time of another part's change was told as that of a change of tags.
+    /// The time of another part's change was delivered as that of a change of tags.
     #[test]
     fn an_event_says_which_parts_changed_and_when_where_the_hub_notes_it() {
         let all = serde_json::json!({ "parts": PARTS });
@@ -389,7 +389,7 @@ mod tests {
             (twin("{}", 2, 3, "disabled"), vec!["status"], vec!["status"], Some("2026-05-04T08:00:00.5Z")),
             (offline, vec!["connection"], vec![], None),
         ] {
-            let events = told(&all, &[&old, &new]);
+            let events = events_of(&all, &[&old, &new]);
             assert_eq!(events.len(), 1, "{new}");
             let data = data(&events[0]);
             assert_eq!(data["changedParts"], serde_json::json!(parts), "{new}");
@@ -404,7 +404,7 @@ mod tests {
     fn what_the_hub_states_as_never_is_no_time() {
         let never = twin("{}", 2, 3, "enabled").replace("2026-05-04T08:00:00.5Z", "0001-01-01T00:00:00Z");
         let now = never.replace("\"enabled\"", "\"disabled\"");
-        let events = told(&serde_json::json!({ "parts": ["status"] }), &[&never, &now]);
+        let events = events_of(&serde_json::json!({ "parts": ["status"] }), &[&never, &now]);
         assert_eq!((events.len(), &events[0].time), (1, &None));
         assert_eq!(data(&events[0])["changedAt"], serde_json::json!({}));
     }
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn tags_are_compared_to_the_last_digit() {
         let usual = serde_json::json!({});
-        let events = told(
+        let events = events_of(
             &usual,
             &[
                 &twin("{\"n\":9007199254740992.5}", 2, 3, "enabled"),
@@ -432,7 +432,7 @@ mod tests {
             let tags = r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels);
             let config = serde_json::json!({});
             let old = twin(&tags, 2, 3, "enabled");
-            let events = told(&config, &[&old, &twin(&tags, 3, 3, "enabled"), &twin(&tags, 3, 3, "enabled")]);
+            let events = events_of(&config, &[&old, &twin(&tags, 3, 3, "enabled"), &twin(&tags, 3, 3, "enabled")]);
             assert_eq!(events.len(), 1, "{levels}");
             let Payload::Json(text) = &events[0].data else { panic!("{:?}", events[0].data) };
             assert_eq!(connector_rules::json::check(text), Ok(()), "{levels}");

@@ -53,7 +53,7 @@ impl Trigger for RegistrationStatusChanged {
         let spec = Spec {
             id: ID,
             title: "Device registration status changed",
-            help: "Fires when a device registers with the Device Provisioning Service, registers anew, fails to, or when its registration is deleted. \
+            help: "Fires when a device registers with the Device Provisioning Service, registers again, fails to, or when its registration is deleted. \
                    The service keeps no log of changes: between two polls only the last of several changes to one registration is seen.",
             group: "Registrations",
             input: object(
@@ -192,7 +192,7 @@ impl<'a> Registrations<'a> {
         if key.is_empty() {
             return None;
         }
-        // Not every answer has an ETag; the status and its time tell as much.
+        // Not every answer has an ETag; the status and its time show as much.
         let state = ["etag", "status", "substatus", UPDATED].map(|name| text(&body, name));
         let fingerprint = Fingerprint::of(state);
         let updated = text(&body, UPDATED).to_owned();

@@ -1,4 +1,4 @@
-//! The hub tells of a change of a digital twin.
+//! A digital twin has changed.
 
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;

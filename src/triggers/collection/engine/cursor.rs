@@ -49,8 +49,8 @@ impl Fingerprint {
     }
 }
 
-/// Two bytes of a hash for each part of a record, to tell which of them changed; whether any did, the [`Fingerprint`]
-/// tells. A part that changed is not named once in 65,536.
+/// Two bytes of a hash for each part of a record, to name those that changed; whether any did, the [`Fingerprint`] shows.
+/// A part that changed is not named once in 65,536.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
     hashes: [[u8; 2]; MOST_PARTS],
@@ -128,8 +128,8 @@ pub enum Delta {
     Remove(String),
 }
 
-/// What tells the pages of one cursor from all pages that ever were. A record can come into a state that it was in before:
-/// then the page tells the two events apart.
+/// What distinguishes the pages of one cursor from all pages that ever were. A record can come into a state that it was in before:
+/// then the page distinguishes the two events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pages {
     /// Drawn at random once for each cursor that begins.
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_tell_which_of_them_changed() {
+    fn parts_show_which_of_them_changed() {
         let before = Parts::of(["a", "b", "c", "d", "e"]);
         assert_eq!(Parts::of(["a", "x", "c", "d", "y"]).changed_since(before), Some(vec![1, 4]));
         assert_eq!(before.changed_since(before), None, "nothing that could be named");

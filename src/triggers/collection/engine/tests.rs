@@ -212,7 +212,7 @@ fn the_same_request_yields_the_same_events() {
     assert_eq!(first, second);
 }
 
-/// A device that goes off and on again, or is deleted and made anew, is in a state that it was in before.
+/// A device that goes off and on again, or is deleted and made again, is in a state that it was in before.
 #[test]
 fn a_state_that_comes_again_is_another_event() {
     // By the page, and by the event: an engine may commit either.

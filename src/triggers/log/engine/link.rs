@@ -1,7 +1,7 @@
 //! The way to the log: the endpoint is found, opened, and kept open for the next poll where an instance lives on.
 //!
 //! One connection and session carry a link for each partition that is read. What is kept is only a cache. A poll that goes
-//! on where the last one ended finds its events on the open links; any other one, and one after a failure, attaches anew
+//! on where the last one ended finds its events on the open links; any other one, and one after a failure, attaches again
 //! from its cursor.
 
 use std::time::Duration;
@@ -10,14 +10,14 @@ use super::{Log, LogState, PartitionState};
 use crate::account::Account;
 use crate::bindings::exports::workflow::connector::trigger::Notice;
 use crate::error::{Error, ErrorCode, Result, Severity};
-use crate::eventhub::{Event, EventHub, Position as StartPosition, ReadBudget, Receiver, ReceiverOptions};
+use crate::eventhub::{Event, EventHub, ReadBudget, Receiver, ReceiverOptions, StartPosition};
 use crate::platform;
 use crate::session::connection_cache::{Close, ConnectionCache};
 use crate::session::{Session, event_hub};
 
 /// Bytes of memory of the messages taken at a time, beside the page that is made of them: 256 messages of 1 KB, which count
 /// for 6 KB each with their annotations.
-const PIECE_BYTES: usize = 1536 * 1024;
+const RECEIVE_BATCH_BYTES: usize = 1536 * 1024;
 /// What a description of a partition is good for, besides its end, which the events themselves state.
 const STATE_IS_GOOD_FOR: Duration = Duration::from_secs(60);
 /// What a look-up beside open links may take: reading goes on without it.
@@ -215,7 +215,7 @@ impl Partitions<'_, '_, '_> {
 
     fn read(&mut self, index: usize, from: &StartPosition, most: usize, wait: Duration) -> Result<Vec<Event>> {
         self.attach([(index, from)])?;
-        let budget = ReadBudget { events: most, bytes: PIECE_BYTES, wait };
+        let budget = ReadBudget { events: most, bytes: RECEIVE_BATCH_BYTES, wait };
         let Open { hub, links, .. } = &mut *self.open;
         match links.get_mut(index).and_then(|link| link.receiver.as_mut()) {
             Some(receiver) => hub.receive(receiver, budget),
@@ -224,7 +224,7 @@ impl Partitions<'_, '_, '_> {
     }
 
     /// A link from an earlier poll may be gone, for whatever reason, and so may a token that was good when the connection
-    /// was made: once, a new connection with a new token takes its place. Not where another reader has taken its place: two
+    /// was made: once, a new connection with a new token takes its place. Not where another reader has taken its slot: two
     /// readers with the same owner level would send each other away for ever.
     fn once_more<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
         let may_pass = |error: &Error, fresh: bool| match error.code() {
@@ -234,16 +234,16 @@ impl Partitions<'_, '_, '_> {
         };
         match work(self) {
             Err(error) if may_pass(&error, self.fresh) => {
-                let again = self.open_anew().and_then(|()| work(self));
+                let again = self.open_again().and_then(|()| work(self));
                 again.map_err(|second| error.followed_by(second))
             }
             result => result,
         }
     }
 
-    fn open_anew(&mut self) -> Result<()> {
+    fn open_again(&mut self) -> Result<()> {
         let platform = self.open.hub.platform();
-        // The old one goes before the new one attaches, and its readers' places with it.
+        // The old one goes before the new one attaches, and its readers' slots with it.
         *self.open = Open::new(self.session, platform, self.reader)?;
         self.fresh = true;
         Ok(())
@@ -267,7 +267,7 @@ impl Log for Partitions<'_, '_, '_> {
         match self.open.hub.within(LOOK_UP, |hub| read_state(hub, self.reader)) {
             Ok(state) if state.ids == self.open.state.ids => self.open.state = state,
             // Other partitions than there are links for.
-            Ok(_) => self.open_anew()?,
+            Ok(_) => self.open_again()?,
             Err(error) => self.looked_up_in_vain = Some(error.record().message.clone()),
         }
         Ok(())
@@ -299,7 +299,7 @@ impl Log for Partitions<'_, '_, '_> {
         let memory = messages.iter().fold(0_usize, |memory, message| memory.saturating_add(message.memory));
         match link {
             // Each partition may keep some, and that is too much of it: they are asked for again.
-            Link { receiver: receiver @ Some(_), at } if memory > PIECE_BYTES => {
+            Link { receiver: receiver @ Some(_), at } if memory > RECEIVE_BATCH_BYTES => {
                 receiver.take().into_iter().for_each(|receiver| hub.release(receiver));
                 *at = None;
             }
@@ -341,12 +341,13 @@ impl Log for Partitions<'_, '_, '_> {
 impl PartitionState {
     /// Learns from an event where the partition ends.
     fn note(&mut self, newest: &Event) {
-        let told = newest.last_enqueued.as_ref().filter(|told| told.sequence_number >= Some(newest.sequence_number));
-        let last = told.and_then(|told| told.sequence_number).unwrap_or(newest.sequence_number);
+        let stated =
+            newest.last_enqueued.as_ref().filter(|stated| stated.sequence_number >= Some(newest.sequence_number));
+        let last = stated.and_then(|stated| stated.sequence_number).unwrap_or(newest.sequence_number);
         if last > self.last {
             self.last = last;
-            self.last_offset = told.and_then(|told| told.offset.clone()).unwrap_or_else(|| newest.offset.clone());
-            self.last_time_ms = told.and_then(|told| told.enqueued_time_ms).unwrap_or(newest.enqueued_time_ms);
+            self.last_offset = stated.and_then(|stated| stated.offset.clone()).unwrap_or_else(|| newest.offset.clone());
+            self.last_time_ms = stated.and_then(|stated| stated.enqueued_time_ms).unwrap_or(newest.enqueued_time_ms);
             self.empty = false;
         }
     }

@@ -325,7 +325,7 @@ mod tests {
         mapper.draft(&message)
     }
 
-    fn told(config: Value, message: AmqpMessage) -> Option<Value> {
+    fn data_of(config: Value, message: AmqpMessage) -> Option<Value> {
         event(config, message).map(|draft| json::parse(draft.data.as_bytes()).expect("JSON"))
     }
 
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn all_properties_of_a_message_are_told() {
+    fn all_properties_of_a_message_are_delivered() {
         let properties = Properties {
             message_id: Some("m1".into()),
             user_id: Some(b"operator".to_vec()),
@@ -370,7 +370,7 @@ mod tests {
             group_sequence: Some(u32::MAX),
             reply_to_group_id: Some("line-4".into()),
         };
-        let data = told(json!({}), AmqpMessage { properties, ..message("1") }).expect("an event");
+        let data = data_of(json!({}), AmqpMessage { properties, ..message("1") }).expect("an event");
         assert_eq!(
             data,
             json!({
@@ -401,7 +401,7 @@ mod tests {
         );
         let bytes = Properties { user_id: Some(vec![0xff, 0]), ..Properties::default() };
         assert_eq!(
-            told(json!({}), AmqpMessage { properties: bytes, ..message("1") }).expect("an event")["userId"],
+            data_of(json!({}), AmqpMessage { properties: bytes, ..message("1") }).expect("an event")["userId"],
             "/wA="
         );
     }
@@ -477,7 +477,7 @@ mod tests {
         for number in
             ["9007199254740993", "123456789012345678901234567890", "0.1000000000000000055", "1.10", "-0", "1e-400"]
         {
-            let data = told(config.clone(), message(&format!("{{\"a\":[{number}]}}"))).expect("an event");
+            let data = data_of(config.clone(), message(&format!("{{\"a\":[{number}]}}"))).expect("an event");
             assert_eq!(data["fields"].to_string(), format!("{{\"all\":[{number}],\"n\":{number}}}"));
             assert_eq!(data["body"].to_string(), format!("{{\"a\":[{number}]}}"));
         }
@@ -485,9 +485,9 @@ mod tests {
 
     /// With doubles, the first condition held for both and the second for neither.
     #[test]
-    fn conditions_tell_neighbours_apart() {
+    fn conditions_distinguish_neighbours() {
         let filter = |operator: &str| json!({ "filter": { "conditions": [{ "path": "/n", "operator": operator, "value": 9_007_199_254_740_992_u64 }] } });
-        let passes = |operator: &str, n: &str| told(filter(operator), message(&format!("{{\"n\":{n}}}"))).is_some();
+        let passes = |operator: &str, n: &str| data_of(filter(operator), message(&format!("{{\"n\":{n}}}"))).is_some();
         for (n, is_equal, is_greater) in [
             ("9007199254740992", true, false),
             ("9007199254740993", false, true),
@@ -496,6 +496,6 @@ mod tests {
             assert_eq!((passes("equals", n), passes("greaterThan", n)), (is_equal, is_greater), "{n}");
         }
         let big = json!({ "filter": { "conditions": [{ "path": "/n", "operator": "greaterThan", "value": 1e18 }] } });
-        assert!(told(big, message("{\"n\":1e400}")).is_some());
+        assert!(data_of(big, message("{\"n\":1e400}")).is_some());
     }
 }

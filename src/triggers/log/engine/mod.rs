@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::bindings::exports::workflow::connector::trigger::{Notice, Page, PollRequest};
 use crate::error::Result;
-use crate::eventhub::{Event as Message, Position as StartPosition};
+use crate::eventhub::{Event as Message, StartPosition};
 use crate::triggers::shared::event::EventDraft;
 use reading::Reading;
 

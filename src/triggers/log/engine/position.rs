@@ -1,7 +1,7 @@
 //! Where a reader is in the hub's log: a place in each partition that it reads.
 //!
 //! Offset and sequence number are both kept: the offset is what a reader goes on from and is opaque, the sequence number
-//! tells what was lost. The log's own identity is kept, too: a hub that was made anew, or one with another number of
+//! shows what was lost. The log's own identity is kept, too: a hub that was made again, or one with another number of
 //! partitions, has other events under the same numbers.
 
 use crate::bindings::workflow::connector::types::Cursor;

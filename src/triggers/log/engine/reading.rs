@@ -10,7 +10,7 @@ use super::position::{self, Identity, Place, Position};
 use super::{EventMapper, Log, LogState, PartitionState};
 use crate::bindings::exports::workflow::connector::trigger::{LostPolicy, Notice, Page, PollRequest, Start};
 use crate::error::{Error, ErrorCode, Result};
-use crate::eventhub::{Event as Message, Position as StartPosition};
+use crate::eventhub::{Event as Message, StartPosition};
 use crate::instant::parse_ms;
 use crate::triggers::shared::hash::{digest, hex};
 use crate::triggers::shared::lost;
@@ -311,15 +311,15 @@ fn begin(start: &Start, state: &LogState) -> Result<Vec<Place>> {
         Start::Earliest => Place::Beginning,
         Start::AtTime(time) => {
             let ms = parse_ms(time);
-            let not = || Error::field("/start/at-time", "not-a-time", "is not a time as in RFC 3339");
+            let not = || Error::field("/start/at-time", "not-a-time", "must be a time as in RFC 3339");
             Place::Since(ms.ok_or_else(not)?)
         }
         Start::AtPosition(_) if state.read.len() > 1 => {
-            let message = "is a number in one partition: poll the partitions one by one to begin there";
+            let message = "must be used with one partition: poll the partitions one by one to begin there";
             return Err(Error::field("/start/at-position", "not-a-position", message));
         }
         Start::AtPosition(position) => {
-            let not = |_| Error::field("/start/at-position", "not-a-position", "is not a sequence number");
+            let not = |_| Error::field("/start/at-position", "not-a-position", "must be a sequence number");
             Place::AfterNumber(position.parse().map_err(not)?)
         }
     };
@@ -379,10 +379,11 @@ fn lost_log(was: &Identity, identity: &Identity) -> Option<String> {
         return Some("The cursor belongs to another hub, another trigger or another partition.".to_owned());
     }
     if was.created != identity.created && was.created != 0 && identity.created != 0 {
-        return Some("The hub's event log was made again: its events have other numbers now.".to_owned());
+        return Some("The hub's event log is a new one: its events have other numbers.".to_owned());
     }
-    (was.partitions != identity.partitions)
-        .then(|| format!("The hub has {} partitions now and had {}.", identity.partitions, was.partitions))
+    (was.partitions != identity.partitions).then(|| {
+        format!("The hub has {} partitions; the cursor is of a log with {}.", identity.partitions, was.partitions)
+    })
 }
 
 /// Why a place in a partition is no more, where it is so.
@@ -391,13 +392,13 @@ fn lost_place(place: &Place, state: &PartitionState) -> Option<String> {
     let next = sequence.saturating_add(1);
     if *sequence > state.last {
         return Some(format!(
-            "The log ends at {} and the cursor is at {sequence}: the hub's event log was made again.",
+            "The log ends at {} and the cursor is at {sequence}: the hub's event log is a new one.",
             state.last
         ));
     }
     (next < state.first).then(|| {
         let count = state.first.saturating_sub(next);
-        format!("{count} events ran out of the hub's retention before they were read.")
+        format!("{count} events passed the hub's retention before they were read: they are lost.")
     })
 }
 

@@ -10,7 +10,7 @@ use crate::bindings::exports::workflow::connector::trigger::{
 };
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::error::{Error, ErrorCode, Result};
-use crate::eventhub::Position as StartPosition;
+use crate::eventhub::StartPosition;
 use crate::triggers::shared::event::EventDraft;
 
 struct Memory {

@@ -149,9 +149,13 @@ fn begin(scopes: &[[u8; 8]], request: &PollRequest) -> Result<(Position, Vec<Pag
             Start::Now => CLEARING,
             Start::Earliest => EVERYTHING,
             Start::AtTime(time) => instant::parse_ms(time)
-                .ok_or_else(|| Error::field("/start/at-time", "not-a-time", "is not a time as in RFC 3339, in UTC"))?,
+                .ok_or_else(|| Error::field("/start/at-time", "not-a-time", "must be a time as in RFC 3339"))?,
             Start::AtPosition(_) => {
-                return Err(Error::field("/start/at-position", "not-offered", "a queue has no positions"));
+                return Err(Error::field(
+                    "/start/at-position",
+                    "not-offered",
+                    "must be one of the other start modes: a queue has no positions",
+                ));
             }
         };
         return Ok((Position::new(scope, since), Vec::new()));
