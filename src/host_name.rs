@@ -48,7 +48,6 @@ pub enum Audience {
     Everybody,
     /// Back ends.
     Services,
-    /// Devices.
     Devices,
 }
 

@@ -38,9 +38,7 @@ pub struct Account {
 /// A host and port that AMQP is spoken with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AmqpAddress {
-    /// The host.
     pub host: String,
-    /// The port.
     pub port: u16,
 }
 

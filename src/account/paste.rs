@@ -33,7 +33,6 @@ pub enum Note {
 }
 
 impl Note {
-    /// Its code.
     pub fn code(self) -> &'static str {
         match self {
             Self::Trimmed => "trimmed",
@@ -59,7 +58,6 @@ impl Note {
 /// A pasted text in its plain form.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plain {
-    /// The text.
     pub text: String,
     /// What was left out of it, each once.
     pub notes: Vec<Note>,

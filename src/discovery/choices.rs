@@ -35,7 +35,6 @@ pub enum Source {
     Devices,
     /// The provisioning service's individual enrollments.
     Enrollments,
-    /// Its enrollment groups.
     EnrollmentGroups,
     /// The hub's automatic device configurations.
     Configurations,

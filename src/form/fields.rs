@@ -6,7 +6,6 @@ use super::schema::{any_object, boolean, help, integer, list, literal, object, o
 use crate::dps::RegistrationId;
 use crate::iothub::DeviceId;
 
-/// The id of a device.
 pub fn device_id() -> Value {
     with(
         string("Device id"),
@@ -39,7 +38,6 @@ pub fn registration_id() -> Value {
     dps_id("Registration id", "enrollments")
 }
 
-/// The id of an enrollment group.
 pub fn enrollment_group_id() -> Value {
     dps_id("Enrollment group id", "enrollment-groups")
 }

@@ -102,7 +102,6 @@ pub fn integer(title: &str, minimum: i64, maximum: i64) -> Value {
     json!({ "type": "integer", "title": title, "minimum": minimum, "maximum": maximum })
 }
 
-/// A list.
 pub fn list(title: &str, items: Value) -> Value {
     json!({ "type": "array", "title": title, "items": items })
 }

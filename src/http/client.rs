@@ -256,13 +256,10 @@ impl Request {
 /// What a dry run would have sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The method.
     pub method: &'static str,
-    /// The URL.
     pub url: String,
     /// The headers besides the authorization.
     pub headers: Vec<(Cow<'static, str>, String)>,
-    /// The body.
     pub body: Option<Value>,
 }
 

@@ -29,7 +29,6 @@ pub enum Subject {
     Device,
     /// A module identity.
     Module,
-    /// A job.
     Job,
     /// An automatic device configuration.
     Configuration,

@@ -29,7 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Whom a message is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
-    /// The device.
     pub device: DeviceId,
     /// One of its modules, where it is not the device itself.
     pub module: Option<ModuleId>,
@@ -68,7 +67,6 @@ impl ServiceQueue {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Feedback, Self::FileNotifications];
 
-    /// Its address.
     pub fn address(self) -> &'static str {
         match self {
             Self::Feedback => "/messages/serviceBound/feedback",
@@ -80,7 +78,6 @@ impl ServiceQueue {
 /// A message of a queue. It stays the hub's until it is accepted.
 #[derive(Clone, Debug)]
 pub struct Notice {
-    /// Its body.
     pub body: Vec<u8>,
     delivery: Delivery,
 }

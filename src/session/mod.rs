@@ -52,7 +52,6 @@ impl<'a> Session<'a> {
         work(&Session::new(platform, &account, deadline_ms, false))
     }
 
-    /// The hub.
     pub fn hub(&self) -> IotHub<'_> {
         IotHub::new(&self.hub)
     }
@@ -84,12 +83,10 @@ impl<'a> Session<'a> {
         crate::auth::skew(host) != known
     }
 
-    /// The account.
     pub fn account(&self) -> &Account {
         self.account
     }
 
-    /// The platform.
     pub fn platform(&self) -> &'a dyn Platform {
         self.platform
     }

@@ -27,7 +27,6 @@ use crate::form::{Spec, fields, typed};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
-/// `create-device`.
 pub struct CreateDevice;
 
 #[derive(Deserialize)]

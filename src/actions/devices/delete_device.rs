@@ -13,7 +13,6 @@ use crate::auth::Permission;
 use crate::form::fields;
 use crate::iothub::DeviceId;
 
-/// `delete-device`.
 pub static DELETE_DEVICE: Removal<DeviceId> = Removal {
     id: "delete-device",
     title: "Delete a device",

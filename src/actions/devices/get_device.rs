@@ -20,7 +20,6 @@ use crate::form::{Spec, fields, schema::object, typed};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
-/// `get-device`.
 pub struct GetDevice;
 
 #[derive(Deserialize)]

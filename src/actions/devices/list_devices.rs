@@ -20,7 +20,6 @@ use crate::form::schema::{help, object, one_of, string, with};
 use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
-/// `list-devices`.
 pub struct ListDevices;
 
 const ID: &str = "list-devices";

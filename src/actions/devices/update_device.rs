@@ -30,7 +30,6 @@ use crate::iothub::DeviceId;
 use crate::platform::Platform;
 use crate::session::Session;
 
-/// `update-device`.
 pub struct UpdateDevice;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]

@@ -28,7 +28,6 @@ use crate::iothub::DeviceId;
 use crate::json;
 use crate::session::Session;
 
-/// `invoke-direct-method`.
 pub struct InvokeDirectMethod;
 
 /// Bytes of a payload.

@@ -49,7 +49,6 @@ enum BodyEncoding {
 /// A message that can be sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// The body.
     pub body: Vec<u8>,
     /// The media type of the body.
     pub content_type: String,
@@ -57,7 +56,6 @@ pub struct Message {
     pub content_encoding: Option<String>,
     /// Application properties.
     pub properties: Vec<(String, String)>,
-    /// Its id.
     pub message_id: String,
     /// The id that the workflow correlates it by.
     pub correlation_id: Option<String>,

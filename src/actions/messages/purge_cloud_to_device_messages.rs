@@ -20,7 +20,6 @@ use crate::form::{Spec, fields, typed};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
-/// `purge-cloud-to-device-messages`.
 pub struct PurgeCloudToDeviceMessages;
 
 #[derive(Deserialize)]

@@ -32,7 +32,6 @@ use crate::iothub::{DeviceId, ModuleId, Recipient};
 use crate::session::Session;
 use crate::session::service_endpoint::{Purpose, with_service_endpoint};
 
-/// `send-cloud-to-device-message`.
 pub struct SendCloudToDeviceMessage;
 
 /// Bytes of a message, properties included ("IoT Hub quotas and throttling").

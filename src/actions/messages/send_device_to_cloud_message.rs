@@ -23,7 +23,6 @@ use crate::form::{Spec, fields, typed};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
-/// `send-device-to-cloud-message`.
 pub struct SendDeviceToCloudMessage;
 
 /// Bytes of a message, properties included ("IoT Hub quotas and throttling").

@@ -13,7 +13,6 @@ use crate::auth::Permission;
 use crate::dps::RegistrationId;
 use crate::form::fields;
 
-/// `delete-individual-enrollment`.
 pub static DELETE_INDIVIDUAL_ENROLLMENT: Removal<RegistrationId> = Removal {
     id: "delete-individual-enrollment",
     title: "Delete an individual enrollment",

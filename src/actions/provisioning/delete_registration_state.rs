@@ -13,7 +13,6 @@ use crate::auth::Permission;
 use crate::dps::RegistrationId;
 use crate::form::fields;
 
-/// `delete-registration-state`.
 pub static DELETE_REGISTRATION_STATE: Removal<RegistrationId> = Removal {
     id: "delete-registration-state",
     title: "Delete a registration state",

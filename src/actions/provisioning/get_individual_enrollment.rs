@@ -21,7 +21,6 @@ use crate::form::schema::literal;
 use crate::form::{Spec, fields, schema::object, typed};
 use crate::session::Session;
 
-/// `get-individual-enrollment`.
 pub struct GetIndividualEnrollment;
 
 #[derive(Deserialize)]

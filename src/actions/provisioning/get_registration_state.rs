@@ -19,7 +19,6 @@ use crate::form::schema::literal;
 use crate::form::{Spec, fields, schema::object, typed};
 use crate::session::Session;
 
-/// `get-registration-state`.
 pub struct GetRegistrationState;
 
 #[derive(Deserialize)]

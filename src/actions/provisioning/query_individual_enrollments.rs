@@ -18,7 +18,6 @@ use crate::form::schema::{help, object, string, with};
 use crate::form::{Spec, fields, typed};
 use crate::session::Session;
 
-/// `query-individual-enrollments`.
 pub struct QueryIndividualEnrollments;
 
 const ID: &str = "query-individual-enrollments";

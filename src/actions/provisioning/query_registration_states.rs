@@ -18,7 +18,6 @@ use crate::form::schema::literal;
 use crate::form::{Spec, fields, schema::object, typed};
 use crate::session::Session;
 
-/// `query-registration-states`.
 pub struct QueryRegistrationStates;
 
 const ID: &str = "query-registration-states";

@@ -19,7 +19,6 @@ use crate::form::{Spec, fields, schema::object, typed};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
-/// `get-twin`.
 pub struct GetTwin;
 
 #[derive(Deserialize)]

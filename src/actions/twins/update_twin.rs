@@ -26,7 +26,6 @@ use crate::iothub::{DeviceId, TwinPart, check_patch};
 use crate::json;
 use crate::session::Session;
 
-/// `update-twin`.
 pub struct UpdateTwin;
 
 #[derive(Deserialize)]

@@ -24,7 +24,6 @@ use crate::session::Session;
 use crate::triggers::shared::Trigger;
 use crate::triggers::shared::event::EventDraft;
 
-/// `device-twin-changed`.
 pub struct DeviceTwinChanged;
 
 const ID: &str = "device-twin-changed";

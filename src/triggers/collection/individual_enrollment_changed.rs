@@ -22,7 +22,6 @@ use crate::session::Session;
 use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::{Trigger, glob};
 
-/// `individual-enrollment-changed`.
 pub struct IndividualEnrollmentChanged;
 
 const ID: &str = "individual-enrollment-changed";

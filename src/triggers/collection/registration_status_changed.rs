@@ -25,7 +25,6 @@ use crate::session::Session;
 use crate::triggers::shared::Trigger;
 use crate::triggers::shared::event::EventDraft;
 
-/// `registration-status-changed`.
 pub struct RegistrationStatusChanged;
 
 const ID: &str = "registration-status-changed";

@@ -21,7 +21,6 @@ use crate::session::Session;
 use crate::triggers::shared::Trigger;
 use crate::triggers::shared::event::EventDraft;
 
-/// `service-configuration-changed`.
 pub struct ServiceConfigurationChanged;
 
 const ID: &str = "service-configuration-changed";

@@ -3,7 +3,6 @@
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;
 
-/// `device-telemetry`.
 pub static DEVICE_TELEMETRY: LogTrigger = LogTrigger {
     id: "device-telemetry",
     title: "Device telemetry",

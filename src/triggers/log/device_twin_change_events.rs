@@ -3,7 +3,6 @@
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;
 
-/// `device-twin-change-events`.
 pub static DEVICE_TWIN_CHANGE_EVENTS: LogTrigger = LogTrigger {
     id: "device-twin-change-events",
     title: "Device twin change event",

@@ -3,7 +3,6 @@
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;
 
-/// `digital-twin-change-events`.
 pub static DIGITAL_TWIN_CHANGE_EVENTS: LogTrigger = LogTrigger {
     id: "digital-twin-change-events",
     title: "Digital twin change event",

@@ -19,7 +19,6 @@ use crate::triggers::shared::Trigger;
 use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::glob::{fits_any, patterns};
 
-/// `cloud-to-device-message-feedback`.
 pub struct CloudToDeviceMessageFeedback;
 
 /// How a message can end ("Send cloud-to-device messages from an IoT hub"), in the order of the numbers that stood for it

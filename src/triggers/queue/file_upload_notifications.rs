@@ -19,7 +19,6 @@ use crate::triggers::shared::Trigger;
 use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::glob::{fits_any, patterns};
 
-/// `file-upload-notifications`.
 pub struct FileUploadNotifications;
 
 /// What a record says.

@@ -8,7 +8,6 @@ use crate::error::{Error, ErrorCode, Severity};
 /// The most that a kind of trigger puts into one page, whatever the budget.
 #[derive(Clone, Copy)]
 pub struct PageLimits {
-    /// Events.
     pub events: usize,
     /// Bytes of the events' data.
     pub bytes: u64,

@@ -149,7 +149,6 @@ pub struct State {
     pub place: Place,
     /// The pages so far; none in a first poll, and in cursors from before they were counted.
     pub pages: Option<Pages>,
-    /// The records.
     pub records: BTreeMap<String, Known>,
     /// How often each record was delivered since the snapshot.
     pub delivered: BTreeMap<String, u32>,

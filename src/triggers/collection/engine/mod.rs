@@ -123,7 +123,6 @@ impl Happened<'_> {
 
 /// A page of the collection.
 pub struct Batch {
-    /// The records.
     pub records: Vec<Record>,
     /// Asks for the next page; none: that was the last one.
     pub next: Option<String>,

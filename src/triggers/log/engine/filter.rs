@@ -30,7 +30,6 @@ const OPERATORS: [&str; 14] = [
     "notExists",
 ];
 
-/// The schema of [`Group`].
 pub fn group_schema() -> Value {
     with(
         group_of(DEPTH),

@@ -31,7 +31,6 @@ const SHARED_PREFETCH: usize = 96;
 /// Who reads, and of what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// The consumer group.
     pub consumer_group: String,
     /// The partition; all of them where it is empty.
     pub partition: String,

@@ -37,7 +37,6 @@ pub struct LogState {
 /// What is known of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionState {
-    /// Its id.
     pub id: String,
     /// The number of the oldest event there is.
     pub first: i64,

@@ -36,7 +36,6 @@ pub enum Place {
     Since(i64),
     /// After the one with this number, wherever that is.
     AfterNumber(i64),
-    /// After this one.
     After {
         /// Its sequence number.
         sequence: i64,

@@ -111,7 +111,6 @@ pub fn descriptor(spec: Spec) -> TriggerDescriptor {
 
 /// What a trigger knows of its queue.
 pub struct Reader<'t> {
-    /// The queue.
     pub queue: ServiceQueue,
     /// Members that its records have, at least one of them each.
     pub members: &'t [&'t str],
