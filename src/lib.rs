@@ -25,6 +25,10 @@
 //! edge of `platform` and `amqp` compiles natively.
 //!
 //! Public is what fuzzing, benchmarks and native tests use; it is no interface to rely on.
+#![cfg_attr(
+    not(target_family = "wasm"),
+    allow(dead_code, unused_imports, reason = "the exports use it, which only a component has; its lints are exact")
+)]
 
 mod account;
 mod actions;

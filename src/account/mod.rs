@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::http::Api;
 
 pub use reading::read;
-pub use schema::{CONNECTION_STRING, SHARED_ACCESS_KEY, profiles};
+pub use schema::profiles;
 
 /// A linked account that can be used.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{CONNECTION_STRING, SHARED_ACCESS_KEY, read};
+use super::read;
+use super::schema::{CONNECTION_STRING, SHARED_ACCESS_KEY};
 use crate::account::Account;
 use crate::amqp_transport::AmqpTransport;
 use crate::bindings::exports::workflow::connector::connection::Validation;

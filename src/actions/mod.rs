@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::account::Account;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
-use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::dps::{HIDDEN, without_secrets};
 use crate::error::{Error, ErrorCode, Result};

@@ -16,8 +16,6 @@ use crate::manifest;
 use crate::platform::Platform;
 use crate::session::Session;
 
-pub use choices::Source;
-
 /// See `discovery.options` of the interface.
 ///
 /// # Errors

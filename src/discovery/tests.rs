@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Source, options, resolve_schema};
+use super::choices::Source;
+use super::{options, resolve_schema};
 use crate::bindings::exports::workflow::connector::discovery::{Choice, Choices, ChoicesRequest, Direction};
 use crate::bindings::workflow::connector::types::Connection;
 use crate::error::{Error, ErrorCode, Result};

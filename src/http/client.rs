@@ -272,11 +272,6 @@ pub struct Response {
 }
 
 impl Response {
-    /// HTTP status, 200 to 299.
-    pub fn status(&self) -> u16 {
-        self.wire.status
-    }
-
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.wire.header(name)

@@ -26,7 +26,7 @@ fn once() -> Request {
         .json(serde_json::json!({}))
 }
 
-fn send(platform: &FakePlatform, host: &str, request: &Request) -> Result<super::Response> {
+fn send(platform: &FakePlatform, host: &str, request: &Request) -> Result<super::client::Response> {
     let api = api(host);
     Client::new(platform, &api, Duration::from_secs(NOW + 60), false).send(request)
 }

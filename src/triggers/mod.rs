@@ -16,7 +16,6 @@ use connector_rules::json::{DEEPEST, has_levels};
 use serde_json::Value;
 
 use crate::account::Account;
-use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
 use crate::bindings::exports::workflow::connector::trigger::{Event, Notice, Page, Partition, Payload, PollRequest};
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::error::{Error, ErrorCode, Result, Severity};

@@ -332,6 +332,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     fn state(count: usize) -> State {
         let mut state = State::new([7; 8], false);

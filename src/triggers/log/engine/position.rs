@@ -174,6 +174,7 @@ pub fn broken() -> crate::error::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     fn after(sequence: i64, offset: &str) -> Place {
         Place::After { sequence, offset: offset.into() }

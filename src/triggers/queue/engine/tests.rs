@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use serde_json::json;
 
 use super::*;
-use crate::bindings::exports::workflow::connector::trigger::Budget;
+use crate::bindings::exports::workflow::connector::trigger::{Budget, LostPolicy, Payload};
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
+use crate::error::ErrorCode;
 
 /// The hub's end.
 #[derive(Default)]
