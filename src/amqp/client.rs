@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::connection::{Connection, Event, Options};
-use super::error::{Error, Result, Stage};
+use super::error::{Error, Result};
 use super::link::{Delivery, LinkId, LinkOptions};
 use super::performative::Outcome;
 use super::sasl::Mechanism;
+use super::stage::Stage;
 use super::transport::{Deadline, Transport, TransportErrorKind};
 use crate::platform::Platform;
 

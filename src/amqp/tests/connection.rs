@@ -7,12 +7,13 @@ use crate::amqp::cbs::Claim;
 use crate::amqp::client::Client;
 use crate::amqp::codec::Value;
 use crate::amqp::connection::{Connection, Event, Options};
-use crate::amqp::error::{Error, Misbehaviour, Stage};
+use crate::amqp::error::{Error, Misbehaviour};
 use crate::amqp::link::LinkOptions;
 use crate::amqp::management::Management;
 use crate::amqp::message::{Body, Message};
 use crate::amqp::performative::*;
 use crate::amqp::sasl::Mechanism;
+use crate::amqp::stage::Stage;
 use crate::platform::Platform;
 use crate::secret::Secret;
 

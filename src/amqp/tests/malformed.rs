@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::peer::{self, NOW, Out, Peer, Seen, deadline, open, platform};
 use crate::amqp::codec::{DecodeError, Value, encode};
-use crate::amqp::error::{Error, Misbehaviour, Stage};
+use crate::amqp::error::{Error, Misbehaviour};
 use crate::amqp::frame::{self, SASL_HEADER, TYPE_AMQP, TYPE_SASL};
 use crate::amqp::link::LinkOptions;
 use crate::amqp::performative::*;
+use crate::amqp::stage::Stage;
 use crate::platform::Platform;
 
 /// How far the conversation gets before the server goes wrong.

@@ -11,8 +11,8 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::peer::{Peer, deadline, options, platform};
 use crate::amqp::client::Client;
-use crate::amqp::error::Stage;
 use crate::amqp::link::LinkOptions;
+use crate::amqp::stage::Stage;
 use crate::amqp::transport::{Deadline, Roots, Tls, Transport, TransportError, TransportErrorKind};
 use crate::platform::Platform as _;
 use crate::platform::fake::FakePlatform;

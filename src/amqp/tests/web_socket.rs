@@ -12,7 +12,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use super::peer::{deadline, platform};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 use crate::amqp::transport::{Deadline, Transport, TransportError, TransportErrorKind, WebSocket};
 use crate::platform::fake::FakePlatform;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 
 /// A TCP connection.
 #[derive(Debug)]

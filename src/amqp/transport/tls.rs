@@ -11,7 +11,7 @@ use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 
 use super::io::Adapter;
 use super::{Deadline, Tcp, Transport, TransportError, TransportErrorKind};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 
 /// Whose certificates are trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
