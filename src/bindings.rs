@@ -1,8 +1,9 @@
-//! The interface's types and export glue, generated from `wit/`.
+//! The interface's types and the macro for its exports, generated from `wit/`.
 
 #![allow(
     missing_docs,
     unsafe_code,
+    unused,
     clippy::all,
     clippy::allow_attributes_without_reason,
     clippy::unwrap_used,
@@ -17,8 +18,3 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     default_bindings_module: "crate::bindings",
 });
-
-#[cfg(target_family = "wasm")]
-export!(Export with_types_in crate::bindings);
-#[cfg(target_family = "wasm")]
-use crate::exports::Component as Export;

@@ -4,7 +4,22 @@ use crate::bindings::exports::workflow::connector::{action, connection, discover
 use crate::bindings::workflow::connector::types::{Connection, Error, Json};
 use crate::error::Result;
 use crate::platform::wasi::WasiPlatform;
-use crate::{actions, kept, manifest, migrate, triggers};
+use crate::{account, actions, manifest, migrate, triggers};
+
+/// The glue between the component's exports and the functions below.
+#[allow(
+    missing_docs,
+    unsafe_code,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::unwrap_used,
+    reason = "generated code"
+)]
+mod glue {
+    use super::Component;
+
+    crate::bindings::export!(Component with_types_in crate::bindings);
+}
 
 /// What the exports are implemented on.
 pub struct Component;
@@ -26,13 +41,13 @@ impl metadata::Guest for Component {
 
 impl connection::Guest for Component {
     fn validate(connection: Connection) -> connection::Validation {
-        crate::connection::read(&connection).1
+        account::read(&connection).1
     }
     fn test(connection: Connection, deadline_ms: u64) -> std::result::Result<connection::Report, Error> {
         out(crate::connection::test(&PLATFORM, &connection, deadline_ms))
     }
     fn label(connection: Connection) -> std::result::Result<String, Error> {
-        out(crate::connection::label(&connection))
+        out(account::label(&connection))
     }
 }
 
@@ -110,7 +125,7 @@ impl trigger::Guest for Component {
 
 impl lifecycle::Guest for Component {
     fn release() {
-        kept::release();
+        crate::lifecycle::release();
     }
 }
 

@@ -5,7 +5,7 @@
 //! | `HUB.azure-devices.net` | everybody; the classic name, which every hub has |
 //! | `HUB.service.azure-devices.net` | back ends |
 //! | `HUB.device.azure-devices.net` | devices |
-//! | each with `.privatelink` before the domain | whoever is in the network of a private endpoint |
+//! | each with `.privatelink` before the domain | clients in the network of a private endpoint |
 //!
 //! Sources: "IoT Hub endpoints" and "TLS support in IoT Hub" of May 2026, the host names that Azure IoT Explorer accepts.
 
@@ -48,7 +48,6 @@ pub enum Audience {
     Everybody,
     /// Back ends.
     Services,
-    /// Devices.
     Devices,
 }
 

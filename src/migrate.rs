@@ -14,7 +14,7 @@ use crate::triggers;
 /// As there.
 pub fn migrate(from_version: &str, item: Stored) -> Result<Stored> {
     let from = Version::parse(from_version).map_err(|error| {
-        Error::field("/from-version", "not-a-version", format!("is not a semantic version: {error}"))
+        Error::field("/from-version", "not-a-version", format!("must be a semantic version: {error}"))
     })?;
     let own = Version::parse(env!("CARGO_PKG_VERSION")).map_err(|error| {
         Error::new(ErrorCode::Internal, "The connector's own version is broken").with_detail(error.to_string())
@@ -22,7 +22,9 @@ pub fn migrate(from_version: &str, item: Stored) -> Result<Stored> {
     if from > own {
         return Err(Error::new(
             ErrorCode::Unsupported,
-            format!("This was stored by version {from}; this is {own} and cannot read it."),
+            format!(
+                "This was stored by version {from}. This connector is version {own} and cannot read it: use version {from} or a newer one."
+            ),
         ));
     }
     match &item {
@@ -31,7 +33,7 @@ pub fn migrate(from_version: &str, item: Stored) -> Result<Stored> {
                 return Err(Error::field(
                     "/values",
                     "not-json",
-                    format!("is not valid JSON (line {}, column {})", error.line(), error.column()),
+                    format!("must be valid JSON (line {}, column {})", error.line(), error.column()),
                 ));
             }
         }
@@ -51,7 +53,11 @@ fn known(id: &str, revision: u32) -> Result<()> {
     if (1..=operation.revision).contains(&revision) {
         Ok(())
     } else {
-        Err(Error::field("/revision", "not-found", format!("\"{id}\" has revisions 1 to {}", operation.revision)))
+        Err(Error::field(
+            "/revision",
+            "not-found",
+            format!("must be one of the revisions of \"{id}\", 1 to {}", operation.revision),
+        ))
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use connector_rules::text;
 
-use crate::auth;
+use crate::secret;
 
 /// The longest text for a person, in characters: ours with what it quotes.
 pub const LONGEST: usize = 4_096;
@@ -31,8 +31,8 @@ pub fn shown(text: impl Into<String>) -> String {
 
 fn struck(text: &str) -> Cow<'_, str> {
     match text::one_line(text) {
-        Cow::Borrowed(line) => auth::strike(line),
-        Cow::Owned(line) => Cow::Owned(auth::strike(&line).into_owned()),
+        Cow::Borrowed(line) => secret::strike(line),
+        Cow::Owned(line) => Cow::Owned(secret::strike(&line).into_owned()),
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn secrets_go_before_the_text_is_cut() {
         let secret = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo0NTY3ODkw";
-        auth::remember(secret);
+        secret::remember(secret);
         let said = format!("got {secret} instead");
         for most in 0..said.len() {
             let cut = quoted(&said, most).unwrap_or_default();

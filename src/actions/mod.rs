@@ -1,92 +1,29 @@
-//! The actions, one file each. A new one is its file and its line in [`ALL`].
+//! The actions, one file each, in a folder for each thing that they act on. A new one is its file and its two lines in
+//! the folder's `mod.rs`.
 
-mod change;
-mod create_device;
-mod create_or_update_individual_enrollment;
-mod delete_device;
-mod delete_individual_enrollment;
-mod delete_registration_state;
-mod get_device;
-mod get_individual_enrollment;
-mod get_registration_state;
-mod get_twin;
-mod invoke_direct_method;
-mod keys;
-mod list_devices;
-mod message;
-mod paging;
-mod purge_cloud_to_device_messages;
-mod query_individual_enrollments;
-mod query_registration_states;
-mod removal;
-#[cfg(feature = "amqp")]
-mod send_cloud_to_device_message;
-mod send_device_to_cloud_message;
-mod update_device;
-mod update_twin;
+mod devices;
+mod messages;
+mod provisioning;
+mod shared;
+mod twins;
 
 #[cfg(test)]
 mod tests;
 
-use connector_rules::json::has_levels;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::account::Account;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
-use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::bindings::workflow::connector::types::Connection;
-use crate::connection::Account;
 use crate::dps::{HIDDEN, without_secrets};
 use crate::error::{Error, ErrorCode, Result};
-use crate::json;
-use crate::manifest::schema;
 use crate::platform::Platform;
 use crate::session::Session;
+use shared::Action;
 
 /// All actions, in the order in which a person is shown them.
-pub static ALL: &[&dyn Action] = &[
-    &create_device::CreateDevice,
-    &get_device::GetDevice,
-    &update_device::UpdateDevice,
-    &delete_device::DELETE_DEVICE,
-    &list_devices::ListDevices,
-    &get_twin::GetTwin,
-    &update_twin::UpdateTwin,
-    &invoke_direct_method::InvokeDirectMethod,
-    #[cfg(feature = "amqp")]
-    &send_cloud_to_device_message::SendCloudToDeviceMessage,
-    &purge_cloud_to_device_messages::PurgeCloudToDeviceMessages,
-    &send_device_to_cloud_message::SendDeviceToCloudMessage,
-    &create_or_update_individual_enrollment::CreateOrUpdateIndividualEnrollment,
-    &get_individual_enrollment::GetIndividualEnrollment,
-    &query_individual_enrollments::QueryIndividualEnrollments,
-    &delete_individual_enrollment::DELETE_INDIVIDUAL_ENROLLMENT,
-    &get_registration_state::GetRegistrationState,
-    &query_registration_states::QueryRegistrationStates,
-    &delete_registration_state::DELETE_REGISTRATION_STATE,
-];
-
-/// One thing that the connector can do.
-pub trait Action: Sync {
-    /// Its id. Apart from the rest of what it declares, since every call looks for one action among all.
-    fn id(&self) -> &'static str;
-
-    /// What it declares.
-    fn descriptor(&self) -> ActionDescriptor;
-
-    /// Does it. `input` has been checked against the declared schema.
-    ///
-    /// # Errors
-    /// Those of the service, and what a schema cannot say about the input.
-    fn invoke(&self, session: &Session, input: Value, call: &Call) -> Result<Outcome>;
-
-    /// Goes on with a page.
-    ///
-    /// # Errors
-    /// `unsupported` unless the action has pages.
-    fn resume(&self, _session: &Session, _token: &str, _call: &Call) -> Result<Outcome> {
-        Err(Error::new(ErrorCode::Unsupported, "This action is done at once; there is nothing to go on with."))
-    }
+pub fn all() -> impl Iterator<Item = &'static dyn Action> {
+    [devices::ALL, twins::ALL, messages::ALL, provisioning::ALL].into_iter().flatten().copied()
 }
 
 /// Does one thing. See `action.invoke` of the interface.
@@ -95,7 +32,7 @@ pub trait Action: Sync {
 /// As there.
 pub fn invoke(platform: &dyn Platform, connection: &Connection, id: &str, input: &str, call: &Call) -> Result<Outcome> {
     let action = find(id)?;
-    let input = read_input(&action.descriptor().operation.input_schema, input)?;
+    let input = shared::read_input(action, input)?;
     in_session(platform, connection, call, |session| action.invoke(session, input, call))
 }
 
@@ -120,63 +57,27 @@ pub fn invoke_batch(
     call: &Call,
 ) -> Result<Vec<Result<Outcome>>> {
     let action = find(id)?;
-    let schema = action.descriptor().operation.input_schema;
     let account = Account::open(connection)?;
     let started = platform.monotonic();
     let one = |(index, input): (usize, &String)| {
         let spent = u64::try_from(platform.monotonic().saturating_sub(started).as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = call.deadline_ms.saturating_sub(spent);
         let result = if deadline_ms == 0 {
-            Err(Error::new(ErrorCode::Timeout, "The batch's time was up before this item was begun."))
+            Err(Error::new(
+                ErrorCode::Timeout,
+                "The batch ran out of time before this item was started: invoke it again.",
+            ))
         } else {
             let session = Session::new(platform, &account, deadline_ms, call.dry_run);
-            read_input(&schema, input).and_then(|input| planned(&session, action.invoke(&session, input, call)))
+            shared::read_input(action, input).and_then(|input| planned(&session, action.invoke(&session, input, call)))
         };
         result.map_err(|error| error.with_item(u32::try_from(index).unwrap_or(u32::MAX)))
     };
     Ok(inputs.iter().enumerate().map(one).collect())
 }
 
-/// The input as the action's own type; the schema has judged it already. What may be any JSON is taken out before, see
-/// [`json::take`].
-///
-/// # Errors
-/// `invalid-input` where the type is stricter than the schema.
-pub fn typed<T: DeserializeOwned>(input: Value) -> Result<T> {
-    serde_json::from_value(input).map_err(|error| Error::field("", "wrong-type", error.to_string()))
-}
-
-/// Reads a JSON text and judges it by a schema. Members that are null at the top count as left out, since a form sends empty fields so.
-///
-/// # Errors
-/// `invalid-input` with every field at fault.
-pub fn read_input(schema: &str, text: &str) -> Result<Value> {
-    // It becomes a part of a request, a plan or a token, which have levels around it.
-    if !has_levels(text, json::RECORD_LEVELS) {
-        let message = format!("is nested deeper than {} levels", json::RECORD_LEVELS);
-        return Err(Error::field("", "too-deep", message));
-    }
-    let mut input = json::parse(text.as_bytes()).map_err(|error| {
-        Error::field("", "not-json", format!("is not valid JSON (line {}, column {})", error.line(), error.column()))
-    })?;
-    if let Some(members) = input.as_object_mut() {
-        members.retain(|_, value| !value.is_null());
-    }
-    let schema: Value = serde_json::from_str(schema).map_err(|error| {
-        Error::new(ErrorCode::Internal, "A schema of the connector is broken").with_detail(error.to_string())
-    })?;
-    let problems = schema::check(&schema, &input);
-    if problems.is_empty() {
-        schema::settle(&schema, &mut input);
-        Ok(input)
-    } else {
-        Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
-    }
-}
-
 fn find(id: &str) -> Result<&'static dyn Action> {
-    ALL.iter()
-        .copied()
+    all()
         .find(|action| action.id() == id)
         .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("This connector has no action \"{id}\".")))
 }

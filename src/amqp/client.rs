@@ -4,17 +4,18 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::connection::{Connection, Event, Options};
-use super::error::{Error, Result, Stage};
+use super::error::{Error, Result};
 use super::link::{Delivery, LinkId, LinkOptions};
 use super::performative::Outcome;
 use super::sasl::Mechanism;
+use super::stage::Stage;
 use super::transport::{Deadline, Transport, TransportErrorKind};
 use crate::platform::Platform;
 
 /// What is read at once: a record of TLS has no more.
 const READ_PIECE: usize = 16 * 1024;
-/// What a farewell may take of the time that a caller has: the service notices a broken connection by itself.
-const FAREWELL: Duration = Duration::from_millis(250);
+/// The most that closing may take of a caller's time: the service notices a broken connection by itself.
+const TIME_TO_CLOSE: Duration = Duration::from_millis(250);
 
 /// A message that the peer is not known to have taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +43,7 @@ pub struct Client<'p> {
     inbox: HashMap<LinkId, VecDeque<Delivery>>,
     /// What the peer said last about a message of ours, until somebody asks.
     outcomes: HashMap<LinkId, Outcome>,
-    /// The state machine's final error; told once all that came before it was handed out.
+    /// The state machine's final error; reported once all that came before it was handed out.
     error: Option<Error>,
     names: u32,
     random: u64,
@@ -318,7 +319,7 @@ impl<'p> Client<'p> {
     /// Closes the connection, in a quarter of a second at the most. What is not said by then is not said.
     pub fn close(mut self, deadline: &Deadline) {
         self.connection.close();
-        let deadline = deadline.or_at(self.platform.monotonic().saturating_add(FAREWELL));
+        let deadline = deadline.or_at(self.platform.monotonic().saturating_add(TIME_TO_CLOSE));
         while !self.connection.is_closed() {
             if self.step(Stage::Close, &deadline).is_err() {
                 break;
@@ -350,7 +351,7 @@ impl<'p> Client<'p> {
         if let Err(error) = &result
             && !matches!(error, Error::Timeout(_))
         {
-            self.farewell(deadline);
+            self.close_with_reason(deadline);
             self.error = Some(error.clone());
         }
         // What came before an error counts: the caller sees it first, and the error with the next step.
@@ -394,9 +395,9 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Tells the peer why, where that does not keep the caller.
-    fn farewell(&mut self, deadline: &Deadline) {
-        let deadline = deadline.or_at(self.platform.monotonic().saturating_add(FAREWELL));
+    /// Sends the peer the reason for the close, where that does not keep the caller.
+    fn close_with_reason(&mut self, deadline: &Deadline) {
+        let deadline = deadline.or_at(self.platform.monotonic().saturating_add(TIME_TO_CLOSE));
         let _ = self.flush(&deadline);
     }
 

@@ -87,7 +87,7 @@ impl LinkOptions {
             handle,
             role: self.role,
             // A receiver asks for settled messages, since nothing is acknowledged in Event Hubs (the .NET client does the
-            // same); a sender leaves its requests unsettled, to hear of it when one is refused. Whoever peeks settles second,
+            // same); a sender leaves its requests unsettled, to hear of it when one is refused. A receiver that peeks settles second,
             // as the .NET client of IoT Hub.
             snd_settle_mode: Some(if self.role == Role::Receiver && !self.peek { 1 } else { 0 }),
             rcv_settle_mode: Some(u8::from(self.peek)),
@@ -101,7 +101,7 @@ impl LinkOptions {
     }
 }
 
-/// The largest message that a receiver takes unless told otherwise: Event Hubs' 1 MB publication and its annotations.
+/// The largest message that a receiver takes unless it is set otherwise: Event Hubs' 1 MB publication and its annotations.
 pub const LARGEST_MESSAGE: u64 = 1_200_000;
 /// Messages that wait for credit. A request link has one at a time.
 const LONGEST_QUEUE: usize = 16;
@@ -229,7 +229,7 @@ impl Link {
         self.receiving.prefetch = prefetch;
     }
 
-    /// Whether credit is to be granted anew: when half of it was used, so that there are few flows and no gaps.
+    /// Whether credit is to be granted again: when half of it was used, so that there are few flows and no gaps.
     pub fn top_up(&mut self) -> bool {
         if self.role != Role::Receiver || self.state != State::Attached {
             return false;

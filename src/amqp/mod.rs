@@ -21,12 +21,14 @@ pub mod management;
 pub mod message;
 pub mod performative;
 pub mod sasl;
+mod stage;
 pub mod transport;
 
 pub use client::Client;
 pub use codec::Value;
-pub use error::{Error, Misbehaviour, Redirect, RemoteError, Result, Stage};
+pub use error::{Error, Misbehaviour, Redirect, RemoteError, Result};
 pub use message::{Body, Message};
+pub use stage::Stage;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -50,7 +50,7 @@ thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
 }
 
-/// A token of IoT Hub's dialect for `host` and `path`, taken from the cache or signed anew.
+/// A token of IoT Hub's dialect for `host` and `path`, taken from the cache or signed now.
 ///
 /// `path` narrows the token to that resource, unless the service was seen to want one for the whole host.
 pub fn token(key: &SharedAccessKey, host: &str, path: Option<&str>, unix_time: Duration) -> Secret {

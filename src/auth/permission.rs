@@ -1,4 +1,4 @@
-//! The permissions of a shared access policy, and a harmless request that tells whether a key holds one.
+//! The permissions of a shared access policy, and a harmless request that shows whether a key holds one.
 //!
 //! Sources: "Control access to IoT Hub with shared access signatures", "Control access to DPS with shared access
 //! signatures"; which operation needs which is in the services' API descriptions.
@@ -20,7 +20,7 @@ pub enum Permission {
     RegistrationStatusWrite,
 }
 
-/// A request that needs one permission and changes nothing, whoever it is sent by.
+/// A request that needs one permission and changes nothing, with whatever key it is sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
     /// The method.

@@ -8,15 +8,11 @@ use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::known::remember;
-use crate::secret::Secret;
-
-/// All but the unreserved characters of RFC 3986, as the C# and Node SDKs encode.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+use crate::secret::{Secret, percent_encode, remember};
 
 /// As Microsoft's SDKs decode: bits that the last character has too many are ignored.
 const LENIENT: GeneralPurpose =
@@ -49,7 +45,7 @@ impl SharedAccessKey {
         let sig = sign(dialect, &self.key, &sr, expiry);
         remember(self.key.expose());
         remember(&percent_decode_str(&sig).decode_utf8_lossy());
-        let skn = utf8_percent_encode(&self.policy, RESERVED);
+        let skn = percent_encode(&self.policy);
         Secret::new(format!("SharedAccessSignature sr={sr}&sig={sig}&se={expiry}&skn={skn}"))
     }
 
@@ -68,11 +64,6 @@ pub fn decode_key(key: &Secret) -> Option<Zeroizing<Vec<u8>>> {
     LENIENT.decode(key.expose()).ok().map(Zeroizing::new)
 }
 
-/// Percent-encodes all but the unreserved characters: the `sr` field, and a segment of a path.
-pub fn percent_encode(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
-}
-
 /// The `sig` field, percent-encoded: HMAC-SHA256 of `sr`, a line feed and `expiry`.
 pub fn sign(dialect: Dialect, key: &Secret, sr: &str, expiry: u64) -> String {
     let text = key.expose().as_bytes();
@@ -84,7 +75,7 @@ pub fn sign(dialect: Dialect, key: &Secret, sr: &str, expiry: u64) -> String {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
     mac.update(format!("{sr}\n{expiry}").as_bytes());
     let sig = STANDARD.encode(mac.finalize().into_bytes());
-    utf8_percent_encode(&sig, RESERVED).to_string()
+    percent_encode(&sig)
 }
 
 #[cfg(test)]

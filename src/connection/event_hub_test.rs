@@ -6,15 +6,15 @@
 
 use std::time::Duration;
 
-use super::event_hub::{Origin, endpoint_of, find, is_same, open, remedy};
 use super::test::{check, describe, hub_key_is_refused, key_remedy};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::connection::{Check, CheckOutcome, Report};
 use crate::error::{ErrorCode, Result};
-use crate::eventhub::{EventHub, PartitionProperties, Position, ReadBudget, ReceiverOptions};
+use crate::eventhub::{EventHub, PartitionProperties, ReadBudget, ReceiverOptions, StartPosition};
 use crate::http::Service;
 use crate::instant::{parse_ms, rfc3339};
 use crate::session::Session;
+use crate::session::event_hub::{Origin, endpoint_of, find, is_same, open, remedy};
 
 /// The consumer group that every hub has, and a trigger's usual one.
 const GROUP: &str = "$Default";
@@ -133,8 +133,8 @@ fn group(
         .iter()
         .map(|partition| {
             let position = match held(partition) {
-                0 => Position::Latest,
-                count => Position::SequenceNumber {
+                0 => StartPosition::Latest,
+                count => StartPosition::SequenceNumber {
                     number: partition.last_enqueued_sequence_number.saturating_sub(count),
                     inclusive: false,
                 },
@@ -174,7 +174,7 @@ fn group(
     }
     let message = format!(
         "A reader could attach to each of {} partitions. Azure Functions, Stream Analytics and monitoring tools read from {GROUP}, \
-         too, unless they are told another group: a group of its own keeps a workflow out of their way.",
+         too, unless they are given another group: a group of its own keeps a workflow out of their way.",
         partitions.len()
     );
     (CheckOutcome::Pass, message, None, seen)
@@ -260,7 +260,7 @@ fn routing(evidence: &Evidence, took: Duration) -> Check {
         _ if evidence.retained => (CheckOutcome::Pass, format!("Events have arrived at the endpoint: {newest}.")),
         Some(_) => (
             CheckOutcome::Skipped,
-            format!("No device is connected, and the endpoint holds no event ({newest}): nothing can be told."),
+            format!("No device is connected, and the endpoint holds no event ({newest}): nothing can be concluded."),
         ),
         None => (
             CheckOutcome::Skipped,
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn starvation_is_told_from_silence() {
+    fn starvation_is_distinguished_from_silence() {
         let hours = |hours: i64| Some(NOW - hours * SILENCE_MS);
         let seen = |telemetry, other| Some(Seen { telemetry, other });
         let connected = Evidence { connected: Some(3), ..Evidence::default() };

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::account::{Account, read};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::connection::{
     Check, CheckOutcome, Grant, PermissionFinding, Report,
 };
 use crate::bindings::workflow::connector::types::Connection;
-use crate::connection::{Account, read};
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::http::{Client, NETWORK_REFUSES_LIKE_THAT, ProbeAnswer, Service};
 use crate::manifest;
@@ -181,7 +181,7 @@ pub(super) fn hub_key_is_refused(report: &Report) -> Option<String> {
 }
 
 /// One probe. Whether a device may be spoken for is asked about a device that exists, if there is one: for another, the
-/// service may refuse whoever asks.
+/// service may refuse any caller.
 fn probe(client: &Client, permission: Permission, name: &str) -> Result<ProbeAnswer> {
     let answer = client.probe(permission, name)?;
     if permission != Permission::DeviceConnect || !matches!(answer, ProbeAnswer::Refused(_)) {
@@ -212,7 +212,7 @@ fn finding(permission: Permission, answer: &Result<ProbeAnswer>, key: &KeyState,
         }
         Ok(ProbeAnswer::NoProbe) if permission == Permission::DeviceConnect => (
             Grant::CannotBeProbed,
-            "It can be told only for a device that exists, and none was found.".to_owned(),
+            "It can be probed only for a device that exists, and none was found.".to_owned(),
             Some(format!("If it should be missing: {}", permission.remedy(policy))),
         ),
         Ok(ProbeAnswer::NoProbe) => (
@@ -294,7 +294,7 @@ fn service_queues(session: &Session, report: &mut Report) {
         return;
     }
     let started = session.platform().monotonic();
-    let tried = super::service_endpoint::try_queues(session);
+    let tried = crate::session::service_endpoint::try_queues(session);
     let took = session.platform().monotonic().saturating_sub(started);
     report.checks.push(match tried {
         Ok(()) => check("service-queues", title, CheckOutcome::Pass, "A reader could attach to both queues.".to_owned(), None, took),

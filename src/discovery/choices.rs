@@ -35,7 +35,6 @@ pub enum Source {
     Devices,
     /// The provisioning service's individual enrollments.
     Enrollments,
-    /// Its enrollment groups.
     EnrollmentGroups,
     /// The hub's automatic device configurations.
     Configurations,
@@ -129,7 +128,13 @@ impl Request {
         let place = match &request.page {
             None => Place::default(),
             Some(token) => {
-                let foreign = || Error::field("/page", "not-a-token", "is not a page of this source and search");
+                let foreign = || {
+                    Error::field(
+                        "/page",
+                        "not-a-token",
+                        "must be the page token that the last call with this source and search gave",
+                    )
+                };
                 let token: Token = serde_json::from_str(token).map_err(|_| foreign())?;
                 if token.format != FORMAT || token.source != source.id() || token.search != search {
                     return Err(foreign());

@@ -16,8 +16,6 @@ use crate::manifest;
 use crate::platform::Platform;
 use crate::session::Session;
 
-pub use choices::Source;
-
 /// See `discovery.options` of the interface.
 ///
 /// # Errors
@@ -71,6 +69,6 @@ fn read_object(text: &str, pointer: &str) -> Result<Map<String, Value>> {
     }
     match json::parse(text.as_bytes()) {
         Ok(Value::Object(members)) => Ok(members),
-        _ => Err(Error::field(pointer, "not-json", "is not a JSON object")),
+        _ => Err(Error::field(pointer, "not-json", "must be a JSON object")),
     }
 }

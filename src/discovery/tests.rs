@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::choices::Source;
 use super::{options, resolve_schema};
 use crate::bindings::exports::workflow::connector::discovery::{Choice, Choices, ChoicesRequest, Direction};
 use crate::bindings::workflow::connector::types::Connection;
 use crate::error::{Error, ErrorCode, Result};
-use crate::manifest::schema::{ANNOTATIONS, KEYWORDS, check};
-use crate::manifest::{fields, operations};
+use crate::form::fields;
+use crate::form::schema::{ANNOTATIONS, KEYWORDS, check};
+use crate::manifest::operations;
+use crate::manifest::tests::walk;
 use crate::platform::fake::FakePlatform;
 
 fn platform() -> FakePlatform {
@@ -359,4 +362,18 @@ fn every_dynamic_operation_can_be_resolved() {
         assert_ne!(schema.to_string(), operation.output_schema, "{}", operation.id);
     }
     assert!(operations().all(|operation| !operation.dynamic_input));
+}
+
+#[test]
+fn the_sources_of_all_choices_are_known() {
+    let sources = Source::ALL.map(Source::id);
+    for operation in operations() {
+        for schema in [&operation.input_schema, &operation.output_schema] {
+            walk(&serde_json::from_str(schema).expect("JSON"), "", &mut |schema, at| {
+                if let Some(source) = schema.get("x-options") {
+                    assert!(source.as_str().is_some_and(|source| sources.contains(&source)), "{}{at}", operation.id);
+                }
+            });
+        }
+    }
 }

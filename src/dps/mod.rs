@@ -140,7 +140,7 @@ impl<'a> Dps<'a> {
         Tagged::from_response(&self.client.send(&request)?)
     }
 
-    /// Deletes the state of a registration: the device has to register anew.
+    /// Deletes the state of a registration: the device has to register again.
     ///
     /// # Errors
     /// `precondition-failed`, `not-found`, and those of the service.

@@ -1,6 +1,6 @@
 //! What of an enrollment opens something, and is not shown.
 //!
-//! The service answers a custom allocation's URL as it was written, with the key of the function in it. Whoever reads the
+//! The service answers a custom allocation's URL as it was written, with the key of the function in it. A person who reads the
 //! enrollment sees where the function is and not what opens it; what is written back is the document as it was read.
 
 use serde_json::Value;

@@ -1,6 +1,6 @@
-//! Why a reader has no place in a partition, in plain words, and how it gets one.
+//! Why a reader has no slot in a partition, in plain words, and how it gets one.
 //!
-//! Three rules of Event Hubs decide it: whoever has an owner level (epoch) reads alone; a higher or newer one sends the others
+//! Three rules of Event Hubs decide it: a reader with an owner level (epoch) reads alone; a higher or newer one sends the others
 //! away; without one, five may read side by side in a consumer group. The service names the rule in a sentence, of which the
 //! beginnings used here are in its own clients' documentation and in their users' reports.
 
@@ -12,7 +12,7 @@ use crate::error::{FieldProblem, problem};
 /// The consumer group that every hub has.
 const DEFAULT_GROUP: &str = "$Default";
 
-/// A reader that wants a place.
+/// A reader that wants a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Contender {
     group: String,
@@ -40,7 +40,7 @@ impl Contender {
     }
 
     /// The conflict as a finding about the consumer group that was asked for: the message says which rule keeps the reader
-    /// out, the fix how it gets a place.
+    /// out, the fix how it gets a slot.
     pub fn conflict(&self, said: &str) -> FieldProblem {
         let rule = Rule::of(said);
         let mut conflict = problem("/consumerGroup", rule.code(), self.cause(rule, said));
@@ -68,11 +68,11 @@ impl Contender {
             Rule::Crowded => {
                 format!("Five readers are on {self} already, and more than five may not read side by side.")
             }
-            Rule::Unknown => format!("Another reader is on {self}, so that this one has no place."),
+            Rule::Unknown => format!("Another reader holds {self}, so that no slot is free for this one."),
         };
         let shared = if self.group.eq_ignore_ascii_case(DEFAULT_GROUP) {
             " $Default is the group that Azure Functions, Stream Analytics, event processors and monitoring tools use \
-             unless they are told another: probably it is one of them."
+             unless they are given another: probably it is one of them."
         } else {
             ""
         };

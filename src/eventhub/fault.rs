@@ -1,7 +1,7 @@
 //! What went wrong, as the connector's own error: code, advice and words by the condition that the service named.
 //!
 //! Sources: the retry policies of Microsoft's clients (Python: `_pyamqp/error.py`; Rust: `retry.rs`), and texts that the
-//! service is known to say. Reading changes nothing, so no error has an effect; whoever sends adds its own.
+//! service is known to say. Reading changes nothing, so no error has an effect; a caller that sends adds its own.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::quoted::quoted;
 /// The longest text of the service's that is passed on.
 const LONGEST_MESSAGE: usize = 512;
 
-/// Of what an error tells.
+/// What an error is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     service: &'static str,
@@ -86,7 +86,7 @@ impl Context {
             result = result.with_service(fault);
         }
         if verdict.code == ErrorCode::PermissionDenied {
-            // Whoever may read telemetry of an IoT hub has "Service Connect", which is "Listen" of the Event Hub.
+            // A policy that may read telemetry of an IoT hub has "Service Connect", which is "Listen" of the Event Hub.
             let permission = Permission::ServiceConnect;
             result = result.with_missing_permission(MissingPermission {
                 permission: permission.id().to_owned(),
@@ -140,7 +140,7 @@ impl Context {
             }
             ErrorCode::NotFound => format!("{service} at {host} knows no {what}.{said}"),
             ErrorCode::ConsumerConflict => {
-                format!("Others use {what} of {host}, so that there is no place.{said}")
+                format!("Other readers use {what} of {host}, so that no slot is free.{said}")
             }
             ErrorCode::PositionLost => {
                 format!("The position is not one of {what} of {host}; the Event Hub may be a new one.{said}")
@@ -223,7 +223,7 @@ fn judge(error: &AmqpError) -> Verdict {
     }
 }
 
-/// Some conditions mean several things, which only their texts tell apart.
+/// Some conditions mean several things, which only their texts distinguish.
 fn judge_remote(error: &RemoteError) -> Verdict {
     let text = error.description.as_deref().unwrap_or_default().to_ascii_lowercase();
     let fault = fault_of(error);
@@ -322,7 +322,7 @@ fn refused_web_socket(error: &AmqpError) -> Option<Fault> {
     Some(fault)
 }
 
-/// The request for a WebSocket has no key: whoever refuses it judges neither that nor what is asked for, so that it is
+/// The request for a WebSocket has no key: a server that refuses it judges neither that nor what is asked for, so that it is
 /// always about the network, the host or the service's settings.
 fn by_refused_web_socket(error: &AmqpError) -> Verdict {
     let Some(fault) = refused_web_socket(error) else { return with(ErrorCode::Protocol, Retry::AfterReconfiguration) };

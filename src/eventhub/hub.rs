@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::contention::Contender;
 use super::event::Event;
 use super::fault::Context;
-use super::position::Position;
+use super::position::StartPosition;
 use crate::amqp::cbs::Claim;
 use crate::amqp::client::Client;
 use crate::amqp::link::{LARGEST_MESSAGE, LinkId, LinkOptions};
@@ -18,6 +18,7 @@ use crate::amqp_transport::AmqpTransport;
 use crate::auth::{self, SharedAccessKey};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
+use crate::secret;
 
 /// Messages ahead of what is used (Microsoft's clients: 300).
 const PREFETCH: u32 = 300;
@@ -101,20 +102,20 @@ pub struct ReceiverOptions {
     /// The consumer group; `$Default` is always there.
     pub consumer_group: String,
     /// Where to begin.
-    pub position: Position,
-    /// Owner level (epoch): whoever has the highest one reads alone. Without, up to five read together.
+    pub position: StartPosition,
+    /// Owner level (epoch): the reader with the highest one reads alone. Without, up to five read together.
     pub owner_level: Option<i64>,
     /// Events sent ahead; none for the usual number.
     pub prefetch: Option<u32>,
     /// The largest event that is taken, in bytes: Event Hubs' own limit is 1 MB, of dedicated clusters 20 MB.
     pub largest_event: u64,
-    /// Whether events tell of the partition's end, for a lag without another request.
+    /// Whether events state the partition's end, for a lag without another request.
     pub track_last_enqueued: bool,
 }
 
 impl ReceiverOptions {
     /// The usual options.
-    pub fn new(consumer_group: impl Into<String>, partition: impl Into<String>, position: Position) -> Self {
+    pub fn new(consumer_group: impl Into<String>, partition: impl Into<String>, position: StartPosition) -> Self {
         Self {
             partition: partition.into(),
             consumer_group: consumer_group.into(),
@@ -208,7 +209,7 @@ impl<'p> EventHub<'p> {
         let host = &endpoint.host;
         let opened = match access {
             Access::Plain(key) => {
-                auth::remember(key.key.expose());
+                secret::remember(key.key.expose());
                 let mechanism = Mechanism::Plain { user: key.policy.clone(), password: key.key.clone() };
                 Client::log_in(platform, transport, host, mechanism, &until).map(|client| (client, None))
             }
@@ -348,7 +349,7 @@ impl<'p> EventHub<'p> {
         attached.map_err(|error| self.reading(&receiver.contender).error(&error))
     }
 
-    /// Gives a partition up. Its place among the readers is free at once.
+    /// Gives a partition up. Its slot for readers is free at once.
     pub fn release(&mut self, receiver: Receiver) {
         self.client.detach(receiver.link);
     }
@@ -484,7 +485,7 @@ impl<'p> EventHub<'p> {
             None => Management::open(&mut self.client, &deadline)?,
         };
         let read = management.read(&mut self.client, entities, &deadline);
-        // After a failure an answer may still be on its way, or a request may wait to be sent: the next look-up begins anew.
+        // After a failure an answer may still be on its way, or a request may wait to be sent: the next look-up begins again.
         match &read {
             Ok(_) => self.management = Some(management),
             Err(_) => management.close(&mut self.client),

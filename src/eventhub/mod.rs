@@ -14,7 +14,7 @@ pub use crate::amqp::transport::Roots;
 pub use discover::{HubAddress, discover};
 pub use event::{Event, EventBody, LastEnqueued};
 pub use hub::{Access, Endpoint, EventHub, HubProperties, PartitionProperties, ReadBudget, Receiver, ReceiverOptions};
-pub use position::Position;
+pub use position::StartPosition;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 /// A place in a partition. Events are numbered without gaps; offsets are opaque text and only good for coming back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Position {
+pub enum StartPosition {
     /// The oldest event that is retained.
     Earliest,
     /// The next event that is enqueued after the link is attached.
@@ -30,7 +30,7 @@ pub enum Position {
     },
 }
 
-impl Position {
+impl StartPosition {
     /// The filter's expression (as `_utils.py` of Microsoft's Python client writes it).
     pub fn selector(&self) -> String {
         let write = |annotation: &str, inclusive: bool, value: &str| {
@@ -57,18 +57,18 @@ mod tests {
     #[test]
     fn selectors_are_those_of_microsofts_clients() {
         let cases = [
-            (Position::Earliest, "amqp.annotation.x-opt-offset > '-1'"),
-            (Position::Latest, "amqp.annotation.x-opt-offset > '@latest'"),
+            (StartPosition::Earliest, "amqp.annotation.x-opt-offset > '-1'"),
+            (StartPosition::Latest, "amqp.annotation.x-opt-offset > '@latest'"),
             (
-                Position::EnqueuedTime { ms: 1_700_000_000_000, inclusive: false },
+                StartPosition::EnqueuedTime { ms: 1_700_000_000_000, inclusive: false },
                 "amqp.annotation.x-opt-enqueued-time > '1700000000000'",
             ),
             (
-                Position::SequenceNumber { number: 123, inclusive: true },
+                StartPosition::SequenceNumber { number: 123, inclusive: true },
                 "amqp.annotation.x-opt-sequence-number >= '123'",
             ),
             (
-                Position::Offset { offset: "x' OR '1".into(), inclusive: false },
+                StartPosition::Offset { offset: "x' OR '1".into(), inclusive: false },
                 "amqp.annotation.x-opt-offset > 'x'' OR ''1'",
             ),
         ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::discover::{HubAddress, discover_over};
-use super::{Access, Endpoint, EventBody, EventHub, Position, ReadBudget, ReceiverOptions};
+use super::{Access, Endpoint, EventBody, EventHub, ReadBudget, ReceiverOptions, StartPosition};
 use crate::amqp::RemoteError;
 use crate::amqp::codec::Value;
 use crate::amqp::message::{Body, Message, Properties};
@@ -41,7 +41,7 @@ fn claim() -> Access {
 }
 
 fn options() -> ReceiverOptions {
-    ReceiverOptions::new("$Default", "0", Position::Earliest)
+    ReceiverOptions::new("$Default", "0", StartPosition::Earliest)
 }
 
 fn budget(events: usize, bytes: usize, wait: u64) -> ReadBudget {
@@ -268,7 +268,7 @@ fn an_answer_that_is_not_as_described_is_a_protocol_error() {
     assert_eq!((error.code(), error.record().retry), (ErrorCode::Protocol, Retry::Backoff));
 }
 
-/// Whoever may send can write anything after the annotations; a reader must get past it.
+/// A client that may send can write anything after the annotations; a reader must get past it.
 #[test]
 fn a_malformed_event_does_not_block_the_partition() {
     let platform = platform();

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use super::codes::Subject;
 use super::fault::{Fault, Verdict};
 use super::{retry, version};
-use crate::auth::{self, Permission, SharedAccessKey, percent_encode};
+use crate::auth::{self, Permission, SharedAccessKey};
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result, Retry};
 use crate::host_name;
 use crate::platform::{ExchangeError, ExchangeErrorKind, ExchangeLimits, Method, Platform, WireRequest, WireResponse};
+use crate::secret::percent_encode;
 
 /// Until a connection, TLS included, is there.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -255,13 +256,10 @@ impl Request {
 /// What a dry run would have sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The method.
     pub method: &'static str,
-    /// The URL.
     pub url: String,
     /// The headers besides the authorization.
     pub headers: Vec<(Cow<'static, str>, String)>,
-    /// The body.
     pub body: Option<Value>,
 }
 
@@ -274,11 +272,6 @@ pub struct Response {
 }
 
 impl Response {
-    /// HTTP status, 200 to 299.
-    pub fn status(&self) -> u16 {
-        self.wire.status
-    }
-
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.wire.header(name)
@@ -720,7 +713,7 @@ impl<'a> Client<'a> {
                 (ErrorCode::Unavailable, "A limit of the engine that runs this connector is reached.".to_owned(), None)
             }
         };
-        // Whoever got through has the right name.
+        // A request that got through has the right name.
         if matches!(error.kind, Kind::Dns | Kind::Connect | Kind::Timeout | Kind::Tls)
             && !error.sent
             && let Some(hint) = host_name::hint(host)
@@ -758,10 +751,12 @@ impl<'a> Client<'a> {
             "configurations" => "configuration",
             other => other,
         };
-        match segments.next() {
-            None => format!("{noun} request"),
-            Some("query") => "query".to_owned(),
-            Some(id) => format!("{noun} \"{id}\""),
+        match (segments.next(), segments.next()) {
+            (None, _) => format!("{noun} request"),
+            (Some("query"), _) => "query".to_owned(),
+            // Registrations are asked for by their group.
+            (Some(group), Some("query")) => format!("enrollment group \"{group}\""),
+            (Some(id), _) => format!("{noun} \"{id}\""),
         }
     }
 }

@@ -29,7 +29,6 @@ pub enum Subject {
     Device,
     /// A module identity.
     Module,
-    /// A job.
     Job,
     /// An automatic device configuration.
     Configuration,
@@ -126,7 +125,7 @@ fn retry_of(text: &str) -> Option<Retry> {
 mod tests {
     use super::*;
 
-    /// Rows of the table, and those of them that have a number: whoever changes the file states the new count here.
+    /// Rows of the table, and those of them that have a number: a change of the file has to state the new count here.
     const ROWS: usize = 224;
     const NUMBERED: usize = 203;
 

@@ -114,7 +114,7 @@ pub fn whole(document: &Value) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "The record has a value that is nested deeper than {} levels, and could not be written back as it was. Nothing was changed",
+        "The record has a value that must not be nested deeper than {} levels, and could not be written back as it was. Nothing was changed",
         json::RECORD_LEVELS
     );
     Err(Error::new(ErrorCode::Unsupported, message))

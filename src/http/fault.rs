@@ -16,11 +16,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::codes::{Entry, Subject};
-use crate::auth;
 use crate::error::{EffectState, ErrorCode, Retry, ServiceFault, retry_after};
 use crate::json;
 use crate::platform::WireResponse;
 use crate::quoted::quoted;
+use crate::secret;
 
 /// The longest message of a service that is passed on, in characters.
 const LONGEST_MESSAGE: usize = 512;
@@ -368,7 +368,7 @@ fn read_retry_after(text: &str, now: Duration) -> Option<Duration> {
 
 fn tracking_id_in(text: &str) -> Option<String> {
     // Before it is taken apart: a part of a secret would not be known as one.
-    let text = auth::strike(text);
+    let text = secret::strike(text);
     let rest = text.split_once("Tracking ID:").or_else(|| text.split_once("TrackingId:"))?.1.trim_start();
     let id: String =
         rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | ':')).take(LONGEST_ID).collect();
@@ -501,7 +501,7 @@ mod tests {
         assert_eq!(code(400, &[], body), ErrorCode::Unsupported);
         let fault = read(400, &[("iothub-errorcode", "ThrottlingException")], r#"{"errorCode":400004}"#);
         assert_eq!(fault.verdict().code, ErrorCode::InvalidInput);
-        assert_eq!(fault.label().as_deref(), Some("400004 ThrottlingException"), "both are told");
+        assert_eq!(fault.label().as_deref(), Some("400004 ThrottlingException"), "both are named");
         assert_eq!(code(418, &[], r#"{"errorCode":400000}"#), ErrorCode::Protocol, "generic: the status says more");
         // What is not known does not hide what is.
         assert_eq!(code(400, &[("iothub-errorcode", "ServerBusy")], r#"{"errorCode":400999}"#), ErrorCode::Unavailable);
@@ -531,15 +531,15 @@ mod tests {
     }
 
     #[test]
-    fn the_sentence_is_told_whoever_says_it() {
-        let told = |body: &str| read(404, &[], body).message.unwrap_or_default();
-        assert_eq!(told("<html><head><TITLE>Web App\n - Not  Found</TITLE></head></html>"), "Web App - Not Found");
-        assert_eq!(told("<html><h1>Access</h1><p>denied</p></html>"), "Access denied");
-        assert_eq!(told(r#"{"error":{"code":"x","message":"It is elsewhere"}}"#), "It is elsewhere");
-        assert_eq!(told(r#"{"statusCode":404,"message":"Resource not found"}"#), "Resource not found");
+    fn the_sentence_is_reported_in_whatever_form_it_comes() {
+        let message = |body: &str| read(404, &[], body).message.unwrap_or_default();
+        assert_eq!(message("<html><head><TITLE>Web App\n - Not  Found</TITLE></head></html>"), "Web App - Not Found");
+        assert_eq!(message("<html><h1>Access</h1><p>denied</p></html>"), "Access denied");
+        assert_eq!(message(r#"{"error":{"code":"x","message":"It is elsewhere"}}"#), "It is elsewhere");
+        assert_eq!(message(r#"{"statusCode":404,"message":"Resource not found"}"#), "Resource not found");
         // The portal's API wraps the hub's body once more.
         let twice = r#"{"message":"{\"Message\":\"{\\\"errorCode\\\":504101,\\\"message\\\":\\\"Timed out\\\"}\",\"ExceptionMessage\":\"\"}"}"#;
-        assert_eq!((told(twice).as_str(), code(504, &[], twice)), ("Timed out", ErrorCode::Timeout));
+        assert_eq!((message(twice).as_str(), code(504, &[], twice)), ("Timed out", ErrorCode::Timeout));
         let long = read(400, &[], &format!(r#"{{"Message":"{}"}}"#, "é".repeat(5_000)));
         assert!(long.message.is_some_and(|message| message.chars().count() == LONGEST_MESSAGE));
         let page = read(404, &[], &format!("<html>{}", "<p>é</p>".repeat(100_000)));

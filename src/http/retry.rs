@@ -15,7 +15,6 @@ use super::fault::Verdict;
 use crate::error::{EffectState, ErrorCode, Retry};
 use crate::platform::{ExchangeError, ExchangeErrorKind};
 
-/// Attempts in all.
 pub const ATTEMPTS: u32 = 4;
 /// No attempt is begun with less time than this left: it would end in a time-out that hides what is really wrong.
 pub const TIME_FOR_AN_ATTEMPT: Duration = Duration::from_millis(500);

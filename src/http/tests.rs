@@ -26,7 +26,7 @@ fn once() -> Request {
         .json(serde_json::json!({}))
 }
 
-fn send(platform: &FakePlatform, host: &str, request: &Request) -> Result<super::Response> {
+fn send(platform: &FakePlatform, host: &str, request: &Request) -> Result<super::client::Response> {
     let api = api(host);
     Client::new(platform, &api, Duration::from_secs(NOW + 60), false).send(request)
 }
@@ -149,7 +149,7 @@ fn a_token_that_is_too_narrow_is_widened_and_stays_so() {
 }
 
 #[test]
-fn a_missing_permission_is_told_from_a_wrong_key() {
+fn a_missing_permission_is_distinguished_from_a_wrong_key() {
     // Narrow and wide are refused; then the probe of another permission is let through: the key is good.
     let platform = FakePlatform::at(NOW);
     platform.then_status(401, &[], "").then_status(401, &[], "");
@@ -290,7 +290,7 @@ fn a_deadline_that_has_passed_sends_nothing() {
 }
 
 #[test]
-fn probes_tell_granted_from_refused() {
+fn probes_distinguish_granted_from_refused() {
     let api = api("probes");
     let platform = FakePlatform::at(NOW);
     platform.then_status(404, &[("iothub-errorcode", "DeviceNotFound")], "").then_status(401, &[], "");

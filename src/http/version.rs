@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_version_is_told_from_other_bad_requests() {
+    fn a_refused_version_is_distinguished_from_other_bad_requests() {
         let dps = |message: &str| format!(r#"{{"errorCode":400004,"trackingId":"t","message":"{message}"}}"#);
         assert!(refuses(400, &[], &dps("Unsupported API version 2026-11-01.")));
         assert!(refuses(400, &[], &dps("The api-version '2026-11-01' is not supported.")));

@@ -121,7 +121,7 @@ impl<'a> IotHub<'a> {
     /// # Errors
     /// `precondition-failed`, `not-found`, and those of the service.
     pub fn update_twin(&self, id: &DeviceId, patch: Value, if_match: &IfMatch) -> Result<Tagged> {
-        // A merge that is made twice is the same as once, unless someone else wrote in between: their ETag tells.
+        // A merge that is made twice is the same as once, unless someone else wrote in between, which their ETag shows.
         let request =
             Request::new(Method::Patch, ["twins", id.as_str()], if_match.safety(), Permission::ServiceConnect)
                 .header("if-match", if_match)

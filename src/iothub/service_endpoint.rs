@@ -10,11 +10,12 @@ use crate::amqp::client::{Client, Undelivered};
 use crate::amqp::link::{Delivery, LinkId, LinkOptions};
 use crate::amqp::transport::{Deadline, Roots, Transport};
 use crate::amqp::{Body, Error as AmqpError, Message, Value};
-use crate::auth::{self, SharedAccessKey, percent_encode};
+use crate::auth::{self, SharedAccessKey};
 use crate::error::{EffectState, Error, Result};
 use crate::eventhub::HubAddress;
 use crate::eventhub::fault::Context;
 use crate::platform::Platform;
+use crate::secret::percent_encode;
 
 /// Where messages to devices go.
 const DEVICE_BOUND: &str = "/messages/devicebound";
@@ -28,7 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Whom a message is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
-    /// The device.
     pub device: DeviceId,
     /// One of its modules, where it is not the device itself.
     pub module: Option<ModuleId>,
@@ -67,7 +67,6 @@ impl ServiceQueue {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Feedback, Self::FileNotifications];
 
-    /// Its address.
     pub fn address(self) -> &'static str {
         match self {
             Self::Feedback => "/messages/serviceBound/feedback",
@@ -79,14 +78,13 @@ impl ServiceQueue {
 /// A message of a queue. It stays the hub's until it is accepted.
 #[derive(Clone, Debug)]
 pub struct Notice {
-    /// Its body.
     pub body: Vec<u8>,
     delivery: Delivery,
 }
 
 impl Notice {
     fn read(delivery: Delivery) -> Self {
-        // What cannot be read is told as it is.
+        // What cannot be read is delivered as it is.
         let body = match Message::decode_lossy(&delivery.payload).message.body {
             Body::Data(sections) => sections.concat(),
             Body::Value(Value::String(text)) => text.into_bytes(),
@@ -240,7 +238,7 @@ impl<'p> ServiceEndpoint<'p> {
         received.map(|delivery| delivery.map(Notice::read)).map_err(|error| self.broken(what, &error))
     }
 
-    /// Tells the hub that a notice is done: it does not come again.
+    /// Accepts a notice at the hub: it does not come again.
     pub fn accept(&mut self, notice: &Notice) {
         self.client.accept(&notice.delivery);
     }

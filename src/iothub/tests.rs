@@ -116,8 +116,8 @@ fn every_outcome_is_typed() {
     ];
     for (outcome, code, effect, sound) in cases {
         let platform = platform();
-        let told = outcome.clone();
-        let peer = peer(&platform, move |id, out| states(out, id, true, told.clone()));
+        let answer = outcome.clone();
+        let peer = peer(&platform, move |id, out| states(out, id, true, answer.clone()));
         let mut endpoint = endpoint(&platform, &peer);
         let error = endpoint.send(&recipient(), &message()).expect_err("refused");
         assert_eq!((error.code(), error.record().effect, endpoint.is_sound()), (code, effect, sound), "{outcome:?}");

@@ -40,7 +40,7 @@ pub fn check_patch(part: TwinPart, patch: &Value, at: &str) -> Vec<FieldProblem>
     let mut check = Check { problems: Vec::new() };
     let size = patch.as_object().map_or(0, |members| check.object(members, at, 0, false));
     if size > part.largest() {
-        let message = format!("has {size} bytes as the hub counts; the limit is {}", part.largest());
+        let message = format!("must have at most {} bytes as the hub counts them, and has {size}", part.largest());
         check.problems.push(problem(at, "too-large", message));
     }
     check.problems
@@ -61,14 +61,18 @@ impl Check {
     /// nothing is removed, and no twin keeps a null.
     fn object(&mut self, members: &Map<String, Value>, at: &str, depth: usize, in_array: bool) -> usize {
         if depth > DEEPEST {
-            self.add(at, "too-deep", format!("is nested more than {DEEPEST} levels deep"));
+            self.add(at, "too-deep", format!("must not be nested deeper than {DEEPEST} levels"));
             return 0;
         }
         let mut size = 0;
         for (key, value) in members {
             let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
             if key.len() > LONGEST_KEY {
-                self.add(&at, "too-long", format!("has a key of {} bytes; the limit is {LONGEST_KEY}", key.len()));
+                self.add(
+                    &at,
+                    "too-long",
+                    format!("must have keys of at most {LONGEST_KEY} bytes, and has one of {}", key.len()),
+                );
             }
             if key.contains(|c: char| c.is_control() || matches!(c, '.' | '$' | ' ')) {
                 self.add(
@@ -88,7 +92,7 @@ impl Check {
         match value {
             Value::Null => {
                 if in_array {
-                    self.add(at, "null-in-array", "is null, which no array of a twin may have in it".into());
+                    self.add(at, "null-in-array", "must not be null, since it is in an array of a twin".into());
                 }
                 0
             }
@@ -105,7 +109,7 @@ impl Check {
             }
             Value::String(text) => {
                 if text.len() > LONGEST_TEXT {
-                    self.add(at, "too-long", format!("has {} bytes; the limit is {LONGEST_TEXT}", text.len()));
+                    self.add(at, "too-long", format!("must have at most {LONGEST_TEXT} bytes, and has {}", text.len()));
                 }
                 text.chars().filter(|c| !c.is_control()).map(char::len_utf8).sum()
             }

@@ -2,10 +2,10 @@
 //!
 //! A double holds 15 to 17 digits, and services and devices write more: serial numbers, counters, amounts. So `serde_json`
 //! keeps the text of each number (its feature `arbitrary_precision`), and [`Decimal`] compares them. An exponent is
-//! written anew (`1E5` as `1e+5`), all digits stay.
+//! written again (`1E5` as `1e+5`), all digits stay.
 //!
 //! `serde_json` hands numbers and raw texts from one of its types to another as objects with a secret key, and takes any
-//! object with that key for one. So documents from outside are read by [`parse`], which tells the two apart.
+//! object with that key for one. So documents from outside are read by [`parse`], which distinguishes the two.
 
 mod decimal;
 
@@ -269,7 +269,7 @@ enum Handover {
     Member(Value),
 }
 
-/// Tells the two apart: a deserializer of a document knows wrappers, one of a text in memory does not.
+/// Distinguishes the two: a deserializer of a document knows wrappers, one of a text in memory does not.
 struct Handed<'b>(Exact<'b>);
 
 impl<'de> DeserializeSeed<'de> for Handed<'_> {

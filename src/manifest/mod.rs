@@ -1,78 +1,20 @@
 //! What the connector declares: connection forms, permissions, triggers, actions, egress.
 
-pub mod fields;
-pub mod schema;
+#[cfg(test)]
+pub(crate) mod tests;
 
-use serde_json::Value;
-
+use crate::account;
 use crate::amqp_transport::AmqpTransport;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{
-    ActionDescriptor, Descriptor, EgressProtocol, EgressRule, Limit, Operation, Permission as PermissionRecord,
+    ActionDescriptor, Descriptor, EgressProtocol, EgressRule, Operation, Permission as PermissionRecord,
     TriggerDescriptor,
 };
-use crate::connection;
 use crate::host_name::{DPS_SUFFIXES, EVENT_HUB_SUFFIXES, HUB_EGRESS_SUFFIXES};
 use crate::{actions, triggers};
 
 /// The version of `wit/` that this was built on.
 pub const INTERFACE_VERSION: &str = "0.2.0";
-
-/// What triggers and actions declare in common.
-pub struct Spec {
-    /// Stable id.
-    pub id: &'static str,
-    /// Short name.
-    pub title: &'static str,
-    /// Markdown.
-    pub help: &'static str,
-    /// Heading.
-    pub group: &'static str,
-    /// Schema of the input or configuration.
-    pub input: Value,
-    /// Schema of the output or of an event's data.
-    pub output: Value,
-    /// Example of the input.
-    pub input_sample: Value,
-    /// Example of the output.
-    pub output_sample: Value,
-    /// Whether `resolve-schema` can say more about the output.
-    pub dynamic_output: bool,
-    /// What it needs.
-    pub permissions: &'static [Permission],
-    /// What the service bounds: title, value, unit.
-    pub limits: &'static [(&'static str, u64, &'static str)],
-}
-
-impl Spec {
-    /// As the interface has it.
-    pub fn operation(self) -> Operation {
-        Operation {
-            id: self.id.to_owned(),
-            revision: 1,
-            deprecated_by: None,
-            title: self.title.to_owned(),
-            help: self.help.to_owned(),
-            group: self.group.to_owned(),
-            input_schema: self.input.to_string(),
-            output_schema: self.output.to_string(),
-            input_sample: self.input_sample.to_string(),
-            output_sample: self.output_sample.to_string(),
-            dynamic_input: false,
-            dynamic_output: self.dynamic_output,
-            permissions: self.permissions.iter().map(|permission| permission.id().to_owned()).collect(),
-            limits: self
-                .limits
-                .iter()
-                .map(|(title, value, unit)| Limit {
-                    title: (*title).to_owned(),
-                    value: *value,
-                    unit: (*unit).to_owned(),
-                })
-                .collect(),
-        }
-    }
-}
 
 /// All of it.
 pub fn descriptor() -> Descriptor {
@@ -84,7 +26,7 @@ pub fn descriptor() -> Descriptor {
         help: "Reacts to and acts on **Azure IoT Hub** and its **Device Provisioning Service**: telemetry, device identities, twins, messages, direct methods, \
                enrollments and registrations. Link an account with a shared access policy of the hub; add one of the provisioning service for enrollments and registrations."
             .to_owned(),
-        auth_profiles: connection::profiles(),
+        auth_profiles: account::profiles(),
         permissions: permissions().map(permission_record).collect(),
         triggers: trigger_descriptors(),
         actions: action_descriptors(),
@@ -95,12 +37,12 @@ pub fn descriptor() -> Descriptor {
 
 /// The triggers, as declared.
 pub fn trigger_descriptors() -> Vec<TriggerDescriptor> {
-    triggers::ALL.iter().map(|trigger| trigger.descriptor()).collect()
+    triggers::all().map(|trigger| trigger.descriptor()).collect()
 }
 
 /// The actions, as declared.
 pub fn action_descriptors() -> Vec<ActionDescriptor> {
-    actions::ALL.iter().map(|action| action.descriptor()).collect()
+    actions::all().map(|action| action.descriptor()).collect()
 }
 
 /// All permissions, in the order of the connection guide.
@@ -126,12 +68,12 @@ pub fn operations() -> impl Iterator<Item = Operation> {
 
 fn permission_record(permission: Permission) -> PermissionRecord {
     let purpose = match permission {
-        Permission::RegistryRead => "Reading device identities and automatic device configurations.",
-        Permission::RegistryWrite => "Creating, changing and deleting device identities.",
+        Permission::RegistryRead => "Reading the hub's registry: identities, automatic configurations, statistics.",
+        Permission::RegistryWrite => "Changing the hub's registry.",
         Permission::ServiceConnect => {
-            "Telemetry, messages to devices and their feedback, twins, queries and direct methods, from the cloud's side."
+            "All that a back end does beside the registry: telemetry, messages, feedback, twins, queries, direct methods, jobs."
         }
-        Permission::DeviceConnect => "Speaking to the hub as a device.",
+        Permission::DeviceConnect => "Speaking to the hub in a device's name.",
         Permission::ServiceConfig => "The provisioning service's own configuration.",
         Permission::EnrollmentRead => "Reading enrollments.",
         Permission::EnrollmentWrite => "Creating, changing and deleting enrollments.",

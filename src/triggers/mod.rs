@@ -1,108 +1,50 @@
-//! The triggers, one file each. A new one is its file and its line in [`ALL`].
+//! The triggers, one file each, in a folder for each way of reading: a log with positions, a queue without any, and a
+//! collection that is compared with what the cursor knows. A new one is its file and its two lines in the folder's
+//! `mod.rs`.
+
+mod collection;
+#[cfg(feature = "amqp")]
+mod log;
+#[cfg(feature = "amqp")]
+mod queue;
+mod shared;
 
 #[cfg(feature = "amqp")]
-mod cloud_to_device_message_feedback;
-mod collection;
-mod cursor;
-#[cfg(feature = "amqp")]
-mod device_connection_state;
-#[cfg(feature = "amqp")]
-mod device_lifecycle;
-#[cfg(feature = "amqp")]
-mod device_telemetry;
-#[cfg(feature = "amqp")]
-mod device_twin_change_events;
-mod device_twin_changed;
-#[cfg(feature = "amqp")]
-mod digital_twin_change_events;
-#[cfg(feature = "amqp")]
-pub(crate) mod event_stream;
-#[cfg(feature = "amqp")]
-mod file_upload_notifications;
-mod glob;
-mod individual_enrollment_changed;
-mod registration_status_changed;
-mod service_configuration_changed;
-#[cfg(feature = "amqp")]
-mod service_queue;
+use std::time::Duration;
 
 use connector_rules::json::{DEEPEST, has_levels};
 use serde_json::Value;
 
-use crate::actions::read_input;
-use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
+use crate::account::Account;
 use crate::bindings::exports::workflow::connector::trigger::{Event, Notice, Page, Partition, Payload, PollRequest};
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
-use crate::connection::Account;
 use crate::error::{Error, ErrorCode, Result, Severity};
+use crate::form::read_input;
 use crate::platform::Platform;
 use crate::quoted::{quoted, shown};
 use crate::session::Session;
+use shared::{Trigger, WHOLE, misfit};
 
 /// All triggers, in the order in which a person is shown them.
-pub static ALL: &[&dyn Trigger] = &[
-    #[cfg(feature = "amqp")]
-    &device_telemetry::DEVICE_TELEMETRY,
-    #[cfg(feature = "amqp")]
-    &device_connection_state::DEVICE_CONNECTION_STATE,
-    #[cfg(feature = "amqp")]
-    &device_lifecycle::DEVICE_LIFECYCLE,
-    #[cfg(feature = "amqp")]
-    &device_twin_change_events::DEVICE_TWIN_CHANGE_EVENTS,
-    #[cfg(feature = "amqp")]
-    &digital_twin_change_events::DIGITAL_TWIN_CHANGE_EVENTS,
-    #[cfg(feature = "amqp")]
-    &cloud_to_device_message_feedback::CloudToDeviceMessageFeedback,
-    #[cfg(feature = "amqp")]
-    &file_upload_notifications::FileUploadNotifications,
-    &individual_enrollment_changed::IndividualEnrollmentChanged,
-    &registration_status_changed::RegistrationStatusChanged,
-    &service_configuration_changed::ServiceConfigurationChanged,
-    &device_twin_changed::DeviceTwinChanged,
-];
+pub fn all() -> impl Iterator<Item = &'static dyn Trigger> {
+    let folders = [
+        #[cfg(feature = "amqp")]
+        log::ALL,
+        #[cfg(feature = "amqp")]
+        queue::ALL,
+        collection::ALL,
+    ];
+    folders.into_iter().flatten().copied()
+}
+
+/// Closes the connections that are kept open.
+#[cfg(feature = "amqp")]
+pub fn release(until: Duration) {
+    log::release(until);
+}
 
 /// The longest summary of an event, in characters.
 const LONGEST_SUMMARY: usize = 512;
-
-/// The one partition of a trigger that cannot be polled in parallel.
-pub const WHOLE: &str = "all";
-
-/// Something that yields events.
-pub trait Trigger: Sync {
-    /// Its id, as declared: finding it must not build every schema.
-    fn id(&self) -> &'static str;
-
-    /// What it declares.
-    fn descriptor(&self) -> TriggerDescriptor;
-
-    /// The next events. `config` has been checked against the declared schema.
-    ///
-    /// # Errors
-    /// Those of the interface's `poll`.
-    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page>;
-
-    /// What there is, as events. Empty: nothing is there.
-    ///
-    /// # Errors
-    /// Those of the service.
-    fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>>;
-
-    /// Whether a stored cursor can be read.
-    ///
-    /// # Errors
-    /// `invalid-input` or `unsupported` where it cannot.
-    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
-        cursor::State::read(cursor).map(drop)
-    }
-
-    /// What can be polled in parallel.
-    ///
-    /// # Errors
-    /// Those of the service.
-    fn partitions(&self, _session: &Session, _config: Value) -> Result<Vec<Partition>> {
-        Ok(vec![Partition { id: WHOLE.to_owned(), title: "All records".to_owned() }])
-    }
-}
 
 /// See `trigger.poll` of the interface.
 ///
@@ -202,22 +144,16 @@ pub fn no_webhook(id: &str) -> Error {
 }
 
 fn find(id: &str) -> Result<&'static dyn Trigger> {
-    ALL.iter()
-        .copied()
+    all()
         .find(|trigger| trigger.id() == id)
         .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("This connector has no trigger \"{id}\".")))
 }
 
 fn prepare(id: &str, config: &str) -> Result<(&'static dyn Trigger, Value)> {
     let trigger = find(id)?;
-    let config = read_input(&trigger.descriptor().operation.input_schema, config).map_err(|error| misfit(&error))?;
+    let config = read_input(trigger.id(), || trigger.descriptor().operation.input_schema, config);
+    let config = config.map_err(|error| misfit(&error))?;
     Ok((trigger, config))
-}
-
-/// The error of an input as the error of a configuration.
-fn misfit(error: &Error) -> Error {
-    let fields = error.record().fields.clone();
-    Error::fields(ErrorCode::InvalidConfig, "The trigger's configuration does not fit", fields)
 }
 
 /// Whether a stored cursor of a trigger can be read.
@@ -229,7 +165,7 @@ pub fn check_cursor(id: &str, cursor: &Cursor) -> Result<()> {
 }
 
 /// An event that stands in where the account has nothing to show. Its id and its source are of no hub: `example` is the
-/// URN namespace for examples (RFC 6963), and whoever stores what was seen does not take it for a record.
+/// URN namespace for examples (RFC 6963), and an engine that stores what was seen does not take it for a record.
 fn static_sample(trigger: &str, data: String) -> Event {
     Event {
         id: format!("sample-{trigger}"),

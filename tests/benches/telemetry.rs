@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use azure_iot_connector::amqp_transport::AmqpTransport;
 use azure_iot_connector::auth::SharedAccessKey;
-use azure_iot_connector::eventhub::{Access, Endpoint, EventHub, Position, ReadBudget, ReceiverOptions, Roots};
+use azure_iot_connector::eventhub::{Access, Endpoint, EventHub, ReadBudget, ReceiverOptions, Roots, StartPosition};
 use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryEvent, TlsSuites};
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
 use connector_host::{Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots, WarmInstance};
@@ -383,7 +383,7 @@ fn own_client(service: &Service) -> Result<Cost> {
     let deadline = Duration::from_secs(120);
     let roots = Roots::Pem(service.text("authority"));
     let mut hub = EventHub::connect(&platform, &endpoint, &Access::Claim(key), roots, deadline)?;
-    let options = ReceiverOptions::new("$Default", SMALL.to_string(), Position::Earliest);
+    let options = ReceiverOptions::new("$Default", SMALL.to_string(), StartPosition::Earliest);
     let mut receiver = hub.receiver(&options)?;
     let mut read = |count: usize| -> Result<usize> {
         let mut events = 0;

@@ -10,7 +10,7 @@ use azure_iot_connector::amqp_transport::AmqpTransport;
 use azure_iot_connector::auth::SharedAccessKey;
 use azure_iot_connector::error::ErrorCode;
 use azure_iot_connector::eventhub::{
-    Access, Endpoint, EventBody, EventHub, Position, ReadBudget, ReceiverOptions, Roots,
+    Access, Endpoint, EventBody, EventHub, ReadBudget, ReceiverOptions, Roots, StartPosition,
 };
 use azure_iot_connector::platform::Platform as _;
 use azure_iot_connector::secret::Secret;
@@ -41,7 +41,7 @@ fn budget(events: usize) -> ReadBudget {
     ReadBudget { events, bytes: 64 << 20, wait: Duration::from_secs(5) }
 }
 
-fn from(position: Position) -> ReceiverOptions {
+fn from(position: StartPosition) -> ReceiverOptions {
     ReceiverOptions::new("$Default", "0", position)
 }
 
@@ -59,7 +59,7 @@ fn a_partition_is_read_from_another_implementation() -> Result<()> {
     ensure!(hub.partitions(&["7".to_owned()]).is_err_and(|error| error.code() == ErrorCode::NotFound));
 
     // All of it: more than the prefetch, and messages larger than a frame.
-    let mut receiver = hub.receiver(&from(Position::Earliest))?;
+    let mut receiver = hub.receiver(&from(StartPosition::Earliest))?;
     let mut events = Vec::new();
     while events.len() < usize::try_from(EVENTS)? {
         let more = hub.receive(&mut receiver, budget(200))?;
@@ -83,10 +83,10 @@ fn a_partition_is_read_from_another_implementation() -> Result<()> {
 
     // From all kinds of places.
     for (position, expected) in [
-        (Position::SequenceNumber { number: 690, inclusive: true }, 690),
-        (Position::SequenceNumber { number: 690, inclusive: false }, 691),
-        (Position::Offset { offset: "650000".into(), inclusive: false }, 651),
-        (Position::EnqueuedTime { ms: 1_700_000_600_000, inclusive: true }, 600),
+        (StartPosition::SequenceNumber { number: 690, inclusive: true }, 690),
+        (StartPosition::SequenceNumber { number: 690, inclusive: false }, 691),
+        (StartPosition::Offset { offset: "650000".into(), inclusive: false }, 651),
+        (StartPosition::EnqueuedTime { ms: 1_700_000_600_000, inclusive: true }, 600),
     ] {
         let mut hub = witness.connect(&platform, KEY)?;
         let mut receiver = hub.receiver(&from(position.clone()))?;
@@ -95,7 +95,7 @@ fn a_partition_is_read_from_another_implementation() -> Result<()> {
         hub.close();
     }
     let mut hub = witness.connect(&platform, KEY)?;
-    let mut receiver = hub.receiver(&from(Position::Latest))?;
+    let mut receiver = hub.receiver(&from(StartPosition::Latest))?;
     ensure!(hub.receive(&mut receiver, ReadBudget { wait: Duration::from_millis(300), ..budget(1) })?.is_empty());
     hub.close();
     Ok(())
@@ -122,17 +122,17 @@ fn refusals_of_another_implementation_are_typed() -> Result<()> {
     ensure!(untrusted.err().map(code) == Some(ErrorCode::Unavailable));
 
     let mut hub = witness.connect(&platform, KEY)?;
-    let lost = hub.receiver(&from(Position::Offset { offset: "999999999".into(), inclusive: false }));
+    let lost = hub.receiver(&from(StartPosition::Offset { offset: "999999999".into(), inclusive: false }));
     let lost = lost.and_then(|mut receiver| hub.receive(&mut receiver, budget(1)));
     ensure!(lost.err().map(code) == Some(ErrorCode::PositionLost));
-    let options = ReceiverOptions { consumer_group: "nobody".into(), ..from(Position::Earliest) };
+    let options = ReceiverOptions { consumer_group: "nobody".into(), ..from(StartPosition::Earliest) };
     let unknown = hub.receiver(&options).and_then(|mut receiver| hub.receive(&mut receiver, budget(1)));
     ensure!(unknown.err().map(code) == Some(ErrorCode::NotFound));
 
     // A higher owner level takes the partition away.
-    let mut receiver = hub.receiver(&ReceiverOptions { owner_level: Some(1), ..from(Position::Latest) })?;
+    let mut receiver = hub.receiver(&ReceiverOptions { owner_level: Some(1), ..from(StartPosition::Latest) })?;
     let mut other = witness.connect(&platform, KEY)?;
-    let mut new_owner = other.receiver(&ReceiverOptions { owner_level: Some(2), ..from(Position::Earliest) })?;
+    let mut new_owner = other.receiver(&ReceiverOptions { owner_level: Some(2), ..from(StartPosition::Earliest) })?;
     ensure!(!other.receive(&mut new_owner, budget(1))?.is_empty());
     let stolen = hub.receive(&mut receiver, budget(1)).err().map(code);
     ensure!(stolen == Some(ErrorCode::ConsumerConflict), "{stolen:?}");

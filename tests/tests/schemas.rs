@@ -274,7 +274,7 @@ async fn resolved_schemas_fit_what_is_there() -> Result<()> {
     let recording = scenario::run().await?;
     let World { connector, tenant, connection, emulator } = &recording.world;
     let mut findings = Findings::default();
-    let actions: BTreeMap<_, _> = scenario::actions(emulator.ca_pem()).into_iter().collect();
+    let actions = scenario::actions(emulator.ca_pem())?;
     let triggers: BTreeMap<_, _> = scenario::triggers().into_iter().collect();
     let mut resolved = 0;
     for (operation, is_trigger) in operations(connector.descriptor()) {

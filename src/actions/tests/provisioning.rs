@@ -470,7 +470,7 @@ fn what_was_read_can_be_written_back() {
 }
 
 #[test]
-fn a_refusal_that_repeats_what_was_sent_tells_no_secret() {
+fn a_refusal_that_repeats_what_was_sent_holds_no_secret() {
     let platform = platform();
     let full = json!({ "type": "symmetricKey", "symmetricKey": { "primaryKey": key(1), "secondaryKey": key(2) } });
     let message = format!("cannot use {URL} nor {} as {}", key(1), key(2));

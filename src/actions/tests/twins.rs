@@ -266,7 +266,7 @@ fn a_device_cannot_answer_what_nobody_reads() {
 
 /// A record of a page stands two levels deep in the output, and stood one level deep in the hub's answer.
 #[test]
-fn no_record_keeps_others_from_being_told() {
+fn no_record_keeps_others_from_being_delivered() {
     for levels in [1, 122, 123, 124, 125, 126, 127, 128, 1_000] {
         let platform = platform();
         let deep = format!(r#"{{"deviceId":"d1","tags":{}}}"#, nested(levels));

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::codec::Value;
-use super::error::{Error, Misbehaviour, RemoteError, Result, Stage};
+use super::error::{Error, Misbehaviour, RemoteError, Result};
 use super::frame::{self, AMQP_HEADER, SASL_HEADER, SMALLEST_MAX_FRAME, TYPE_AMQP, TYPE_SASL};
 use super::link::{Delivery, LinkId};
 use super::performative::{Open, Outcome, Performative};
 use super::sasl::{Mechanism, Negotiation};
+use super::stage::Stage;
 use session::Session;
 
 /// What a connection is opened with.
@@ -275,7 +276,7 @@ impl Connection {
         self.error.clone().map_or(Ok(()), Err)
     }
 
-    /// Keeps the error, and tells the peer of its violation where it can still hear of it.
+    /// Keeps the error, and reports its violation to the peer where that can still read it.
     fn fail(&mut self, error: Error) -> Error {
         if let Error::Peer(misbehaviour) = &error
             && matches!(self.phase, Phase::Open | Phase::Begin | Phase::Running)

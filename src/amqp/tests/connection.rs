@@ -7,12 +7,13 @@ use crate::amqp::cbs::Claim;
 use crate::amqp::client::Client;
 use crate::amqp::codec::Value;
 use crate::amqp::connection::{Connection, Event, Options};
-use crate::amqp::error::{Error, Misbehaviour, Stage};
+use crate::amqp::error::{Error, Misbehaviour};
 use crate::amqp::link::LinkOptions;
 use crate::amqp::management::Management;
 use crate::amqp::message::{Body, Message};
 use crate::amqp::performative::*;
 use crate::amqp::sasl::Mechanism;
+use crate::amqp::stage::Stage;
 use crate::platform::Platform;
 use crate::secret::Secret;
 
@@ -338,7 +339,7 @@ fn a_silent_peer_is_given_up() {
 }
 
 #[test]
-fn a_detach_is_answered_and_told_after_the_messages_before_it() {
+fn a_detach_is_answered_and_reported_after_the_messages_before_it() {
     let platform = platform();
     let stolen = crate::amqp::RemoteError { condition: "amqp:link:stolen".into(), ..Default::default() };
     let error = stolen.clone();
@@ -625,7 +626,7 @@ fn a_stuck_peer_does_not_hold_a_writer() {
 }
 
 #[test]
-fn violations_are_told_to_the_peer() {
+fn violations_are_reported_to_the_peer() {
     let platform = platform();
     let peer = Peer::new(&platform, |seen, out| {
         let Seen::Frame(_, Performative::Attach(_), _) = seen else { return false };
@@ -635,9 +636,9 @@ fn violations_are_told_to_the_peer() {
     let mut client = open(&platform, &peer).expect("open");
     let error = client.attach(&receiver(), 1, &deadline(&platform, 3)).expect_err("a violation");
     assert_eq!(error, Error::Peer(Misbehaviour::Handle(9)));
-    let told = peer.frames().into_iter().find_map(|frame| match frame {
+    let reported = peer.frames().into_iter().find_map(|frame| match frame {
         Performative::Close(error) => error,
         _ => None,
     });
-    assert_eq!(told.map(|error| error.condition), Some("amqp:session:unattached-handle".to_owned()));
+    assert_eq!(reported.map(|error| error.condition), Some("amqp:session:unattached-handle".to_owned()));
 }

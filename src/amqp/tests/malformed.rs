@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::peer::{self, NOW, Out, Peer, Seen, deadline, open, platform};
 use crate::amqp::codec::{DecodeError, Value, encode};
-use crate::amqp::error::{Error, Misbehaviour, Stage};
+use crate::amqp::error::{Error, Misbehaviour};
 use crate::amqp::frame::{self, SASL_HEADER, TYPE_AMQP, TYPE_SASL};
 use crate::amqp::link::LinkOptions;
 use crate::amqp::performative::*;
+use crate::amqp::stage::Stage;
 use crate::platform::Platform;
 
 /// How far the conversation gets before the server goes wrong.
@@ -118,7 +119,7 @@ fn silence_ends_at_the_deadline_and_names_its_place() {
 }
 
 #[test]
-fn a_hang_up_is_told_from_silence() {
+fn a_hang_up_is_distinguished_from_silence() {
     for (at, stage) in [
         (At::SaslHeader, Stage::Header),
         (At::Init, Stage::Sasl),
@@ -343,7 +344,7 @@ fn credit_and_windows_are_kept() {
 }
 
 #[test]
-fn errors_of_the_peer_are_told_as_they_are() {
+fn errors_of_the_peer_are_reported_as_they_are() {
     let error = crate::amqp::RemoteError {
         condition: "amqp:internal-error".into(),
         description: Some("sorry".into()),

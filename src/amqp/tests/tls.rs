@@ -11,8 +11,8 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::peer::{Peer, deadline, options, platform};
 use crate::amqp::client::Client;
-use crate::amqp::error::Stage;
 use crate::amqp::link::LinkOptions;
+use crate::amqp::stage::Stage;
 use crate::amqp::transport::{Deadline, Roots, Tls, Transport, TransportError, TransportErrorKind};
 use crate::platform::Platform as _;
 use crate::platform::fake::FakePlatform;
@@ -156,7 +156,7 @@ fn certificates_are_checked() {
     refused(&other, HOST, Roots::Pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
 }
 
-/// A line that breaks is no refusal: whoever calls may try again.
+/// A line that breaks is no refusal: a caller may try again.
 #[test]
 fn a_server_that_hangs_up_in_the_handshake_has_refused_nothing() {
     let platform = platform();

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::peer::{self, Peer, Seen, deadline, good_open, open, platform};
-use crate::amqp::error::{Error, RemoteError, Stage};
+use crate::amqp::error::{Error, RemoteError};
 use crate::amqp::link::LinkOptions;
 use crate::amqp::management::Management;
 use crate::amqp::message::{Body, Message};
 use crate::amqp::performative::*;
+use crate::amqp::stage::Stage;
 use crate::platform::Platform;
 
 fn is_of_events(link: &Attach) -> bool {

@@ -12,7 +12,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use super::peer::{deadline, platform};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 use crate::amqp::transport::{Deadline, Transport, TransportError, TransportErrorKind, WebSocket};
 use crate::platform::fake::FakePlatform;
 
@@ -32,7 +32,7 @@ struct State {
     room: usize,
 }
 
-/// A line to a server that does as it is told. Time passes where there is nothing to read or no room to write.
+/// A line to a server that follows a script. Time passes where there is nothing to read or no room to write.
 #[derive(Clone)]
 struct Line(Rc<RefCell<State>>, Rc<FakePlatform>);
 

@@ -3,7 +3,7 @@
 use std::io::{Error, ErrorKind, Read, Result, Write};
 
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 
 /// A transport for the time of one call. Its own error is kept beside the one that `std::io` can carry.
 pub(super) struct Adapter<'a, 'd, T> {

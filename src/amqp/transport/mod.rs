@@ -17,7 +17,7 @@ pub use tcp::Tcp;
 pub use tls::{Roots, Tls};
 pub use web_socket::WebSocket;
 
-use super::error::Stage;
+use super::stage::Stage;
 use crate::amqp_transport::AmqpTransport;
 use crate::platform::{Platform, WireResponse};
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 
 /// A TCP connection.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(super) fn resolve(host: &str, deadline: &Deadline) -> Result<Vec<IpAddr>, Tr
     Ok((host, 0).to_socket_addrs().map_err(failed)?.map(|address| address.ip()).collect())
 }
 
-/// A time-out of less than the clock of a socket can tell would be none.
+/// A time-out that is finer than the clock of a socket would be none.
 fn at_least(left: Duration) -> Duration {
     left.max(Duration::from_millis(1))
 }

@@ -12,7 +12,7 @@ pub use super::wasi::Tcp;
 use super::wasi::resolve;
 
 use super::{Deadline, TransportError, TransportErrorKind};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 
 /// Addresses of a host that are tried, in the resolver's order.
 pub(super) const MOST_ADDRESSES: usize = 4;

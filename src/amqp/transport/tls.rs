@@ -11,7 +11,7 @@ use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 
 use super::io::Adapter;
 use super::{Deadline, Tcp, Transport, TransportError, TransportErrorKind};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 
 /// Whose certificates are trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl<T: Transport> Tls<T> {
             return Ok(false);
         }
         if let Err(error) = self.tls.process_new_packets() {
-            // The alert that tells the server why; whether it gets there does not matter.
+            // The alert that states the reason to the server; whether it gets there does not matter.
             let _ = self.flush(deadline);
             let kind = if self.tls.is_handshaking() { TransportErrorKind::Tls } else { TransportErrorKind::Broken };
             return Err(TransportError::new(kind, Stage::Message, error.to_string()));

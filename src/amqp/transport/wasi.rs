@@ -17,7 +17,7 @@ use wasip2::sockets::tcp_create_socket::create_tcp_socket;
 
 use super::tcp::MOST_ADDRESSES;
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 
 /// What is asked of the host at once. TLS reads 4 KB at a time: each would be a call of the host and its own allocation.
 const CHUNK: u64 = 32 * 1024;

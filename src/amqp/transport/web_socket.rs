@@ -14,7 +14,7 @@ use tungstenite::{Bytes, Error, Message};
 
 use super::io::Adapter;
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
-use crate::amqp::error::Stage;
+use crate::amqp::stage::Stage;
 use crate::amqp_transport::AmqpTransport;
 use crate::platform::WireResponse;
 

@@ -43,9 +43,9 @@ pub struct Recording {
 pub struct Step {
     input: Value,
     /// Misbehaviour of the service during the call.
-    fault: Option<&'static str>,
+    fault: Option<String>,
     /// Of whom the input's ETag is: the action that reads the thing, and its input.
-    tagged: Option<(&'static str, Value)>,
+    tagged: Option<(String, Value)>,
     expected: Expected,
 }
 
@@ -57,36 +57,10 @@ enum Expected {
 }
 
 impl Step {
-    fn new(input: Value, expected: Expected) -> Self {
-        Self { input, fault: None, tagged: None, expected }
-    }
-
-    fn under(mut self, fault: &'static str) -> Self {
-        self.fault = Some(fault);
-        self
-    }
-
-    fn tagged(mut self, action: &'static str, input: Value) -> Self {
-        self.tagged = Some((action, input));
-        self
-    }
-
     /// The input, but for an ETag that is only known at the time.
     pub fn input(&self) -> &Value {
         &self.input
     }
-}
-
-fn done(input: Value) -> Step {
-    Step::new(input, Expected::Done)
-}
-
-fn pages(input: Value) -> Step {
-    Step::new(input, Expected::Pages)
-}
-
-fn fails(code: ErrorCode, input: Value) -> Step {
-    Step::new(input, Expected::Failure(code))
 }
 
 /// An ETag that nothing has.
@@ -104,213 +78,119 @@ const ENROLLMENTS_ONLY: &str = "enrollments-only";
 const REGISTRATIONS_ONLY: &str = "registrations-only";
 const GROUP: &str = "looms";
 
-/// The calls of each action. The first one of each goes well as often as it is made, or fails for what it was made.
-pub fn actions(certificate: &str) -> Vec<(&'static str, Vec<Step>)> {
-    let device = |id: &str| json!({ "deviceId": id });
-    let registration = |id: &str| json!({ "registrationId": id });
-    vec![
-        (
-            "create-device",
-            vec![
-                done(json!({ "deviceId": "made-plain", "ifExists": "keep" })),
-                done(json!({ "deviceId": "made-plain", "ifExists": "keep" })),
-                fails(Conflict, device("made-plain")),
-                done(json!({ "deviceId": "made-keys", "primaryKey": KEYS[0], "secondaryKey": KEYS[1] })),
-                done(json!({ "deviceId": "made-thumbprint", "authentication": "selfSigned", "primaryThumbprint": THUMBPRINTS[0] })),
-                done(json!({ "deviceId": "made-thumbprints", "authentication": "selfSigned", "primaryThumbprint": THUMBPRINTS[0], "secondaryThumbprint": THUMBPRINTS[1] })),
-                done(json!({ "deviceId": "made-ca", "authentication": "certificateAuthority" })),
-                done(json!({ "deviceId": "made-edge", "edge": true, "status": "disabled", "statusReason": "Not installed yet" })),
-                done(device(ODD)),
-                fails(InvalidInput, json!({ "deviceId": "made-bad", "primaryKey": "no key", "secondaryKey": "no key" })),
-            ],
-        ),
-        (
-            "get-device",
-            vec![
-                done(device("press-1")),
-                done(device("press-1")).under("hub:GET /devices/*=503x1"),
-                done(device(ODD)),
-                fails(NotFound, device("missing")),
-            ],
-        ),
-        (
-            "update-device",
-            vec![
-                done(json!({ "deviceId": "changed-1", "status": "disabled", "statusReason": "Lost" })),
-                done(json!({ "deviceId": "changed-1", "status": "enabled", "statusReason": "" })),
-                done(json!({ "deviceId": "changed-1", "keys": "regenerateSecondary" })),
-                done(json!({ "deviceId": "changed-1", "keys": "swap" })),
-                done(json!({ "deviceId": "changed-1", "primaryKey": KEYS[0], "edge": true })),
-                done(json!({ "deviceId": "changed-1", "status": "enabled" })).tagged("get-device", device("changed-1")),
-                done(json!({ "deviceId": "made-thumbprint", "secondaryThumbprint": THUMBPRINTS[1] })),
-                fails(PreconditionFailed, json!({ "deviceId": "changed-1", "status": "disabled", "etag": STALE })),
-                fails(NotFound, json!({ "deviceId": "missing", "status": "disabled" })),
-                fails(InvalidInput, device("changed-1")),
-            ],
-        ),
-        (
-            "delete-device",
-            vec![
-                done(json!({ "deviceId": "doomed-1", "ifMissing": "ignore" })),
-                done(json!({ "deviceId": "doomed-1", "ifMissing": "ignore" })),
-                done(device("doomed-2")).tagged("get-device", device("doomed-2")),
-                fails(PreconditionFailed, json!({ "deviceId": "press-1", "etag": STALE })),
-                fails(NotFound, device("missing")),
-            ],
-        ),
-        (
-            "list-devices",
-            vec![
-                pages(json!({ "pageSize": 2 })),
-                pages(json!({ "pageSize": 1, "select": "summary", "condition": "tags.site = 'north'" })),
-                done(json!({ "condition": "tags.site = 'nowhere'" })),
-                fails(InvalidInput, json!({ "condition": "tags.site = = 'north'" })),
-            ],
-        ),
-        (
-            "get-twin",
-            vec![done(device("press-1")), done(device(ODD)), fails(NotFound, device("missing"))],
-        ),
-        (
-            "update-twin",
-            vec![
-                done(json!({ "deviceId": "press-1", "tags": { "site": "north", "line": { "name": "A", "rows": [1, 2.5] } }, "desired": { "intervalSeconds": 30 } })),
-                done(json!({ "deviceId": "changed-1", "tags": { "site": "south", "gone": null }, "desired": { "on": true } })),
-                done(json!({ "deviceId": "changed-1", "desired": { "on": null, "$version": 7 } })).tagged("get-twin", device("changed-1")),
-                fails(PreconditionFailed, json!({ "deviceId": "press-1", "tags": { "site": "south" }, "etag": STALE })),
-                fails(NotFound, json!({ "deviceId": "missing", "tags": { "site": "south" } })),
-                fails(InvalidInput, json!({ "deviceId": "press-1", "tags": { "a.b": 1 } })),
-            ],
-        ),
-        (
-            "invoke-direct-method",
-            vec![
-                done(json!({ "deviceId": "press-1", "methodName": "reboot", "payload": { "delaySeconds": 5 } })),
-                done(json!({ "deviceId": "press-1", "methodName": "list", "payload": [1, "two", null] })),
-                done(json!({ "deviceId": "press-1", "methodName": "name", "payload": "text", "responseTimeoutSeconds": 10, "connectTimeoutSeconds": 5 })),
-                done(json!({ "deviceId": "press-1", "methodName": "nothing" })),
-                fails(DeviceOffline, json!({ "deviceId": "offline-1", "methodName": "reboot" })),
-                fails(NotFound, json!({ "deviceId": "missing", "methodName": "reboot" })),
-                fails(Timeout, json!({ "deviceId": "press-1", "methodName": "reboot" })).under("hub:POST /twins/*=504/504101"),
-                fails(InvalidInput, json!({ "deviceId": "press-1", "methodName": "two words" })),
-            ],
-        ),
-        (
-            "send-cloud-to-device-message",
-            vec![
-                done(json!({ "deviceId": "press-1", "body": { "command": "cool-down" }, "properties": { "priority": "high", "step": 3, "dry": false }, "acknowledgement": "full", "expiresAfterSeconds": 600 })),
-                done(json!({ "deviceId": "press-2", "body": "plain words", "messageId": "m-1", "correlationId": "c-1" })),
-                done(json!({ "deviceId": "press-2", "body": "/wCA", "bodyEncoding": "base64", "acknowledgement": "negative" })),
-                done(json!({ "deviceId": ODD, "body": [1, 2], "contentType": "application/vnd.plant+json" })),
-                fails(NotFound, json!({ "deviceId": "missing", "body": 1 })),
-                fails(NotFound, json!({ "deviceId": "press-1", "moduleId": "missing", "body": 1 })),
-                fails(ErrorCode::QuotaExceeded, json!({ "deviceId": "press-1", "body": 1 })).under("hub-amqp:SEND /*=reject:amqp:resource-limit-exceeded"),
-                fails(ErrorCode::Unavailable, json!({ "deviceId": "press-1", "body": 1 })).under("hub-amqp:SEND /*=drop"),
-                fails(ErrorCode::PayloadTooLarge, json!({ "deviceId": "press-1", "body": "x".repeat(65_537) })),
-                fails(InvalidInput, json!({ "deviceId": "press-1", "body": "no base64", "bodyEncoding": "base64" })),
-            ],
-        ),
-        (
-            "purge-cloud-to-device-messages",
-            vec![done(device("press-2")), done(device("press-2")), done(device(ODD)), fails(NotFound, device("missing"))],
-        ),
-        (
-            "send-device-to-cloud-message",
-            vec![
-                done(json!({ "deviceId": "press-1", "body": { "temperature": 81.5 }, "properties": { "level": "warning" } })),
-                done(json!({ "deviceId": "press-2", "body": "plain words", "messageId": "m-1", "correlationId": "c-1" })),
-                done(json!({ "deviceId": ODD, "body": "/wCA", "bodyEncoding": "base64" })),
-                fails(NotFound, json!({ "deviceId": "missing", "body": 1 })),
-                fails(ErrorCode::PayloadTooLarge, json!({ "deviceId": "press-1", "body": "x".repeat(262_145) })),
-                fails(InvalidInput, json!({ "deviceId": "press-1", "body": 1, "bodyEncoding": "text" })),
-            ],
-        ),
-        (
-            "create-or-update-individual-enrollment",
-            vec![
-                done(json!({
-                    "registrationId": "made-full",
-                    "attestation": { "type": "symmetricKey", "symmetricKey": { "primaryKey": KEYS[0], "secondaryKey": KEYS[1] } },
-                    "deviceId": "Made-Full",
-                    "provisioningStatus": "enabled",
-                    "allocationPolicy": "custom",
-                    "iotHubs": ["plant.azure-devices.net"],
-                    "customAllocationDefinition": { "webhookUrl": "https://example.azurewebsites.net/api/choose", "apiVersion": "2019-03-31" },
-                    "reprovisionPolicy": { "updateHubAssignment": true, "migrateDeviceData": false },
-                    "initialTwin": { "tags": { "site": "north", "shelf": 3 }, "desired": { "intervalSeconds": 30 } },
-                    "optionalDeviceInformation": { "note": "by the door", "weight": 1.5 },
-                    "edge": true,
-                    "includeKeys": true,
-                })),
-                done(json!({ "registrationId": "made-key", "mode": "create", "attestation": { "type": "symmetricKey" } })),
-                done(json!({ "registrationId": "made-key", "provisioningStatus": "disabled" })),
-                done(json!({ "registrationId": "made-key", "mode": "update", "reprovisionPolicy": { "migrateDeviceData": false } }))
-                    .tagged("get-individual-enrollment", registration("made-key")),
-                done(json!({ "registrationId": "made-tpm", "attestation": { "type": "tpm", "tpm": { "endorsementKey": KEYS[0] } } })),
-                done(json!({ "registrationId": "made-x509", "attestation": { "type": "x509", "x509": { "primaryCertificate": certificate } } })),
-                done(json!({ "registrationId": "made-x509", "edge": true })),
-                done(json!({ "registrationId": "made-ca", "attestation": { "type": "x509", "x509": { "primaryCaReference": "root" } } })),
-                done(json!({ "registrationId": "made-issued", "mode": "create", "attestation": { "type": "symmetricKey" }, "namespaceName": "plant", "certificateAuthorityName": "Factory-CA", "certificatePolicyName": "short-lived" })),
-                done(json!({ "registrationId": "made-issued", "certificatePolicyName": "long-lived" })),
-                done(json!({ "registrationId": "made-static", "attestation": { "type": "symmetricKey" }, "iotHubHostName": "plant.azure-devices.net" })),
-                fails(Conflict, json!({ "registrationId": "made-key", "mode": "create", "attestation": { "type": "symmetricKey" } })),
-                fails(NotFound, json!({ "registrationId": "missing", "mode": "update", "edge": true })),
-                fails(PreconditionFailed, json!({ "registrationId": "made-key", "edge": true, "etag": STALE })),
-                fails(InvalidInput, json!({ "registrationId": "made-bad", "attestation": { "type": "x509", "x509": { "primaryCertificate": "none" } } })),
-            ],
-        ),
-        (
-            "get-individual-enrollment",
-            vec![
-                done(registration("loom-1")),
-                done(json!({ "registrationId": "loom-1", "includeKeys": true })),
-                done(registration("made-x509")),
-                fails(NotFound, registration("missing")),
-            ],
-        ),
-        (
-            "query-individual-enrollments",
-            vec![
-                pages(json!({ "pageSize": 2 })),
-                fails(InvalidInput, json!({ "query": "SELECT FROM WHERE" })),
-            ],
-        ),
-        (
-            "delete-individual-enrollment",
-            vec![
-                done(json!({ "registrationId": "doomed-1", "ifMissing": "ignore" })),
-                done(json!({ "registrationId": "doomed-1", "ifMissing": "ignore" })),
-                done(registration("doomed-2")).tagged("get-individual-enrollment", registration("doomed-2")),
-                fails(PreconditionFailed, json!({ "registrationId": "loom-1", "etag": STALE })),
-                fails(NotFound, registration("missing")),
-            ],
-        ),
-        (
-            "get-registration-state",
-            vec![
-                done(registration("grouped-1")),
-                done(registration("loom-1")),
-                fails(NotFound, registration("loom-2")),
-            ],
-        ),
-        (
-            "query-registration-states",
-            vec![
-                pages(json!({ "enrollmentGroupId": GROUP, "pageSize": 2 })),
-                fails(NotFound, json!({ "enrollmentGroupId": "missing" })),
-            ],
-        ),
-        (
-            "delete-registration-state",
-            vec![
-                done(json!({ "registrationId": "spare-1", "ifMissing": "ignore" })),
-                done(json!({ "registrationId": "spare-1", "ifMissing": "ignore" })),
-                done(registration("spare-2")).tagged("get-registration-state", registration("spare-2")),
-                fails(PreconditionFailed, json!({ "registrationId": "grouped-1", "etag": STALE })),
-                fails(NotFound, registration("missing")),
-            ],
-        ),
-    ]
+/// The calls of each action, as the heads of their files in `src/actions` state them. The first one of each goes well as often
+/// as it is made, or fails for what it was made.
+///
+/// A line is what is expected (`done`, `pages` for more than one, or the code of an error), the input, and where needed
+/// `under` a rule of misbehaviour, or `tagged` with the action and input that read the thing whose ETag is sent. A text
+/// `$name` stands for one of [`stand_ins`].
+///
+/// # Errors
+/// Where a file cannot be read, or a line cannot be understood.
+pub fn actions(certificate: &str) -> Result<BTreeMap<String, Vec<Step>>> {
+    let folder = connector_tests::workspace().join("src/actions");
+    let mut found = BTreeMap::new();
+    for area in std::fs::read_dir(&folder)? {
+        let area = area?.path();
+        if !area.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(area)? {
+            let path = file?.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+            let steps = steps(&std::fs::read_to_string(&path)?, certificate);
+            let steps = steps.with_context(|| format!("the scenario in {}", path.display()))?;
+            if !steps.is_empty() {
+                found.insert(name, steps);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The steps in the head of a source.
+fn steps(source: &str, certificate: &str) -> Result<Vec<Step>> {
+    let head = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
+    let block = head.skip_while(|line| *line != "```scenario").skip(1).take_while(|line| *line != "```");
+    block.map(|line| step(line, certificate).with_context(|| format!("`{line}`"))).collect()
+}
+
+fn step(line: &str, certificate: &str) -> Result<Step> {
+    let (expected, rest) = line.split_once(' ').context("no input")?;
+    let expected = match expected {
+        "done" => Expected::Done,
+        "pages" => Expected::Pages,
+        code => Expected::Failure(code_of(code)?),
+    };
+    let (input, rest) = leading_json(rest, certificate)?;
+    let step = Step { input, fault: None, tagged: None, expected };
+    match rest.split_once(' ') {
+        None => Ok(step),
+        Some(("under", fault)) => Ok(Step { fault: Some(fault.to_owned()), ..step }),
+        Some(("tagged", rest)) => {
+            let (action, input) = rest.split_once(' ').context("no input of the action that reads the ETag")?;
+            Ok(Step { tagged: Some((action.to_owned(), leading_json(input, certificate)?.0)), ..step })
+        }
+        Some((word, _)) => bail!("`{word}` is neither `under` nor `tagged`"),
+    }
+}
+
+/// An error's code by its name in the interface.
+fn code_of(name: &str) -> Result<ErrorCode> {
+    const CODES: [ErrorCode; 13] = [
+        ErrorCode::AuthFailed,
+        Conflict,
+        DeviceOffline,
+        InvalidInput,
+        NotFound,
+        ErrorCode::PayloadTooLarge,
+        PermissionDenied,
+        PreconditionFailed,
+        ErrorCode::Protocol,
+        ErrorCode::QuotaExceeded,
+        ErrorCode::RateLimited,
+        Timeout,
+        ErrorCode::Unavailable,
+    ];
+    let letters = name.replace('-', "");
+    let known = CODES.into_iter().find(|code| format!("{code:?}").eq_ignore_ascii_case(&letters));
+    known.with_context(|| format!("`{name}` is neither `done` nor `pages` nor the code of an error"))
+}
+
+/// The JSON that a text begins with, and what follows it.
+fn leading_json<'l>(text: &'l str, certificate: &str) -> Result<(Value, &'l str)> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let mut value = values.next().context("no JSON")??;
+    let rest = text.get(values.byte_offset()..).unwrap_or_default().trim_start();
+    stand_ins(&mut value, certificate)?;
+    Ok((value, rest))
+}
+
+/// Texts that are long, or different each time, have a name in a scenario.
+fn stand_ins(value: &mut Value, certificate: &str) -> Result<()> {
+    match value {
+        Value::String(text) => {
+            let Some(name) = text.strip_prefix('$') else { return Ok(()) };
+            let real = match name {
+                "odd" => ODD.to_owned(),
+                "stale" => STALE.to_owned(),
+                "key-1" => KEYS[0].to_owned(),
+                "key-2" => KEYS[1].to_owned(),
+                "thumbprint-1" => THUMBPRINTS[0].to_owned(),
+                "thumbprint-2" => THUMBPRINTS[1].to_owned(),
+                "certificate" => certificate.to_owned(),
+                _ => {
+                    let count = name.strip_prefix("x*").with_context(|| format!("nothing is known as `{text}`"))?;
+                    "x".repeat(count.parse()?)
+                }
+            };
+            *text = real;
+        }
+        Value::Array(items) => items.iter_mut().try_for_each(|item| stand_ins(item, certificate))?,
+        Value::Object(members) => members.values_mut().try_for_each(|member| stand_ins(member, certificate))?,
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The triggers and how they are set up.
@@ -420,10 +300,12 @@ pub async fn run() -> Result<Recording> {
     run.world.emulator.traffic().record(true);
     run.seed().await.context("the beginning could not be laid")?;
 
-    let mut scenarios: BTreeMap<_, _> = actions(run.world.emulator.ca_pem()).into_iter().collect();
+    let mut scenarios = actions(run.world.emulator.ca_pem())?;
     for action in &descriptor.actions {
         let id = action.operation.id.as_str();
-        let steps = scenarios.remove(id).with_context(|| format!("the action {id} has no scenario"))?;
+        let steps = scenarios.remove(id).with_context(|| {
+            format!("the action {id} has no scenario: add a block `scenario` to the head of its file in src/actions, as the files beside it have")
+        })?;
         run.action(&action.operation, &steps, action.effect).await.with_context(|| id.to_owned())?;
     }
     ensure!(scenarios.is_empty(), "there are scenarios of actions that do not exist: {:?}", scenarios.keys());
@@ -533,7 +415,7 @@ impl Run {
         if let Some((action, subject)) = &step.tagged {
             input["etag"] = self.world.done(action, subject.clone()).await?["etag"].clone();
         }
-        if let Some(fault) = step.fault {
+        if let Some(fault) = &step.fault {
             self.world.emulator.faults().add_text(fault)?;
         }
         let mut result = self.world.invoke(id, input).await;

@@ -1,0 +1,304 @@
+//! The fields that several operations share, so that each is described once.
+
+use serde_json::{Value, json};
+
+use super::schema::{any_object, boolean, help, integer, list, literal, object, one_of, open_object, string, with};
+use crate::dps::RegistrationId;
+use crate::iothub::DeviceId;
+
+pub fn device_id() -> Value {
+    with(
+        string("Device id"),
+        json!({
+            "description": "Case matters.",
+            "minLength": 1,
+            "maxLength": 128,
+            "pattern": DeviceId::PATTERN,
+            "$comment": "must have 1 to 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '",
+            "x-options": "devices",
+        }),
+    )
+}
+
+/// The id of a device's module.
+pub fn module_id() -> Value {
+    with(
+        string("Module id"),
+        json!({
+            "minLength": 1,
+            "maxLength": 128,
+            "pattern": DeviceId::PATTERN,
+            "$comment": "must have 1 to 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '",
+        }),
+    )
+}
+
+/// The id of an individual enrollment and of its registration.
+pub fn registration_id() -> Value {
+    dps_id("Registration id", "enrollments")
+}
+
+pub fn enrollment_group_id() -> Value {
+    dps_id("Enrollment group id", "enrollment-groups")
+}
+
+fn dps_id(title: &str, source: &str) -> Value {
+    with(
+        string(title),
+        json!({
+            "description": "Case does not matter.",
+            "minLength": 1,
+            "maxLength": 128,
+            "pattern": RegistrationId::PATTERN,
+            "$comment": RegistrationId::RULE,
+            "x-options": source,
+        }),
+    )
+}
+
+/// The ETag that a change is bound to.
+pub fn etag() -> Value {
+    with(
+        help(
+            string("ETag"),
+            "Make the change only if nobody has made one since this ETag was read. Empty: make it in any case.",
+        ),
+        literal!({ "minLength": 1, "maxLength": 1024, "x-visibility": "advanced" }),
+    )
+}
+
+/// How many records a page has.
+pub fn page_size() -> Value {
+    with(integer("Page size", 1, 1000), literal!({ "default": 100, "x-visibility": "advanced" }))
+}
+
+/// The thumbprint of a device's certificate.
+pub fn thumbprint(title: &str) -> Value {
+    with(
+        help(string(title), "SHA-1 (40 hexadecimal digits) or SHA-256 (64) of the certificate."),
+        literal!({ "pattern": "^([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})$", "$comment": "must be 40 or 64 hexadecimal digits", "x-visibility": "advanced" }),
+    )
+}
+
+/// What to do where the thing to delete is not there.
+pub fn if_missing() -> Value {
+    with(
+        help(
+            one_of("If it is missing", &["fail", "ignore"]),
+            "`ignore`: count as done, with `deleted` false. Makes repeating the action harmless.",
+        ),
+        literal!({ "default": "fail", "x-visibility": "advanced" }),
+    )
+}
+
+/// Whether an enrollment is answered with the keys of its device.
+pub fn include_keys() -> Value {
+    with(
+        help(
+            boolean("Include keys"),
+            "Answer with the device's symmetric keys as well. Needs the permission **Enrollment write**; whatever logs or stores the output then holds secrets.",
+        ),
+        literal!({ "default": false, "x-visibility": "advanced" }),
+    )
+}
+
+/// Keys of a device.
+pub fn symmetric_key(title: &str) -> Value {
+    with(
+        help(string(title), "Base64. Empty: the service makes one."),
+        literal!({ "minLength": 1, "maxLength": 128, "writeOnly": true, "format": "password", "x-visibility": "advanced" }),
+    )
+}
+
+/// A device identity as the hub has it.
+pub fn device_output() -> Value {
+    let text = |title| string(title);
+    open_object(
+        [
+            ("deviceId", text("Device id")),
+            ("generationId", text("Generation id")),
+            ("etag", text("ETag")),
+            ("status", one_of("Status", &["enabled", "disabled"])),
+            ("statusReason", with(text("Status reason"), literal!({ "type": ["string", "null"] }))),
+            ("statusUpdatedTime", text("Status updated")),
+            ("connectionState", one_of("Connection state", &["Connected", "Disconnected"])),
+            ("connectionStateUpdatedTime", text("Connection state updated")),
+            ("lastActivityTime", text("Last activity")),
+            ("cloudToDeviceMessageCount", integer("Cloud-to-device messages waiting", 0, i64::from(i32::MAX))),
+            ("authentication", any_object("Authentication")),
+            ("capabilities", open_object([("iotEdge", boolean("IoT Edge device"))], &[])),
+        ],
+        &["deviceId", "etag", "status"],
+    )
+}
+
+/// An example of [`device_output`].
+pub fn device_sample() -> Value {
+    literal!({
+        "deviceId": "press-17",
+        "generationId": "638675123456789012",
+        "etag": "NzA2NzY1ODM4",
+        "status": "enabled",
+        "statusReason": null,
+        "statusUpdatedTime": "0001-01-01T00:00:00Z",
+        "connectionState": "Disconnected",
+        "connectionStateUpdatedTime": "0001-01-01T00:00:00Z",
+        "lastActivityTime": "0001-01-01T00:00:00Z",
+        "cloudToDeviceMessageCount": 0,
+        "authentication": { "type": "sas", "symmetricKey": { "primaryKey": "(base64)", "secondaryKey": "(base64)" }, "x509Thumbprint": { "primaryThumbprint": null, "secondaryThumbprint": null } },
+        "capabilities": { "iotEdge": false }
+    })
+}
+
+/// A device twin as the hub has it.
+pub fn twin_output() -> Value {
+    open_object(
+        [
+            ("deviceId", string("Device id")),
+            ("etag", string("ETag")),
+            ("deviceEtag", string("ETag of the identity")),
+            ("version", integer("Version", 0, i64::MAX)),
+            ("status", one_of("Status", &["enabled", "disabled"])),
+            ("connectionState", one_of("Connection state", &["Connected", "Disconnected"])),
+            ("lastActivityTime", string("Last activity")),
+            ("tags", any_object("Tags")),
+            (
+                "properties",
+                open_object(
+                    [("desired", any_object("Desired properties")), ("reported", any_object("Reported properties"))],
+                    &[],
+                ),
+            ),
+        ],
+        &["deviceId", "etag"],
+    )
+}
+
+/// An example of [`twin_output`].
+pub fn twin_sample() -> Value {
+    literal!({
+        "deviceId": "press-17",
+        "etag": "AAAAAAAAAAI=",
+        "deviceEtag": "NzA2NzY1ODM4",
+        "version": 5,
+        "status": "enabled",
+        "connectionState": "Connected",
+        "lastActivityTime": "2026-05-04T07:30:00Z",
+        "tags": { "site": "north", "line": "3" },
+        "properties": {
+            "desired": { "intervalSeconds": 30, "$metadata": { "$lastUpdated": "2026-05-04T07:00:00Z" }, "$version": 2 },
+            "reported": { "firmware": "4.1.0", "$metadata": { "$lastUpdated": "2026-05-04T07:29:00Z" }, "$version": 3 }
+        }
+    })
+}
+
+/// An individual enrollment as the provisioning service has it.
+pub fn enrollment_output() -> Value {
+    open_object(
+        [
+            ("registrationId", string("Registration id")),
+            ("deviceId", string("Device id")),
+            ("etag", string("ETag")),
+            ("provisioningStatus", one_of("Provisioning status", &["enabled", "disabled"])),
+            (
+                "attestation",
+                open_object([("type", one_of("Attestation", &["none", "tpm", "x509", "symmetricKey"]))], &["type"]),
+            ),
+            ("registrationState", with(registration_output(), json!({ "required": [] }))),
+            ("capabilities", open_object([("iotEdge", boolean("IoT Edge device"))], &[])),
+            ("iotHubHostName", string("IoT hub")),
+            ("iotHubs", list("IoT hubs", string("IoT hub"))),
+            ("allocationPolicy", one_of("Allocation policy", &["hashed", "geoLatency", "static", "custom"])),
+            ("namespaceName", string("Device Registry namespace")),
+            ("certificateAuthorityName", string("Certificate authority")),
+            ("certificatePolicyName", string("Certificate policy")),
+            (
+                "customAllocationDefinition",
+                open_object(
+                    [
+                        (
+                            "webhookUrl",
+                            help(string("Webhook URL"), "Where the function is; `(secret)` stands for the key in it."),
+                        ),
+                        ("apiVersion", string("API version")),
+                    ],
+                    &[],
+                ),
+            ),
+            ("initialTwin", any_object("Initial twin")),
+            ("createdDateTimeUtc", string("Created")),
+            ("lastUpdatedDateTimeUtc", string("Last updated")),
+        ],
+        &["registrationId", "attestation"],
+    )
+}
+
+/// An example of [`enrollment_output`].
+pub fn enrollment_sample() -> Value {
+    literal!({
+        "registrationId": "press-17",
+        "deviceId": "press-17",
+        "etag": "\"3300a4b1-0000-0100-0000-66f0c2a10000\"",
+        "provisioningStatus": "enabled",
+        "attestation": { "type": "symmetricKey" },
+        "capabilities": { "iotEdge": false },
+        "allocationPolicy": "hashed",
+        "initialTwin": { "tags": { "site": "north" }, "properties": { "desired": {} } },
+        "createdDateTimeUtc": "2026-05-04T07:00:00Z",
+        "lastUpdatedDateTimeUtc": "2026-05-04T07:00:00Z"
+    })
+}
+
+/// The state of a registration as the provisioning service has it.
+pub fn registration_output() -> Value {
+    open_object(
+        [
+            ("registrationId", string("Registration id")),
+            ("deviceId", string("Device id")),
+            ("assignedHub", string("Assigned hub")),
+            ("status", one_of("Status", &["unassigned", "assigning", "assigned", "failed", "disabled"])),
+            (
+                "substatus",
+                one_of(
+                    "Substatus",
+                    &["initialAssignment", "deviceDataMigrated", "deviceDataReset", "reprovisionedToInitialAssignment"],
+                ),
+            ),
+            ("errorCode", integer("Error code", 0, i64::from(i32::MAX))),
+            ("errorMessage", string("Error message")),
+            ("createdDateTimeUtc", string("Created")),
+            ("lastUpdatedDateTimeUtc", string("Last updated")),
+            ("etag", string("ETag")),
+        ],
+        &["registrationId", "status"],
+    )
+}
+
+/// An example of [`registration_output`].
+pub fn registration_sample() -> Value {
+    literal!({
+        "registrationId": "press-17",
+        "deviceId": "press-17",
+        "assignedHub": "plant.azure-devices.net",
+        "status": "assigned",
+        "substatus": "initialAssignment",
+        "createdDateTimeUtc": "2026-05-04T07:05:00Z",
+        "lastUpdatedDateTimeUtc": "2026-05-04T07:05:00Z",
+        "etag": "\"3300a4b1-0000-0100-0000-66f0c2a10001\""
+    })
+}
+
+/// Output of an action that has nothing to say but what it did.
+pub fn deleted_output(id_field: &str, id_title: &str) -> Value {
+    object([(id_field, string(id_title)), ("deleted", boolean("Deleted"))], &[id_field, "deleted"])
+}
+
+/// A part of the output of a paged action.
+pub fn page_output(title: &str, item: Value) -> Value {
+    object([("items", list(title, item))], &["items"])
+}
+
+/// A device in a list of them: its twin, or some columns of it.
+pub fn listed_device_output() -> Value {
+    with(twin_output(), literal!({ "required": ["deviceId"] }))
+}

@@ -1,0 +1,432 @@
+//! JSON Schemas: built here, and checked here against the same text that a form is drawn from.
+//!
+//! Only the keywords in [`KEYWORDS`] are used and understood; a test holds the manifest to them. A full validator
+//! would be a multiple of this component's size.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use regex_lite::Regex;
+use serde_json::{Map, Number, Value, json};
+
+use crate::error::{FieldProblem, problem};
+use crate::json::{Decimal, same};
+
+/// A JSON literal kept as text and parsed when asked for: a manifest full of `json!` would be most of the component.
+macro_rules! literal {
+    ($($json:tt)+) => {
+        $crate::form::schema::parse(stringify!($($json)+))
+    };
+}
+pub(crate) use literal;
+
+/// The value of a [`literal!`]. A text that is no JSON is null, which no schema and no sample is: the tests find it.
+pub(crate) fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// The keywords that [`check`] understands; a test holds all schemas to them.
+#[cfg(test)]
+pub const KEYWORDS: [&str; 15] = [
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "enum",
+    "const",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "anyOf",
+];
+/// Keywords that are for a person or a form, and are not checked.
+#[cfg(test)]
+pub const ANNOTATIONS: [&str; 15] = [
+    "$schema",
+    "title",
+    "description",
+    "examples",
+    "default",
+    "format",
+    "writeOnly",
+    "deprecated",
+    "x-help",
+    "x-group",
+    "x-visibility",
+    "x-depends-on",
+    "x-host",
+    "x-options",
+    "$comment",
+];
+
+/// Problems reported for one document at the most.
+const MOST_PROBLEMS: usize = 64;
+
+/// An object whose fields are all known.
+pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>, required: &[&str]) -> Value {
+    let properties: Map<String, Value> = fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
+    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// An object of the service's: the fields that are known, and whatever it adds.
+pub fn open_object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>, required: &[&str]) -> Value {
+    let mut schema = object(fields, required);
+    schema["additionalProperties"] = true.into();
+    schema
+}
+
+/// A text.
+pub fn string(title: &str) -> Value {
+    json!({ "type": "string", "title": title })
+}
+
+/// One of a few texts.
+pub fn one_of(title: &str, values: &[&str]) -> Value {
+    json!({ "type": "string", "title": title, "enum": values })
+}
+
+/// True or false.
+pub fn boolean(title: &str) -> Value {
+    json!({ "type": "boolean", "title": title })
+}
+
+/// A whole number within bounds, both included.
+pub fn integer(title: &str, minimum: i64, maximum: i64) -> Value {
+    json!({ "type": "integer", "title": title, "minimum": minimum, "maximum": maximum })
+}
+
+pub fn list(title: &str, items: Value) -> Value {
+    json!({ "type": "array", "title": title, "items": items })
+}
+
+/// A free JSON object.
+pub fn any_object(title: &str) -> Value {
+    json!({ "type": "object", "title": title, "additionalProperties": true })
+}
+
+/// Any JSON value.
+pub fn any(title: &str) -> Value {
+    json!({ "title": title })
+}
+
+/// Adds annotations and keywords to a schema.
+pub fn with(mut schema: Value, more: Value) -> Value {
+    if let (Some(schema), Value::Object(more)) = (schema.as_object_mut(), more) {
+        schema.extend(more);
+    }
+    schema
+}
+
+/// Adds a help text.
+pub fn help(schema: Value, text: &str) -> Value {
+    with(schema, json!({ "description": text }))
+}
+
+/// Every problem of a document, with a pointer to each.
+pub fn check(schema: &Value, document: &Value) -> Vec<FieldProblem> {
+    let mut problems = Vec::new();
+    walk(schema, document, "", &mut problems);
+    problems
+}
+
+/// Writes the whole numbers of a document that fits plainly: `3.0` and `3e0` are as whole as `3`, and only that is read
+/// into a type of whole numbers.
+pub fn settle(schema: &Value, document: &mut Value) {
+    match document {
+        Value::Number(number) if schema.get("type").and_then(Value::as_str) == Some("integer") => {
+            if let Some(whole) = Decimal::of(number).and_then(|number| number.as_i128()).and_then(Number::from_i128) {
+                *number = whole;
+            }
+        }
+        Value::Array(items) => {
+            if let Some(inner) = schema.get("items") {
+                items.iter_mut().for_each(|item| settle(inner, item));
+            }
+        }
+        Value::Object(members) => {
+            for (name, value) in members {
+                if let Some(inner) = schema.get("properties").and_then(|properties| properties.get(name)) {
+                    settle(inner, value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn walk(schema: &Value, value: &Value, at: &str, problems: &mut Vec<FieldProblem>) {
+    if problems.len() >= MOST_PROBLEMS {
+        return;
+    }
+    if let Some(alternatives) = schema.get("anyOf").and_then(Value::as_array) {
+        let fits = alternatives.iter().any(|alternative| {
+            let mut inner = Vec::new();
+            walk(alternative, value, at, &mut inner);
+            inner.is_empty()
+        });
+        if !fits {
+            problems.push(problem(at, "no-alternative", "must have one of the forms that are allowed here"));
+        }
+    }
+    if !type_fits(schema.get("type"), value) {
+        let wanted = type_names(schema.get("type"));
+        problems.push(problem(at, "wrong-type", format!("must be {wanted}, and is {}", type_of(value))));
+        return;
+    }
+    if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
+        && !allowed.iter().any(|allowed| same(allowed, value))
+    {
+        let names: Vec<String> =
+            allowed.iter().map(|allowed| allowed.as_str().map_or_else(|| allowed.to_string(), str::to_owned)).collect();
+        problems.push(problem(at, "not-allowed", format!("must be one of {}", names.join(", "))));
+    }
+    if let Some(constant) = schema.get("const")
+        && !same(constant, value)
+    {
+        problems.push(problem(at, "not-allowed", format!("must be {constant}")));
+    }
+    match value {
+        Value::String(text) => check_text(schema, text, at, problems),
+        Value::Number(number) => check_number(schema, number, at, problems),
+        Value::Array(items) => check_list(schema, items, at, problems),
+        Value::Object(members) => check_object(schema, members, at, problems),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+fn check_text(schema: &Value, text: &str, at: &str, problems: &mut Vec<FieldProblem>) {
+    let length = text.chars().count() as u64;
+    if let Some(least) = schema.get("minLength").and_then(Value::as_u64)
+        && length < least
+    {
+        let message =
+            if least == 1 { "must not be empty".to_owned() } else { format!("must have at least {least} characters") };
+        problems.push(problem(at, "too-short", message));
+        return;
+    }
+    if let Some(most) = schema.get("maxLength").and_then(Value::as_u64)
+        && length > most
+    {
+        problems.push(problem(at, "too-long", format!("must have at most {most} characters, and has {length}")));
+        return;
+    }
+    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
+        && !matches_pattern(pattern, text)
+    {
+        let rule = schema
+            .get("$comment")
+            .and_then(Value::as_str)
+            .map_or_else(|| format!("must match {pattern}"), str::to_owned);
+        problems.push(problem(at, "characters", rule));
+    }
+}
+
+/// Whether a text matches a pattern of the connector's own schemas. Each is compiled once for an instance.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<BTreeMap<String, Regex>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        if let Some(regex) = compiled.get(pattern) {
+            return regex.is_match(text);
+        }
+        let Ok(regex) = Regex::new(pattern) else { return false };
+        let matches = regex.is_match(text);
+        compiled.insert(pattern.to_owned(), regex);
+        matches
+    })
+}
+
+fn check_number(schema: &Value, number: &Number, at: &str, problems: &mut Vec<FieldProblem>) {
+    let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_number);
+    let Some(value) = Decimal::of(number) else { return };
+    if let Some(least) = bound("minimum")
+        && Decimal::of(least).is_some_and(|least| value < least)
+    {
+        problems.push(problem(at, "too-small", format!("must be at least {least}")));
+    }
+    if let Some(most) = bound("maximum")
+        && Decimal::of(most).is_some_and(|most| value > most)
+    {
+        problems.push(problem(at, "too-large", format!("must be at most {most}")));
+    }
+}
+
+fn check_list(schema: &Value, items: &[Value], at: &str, problems: &mut Vec<FieldProblem>) {
+    let length = items.len() as u64;
+    if let Some(least) = schema.get("minItems").and_then(Value::as_u64)
+        && length < least
+    {
+        problems.push(problem(at, "too-few", format!("must have at least {least} entries")));
+    }
+    if let Some(most) = schema.get("maxItems").and_then(Value::as_u64)
+        && length > most
+    {
+        problems.push(problem(at, "too-many", format!("must have at most {most} entries, and has {length}")));
+    }
+    if let Some(inner) = schema.get("items") {
+        for (index, item) in items.iter().enumerate() {
+            walk(inner, item, &format!("{at}/{index}"), problems);
+        }
+    }
+}
+
+fn check_object(schema: &Value, members: &Map<String, Value>, at: &str, problems: &mut Vec<FieldProblem>) {
+    for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        if !members.contains_key(name) {
+            problems.push(problem(&child(at, name), "missing", "is missing"));
+        }
+    }
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let closed = schema.get("additionalProperties") == Some(&Value::Bool(false));
+    for (name, value) in members {
+        match properties.and_then(|properties| properties.get(name)) {
+            Some(inner) => walk(inner, value, &child(at, name), problems),
+            None if closed => problems.push(problem(&child(at, name), "unknown-field", "there is no such field")),
+            None => {
+                if let Some(inner @ Value::Object(_)) = schema.get("additionalProperties") {
+                    walk(inner, value, &child(at, name), problems);
+                }
+            }
+        }
+    }
+}
+
+fn child(at: &str, name: &str) -> String {
+    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn type_fits(wanted: Option<&Value>, value: &Value) -> bool {
+    let fits = |name: &str| match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.as_number().and_then(Decimal::of).is_some_and(|number| number.is_whole()),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    };
+    match wanted {
+        None => true,
+        Some(Value::String(name)) => fits(name),
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).any(fits),
+        Some(_) => false,
+    }
+}
+
+fn type_names(wanted: Option<&Value>) -> String {
+    let name = |name: &str| match name {
+        "null" => "null",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "string" => "a text",
+        "array" => "a list",
+        _ => "an object",
+    };
+    match wanted {
+        Some(Value::String(one)) => name(one).to_owned(),
+        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).map(name).collect::<Vec<_>>().join(" or "),
+        _ => "something else".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_at_once_with_pointers() {
+        let schema = object(
+            [
+                ("id", with(string("Id"), json!({ "minLength": 1, "maxLength": 4, "pattern": "^[a-z]+$" }))),
+                ("count", integer("Count", 1, 10)),
+                ("kind", one_of("Kind", &["a", "b"])),
+                ("list", list("List", string("Entry"))),
+                ("a/b", string("Slashed")),
+            ],
+            &["id", "count"],
+        );
+        let document = json!({ "id": "TOO LONG", "kind": "c", "list": ["x", 1], "a/b": 1, "more": true });
+        let found: Vec<(String, String)> = check(&schema, &document).into_iter().map(|p| (p.pointer, p.code)).collect();
+        let expected = [
+            ("/count", "missing"),
+            ("/a~1b", "wrong-type"),
+            ("/id", "too-long"),
+            ("/kind", "not-allowed"),
+            ("/list/1", "wrong-type"),
+            ("/more", "unknown-field"),
+        ];
+        for (pointer, code) in expected {
+            assert!(found.contains(&(pointer.to_owned(), code.to_owned())), "{pointer} {code} in {found:?}");
+        }
+        assert_eq!(found.len(), expected.len());
+    }
+
+    #[test]
+    fn what_fits_has_no_problem() {
+        let schema = object([("n", integer("N", 0, 10)), ("any", any("Any"))], &["n"]);
+        assert!(check(&schema, &json!({ "n": 3.0, "any": [null, { "x": 1 }] })).is_empty());
+    }
+
+    fn read(text: &str) -> Value {
+        crate::json::parse(text.as_bytes()).expect("JSON")
+    }
+
+    #[test]
+    fn numbers_are_judged_to_their_last_digit() {
+        let schema = integer("N", 0, i64::MAX);
+        let code = |text: &str| check(&schema, &read(text)).first().map(|problem| problem.code.clone());
+        for (text, expected) in [
+            ("9223372036854775807", None),
+            ("9223372036854775807.0", None),
+            ("9223372036854775808", Some("too-large")),
+            ("1e400", Some("too-large")),
+            ("-1", Some("too-small")),
+            ("-0", None),
+            ("1e2", None),
+            ("120e-1", None),
+            ("1.5", Some("wrong-type")),
+            ("1.0000000000000000001", Some("wrong-type")),
+            ("1e-400", Some("wrong-type")),
+        ] {
+            assert_eq!(code(text).as_deref(), expected, "{text}");
+        }
+        let fixed = json!({ "enum": [1, 2.5] });
+        for (text, fits) in
+            [("1.0", true), ("10e-1", true), ("2.50", true), ("2", false), ("1.0000000000000000001", false)]
+        {
+            assert_eq!(check(&fixed, &read(text)).is_empty(), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_however_they_are_written() {
+        let schema =
+            object([("n", integer("N", 0, 1000)), ("list", list("L", integer("N", 0, 9))), ("x", any("X"))], &[]);
+        let mut document = read(r#"{"n":1e2,"list":[3.0,-0],"x":1e2}"#);
+        settle(&schema, &mut document);
+        assert_eq!(document.to_string(), r#"{"list":[3,0],"n":100,"x":1e+2}"#);
+    }
+}

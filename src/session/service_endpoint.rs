@@ -1,0 +1,128 @@
+//! From an account to its hub's AMQP endpoint, kept open for the next call where an instance lives on.
+//!
+//! What is kept is only a cache: a new connection does the same, and a notice that was held comes again.
+
+use std::time::Duration;
+
+use super::Session;
+use super::connection_cache::{Close, ConnectionCache};
+use super::event_hub::{hub_address, roots};
+use crate::account::Account;
+use crate::auth::{self, Permission};
+use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result};
+use crate::iothub::{ServiceEndpoint, ServiceQueue};
+use crate::platform::{self, Platform};
+
+/// What a connection is for; one that reads is not shared with one that sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Messages to devices.
+    Send,
+    /// A queue, and a hash of what distinguishes its readers.
+    Read(ServiceQueue, [u8; 8]),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Key {
+    account: Account,
+    purpose: Purpose,
+}
+
+thread_local! {
+    static CONNECTIONS: ConnectionCache<Key, ServiceEndpoint<'static>> = const { ConnectionCache::new() };
+}
+
+impl Close for ServiceEndpoint<'_> {
+    fn close(mut self, until: Duration) {
+        self.resume(until);
+        ServiceEndpoint::close(self);
+    }
+}
+
+/// Closes the connections that are kept open.
+pub fn release(until: Duration) {
+    CONNECTIONS.with(|connections| connections.close_all(until));
+}
+
+/// Runs `work` with a connection, a kept one if there is one. Where that turns out to be gone before it did anything,
+/// `work` runs again with a new one.
+///
+/// # Errors
+/// Those of the service, and of `work`.
+pub fn with_service_endpoint<T>(
+    session: &Session,
+    purpose: Purpose,
+    mut work: impl FnMut(&mut ServiceEndpoint) -> Result<T>,
+) -> Result<T> {
+    attempt(session, purpose, &mut work).map_err(|error| explain(session, error))
+}
+
+/// Attaches to the queues of the hub, and takes nothing from them.
+///
+/// # Errors
+/// Those of the service.
+pub fn try_queues(session: &Session) -> Result<()> {
+    let attached = open(session, session.platform()).and_then(|mut endpoint| {
+        let attached = ServiceQueue::ALL.into_iter().try_for_each(|queue| endpoint.open(queue));
+        ServiceEndpoint::close(endpoint);
+        attached
+    });
+    attached.map_err(|error| explain(session, error))
+}
+
+fn attempt<T>(
+    session: &Session,
+    purpose: Purpose,
+    work: &mut dyn FnMut(&mut ServiceEndpoint) -> Result<T>,
+) -> Result<T> {
+    let Some(lasting) = platform::lasting() else {
+        let mut endpoint = open(session, session.platform())?;
+        let result = work(&mut endpoint);
+        ServiceEndpoint::close(endpoint);
+        return result;
+    };
+    let key = Key { account: session.account().clone(), purpose };
+    if let Some(mut endpoint) = CONNECTIONS.with(|connections| connections.take(&key)) {
+        endpoint.resume(session.deadline());
+        let result = work(&mut endpoint);
+        let gone = !endpoint.is_sound();
+        if !gone {
+            CONNECTIONS.with(|connections| connections.keep(key.clone(), endpoint, session.deadline()));
+        }
+        match result {
+            Err(error) if gone && error.record().effect == EffectState::None => {}
+            result => return result,
+        }
+    }
+    let mut endpoint = open(session, lasting)?;
+    let result = work(&mut endpoint);
+    if endpoint.is_sound() {
+        CONNECTIONS.with(|connections| connections.keep(key, endpoint, session.deadline()));
+    }
+    result
+}
+
+fn open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<ServiceEndpoint<'p>> {
+    let account = session.account();
+    let hub = hub_address(account);
+    auth::same_clock(&hub.host, &account.hub.host);
+    ServiceEndpoint::connect(platform, &hub, &account.hub.key, roots(account), session.deadline())
+}
+
+/// The endpoint refuses a wrong key and a missing permission alike; by HTTPS they can be distinguished.
+fn explain(session: &Session, error: Error) -> Error {
+    let permission = Permission::ServiceConnect;
+    if error.code() != ErrorCode::AuthFailed || !session.hub().key_is_good(permission) {
+        return error;
+    }
+    let policy = &session.account().hub.key.policy;
+    let message = format!("The policy \"{policy}\" lacks \"{}\" on Azure IoT Hub.", permission.title());
+    let missing = MissingPermission { permission: permission.id().to_owned(), remedy: permission.remedy(policy) };
+    let denied = Error::new(ErrorCode::PermissionDenied, message)
+        .with_missing_permission(missing)
+        .with_detail(error.record().message.clone());
+    match &error.record().service {
+        Some(fault) => denied.with_service(fault.clone()),
+        None => denied,
+    }
+}

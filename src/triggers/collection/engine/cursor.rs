@@ -1,0 +1,440 @@
+//! The cursor of a polled collection: which records were seen, each with a fingerprint of its state.
+//!
+//! The snapshot holds all records, sorted and compressed: each id as what differs from the one before it, six bytes of
+//! fingerprint. The position holds what was delivered since, and is what changes with every event. An engine that
+//! commits in the middle of a page thus stores a few dozen bytes, not the collection.
+
+use std::collections::BTreeMap;
+
+use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::inflate::decompress_to_vec_with_limit;
+
+use crate::bindings::workflow::connector::types::Cursor;
+use crate::error::Result;
+use crate::triggers::shared::cursor_bytes::{CursorReader, put_bytes, put_number};
+use crate::triggers::shared::hash::{digest, hex};
+
+/// The form of a position; a new form gets a new number.
+const FORMAT: u8 = 1;
+/// The form in which a record has a fingerprint of each of its parts as well. Written only where there are such.
+const FORMAT_WITH_PARTS: u8 = 2;
+/// Parts of a record at the most.
+const MOST_PARTS: usize = 5;
+/// The forms of a snapshot that counts its pages: of records without and with parts.
+const COUNTED: u8 = 3;
+/// See [`COUNTED`].
+const COUNTED_WITH_PARTS: u8 = 4;
+/// Records of a collection at the most: 200,000 with ids of 20 characters are a snapshot of about 2 MB.
+pub const MOST_RECORDS: usize = 200_000;
+/// What a snapshot may unpack to; [`MOST_RECORDS`] with the longest ids stay below.
+const MOST_BYTES: usize = MOST_RECORDS * 200;
+/// Named in the detail of errors.
+const WHAT: &str = "cursor of a polled collection";
+/// Fast: the fingerprints do not shrink anyhow.
+const COMPRESSION: u8 = 1;
+
+/// A short hash of a record's state. A change goes unseen once in 2^48.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 6]);
+
+impl Fingerprint {
+    /// Of the parts of a state, in order.
+    pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+        Self(digest(parts))
+    }
+
+    /// For an event's id.
+    pub fn hex(self) -> String {
+        hex(&self.0)
+    }
+}
+
+/// Two bytes of a hash for each part of a record, to name those that changed; whether any did, the [`Fingerprint`] shows.
+/// A part that changed is not named once in 65,536.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    hashes: [[u8; 2]; MOST_PARTS],
+    count: u8,
+}
+
+impl Parts {
+    /// Of the state of each part, always in the same order; more than five are not kept.
+    pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
+        let mut all = Self::default();
+        for (slot, part) in all.hashes.iter_mut().zip(parts) {
+            *slot = digest([part]);
+            all.count += 1;
+        }
+        all
+    }
+
+    /// Which of them differ, by their place. None where that is not known: an earlier version kept no hashes.
+    pub fn changed_since(self, before: Self) -> Option<Vec<usize>> {
+        let differ = |at: &usize| self.hashes.get(*at) != before.hashes.get(*at);
+        let changed: Vec<usize> = (0..usize::from(self.count)).filter(differ).collect();
+        (self.count == before.count && !changed.is_empty()).then_some(changed)
+    }
+
+    /// Whether nothing is known of parts.
+    pub fn is_empty(self) -> bool {
+        self.count == 0
+    }
+
+    fn put(self, out: &mut Vec<u8>) {
+        out.push(self.count);
+        self.hashes.iter().take(self.count.into()).for_each(|hash| out.extend(hash));
+    }
+
+    fn read(reader: &mut CursorReader) -> Result<Self> {
+        let mut parts = Self { count: reader.byte()?, ..Self::default() };
+        if usize::from(parts.count) > MOST_PARTS {
+            return Err(reader.broken());
+        }
+        for slot in parts.hashes.iter_mut().take(parts.count.into()) {
+            *slot = reader.array()?;
+        }
+        Ok(parts)
+    }
+}
+
+/// What is known of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its state when last seen.
+    pub fingerprint: Fingerprint,
+    /// The same, part by part.
+    pub parts: Parts,
+    /// Whether the scan under way has come by it.
+    pub seen: bool,
+}
+
+/// Where a scan is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Before its first page.
+    Start,
+    /// Before the page that this text asks for.
+    Page(String),
+    /// After its last page: what was not seen is looked up.
+    Sweep,
+}
+
+/// One thing delivered since the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delta {
+    /// The record is known in this state.
+    Put(String, Fingerprint, Parts),
+    /// The record is gone.
+    Remove(String),
+}
+
+/// What distinguishes the pages of one cursor from all pages that ever were. A record can come into a state that it was in before:
+/// then the page distinguishes the two events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// Drawn at random once for each cursor that begins.
+    pub origin: u64,
+    /// How many of its pages had events.
+    pub count: u64,
+}
+
+/// All that a poll goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Which collection of which service this is about.
+    pub scope: [u8; 8],
+    /// Still taking stock: records are noted without an event.
+    pub seeding: bool,
+    /// Where the scan is.
+    pub place: Place,
+    /// The pages so far; none in a first poll, and in cursors from before they were counted.
+    pub pages: Option<Pages>,
+    pub records: BTreeMap<String, Known>,
+    /// How often each record was delivered since the snapshot.
+    pub delivered: BTreeMap<String, u32>,
+}
+
+impl State {
+    /// Nothing known yet.
+    pub fn new(scope: [u8; 8], seeding: bool) -> Self {
+        Self { scope, seeding, place: Place::Start, pages: None, records: BTreeMap::new(), delivered: BTreeMap::new() }
+    }
+
+    /// Reads a cursor.
+    ///
+    /// # Errors
+    /// `invalid-input` where it is none of this trigger's.
+    pub fn read(cursor: &Cursor) -> Result<Self> {
+        let mut position = CursorReader::new(&cursor.position, WHAT);
+        position.format(&(FORMAT..=FORMAT_WITH_PARTS))?;
+        let mut state = if cursor.snapshot.is_empty() {
+            let scope = position.array()?;
+            Self::new(scope, position.byte()? == 1)
+        } else {
+            Self::unpack(&cursor.snapshot)?
+        };
+        while !position.is_empty() {
+            let kind = position.byte()?;
+            let key = position.text()?.to_owned();
+            *state.delivered.entry(key.clone()).or_default() += 1;
+            match kind {
+                0 | 2 => {
+                    let fingerprint = Fingerprint(position.array()?);
+                    let parts = if kind == 2 { Parts::read(&mut position)? } else { Parts::default() };
+                    state.records.insert(key, Known { fingerprint, parts, seen: false });
+                }
+                1 => {
+                    state.records.remove(&key);
+                }
+                _ => return Err(position.broken()),
+            }
+        }
+        Ok(state)
+    }
+
+    /// A cursor for this state, with nothing delivered since.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { snapshot: self.pack(), position: vec![FORMAT] }
+    }
+
+    fn pack(&self) -> Vec<u8> {
+        let mut raw = Vec::with_capacity(self.records.len() * 16 + 64);
+        raw.extend(self.scope);
+        raw.push(u8::from(self.seeding));
+        match &self.place {
+            Place::Start => raw.push(0),
+            Place::Page(text) => {
+                raw.push(1);
+                put_text(&mut raw, text);
+            }
+            Place::Sweep => raw.push(2),
+        }
+        if let Some(pages) = self.pages {
+            raw.extend(pages.origin.to_le_bytes());
+            raw.extend(pages.count.to_le_bytes());
+        }
+        put_number(&mut raw, self.records.len() as u64);
+        let has_parts = self.records.values().any(|known| !known.parts.is_empty());
+        let mut last = "";
+        for (key, known) in &self.records {
+            let shared = last.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
+            put_number(&mut raw, (shared << 1 | usize::from(known.seen)) as u64);
+            put_bytes(&mut raw, &key.as_bytes()[shared..]);
+            raw.extend(known.fingerprint.0);
+            if has_parts {
+                known.parts.put(&mut raw);
+            }
+            last = key;
+        }
+        let mut packed = vec![match (self.pages.is_some(), has_parts) {
+            (false, false) => FORMAT,
+            (false, true) => FORMAT_WITH_PARTS,
+            (true, false) => COUNTED,
+            (true, true) => COUNTED_WITH_PARTS,
+        }];
+        packed.extend(compress_to_vec(&raw, COMPRESSION));
+        packed
+    }
+
+    fn unpack(snapshot: &[u8]) -> Result<Self> {
+        let mut outer = CursorReader::new(snapshot, WHAT);
+        let form = outer.format(&(FORMAT..=COUNTED_WITH_PARTS))?;
+        let has_parts = matches!(form, FORMAT_WITH_PARTS | COUNTED_WITH_PARTS);
+        let counted = matches!(form, COUNTED | COUNTED_WITH_PARTS);
+        let raw = decompress_to_vec_with_limit(outer.rest(), MOST_BYTES).map_err(|_| outer.broken())?;
+        let mut reader = CursorReader::new(&raw, WHAT);
+        let scope = reader.array()?;
+        let seeding = reader.byte()? == 1;
+        let place = match reader.byte()? {
+            0 => Place::Start,
+            1 => Place::Page(reader.text()?.to_owned()),
+            2 => Place::Sweep,
+            _ => return Err(reader.broken()),
+        };
+        let pages = match counted {
+            true => {
+                Some(Pages { origin: u64::from_le_bytes(reader.array()?), count: u64::from_le_bytes(reader.array()?) })
+            }
+            false => None,
+        };
+        let count: usize = reader.number()?;
+        if count > MOST_RECORDS {
+            return Err(reader.broken());
+        }
+        let mut records = BTreeMap::new();
+        let mut last: Vec<u8> = Vec::new();
+        for _ in 0..count {
+            let head: usize = reader.number()?;
+            let shared = head >> 1;
+            if shared > last.len() {
+                return Err(reader.broken());
+            }
+            last.truncate(shared);
+            last.extend_from_slice(reader.bytes()?);
+            let key = std::str::from_utf8(&last).map_err(|_| reader.broken())?.to_owned();
+            let fingerprint = Fingerprint(reader.array()?);
+            let parts = if has_parts { Parts::read(&mut reader)? } else { Parts::default() };
+            records.insert(key, Known { fingerprint, parts, seen: head & 1 == 1 });
+        }
+        let delivered = BTreeMap::new();
+        if reader.is_empty() {
+            Ok(Self { scope, seeding, place, pages, records, delivered })
+        } else {
+            Err(reader.broken())
+        }
+    }
+}
+
+/// The positions of one page's events: each adds to the one before.
+pub struct Positions(Vec<u8>);
+
+impl Positions {
+    /// Goes on from the cursor that the poll was given, or from a state that no cursor has been made of yet.
+    pub fn after(cursor: Option<&Cursor>, fresh: &State) -> Self {
+        Self(match cursor {
+            Some(cursor) => cursor.position.clone(),
+            None => {
+                let mut position = vec![FORMAT];
+                position.extend(fresh.scope);
+                position.push(u8::from(fresh.seeding));
+                position
+            }
+        })
+    }
+
+    /// The position after one more delivery.
+    pub fn push(&mut self, delta: &Delta) -> Vec<u8> {
+        match delta {
+            Delta::Put(key, fingerprint, parts) => {
+                self.0.push(if parts.is_empty() { 0 } else { 2 });
+                put_text(&mut self.0, key);
+                self.0.extend(fingerprint.0);
+                if !parts.is_empty() {
+                    parts.put(&mut self.0);
+                    if let Some(format) = self.0.first_mut() {
+                        *format = FORMAT_WITH_PARTS;
+                    }
+                }
+            }
+            Delta::Remove(key) => {
+                self.0.push(1);
+                put_text(&mut self.0, key);
+            }
+        }
+        self.0.clone()
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_bytes(out, text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    fn state(count: usize) -> State {
+        let mut state = State::new([7; 8], false);
+        state.place = Place::Page("token/ä".into());
+        for index in 0..count {
+            let key = format!("plant-north-press-{index:06}");
+            let fingerprint = Fingerprint::of([key.as_str(), "etag"]);
+            state.records.insert(key, Known { fingerprint, parts: Parts::default(), seen: index % 3 == 0 });
+        }
+        state
+    }
+
+    #[test]
+    fn survives_many_thousands_of_records_and_stays_compact() {
+        let mut state = state(50_000);
+        assert_eq!(State::read(&state.cursor()).as_ref(), Ok(&state), "as it was before pages were counted");
+        state.pages = Some(Pages { origin: u64::MAX, count: 7 });
+        let cursor = state.cursor();
+        assert_eq!(State::read(&cursor).expect("readable"), state);
+        let each = cursor.snapshot.len() as f64 / 50_000.0;
+        assert!(each < 10.0, "{each} bytes for a record whose id has 24 characters");
+    }
+
+    #[test]
+    fn the_position_is_applied_to_the_snapshot_it_belongs_to() {
+        let state = state(10);
+        let cursor = state.cursor();
+        let mut positions = Positions::after(Some(&cursor), &state);
+        let changed = Fingerprint::of(["new"]);
+        positions.push(&Delta::Put("plant-north-press-000001".into(), changed, Parts::default()));
+        let position = positions.push(&Delta::Remove("plant-north-press-000002".into()));
+        let read = State::read(&Cursor { snapshot: cursor.snapshot, position }).expect("readable");
+        assert_eq!(read.records["plant-north-press-000001"].fingerprint, changed);
+        assert!(!read.records.contains_key("plant-north-press-000002"));
+        assert_eq!(read.records.len(), 9);
+    }
+
+    #[test]
+    fn a_position_without_a_snapshot_knows_how_it_began() {
+        let fresh = State::new([3; 8], false);
+        let mut positions = Positions::after(None, &fresh);
+        let position = positions.push(&Delta::Put("a".into(), Fingerprint::of(["1"]), Parts::default()));
+        let read = State::read(&Cursor { snapshot: Vec::new(), position }).expect("readable");
+        assert_eq!((read.scope, read.seeding, read.records.len()), ([3; 8], false, 1));
+    }
+
+    /// Half as much again for each record, as hashes do not shrink.
+    #[test]
+    fn parts_survive_and_stay_compact() {
+        let mut state = state(50_000);
+        for (key, known) in state.records.iter_mut().skip(1) {
+            known.parts = Parts::of(["tags", key.as_str(), "3"]);
+        }
+        let cursor = state.cursor();
+        assert_eq!(State::read(&cursor).expect("readable"), state);
+        let each = cursor.snapshot.len() as f64 / 50_000.0;
+        assert!(each < 16.0, "{each} bytes");
+
+        let changed = Fingerprint::of(["new"]);
+        let parts = Parts::of(["a", "b"]);
+        let position = Positions::after(Some(&cursor), &state).push(&Delta::Put("k".into(), changed, parts));
+        let read = State::read(&Cursor { snapshot: cursor.snapshot, position }).expect("readable");
+        assert_eq!(read.records["k"], Known { fingerprint: changed, parts, seen: false });
+    }
+
+    #[test]
+    fn parts_show_which_of_them_changed() {
+        let before = Parts::of(["a", "b", "c", "d", "e"]);
+        assert_eq!(Parts::of(["a", "x", "c", "d", "y"]).changed_since(before), Some(vec![1, 4]));
+        assert_eq!(before.changed_since(before), None, "nothing that could be named");
+        assert_eq!(before.changed_since(Parts::default()), None, "a cursor of an earlier version");
+        assert_eq!(Parts::of(["a", "b"]).changed_since(before), None);
+    }
+
+    #[test]
+    fn whatever_comes_is_read_or_refused() {
+        let mut parts = state(40);
+        parts.records.values_mut().for_each(|known| known.parts = Parts::of(["a", "b"]));
+        for whole in [state(40).cursor(), parts.cursor()] {
+            refuses_what_is_broken(&whole);
+        }
+    }
+
+    fn refuses_what_is_broken(whole: &Cursor) {
+        for cut in 0..whole.snapshot.len() {
+            let _ = State::read(&Cursor { snapshot: whole.snapshot[..cut].to_vec(), position: vec![1] });
+            let mut flipped = whole.snapshot.clone();
+            flipped[cut] ^= 0x55;
+            let _ = State::read(&Cursor { snapshot: flipped, position: vec![1] });
+        }
+        for position in [
+            vec![],
+            vec![0],
+            vec![1, 9],
+            vec![1, 0, 200],
+            vec![9],
+            vec![1, 0, 0xff, 0xff, 0xff, 0xff, 0xff],
+            vec![2, 2, 1, b'a', 0, 0, 0, 0, 0, 0, 6],
+        ] {
+            assert!(State::read(&Cursor { snapshot: whole.snapshot.clone(), position }).is_err());
+        }
+        let newer = State::read(&Cursor { snapshot: vec![], position: vec![3] }).expect_err("newer");
+        assert_eq!(newer.code(), ErrorCode::Unsupported);
+    }
+}

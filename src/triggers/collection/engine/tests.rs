@@ -1,0 +1,364 @@
+//! The engine over a collection in memory.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::account::Account;
+use crate::bindings::exports::workflow::connector::trigger::{Budget, Payload};
+use crate::bindings::workflow::connector::types::Connection;
+use crate::platform::fake::FakePlatform;
+
+/// A collection in memory, in pages of `page`, that forgets continuations on request.
+struct Memory {
+    records: RefCell<BTreeMap<String, u32>>,
+    page: usize,
+    source: String,
+    selection: String,
+    forget: RefCell<bool>,
+    hidden: RefCell<Vec<String>>,
+}
+
+impl Memory {
+    fn new(count: u32, page: usize) -> Self {
+        Self {
+            records: RefCell::new((0..count).map(|index| (format!("d{index:04}"), 1)).collect()),
+            page,
+            source: "memory".to_owned(),
+            selection: String::new(),
+            forget: RefCell::new(false),
+            hidden: RefCell::default(),
+        }
+    }
+
+    fn record(key: &str, etag: u32) -> Record {
+        let etag = etag.to_string();
+        let body = json!({ "etag": etag });
+        Record {
+            key: key.to_owned(),
+            fingerprint: Fingerprint::of(["now", etag.as_str()]),
+            earlier: Some(Fingerprint::of([etag.as_str()])),
+            parts: Parts::of(["same", etag.as_str()]),
+            body,
+        }
+    }
+}
+
+impl Collection for Memory {
+    fn trigger(&self) -> &'static str {
+        "memory"
+    }
+    fn source(&self) -> String {
+        self.source.clone()
+    }
+    fn selection(&self) -> String {
+        self.selection.clone()
+    }
+    fn wants(&self, _change: Change, _body: Option<&Value>) -> bool {
+        true
+    }
+    fn page(&self, place: Option<&str>) -> Result<Batch> {
+        if place.is_some() && self.forget.replace(false) {
+            return Err(Error::new(ErrorCode::InvalidInput, "no such continuation"));
+        }
+        let after = place.unwrap_or_default();
+        let records = self.records.borrow();
+        let hidden = self.hidden.borrow();
+        let page: Vec<Record> = records
+            .iter()
+            .filter(|(key, _)| key.as_str() > after && !hidden.contains(key))
+            .take(self.page)
+            .map(|(key, etag)| Self::record(key, *etag))
+            .collect();
+        let next = (page.len() == self.page).then(|| page.last().map(|last| last.key.clone())).flatten();
+        Ok(Batch { records: page, next })
+    }
+    fn look_up(&self, key: &str) -> Result<Lookup> {
+        Ok(self.records.borrow().get(key).map_or(Lookup::Gone, |etag| Lookup::Present(Self::record(key, *etag))))
+    }
+    fn draft(&self, happened: &Happened) -> EventDraft {
+        EventDraft {
+            event_type: happened.change.as_str().to_owned(),
+            subject: Some(happened.key.to_owned()),
+            time: Some("0001-01-01T00:00:00Z".to_owned()),
+            data: json!({ "body": happened.body, "parts": happened.parts }).to_string(),
+            summary: String::new(),
+        }
+    }
+    fn interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+}
+
+fn connection() -> Connection {
+    let values = json!({ "iotHubName": "plant", "sharedAccessKeyName": "p", "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==" });
+    Connection { auth_profile: "shared-access-key".into(), values: values.to_string() }
+}
+
+fn request(start: Start, events: u32, cursor: Option<Cursor>) -> PollRequest {
+    PollRequest {
+        connection: connection(),
+        trigger: "memory".into(),
+        partition: WHOLE.into(),
+        config: "{}".into(),
+        start,
+        on_position_lost: LostPolicy::Stop,
+        cursor,
+        budget: Budget { events, bytes: 1 << 20, wait_ms: 0, deadline_ms: 30_000 },
+    }
+}
+
+fn run(memory: &Memory, request: &PollRequest) -> Result<Page> {
+    let platform = FakePlatform::at(1_800_000_000);
+    let account = Account::open(&connection())?;
+    poll(&Session::new(&platform, &account, request.budget.deadline_ms, false), memory, request)
+}
+
+/// Polls until nothing more is there.
+fn drain(memory: &Memory, start: &Start, events: u32, cursor: Option<Cursor>) -> (Vec<(String, String)>, Cursor) {
+    let (events, cursor) = drain_whole(memory, start, events, cursor);
+    (events.into_iter().map(|event| (event.event_type, event.subject.unwrap_or_default())).collect(), cursor)
+}
+
+fn drain_whole(memory: &Memory, start: &Start, events: u32, mut cursor: Option<Cursor>) -> (Vec<Event>, Cursor) {
+    let mut all = Vec::new();
+    for _ in 0..1_000 {
+        let page = run(memory, &request(start.clone(), events, cursor)).expect("a page");
+        all.extend(page.events);
+        cursor = Some(page.next);
+        if !page.more {
+            return (all, cursor.expect("set above"));
+        }
+    }
+    panic!("the scan does not end");
+}
+
+#[test]
+fn starting_now_takes_stock_and_then_delivers_changes_once() {
+    let memory = Memory::new(25, 10);
+    let (events, cursor) = drain(&memory, &Start::Now, 100, None);
+    assert!(events.is_empty(), "seeding does not fire");
+    memory.records.borrow_mut().insert("d0003".into(), 2);
+    memory.records.borrow_mut().remove("d0007");
+    memory.records.borrow_mut().insert("new".into(), 1);
+    let (mut events, cursor) = drain(&memory, &Start::Now, 100, Some(cursor));
+    events.sort();
+    let expected = [("created", "new"), ("deleted", "d0007"), ("updated", "d0003")];
+    assert_eq!(events, expected.map(|(change, key)| (change.to_owned(), key.to_owned())));
+    let (events, again) = drain(&memory, &Start::Now, 100, Some(cursor.clone()));
+    assert!(events.is_empty(), "nothing is delivered twice");
+    assert_eq!(again, cursor, "an idle poll leaves the cursor as it is");
+}
+
+#[test]
+fn starting_earliest_delivers_all_once_whatever_the_budget() {
+    for events in [1, 3, 7, 1_000] {
+        let memory = Memory::new(25, 10);
+        let (delivered, _) = drain(&memory, &Start::Earliest, events, None);
+        let keys: BTreeSet<&String> = delivered.iter().map(|(_, key)| key).collect();
+        assert_eq!((delivered.len(), keys.len()), (25, 25), "with {events} events a page");
+    }
+}
+
+/// An engine that commits after every event, and crashes after every event, sees each exactly once.
+#[test]
+fn committing_event_by_event_neither_repeats_nor_skips() {
+    let memory = Memory::new(25, 10);
+    let (_, mut cursor) = drain(&memory, &Start::Now, 100, None);
+    for index in (0..25).step_by(2) {
+        memory.records.borrow_mut().insert(format!("d{index:04}"), 2);
+    }
+    for index in (1..25).step_by(4) {
+        memory.records.borrow_mut().remove(&format!("d{index:04}"));
+    }
+    let mut seen = Vec::new();
+    for _ in 0..200 {
+        let page = run(&memory, &request(Start::Now, 100, Some(cursor.clone()))).expect("a page");
+        match page.events.first() {
+            Some(first) => {
+                seen.push(first.id.clone());
+                cursor = Cursor { snapshot: cursor.snapshot, position: first.position.clone() };
+            }
+            None if !page.more => break,
+            None => cursor = page.next,
+        }
+    }
+    let distinct: BTreeSet<&String> = seen.iter().collect();
+    assert_eq!((seen.len(), distinct.len()), (13 + 6, 13 + 6));
+}
+
+#[test]
+fn the_first_poll_can_be_committed_event_by_event_too() {
+    let memory = Memory::new(5, 2);
+    let mut cursor: Option<Cursor> = None;
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let page = run(&memory, &request(Start::Earliest, 100, cursor.clone())).expect("a page");
+        let first = page.events.first().expect("an event");
+        seen.push(first.order_key.clone());
+        let snapshot = cursor.map(|cursor| cursor.snapshot).unwrap_or_default();
+        cursor = Some(Cursor { snapshot, position: first.position.clone() });
+    }
+    assert_eq!(seen, ["d0000", "d0001", "d0002", "d0003", "d0004"]);
+}
+
+#[test]
+fn the_same_request_yields_the_same_events() {
+    let memory = Memory::new(12, 5);
+    let first = run(&memory, &request(Start::Earliest, 8, None)).expect("a page");
+    let second = run(&memory, &request(Start::Earliest, 8, None)).expect("a page");
+    assert_eq!(first, second);
+}
+
+/// A device that goes off and on again, or is deleted and made again, is in a state that it was in before.
+#[test]
+fn a_state_that_comes_again_is_another_event() {
+    // By the page, and by the event: an engine may commit either.
+    for by_event in [false, true] {
+        let memory = Memory::new(3, 10);
+        let (_, mut cursor) = drain(&memory, &Start::Now, 100, None);
+        let mut ids = BTreeSet::new();
+        let changes = [Some(2), Some(1), Some(2), None, Some(1), None, Some(1), Some(2)];
+        for (round, etag) in changes.into_iter().enumerate() {
+            match etag {
+                Some(etag) => memory.records.borrow_mut().insert("d0001".into(), etag),
+                None => memory.records.borrow_mut().remove("d0001"),
+            };
+            let page = run(&memory, &request(Start::Now, 100, Some(cursor.clone()))).expect("a page");
+            let again = run(&memory, &request(Start::Now, 100, Some(cursor.clone()))).expect("a page");
+            assert_eq!(page.events, again.events, "the same request, the same ids");
+            assert_eq!(page.events.len(), 1);
+            assert!(ids.insert(page.events[0].id.clone()), "round {round}, by event: {by_event}");
+            cursor = match by_event {
+                true => Cursor { snapshot: cursor.snapshot, position: page.events[0].position.clone() },
+                false => page.next,
+            };
+        }
+    }
+}
+
+#[test]
+fn a_cursor_from_before_pages_were_counted_goes_on_with_its_ids() {
+    let memory = Memory::new(3, 10);
+    let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+    let old = State { pages: None, ..State::read(&cursor).expect("readable") };
+    memory.records.borrow_mut().insert("d0001".into(), 2);
+    let page = run(&memory, &request(Start::Now, 100, Some(old.cursor()))).expect("a page");
+    let hash = Memory::record("d0001", 2).fingerprint.hex();
+    let id: [u8; 16] = digest(["memory", "memory", "updated", "d0001", hash.as_str()]);
+    assert_eq!(page.events[0].id, id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    assert!(State::read(&page.next).expect("readable").pages.is_some());
+}
+
+#[test]
+fn a_cursor_by_another_name_of_the_service_goes_on() {
+    let mut memory = Memory::new(3, 10);
+    memory.source = "https://plant.azure-devices.net/twins".into();
+    let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+    for name in ["plant.service.azure-devices.net", "plant.device.privatelink.azure-devices.net"] {
+        let source = format!("https://{name}/twins");
+        let mut old = State::read(&cursor).expect("readable");
+        old.scope = digest(["memory", source.as_str(), ""]);
+        memory.records.borrow_mut().insert(name.into(), 1);
+        let page = run(&memory, &request(Start::Now, 100, Some(old.cursor()))).expect("a page");
+        assert_eq!((page.events.len(), page.notices.len()), (1, 0));
+        assert_eq!(State::read(&page.next).expect("readable").scope, State::read(&cursor).expect("readable").scope);
+        memory.records.borrow_mut().remove(name);
+    }
+    let mut other = State::read(&cursor).expect("readable");
+    other.scope = digest(["memory", "https://plant.azure-devices.cn/twins", ""]);
+    let lost = run(&memory, &request(Start::Now, 100, Some(other.cursor()))).expect_err("another hub");
+    assert_eq!(lost.code(), ErrorCode::PositionLost);
+}
+
+#[test]
+fn a_record_that_moved_between_pages_is_not_gone() {
+    let memory = Memory::new(12, 5);
+    let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+    memory.hidden.borrow_mut().push("d0004".into());
+    let (events, _) = drain(&memory, &Start::Now, 100, Some(cursor));
+    assert!(events.is_empty(), "it was looked up and found: {events:?}");
+}
+
+#[test]
+fn a_forgotten_continuation_begins_the_scan_again() {
+    let memory = Memory::new(12, 5);
+    let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+    memory.records.borrow_mut().insert("d0001".into(), 2);
+    memory.records.borrow_mut().insert("d0009".into(), 2);
+    memory.forget.replace(true);
+    let (events, _) = drain(&memory, &Start::Now, 100, Some(cursor));
+    assert_eq!(events.len(), 2, "{events:?}");
+}
+
+/// A cursor of the version before, which kept one hash for a record and wrote its state otherwise.
+fn of_the_version_before(cursor: &Cursor) -> Cursor {
+    let mut state = State::read(cursor).expect("readable");
+    state.pages = None;
+    for known in state.records.values_mut() {
+        *known = Known { fingerprint: Fingerprint::of(["1"]), parts: Parts::default(), seen: known.seen };
+    }
+    state.cursor()
+}
+
+#[test]
+fn a_cursor_of_the_version_before_goes_on_without_repeating_or_losing_anything() {
+    let memory = Memory::new(12, 5);
+    let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+    let old = of_the_version_before(&cursor);
+    memory.records.borrow_mut().insert("d0003".into(), 2);
+    let (events, cursor) = drain_whole(&memory, &Start::Now, 100, Some(old));
+    let delivered: Vec<(&str, bool)> = events
+        .iter()
+        .map(|event| {
+            (event.order_key.as_str(), event.data == Payload::Json(r#"{"body":{"etag":"2"},"parts":null}"#.into()))
+        })
+        .collect();
+    assert_eq!(delivered, [("d0003", true)], "what changed is delivered, and which part of it is not known");
+    // From then on it is.
+    memory.records.borrow_mut().insert("d0003".into(), 3);
+    memory.records.borrow_mut().insert("d0004".into(), 2);
+    let (events, _) = drain_whole(&memory, &Start::Now, 100, Some(cursor));
+    for (event, etag) in events.iter().zip(["3", "2"]) {
+        assert_eq!(event.data, Payload::Json(format!(r#"{{"body":{{"etag":"{etag}"}},"parts":[1]}}"#)));
+        assert_eq!(event.time, None, "the first year of all is no time");
+    }
+    assert_eq!(events.len(), 2);
+}
+
+#[test]
+fn another_selection_loses_the_position_by_the_policy() {
+    let mut memory = Memory::new(3, 5);
+    let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+    memory.selection = "other".to_owned();
+    let mut request = request(Start::Now, 100, Some(cursor));
+    assert_eq!(run(&memory, &request).expect_err("stop").code(), ErrorCode::PositionLost);
+    for (policy, expected) in [(LostPolicy::Now, 0), (LostPolicy::Earliest, 3)] {
+        request.on_position_lost = policy;
+        let page = run(&memory, &request).expect("a page");
+        assert_eq!((page.notices.len(), page.events.len(), page.more), (1, 0, true));
+        let (events, _) = drain(&memory, &Start::Now, 100, Some(page.next));
+        assert_eq!(events.len(), expected);
+    }
+}
+
+#[test]
+fn what_the_service_does_not_offer_is_refused() {
+    let memory = Memory::new(1, 5);
+    let error = run(&memory, &request(Start::AtTime("2026-01-01T00:00:00Z".into()), 1, None)).expect_err("refused");
+    assert_eq!(error.record().fields[0].pointer, "/start");
+    let mut other = request(Start::Now, 1, None);
+    other.partition = "7".to_owned();
+    assert_eq!(run(&memory, &other).expect_err("refused").code(), ErrorCode::NotFound);
+}
+
+#[test]
+fn bytes_bound_a_page_too_and_one_event_always_fits() {
+    let memory = Memory::new(9, 5);
+    let mut request = request(Start::Earliest, 100, None);
+    request.budget.bytes = 1;
+    let page = run(&memory, &request).expect("a page");
+    assert_eq!((page.events.len(), page.more), (1, true));
+}

@@ -1,0 +1,17 @@
+//! Triggers on records that a service keeps without a log of their changes.
+
+mod device_twin_changed;
+mod engine;
+mod individual_enrollment_changed;
+mod registration_status_changed;
+mod service_configuration_changed;
+
+use super::shared::Trigger;
+
+/// In the order in which a person is shown them.
+pub static ALL: &[&dyn Trigger] = &[
+    &individual_enrollment_changed::IndividualEnrollmentChanged,
+    &registration_status_changed::RegistrationStatusChanged,
+    &service_configuration_changed::ServiceConfigurationChanged,
+    &device_twin_changed::DeviceTwinChanged,
+];

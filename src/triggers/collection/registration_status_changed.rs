@@ -1,0 +1,331 @@
+//! The status of a device registration changed.
+//!
+//! The service lists registrations group by group, and keeps those of individual enrollments inside them. One scan goes
+//! through the groups first and the individual enrollments last.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::engine::cursor::Fingerprint;
+use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, changes_field, text, wanted};
+use crate::auth::Permission;
+use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
+use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
+use crate::bindings::workflow::connector::types::Cursor;
+use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps};
+use crate::error::{Error, ErrorCode, Result};
+use crate::form::schema::literal;
+use crate::form::schema::{boolean, help, list, object, one_of, string, with};
+use crate::form::{Spec, fields, typed};
+use crate::http::GivenId;
+use crate::session::Session;
+use crate::triggers::shared::Trigger;
+use crate::triggers::shared::event::EventDraft;
+
+pub struct RegistrationStatusChanged;
+
+const ID: &str = "registration-status-changed";
+const INTERVAL: Duration = Duration::from_secs(30);
+/// The service's largest page.
+const PAGE: u32 = 1000;
+/// When the service last changed a registration.
+const UPDATED: &str = "lastUpdatedDateTimeUtc";
+const STATUSES: [&str; 5] = ["unassigned", "assigning", "assigned", "failed", "disabled"];
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Config {
+    statuses: Vec<String>,
+    enrollment_group_ids: Vec<String>,
+    include_individual: Option<bool>,
+}
+
+impl Trigger for RegistrationStatusChanged {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
+    fn descriptor(&self) -> TriggerDescriptor {
+        let spec = Spec {
+            id: ID,
+            title: "Device registration status changed",
+            help: "Fires when a device registers with the Device Provisioning Service, registers again, fails to, or when its registration is deleted. \
+                   The service keeps no log of changes: between two polls only the last of several changes to one registration is seen.",
+            group: "Registrations",
+            input: object(
+                [
+                    ("changes", changes_field()),
+                    (
+                        "statuses",
+                        with(
+                            list("Statuses", one_of("Status", &STATUSES)),
+                            literal!({ "description": "Fire only when the registration has come to one of these. Empty: any.", "maxItems": 5 }),
+                        ),
+                    ),
+                    (
+                        "enrollmentGroupIds",
+                        with(
+                            list("Enrollment groups", fields::enrollment_group_id()),
+                            literal!({ "description": "Only registrations of these groups. Empty: all groups.", "maxItems": 100 }),
+                        ),
+                    ),
+                    (
+                        "includeIndividual",
+                        with(
+                            help(boolean("Individual enrollments"), "Also registrations of individual enrollments."),
+                            json!({ "default": true }),
+                        ),
+                    ),
+                ],
+                &[],
+            ),
+            output: object(
+                [
+                    ("change", one_of("Change", &["created", "updated", "deleted"])),
+                    ("registrationId", string("Registration id")),
+                    ("deviceId", string("Device id")),
+                    ("status", one_of("Status", &STATUSES)),
+                    ("enrollmentGroupId", help(string("Enrollment group id"), "Absent for an individual enrollment.")),
+                    (
+                        "registration",
+                        help(
+                            fields::registration_output(),
+                            "The registration as it is now; absent when it was deleted.",
+                        ),
+                    ),
+                ],
+                &["change", "registrationId"],
+            ),
+            input_sample: literal!({ "statuses": ["assigned", "failed"] }),
+            output_sample: json!({
+                "change": "created",
+                "registrationId": "press-17",
+                "deviceId": "press-17",
+                "status": "assigned",
+                "enrollmentGroupId": "presses",
+                "registration": fields::registration_sample(),
+            }),
+            dynamic_output: false,
+            permissions: &[Permission::RegistrationStatusRead, Permission::EnrollmentRead],
+            limits: &[
+                ("Operations of a provisioning service", 1000, "requests/minute"),
+                ("Records that one trigger follows", 200_000, "items"),
+            ],
+        };
+        TriggerDescriptor {
+            operation: spec.operation(),
+            kind: TriggerKind::Polling,
+            start_modes: vec![StartMode::Now, StartMode::Earliest],
+            min_interval_ms: 5_000,
+        }
+    }
+
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
+        engine::check_cursor(cursor)
+    }
+
+    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
+        engine::poll(session, &Registrations::open(session, config)?, request)
+    }
+
+    fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
+        engine::sample(&Registrations::open(session, config)?, limit)
+    }
+}
+
+struct Registrations<'a> {
+    dps: Dps<'a>,
+    changes: BTreeSet<Change>,
+    config: Config,
+}
+
+/// Where in a scan: which groups are still to come, and the service's continuation in the one under way.
+#[derive(Default, Deserialize, Serialize)]
+struct Place {
+    #[serde(rename = "g")]
+    groups: Vec<String>,
+    #[serde(rename = "c", skip_serializing_if = "Option::is_none")]
+    continuation: Option<String>,
+}
+
+impl<'a> Registrations<'a> {
+    fn open(session: &'a Session, config: Value) -> Result<Self> {
+        let changes = wanted(&config);
+        Ok(Self { dps: session.dps()?, changes, config: typed(config)? })
+    }
+
+    fn includes_individual(&self) -> bool {
+        self.config.include_individual.unwrap_or(true)
+    }
+
+    /// The groups to go through, the last first: they are taken from the end.
+    fn groups(&self) -> Result<Vec<String>> {
+        let mut groups = self.config.enrollment_group_ids.clone();
+        if groups.is_empty() {
+            let mut continuation: Option<String> = None;
+            loop {
+                let page = engine::in_smaller_pages(PAGE, |size| {
+                    self.dps.query_enrollment_groups(ALL_ENROLLMENT_GROUPS, size, continuation.as_deref())
+                })?;
+                groups.extend(
+                    page.items
+                        .iter()
+                        .map(|group| text(group, "enrollmentGroupId").to_owned())
+                        .filter(|id| !id.is_empty()),
+                );
+                continuation = page.continuation;
+                if continuation.is_none() {
+                    break;
+                }
+            }
+        }
+        groups.reverse();
+        Ok(groups)
+    }
+
+    fn record(body: Value, group: Option<&str>) -> Option<Record> {
+        let key = text(&body, "registrationId").to_owned();
+        if key.is_empty() {
+            return None;
+        }
+        // Not every answer has an ETag; the status and its time show as much.
+        let state = ["etag", "status", "substatus", UPDATED].map(|name| text(&body, name));
+        let fingerprint = Fingerprint::of(state);
+        let updated = text(&body, UPDATED).to_owned();
+        let mut body = body;
+        if let (Some(group), Some(members)) = (group, body.as_object_mut()) {
+            members.insert(GROUP.to_owned(), group.into());
+        }
+        Some(Record::dated(key, fingerprint, &updated, body))
+    }
+
+    /// A registration inside an individual enrollment; none where the device has not registered yet.
+    fn individual(mut enrollment: Value) -> Option<Record> {
+        let id = enrollment.get("registrationId").cloned();
+        let mut state = enrollment.get_mut("registrationState").map(Value::take)?;
+        let members = state.as_object_mut()?;
+        // An enrollment that no device has used shows this state; the registration itself does not exist.
+        let unused =
+            members.get("status").and_then(Value::as_str) == Some("unassigned") && !members.contains_key("assignedHub");
+        if unused {
+            return None;
+        }
+        if members.get("registrationId").is_none_or(Value::is_null) {
+            members.insert("registrationId".to_owned(), id?);
+        }
+        Self::record(state, None)
+    }
+
+    fn page_of_group(&self, group: &str, continuation: Option<&str>) -> Result<(Vec<Record>, Option<String>)> {
+        // The schema has judged those of the configuration; all others are the service's own.
+        let Some(group_id) = GivenId::new(group) else { return Ok((Vec::new(), None)) };
+        match engine::in_smaller_pages(PAGE, |size| self.dps.query_registrations(&group_id, size, continuation)) {
+            Ok(page) => Ok((
+                page.items.into_iter().filter_map(|body| Self::record(body, Some(group))).collect(),
+                page.continuation,
+            )),
+            // The group was deleted since it was listed, and its registrations with it.
+            Err(error) if error.code() == ErrorCode::NotFound && self.config.enrollment_group_ids.is_empty() => {
+                Ok((Vec::new(), None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn page_of_individuals(&self, continuation: Option<&str>) -> Result<(Vec<Record>, Option<String>)> {
+        if !self.includes_individual() {
+            return Ok((Vec::new(), None));
+        }
+        let page =
+            engine::in_smaller_pages(PAGE, |size| self.dps.query_enrollments(ALL_ENROLLMENTS, size, continuation))?;
+        Ok((page.items.into_iter().filter_map(Self::individual).collect(), page.continuation))
+    }
+}
+
+/// Carries a record's group to the event; no member of the service's own has this name.
+const GROUP: &str = "$enrollmentGroupId";
+
+impl Collection for Registrations<'_> {
+    fn trigger(&self) -> &'static str {
+        ID
+    }
+
+    fn source(&self) -> String {
+        format!("https://{}/registrations", self.dps.identity())
+    }
+
+    fn selection(&self) -> String {
+        let mut groups = self.config.enrollment_group_ids.clone();
+        groups.sort();
+        json!([groups, self.includes_individual()]).to_string()
+    }
+
+    fn wants(&self, change: Change, body: Option<&Value>) -> bool {
+        let status_fits = self.config.statuses.is_empty()
+            || body.is_none_or(|body| self.config.statuses.iter().any(|status| status == text(body, "status")));
+        self.changes.contains(&change) && status_fits
+    }
+
+    fn page(&self, place: Option<&str>) -> Result<Batch> {
+        let mut place: Place = match place {
+            None => Place { groups: self.groups()?, continuation: None },
+            Some(text) => serde_json::from_str(text).map_err(|error| {
+                Error::new(ErrorCode::InvalidInput, "The cursor is broken").with_detail(error.to_string())
+            })?,
+        };
+        let (records, continuation) = match place.groups.last() {
+            Some(group) => self.page_of_group(group, place.continuation.as_deref())?,
+            None => self.page_of_individuals(place.continuation.as_deref())?,
+        };
+        let ended = continuation.is_none();
+        let was_last = ended && place.groups.is_empty();
+        if ended {
+            place.groups.pop();
+        }
+        place.continuation = continuation;
+        Ok(Batch { records, next: (!was_last).then(|| json!(place).to_string()) })
+    }
+
+    fn look_up(&self, key: &str) -> Result<Lookup> {
+        let Some(id) = GivenId::new(key) else { return Ok(Lookup::Unknown) };
+        match self.dps.registration(&id) {
+            // Which group it is in is not in this answer: the next scan comes by it.
+            Ok(_) => Ok(Lookup::Unknown),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(Lookup::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn draft(&self, happened: &Happened) -> EventDraft {
+        let Happened { change, key, body, .. } = *happened;
+        let mut data = json!({ "change": change.as_str(), "registrationId": key });
+        let mut now = String::new();
+        if let Some(body) = body {
+            let mut body = body.clone();
+            if let Some(group) = body.as_object_mut().and_then(|members| members.remove(GROUP)) {
+                data["enrollmentGroupId"] = group;
+            }
+            for name in ["deviceId", "status"] {
+                if let Some(value) = body.get(name).filter(|value| value.is_string()) {
+                    data[name] = value.clone();
+                }
+            }
+            now = format!(": {}", text(&body, "status"));
+            data["registration"] = body;
+        }
+        EventDraft {
+            event_type: format!("azure.iot.dps.registration.{}", change.as_str()),
+            subject: Some(format!("registrations/{key}")),
+            time: happened.time("createdDateTimeUtc", UPDATED),
+            data: data.to_string(),
+            summary: format!("Registration {key} {}{now}", change.as_str()),
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        INTERVAL
+    }
+}

@@ -1,0 +1,14 @@
+//! A digital twin has changed.
+
+use super::engine::trigger::LogTrigger;
+use crate::form::schema::literal;
+
+pub static DIGITAL_TWIN_CHANGE_EVENTS: LogTrigger = LogTrigger {
+    id: "digital-twin-change-events",
+    title: "Digital twin change event",
+    help: "Fires for each change of a digital twin (IoT Plug and Play), as a JSON Patch. The hub sends such events only where a route takes **Digital Twin Change Events** to the endpoint **events**.",
+    sources: &["digitalTwinChangeEvents"],
+    event_type: "azure.iot.hub.digital-twin-change",
+    sample_body: || literal!([{ "op": "replace", "path": "/thermostat/targetTemperature", "value": 21 }]),
+    sample_properties: || literal!({ "deviceId": "press-17", "hubName": "plant" }),
+};

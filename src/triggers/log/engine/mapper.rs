@@ -1,0 +1,501 @@
+//! What an event of an IoT hub says: who sent it, what it is, what is in it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::EventMapper;
+use super::decode::{Content, Decoded, decode};
+use super::filter::Group;
+use super::link::Reader;
+use super::trigger::LogTrigger;
+use crate::error::Result;
+use crate::eventhub::{Event as Message, EventBody};
+use crate::form::typed;
+use crate::host_name::aliases;
+use crate::instant::rfc3339;
+use crate::json;
+use crate::session::Session;
+use crate::triggers::shared::event::EventDraft;
+use crate::triggers::shared::glob::fits_any;
+use crate::triggers::shared::hash::digest;
+use crate::triggers::shared::misfit;
+
+/// The note of an event some of whose annotations are left out.
+const LEFT_OUT: &str = "annotations that cannot be read are left out of the system properties";
+/// Bytes of the values of named fields together, as JSON.
+const MOST_OF_FIELDS: usize = 1024 * 1024;
+/// The note of an event without its named fields.
+const TOO_MUCH_OF_FIELDS: &str = "the named fields are left out: together they have more than 1 MiB";
+/// The note of an event whose body is few bytes and many values.
+const UNJUDGED: &str =
+    "the body takes up too much memory to be looked into: filter and named fields were not applied to it";
+/// The source of what devices send.
+const TELEMETRY: &str = "Telemetry";
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Config {
+    consumer_group: Option<String>,
+    owner_level: Option<i64>,
+    device_ids: Vec<String>,
+    module_ids: Vec<String>,
+    fields: Vec<Field>,
+}
+
+#[derive(Deserialize)]
+struct Field {
+    name: String,
+    path: String,
+}
+
+/// Makes event drafts of a hub's events, for one trigger with its configuration.
+pub struct HubEventMapper<'s> {
+    trigger: &'s LogTrigger,
+    /// The hub's classic host, by whatever name it is spoken to.
+    hub: String,
+    config: Config,
+    filter: Option<Group>,
+}
+
+impl<'s> HubEventMapper<'s> {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// `invalid-config` where its filter makes no sense.
+    pub fn new(trigger: &'s LogTrigger, session: &'s Session, config: Value) -> Result<Self> {
+        let mut config = config;
+        let filter = json::take_some(&mut config, "filter").map(|filter| Group::read(filter, "/filter")).transpose();
+        let filter = filter.map_err(|error| misfit(&error))?;
+        let config: Config = typed(config)?;
+        Ok(Self { trigger, hub: session.hub().identity(), config, filter })
+    }
+
+    /// Who reads, and of what: a partition, or all of them where it is empty.
+    pub fn reader(&self, partition: &str) -> Reader {
+        Reader {
+            consumer_group: self.config.consumer_group.clone().unwrap_or_else(|| "$Default".to_owned()),
+            partition: partition.to_owned(),
+            owner_level: self.config.owner_level,
+        }
+    }
+
+    /// The values that were asked for by name, and why there are none, where they would be too much: several may be the same
+    /// large part of a body, and each is a copy of it.
+    fn fields(&self, body: Option<&Value>) -> (Option<Map<String, Value>>, Option<&'static str>) {
+        if self.config.fields.is_empty() {
+            return (None, None);
+        }
+        let mut found = Map::new();
+        let mut bytes = 0_usize;
+        for Field { name, path } in &self.config.fields {
+            let Some(value) = body.and_then(|body| body.pointer(path)) else { continue };
+            bytes = bytes.saturating_add(text_length(value));
+            if bytes > MOST_OF_FIELDS {
+                return (Some(Map::new()), Some(TOO_MUCH_OF_FIELDS));
+            }
+            found.insert(name.clone(), value.clone());
+        }
+        (Some(found), None)
+    }
+
+    fn wants(&self, device: &str, module: &str) -> bool {
+        fits_any(&self.config.device_ids, device) && fits_any(&self.config.module_ids, module)
+    }
+}
+
+fn member<'m>(map: &'m Map<String, Value>, names: &[&str]) -> Option<&'m str> {
+    names.iter().find_map(|name| map.get(*name).and_then(Value::as_str))
+}
+
+/// What can be a part of an event's type: letters, digits and `-`, a few of them.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn body_of(message: &Message) -> Decoded<'_> {
+    match &message.body {
+        EventBody::Data(bytes) if message.malformed.is_some() => {
+            Decoded::bytes(bytes, Some("the message itself is malformed; these are its bytes from where it is"))
+        }
+        EventBody::Data(bytes) => decode(bytes, message.content_type.as_deref(), message.content_encoding.as_deref()),
+        EventBody::Value(value) => Decoded::of_value(value),
+        EventBody::Sequence(values) => Decoded::of_value(&values.iter().cloned().collect()),
+    }
+}
+
+/// Bytes of a value as JSON, without writing it down.
+fn text_length(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Nothing is written anywhere that could fail.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+/// What an event's data holds. Written at once, without a copy of its parts: a busy hub has tens of thousands a second.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'m> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    device_id: &'m str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    module_id: &'m str,
+    message_source: &'m str,
+    enqueued_time: &'m str,
+    sequence_number: i64,
+    offset: &'m str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    creation_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    absolute_expiry_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_sequence: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to_group_id: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_key: Option<&'m str>,
+    body: &'m Content<'m>,
+    body_encoding: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_note: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Map<String, Value>>,
+    properties: &'m Map<String, Value>,
+    system_properties: &'m Map<String, Value>,
+}
+
+impl Data<'_> {
+    fn write(&self) -> String {
+        // Its keys are text and it goes to memory: there is nothing to fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl EventMapper for HubEventMapper<'_> {
+    fn scope(&self, partition: &str) -> [u8; 8] {
+        digest([self.trigger.id, self.hub.as_str(), partition])
+    }
+
+    fn source(&self) -> String {
+        format!("https://{}/messages/events", self.hub)
+    }
+
+    fn scopes_by_other_names(&self, partition: &str) -> Vec<[u8; 8]> {
+        aliases(&self.hub).iter().map(|hub| digest([self.trigger.id, hub.as_str(), partition])).collect()
+    }
+
+    fn draft(&self, message: &Message) -> Option<EventDraft> {
+        let source = member(&message.system_properties, &["iothub-message-source"]).unwrap_or(TELEMETRY);
+        if !self.trigger.sources.contains(&source) {
+            return None;
+        }
+        // The hub's own events name the device in their properties, a device's in the annotations.
+        let device = member(&message.system_properties, &["iothub-connection-device-id"])
+            .or_else(|| member(&message.application_properties, &["deviceId"]))
+            .unwrap_or_default();
+        let module = member(&message.system_properties, &["iothub-connection-module-id"])
+            .or_else(|| member(&message.application_properties, &["moduleId"]))
+            .unwrap_or_default();
+        if !self.wants(device, module) {
+            return None;
+        }
+        let decoded = body_of(message);
+        let is_looked_into = self.filter.is_some() || !self.config.fields.is_empty();
+        let json_body = if is_looked_into { decoded.json() } else { None };
+        // What cannot be judged is delivered.
+        let is_unjudged = is_looked_into && json_body.is_none() && matches!(decoded.content, Content::Json(_));
+        let is_held_back =
+            |filter: &Group| !filter.passes(json_body.as_ref(), &message.application_properties) && !is_unjudged;
+        if self.filter.as_ref().is_some_and(is_held_back) {
+            return None;
+        }
+        let (fields, mut note) = self.fields(json_body.as_ref());
+        note = note.or(is_unjudged.then_some(UNJUDGED));
+        let data = Data {
+            device_id: device,
+            module_id: module,
+            message_source: source,
+            enqueued_time: &rfc3339(message.enqueued_time_ms),
+            sequence_number: message.sequence_number,
+            offset: &message.offset,
+            message_id: message.message_id.as_deref(),
+            correlation_id: message.correlation_id.as_deref(),
+            content_type: message.content_type.as_deref(),
+            content_encoding: message.content_encoding.as_deref(),
+            user_id: message.user_id.as_deref(),
+            subject: message.subject.as_deref(),
+            to: message.to.as_deref(),
+            reply_to: message.reply_to.as_deref(),
+            creation_time: message.creation_time_ms.map(rfc3339),
+            absolute_expiry_time: message.absolute_expiry_time_ms.map(rfc3339),
+            group_id: message.group_id.as_deref(),
+            group_sequence: message.group_sequence,
+            reply_to_group_id: message.reply_to_group_id.as_deref(),
+            partition_key: message.partition_key.as_deref(),
+            body: &decoded.content,
+            body_encoding: decoded.encoding(),
+            body_note: decoded.note.or(message.left_out.as_ref().map(|_| LEFT_OUT)).or(note),
+            fields,
+            properties: &message.application_properties,
+            system_properties: &message.system_properties,
+        };
+        // The hub's own words; anything else is no part of a type.
+        let operation = member(&message.application_properties, &["opType"])
+            .filter(|operation| source != TELEMETRY && is_word(operation));
+        let event_type = operation.map_or_else(
+            || self.trigger.event_type.to_owned(),
+            |operation| format!("{}.{operation}", self.trigger.event_type),
+        );
+        let subject = match (device.is_empty(), module.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(format!("devices/{device}")),
+            (false, false) => Some(format!("devices/{device}/modules/{module}")),
+        };
+        Some(EventDraft {
+            event_type,
+            summary: format!(
+                "{} of {} ({} bytes)",
+                operation.unwrap_or(source),
+                if device.is_empty() { "the hub" } else { device },
+                message.body.size()
+            ),
+            subject,
+            time: Some(rfc3339(message.enqueued_time_ms)),
+            data: data.write(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::account::Account;
+    use crate::amqp::message::Properties;
+    use crate::amqp::{Body, Message as AmqpMessage, Value as AmqpValue};
+    use crate::bindings::workflow::connector::types::Connection;
+    use crate::platform::fake::FakePlatform;
+
+    static TELEMETRY: LogTrigger = LogTrigger {
+        id: "device-telemetry",
+        title: "",
+        help: "",
+        sources: &["Telemetry"],
+        event_type: "azure.iot.hub.telemetry",
+        sample_body: || json!({}),
+        sample_properties: || json!({}),
+    };
+
+    fn event(config: Value, message: AmqpMessage) -> Option<EventDraft> {
+        let values = json!({ "iotHubName": "plant.azure-devices.net", "sharedAccessKeyName": "service", "sharedAccessKey": "c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==" });
+        let connection = Connection { auth_profile: "shared-access-key".into(), values: values.to_string() };
+        let account = Account::open(&connection).expect("an account");
+        let platform = FakePlatform::at(1);
+        let session = Session::new(&platform, &account, 1_000, false);
+        let mapper = HubEventMapper::new(&TELEMETRY, &session, config).expect("a configuration");
+        let message = Message::read(&message.encode()).expect("an event");
+        mapper.draft(&message)
+    }
+
+    fn data_of(config: Value, message: AmqpMessage) -> Option<Value> {
+        event(config, message).map(|draft| json::parse(draft.data.as_bytes()).expect("JSON"))
+    }
+
+    fn message(body: &str) -> AmqpMessage {
+        let annotation = |name: &str, value: AmqpValue| (AmqpValue::symbol(name), value);
+        AmqpMessage {
+            message_annotations: vec![
+                annotation("iothub-connection-device-id", "press-1".into()),
+                annotation("x-opt-sequence-number", AmqpValue::Long(7)),
+                annotation("x-opt-offset", "700".into()),
+                annotation("x-opt-enqueued-time", AmqpValue::Timestamp(1_700_000_000_123)),
+                annotation("x-opt-partition-key", "key".into()),
+            ],
+            properties: Properties { content_type: Some("application/json".into()), ..Properties::default() },
+            body: Body::Data(vec![body.as_bytes().to_vec()]),
+            ..AmqpMessage::default()
+        }
+    }
+
+    #[test]
+    fn a_summary_states_the_bytes_of_the_body_alone() {
+        let summary = |message| event(json!({}), message).expect("an event").summary;
+        assert_eq!(summary(message(r#"{"t":21}"#)), "Telemetry of press-1 (8 bytes)");
+        let parts = Body::Data(vec![b"12".to_vec(), b"345".to_vec()]);
+        assert_eq!(summary(AmqpMessage { body: parts, ..message("") }), "Telemetry of press-1 (5 bytes)");
+    }
+
+    #[test]
+    fn all_properties_of_a_message_are_delivered() {
+        let properties = Properties {
+            message_id: Some("m1".into()),
+            user_id: Some(b"operator".to_vec()),
+            to: Some("/devices/press-1/messages/events".into()),
+            subject: Some("alarm".into()),
+            reply_to: Some("answers".into()),
+            correlation_id: Some(AmqpValue::Ulong(u64::MAX)),
+            content_type: Some("application/json".into()),
+            content_encoding: Some("utf-8".into()),
+            absolute_expiry_time: Some(1_700_000_060_000),
+            creation_time: Some(1_699_999_999_999),
+            group_id: Some("line-3".into()),
+            group_sequence: Some(u32::MAX),
+            reply_to_group_id: Some("line-4".into()),
+        };
+        let data = data_of(json!({}), AmqpMessage { properties, ..message("1") }).expect("an event");
+        assert_eq!(
+            data,
+            json!({
+                "deviceId": "press-1",
+                "messageSource": "Telemetry",
+                "enqueuedTime": "2023-11-14T22:13:20.123Z",
+                "sequenceNumber": 7,
+                "offset": "700",
+                "messageId": "m1",
+                "correlationId": "18446744073709551615",
+                "contentType": "application/json",
+                "contentEncoding": "utf-8",
+                "userId": "operator",
+                "subject": "alarm",
+                "to": "/devices/press-1/messages/events",
+                "replyTo": "answers",
+                "creationTime": "2023-11-14T22:13:19.999Z",
+                "absoluteExpiryTime": "2023-11-14T22:14:20.000Z",
+                "groupId": "line-3",
+                "groupSequence": 4_294_967_295_u32,
+                "replyToGroupId": "line-4",
+                "partitionKey": "key",
+                "body": 1,
+                "bodyEncoding": "json",
+                "properties": {},
+                "systemProperties": { "iothub-connection-device-id": "press-1" },
+            })
+        );
+        let bytes = Properties { user_id: Some(vec![0xff, 0]), ..Properties::default() };
+        assert_eq!(
+            data_of(json!({}), AmqpMessage { properties: bytes, ..message("1") }).expect("an event")["userId"],
+            "/wA="
+        );
+    }
+
+    /// Whatever a body is and whatever is asked of it: the data can be read by the host, by its own rule.
+    #[test]
+    fn no_event_is_deeper_than_the_host_reads() {
+        let config = json!({ "fields": [{ "name": "inner", "path": "/a" }, { "name": "first", "path": "/0" }] });
+        for levels in [1, 100, 124, 125, 126, 127, 128, 300] {
+            for body in
+                ["[".repeat(levels) + &"]".repeat(levels), r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels)]
+            {
+                let data = event(config.clone(), message(&body)).expect("an event").data;
+                assert_eq!(connector_rules::json::check(&data), Ok(()), "{levels}");
+                let data = json::parse(data.as_bytes()).expect("JSON");
+                assert_eq!(data["bodyEncoding"], if levels < 127 { "json" } else { "base64" }, "{levels}");
+            }
+        }
+        let deep = (0..60).fold(AmqpValue::Null, |value, _| AmqpValue::List(vec![value]));
+        for levels in [1, 20, 31] {
+            let value = (0..levels).fold(AmqpValue::Null, |value, _| AmqpValue::described(7, value));
+            let message = AmqpMessage {
+                application_properties: vec![("deep".into(), value.clone())],
+                body: Body::Value(value),
+                ..message("")
+            };
+            let data = event(json!({}), message).expect("an event").data;
+            assert_eq!(connector_rules::json::check(&data), Ok(()), "{levels}");
+        }
+        let data = event(json!({}), AmqpMessage { body: Body::Value(deep), ..message("") }).expect("an event").data;
+        let data = json::parse(data.as_bytes()).expect("JSON");
+        assert_eq!((&data["bodyEncoding"], data["bodyNote"].is_string()), (&json!("base64"), true));
+    }
+
+    /// Each named field is a copy: 64 of a body of 256 KB were 16 MB, which no host takes, now or later.
+    #[test]
+    fn named_fields_do_not_multiply_a_body() {
+        let fields: Vec<Value> = (0..64).map(|n| json!({ "name": n.to_string(), "path": "/a" })).collect();
+        let body = |bytes: usize| json!({ "a": "x".repeat(bytes) }).to_string();
+        let of = |bytes: usize| event(json!({ "fields": fields }), message(&body(bytes))).expect("an event").data;
+        let small = json::parse(of(1_000).as_bytes()).expect("JSON");
+        assert_eq!((small["fields"].as_object().map(Map::len), small.get("bodyNote")), (Some(64), None));
+        let data = of(250_000);
+        assert!(data.len() < 300_000, "{}", data.len());
+        let large = json::parse(data.as_bytes()).expect("JSON");
+        assert_eq!((&large["fields"], large["bodyNote"].is_string()), (&json!({}), true));
+    }
+
+    /// A megabyte of empty objects is fifty of values: the instance had no memory left, in every poll of the partition.
+    #[test]
+    fn a_body_that_is_too_large_to_be_looked_into_is_delivered() {
+        let body = format!("[{}0]", r#"{"":0},"#.repeat(150_000));
+        let condition = json!({ "path": "/0/none", "operator": "equals", "value": 1 });
+        let config = json!({ "filter": { "conditions": [condition] }, "fields": [{ "name": "f", "path": "/0" }] });
+        let data = event(config.clone(), message(&body)).expect("an event").data;
+        assert!(data.contains(UNJUDGED) && data.contains(&body[..1_000]));
+        assert!(event(config, message(r#"[{"":0}]"#)).is_none());
+    }
+
+    #[test]
+    fn a_word_of_the_hub_is_a_part_of_the_type_and_nothing_else_is() {
+        let long = "x".repeat(65);
+        for (word, is_one) in
+            [("createDeviceIdentity", true), ("", false), ("a\u{202e}b", false), ("a\nb", false), (&*long, false)]
+        {
+            assert_eq!(is_word(word), is_one, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn named_values_keep_their_digits() {
+        let config = json!({ "fields": [{ "name": "n", "path": "/a/0" }, { "name": "all", "path": "/a" }] });
+        for number in
+            ["9007199254740993", "123456789012345678901234567890", "0.1000000000000000055", "1.10", "-0", "1e-400"]
+        {
+            let data = data_of(config.clone(), message(&format!("{{\"a\":[{number}]}}"))).expect("an event");
+            assert_eq!(data["fields"].to_string(), format!("{{\"all\":[{number}],\"n\":{number}}}"));
+            assert_eq!(data["body"].to_string(), format!("{{\"a\":[{number}]}}"));
+        }
+    }
+
+    /// With doubles, the first condition held for both and the second for neither.
+    #[test]
+    fn conditions_distinguish_neighbours() {
+        let filter = |operator: &str| json!({ "filter": { "conditions": [{ "path": "/n", "operator": operator, "value": 9_007_199_254_740_992_u64 }] } });
+        let passes = |operator: &str, n: &str| data_of(filter(operator), message(&format!("{{\"n\":{n}}}"))).is_some();
+        for (n, is_equal, is_greater) in [
+            ("9007199254740992", true, false),
+            ("9007199254740993", false, true),
+            ("9007199254740992.0000001", false, true),
+        ] {
+            assert_eq!((passes("equals", n), passes("greaterThan", n)), (is_equal, is_greater), "{n}");
+        }
+        let big = json!({ "filter": { "conditions": [{ "path": "/n", "operator": "greaterThan", "value": 1e18 }] } });
+        assert!(data_of(big, message("{\"n\":1e400}")).is_some());
+    }
+}

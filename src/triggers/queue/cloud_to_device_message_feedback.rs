@@ -1,0 +1,220 @@
+//! A message to a device was taken by it, or ended otherwise.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::engine::position::Position;
+use super::engine::record::Record;
+use super::engine::{Reader, descriptor, poll, raw_fields};
+use crate::auth::Permission;
+use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
+use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
+use crate::bindings::workflow::connector::types::Cursor;
+use crate::error::Result;
+use crate::form::schema::{list, literal, object, one_of, open_object, string, with};
+use crate::form::{Spec, typed};
+use crate::iothub::ServiceQueue;
+use crate::session::Session;
+use crate::triggers::shared::Trigger;
+use crate::triggers::shared::event::EventDraft;
+use crate::triggers::shared::glob::{fits_any, patterns};
+
+pub struct CloudToDeviceMessageFeedback;
+
+/// How a message can end ("Send cloud-to-device messages from an IoT hub"), in the order of the numbers that stood for it
+/// in earlier records, from 0.
+const STATUSES: [&str; 5] = ["Success", "Expired", "DeliveryCountExceeded", "Rejected", "Purged"];
+/// What a record says. The first records had names that begin with a capital letter, and no status besides the description.
+const MEMBERS: [&str; 6] =
+    ["originalMessageId", "deviceId", "deviceGenerationId", "statusCode", "description", "enqueuedTimeUtc"];
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Config {
+    device_ids: Vec<String>,
+    statuses: Vec<String>,
+}
+
+impl Trigger for CloudToDeviceMessageFeedback {
+    fn id(&self) -> &'static str {
+        "cloud-to-device-message-feedback"
+    }
+
+    fn descriptor(&self) -> TriggerDescriptor {
+        descriptor(Spec {
+            id: self.id(),
+            title: "Cloud-to-device message feedback",
+            help: "Fires when a device has taken a cloud-to-device message, and when one expired, was rejected or purged, for messages that were sent with an acknowledgement. \
+                   The hub has **one** queue of feedback: what this trigger reads no other reader is given, so let one workflow of a hub use it. Feedback waits for an hour unless the hub is set up otherwise. Starting with *now* passes over what waits, and the hub removes it. \
+                   A record that the filters cannot judge fires as well.",
+            group: "Messages",
+            input: object(
+                [
+                    ("deviceIds", patterns("Device ids", 1024)),
+                    (
+                        "statuses",
+                        with(
+                            list("Statuses", one_of("Status", &STATUSES)),
+                            literal!({ "description": "Only these. Empty: all.", "maxItems": 5 }),
+                        ),
+                    ),
+                ],
+                &[],
+            ),
+            output: open_object(
+                [
+                    ("originalMessageId", string("Message id")),
+                    ("deviceId", string("Device id")),
+                    ("deviceGenerationId", string("Generation id of the device")),
+                    ("statusCode", string("Status")),
+                    ("description", string("Description")),
+                    ("enqueuedTimeUtc", string("When it came to be")),
+                ]
+                .into_iter()
+                .chain(raw_fields()),
+                &[],
+            ),
+            input_sample: literal!({ "deviceIds": ["press-*"], "statuses": ["Expired", "Rejected"] }),
+            output_sample: literal!({
+                "originalMessageId": "5f0c1d2b8e7a4c39b6d2f1a0e9c8b7a6",
+                "deviceId": "press-17",
+                "deviceGenerationId": "638675123456789012",
+                "statusCode": "Expired",
+                "description": "Expired",
+                "enqueuedTimeUtc": "2026-05-04T07:30:00.250Z"
+            }),
+            dynamic_output: false,
+            permissions: &[Permission::ServiceConnect],
+            limits: &[("Records in one feedback message", 64, "records")],
+        })
+    }
+
+    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
+        let text = config.to_string();
+        let config: Config = typed(config)?;
+        let mapper = |record: &Record| draft(&config, record);
+        poll(session, &Reader { queue: ServiceQueue::Feedback, members: &MEMBERS, mapper: &mapper }, &text, request)
+    }
+
+    /// None from the account: looking at a queue locks what is in it, and the hub counts the looks.
+    fn sample(&self, _session: &Session, _config: Value, _limit: u32) -> Result<Vec<Event>> {
+        Ok(Vec::new())
+    }
+
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
+        Position::read(cursor).map(drop)
+    }
+}
+
+/// The event of a record; none where the configuration holds it back.
+fn draft(config: &Config, record: &Record) -> Option<EventDraft> {
+    let device = record.text("deviceId");
+    let status = status_of(record);
+    // What a record does not say, no filter can hold it back for.
+    let status_fits = config.statuses.is_empty()
+        || status.as_ref().is_none_or(|status| config.statuses.iter().any(|wanted| wanted == status));
+    let device_fits = device.is_none_or(|device| fits_any(&config.device_ids, device));
+    (status_fits && device_fits).then(|| {
+        let mut data = record.named(&MEMBERS);
+        if let Some(status) = &status {
+            data["statusCode"] = status.as_str().into();
+        }
+        let status = status.as_deref().unwrap_or("Unknown");
+        EventDraft {
+            event_type: format!("azure.iot.hub.cloud-to-device-message.{}", status.to_ascii_lowercase()),
+            subject: device.map(|device| format!("devices/{device}")),
+            time: None,
+            data: data.to_string(),
+            summary: format!(
+                "Message {} to {}: {status}",
+                record.text("originalMessageId").unwrap_or("without an id"),
+                device.unwrap_or("a device")
+            ),
+        }
+    })
+}
+
+/// How a message ended: by name, by its number in earlier records, or by the description where nothing else says it. None
+/// where the record does not say.
+fn status_of(record: &Record) -> Option<String> {
+    match record.member("statusCode") {
+        Some(Value::String(name)) if !name.is_empty() => Some(known(name).map_or_else(|| name.clone(), str::to_owned)),
+        Some(Value::Number(number)) => {
+            let name = number.as_u64().and_then(|number| STATUSES.get(usize::try_from(number).ok()?));
+            Some(name.map_or_else(|| number.to_string(), |name| (*name).to_owned()))
+        }
+        _ => record.text("description").and_then(known).map(str::to_owned),
+    }
+}
+
+/// A status by its name in any case, also as the descriptions word it: `Message expired`, `Maximum delivery count exceeded`.
+fn known(text: &str) -> Option<&'static str> {
+    let letters: String = text.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect();
+    let letters = letters.strip_prefix("message").or_else(|| letters.strip_prefix("maximum")).unwrap_or(&letters);
+    STATUSES.into_iter().find(|status| status.eq_ignore_ascii_case(letters))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_from_records_of_every_age() {
+        for (record, expected) in [
+            (json!({ "statusCode": "Expired", "description": "Success" }), Some("Expired")),
+            (json!({ "statusCode": "deliveryCountExceeded" }), Some("DeliveryCountExceeded")),
+            (json!({ "StatusCode": 0, "Description": "Success" }), Some("Success")),
+            (json!({ "statusCode": 3 }), Some("Rejected")),
+            (json!({ "statusCode": 4 }), Some("Purged")),
+            (json!({ "statusCode": 9 }), Some("9")),
+            (json!({ "Description": "Success" }), Some("Success")),
+            (json!({ "description": "Message expired" }), Some("Expired")),
+            (json!({ "description": "Maximum delivery count exceeded" }), Some("DeliveryCountExceeded")),
+            (json!({ "description": "Message rejected", "statusCode": null }), Some("Rejected")),
+            (json!({ "statusCode": "Abandoned" }), Some("Abandoned")),
+            (json!({ "description": "something happened" }), None),
+            (json!({ "deviceId": "press-17" }), None),
+            (json!({ "statusCode": { "a": 1 } }), None),
+        ] {
+            assert_eq!(status_of(&Record::new(record.clone())).as_deref(), expected, "{record}");
+        }
+    }
+    /// A filter on the status held back every record of the shape that the service began with, and the queue lost it.
+    #[test]
+    fn records_of_every_age_are_delivered() {
+        let of = |statuses: &[&str], devices: &[&str], record: Value| {
+            let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+            let config = Config { statuses: own(statuses), device_ids: own(devices) };
+            draft(&config, &Record::new(record)).map(|draft| {
+                let data = crate::json::parse(draft.data.as_bytes()).expect("JSON");
+                (draft.event_type, draft.subject, data)
+            })
+        };
+        let first = json!({
+            "OriginalMessageId": "m1", "DeviceId": "press-17", "DeviceGenerationId": "1", "Description": "Success",
+            "EnqueuedTimeUtc": "2015-07-28T16:24:48.789Z", "Extra": 1.10
+        });
+        let event = of(&["Success"], &["press-*"], first.clone()).expect("an event");
+        assert_eq!(event.0, "azure.iot.hub.cloud-to-device-message.success");
+        assert_eq!(event.1.as_deref(), Some("devices/press-17"));
+        assert_eq!(
+            event.2,
+            json!({
+                "originalMessageId": "m1", "deviceId": "press-17", "deviceGenerationId": "1", "description": "Success",
+                "enqueuedTimeUtc": "2015-07-28T16:24:48.789Z", "statusCode": "Success", "Extra": 1.10
+            })
+        );
+        assert_eq!(of(&["Expired"], &[], first.clone()), None, "it does say that it is not this");
+        assert_eq!(of(&[], &["oven-*"], first), None);
+
+        let numbered = json!({ "deviceId": "a", "statusCode": 1, "description": "" });
+        assert_eq!(of(&["Expired"], &[], numbered).expect("an event").2["statusCode"], "Expired");
+        // What a filter cannot judge is delivered.
+        let mute = json!({ "deviceId": "a", "description": "it went somehow" });
+        assert_eq!(of(&["Expired"], &[], mute).expect("an event").0, "azure.iot.hub.cloud-to-device-message.unknown");
+        let nobody = json!({ "originalMessageId": "m", "statusCode": "Expired" });
+        assert_eq!(of(&["Expired"], &["press-*"], nobody).expect("an event").1, None);
+    }
+}

@@ -1,0 +1,27 @@
+//! What is done where a cursor's position is lost: as the request's policy wants it, and never silently.
+
+use crate::bindings::exports::workflow::connector::trigger::{LostPolicy, Notice};
+use crate::error::{Error, ErrorCode, Result, Severity};
+
+/// Where to begin again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// With all that is there.
+    Earliest,
+    /// With what comes from now on.
+    Now,
+}
+
+/// Where to begin again, and the notice of it: why the position is lost, and what is done.
+///
+/// # Errors
+/// `position-lost` where the policy is to stop.
+pub fn begin_again(reason: &str, policy: LostPolicy, earliest: &str, now: &str) -> Result<(Restart, Notice)> {
+    let (restart, how) = match policy {
+        LostPolicy::Stop => return Err(Error::new(ErrorCode::PositionLost, reason)),
+        LostPolicy::Earliest => (Restart::Earliest, earliest),
+        LostPolicy::Now => (Restart::Now, now),
+    };
+    let message = format!("{reason} {how}");
+    Ok((restart, Notice { severity: Severity::Warning, code: "position-lost".to_owned(), message }))
+}

@@ -1,0 +1,60 @@
+//! What a trigger is, and what several of them share.
+
+pub mod cursor_bytes;
+pub mod event;
+pub mod glob;
+pub mod hash;
+pub mod lost;
+pub mod page;
+
+use serde_json::Value;
+
+use crate::bindings::exports::workflow::connector::metadata::TriggerDescriptor;
+use crate::bindings::exports::workflow::connector::trigger::{Event, Page, Partition, PollRequest};
+use crate::bindings::workflow::connector::types::Cursor;
+use crate::error::{Error, ErrorCode, Result};
+use crate::session::Session;
+
+/// The one partition of a trigger that cannot be polled in parallel.
+pub const WHOLE: &str = "all";
+
+/// Something that yields events.
+pub trait Trigger: Sync {
+    /// Its id, as declared: finding it must not build every schema.
+    fn id(&self) -> &'static str;
+
+    /// What it declares.
+    fn descriptor(&self) -> TriggerDescriptor;
+
+    /// The next events. `config` has been checked against the declared schema.
+    ///
+    /// # Errors
+    /// Those of the interface's `poll`.
+    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page>;
+
+    /// What there is, as events. Empty: nothing is there.
+    ///
+    /// # Errors
+    /// Those of the service.
+    fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>>;
+
+    /// Whether a stored cursor can be read.
+    ///
+    /// # Errors
+    /// `invalid-input` or `unsupported` where it cannot.
+    fn check_cursor(&self, cursor: &Cursor) -> Result<()>;
+
+    /// What can be polled in parallel.
+    ///
+    /// # Errors
+    /// Those of the service.
+    fn partitions(&self, _session: &Session, _config: Value) -> Result<Vec<Partition>> {
+        Ok(vec![Partition { id: WHOLE.to_owned(), title: "All records".to_owned() }])
+    }
+}
+
+/// The error of an input as the error of a configuration.
+pub fn misfit(error: &Error) -> Error {
+    let fields = error.record().fields.clone();
+    Error::fields(ErrorCode::InvalidConfig, "The trigger's configuration does not fit", fields)
+}
