@@ -63,7 +63,7 @@ pub fn host_program() -> Result<PathBuf> {
                 .unwrap_or_else(|| workspace().join("target/debug/connector-host"))
         }
     };
-    anyhow::ensure!(path.exists(), "{} is not there: run `cargo build --package connector-host`", path.display());
+    anyhow::ensure!(path.exists(), "{} is not there: run `cargo build --package connector-host-cli`", path.display());
     Ok(path)
 }
 

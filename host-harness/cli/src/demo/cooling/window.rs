@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::interface::types::Cursor;
+use connector_host::interface::types::Cursor;
 
 /// The events of one partition that were read and are not committed yet, in order.
 ///

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const EVENTS: usize = 60;
 
 fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders below the workspace's")
 }
 
 fn component() -> std::path::PathBuf {

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use connector_host::demo::{CommissioningProgress, CoolingProgress, PartitionProgress, Progress};
+use connector_host_cli::demo::{CommissioningProgress, CoolingProgress, PartitionProgress, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::super::output::{Output, clean};

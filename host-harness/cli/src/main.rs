@@ -1,11 +1,11 @@
 //! `connector-host`: runs one connector from the command line.
 
-mod cli;
+mod commands;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    cli::run(cli::Arguments::parse())
+    commands::run(commands::Arguments::parse())
 }

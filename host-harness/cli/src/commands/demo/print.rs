@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use connector_host::demo::{CommissioningSummary, CoolingSummary, Latency, Summary, TrafficNumbers};
+use connector_host_cli::demo::{CommissioningSummary, CoolingSummary, Latency, Summary, TrafficNumbers};
 
 use super::super::Done;
 use super::super::output::{Output, word};

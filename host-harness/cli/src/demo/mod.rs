@@ -39,8 +39,8 @@ use self::clock::Clock;
 use self::commissioning::Commissioning;
 use self::cooling::Cooling;
 use self::news::News;
-use crate::interface::connection::{Report, Validation};
-use crate::{
+use connector_host::interface::connection::{Report, Validation};
+use connector_host::{
     CallError, Connection, Connector, CursorStoreError, HostRuleError, Tenant, TenantError, TenantOptions, TrustRoots,
 };
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::interface::action::{Call, Outcome, Partial, Pending};
-use crate::interface::metadata::Idempotency;
-use crate::interface::types::{EffectState, Retry};
-use crate::{CallError, Connection, Connector, Tenant};
+use connector_host::interface::action::{Call, Outcome, Partial, Pending};
+use connector_host::interface::metadata::Idempotency;
+use connector_host::interface::types::{EffectState, Retry};
+use connector_host::{CallError, Connection, Connector, Tenant};
 
 /// Attempts of one call where the caller does not say, those inside of the connector not counted.
 const ATTEMPTS: u32 = 6;

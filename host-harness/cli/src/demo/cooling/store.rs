@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, TableHandle as _};
+use connector_host::interface::types::Cursor;
+use connector_host::{Connector, CursorStore};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use super::super::DemoError;
 use super::rule::TRIGGER;
-use crate::cursors::Checked;
-use crate::interface::types::Cursor;
-use crate::{Connector, CursorStore};
 
 /// By event id, as JSON.
 const DEAD_LETTERS: TableDefinition<&str, &[u8]> = TableDefinition::new("dead-letters");
@@ -41,7 +40,7 @@ pub struct DeadLetter {
 #[derive(Clone)]
 pub(super) struct Store {
     cursors: Arc<CursorStore>,
-    dead_letters: Arc<Checked>,
+    dead_letters: Arc<Database>,
     connector: String,
 }
 
@@ -53,7 +52,7 @@ impl Store {
         let revision = descriptor.triggers.iter().find(|trigger| trigger.operation.id == TRIGGER);
         let writer = (descriptor.version.as_str(), revision.map_or(0, |trigger| trigger.operation.revision));
         cursors.begin(&descriptor.id, TRIGGER, writer, &BTreeMap::new())?;
-        let dead_letters = Checked::open(&folder.join("dead-letters.redb"), &[DEAD_LETTERS.name()])?;
+        let dead_letters = Database::create(folder.join("dead-letters.redb")).map_err(unusable)?;
         Ok(Self { cursors: Arc::new(cursors), dead_letters: Arc::new(dead_letters), connector: descriptor.id.clone() })
     }
 
@@ -79,12 +78,13 @@ impl Store {
     pub(super) async fn park(&self, letter: DeadLetter) -> Result<(), DemoError> {
         let database = self.dead_letters.clone();
         blocking(move || {
-            let text = serde_json::to_vec(&letter).map_err(|error| DemoError::Store(error.to_string()))?;
-            Ok(database.run("written", |database| {
-                let transaction = database.begin_write()?;
-                transaction.open_table(DEAD_LETTERS)?.insert(letter.event.as_str(), text.as_slice())?;
-                Ok(transaction.commit()?)
-            })?)
+            let text = serde_json::to_vec(&letter).map_err(unusable)?;
+            let transaction = database.begin_write().map_err(unusable)?;
+            {
+                let mut table = transaction.open_table(DEAD_LETTERS).map_err(unusable)?;
+                table.insert(letter.event.as_str(), text.as_slice()).map_err(unusable)?;
+            }
+            transaction.commit().map_err(unusable)
         })
         .await
     }
@@ -93,17 +93,16 @@ impl Store {
     pub(super) async fn dead_letters(&self) -> Result<Vec<DeadLetter>, DemoError> {
         let database = self.dead_letters.clone();
         blocking(move || {
-            let texts = database.run("read", |database| {
-                let table = match database.begin_read()?.open_table(DEAD_LETTERS) {
-                    Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                    table => table?,
-                };
-                let texts = table.iter()?.map(|entry| Ok(entry?.1.value().to_vec()));
-                texts.collect::<Result<Vec<_>, redb::Error>>()
-            })?;
-            let letter =
-                |text: Vec<u8>| serde_json::from_slice(&text).map_err(|error| DemoError::Store(error.to_string()));
-            texts.into_iter().map(letter).collect()
+            let table = match database.begin_read().map_err(unusable)?.open_table(DEAD_LETTERS) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                table => table.map_err(unusable)?,
+            };
+            let entries = table.iter().map_err(unusable)?;
+            let letter = |entry: Result<(_, redb::AccessGuard<'_, &[u8]>), _>| {
+                let (_, text) = entry.map_err(unusable)?;
+                serde_json::from_slice(text.value()).map_err(unusable)
+            };
+            entries.map(letter).collect()
         })
         .await
     }
@@ -112,5 +111,9 @@ impl Store {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DemoError> + Send + 'static,
 ) -> Result<T, DemoError> {
-    spawn_blocking(work).await.map_err(|error| DemoError::Store(error.to_string()))?
+    spawn_blocking(work).await.map_err(unusable)?
+}
+
+fn unusable(error: impl ToString) -> DemoError {
+    DemoError::Store(error.to_string())
 }

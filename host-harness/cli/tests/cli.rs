@@ -5,14 +5,14 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+#[path = "../../tests/guests/mod.rs"]
 mod guests;
 
 const KEY: &str = "dGhlIGtleSB0aGF0IG11c3Qgbm90IGJlIHNlZW4h";
 
 fn component() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a folder of the workspace");
     let path = std::env::var_os("CONNECTOR_COMPONENT")
-        .map_or_else(|| workspace.join("target/component/azure_iot_connector.wasm"), PathBuf::from);
+        .map_or_else(|| guests::workspace().join("target/component/azure_iot_connector.wasm"), PathBuf::from);
     assert!(path.exists(), "{} is not there: run `cargo xtask build`", path.display());
     path
 }
@@ -64,8 +64,7 @@ fn conformance_tells_which_rules_are_broken() {
             .output()
             .expect("the program runs")
     };
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a folder of the workspace");
-    let example = guests::build(&workspace.join("examples/http"), "http_connector");
+    let example = guests::build(&guests::workspace().join("examples/http"), "http_connector");
     let output = judge(&example, &[]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");

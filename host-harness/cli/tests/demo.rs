@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use connector_host::demo::{Collection, Demo, DemoOptions, Fleet, PLANT, Progress, Script, Summary};
+use connector_host_cli::demo::{Collection, Demo, DemoOptions, Fleet, PLANT, Progress, Script, Summary};
 use connector_host::interface::connection::Grant;
 use connector_host::{Host, HostOptions};
 
@@ -10,7 +10,7 @@ use connector_host::{Host, HostOptions};
 const ROWS: usize = 30;
 
 fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders below the workspace's")
 }
 
 fn component() -> PathBuf {

@@ -9,9 +9,9 @@ use tokio::time::sleep;
 use super::super::DemoError;
 use super::super::actions::{code, pause_after};
 use super::ledger::Ledger;
-use crate::WarmInstance;
-use crate::interface::trigger::{Page, PollRequest};
-use crate::interface::types::Cursor;
+use connector_host::WarmInstance;
+use connector_host::interface::trigger::{Page, PollRequest};
+use connector_host::interface::types::Cursor;
 
 /// Failures in a row after which a trigger counts as broken.
 const FAILURES: u32 = 20;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+#[path = "../../tests/guests/mod.rs"]
 mod guests;
 
 /// A log with partitions, as the guest's protocol wants it.

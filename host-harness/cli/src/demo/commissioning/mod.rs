@@ -37,7 +37,7 @@ use super::summary::PlantNumbers;
 use super::{DemoError, Stage, faults};
 
 /// The fleet that is used where no other is named: `fleets/plant.csv`.
-pub const PLANT: &str = include_str!("../../../../fleets/plant.csv");
+pub const PLANT: &str = include_str!("../../../../../fleets/plant.csv");
 
 /// The services' misbehaviour. None of it has an effect on the service, so that every success of an action is one
 /// change.

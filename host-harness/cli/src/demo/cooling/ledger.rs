@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::interface::trigger::{Event, Payload};
+use connector_host::interface::trigger::{Event, Payload};
 
 /// A hot reading, as it reached the workflow.
 #[derive(Clone, Debug, PartialEq)]

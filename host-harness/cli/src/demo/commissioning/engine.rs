@@ -21,8 +21,8 @@ use super::super::actions::{Linked, code, pause_after};
 use super::super::clock::{Clock, wall};
 use super::super::news::News;
 use super::check::{Collection, Delivery, Scan};
-use crate::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
-use crate::interface::types::Cursor;
+use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
+use connector_host::interface::types::Cursor;
 
 /// Between complete scans, simulated. The connector advises 30 s, for the sake of the service's quotas, which the
 /// emulator does not enforce here.

@@ -29,9 +29,9 @@ use super::rule::{TRIGGER, config};
 use super::store::Store;
 use super::window::Window;
 use super::workflow::Workflow;
-use crate::WarmInstance;
-use crate::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
-use crate::interface::types::Cursor;
+use connector_host::WarmInstance;
+use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
+use connector_host::interface::types::Cursor;
 
 /// Events and pages of a partition that are read and not committed, at the most.
 const WINDOW: usize = 64;

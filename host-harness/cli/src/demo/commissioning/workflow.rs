@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 use super::super::actions::{Actions, Caller, Request};
 use super::check::Collection;
 use super::engine::Fired;
-use crate::CallError;
-use crate::interface::types::ErrorCode;
+use connector_host::CallError;
+use connector_host::interface::types::ErrorCode;
 
 /// Records that are worked on at the same time.
 const WORKERS: usize = 6;
