@@ -42,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
         }
     };
 
-    for check in connector.test(&tenant, &connection).await?.checks {
+    for check in connector.account(&tenant, &connection).test().await?.checks {
         println!("{:?}: {}", check.outcome, check.title);
     }
 
@@ -56,19 +56,22 @@ async fn main() -> anyhow::Result<()> {
         cursor: None,
         budget: Budget::default(),
     };
-    request.cursor = Some(connector.poll(&tenant, &connection, &request).await?.next);
+    request.cursor = Some(connector.account(&tenant, &connection).poll(&request).await?.next);
 
     let call = Call { idempotency_key: Some("example-1".to_owned()), ..Call::default() };
     let input = r#"{"deviceId": "embedded-example", "ifExists": "keep"}"#;
-    connector.invoke(&tenant, &connection, "create-device", input, &call).await?;
+    connector.account(&tenant, &connection).invoke("create-device", input, &call).await?;
 
-    let page = connector.poll(&tenant, &connection, &request).await?;
+    let page = connector.account(&tenant, &connection).poll(&request).await?;
     for event in &page.events {
         println!("{} {}", event.event_type, event.summary);
         // After the work on it is done: what to store.
         request.cursor = Some(event.cursor(request.cursor.as_ref()));
     }
-    connector.invoke(&tenant, &connection, "delete-device", r#"{"deviceId": "embedded-example"}"#, &call).await?;
+    connector
+        .account(&tenant, &connection)
+        .invoke("delete-device", r#"{"deviceId": "embedded-example"}"#, &call)
+        .await?;
 
     // Before the process ends: what runs still has ten seconds.
     let report = host.drain(Duration::from_secs(10)).await;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use semver::{Version, VersionReq};
 use serde::Serialize;
 
-use crate::egress::EgressDenied;
 use crate::interface::types;
 use crate::limits::{LimitExceeded, LimitName};
 
@@ -133,6 +132,58 @@ pub enum DomainRefusal {
 
 fn join(versions: &[Version]) -> String {
     versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+/// Which layer of the host denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EgressLayer {
+    /// The connection leads to a host that it may not lead to.
+    Policy,
+    /// The connector asked for a host that the connection does not lead to.
+    Request,
+    /// The connector used a socket for something that sockets are not there for.
+    Socket,
+    /// The name stands for an address that is not public.
+    Address,
+}
+
+impl EgressLayer {
+    /// The layer as JSON has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Request => "request",
+            Self::Socket => "socket",
+            Self::Address => "address",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "egress policy",
+            Self::Request => "request check",
+            Self::Socket => "socket check",
+            Self::Address => "address check",
+        }
+    }
+}
+
+/// The host did not let the connector reach something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[error("the host's {} does not let the connector reach {destination}: {reason}. {remedy}", layer.name())]
+#[non_exhaustive]
+pub struct EgressDenied {
+    /// Which layer denied.
+    pub layer: EgressLayer,
+    /// What was asked for.
+    pub destination: String,
+    /// Why it was denied, for a person.
+    pub reason: String,
+    /// What an operator who wants to permit it does.
+    pub remedy: String,
 }
 
 /// The connector answered with an error.
@@ -342,7 +393,6 @@ impl CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::EgressLayer;
 
     #[test]
     fn the_word_for_an_error_is_the_one_in_json() {

@@ -50,59 +50,40 @@
 // What embedders match on or read may grow.
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
-mod bounded;
-mod cache;
-mod calls;
+mod call;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod connection;
-mod connector;
-mod cpu;
 #[cfg(feature = "cursors")]
 mod cursors;
-#[cfg(feature = "cli")]
-#[expect(
-    clippy::exhaustive_enums,
-    clippy::exhaustive_structs,
-    reason = "what the program shows, and no part of what is embedded"
-)]
-pub mod demo;
 mod egress;
 mod error;
-mod exports;
-mod fair;
-mod host;
 #[expect(
     clippy::exhaustive_enums,
     clippy::exhaustive_structs,
     reason = "records and cases are those of the interface's versions"
 )]
 pub mod interface;
-mod judge;
-mod lifecycle;
 mod limits;
-mod lines;
-mod processor;
-mod run;
+mod loading;
+mod operators;
+mod options;
 mod secret;
-mod state;
-mod supervise;
-mod telemetry;
 mod tenant;
-mod version;
-mod warm;
 
+pub use call::{Account, Connector};
 pub use connection::Connection;
-pub use connector::Connector;
 #[cfg(feature = "cursors")]
 pub use cursors::{CursorStore, CursorStoreError, StoredCursors};
-pub use egress::{Destination, EgressDenied, EgressLayer, HostAddress, HostAddresses, Resolve};
-pub use error::{CallError, DomainRefusal, Failure, LoadError, Refusals, Scope, SetupError, TenantError};
-pub use host::{Host, HostOptions, LoadOptions};
+pub use egress::{Destination, HostAddress, HostAddresses};
+pub use error::{
+    CallError, DomainRefusal, EgressDenied, EgressLayer, Failure, LoadError, Refusals, Scope, SetupError, TenantError,
+};
 pub use ip_network::IpNetwork;
-pub use lifecycle::DrainReport;
 pub use limits::{LimitExceeded, LimitName, Limits};
+pub use loading::Host;
+pub use operators::DrainReport;
+pub use options::{HostOptions, HostRule, HostRuleError, LoadOptions, Resolve, TenantOptions, TrustRoots};
 pub use secret::Secret;
-pub use tenant::{HostRule, HostRuleError, Tenant, TenantOptions, TrustRoots};
+pub use tenant::Tenant;
 pub use tokio_util::sync::CancellationToken;
-pub use warm::WarmInstance;

@@ -136,7 +136,10 @@ impl World {
     /// # Errors
     /// As the action.
     pub async fn invoke(&self, action: &str, input: Value) -> Result<Outcome, CallError> {
-        self.connector.invoke(&self.tenant, &self.connection, action, &input.to_string(), &Call::default()).await
+        self.connector
+            .account(&self.tenant, &self.connection)
+            .invoke(action, &input.to_string(), &Call::default())
+            .await
     }
 
     /// Calls an action that is expected to be done at once.
@@ -196,7 +199,7 @@ impl World {
             cursor,
             budget: Budget { events: 1_000, bytes: 8 << 20, wait_ms: 300 },
         };
-        self.connector.poll(&self.tenant, &self.connection, &request).await
+        self.connector.account(&self.tenant, &self.connection).poll(&request).await
     }
 
     /// Polls a trigger until there is nothing more, as an engine does: an error that may pass is met by polling again

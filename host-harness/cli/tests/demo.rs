@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use connector_host_cli::demo::{Collection, Demo, DemoOptions, Fleet, PLANT, Progress, Script, Summary};
 use connector_host::interface::connection::Grant;
 use connector_host::{Host, HostOptions};
+use connector_host_cli::demo::{Collection, Demo, DemoOptions, Fleet, PLANT, Progress, Script, Summary};
 
 /// The rows of the committed fleet that are used.
 const ROWS: usize = 30;

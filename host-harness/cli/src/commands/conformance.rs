@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use connector_host::LoadError;
-use connector_host::conformance::{self, Account, Finding, Verdict};
+use connector_host::conformance::{self, Finding, TestAccount, Verdict};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -37,7 +37,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Confo
                 let Linked { tenant, connection, .. } = session.linked_to(connector)?;
                 let configurations =
                     configurations.into_iter().map(|(id, config)| (id, config.get().to_owned())).collect();
-                Some(Account { tenant, connection, configurations })
+                Some(TestAccount { tenant, connection, configurations })
             }
             // The operator's own word, which the judge does not know.
             Err(error @ LoadError::EgressRule { .. }) => return Err(Exit::Failed(error.into())),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
-use connector_host_cli::demo::{Demo, DemoError, DemoOptions, Fleet, PLANT, Script, Summary};
 use connector_host::interface::connection::{Report, Validation};
+use connector_host_cli::demo::{Demo, DemoError, DemoOptions, Fleet, PLANT, Script, Summary};
 use serde_json::json;
 
 use self::live::Live;

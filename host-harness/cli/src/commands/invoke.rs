@@ -49,8 +49,8 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Invok
         let outcome = {
             let _spinner = output.spinner("working");
             match &token {
-                Some(token) => connector.resume(&tenant, &connection, action, token, &call).await?,
-                None => connector.invoke(&tenant, &connection, action, &input, &call).await?,
+                Some(token) => connector.account(&tenant, &connection).resume(action, token, &call).await?,
+                None => connector.account(&tenant, &connection).invoke(action, &input, &call).await?,
             }
         };
         if output.is_json() {

@@ -37,7 +37,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Optio
         limit: arguments.limit,
     };
     let Linked { connector, tenant, connection } = session.linked().await?;
-    let choices = connector.options(&tenant, &connection, &request).await?;
+    let choices = connector.account(&tenant, &connection).options(&request).await?;
     if output.is_json() {
         return output.json(&choices);
     }

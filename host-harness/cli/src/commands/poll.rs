@@ -113,7 +113,8 @@ impl Polling {
             return Ok(vec![partition.clone()]);
         }
         let Linked { connector, tenant, connection } = &self.linked;
-        let found = connector.partitions(tenant, connection, &self.request.trigger, &self.request.config).await?;
+        let found =
+            connector.account(tenant, connection).partitions(&self.request.trigger, &self.request.config).await?;
         Ok(found.into_iter().map(|Partition { id, .. }| id).collect())
     }
 
@@ -138,7 +139,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: PollA
         let request = polling.request(&partition, budget);
         let page = {
             let _spinner = output.spinner("polling");
-            connector.poll(tenant, connection, &request).await?
+            connector.account(tenant, connection).poll(&request).await?
         };
         if output.is_json() {
             output.json(&page)?;

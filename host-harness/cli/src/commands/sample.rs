@@ -31,6 +31,6 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Sampl
         return output.json_text(&operation.output_sample);
     }
     let Linked { connector, tenant, connection } = session.linked().await?;
-    let events = connector.sample(&tenant, &connection, &arguments.trigger, &config, arguments.limit).await?;
+    let events = connector.account(&tenant, &connection).sample(&arguments.trigger, &config, arguments.limit).await?;
     events.iter().try_for_each(|event| poll::print_event(output, event))
 }

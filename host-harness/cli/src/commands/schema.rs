@@ -43,7 +43,8 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Schem
         return output.json_text(schema);
     }
     let Linked { connector, tenant, connection } = session.linked().await?;
-    let schema = connector.resolve_schema(&tenant, &connection, &arguments.operation, direction, &partial).await?;
+    let schema =
+        connector.account(&tenant, &connection).resolve_schema(&arguments.operation, direction, &partial).await?;
     output.json_text(&schema)
 }
 

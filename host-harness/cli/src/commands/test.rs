@@ -11,7 +11,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output) -> Done {
     let Linked { connector, tenant, connection } = session.linked().await?;
     let report = {
         let _spinner = output.spinner("trying the account out");
-        connector.test(&tenant, &connection).await?
+        connector.account(&tenant, &connection).test().await?
     };
     let failed = report.checks.iter().any(|check| check.outcome == CheckOutcome::Fail);
     if output.is_json() {

@@ -9,9 +9,9 @@ use super::{Done, Exit};
 /// Judges the connection; fails where it cannot be used.
 pub(crate) async fn run(session: &Session<'_>, output: &Output) -> Done {
     let Linked { connector, tenant, connection } = session.linked().await?;
-    let validation = connector.validate(&tenant, &connection).await?;
+    let validation = connector.account(&tenant, &connection).validate().await?;
     let usable = validation.is_usable();
-    let label = if usable { Some(connector.label(&tenant, &connection).await?) } else { None };
+    let label = if usable { Some(connector.account(&tenant, &connection).label().await?) } else { None };
     if output.is_json() {
         let mut document = json!(validation);
         document["usable"] = json!(usable);

@@ -130,7 +130,7 @@ impl Actions {
         let result = loop {
             let Linked { connector, tenant, connection } = &self.linked;
             let call = Call { idempotency_key: Some(key.to_owned()), attempt, dry_run: false };
-            match connector.invoke(tenant, connection, action, &input, &call).await {
+            match connector.account(tenant, connection).invoke(action, &input, &call).await {
                 Ok(outcome) => break Ok(output(outcome)),
                 Err(error) => match self.pause(request, &error, attempt) {
                     Some(pause) => {
@@ -155,7 +155,7 @@ impl Actions {
     pub(super) async fn items(&self, action: &'static str, input: &Value) -> Result<Vec<Value>, CallError> {
         let Linked { connector, tenant, connection } = &self.linked;
         let call = Call::default();
-        let mut outcome = connector.invoke(tenant, connection, action, &input.to_string(), &call).await?;
+        let mut outcome = connector.account(tenant, connection).invoke(action, &input.to_string(), &call).await?;
         let mut items = Vec::new();
         loop {
             let token = match &outcome {
@@ -166,7 +166,7 @@ impl Actions {
                 items.extend(page);
             }
             let Some(token) = token else { return Ok(items) };
-            outcome = connector.resume(tenant, connection, action, &token, &call).await?;
+            outcome = connector.account(tenant, connection).resume(action, &token, &call).await?;
         }
     }
 

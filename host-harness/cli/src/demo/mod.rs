@@ -169,8 +169,8 @@ impl Demo {
     /// [`CallError`].
     pub async fn validate(&self) -> Result<(Validation, String), CallError> {
         let Linked { connector, tenant, connection } = &self.linked;
-        let validation = connector.validate(tenant, connection).await?;
-        let label = connector.label(tenant, connection).await?;
+        let validation = connector.account(tenant, connection).validate().await?;
+        let label = connector.account(tenant, connection).label().await?;
         Ok((validation, label))
     }
 
@@ -181,7 +181,7 @@ impl Demo {
     /// [`CallError`].
     pub async fn test(&self) -> Result<Report, CallError> {
         let Linked { connector, tenant, connection } = &self.linked;
-        connector.test(tenant, connection).await
+        connector.account(tenant, connection).test().await
     }
 
     /// Lets everything happen and the workflows run. Dropping the future ends everything but the emulator.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use connector_host::interface::trigger::{Budget, PollRequest};
 use connector_host::interface::types::Retry;
-use connector_host::{CallError, WarmInstance};
+use connector_host::{Account, CallError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::sleep;
 
@@ -25,7 +25,7 @@ const DEFECTS: u32 = 5;
 pub(super) struct Task {
     /// Which one.
     pub(super) partition: usize,
-    pub(super) instance: WarmInstance,
+    pub(super) instance: Account,
     pub(super) request: PollRequest,
     pub(super) interval: Option<Duration>,
     /// How long a poll waits for a first event.

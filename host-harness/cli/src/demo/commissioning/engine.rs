@@ -241,7 +241,7 @@ impl Engine {
         let mut attempt = 1;
         loop {
             self.observed().polls += 1;
-            match connector.poll(tenant, connection, &request).await {
+            match connector.account(tenant, connection).poll(&request).await {
                 Ok(page) => {
                     let mut observed = self.observed();
                     for notice in &page.notices {

@@ -29,7 +29,7 @@ use super::rule::{TRIGGER, config};
 use super::store::Store;
 use super::window::Window;
 use super::workflow::Workflow;
-use connector_host::WarmInstance;
+use connector_host::Account;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
 use connector_host::interface::types::Cursor;
 
@@ -84,7 +84,7 @@ impl Engine {
     /// Switches the trigger on: from here on nothing is missed. Returns the partitions.
     pub(super) async fn switch_on(&self) -> Result<Vec<String>, DemoError> {
         let Linked { connector, tenant, connection } = &self.linked;
-        let found = connector.partitions(tenant, connection, TRIGGER, &config().to_string()).await?;
+        let found = connector.account(tenant, connection).partitions(TRIGGER, &config().to_string()).await?;
         let partitions: Vec<String> = found.into_iter().map(|partition| partition.id).collect();
         for partition in &partitions {
             let (pages, _) = mpsc::channel(1);
@@ -128,7 +128,7 @@ impl Engine {
         Ok(Reader { instance, request, ledger: self.ledger.clone(), done: self.done.clone(), pages })
     }
 
-    async fn open(&self) -> Result<WarmInstance, DemoError> {
+    async fn open(&self) -> Result<Account, DemoError> {
         let Linked { connector, tenant, connection } = &self.linked;
         Ok(connector.open(tenant, connection).await?)
     }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::super::DemoError;
 use super::super::actions::{code, pause_after};
 use super::ledger::Ledger;
-use connector_host::WarmInstance;
+use connector_host::Account;
 use connector_host::interface::trigger::{Page, PollRequest};
 use connector_host::interface::types::Cursor;
 
@@ -24,7 +24,7 @@ pub(super) struct Read {
 
 /// Reads one partition ahead of the work on its events, by one page.
 pub(super) struct Reader {
-    pub(super) instance: WarmInstance,
+    pub(super) instance: Account,
     /// The next poll.
     pub(super) request: PollRequest,
     pub(super) ledger: Arc<Ledger>,

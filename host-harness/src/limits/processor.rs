@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
-use crate::cpu::thread_time;
-use crate::fair::TenantId;
+use crate::limits::cpu::thread_time;
+use crate::limits::fair::TenantId;
 
 /// How long a slot that was given waits to be taken, usually.
 const PATIENCE: Duration = Duration::from_millis(5);

@@ -19,9 +19,9 @@ use wasmtime_wasi_http::p2::types::{
 };
 use wasmtime_wasi_http::{FieldMap, RequestOptions, WasiHttpView as _};
 
+use super::state::State;
 use crate::egress::body_error_code;
 use crate::limits::{LimitExceeded, LimitHit, LimitName};
-use crate::state::State;
 
 /// The longest method; the longest registered one has 17 letters.
 const METHOD_BYTES: usize = 64;

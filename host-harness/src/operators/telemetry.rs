@@ -11,9 +11,9 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
-use crate::cpu::CpuClock;
-use crate::egress::EgressLayer;
+use crate::error::EgressLayer;
 use crate::limits::LimitName;
+use crate::limits::cpu::CpuClock;
 
 /// Upper bounds of the buckets of durations, in seconds: from a call without a network to the longest poll.
 const SECONDS: [f64; 14] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];

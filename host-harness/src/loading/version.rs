@@ -5,13 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::{Version, VersionReq};
 use wasmparser::{Parser, Payload};
 
+use crate::call::exports::{LIFECYCLE_SINCE, PACKAGE, export_name};
 use crate::error::LoadError;
-
-/// The package whose interfaces a connector exports.
-const PACKAGE: &str = "workflow:connector/";
-
-/// The version that added `lifecycle`.
-pub(crate) const LIFECYCLE_SINCE: Version = Version::new(0, 2, 0);
 
 /// The interfaces that a connector must export, from the first version on.
 const INTERFACES: [&str; 5] = ["metadata", "connection", "discovery", "trigger", "action"];
@@ -42,11 +37,6 @@ pub(crate) fn negotiate(wasm: &[u8], accepted: &VersionReq) -> Result<Version, L
         Some(name) => Err(LoadError::MissingInterface(export_name(name, version))),
         None => Ok(version.clone()),
     }
-}
-
-/// The name under which a component exports `interface`.
-pub(crate) fn export_name(interface: &str, version: &Version) -> String {
-    format!("{PACKAGE}{interface}@{version}")
 }
 
 fn exported_interfaces(wasm: &[u8]) -> Result<BTreeMap<Version, BTreeSet<String>>, LoadError> {

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
-use wasmtime::Store;
-use wasmtime::component::{ComponentExportIndex, Instance, InstancePre, ResourceTableError};
+use wasmtime::component::{InstancePre, ResourceTableError};
 
+use super::exports::{self, Export, Exports};
+use super::instance::Instance;
+use super::judge::Judge;
+use super::runtime::Runtime;
+use super::slot::Slot;
+use super::state::{State, begin_call, end_call, new_store};
+use crate::egress::CallContext;
 use crate::egress::{AllowList, Exchange};
 use crate::error::{CallError, Failure, LoadError, Refusals, Scope};
-use crate::exports::{self, Export, Exports};
-use crate::host::HostInner;
+use crate::interface::metadata::Descriptor;
 use crate::interface::types;
-use crate::judge::Judge;
 use crate::limits::{LimitExceeded, LimitHit, LimitName, from_now};
-use crate::state::{State, begin_call, end_call, new_store};
-use crate::supervise::CallContext;
-use crate::telemetry::LiveInstance;
 use crate::tenant::Tenant;
-use crate::warm::Place;
 
 /// What a call of a guest is made of, the connection's hosts among it.
 pub(crate) struct Prepared {
@@ -64,58 +64,9 @@ pub(crate) fn either<T>(
     }
 }
 
-/// An instance in its store.
-pub(crate) struct Live {
-    store: Store<State>,
-    instance: Instance,
-    /// `lifecycle.release`, where the connector has it.
-    release: Option<ComponentExportIndex>,
-    /// What the instance's account opens.
-    allowed: Arc<AllowList>,
-    /// The share of the bounds on warm instances. Without it the instance must not outlive its call.
-    warm: Option<[OwnedSemaphorePermit; 2]>,
-    _counted: LiveInstance,
-}
-
-impl Live {
-    /// Tells the instance that it is dropped. What it makes of that is its own affair: it has ended its calls without a
-    /// fault, and whatever goes wrong here harms nobody.
-    pub(crate) async fn release(mut self, tenant: &Tenant, until: Instant) {
-        let limits = tenant.limits();
-        let until = until.min(from_now(limits.farewell));
-        let Some(release) = self.release.filter(|_| !limits.farewell.is_zero()) else { return };
-        let exchange = Exchange::within(tenant, self.allowed.clone(), until, CallContext::default());
-        let _ending = exchange.until_dropped();
-        begin_call(&mut self.store, limits, exchange.clone());
-        let said = timeout_at(until, async {
-            let function = self.instance.get_typed_func::<(), ()>(&mut self.store, release)?;
-            function.call_async(&mut self.store, ()).await
-        });
-        let said = exchange.meter().computing().counting(said);
-        match said.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(tenant = tenant.name(), "an instance failed to say goodbye: {error:#}"),
-            Err(_) => tracing::warn!(tenant = tenant.name(), "an instance took too long to say goodbye"),
-        }
-        exchange.end().await;
-    }
-}
-
-impl Live {
-    /// Its linear memory, in bytes; that never shrinks.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.store.data().memory_high_water()
-    }
-
-    /// Its handles.
-    pub(crate) fn handles(&mut self) -> usize {
-        self.store.data_mut().handles()
-    }
-}
-
 /// Everything that one run of a guest needs.
 pub(crate) struct Run<'a> {
-    pub(crate) host: &'a Arc<HostInner>,
+    pub(crate) runtime: &'a Arc<Runtime>,
     pub(crate) pre: &'a InstancePre<State>,
     pub(crate) exports: &'a Exports,
     pub(crate) tenant: &'a Tenant,
@@ -133,19 +84,19 @@ impl Run<'_> {
         self.call_in::<E>(None, prepared, params, judge).await
     }
 
-    /// Runs one function within the CPU budget and the deadline; where there is a place, in the instance that is kept
+    /// Runs one function within the CPU budget and the deadline; in a slot, in the instance that is kept
     /// there, which goes back only after a run without a fault.
     pub(crate) async fn call_in<'p, E: Export>(
         &self,
-        place: Option<&Arc<Place>>,
+        slot: Option<&Arc<Slot>>,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
         judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
     ) -> Result<WithRefusals<E::Answer>, CallError> {
         let deadline = prepared.deadline;
         let limit = self.tenant.deadline();
-        let work = self.call_unbounded::<E>(place, prepared, params, judge);
-        let work = self.host.processors.share(self.tenant.id(), work);
+        let work = self.call_unbounded::<E>(slot, prepared, params, judge);
+        let work = self.runtime.processors.share(self.tenant.id(), work);
         timeout_at(deadline, work).await.unwrap_or_else(|_| {
             tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
             Err(CallError::Deadline { limit })
@@ -154,15 +105,15 @@ impl Run<'_> {
 
     async fn call_unbounded<'p, E: Export>(
         &self,
-        place: Option<&Arc<Place>>,
+        slot: Option<&Arc<Slot>>,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
         judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
     ) -> Result<WithRefusals<E::Answer>, CallError> {
         let begun = Instant::now();
         let turn = prepared.turn();
-        let mut occupied = match place {
-            Some(place) => match timeout_at(turn, place.occupy()).await {
+        let mut occupied = match slot {
+            Some(slot) => match timeout_at(turn, slot.occupy()).await {
                 Ok(occupied) => Some(occupied),
                 Err(_) => return Err(CallError::Occupied { waited: begun.elapsed() }),
             },
@@ -174,17 +125,17 @@ impl Run<'_> {
         let Ok(Ok(_permit)) = timeout_at(turn, self.tenant.inner().call_permits.acquire()).await else {
             return Err(CallError::Busy { scope: Scope::Tenant, limit: limits.concurrent_calls });
         };
-        let Ok(_turn) = timeout_at(turn, self.host.calls.enter(self.tenant.id())).await else {
-            return Err(CallError::Busy { scope: Scope::Host, limit: self.host.calls.limit() });
+        let Ok(_turn) = timeout_at(turn, self.runtime.calls.enter(self.tenant.id())).await else {
+            return Err(CallError::Busy { scope: Scope::Host, limit: self.runtime.calls.limit() });
         };
 
         let deadline = prepared.deadline;
         let allowed = prepared.allowed;
         let context = self.context.clone();
-        let exchange = Exchange::within(self.tenant, allowed.clone(), deadline, context);
+        let exchange = Exchange::within(self.tenant.network(), allowed.clone(), deadline, context);
         // Whatever way this future ends, its exchanges end with it.
         let _ending = exchange.until_dropped();
-        // From here on the instance is not in its place: whatever ends this future early ends the instance, too.
+        // From here on the instance is not in its slot: whatever ends this future early ends the instance, too.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
         let mut live = match kept {
             Some(mut live) => {
@@ -192,19 +143,19 @@ impl Run<'_> {
                 live
             }
             None => {
-                let warm = if place.is_some() { self.warm_permits() } else { None };
-                let mut store = new_store(&self.host.engine, limits, exchange.clone());
+                let warm = if slot.is_some() { self.warm_permits() } else { None };
+                let mut store = new_store(&self.runtime.engine, limits, exchange.clone());
                 let made = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store)).await;
-                let instance = made.map_err(|error| instantiation_error(&error, self.tenant))?;
+                let functions = made.map_err(|error| instantiation_error(&error, self.tenant))?;
                 let _counted = self.context.meter.instance();
-                Live { instance, store, release: self.exports.release(), allowed, warm, _counted }
+                Instance { functions, store, release: self.exports.release(), allowed, warm, _counted }
             }
         };
         let meter = &self.context.meter;
         let running = async {
-            let Live { store, instance, .. } = &mut live;
+            let Instance { store, functions, .. } = &mut live;
             let function =
-                instance.get_typed_func::<E::Params<'p>, (E::Answer,)>(&mut *store, self.exports.index::<E>())?;
+                functions.get_typed_func::<E::Params<'p>, (E::Answer,)>(&mut *store, self.exports.index::<E>())?;
             let params = params(guest_deadline_ms(deadline, limits.deadline_margin));
             let (answer,) = function.call_async(&mut *store, params).await?;
             wasmtime::Result::Ok(answer)
@@ -225,7 +176,7 @@ impl Run<'_> {
             Some(occupied) if live.warm.is_some() => {
                 end_call(&live.store);
                 if exchange.end().await {
-                    occupied.put(live, self.tenant, self.host)
+                    occupied.put(live, self.tenant, self.runtime)
                 } else {
                     tracing::debug!(
                         tenant = self.tenant.name(),
@@ -237,7 +188,7 @@ impl Run<'_> {
             _ => live.store.data().has_open_sockets().then_some(live),
         };
         if let Some(live) = leaving {
-            // The answer is there: at the most half of what is left may be spent on the farewell.
+            // The answer is there: at the most half of what is left may be spent on the release_timeout.
             let left = deadline.saturating_duration_since(Instant::now());
             live.release(self.tenant, Instant::now() + left / 2).await;
         }
@@ -245,7 +196,7 @@ impl Run<'_> {
     }
 
     fn warm_permits(&self) -> Option<[OwnedSemaphorePermit; 2]> {
-        let bounds = [&self.tenant.inner().warm_permits, &self.host.warm_permits];
+        let bounds = [&self.tenant.inner().warm_permits, &self.runtime.warm_permits];
         let [tenant, host] = bounds.map(|bound| bound.clone().try_acquire_owned().ok());
         let permits = tenant.zip(host).map(<[_; 2]>::from);
         if permits.is_none() {
@@ -254,11 +205,18 @@ impl Run<'_> {
         permits
     }
 
+    /// Asks the connector what it is.
+    pub(crate) async fn describe(&self) -> Result<Descriptor, CallError> {
+        let judge = |descriptor: &Descriptor, judge: &mut Judge<'_>| judge.descriptor(descriptor);
+        let described = self.call::<exports::Describe>(Prepared::without_network(self.tenant), |_| (), judge).await;
+        described.map(|(descriptor, _)| descriptor)
+    }
+
     /// Compares the functions with the interface, which takes an instance.
     pub(crate) async fn check_types(&self) -> Result<(), LoadError> {
         let prepared = Prepared::without_network(self.tenant);
         let deadline = prepared.deadline;
-        let checking = self.host.processors.share(self.tenant.id(), self.check_types_unbounded(prepared));
+        let checking = self.runtime.processors.share(self.tenant.id(), self.check_types_unbounded(prepared));
         timeout_at(deadline, checking)
             .await
             .unwrap_or(Err(LoadError::Describe(CallError::Deadline { limit: self.tenant.deadline() })))
@@ -266,12 +224,12 @@ impl Run<'_> {
 
     async fn check_types_unbounded(&self, prepared: Prepared) -> Result<(), LoadError> {
         // The instance is one of those that the pool has for calls.
-        let Ok(_turn) = timeout_at(prepared.turn(), self.host.calls.enter(self.tenant.id())).await else {
-            return Err(LoadError::Describe(CallError::Busy { scope: Scope::Host, limit: self.host.calls.limit() }));
+        let Ok(_turn) = timeout_at(prepared.turn(), self.runtime.calls.enter(self.tenant.id())).await else {
+            return Err(LoadError::Describe(CallError::Busy { scope: Scope::Host, limit: self.runtime.calls.limit() }));
         };
         let Prepared { allowed, deadline } = prepared;
-        let exchange = Exchange::within(self.tenant, allowed, deadline, self.context.clone());
-        let mut store = new_store(&self.host.engine, self.tenant.limits(), exchange);
+        let exchange = Exchange::within(self.tenant.network(), allowed, deadline, self.context.clone());
+        let mut store = new_store(&self.runtime.engine, self.tenant.limits(), exchange);
         // Making an instance can run code of the guest, which can wait in the host.
         let made = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store)).await;
         let instance = made.map_err(|error| LoadError::Describe(instantiation_error(&error, self.tenant)))?;
@@ -344,12 +302,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fair::TenantId;
-    use crate::host::{Host, HostOptions};
+    use crate::call::admission::Supervised;
     use crate::limits::Limits;
-    use crate::supervise::Supervised;
-    use crate::telemetry::Subject;
-    use crate::tenant::TenantOptions;
+    use crate::limits::fair::TenantId;
+    use crate::loading::Host;
+    use crate::operators::telemetry::Subject;
+    use crate::options::HostOptions;
+    use crate::options::TenantOptions;
     use wasmtime::component::Component;
 
     /// `run: func() -> u32` of a component that is no connector.
@@ -404,7 +363,7 @@ mod tests {
             ))
             .unwrap();
             let host = Host::new(options).unwrap();
-            let component = Component::from_binary(&host.inner.engine, &wasm).unwrap();
+            let component = Component::from_binary(&host.inner.runtime.engine, &wasm).unwrap();
             let exports = Exports::of(vec![component.get_export_index(None, "run").unwrap()]);
             let pre = host.inner.linker.instantiate_pre(&component).unwrap();
             Self { host, pre, exports }
@@ -420,8 +379,8 @@ mod tests {
                 known: false,
                 partition: None,
             };
-            let call = Supervised::begin(&host.inner, tenant, &subject)?;
-            let run = Run { host: &host.inner, pre, exports, tenant, context: call.context() };
+            let call = Supervised::begin(&host.inner.runtime, tenant, &subject)?;
+            let run = Run { runtime: &host.inner.runtime, pre, exports, tenant, context: call.context() };
             let work = run.call::<Entry>(Prepared::without_network(tenant), |_| (), |_, _| Ok(()));
             call.run(work).await.map(|(answer, _)| answer)
         }
@@ -553,8 +512,8 @@ mod tests {
         );
         let Guest { host, pre, exports } = &guest;
         let tenant = tenant(Limits::default()).with_deadline(Duration::from_millis(100));
-        let _turn = host.inner.calls.enter(TenantId::MAX).await;
-        let run = Run { host: &host.inner, pre, exports, tenant: &tenant, context: CallContext::default() };
+        let _turn = host.inner.runtime.calls.enter(TenantId::MAX).await;
+        let run = Run { runtime: &host.inner.runtime, pre, exports, tenant: &tenant, context: CallContext::default() };
         let error = run.check_types().await.unwrap_err();
         assert!(matches!(error, LoadError::Describe(CallError::Busy { scope: Scope::Host, limit: 1 })), "{error}");
     }
@@ -574,7 +533,7 @@ mod tests {
     async fn limits_that_the_host_cannot_grant_are_told() {
         let options = HostOptions { max_memory_bytes: 32 << 20, ..HostOptions::default() };
         let guest = Guest::made_of("", "(i32.const 7)", options);
-        let most = guest.host.inner.granted(Limits::default());
+        let most = guest.host.inner.runtime.granted(Limits::default());
         assert_eq!(most, Limits { memory_bytes: 32 << 20, ..Limits::default() });
         assert_eq!(guest.run(&tenant(most.clone())).await.unwrap(), 7);
         for (limits, name, wanted, allowed) in [
@@ -615,7 +574,7 @@ mod tests {
     #[tokio::test]
     async fn limits_may_be_as_large_as_can_be() {
         let guest = Guest::new("(call $wait (i64.const 1000000)) (i32.const 7)");
-        let tenant = tenant(guest.host.inner.granted(Limits::largest())).with_deadline(Duration::MAX);
+        let tenant = tenant(guest.host.inner.runtime.granted(Limits::largest())).with_deadline(Duration::MAX);
         assert_eq!(guest.run(&tenant).await.unwrap(), 7);
     }
 

@@ -8,114 +8,24 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use opentelemetry::metrics::Meter;
-use semver::{Version, VersionReq};
+use semver::Version;
 use tokio::sync::Semaphore;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::cache::CompiledCache;
-use crate::connector::Connector;
+use super::cache::CompiledCache;
+use super::version;
+use crate::call::exports::Exports;
+use crate::call::{self, Connector, Loaded, Run, Runtime, State};
+use crate::egress::{self, CallContext};
 use crate::error::{CallError, LoadError, Scope, SetupError};
-use crate::fair::Gate;
-use crate::lifecycle::{DrainReport, Lifecycle};
+use crate::limits::fair::Gate;
+use crate::limits::processor::Processors;
 use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName, Limits, permits};
-use crate::processor::Processors;
-use crate::state::{self, State};
-use crate::telemetry::Metrics;
-use crate::version;
-
-/// How a [`Host`] is set up. Start from [`HostOptions::default`] and change fields.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct HostOptions {
-    /// Which versions of `workflow:connector` are accepted. Default: `>=0.1.0, <0.3.0`, all that this host speaks.
-    pub interface: VersionReq,
-    /// Where compiled components are kept; none: nowhere. The directory must be the operator's alone,
-    /// since the machine code in it is run as it is: one that is missing is made for nobody else, and one that is
-    /// another user's, that others may write to or that is a link is refused.
-    pub cache_directory: Option<PathBuf>,
-    /// The most that is kept there, in bytes; what was used the longest ago makes room.
-    pub cache_bytes: u64,
-    /// Calls that run at the same time, over all tenants; more wait for their turn until their deadline. A turn goes to
-    /// the tenant that has the fewest calls running.
-    pub concurrent_calls: u32,
-    /// How many of those compute at the same time, the others waiting for an answer or for their turn: a turn goes to the
-    /// tenant that has computed the least. A single tenant gets all but one of them, but at least one, so that the next
-    /// tenant finds one free, and a thread is left for connections. Default: as many as there are processors. Connections
-    /// are looked after all the sooner with a runtime whose `event_interval` is small: tokio's own looks at them after 61
-    /// polls.
-    pub computing_calls: u32,
-    /// HTTP exchanges at the same time, over all tenants; turns are given as for calls.
-    pub concurrent_exchanges: u32,
-    /// Name look-ups at the same time, over all tenants; turns are given as for calls. Each takes a thread of the runtime's
-    /// for blocking work until the name server answers, whatever becomes of its call.
-    pub concurrent_lookups: u32,
-    /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`].
-    pub warm_instances: u32,
-    /// Components that are read and compiled at the same time; more wait for their turn. One of them takes all
-    /// processors already.
-    pub concurrent_loads: usize,
-    /// The largest component that is compiled, in bytes.
-    pub max_component_bytes: usize,
-    /// The most linear memory that any tenant's limits may grant, in bytes.
-    pub max_memory_bytes: usize,
-    /// The most elements of all tables that any tenant's limits may grant.
-    pub max_table_elements: usize,
-    /// The most core instances that a component may be made of, and as many tables. So many are set aside for each call
-    /// and each warm instance, so that no component takes those of others.
-    pub max_core_instances: u32,
-    /// As [`HostOptions::max_core_instances`], the most linear memories. Each takes gigabytes of address space, though
-    /// no memory.
-    pub max_memories: u32,
-    /// Where measurements go; none: to OpenTelemetry's global provider, as it is when the host is set up.
-    pub meter: Option<Meter>,
-}
-
-impl Default for HostOptions {
-    fn default() -> Self {
-        Self {
-            interface: spoken(),
-            cache_directory: None,
-            cache_bytes: 1 << 30,
-            concurrent_calls: 256,
-            computing_calls: thread::available_parallelism()
-                .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
-            concurrent_exchanges: 4_096,
-            concurrent_lookups: 64,
-            warm_instances: 256,
-            concurrent_loads: 1,
-            max_component_bytes: 32 << 20,
-            max_memory_bytes: 512 << 20,
-            max_table_elements: 20_000,
-            max_core_instances: 8,
-            max_memories: 1,
-            meter: None,
-        }
-    }
-}
-
-/// How one connector is loaded. Start from [`LoadOptions::default`] and change fields.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct LoadOptions {
-    /// The domains of the service that the connector is for, such as `azure-devices.net`: every suffix and every literal
-    /// host of its egress rules has to be one of them or below one. None: whatever the connector names, but public
-    /// suffixes. State it for every connector whose author you do not trust: below its suffixes goes what tenants enter.
-    pub service_domains: Option<Vec<String>>,
-}
-
-/// From the oldest version that is kept in `wit/frozen/` to before the one that does not exist yet.
-fn spoken() -> VersionReq {
-    let bound = |op, minor| semver::Comparator {
-        op,
-        major: 0,
-        minor: Some(minor),
-        patch: Some(0),
-        pre: semver::Prerelease::EMPTY,
-    };
-    VersionReq { comparators: vec![bound(semver::Op::GreaterEq, 1), bound(semver::Op::Less, 3)] }
-}
+use crate::operators::lifecycle::{DrainReport, Lifecycle};
+use crate::operators::telemetry::Metrics;
+use crate::options::{HostOptions, LoadOptions, TenantOptions};
+use crate::tenant::Tenant;
 
 /// The engine. Cheap to clone.
 #[derive(Clone)]
@@ -124,17 +34,9 @@ pub struct Host {
 }
 
 pub(crate) struct HostInner {
-    pub(crate) engine: Engine,
-    pub(crate) calls: Gate,
-    pub(crate) processors: Processors,
-    pub(crate) exchanges: Gate,
-    pub(crate) lookups: Gate,
-    pub(crate) lifecycle: Lifecycle,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) warm_permits: Arc<Semaphore>,
-    loads: Arc<Semaphore>,
-    pub(crate) options: HostOptions,
+    pub(crate) runtime: Arc<Runtime>,
     pub(crate) linker: Linker<State>,
+    loads: Arc<Semaphore>,
     cache: Option<CompiledCache>,
 }
 
@@ -150,7 +52,7 @@ impl Host {
         start_ticking(&engine, processors.clone())?;
         let unusable = |error: wasmtime::Error| SetupError::Engine(format!("{error:#}"));
         let mut linker = Linker::new(&engine);
-        state::add_to_linker(&mut linker).map_err(unusable)?;
+        call::add_to_linker(&mut linker).map_err(unusable)?;
         let open = |directory: &Path| CompiledCache::open(directory, options.cache_bytes);
         let cache = options.cache_directory.as_deref().map(open).transpose().map_err(SetupError::Cache)?;
         let calls = Gate::new(options.concurrent_calls as usize);
@@ -164,20 +66,9 @@ impl Host {
         let metrics = Arc::new(metrics);
         let warm_permits = Arc::new(Semaphore::new(permits(options.warm_instances as usize)));
         let loads = Arc::new(Semaphore::new(options.concurrent_loads.max(1)));
-        let inner = HostInner {
-            engine,
-            calls,
-            processors,
-            exchanges,
-            lookups,
-            lifecycle,
-            metrics,
-            warm_permits,
-            loads,
-            options,
-            linker,
-            cache,
-        };
+        let runtime =
+            Runtime { engine, calls, processors, exchanges, lookups, lifecycle, metrics, warm_permits, options };
+        let inner = HostInner { runtime: Arc::new(runtime), linker, loads, cache };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -188,7 +79,7 @@ impl Host {
     /// Where the future is dropped, calls stay refused and nothing is cancelled any more: drain again, with whatever time
     /// there is.
     pub async fn drain(&self, within: Duration) -> DrainReport {
-        self.inner.lifecycle.drain(within).await
+        self.inner.runtime.lifecycle.drain(within).await
     }
 
     /// Loads a component from a file. See [`Host::load`].
@@ -236,7 +127,7 @@ impl Host {
         options: &LoadOptions,
     ) -> Result<Connector, LoadError> {
         let inner = &self.inner;
-        let _running = inner.lifecycle.begin().map_err(LoadError::Refused)?;
+        let _running = inner.runtime.lifecycle.begin().map_err(LoadError::Refused)?;
         let loading = async {
             // Held until it is compiled, even if nobody waits for it any more.
             let permit = inner.loads.clone().acquire_owned().await;
@@ -249,11 +140,11 @@ impl Host {
             let (component, version) = compiled.await.map_err(|error| LoadError::Compile(error.to_string()))??;
             let pre =
                 inner.linker.instantiate_pre(&component).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-            Connector::new(inner.clone(), pre, &version, options).await
+            inspect(inner.runtime.clone(), pre, version, options).await
         };
         tokio::select! {
             biased;
-            () = inner.lifecycle.closed() => Err(LoadError::Refused(CallError::Cancelled)),
+            () = inner.runtime.lifecycle.closed() => Err(LoadError::Refused(CallError::Cancelled)),
             loaded = loading => loaded,
         }
     }
@@ -261,63 +152,52 @@ impl Host {
     /// Lets go of the host's own hold on the engine; for tests of its end.
     #[cfg(test)]
     fn weak(&self) -> EngineWeak {
-        self.inner.engine.weak()
+        self.inner.runtime.engine.weak()
     }
 }
 
 impl HostInner {
-    /// What of a tenant's limits the pool has to provide for, as far as this host grants it.
-    fn pooled<'l>(&self, limits: &'l mut Limits) -> [(LimitName, &'l mut usize, usize); 4] {
-        let &HostOptions { max_memory_bytes, max_table_elements, max_core_instances, max_memories, .. } = &self.options;
-        let Limits { memory_bytes, table_elements, instances, memories, .. } = limits;
-        [
-            (LimitName::MaxMemoryBytes, memory_bytes, max_memory_bytes),
-            (LimitName::MaxTableElements, table_elements, max_table_elements),
-            (LimitName::MaxCoreInstances, instances, max_core_instances as usize),
-            (LimitName::MaxMemories, memories, max_memories as usize),
-        ]
-    }
-
-    /// Whether this host can grant what a tenant's limits do.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::HostLimit`].
-    pub(crate) fn admit(&self, limits: &Limits) -> Result<(), CallError> {
-        match self.pooled(&mut limits.clone()).into_iter().find(|(_, wanted, allowed)| **wanted > *allowed) {
-            Some((name, wanted, allowed)) => Err(CallError::HostLimit(LimitExceeded::new(name, *wanted, allowed))),
-            None => Ok(()),
-        }
-    }
-
-    /// These limits, as far as this host grants them.
-    pub(crate) fn granted(&self, mut limits: Limits) -> Limits {
-        for (_, wanted, allowed) in self.pooled(&mut limits) {
-            *wanted = allowed.min(*wanted);
-        }
-        limits
-    }
-
     fn compile_from(
         &self,
         wasm: impl FnOnce(usize) -> Result<Vec<u8>, LoadError>,
     ) -> Result<(Component, Version), LoadError> {
-        let limit = self.options.max_component_bytes;
+        let limit = self.runtime.options.max_component_bytes;
         let wasm = wasm(limit)?;
         if wasm.len() > limit {
             return Err(LoadError::TooLarge { size: wasm.len(), limit });
         }
-        let version = version::negotiate(&wasm, &self.options.interface)?;
+        let version = version::negotiate(&wasm, &self.runtime.options.interface)?;
         let component = self.compile(&wasm).map_err(|error| compile_error(&error))?;
         Ok((component, version))
     }
 
     fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
         match &self.cache {
-            Some(cache) => cache.load(&self.engine, wasm),
-            None => Component::from_binary(&self.engine, wasm),
+            Some(cache) => cache.load(&self.runtime.engine, wasm),
+            None => Component::from_binary(&self.runtime.engine, wasm),
         }
     }
+}
+
+/// Judges a component by what it is and says, in an instance of its own.
+async fn inspect(
+    runtime: Arc<Runtime>,
+    pre: InstancePre<State>,
+    interface: Version,
+    options: &LoadOptions,
+) -> Result<Connector, LoadError> {
+    let exports = Exports::find(pre.component(), &interface)?;
+    let loading = TenantOptions {
+        name: "(loading)".to_owned(),
+        limits: runtime.granted(Limits::default()),
+        ..Default::default()
+    };
+    let tenant = Tenant::new(loading).map_err(|error| LoadError::Compile(error.to_string()))?;
+    let run = Run { runtime: &runtime, pre: &pre, exports: &exports, tenant: &tenant, context: CallContext::default() };
+    run.check_types().await?;
+    let descriptor = run.describe().await.map_err(LoadError::Describe)?;
+    egress::review(&descriptor.egress, options.service_domains.as_deref())?;
+    Ok(Connector::new(Loaded::new(runtime, pre, exports, descriptor, interface)))
 }
 
 /// Reads a file, or of one that has grown meanwhile a byte more than the limit.
@@ -352,7 +232,7 @@ fn composition_error(error: &wasmtime::Error) -> Option<LoadError> {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("options", &self.inner.options).finish_non_exhaustive()
+        f.debug_struct("Host").field("options", &self.inner.runtime.options).finish_non_exhaustive()
     }
 }
 
@@ -495,7 +375,7 @@ mod tests {
         let wasm = wat::parse_str(r#"(module (func (export "spin") (loop br 0)))"#).unwrap();
         for _ in 0..2 {
             let host = Host::new(HostOptions::default()).unwrap();
-            let engine = &host.inner.engine;
+            let engine = &host.inner.runtime.engine;
             let module = wasmtime::Module::from_binary(engine, &wasm).unwrap();
             let mut store = wasmtime::Store::new(engine, ());
             store.set_epoch_deadline(2);

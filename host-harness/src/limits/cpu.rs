@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::lines::Lines;
+use crate::limits::lines::Lines;
 
 /// What this thread has had of a processor: it stands still while the thread waits or another one is running.
 #[cfg(unix)]

@@ -13,7 +13,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::bounded;
+use super::bounded;
 use crate::egress::{Exchange, Hooks, Sockets, SocketsView, add_sockets_to_linker};
 use crate::limits::{LimitExceeded, LimitHit, LimitName, Limits, StoreLimiter};
 
@@ -249,7 +249,7 @@ impl LogBuffer {
     }
 
     fn tenant(&self) -> &str {
-        &self.exchange.tenant.options.name
+        &self.exchange.network.options.name
     }
 }
 
@@ -289,12 +289,13 @@ impl AsyncWrite for GuestLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenant::{Tenant, TenantOptions};
+    use crate::options::TenantOptions;
+    use crate::tenant::Tenant;
 
     fn log(log_bytes: usize, log_lines: usize) -> LogBuffer {
         let limits = Limits { log_bytes, log_lines, ..Limits::default() };
         let tenant = Tenant::new(TenantOptions::default()).unwrap();
-        let exchange = Exchange::new(&tenant, Arc::default(), tokio::time::Instant::now());
+        let exchange = Exchange::new(tenant.network(), Arc::default(), tokio::time::Instant::now());
         LogBuffer::new(&limits, exchange)
     }
 

@@ -7,28 +7,15 @@ use std::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument as _, Span, field};
 
+use super::runtime::Runtime;
+use crate::egress::CallContext;
 use crate::error::CallError;
-use crate::fair::Gate;
-use crate::host::HostInner;
-use crate::processor::Processors;
-use crate::telemetry::{CallMeter, Subject};
+use crate::operators::telemetry::{CallMeter, Subject};
 use crate::tenant::Tenant;
-
-/// What the parts of a call share.
-#[derive(Clone, Default)]
-pub(crate) struct CallContext {
-    pub(crate) meter: Arc<CallMeter>,
-    /// The bound on HTTP exchanges over all tenants; none: there is no host to set one.
-    pub(crate) exchanges: Option<Gate>,
-    /// The bound on name look-ups over all tenants, likewise.
-    pub(crate) lookups: Option<Gate>,
-    /// What computes, likewise.
-    pub(crate) processors: Option<Processors>,
-}
 
 /// One call of an engine, which can be several runs of the guest.
 pub(crate) struct Supervised<'a> {
-    host: &'a HostInner,
+    host: &'a Runtime,
     tenant: &'a Tenant,
     context: CallContext,
     span: Span,
@@ -41,11 +28,11 @@ impl<'a> Supervised<'a> {
     /// # Errors
     ///
     /// [`CallError::Draining`], [`CallError::Cancelled`] where the tenant is closed, or [`CallError::HostLimit`].
-    pub(crate) fn begin(host: &'a HostInner, tenant: &'a Tenant, subject: &Subject<'_>) -> Result<Self, CallError> {
-        tenant.inner().meter.measure_with(&host.metrics);
+    pub(crate) fn begin(host: &'a Runtime, tenant: &'a Tenant, subject: &Subject<'_>) -> Result<Self, CallError> {
+        tenant.network().meter.measure_with(&host.metrics);
         let meter = Arc::new(CallMeter::new(host.metrics.clone(), subject));
         let begun = Instant::now();
-        let running = host.admit(tenant.limits()).and_then(|()| host.lifecycle.begin());
+        let running = host.grants(tenant.limits()).and_then(|()| host.lifecycle.begin());
         let running = running.and_then(|host| Ok([host, tenant.inner().lifecycle.begin()?]));
         let running = running.inspect_err(|error| meter.end(error.kind(), None, begun.elapsed()))?;
         let span = tracing::info_span!(

@@ -16,7 +16,17 @@ use crate::interface::trigger::{
     Event, LostPolicy, Page, Partition, PollRequest, Received, ReceivedRequest, Start, Subscription,
 };
 use crate::interface::types::{Cursor, Error};
-use crate::version::{LIFECYCLE_SINCE, export_name};
+
+/// The package whose interfaces a connector exports.
+pub(crate) const PACKAGE: &str = "workflow:connector/";
+
+/// The version that added `lifecycle`.
+pub(crate) const LIFECYCLE_SINCE: Version = Version::new(0, 2, 0);
+
+/// The name under which a component exports `interface`.
+pub(crate) fn export_name(interface: &str, version: &Version) -> String {
+    format!("{PACKAGE}{interface}@{version}")
+}
 
 /// A function of the interface.
 pub(crate) trait Export {
@@ -51,7 +61,7 @@ macro_rules! exports {
         pub(crate) fn check_types(
             exports: &Exports,
             instance: &Instance,
-            store: &mut wasmtime::Store<crate::state::State>,
+            store: &mut wasmtime::Store<crate::call::state::State>,
         ) -> Result<(), LoadError> {
             $(
                 type_of::<$marker>(exports, instance, store)?;
@@ -126,7 +136,7 @@ impl Exports {
 fn type_of<E: Export>(
     exports: &Exports,
     instance: &Instance,
-    store: &mut wasmtime::Store<crate::state::State>,
+    store: &mut wasmtime::Store<crate::call::state::State>,
 ) -> Result<(), LoadError> {
     instance
         .get_typed_func::<E::Params<'_>, (E::Answer,)>(&mut *store, exports.index::<E>())

@@ -6,10 +6,9 @@
 
 use std::fmt;
 
+use super::exports::{WireOwnedConnection, WireStored};
 use crate::connection::LARGEST_CONNECTION;
-use crate::egress::LONGEST_NAME;
 use crate::error::CallError;
-use crate::exports::{WireOwnedConnection, WireStored};
 use crate::interface::action::{Outcome, Partial, Pending};
 use crate::interface::connection::{Check, PermissionFinding, Report, Validation};
 use crate::interface::discovery::{Choice, Choices};
@@ -21,6 +20,7 @@ use crate::interface::trigger::{
 };
 use crate::interface::types::{Cursor, Error, FieldProblem, MissingPermission, ServiceFault};
 use crate::limits::{LimitExceeded, LimitName, Limits};
+use crate::options::LONGEST_NAME;
 
 /// The largest `validation.normalized`, in bytes: a connection without its secrets.
 const LARGEST_NORMALIZED: usize = LARGEST_CONNECTION;
