@@ -18,10 +18,10 @@ pub enum SetupError {
     #[error("the WebAssembly engine could not be set up: {0}")]
     Engine(String),
     /// The cache of compiled components cannot be used.
-    #[error("the cache of compiled components cannot be used: {0}")]
+    #[error("the cache of compiled components cannot be used")]
     Cache(#[source] std::io::Error),
     /// The thread that counts epochs could not be started.
-    #[error("the epoch thread could not be started: {0}")]
+    #[error("the epoch thread could not be started")]
     Thread(#[source] std::io::Error),
 }
 
@@ -33,7 +33,7 @@ pub enum TenantError {
     #[error("the trust roots cannot be used: {0}")]
     TrustRoots(String),
     /// The TLS client could not be set up.
-    #[error("TLS could not be set up: {0}")]
+    #[error("TLS could not be set up")]
     Tls(#[source] rustls::Error),
 }
 
@@ -42,7 +42,7 @@ pub enum TenantError {
 #[non_exhaustive]
 pub enum LoadError {
     /// The file could not be read.
-    #[error("{path} could not be read: {source}", path = path.display())]
+    #[error("{path} could not be read", path = path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -92,7 +92,7 @@ pub enum LoadError {
     #[error("the connector could not be compiled or linked: {0}")]
     Compile(String),
     /// The host is being drained ([`CallError::Draining`]), or the time for that ran out ([`CallError::Cancelled`]).
-    #[error("the connector was not loaded: {0}")]
+    #[error("the connector was not loaded")]
     Refused(#[source] CallError),
     /// A rule of its manifest names a domain that it may not name.
     #[error("the connector's {field} is `{domain}`, which {reason}")]
@@ -105,7 +105,7 @@ pub enum LoadError {
         reason: DomainRefusal,
     },
     /// It could not say what it is.
-    #[error("the connector could not describe itself: {0}")]
+    #[error("the connector could not describe itself")]
     Describe(#[source] CallError),
 }
 
@@ -424,6 +424,7 @@ mod tests {
             CallError::MemoryLimit { wanted: 2, limit: 1 },
             CallError::TableLimit { wanted: 2, limit: 1 },
             CallError::Limit(LimitExceeded { name: LimitName::Handles, wanted: 2, allowed: 1 }),
+            CallError::HostLimit(LimitExceeded { name: LimitName::MaxMemories, wanted: 2, allowed: 1 }),
             CallError::Protocol { function: "a.b", field: String::new(), problem: String::new() },
             CallError::Busy { scope: Scope::Host, limit: 1 },
             CallError::Occupied { waited: limit },
@@ -440,6 +441,10 @@ mod tests {
         }
         let json = serde_json::to_value(&errors[8]).unwrap();
         assert_eq!(json, serde_json::json!({ "kind": "limit", "name": "handles", "wanted": 2, "allowed": 1 }));
-        assert_eq!(errors.iter().filter(|error| error.limit().is_some()).count(), 6);
+        assert_eq!(errors.iter().filter(|error| error.limit().is_some()).count(), 7);
+        // Every word of `CallError::kind` has its error above.
+        let (_, kinds) = include_str!("error.rs").split_once("pub fn kind(").unwrap();
+        let (kinds, _) = kinds.split_once("pub fn limit(").unwrap();
+        assert_eq!(errors.len(), kinds.matches(" => \"").count());
     }
 }

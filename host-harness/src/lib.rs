@@ -69,6 +69,7 @@ mod loading;
 mod operators;
 mod options;
 mod secret;
+mod setters;
 mod tenant;
 
 pub use call::{Account, Connector};
@@ -79,11 +80,18 @@ pub use egress::{Destination, HostAddress, HostAddresses};
 pub use error::{
     CallError, DomainRefusal, EgressDenied, EgressLayer, Failure, LoadError, Refusals, Scope, SetupError, TenantError,
 };
-pub use ip_network::IpNetwork;
 pub use limits::{LimitExceeded, LimitName, Limits};
 pub use loading::Host;
 pub use operators::DrainReport;
 pub use options::{HostOptions, HostRule, HostRuleError, LoadOptions, Resolve, TenantOptions, TrustRoots};
 pub use secret::Secret;
 pub use tenant::Tenant;
+
+// Types of other crates in the signatures of this one.
+pub use ip_network::IpNetwork;
+pub use opentelemetry::metrics::Meter;
+#[cfg(feature = "cursors")]
+pub use redb::Error as DatabaseError;
+pub use rustls::Error as TlsError;
+pub use semver::{Version, VersionReq};
 pub use tokio_util::sync::CancellationToken;

@@ -17,5 +17,7 @@ pub(crate) mod processor;
 mod settings;
 
 pub(crate) use budget::{ByteBudget, LimitHit, Reservation, StoreLimiter};
+#[cfg(test)]
+pub(crate) use settings::tests;
 pub(crate) use settings::{EPOCH_TICK, after, from_now, permits};
 pub use settings::{LimitExceeded, LimitName, Limits};

@@ -10,104 +10,229 @@ use serde::{Serialize, Serializer};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::setters::setters;
+
 /// How often the epoch counts up: how long a guest computes before others get their turn and its [`Limits::cpu`] is asked.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// What one call, and one tenant, may use up. Start from [`Limits::default`] and change fields.
+/// What one call, and one tenant, may use up. Start from [`Limits::default`] and change what differs.
 ///
-/// Each has a [`LimitName`], which is in every error that is about it.
+/// Each has a [`LimitName`], which is in every error that is about it. Sizes count bytes; a KiB has 1,024 of them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use connector_host::Limits;
+///
+/// let limits = Limits::default()
+///     .with_memory_bytes(128 << 20)
+///     .with_table_elements(40_000)
+///     .with_instances(16)
+///     .with_memories(2)
+///     .with_cpu(Duration::from_secs(20))
+///     .with_deadline(Duration::from_secs(120))
+///     .with_deadline_margin(Duration::from_millis(1000))
+///     .with_connect_timeout(Duration::from_secs(20))
+///     .with_concurrent_calls(256)
+///     .with_http_concurrency(32)
+///     .with_http_requests_per_second(1_000)
+///     .with_connections_per_second(200)
+///     .with_lookups_per_second(200)
+///     .with_socket_names(128)
+///     .with_http_connections(128)
+///     .with_http_idle(Duration::from_secs(120))
+///     .with_http_excess_bytes(1024 << 10)
+///     .with_response_bytes(16 << 20)
+///     .with_http_body_bytes(128 << 20)
+///     .with_sockets(16)
+///     .with_socket_bytes(512 << 20)
+///     .with_warm_instances(128)
+///     .with_warm_idle(Duration::from_secs(600))
+///     .with_release_timeout(Duration::from_secs(2))
+///     .with_header_bytes(128 << 10)
+///     .with_header_sets(256)
+///     .with_hostcall_bytes(64 << 20)
+///     .with_output_events(20_000)
+///     .with_output_bytes(32 << 20)
+///     .with_cursor_bytes(8 << 20)
+///     .with_log_bytes(128 << 10)
+///     .with_log_lines(2_000)
+///     .with_buffer_bytes(32 << 20)
+///     .with_tenant_buffer_bytes(256 << 20)
+///     .with_random_bytes(2 << 20)
+///     .with_handles(2_048);
+/// assert_eq!(limits.memory_bytes, 128 << 20);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Linear memory, in bytes; a call for a tenant that has more than
     /// [`HostOptions::max_memory_bytes`](crate::HostOptions::max_memory_bytes) fails.
+    /// Default: 64 MiB.
     pub memory_bytes: usize,
     /// Elements of all tables together, at the most
     /// [`HostOptions::max_table_elements`](crate::HostOptions::max_table_elements).
+    /// Default: 20,000 elements.
     pub table_elements: usize,
     /// Core instances that the component is made of, and as many tables; at the most
     /// [`HostOptions::max_core_instances`](crate::HostOptions::max_core_instances).
+    /// Default: 8 instances.
     pub instances: usize,
     /// Linear memories that the component is made of, at the most
     /// [`HostOptions::max_memories`](crate::HostOptions::max_memories).
+    /// Default: 1 memory.
     pub memories: usize,
     /// How long the guest may compute in a call, judging its connection included, with what the host does for it
-    /// meanwhile: on its thread, and for the HTTP connections that its exchanges use. Waiting and being interrupted do not count, where the system has a clock for threads (all
-    /// Unix). It is asked every 10 ms.
+    /// meanwhile: on its thread, and for the HTTP connections that its exchanges use. Waiting and being interrupted do not
+    /// count, where the system has a clock for threads (all Unix). It is checked every 10 ms.
+    /// Default: 10 s.
     pub cpu: Duration,
     /// From the beginning of a call to its end, waiting included. See also
     /// [`Tenant::with_deadline`](crate::Tenant::with_deadline).
+    /// Default: 60 s.
     pub deadline: Duration,
-    /// How much earlier the guest is told to end, so that it can still answer with its own error.
+    /// How much earlier than the call's deadline the guest is asked to end, so that it can still answer with its own error.
+    /// Default: 500 ms.
     pub deadline_margin: Duration,
     /// Name resolution, TCP and TLS handshake of one connection together.
+    /// Default: 10 s.
     pub connect_timeout: Duration,
     /// Calls of one tenant that run at the same time; more wait for their turn until their deadline. See also
     /// [`HostOptions::concurrent_calls`](crate::HostOptions::concurrent_calls).
+    /// Default: 128 calls.
     pub concurrent_calls: usize,
     /// HTTP exchanges of one tenant at the same time, over all of its calls.
+    /// Default: 16 exchanges.
     pub http_concurrency: usize,
     /// HTTP requests of one tenant in a second. A burst may have as many at once; after it requests wait for their turn.
+    /// Default: 500 requests a second.
     pub http_requests_per_second: u32,
     /// Connections that one tenant makes in a second, for HTTP and sockets together. A burst may have as many at once;
     /// after it connecting waits for its turn.
+    /// Default: 100 connections a second.
     pub connections_per_second: u32,
     /// Names that one tenant looks up in a second, for HTTP and sockets together, as for connections.
+    /// Default: 100 look-ups a second.
     pub lookups_per_second: u32,
     /// Names that one call looks up for its sockets.
+    /// Default: 64 names.
     pub socket_names: usize,
     /// HTTP connections of one tenant, in use and idle, to all hosts together. Idle ones make room for others; where none
-    /// is idle, an exchange waits for a place.
+    /// is idle, an exchange waits for a slot.
+    /// Default: 64 connections.
     pub http_connections: usize,
     /// How long an HTTP connection is kept without an exchange.
+    /// Default: 60 s.
     pub http_idle: Duration,
     /// What a server may send on one HTTP connection beside what its exchanges take, in bytes: frames, informational
     /// answers, whatever comes while nobody asks. The bodies that are read fill it up again, and so does time, by 256 bytes
     /// a second. With more the connection ends.
+    /// Default: 512 KiB.
     pub http_excess_bytes: u64,
     /// The body of one HTTP response, in bytes.
+    /// Default: 8 MiB.
     pub response_bytes: u64,
     /// All HTTP bodies of one call in both directions, in bytes.
+    /// Default: 64 MiB.
     pub http_body_bytes: u64,
     /// Sockets that one call, or one warm instance, has at the same time.
+    /// Default: 8 sockets.
     pub sockets: usize,
     /// What one call reads from and writes to all of its sockets together, in bytes.
+    /// Default: 256 MiB.
     pub socket_bytes: u64,
     /// Instances that are kept warm for one tenant; calls beyond that run in instances of their own. See
     /// [`Connector::open`](crate::Connector::open).
+    /// Default: 64 instances.
     pub warm_instances: usize,
     /// How long a warm instance is kept after its last call.
+    /// Default: 300 s.
     pub warm_idle: Duration,
-    /// How long an instance may take to say goodbye (`lifecycle.release`), waiting included; zero: it is not told.
+    /// How long an instance may take to release what it holds before it is discarded (`lifecycle.release`), waiting
+    /// included; zero: it is not asked to.
+    /// Default: 1 s.
     pub release_timeout: Duration,
     /// The in-memory size of one set of HTTP headers, in bytes.
+    /// Default: 64 KiB.
     pub header_bytes: usize,
     /// Sets of HTTP headers at the same time, with the requests, responses and bodies that they belong to.
+    /// Default: 128 sets.
     pub header_sets: usize,
     /// What a function may hand to the host at once (its result above all), in bytes.
+    /// Default: 32 MiB.
     pub hostcall_bytes: usize,
     /// Events in one answer. A poll is never asked for more.
+    /// Default: 10,000 events.
     pub output_events: usize,
     /// One answer: all of its texts and byte strings together, in bytes. The poll whose answer is larger fails, and every
     /// poll after it: leave room for a page of 1 MiB and the largest event of your connectors on top. A message of Azure
     /// IoT Hub (256 KiB, 1 MiB in an Event Hub) is an event of 6 MiB at the most.
+    /// Default: 16 MiB.
     pub output_bytes: usize,
     /// One cursor, its snapshot and its position together, or a subscription's state. In bytes.
+    /// Default: 4 MiB.
     pub cursor_bytes: usize,
-    /// Standard output and standard error that one call has logged, in bytes. The rest is dropped, counted, and told
-    /// once; it does not end the call.
+    /// Standard output and standard error that one call has logged, in bytes. The rest is dropped and counted,
+    /// and the count logged once; it does not end the call.
+    /// Default: 64 KiB.
     pub log_bytes: usize,
     /// As [`Limits::log_bytes`], in lines.
+    /// Default: 1,000 lines.
     pub log_lines: usize,
     /// What the host sets aside for the buffers of the sockets and HTTP exchanges of one call, in bytes: 128 KiB for a
     /// socket, and for an exchange its headers twice and 384 KiB.
+    /// Default: 16 MiB.
     pub buffer_bytes: u64,
     /// As [`Limits::buffer_bytes`], for all calls and warm instances of one tenant together.
+    /// Default: 128 MiB.
     pub tenant_buffer_bytes: u64,
     /// Random bytes of one request.
+    /// Default: 1 MiB.
     pub random_bytes: u64,
     /// Handles (streams, requests, timers ...) at the same time.
+    /// Default: 1,024 handles.
     pub handles: usize,
+}
+
+setters! {
+    Limits {
+        value with_memory_bytes (memory_bytes: usize);
+        value with_table_elements (table_elements: usize);
+        value with_instances (instances: usize);
+        value with_memories (memories: usize);
+        value with_cpu (cpu: Duration);
+        value with_deadline (deadline: Duration);
+        value with_deadline_margin (deadline_margin: Duration);
+        value with_connect_timeout (connect_timeout: Duration);
+        value with_concurrent_calls (concurrent_calls: usize);
+        value with_http_concurrency (http_concurrency: usize);
+        value with_http_requests_per_second (http_requests_per_second: u32);
+        value with_connections_per_second (connections_per_second: u32);
+        value with_lookups_per_second (lookups_per_second: u32);
+        value with_socket_names (socket_names: usize);
+        value with_http_connections (http_connections: usize);
+        value with_http_idle (http_idle: Duration);
+        value with_http_excess_bytes (http_excess_bytes: u64);
+        value with_response_bytes (response_bytes: u64);
+        value with_http_body_bytes (http_body_bytes: u64);
+        value with_sockets (sockets: usize);
+        value with_socket_bytes (socket_bytes: u64);
+        value with_warm_instances (warm_instances: usize);
+        value with_warm_idle (warm_idle: Duration);
+        value with_release_timeout (release_timeout: Duration);
+        value with_header_bytes (header_bytes: usize);
+        value with_header_sets (header_sets: usize);
+        value with_hostcall_bytes (hostcall_bytes: usize);
+        value with_output_events (output_events: usize);
+        value with_output_bytes (output_bytes: usize);
+        value with_cursor_bytes (cursor_bytes: usize);
+        value with_log_bytes (log_bytes: usize);
+        value with_log_lines (log_lines: usize);
+        value with_buffer_bytes (buffer_bytes: u64);
+        value with_tenant_buffer_bytes (tenant_buffer_bytes: u64);
+        value with_random_bytes (random_bytes: u64);
+        value with_handles (handles: usize);
+    }
 }
 
 impl Default for Limits {
@@ -323,8 +448,19 @@ pub(crate) fn permits(limit: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{LimitExceeded, LimitName};
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{LimitExceeded, LimitName, Limits};
+
+    /// What the documentation of each field states as its default, beside what it is.
+    #[test]
+    fn stated_defaults_are_the_defaults() {
+        let stated = stated_defaults(include_str!("settings.rs"), "pub struct Limits {");
+        let defaults = defaults(&format!("{:?}", Limits::default()));
+        assert_eq!(stated, defaults);
+        assert_ne!(stated_defaults("struct A {\n/// Default: 2 s.\npub cpu: Duration,\n}", "struct A {"), defaults);
+    }
 
     #[test]
     fn an_exceeded_limit_names_itself() {
@@ -332,5 +468,48 @@ mod tests {
         assert_eq!(exceeded.to_string(), "11 events were wanted, 10 are allowed (limit: output_events)");
         let json = serde_json::to_string(&exceeded).unwrap();
         assert_eq!(json, r#"{"name":"output_events","wanted":11,"allowed":10}"#);
+    }
+
+    /// Field and default, as a number of bytes, milliseconds or things.
+    type Defaults = BTreeMap<String, u64>;
+
+    /// What the comments of the fields of a struct state: `Default: 64 MiB.`
+    pub(crate) fn stated_defaults(source: &str, header: &str) -> Defaults {
+        let (_, fields) = source.split_once(header).unwrap();
+        let (fields, _) = fields.split_once("\n}").unwrap();
+        let (mut found, mut comment) = (Defaults::new(), String::new());
+        for line in fields.lines().map(str::trim) {
+            if let Some(text) = line.strip_prefix("///") {
+                comment.push_str(text);
+            } else if let Some((field, _)) = line.strip_prefix("pub ").and_then(|line| line.split_once(':')) {
+                let (_, stated) =
+                    comment.split_once("Default: ").unwrap_or_else(|| panic!("{field} states no default"));
+                let mut words = stated.trim_end_matches('.').split([' ', '.']);
+                if let Ok(number) = words.next().unwrap_or_default().replace(',', "").parse::<u64>() {
+                    let unit = match words.next().unwrap_or_default() {
+                        "KiB" => 1 << 10,
+                        "MiB" => 1 << 20,
+                        "GiB" => 1 << 30,
+                        "s" => 1_000,
+                        _ => 1,
+                    };
+                    found.insert(field.to_owned(), number * unit);
+                }
+                comment.clear();
+            }
+        }
+        found
+    }
+
+    /// The numbers and durations of a value as it is printed for debugging.
+    pub(crate) fn defaults(printed: &str) -> Defaults {
+        let (_, fields) = printed.split_once('{').unwrap();
+        let fields = fields.trim_end_matches('}').split(", ").filter_map(|field| field.trim().split_once(": "));
+        let value = |text: &str| match text {
+            text if text.ends_with("ms") => text.trim_end_matches("ms").parse().ok(),
+            text if text.ends_with('s') => text.trim_end_matches('s').parse().ok().map(|seconds: u64| seconds * 1_000),
+            text => text.parse().ok(),
+        };
+        fields.filter_map(|(field, text)| Some((field.to_owned(), value(text)?))).collect()
     }
 }

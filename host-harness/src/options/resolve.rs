@@ -34,17 +34,16 @@ use std::pin::Pin;
 ///     }
 /// }
 ///
-/// let mut options = connector_host::TenantOptions::default();
-/// options.resolver = Some(std::sync::Arc::new(Fixed));
+/// let options = connector_host::TenantOptions::default().with_resolver(Fixed);
 /// # connector_host::Tenant::new(options).unwrap();
 /// ```
 pub trait Resolve: fmt::Debug + Send + Sync {
     /// The addresses behind a host name, which is in lower case and no address itself. The port is that of the connection;
-    /// none: the name is looked up for a socket, which tells its port later.
+    /// none: the name is looked up for a socket, which states its port later.
     ///
     /// # Errors
     ///
-    /// Where the name has no address, or nobody can tell.
+    /// Where the name has no address, or none can be found out.
     fn resolve<'a>(
         &'a self,
         host: &'a str,

@@ -9,30 +9,75 @@ use ip_network::IpNetwork;
 use super::authority::split_authority;
 use super::resolve::Resolve;
 use crate::limits::Limits;
+use crate::setters::setters;
 
-/// What a tenant may do. Start from [`TenantOptions::default`] and change fields.
+/// What a tenant may do. Start from [`TenantOptions::default`] and change what differs.
+///
+/// ```
+/// use connector_host::{HostAddresses, Limits, Tenant, TenantOptions, TrustRoots};
+///
+/// let options = TenantOptions::default()
+///     .with_name("contoso")
+///     .with_limits(Limits::default().with_concurrent_calls(16))
+///     .with_trust_roots(TrustRoots::Public)
+///     .with_allow_hosts(["gateway.contoso.example:8443".parse()?])
+///     .with_allow_private_networks(false)
+///     .with_allow_networks(["10.1.0.0/16".parse()?])
+///     .with_allow_redirected_hosts(false)
+///     .with_resolver(HostAddresses::new(["gateway.contoso.example=10.1.0.4".parse()?]));
+/// let tenant = Tenant::new(options)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TenantOptions {
     /// For logs, spans and measurements.
+    /// Default: empty.
     pub name: String,
     /// What one call, and all of its calls together, may use up.
+    /// Default: those of [`Limits::default`].
     pub limits: Limits,
     /// Whose certificates are accepted.
+    /// Default: the public ones.
     pub trust_roots: TrustRoots,
     /// Hosts that connections may lead to beside those under the connector's own suffixes.
+    /// Default: none.
     pub allow_hosts: Vec<HostRule>,
     /// Whether loopback, private, link-local and other addresses that are not public may be reached. For
     /// emulators; where it is about certain networks, permit those alone: [`Self::allow_networks`].
+    /// Default: false.
     pub allow_private_networks: bool,
     /// Networks whose addresses may be reached beside public ones, such as `10.1.0.0/16`. What is in none of them stays
     /// refused: loopback, link-local, metadata.
+    /// Default: none.
     pub allow_networks: Vec<IpNetwork>,
     /// Whether a connector may reach hosts that its service names at run time: those that an egress rule with the
     /// host `*` covers. Default: true.
     pub allow_redirected_hosts: bool,
     /// Who finds the addresses behind names; none: the operating system.
+    /// Default: none.
     pub resolver: Option<Arc<dyn Resolve>>,
+}
+
+setters! {
+    TenantOptions {
+        into with_name (name: String);
+        value with_limits (limits: Limits);
+        value with_trust_roots (trust_roots: TrustRoots);
+        into with_allow_hosts (allow_hosts: Vec<HostRule>);
+        value with_allow_private_networks (allow_private_networks: bool);
+        into with_allow_networks (allow_networks: Vec<IpNetwork>);
+        value with_allow_redirected_hosts (allow_redirected_hosts: bool);
+    }
+}
+
+impl TenantOptions {
+    /// Sets [`resolver`](Self::resolver).
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: impl Resolve + 'static) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
 }
 
 impl Default for TenantOptions {

@@ -145,13 +145,13 @@ impl Demo {
     pub async fn start(connector: Connector, options: DemoOptions) -> Result<Self, DemoError> {
         require(&connector, &options.script)?;
         let emulator = Emulator::start(EmulatorOptions::default()).await?;
-        let tenant = Tenant::new(TenantOptions {
-            name: "demo".to_owned(),
-            trust_roots: TrustRoots::Only(emulator.ca_pem().to_owned()),
-            allow_hosts: vec!["localhost".parse()?],
-            allow_private_networks: true,
-            ..TenantOptions::default()
-        })?;
+        let tenant = Tenant::new(
+            TenantOptions::default()
+                .with_name("demo")
+                .with_trust_roots(TrustRoots::Only(emulator.ca_pem().to_owned()))
+                .with_allow_hosts(["localhost".parse()?])
+                .with_allow_private_networks(true),
+        )?;
         let connection = Connection::new("shared-access-key", connection_values(&emulator)?.to_string());
         Ok(Self { emulator, linked: Linked { connector, tenant, connection }, options })
     }

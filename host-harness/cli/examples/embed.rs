@@ -1,7 +1,7 @@
 //! Embedding the host: load a component, link an account, test it, take stock, and tell what changes.
 //!
 //! ```sh
-//! cargo run --package connector-host --example embed -- COMPONENT [CONNECTION]
+//! cargo run --package connector-host-cli --example embed -- COMPONENT [CONNECTION]
 //! ```
 //! Without a connection file it starts the emulator and links an account with that.
 
