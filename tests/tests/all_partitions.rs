@@ -38,7 +38,7 @@ fn configured(config: &Value) -> PollRequest {
 }
 
 async fn poll(world: &World, request: &PollRequest) -> Result<Page, CallError> {
-    world.connector.account(&world.tenant, &world.connection).poll(request).await
+    world.account().poll(request).await
 }
 
 async fn warm(world: &World) -> Result<Account> {
@@ -318,7 +318,7 @@ async fn a_wrong_clock_is_put_right() -> Result<()> {
 }
 
 async fn report(world: &World) -> Result<Report> {
-    Ok(world.connector.account(&world.tenant, &world.connection).test().await?)
+    Ok(world.account().test().await?)
 }
 
 fn check<'r>(report: &'r Report, id: &str) -> &'r Check {
@@ -557,7 +557,7 @@ async fn a_filter_that_fits_nothing_comes_to_the_end_whatever_the_page() -> Resu
     }
     // A log without an event of the system's is looked through for a sample, too.
     for trigger in ["device-lifecycle-events", "device-twin-change-events", "digital-twin-change-events"] {
-        let events = world.connector.account(&world.tenant, &world.connection).sample(trigger, "{}", 5).await?;
+        let events = world.account().sample(trigger, "{}", 5).await?;
         let [event] = events.as_slice() else { anyhow::bail!("{trigger}: {} events", events.len()) };
         ensure!(event.id == format!("sample-{trigger}") && event.source.starts_with("urn:example:"), "{event:?}");
     }

@@ -56,7 +56,7 @@ async fn an_instance_of_one_call_closes_its_connection() -> Result<()> {
     let world = World::start().await?;
     send(&world.emulator);
     let closed = world.emulator.traffic().amqp_connections_closed();
-    ensure!(world.connector.account(&world.tenant, &world.connection).poll(&request()).await?.events.len() == 1);
+    ensure!(world.account().poll(&request()).await?.events.len() == 1);
     ensure!(world.emulator.traffic().amqp_connections_closed() > closed, "the hub was not told");
     until_nobody_reads(&world.emulator).await
 }

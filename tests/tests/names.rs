@@ -46,7 +46,7 @@ async fn poll(world: &World, trigger: &str, cursor: Option<Cursor>) -> Result<Pa
         cursor,
         budget: Budget { events: 1_000, bytes: 8 << 20, wait_ms: 400 },
     };
-    world.connector.account(&world.tenant, &world.connection).poll(&request).await.with_context(|| trigger.to_owned())
+    world.account().poll(&request).await.with_context(|| trigger.to_owned())
 }
 
 /// Polls until nothing more comes.
@@ -123,7 +123,7 @@ async fn every_name_of_a_hub_works_for_everything() -> Result<()> {
     for name in NAMES {
         let world = world(v2(), name).await?;
         happen(&world, 0).await?;
-        let report = world.connector.account(&world.tenant, &world.connection).test().await?;
+        let report = world.account().test().await?;
         let outcome = |id: &str| report.checks.iter().find(|check| check.id == id).map(|check| check.outcome);
         for id in ["hub-reach", "hub-authenticate", "hub-permissions", "event-hub", "service-queues"] {
             ensure!(outcome(id) == Some(CheckOutcome::Pass), "{id} by {name:?}: {report:?}");
@@ -131,7 +131,7 @@ async fn every_name_of_a_hub_works_for_everything() -> Result<()> {
         // The name for devices is said to be rewritten.
         let values = if name == HubName::Device { CheckOutcome::Warn } else { CheckOutcome::Pass };
         ensure!(outcome("values") == Some(values), "{name:?}");
-        ensure!(world.connector.account(&world.tenant, &world.connection).label().await?.starts_with("plant"));
+        ensure!(world.account().label().await?.starts_with("plant"));
         // HTTPS by the host and AMQP by the component both take what the service documents: the newest version of the
         // name, and AES-GCM.
         let handshakes = world.emulator.tls_handshakes();

@@ -255,7 +255,7 @@ async fn a_probe_that_the_service_did_not_judge_proves_nothing() -> Result<()> {
     for rule in ["404/IotHubFailingOver", "404:page", "403:page", "400:page"] {
         world.emulator.faults().clear();
         world.emulator.faults().add_text(&format!("hub:GET /twins/*={rule}"))?;
-        let report = world.connector.account(&world.tenant, &world.connection).test().await?;
+        let report = world.account().test().await?;
         let finding = |id: &str| report.permissions.iter().find(|finding| finding.permission == id).expect("a row");
         assert_eq!(finding("service-connect").grant, Grant::CannotBeProbed, "{rule}");
         assert_eq!(finding("registry-read").grant, Grant::Granted, "{rule}");

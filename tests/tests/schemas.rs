@@ -134,7 +134,7 @@ async fn the_descriptor_holds_together() -> Result<()> {
     let over_web_sockets = connector_tests::over_web_sockets(full.clone());
     let mut normalized = Vec::new();
     for values in [full.clone(), over_web_sockets] {
-        let validation = world.connector.validate(&world.tenant, &connector_tests::link(values)).await?;
+        let validation = world.connector.account(&world.tenant, &connector_tests::link(values)).validate().await?;
         findings.check(validation.is_usable(), || format!("a full account has problems: {:?}", validation.problems));
         normalized.push(serde_json::from_str::<Value>(&validation.normalized)?);
     }
@@ -201,9 +201,7 @@ async fn what_happens_is_what_is_described() -> Result<()> {
                 findings.fit(&validator, &data(event)?, &format!("an event of {}", operation.id));
                 events += 1;
             }
-            for event in
-                world.connector.account(&world.tenant, &world.connection).sample(&operation.id, "{}", 5).await?
-            {
+            for event in world.account().sample(&operation.id, "{}", 5).await? {
                 findings.fit(&validator, &data(&event)?, &format!("a live sample of {}", operation.id));
                 events += 1;
             }

@@ -95,7 +95,7 @@ fn numbers(events: &[Event]) -> Vec<u64> {
 }
 
 async fn partitions(world: &World) -> Result<Vec<String>> {
-    let found = world.connector.account(&world.tenant, &world.connection).partitions(TELEMETRY, "{}").await?;
+    let found = world.account().partitions(TELEMETRY, "{}").await?;
     Ok(found.into_iter().map(|partition| partition.id).collect())
 }
 

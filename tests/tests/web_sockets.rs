@@ -131,12 +131,12 @@ async fn messages_go_by_them_and_feedback_comes_back() -> Result<()> {
 async fn the_account_is_checked_over_them() -> Result<()> {
     let world = world().await?;
     world.emulator.traffic().record(true);
-    let validation = world.connector.account(&world.tenant, &world.connection).validate().await?;
+    let validation = world.account().validate().await?;
     ensure!(validation.problems.is_empty(), "{:?}", validation.problems);
     let normalized: Value = serde_json::from_str(&validation.normalized)?;
     ensure!(normalized["iotHubWebSocketHost"] == world.emulator.hub_host(), "{normalized}");
     ensure!(normalized.get("iotHubAmqpHost").is_none(), "a port that is not used is not opened: {normalized}");
-    let report = world.connector.account(&world.tenant, &world.connection).test().await?;
+    let report = world.account().test().await?;
     ensure!(
         report.checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Skipped)),
         "{report:?}"

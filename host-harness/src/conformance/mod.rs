@@ -115,7 +115,7 @@ pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&TestAccount>) ->
     let connector = match host.load(wasm).await {
         Ok(connector) => connector,
         Err(error) => {
-            trial.breach(Rule::Loads, error.to_string());
+            trial.breach(Rule::Loads, with_causes(&error));
             if let LoadError::Describe(CallError::Protocol { field, problem, .. }) = &error {
                 trial.breach(Rule::Answers, format!("metadata.describe: {field} {problem}"));
             }
@@ -134,6 +134,12 @@ pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&TestAccount>) ->
         polls::judge(&connector, account, &mut trial).await;
     }
     trial.report(Some(&connector))
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What was seen of a rule.

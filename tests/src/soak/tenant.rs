@@ -271,8 +271,8 @@ impl Subscriber {
                 .await;
         } else {
             let connection: &Connection = &self.account.connection;
-            let running =
-                self.connector.account(&self.tenant, connection).invoke("invoke-direct-method", &input, &call);
+            let account = self.connector.account(&self.tenant, connection);
+            let running = account.invoke("invoke-direct-method", &input, &call);
             let _ = tokio::time::timeout(after, running).await;
         }
         Tally::count(&self.tally.cut_off);

@@ -162,12 +162,8 @@ async fn it_takes_signed_webhooks_alone() {
             headers: vec![Header { name: "x-signature-256".to_owned(), value: signature.into_bytes() }],
             body: body.to_vec(),
         };
-        let received = example.connector.account(&example.tenant, &example.connection).receive(
-            "webhook-received",
-            "{}",
-            &[],
-            &request,
-        );
+        let account = example.connector.account(&example.tenant, &example.connection);
+        let received = account.receive("webhook-received", "{}", &[], &request);
         let received = received.await.unwrap();
         (received.status, received.events.len())
     };

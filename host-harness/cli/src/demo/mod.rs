@@ -76,7 +76,7 @@ pub struct Script {
 #[non_exhaustive]
 pub enum DemoError {
     /// The emulator did not start.
-    #[error("the emulator did not start: {0}")]
+    #[error("the emulator did not start")]
     Emulator(#[from] EmulatorError),
     /// The emulator could not be told to misbehave.
     #[error(transparent)]
