@@ -30,7 +30,7 @@ const WRITERS: TableDefinition<(&str, &str), (&str, u32)> = TableDefinition::new
 #[non_exhaustive]
 pub enum CursorStoreError {
     /// The file cannot be opened or read.
-    #[error("{} cannot be opened: {source}", path.display())]
+    #[error("{} cannot be opened", path.display())]
     File {
         /// The database's file.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum CursorStoreError {
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
     /// The database could not be used: the disk is full, for one.
-    #[error("{} cannot be {doing}: {source}", path.display())]
+    #[error("{} cannot be {doing}", path.display())]
     Database {
         /// The database's file.
         path: PathBuf,

@@ -7,7 +7,6 @@ use std::time::Duration;
 use semver::{Version, VersionReq};
 use serde::Serialize;
 
-use crate::egress::EgressDenied;
 use crate::interface::types;
 use crate::limits::{LimitExceeded, LimitName};
 
@@ -19,10 +18,10 @@ pub enum SetupError {
     #[error("the WebAssembly engine could not be set up: {0}")]
     Engine(String),
     /// The cache of compiled components cannot be used.
-    #[error("the cache of compiled components cannot be used: {0}")]
+    #[error("the cache of compiled components cannot be used")]
     Cache(#[source] std::io::Error),
     /// The thread that counts epochs could not be started.
-    #[error("the epoch thread could not be started: {0}")]
+    #[error("the epoch thread could not be started")]
     Thread(#[source] std::io::Error),
 }
 
@@ -34,7 +33,7 @@ pub enum TenantError {
     #[error("the trust roots cannot be used: {0}")]
     TrustRoots(String),
     /// The TLS client could not be set up.
-    #[error("TLS could not be set up: {0}")]
+    #[error("TLS could not be set up")]
     Tls(#[source] rustls::Error),
 }
 
@@ -43,7 +42,7 @@ pub enum TenantError {
 #[non_exhaustive]
 pub enum LoadError {
     /// The file could not be read.
-    #[error("{path} could not be read: {source}", path = path.display())]
+    #[error("{path} could not be read", path = path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -93,7 +92,7 @@ pub enum LoadError {
     #[error("the connector could not be compiled or linked: {0}")]
     Compile(String),
     /// The host is being drained ([`CallError::Draining`]), or the time for that ran out ([`CallError::Cancelled`]).
-    #[error("the connector was not loaded: {0}")]
+    #[error("the connector was not loaded")]
     Refused(#[source] CallError),
     /// A rule of its manifest names a domain that it may not name.
     #[error("the connector's {field} is `{domain}`, which {reason}")]
@@ -106,7 +105,7 @@ pub enum LoadError {
         reason: DomainRefusal,
     },
     /// It could not say what it is.
-    #[error("the connector could not describe itself: {0}")]
+    #[error("the connector could not describe itself")]
     Describe(#[source] CallError),
 }
 
@@ -133,6 +132,58 @@ pub enum DomainRefusal {
 
 fn join(versions: &[Version]) -> String {
     versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+/// Which layer of the host denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EgressLayer {
+    /// The connection leads to a host that it may not lead to.
+    Policy,
+    /// The connector asked for a host that the connection does not lead to.
+    Request,
+    /// The connector used a socket for something that sockets are not there for.
+    Socket,
+    /// The name stands for an address that is not public.
+    Address,
+}
+
+impl EgressLayer {
+    /// The layer as JSON has it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Request => "request",
+            Self::Socket => "socket",
+            Self::Address => "address",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "egress policy",
+            Self::Request => "request check",
+            Self::Socket => "socket check",
+            Self::Address => "address check",
+        }
+    }
+}
+
+/// The host did not let the connector reach something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[error("the host's {} does not let the connector reach {destination}: {reason}. {remedy}", layer.name())]
+#[non_exhaustive]
+pub struct EgressDenied {
+    /// Which layer denied.
+    pub layer: EgressLayer,
+    /// What was asked for.
+    pub destination: String,
+    /// Why it was denied, for a person.
+    pub reason: String,
+    /// What an operator who wants to permit it does.
+    pub remedy: String,
 }
 
 /// The connector answered with an error.
@@ -342,7 +393,6 @@ impl CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::EgressLayer;
 
     #[test]
     fn the_word_for_an_error_is_the_one_in_json() {
@@ -374,6 +424,7 @@ mod tests {
             CallError::MemoryLimit { wanted: 2, limit: 1 },
             CallError::TableLimit { wanted: 2, limit: 1 },
             CallError::Limit(LimitExceeded { name: LimitName::Handles, wanted: 2, allowed: 1 }),
+            CallError::HostLimit(LimitExceeded { name: LimitName::MaxMemories, wanted: 2, allowed: 1 }),
             CallError::Protocol { function: "a.b", field: String::new(), problem: String::new() },
             CallError::Busy { scope: Scope::Host, limit: 1 },
             CallError::Occupied { waited: limit },
@@ -390,6 +441,10 @@ mod tests {
         }
         let json = serde_json::to_value(&errors[8]).unwrap();
         assert_eq!(json, serde_json::json!({ "kind": "limit", "name": "handles", "wanted": 2, "allowed": 1 }));
-        assert_eq!(errors.iter().filter(|error| error.limit().is_some()).count(), 6);
+        assert_eq!(errors.iter().filter(|error| error.limit().is_some()).count(), 7);
+        // Every word of `CallError::kind` has its error above.
+        let (_, kinds) = include_str!("error.rs").split_once("pub fn kind(").unwrap();
+        let (kinds, _) = kinds.split_once("pub fn limit(").unwrap();
+        assert_eq!(errors.len(), kinds.matches(" => \"").count());
     }
 }

@@ -135,7 +135,7 @@ async fn a_known_sequence_of_calls_has_known_numbers() {
     let (tenant, port) = (tenant(), server().await);
     let account = account(port);
     let run = async |command: String| {
-        connector.invoke(&tenant, &account, "run", &json!(command).to_string(), &Call::default()).await
+        connector.account(&tenant, &account).invoke("run", &json!(command).to_string(), &Call::default()).await
     };
     for _ in 0..3 {
         run("count".to_owned()).await.unwrap();
@@ -145,7 +145,7 @@ async fn a_known_sequence_of_calls_has_known_numbers() {
     assert!(matches!(run("spin".to_owned()).await, Err(CallError::CpuBudget { .. })));
     run("log 5".to_owned()).await.unwrap();
     run("connect 127.0.0.1 1".to_owned()).await.unwrap();
-    connector.resume(&tenant, &account, "no-such-action", "t", &Call::default()).await.unwrap_err();
+    connector.account(&tenant, &account).resume("no-such-action", "t", &Call::default()).await.unwrap_err();
     let request = PollRequest {
         trigger: "lines".to_owned(),
         partition: "0".to_owned(),
@@ -155,7 +155,7 @@ async fn a_known_sequence_of_calls_has_known_numbers() {
         cursor: None,
         budget: Budget::default(),
     };
-    assert_eq!(connector.poll(&tenant, &account, &request).await.unwrap().events.len(), 2);
+    assert_eq!(connector.account(&tenant, &account).poll(&request).await.unwrap().events.len(), 2);
     let dropped = tokio::time::timeout(Duration::from_millis(300), run("sleep 60000".to_owned())).await;
     assert!(dropped.is_err());
 
@@ -250,10 +250,10 @@ async fn a_key_is_in_no_span_no_event_and_no_label() {
     let warm = connector.open(&tenant, &account).await.unwrap();
     for command in ["count", "log 2", "connect 127.0.0.1 1", "trap"] {
         let input = json!(command).to_string();
-        let _ = connector.invoke(&tenant, &account, "run", &input, &Call::default()).await;
+        let _ = connector.account(&tenant, &account).invoke("run", &input, &Call::default()).await;
         let _ = warm.invoke("run", &input, &Call::default()).await;
     }
-    connector.test(&tenant, &account).await.unwrap();
+    connector.account(&tenant, &account).test().await.unwrap();
     let seen = seen.0.lock().unwrap();
     for expected in ["span connector.call", "tenant=\"contoso\"", "connector=\"stream-test\"", "outcome=\"trap\""] {
         assert!(seen.iter().any(|text| text == expected), "{expected} in {seen:#?}");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use connector_host::interface::action::{Call, Outcome};
-use connector_host::{Connection, Host, HostOptions, LoadError, Tenant, TenantOptions, WarmInstance};
+use connector_host::{Account, Connection, Host, HostOptions, LoadError, Tenant, TenantOptions};
 use sha2::{Digest as _, Sha256};
 
 mod guests;
@@ -31,7 +31,7 @@ fn what_is_frozen_stays_as_it_is() {
     }
 }
 
-async fn done(warm: &WarmInstance, action: &str, input: &str) -> String {
+async fn done(warm: &Account, action: &str, input: &str) -> String {
     match warm.invoke(action, input, &Call::default()).await.unwrap() {
         Outcome::Done(output) => output,
         other => panic!("{other:?}"),

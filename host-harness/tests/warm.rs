@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::{
-    CallError, CancellationToken, Connection, Connector, Host, HostOptions, LimitName, Limits, Scope, Tenant,
-    TenantOptions, WarmInstance,
+    Account, CallError, CancellationToken, Connection, Connector, Host, HostOptions, LimitName, Limits, Scope, Tenant,
+    TenantOptions,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -99,7 +99,7 @@ impl Echo {
     }
 }
 
-async fn call(warm: &WarmInstance, command: &str) -> Result<String, CallError> {
+async fn call(warm: &Account, command: &str) -> Result<String, CallError> {
     match warm.invoke("run", &json!(command).to_string(), &Call::default()).await? {
         Outcome::Done(text) => Ok(serde_json::from_str(&text).unwrap()),
         other => panic!("{other:?}"),
@@ -109,7 +109,7 @@ async fn call(warm: &WarmInstance, command: &str) -> Result<String, CallError> {
 /// A call in an instance of its own.
 async fn fresh(connector: &Connector, tenant: &Tenant, account: &Connection, command: &str) -> Result<(), CallError> {
     let input = json!(command).to_string();
-    connector.invoke(tenant, account, "run", &input, &Call::default()).await.map(drop)
+    connector.account(tenant, account).invoke("run", &input, &Call::default()).await.map(drop)
 }
 
 fn over(error: &CallError, limit: LimitName, allowed: u64) -> bool {
@@ -117,7 +117,7 @@ fn over(error: &CallError, limit: LimitName, allowed: u64) -> bool {
     matches!(error, CallError::Limit(exceeded) if exceeded.allowed == allowed && exceeded.wanted > allowed)
 }
 
-async fn said(warm: &WarmInstance, command: &str) -> String {
+async fn said(warm: &Account, command: &str) -> String {
     call(warm, command).await.unwrap()
 }
 
@@ -231,7 +231,7 @@ async fn a_token_cancels_its_calls_and_no_others() {
     // The instance has ended with its call, and its connection with it.
     echo.wait_for_open(0).await;
     assert_eq!(said(&warm, "count").await, "1");
-    let late = connector.label(&cancellable, &account).await;
+    let late = connector.account(&cancellable, &account).label().await;
     assert!(matches!(late, Err(CallError::Cancelled)), "{late:?}");
 }
 
@@ -425,7 +425,7 @@ async fn an_instance_is_told_of_its_end() {
 #[tokio::test]
 async fn a_farewell_is_bounded_and_may_fail() {
     let connector = connector(few()).await;
-    let tenant = tenant(|limits| limits.farewell = Duration::from_millis(200));
+    let tenant = tenant(|limits| limits.release_timeout = Duration::from_millis(200));
     for wickedness in ["sleep 3600000", "spin", "trap", "grow 1000000000"] {
         let warm = connector.open(&tenant, &account(1)).await.unwrap();
         assert_eq!(said(&warm, &format!("on-release {wickedness}")).await, "noted");

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use connector_host::interface::action::Call;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
-use connector_host::{Connection, Connector, Host, HostOptions, Limits, Secret, Tenant, WarmInstance};
-use connector_tests::apart::{self, Account, Emulators, Plan};
+use connector_host::{Account, Connection, Connector, Host, HostOptions, Limits, Secret, Tenant};
+use connector_tests::apart::{self, EmulatedAccount, Emulators, Plan};
 use connector_tests::{component, process, workspace};
 use serde_json::json;
 
@@ -85,14 +85,14 @@ async fn measure(part: &str) -> Result<()> {
 }
 
 /// A call that needs no network, from its beginning to its end.
-async fn instances(connector: &Connector, account: &Account) -> Result<()> {
+async fn instances(connector: &Connector, account: &EmulatedAccount) -> Result<()> {
     const CALLS: u32 = 2_000;
     let tenant = account.tenant(Limits::default())?;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let started = Instant::now();
         for _ in 0..CALLS {
-            connector.label(&tenant, &account.connection).await?;
+            connector.account(&tenant, &account.connection).label().await?;
         }
         rounds.push(started.elapsed() / CALLS);
     }
@@ -108,7 +108,13 @@ enum Kind {
 }
 
 /// Makes one live instance for each account and prints what one adds to the process.
-async fn density(what: &str, connector: &Connector, accounts: &[Account], first: &Account, kind: Kind) -> Result<()> {
+async fn density(
+    what: &str,
+    connector: &Connector,
+    accounts: &[EmulatedAccount],
+    first: &EmulatedAccount,
+    kind: Kind,
+) -> Result<()> {
     // What the first instance sets up for all is no tenant's.
     let mut live = vec![open(connector, first, kind).await?];
     let (memory, descriptors) = (process::private_memory()?, process::file_descriptors()?);
@@ -128,7 +134,7 @@ async fn density(what: &str, connector: &Connector, accounts: &[Account], first:
     Ok(())
 }
 
-async fn open(connector: &Connector, account: &Account, kind: Kind) -> Result<WarmInstance> {
+async fn open(connector: &Connector, account: &EmulatedAccount, kind: Kind) -> Result<Account> {
     let mut limits = Limits::default();
     limits.warm_idle = Duration::from_secs(3_600);
     let instance = connector.open(&account.tenant(limits)?, &account.connection).await?;
@@ -160,7 +166,7 @@ async fn open(connector: &Connector, account: &Account, kind: Kind) -> Result<Wa
 }
 
 /// The quiet tenant's calls alone, and beside each kind of flood.
-async fn fairness(connector: &Connector, quiet: &Account, flooding: &Account) -> Result<()> {
+async fn fairness(connector: &Connector, quiet: &EmulatedAccount, flooding: &EmulatedAccount) -> Result<()> {
     let caller = Caller::new(connector, quiet)?;
     let invalid = Connection::new("shared-access-key", Secret::new(json!({ "iotHubName": "-" }).to_string()));
     let floods = [
@@ -231,7 +237,7 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(connector: &Connector, account: &Account) -> Result<Self> {
+    fn new(connector: &Connector, account: &EmulatedAccount) -> Result<Self> {
         Ok(Self {
             connector: connector.clone(),
             tenant: account.tenant(Limits::default())?,
@@ -244,7 +250,10 @@ impl Caller {
         let mut latencies = Vec::with_capacity(QUIET_CALLS);
         for _ in 0..QUIET_CALLS {
             let started = Instant::now();
-            self.connector.invoke(&self.tenant, &self.connection, "get-device", &self.input, &Call::default()).await?;
+            self.connector
+                .account(&self.tenant, &self.connection)
+                .invoke("get-device", &self.input, &Call::default())
+                .await?;
             latencies.push(started.elapsed());
         }
         Ok(latencies)
@@ -274,9 +283,10 @@ impl Flood {
             if self.online {
                 let call = Call::default();
                 // A call that the host refuses is part of a flood.
-                let _ = self.connector.invoke(&self.tenant, &self.connection, "get-device", &input, &call).await;
+                let _ =
+                    self.connector.account(&self.tenant, &self.connection).invoke("get-device", &input, &call).await;
             } else {
-                let _ = self.connector.validate(&self.tenant, &self.connection).await;
+                let _ = self.connector.account(&self.tenant, &self.connection).validate().await;
             }
             self.calls.fetch_add(1, Ordering::Relaxed);
         }

@@ -78,7 +78,7 @@ async fn measure() -> Result<()> {
     for _ in 0..ROUNDS {
         let started = Instant::now();
         loop {
-            let page = world.connector.poll(&world.tenant, &world.connection, &request(cursor)).await?;
+            let page = world.account().poll(&request(cursor)).await?;
             ensure!(page.events.is_empty(), "nothing changes");
             cursor = Some(page.next);
             if !page.more {

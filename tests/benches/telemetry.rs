@@ -26,7 +26,7 @@ use azure_iot_connector::auth::SharedAccessKey;
 use azure_iot_connector::eventhub::{Access, Endpoint, EventHub, ReadBudget, ReceiverOptions, Roots, StartPosition};
 use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryEvent, TlsSuites};
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
-use connector_host::{Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots, WarmInstance};
+use connector_host::{Account, Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots};
 use connector_tests::{connector, link, over_web_sockets, values, workspace};
 use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::sasl_profile::SaslProfile;
@@ -289,7 +289,7 @@ struct Sandbox {
     connector: Connector,
     tenant: Tenant,
     connection: Connection,
-    warm: WarmInstance,
+    warm: Account,
     /// The most linear memory of an instance that read the small events, in bytes.
     memory: Cell<usize>,
 }

@@ -64,7 +64,7 @@ impl Plan {
 
 /// One account with one of the hubs.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct EmulatedAccount {
     /// Its mark, which is the beginning of everything it owns and of nothing that another owns: `tenant-0042-`.
     pub mark: String,
     /// Its device, which exists and answers direct methods with their payload.
@@ -79,7 +79,7 @@ pub struct Account {
     event_hub: String,
 }
 
-impl Account {
+impl EmulatedAccount {
     /// A tenant that may reach the account's hub.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Account {
 /// Emulators that run in a process of their own, which ends with this.
 pub struct Emulators {
     /// The accounts with them.
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<EmulatedAccount>,
     /// Ends when its standard input does.
     _process: Child,
 }
@@ -126,9 +126,9 @@ impl Emulators {
     }
 }
 
-fn account(printed: &Value) -> Result<Account> {
+fn account(printed: &Value) -> Result<EmulatedAccount> {
     let text = |name: &str| printed[name].as_str().map(str::to_owned).with_context(|| format!("{name} is missing"));
-    Ok(Account {
+    Ok(EmulatedAccount {
         mark: text("mark")?,
         device: text("device")?,
         partition: text("partition")?,

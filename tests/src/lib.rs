@@ -15,8 +15,8 @@ use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, Error, Retry};
 use connector_host::{
-    CallError, Connection, Connector, Host, HostAddress, HostAddresses, HostOptions, Limits, Tenant, TenantOptions,
-    TrustRoots,
+    Account, CallError, Connection, Connector, Host, HostAddress, HostAddresses, HostOptions, Limits, Tenant,
+    TenantOptions, TrustRoots,
 };
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ pub fn host_program() -> Result<PathBuf> {
                 .unwrap_or_else(|| workspace().join("target/debug/connector-host"))
         }
     };
-    anyhow::ensure!(path.exists(), "{} is not there: run `cargo build --package connector-host`", path.display());
+    anyhow::ensure!(path.exists(), "{} is not there: run `cargo build --package connector-host-cli`", path.display());
     Ok(path)
 }
 
@@ -123,6 +123,12 @@ impl World {
         Ok(Self { connection, ..self })
     }
 
+    /// The connector on its account; each call has an instance of its own.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.connector.account(&self.tenant, &self.connection)
+    }
+
     /// An account with other policies than the one that may do everything.
     ///
     /// # Errors
@@ -136,7 +142,7 @@ impl World {
     /// # Errors
     /// As the action.
     pub async fn invoke(&self, action: &str, input: Value) -> Result<Outcome, CallError> {
-        self.connector.invoke(&self.tenant, &self.connection, action, &input.to_string(), &Call::default()).await
+        self.account().invoke(action, &input.to_string(), &Call::default()).await
     }
 
     /// Calls an action that is expected to be done at once.
@@ -196,7 +202,7 @@ impl World {
             cursor,
             budget: Budget { events: 1_000, bytes: 8 << 20, wait_ms: 300 },
         };
-        self.connector.poll(&self.tenant, &self.connection, &request).await
+        self.account().poll(&request).await
     }
 
     /// Polls a trigger until there is nothing more, as an engine does: an error that may pass is met by polling again

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use connector_host::interface::connection::{Check, CheckOutcome, Report};
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, Error, ErrorCode, Retry};
-use connector_host::{CallError, WarmInstance};
+use connector_host::{Account, CallError};
 use connector_tests::faults::ledger::is_log_id;
 use connector_tests::{World, link, tenant, values};
 use serde_json::{Value, json};
@@ -38,10 +38,10 @@ fn configured(config: &Value) -> PollRequest {
 }
 
 async fn poll(world: &World, request: &PollRequest) -> Result<Page, CallError> {
-    world.connector.poll(&world.tenant, &world.connection, request).await
+    world.account().poll(request).await
 }
 
-async fn warm(world: &World) -> Result<WarmInstance> {
+async fn warm(world: &World) -> Result<Account> {
     Ok(world.connector.open(&world.tenant, &world.connection).await?)
 }
 
@@ -139,7 +139,7 @@ async fn eight_thousand_mixed_events_are_as_recorded_wherever_engines_stop() -> 
     let mut dice = Dice(7);
     let mut committed: Vec<Event> = Vec::new();
     let mut cursor: Option<Cursor> = None;
-    let mut instance: Option<WarmInstance> = None;
+    let mut instance: Option<Account> = None;
     let (mut polls, mut killed, mut again) = (0, 0, 0);
     loop {
         let mut request = of_all(cursor.clone());
@@ -319,7 +319,7 @@ async fn a_wrong_clock_is_put_right() -> Result<()> {
 }
 
 async fn report(world: &World) -> Result<Report> {
-    Ok(world.connector.test(&world.tenant, &world.connection).await?)
+    Ok(world.account().test().await?)
 }
 
 fn check<'r>(report: &'r Report, id: &str) -> &'r Check {
@@ -558,7 +558,7 @@ async fn a_filter_that_fits_nothing_comes_to_the_end_whatever_the_page() -> Resu
     }
     // A log without an event of the system's is looked through for a sample, too.
     for trigger in ["device-lifecycle-events", "device-twin-change-events", "digital-twin-change-events"] {
-        let events = world.connector.sample(&world.tenant, &world.connection, trigger, "{}", 5).await?;
+        let events = world.account().sample(trigger, "{}", 5).await?;
         let [event] = events.as_slice() else { anyhow::bail!("{trigger}: {} events", events.len()) };
         ensure!(event.id == format!("sample-{trigger}") && event.source.starts_with("urn:example:"), "{event:?}");
     }

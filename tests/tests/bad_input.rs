@@ -410,7 +410,7 @@ async fn bad_input_is_named_and_no_key_is_seen() -> Result<()> {
 
     for case in connections() {
         let connection = Connection::new(case.profile, Secret::new(case.values.clone()));
-        let validation = connector.validate(&tenant, &connection).await.with_context(|| case.name)?;
+        let validation = connector.account(&tenant, &connection).validate().await.with_context(|| case.name)?;
         let found = validation.problems.iter().any(|problem| {
             problem.pointer == case.pointer
                 && problem.code == case.code
@@ -421,13 +421,15 @@ async fn bad_input_is_named_and_no_key_is_seen() -> Result<()> {
         seen += &format!("{validation:?} {}", serde_json::to_string(&validation)?);
 
         // The same values are refused by whatever is done with them.
-        let error = connector.label(&tenant, &connection).await.expect_err(case.name);
+        let error = connector.account(&tenant, &connection).label().await.expect_err(case.name);
         seen += &said(&error);
         let error = typed(error, case.name)?;
         assert_eq!(error.code, ErrorCode::InvalidConfig, "{}", case.name);
         assert!(error.fields.iter().any(|field| field.pointer == case.pointer), "{}: {:?}", case.name, error.fields);
-        let error =
-            connector.invoke(&tenant, &connection, "get-device", r#"{"deviceId":"d1"}"#, &Call::default()).await;
+        let error = connector
+            .account(&tenant, &connection)
+            .invoke("get-device", r#"{"deviceId":"d1"}"#, &Call::default())
+            .await;
         seen += &said(&error.expect_err(case.name));
         count += 1;
     }
@@ -435,7 +437,8 @@ async fn bad_input_is_named_and_no_key_is_seen() -> Result<()> {
     let connection = Connection::new("shared-access-key", Secret::new(account(|_| {})));
     for (action, input, code, pointer) in inputs() {
         let name: String = format!("{action} {}", input.chars().take(80).collect::<String>());
-        let error = connector.invoke(&tenant, &connection, action, &input, &Call::default()).await.expect_err(&name);
+        let error =
+            connector.account(&tenant, &connection).invoke(action, &input, &Call::default()).await.expect_err(&name);
         seen += &said(&error);
         let error = typed(error, &name)?;
         assert_eq!(error.code, code, "{name}: {error:?}");
@@ -455,7 +458,7 @@ async fn bad_input_is_named_and_no_key_is_seen() -> Result<()> {
             cursor: position.map(|position| Cursor { snapshot: Vec::new(), position }),
             budget: Budget::default(),
         };
-        let error = connector.poll(&tenant, &connection, &request).await.expect_err(&name);
+        let error = connector.account(&tenant, &connection).poll(&request).await.expect_err(&name);
         seen += &said(&error);
         let error = typed(error, &name)?;
         assert_eq!(error.code, code, "{name}: {error:?}");
@@ -493,7 +496,7 @@ async fn every_wrong_field_is_named_at_once() -> Result<()> {
         "surprise": 1,
     });
     let connection = Connection::new("shared-access-key", Secret::new(values.to_string()));
-    let validation = connector.validate(&tenant, &connection).await?;
+    let validation = connector.account(&tenant, &connection).validate().await?;
     let mut pointers: Vec<&str> = validation
         .problems
         .iter()
@@ -534,7 +537,7 @@ async fn what_people_paste_is_understood() -> Result<()> {
     ];
     for values in cases {
         let connection = Connection::new("shared-access-key", Secret::new(values.to_string()));
-        let validation = connector.validate(&tenant, &connection).await?;
+        let validation = connector.account(&tenant, &connection).validate().await?;
         assert!(validation.is_usable(), "{values}: {:?}", validation.problems);
         let normalized: Value = serde_json::from_str(&validation.normalized)?;
         assert_eq!(normalized["iotHubName"], "plant.azure-devices.net", "{values}");
@@ -544,7 +547,7 @@ async fn what_people_paste_is_understood() -> Result<()> {
             assert_eq!(normalized["eventHubPath"], "events", "{values}");
         }
         assert!(!validation.normalized.contains(PIECE));
-        assert_eq!(connector.label(&tenant, &connection).await?, "plant (service)");
+        assert_eq!(connector.account(&tenant, &connection).label().await?, "plant (service)");
     }
     Ok(())
 }

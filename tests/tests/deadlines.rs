@@ -39,7 +39,8 @@ async fn misbehaviour_ends_in_a_typed_error_in_time() -> Result<()> {
             world.emulator.faults().add_text(fault)?;
             let started = Instant::now();
             let input = format!(r#"{{"deviceId":"{id}"}}"#);
-            let result = world.connector.invoke(&tenant, &world.connection, action, &input, &Call::default()).await;
+            let result =
+                world.connector.account(&tenant, &world.connection).invoke(action, &input, &Call::default()).await;
             let took = started.elapsed();
             let name = format!("{action} under {fault}");
             let error = result.err().with_context(|| format!("{name}: no error"))?;

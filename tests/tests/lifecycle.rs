@@ -59,7 +59,7 @@ async fn an_instance_of_one_call_closes_its_connection() -> Result<()> {
     let world = World::start().await?;
     send(&world.emulator);
     let closed = world.emulator.traffic().amqp_connections_closed();
-    ensure!(world.connector.poll(&world.tenant, &world.connection, &request()).await?.events.len() == 1);
+    ensure!(world.account().poll(&request()).await?.events.len() == 1);
     ensure!(world.emulator.traffic().amqp_connections_closed() > closed, "the connection was not closed in good order");
     until_nobody_reads(&world.emulator).await
 }

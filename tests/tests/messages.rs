@@ -12,7 +12,7 @@ use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::metadata::StartMode;
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, EffectState, Error, ErrorCode, Retry};
-use connector_host::{CallError, WarmInstance};
+use connector_host::{Account, CallError};
 use connector_tests::{World, link, values};
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ fn request(trigger: &str, config: &Value, events: u32, cursor: Option<Cursor>) -
 /// A poll in an instance of its own.
 async fn poll(world: &World, trigger: &str, cursor: Option<Cursor>) -> Result<Page, CallError> {
     let request = request(trigger, &json!({}), 1_000, cursor);
-    world.connector.poll(&world.tenant, &world.connection, &request).await
+    world.account().poll(&request).await
 }
 
 /// Polls, each time in an instance of its own and with the cursor of the last one, until there were so many events.
@@ -192,7 +192,7 @@ async fn refusals_and_breaks_say_what_was_done() -> Result<()> {
         (world.linked_by("registryRead", "connector")?, ErrorCode::PermissionDenied),
     ] {
         let input = to("press-17").to_string();
-        let refused = world.connector.invoke(&world.tenant, &connection, SEND, &input, &Call::default()).await;
+        let refused = world.connector.account(&world.tenant, &connection).invoke(SEND, &input, &Call::default()).await;
         let error = typed(refused.expect_err("refused"))?;
         assert_eq!((error.code, error.effect), (code, EffectState::None), "{error:?}");
         let missing = error.missing_permission.map(|missing| missing.permission);
@@ -200,7 +200,7 @@ async fn refusals_and_breaks_say_what_was_done() -> Result<()> {
     }
     let dry = Call { dry_run: true, ..Call::default() };
     let input = to("press-17").to_string();
-    let planned = world.connector.invoke(&world.tenant, &world.connection, SEND, &input, &dry).await?;
+    let planned = world.account().invoke(SEND, &input, &dry).await?;
     ensure!(matches!(planned, Outcome::Planned(_)), "{planned:?}");
     assert_eq!(world.emulator.devices().take_messages("press-17").await?.len(), 0, "nothing of all this was sent");
     world.emulator.shutdown().await;
@@ -306,7 +306,7 @@ async fn files_are_told_filtered_and_completed() -> Result<()> {
     let one = |cursor| {
         let request = request(FILES, &config, 1_000, cursor);
         let World { connector, tenant, connection, .. } = &world;
-        async move { connector.poll(tenant, connection, &request).await }
+        async move { connector.account(tenant, connection).poll(&request).await }
     };
     let page = one(None).await?;
     let names: Vec<Value> = page.events.iter().map(|event| data(event)["blobName"].clone()).collect();
@@ -352,7 +352,7 @@ fn message_ids(events: &[Event]) -> Vec<u32> {
         .collect()
 }
 
-async fn warm_poll(warm: &WarmInstance, events: u32, cursor: Option<Cursor>) -> Result<Page, CallError> {
+async fn warm_poll(warm: &Account, events: u32, cursor: Option<Cursor>) -> Result<Page, CallError> {
     warm.poll(&request(FEEDBACK, &json!({}), events, cursor)).await
 }
 
@@ -472,7 +472,7 @@ async fn a_batch_is_told_one_by_one() -> Result<()> {
     let mut seen = Vec::new();
     while seen.len() < 30 {
         let one = request(FEEDBACK, &json!({}), 1, cursor);
-        let page = world.connector.poll(&world.tenant, &world.connection, &one).await?;
+        let page = world.account().poll(&one).await?;
         ensure!(page.events.len() <= 1, "{:?}", page.events);
         seen.extend(message_ids(&page.events));
         cursor = Some(page.next);
@@ -493,10 +493,10 @@ async fn starting_now_clears_what_waits() -> Result<()> {
     now.start = Start::Now;
     // Nobody keeps the first cursor: the queue is as it was, and the next poll says the same.
     for _ in 0..2 {
-        let page = world.connector.poll(&world.tenant, &world.connection, &now).await?;
+        let page = world.account().poll(&now).await?;
         assert_eq!((page.events.len(), world.emulator.feedback_left()), (0, 5));
     }
-    let page = world.connector.poll(&world.tenant, &world.connection, &now).await?;
+    let page = world.account().poll(&now).await?;
     assert_eq!(page.events, []);
     let said: Vec<(&str, bool)> =
         page.notices.iter().map(|notice| (notice.code.as_str(), notice.message.starts_with("5 records"))).collect();
@@ -529,7 +529,7 @@ async fn polls_that_nobody_commits_leave_the_queues_as_they_were() -> Result<()>
         assert_eq!(declared.start_modes[0], StartMode::Earliest, "the first is the default");
         for start in [Start::Earliest, Start::Now, Start::AtTime("2100-01-01T00:00:00Z".to_owned())] {
             let asked = PollRequest { start, ..request(trigger, &config, 100, None) };
-            world.connector.poll(&world.tenant, &world.connection, &asked).await?;
+            world.account().poll(&asked).await?;
             assert_eq!(
                 (world.emulator.feedback_left(), world.emulator.file_notices_left()),
                 (5, 2),
@@ -560,7 +560,7 @@ async fn records_of_every_shape_are_told() -> Result<()> {
     world.emulator.give_feedback(old.to_string());
     world.emulator.give_feedback(raw);
     let config = json!({ "statuses": ["Success", "Rejected"], "deviceIds": ["press-*"] });
-    let page = world.connector.poll(&world.tenant, &world.connection, &request(FEEDBACK, &config, 100, None)).await?;
+    let page = world.account().poll(&request(FEEDBACK, &config, 100, None)).await?;
     let delivered: Vec<(&str, Value)> = page
         .events
         .iter()
@@ -582,7 +582,7 @@ async fn records_of_every_shape_are_told() -> Result<()> {
     let mut cursor = page.next;
     for _ in 0..100 {
         let next = request(FEEDBACK, &config, 100, Some(cursor));
-        let page = world.connector.poll(&world.tenant, &world.connection, &next).await?;
+        let page = world.account().poll(&next).await?;
         assert_eq!(page.events, []);
         cursor = page.next;
         if world.emulator.feedback_left() == 0 {
@@ -631,7 +631,7 @@ async fn a_message_sent_as_a_device_is_telemetry() -> Result<()> {
     assert_eq!((error.code, error.retry), (ErrorCode::DeviceOffline, Retry::AfterReconfiguration), "{error:?}");
     let input = json!({ "deviceId": "press-17", "body": 1 }).to_string();
     let lacking = world.linked_by("service", "connector")?;
-    let refused = world.connector.invoke(&world.tenant, &lacking, action, &input, &Call::default()).await;
+    let refused = world.connector.account(&world.tenant, &lacking).invoke(action, &input, &Call::default()).await;
     let error = typed(refused.expect_err("refused"))?;
     assert_eq!(error.missing_permission.map(|missing| missing.permission).as_deref(), Some("device-connect"));
     world.emulator.shutdown().await;

@@ -101,15 +101,18 @@ async fn sequence() -> Result<Vec<String>> {
     let connection = link(entered);
     let call = Call::default();
     let present = r#"{"deviceId":"present"}"#;
-    connector.invoke(&tenant, &connection, "create-device", present, &call).await?;
+    connector.account(&tenant, &connection).invoke("create-device", present, &call).await?;
     for _ in 0..3 {
-        connector.invoke(&tenant, &connection, "get-device", present, &call).await?;
+        connector.account(&tenant, &connection).invoke("get-device", present, &call).await?;
     }
-    let absent = connector.invoke(&tenant, &connection, "get-device", r#"{"deviceId":"absent"}"#, &call).await;
+    let absent = connector.account(&tenant, &connection).invoke("get-device", r#"{"deviceId":"absent"}"#, &call).await;
     anyhow::ensure!(absent.is_err());
     // The connector comes again by itself; the engine says that it does.
     emulator.faults().add_text("hub:GET /devices/present=503x1")?;
-    connector.invoke(&tenant, &connection, "get-device", present, &Call { attempt: 2, ..Call::default() }).await?;
+    connector
+        .account(&tenant, &connection)
+        .invoke("get-device", present, &Call { attempt: 2, ..Call::default() })
+        .await?;
 
     provider.force_flush()?;
     let exchanges = sums(&exporter, "connector.http.exchanges", "http.response.status_code")?;

@@ -46,7 +46,7 @@ async fn poll(world: &World, trigger: &str, cursor: Option<Cursor>) -> Result<Pa
         cursor,
         budget: Budget { events: 1_000, bytes: 8 << 20, wait_ms: 400 },
     };
-    world.connector.poll(&world.tenant, &world.connection, &request).await.with_context(|| trigger.to_owned())
+    world.account().poll(&request).await.with_context(|| trigger.to_owned())
 }
 
 /// Polls until nothing more comes.
@@ -123,7 +123,7 @@ async fn every_name_of_a_hub_works_for_everything() -> Result<()> {
     for name in NAMES {
         let world = world(v2(), name).await?;
         happen(&world, 0).await?;
-        let report = world.connector.test(&world.tenant, &world.connection).await?;
+        let report = world.account().test().await?;
         let outcome = |id: &str| report.checks.iter().find(|check| check.id == id).map(|check| check.outcome);
         for id in ["hub-reach", "hub-authenticate", "hub-permissions", "event-hub", "service-queues"] {
             ensure!(outcome(id) == Some(CheckOutcome::Pass), "{id} by {name:?}: {report:?}");
@@ -131,7 +131,7 @@ async fn every_name_of_a_hub_works_for_everything() -> Result<()> {
         // The name for devices is said to be rewritten.
         let values = if name == HubName::Device { CheckOutcome::Warn } else { CheckOutcome::Pass };
         ensure!(outcome("values") == Some(values), "{name:?}");
-        ensure!(world.connector.label(&world.tenant, &world.connection).await?.starts_with("plant"));
+        ensure!(world.account().label().await?.starts_with("plant"));
         // HTTPS by the host and AMQP by the component both take what the service documents: the newest version of the
         // name, and AES-GCM.
         let handshakes = world.emulator.tls_handshakes();
@@ -223,11 +223,11 @@ async fn a_name_that_the_hub_lacks_is_explained() -> Result<()> {
     let connection = link(values);
     let input = json!({ "deviceId": "press-1" }).to_string();
     let call = connector_host::interface::action::Call::default();
-    let invoked = world.connector.invoke(&world.tenant, &connection, "get-device", &input, &call).await;
+    let invoked = world.connector.account(&world.tenant, &connection).invoke("get-device", &input, &call).await;
     let error = invoked.err().and_then(|error| error.connector().cloned()).context("typed")?;
     ensure!(error.code == ErrorCode::Unavailable, "{error:?}");
     ensure!(error.message.contains("iotHubService") && error.message.contains("plant.azure-devices.net"), "{error:?}");
-    let report = world.connector.test(&world.tenant, &connection).await?;
+    let report = world.connector.account(&world.tenant, &connection).test().await?;
     for id in ["hub-reach", "event-hub", "service-queues"] {
         let check = report.checks.iter().find(|check| check.id == id).context("checked")?;
         ensure!(check.outcome != CheckOutcome::Pass && check.message.contains("iotHubService"), "{check:?}");

@@ -10,7 +10,7 @@ use serde_json::json;
 
 async fn report(world: &World, connection: &Connection) -> Result<Report> {
     let before = world.emulator.journal().last();
-    let report = world.connector.test(&world.tenant, connection).await?;
+    let report = world.connector.account(&world.tenant, connection).test().await?;
     assert_eq!(world.emulator.journal().last(), before, "a test changes nothing");
     Ok(report)
 }
@@ -115,7 +115,7 @@ async fn a_wrong_key_is_told_from_a_missing_permission() -> Result<()> {
     let call = connector_host::interface::action::Call::default();
     let invoke = |connection: Connection| {
         let (connector, tenant, call) = (world.connector.clone(), world.tenant.clone(), call.clone());
-        async move { connector.invoke(&tenant, &connection, "create-device", r#"{"deviceId":"d1"}"#, &call).await }
+        async move { connector.account(&tenant, &connection).invoke("create-device", r#"{"deviceId":"d1"}"#, &call).await }
     };
     let error = invoke(connection).await.expect_err("the key is wrong").connector().cloned().expect("typed");
     assert_eq!((error.code, error.retry), (ErrorCode::AuthFailed, Retry::AfterReauthentication));
@@ -152,7 +152,7 @@ async fn what_cannot_be_reached_or_trusted_is_a_failed_check() -> Result<()> {
     options.allow_hosts = vec!["localhost".parse()?];
     options.allow_private_networks = true;
     let tenant = Tenant::new(options)?;
-    let report = world.connector.test(&tenant, &world.connection).await?;
+    let report = world.connector.account(&tenant, &world.connection).test().await?;
     let reach = report.checks.iter().find(|check| check.id == "hub-reach").expect("the check");
     assert_eq!(reach.outcome, CheckOutcome::Fail);
     assert!(reach.message.contains("certificate"), "{}", reach.message);
@@ -160,8 +160,11 @@ async fn what_cannot_be_reached_or_trusted_is_a_failed_check() -> Result<()> {
     let nobody = world.emulator.hub_host();
     let connection = world.connection.clone();
     world.emulator.shutdown().await;
-    let report =
-        world.connector.test(&world.tenant.with_deadline(std::time::Duration::from_secs(15)), &connection).await?;
+    let report = world
+        .connector
+        .account(&world.tenant.with_deadline(std::time::Duration::from_secs(15)), &connection)
+        .test()
+        .await?;
     let reach = report.checks.iter().find(|check| check.id == "hub-reach").expect("the check");
     assert_eq!(reach.outcome, CheckOutcome::Fail);
     assert!(reach.message.contains(&nobody), "{}", reach.message);

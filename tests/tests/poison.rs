@@ -76,7 +76,7 @@ async fn a_deep_body_stops_nobody() -> Result<()> {
             ensure!(last["body"]["last"] == true, "what comes after is delivered");
         }
     }
-    let sample = world.connector.sample(&world.tenant, &world.connection, TELEMETRY, "{}", 100).await?;
+    let sample = world.account().sample(TELEMETRY, "{}", 100).await?;
     ensure!(sample.len() == levels.len() * 2 + 1, "{} in the sample", sample.len());
     world.emulator.shutdown().await;
     Ok(())

@@ -32,7 +32,7 @@ async fn the_component_reads_what_proton_sends() -> Result<()> {
         "trustedCertificates": proton.ca,
         "trustedHostSuffixes": ["localhost"],
     }));
-    let partitions = connector.partitions(&tenant, &connection, TELEMETRY, "{}").await?;
+    let partitions = connector.account(&tenant, &connection).partitions(TELEMETRY, "{}").await?;
     let ids: Vec<&str> = partitions.iter().map(|partition| partition.id.as_str()).collect();
     ensure!(ids == ["0", "1", "2", "3"], "{ids:?}");
 

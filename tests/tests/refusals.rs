@@ -220,7 +220,7 @@ async fn a_report_of_a_wrong_key_says_once_what_to_do_and_judges_nothing_by_it()
     let world = World::start().await?;
     let mut wrong = values(&world.emulator, "connector", "connector")?;
     wrong["sharedAccessKey"] = "d3Jvbmcga2V5LCB3cm9uZyBrZXksIHdyb25nIQ==".into();
-    let report = world.connector.test(&world.tenant, &link(wrong)).await?;
+    let report = world.connector.account(&world.tenant, &link(wrong)).test().await?;
     let failed: Vec<&str> = report
         .checks
         .iter()
@@ -255,7 +255,7 @@ async fn a_probe_that_the_service_did_not_judge_proves_nothing() -> Result<()> {
     for rule in ["404/IotHubFailingOver", "404:page", "403:page", "400:page"] {
         world.emulator.faults().clear();
         world.emulator.faults().add_text(&format!("hub:GET /twins/*={rule}"))?;
-        let report = world.connector.test(&world.tenant, &world.connection).await?;
+        let report = world.account().test().await?;
         let finding = |id: &str| report.permissions.iter().find(|finding| finding.permission == id).expect("a row");
         assert_eq!(finding("service-connect").grant, Grant::CannotBeProbed, "{rule}");
         assert_eq!(finding("registry-read").grant, Grant::Granted, "{rule}");

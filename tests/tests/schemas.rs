@@ -134,7 +134,7 @@ async fn the_descriptor_holds_together() -> Result<()> {
     let over_web_sockets = connector_tests::over_web_sockets(full.clone());
     let mut normalized = Vec::new();
     for values in [full.clone(), over_web_sockets] {
-        let validation = world.connector.validate(&world.tenant, &connector_tests::link(values)).await?;
+        let validation = world.connector.account(&world.tenant, &connector_tests::link(values)).validate().await?;
         findings.check(validation.is_usable(), || format!("a full account has problems: {:?}", validation.problems));
         normalized.push(serde_json::from_str::<Value>(&validation.normalized)?);
     }
@@ -201,7 +201,7 @@ async fn what_happens_is_what_is_described() -> Result<()> {
                 findings.fit(&validator, &data(event)?, &format!("an event of {}", operation.id));
                 events += 1;
             }
-            for event in world.connector.sample(&world.tenant, &world.connection, &operation.id, "{}", 5).await? {
+            for event in world.account().sample(&operation.id, "{}", 5).await? {
                 findings.fit(&validator, &data(&event)?, &format!("a live sample of {}", operation.id));
                 events += 1;
             }
@@ -290,7 +290,8 @@ async fn resolved_schemas_fit_what_is_there() -> Result<()> {
             [(Direction::Input, operation.dynamic_input), (Direction::Output, operation.dynamic_output)]
         {
             for partial in [json!({}), filled.clone()] {
-                let schema = connector.resolve_schema(tenant, connection, id, direction, &partial.to_string()).await;
+                let schema =
+                    connector.account(tenant, connection).resolve_schema(id, direction, &partial.to_string()).await;
                 if !dynamic {
                     let code = schema.err().and_then(|error| error.connector().map(|error| error.code));
                     findings.check(code == Some(ErrorCode::Unsupported), || {
@@ -313,7 +314,7 @@ async fn resolved_schemas_fit_what_is_there() -> Result<()> {
                     }
                 } else if partial == filled {
                     let input = filled.to_string();
-                    match connector.invoke(tenant, connection, id, &input, &Call::default()).await? {
+                    match connector.account(tenant, connection).invoke(id, &input, &Call::default()).await? {
                         Outcome::Done(output) => findings.fit(&validator, &serde_json::from_str(&output)?, &what),
                         other => findings.0.push(format!("{id} answered {other:?}")),
                     }

@@ -51,7 +51,7 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
         }
     }
 
-    let validation = world.connector.validate(&world.tenant, &world.connection).await?;
+    let validation = world.account().validate().await?;
     expect_same("validate", &serde_json::to_value(validation)?, &node["validate"])?;
 
     // What was created there is read the same from here.

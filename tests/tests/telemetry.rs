@@ -47,7 +47,7 @@ impl<'w> Poll<'w> {
             cursor,
             budget: Budget { events: self.events, bytes: 8 << 20, wait_ms: 300 },
         };
-        self.world.connector.poll(&self.world.tenant, &self.connection, &request).await
+        self.world.connector.account(&self.world.tenant, &self.connection).poll(&request).await
     }
 
     /// Polls until nothing more comes, as an engine does.
@@ -95,7 +95,7 @@ fn numbers(events: &[Event]) -> Vec<u64> {
 }
 
 async fn partitions(world: &World) -> Result<Vec<String>> {
-    let found = world.connector.partitions(&world.tenant, &world.connection, TELEMETRY, "{}").await?;
+    let found = world.account().partitions(TELEMETRY, "{}").await?;
     Ok(found.into_iter().map(|partition| partition.id).collect())
 }
 

@@ -149,7 +149,7 @@ async fn a_filter_that_changes_makes_the_cursor_another_matter() -> Result<()> {
         cursor: Some(cursor),
         budget: connector_host::interface::trigger::Budget::default(),
     };
-    let page = world.connector.poll(&world.tenant, &world.connection, &request).await?;
+    let page = world.account().poll(&request).await?;
     assert_eq!(page.notices.iter().map(|notice| notice.code.as_str()).collect::<Vec<_>>(), ["position-lost"]);
     let (events, _) =
         world.drain(ENROLLMENTS, json!({ "registrationIds": "oven-*" }), Start::Now, Some(page.next)).await?;
@@ -354,7 +354,7 @@ async fn twins_by_a_condition() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn samples() -> Result<()> {
     let world = World::start().await?;
-    let sample = |trigger: &'static str| world.connector.sample(&world.tenant, &world.connection, trigger, "{}", 5);
+    let sample = |trigger: &'static str| world.account().sample(trigger, "{}", 5);
     for trigger in [ENROLLMENTS, REGISTRATIONS, CONFIGURATIONS, TWINS] {
         let events = sample(trigger).await?;
         assert_eq!((events.len(), events[0].id.as_str()), (1, format!("sample-{trigger}").as_str()));

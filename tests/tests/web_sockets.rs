@@ -48,8 +48,11 @@ fn came_by_web_sockets(emulator: &Emulator, paths: &[&str]) -> Result<()> {
 
 /// The numbers of all events of all partitions.
 async fn numbers(world: &World, connection: &Connection) -> Result<Vec<u64>> {
-    let partitions =
-        world.connector.partitions(&world.tenant, connection, "device-telemetry", &json!({}).to_string()).await?;
+    let partitions = world
+        .connector
+        .account(&world.tenant, connection)
+        .partitions("device-telemetry", &json!({}).to_string())
+        .await?;
     let mut all = Vec::new();
     for partition in partitions {
         let mut cursor: Option<Cursor> = None;
@@ -63,7 +66,7 @@ async fn numbers(world: &World, connection: &Connection) -> Result<Vec<u64>> {
                 cursor,
                 budget: Budget { events: 70, bytes: 8 << 20, wait_ms: 300 },
             };
-            let page = world.connector.poll(&world.tenant, connection, &request).await?;
+            let page = world.connector.account(&world.tenant, connection).poll(&request).await?;
             all.extend(page.events.iter().filter_map(|event| data(event)["body"]["n"].as_u64()));
             if !page.more {
                 break;
@@ -128,12 +131,12 @@ async fn messages_go_by_them_and_feedback_comes_back() -> Result<()> {
 async fn the_account_is_checked_over_them() -> Result<()> {
     let world = world().await?;
     world.emulator.traffic().record(true);
-    let validation = world.connector.validate(&world.tenant, &world.connection).await?;
+    let validation = world.account().validate().await?;
     ensure!(validation.problems.is_empty(), "{:?}", validation.problems);
     let normalized: Value = serde_json::from_str(&validation.normalized)?;
     ensure!(normalized["iotHubWebSocketHost"] == world.emulator.hub_host(), "{normalized}");
     ensure!(normalized.get("iotHubAmqpHost").is_none(), "a port that is not used is not opened: {normalized}");
-    let report = world.connector.test(&world.tenant, &world.connection).await?;
+    let report = world.account().test().await?;
     ensure!(
         report.checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Skipped)),
         "{report:?}"

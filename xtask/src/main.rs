@@ -56,7 +56,7 @@ fn main() -> Result<()> {
 fn demo(args: &[String]) -> Result<()> {
     setup::for_building()?;
     let component = component::build()?;
-    run::step("Build the host", || run::cargo(&["build", "--package", "connector-host"]))?;
+    run::step("Build the program", || run::cargo(&["build", "--package", "connector-host-cli"]))?;
     run::Command::new(run::target_dir()?.join("debug").join("connector-host"))
         .arg("--component")
         .arg(component)

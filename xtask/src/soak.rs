@@ -12,8 +12,8 @@ use crate::{component, setup};
 pub fn run(args: &[String]) -> Result<()> {
     setup::for_building()?;
     let component = component::build()?;
-    step("Build the host and the soak with optimisation", || {
-        cargo(&["build", "--release", "--package", "connector-host", "--package", "connector-tests", "--bins"])
+    step("Build the program and the soak with optimisation", || {
+        cargo(&["build", "--release", "--package", "connector-host-cli", "--package", "connector-tests", "--bins"])
     })?;
     let programs = target_dir()?.join("release");
     Command::new(programs.join("soak"))

@@ -9,12 +9,13 @@ use serde_json::Value;
 use wasmparser::{Parser, Payload};
 
 use super::{Rule, Trial, is_kebab, is_pointer};
-use crate::connector::Connector;
+use crate::call::Connector;
+use crate::call::exports::NAMES;
 use crate::error::CallError;
-use crate::exports::NAMES;
 use crate::interface::metadata::{Descriptor, EgressRule, Operation};
 use crate::limits::Limits;
-use crate::tenant::{Tenant, TenantOptions};
+use crate::options::TenantOptions;
+use crate::tenant::Tenant;
 
 /// The packages of WASI 0.2 that a connector may import from.
 const PACKAGES: [&str; 7] = ["io", "clocks", "random", "cli", "filesystem", "sockets", "http"];

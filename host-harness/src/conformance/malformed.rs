@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::descriptor::{fields, operations, sounds_secret, validator};
 use super::{Rule, Trial};
+use crate::call::Connector;
 use crate::connection::Connection;
-use crate::connector::Connector;
-use crate::egress::{Nowhere, Resolve};
+use crate::egress::Nowhere;
 use crate::error::CallError;
 use crate::interface::action::{Call, Outcome};
 use crate::interface::connection::Validation;
@@ -19,7 +19,9 @@ use crate::interface::metadata::{AuthProfile, Effect, Operation, Stored, StoredC
 use crate::interface::trigger::{Budget, LostPolicy, PollRequest, ReceivedRequest, Start};
 use crate::interface::types::{Cursor, ErrorCode, Severity};
 use crate::limits::Limits;
-use crate::tenant::{Tenant, TenantOptions};
+use crate::options::Resolve;
+use crate::options::TenantOptions;
+use crate::tenant::Tenant;
 
 /// What no connector has.
 const UNKNOWN: &str = "conformance-no-such-thing";
@@ -126,7 +128,7 @@ async fn validate(
     what: &str,
     trial: &mut Trial,
 ) -> Option<Validation> {
-    let validation = match connector.validate(tenant, connection).await {
+    let validation = match connector.account(tenant, connection).validate().await {
         // What cannot be read is a problem, and never an error.
         Err(error @ (CallError::Connector(_) | CallError::Trap { .. })) => {
             trial.breach(Rule::ValidateAnswers, format!("{what}: {error}"));
@@ -201,9 +203,9 @@ async fn connections(
 
 async fn label_and_test(subject: &Subject<'_>, trial: &mut Trial) {
     let Subject { connector, tenant, connection, .. } = subject;
-    let label = connector.label(tenant, connection).await;
+    let label = connector.account(tenant, connection).label().await;
     trial.settle(Rule::ErrorsConsistent, "label", label);
-    let tested = connector.test(tenant, connection).await;
+    let tested = connector.account(tenant, connection).test().await;
     trial.settle(Rule::ErrorsConsistent, "test without a network", tested);
 }
 
@@ -251,24 +253,24 @@ async fn unknown(subject: &Subject<'_>, trial: &mut Trial) {
     let rule = Rule::UnknownOperation;
     let codes = [ErrorCode::NotFound];
     let call = Call::default();
-    let called = connector.partitions(tenant, connection, UNKNOWN, "{}").await;
+    let called = connector.account(tenant, connection).partitions(UNKNOWN, "{}").await;
     subject.expect(rule, "partitions of an unknown trigger", called, &codes, trial);
-    let called = connector.poll(tenant, connection, &subject.poll(UNKNOWN, "{}", None)).await;
+    let called = connector.account(tenant, connection).poll(&subject.poll(UNKNOWN, "{}", None)).await;
     subject.expect(rule, "poll of an unknown trigger", called, &codes, trial);
-    let called = connector.sample(tenant, connection, UNKNOWN, "{}", 1).await;
+    let called = connector.account(tenant, connection).sample(UNKNOWN, "{}", 1).await;
     subject.expect(rule, "sample of an unknown trigger", called, &codes, trial);
-    let called = connector.invoke(tenant, connection, UNKNOWN, "{}", &call).await;
+    let called = connector.account(tenant, connection).invoke(UNKNOWN, "{}", &call).await;
     subject.expect(rule, "invoke of an unknown action", called, &codes, trial);
-    let called = connector.resume(tenant, connection, UNKNOWN, "token", &call).await;
+    let called = connector.account(tenant, connection).resume(UNKNOWN, "token", &call).await;
     subject.expect(rule, "resume of an unknown action", called, &[ErrorCode::NotFound, ErrorCode::InvalidInput], trial);
-    let called = connector.invoke_batch(tenant, connection, UNKNOWN, &["{}".to_owned()], &call).await;
+    let called = connector.account(tenant, connection).invoke_batch(UNKNOWN, &["{}".to_owned()], &call).await;
     subject.expect(rule, "invoke-batch of an unknown action", called, &codes, trial);
-    let called = connector.resolve_schema(tenant, connection, UNKNOWN, Direction::Input, "{}").await;
+    let called = connector.account(tenant, connection).resolve_schema(UNKNOWN, Direction::Input, "{}").await;
     subject.expect(rule, "resolve-schema of an unknown operation", called, &codes, trial);
 
     let request =
         ChoicesRequest { source: UNKNOWN.to_owned(), context: "{}".to_owned(), search: None, page: None, limit: 5 };
-    let called = connector.options(tenant, connection, &request).await;
+    let called = connector.account(tenant, connection).options(&request).await;
     let codes = [ErrorCode::InvalidInput, ErrorCode::NotFound, ErrorCode::Unsupported];
     subject.expect(Rule::UnknownSource, "options of an unknown source", called, &codes, trial);
 }
@@ -312,11 +314,11 @@ async fn inputs(subject: &Subject<'_>, trial: &mut Trial) {
         let id = &action.operation.id;
         let wrong = forbidden(&action.operation);
         for (what, input) in &wrong {
-            let called = connector.invoke(tenant, connection, id, input, &Call::default()).await;
+            let called = connector.account(tenant, connection).invoke(id, input, &Call::default()).await;
             subject.expect(Rule::MalformedInput, &format!("invoke of {id} with {what}"), called, &codes, trial);
         }
         let inputs: Vec<String> = wrong.into_iter().take(3).map(|(_, input)| input).collect();
-        let called = connector.invoke_batch(tenant, connection, id, &inputs, &Call::default()).await;
+        let called = connector.account(tenant, connection).invoke_batch(id, &inputs, &Call::default()).await;
         let what = format!("invoke-batch of {id} with {} malformed inputs", inputs.len());
         if matches!(called, Err(CallError::Protocol { .. })) {
             trial.breach(Rule::Batch, format!("{what}: the answer breaks the interface"));
@@ -334,7 +336,7 @@ async fn inputs(subject: &Subject<'_>, trial: &mut Trial) {
         let codes = [ErrorCode::InvalidConfig, ErrorCode::InvalidInput];
         for (what, config) in forbidden(&trigger.operation) {
             let what = format!("poll of {id} with {what}");
-            let called = connector.poll(tenant, connection, &subject.poll(id, &config, None)).await;
+            let called = connector.account(tenant, connection).poll(&subject.poll(id, &config, None)).await;
             subject.expect(Rule::MalformedConfig, &what, called, &codes, trial);
         }
     }
@@ -348,7 +350,7 @@ async fn cursors(subject: &Subject<'_>, trial: &mut Trial) {
             let what = format!("poll of {id} with a cursor of {what}");
             let request = subject.poll(id, &trigger.operation.input_sample, Some(Cursor { snapshot, position }));
             let answered =
-                trial.settle(Rule::MalformedCursor, &what, connector.poll(tenant, connection, &request).await);
+                trial.settle(Rule::MalformedCursor, &what, connector.account(tenant, connection).poll(&request).await);
             // Without a network, that may be what is told first.
             if let Some(answered) = answered {
                 trial.check(Rule::MalformedCursor, answered.is_err(), || format!("{what}: it is taken for a cursor"));
@@ -374,11 +376,12 @@ async fn webhooks(subject: &Subject<'_>, trial: &mut Trial) {
     let without = |kind| matches!(kind, TriggerKind::Polling | TriggerKind::Streaming);
     for trigger in connector.descriptor().triggers.iter().filter(|trigger| without(trigger.kind)) {
         let (id, config) = (&trigger.operation.id, &trigger.operation.input_sample);
-        let called = connector.subscribe(tenant, connection, id, config, "https://engine.example.com/hook").await;
+        let called =
+            connector.account(tenant, connection).subscribe(id, config, "https://engine.example.com/hook").await;
         subject.expect(rule, &format!("subscribe of {id}"), called, &codes, trial);
-        let called = connector.renew(tenant, connection, id, config, b"state").await;
+        let called = connector.account(tenant, connection).renew(id, config, b"state").await;
         subject.expect(rule, &format!("renew of {id}"), called, &codes, trial);
-        let called = connector.unsubscribe(tenant, connection, id, config, b"state").await;
+        let called = connector.account(tenant, connection).unsubscribe(id, config, b"state").await;
         subject.expect(rule, &format!("unsubscribe of {id}"), called, &codes, trial);
         let request = ReceivedRequest {
             method: "POST".to_owned(),
@@ -386,7 +389,7 @@ async fn webhooks(subject: &Subject<'_>, trial: &mut Trial) {
             headers: Vec::new(),
             body: Vec::new(),
         };
-        let called = connector.receive(tenant, connection, id, config, b"state", &request).await;
+        let called = connector.account(tenant, connection).receive(id, config, b"state", &request).await;
         subject.expect(rule, &format!("receive of {id}"), called, &codes, trial);
     }
 }
@@ -397,7 +400,7 @@ async fn dry_runs(subject: &Subject<'_>, trial: &mut Trial) {
     for action in connector.descriptor().actions.iter().filter(|action| action.effect != Effect::Read) {
         let operation = &action.operation;
         let what = format!("a dry run of {}", operation.id);
-        let called = connector.invoke(tenant, connection, &operation.id, &operation.input_sample, &call).await;
+        let called = connector.account(tenant, connection).invoke(&operation.id, &operation.input_sample, &call).await;
         if let Some(answered) = trial.settle(Rule::DryRun, &what, called) {
             let idle = matches!(&answered, Err(_) | Ok(Outcome::Planned(_)));
             trial.check(Rule::DryRun, idle, || format!("{what}: answers as if it had been done"));

@@ -28,12 +28,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use self::rules::Rule;
+use crate::call::Connector;
 use crate::connection::Connection;
-use crate::connector::Connector;
 use crate::error::{CallError, LoadError};
-use crate::host::Host;
 use crate::interface::connection::Validation;
 use crate::interface::types::{EffectState, Error, ErrorCode, FieldProblem, Retry};
+use crate::loading::Host;
 use crate::tenant::Tenant;
 
 /// Evidence of one rule at the most; what is wrong in one place tends to be wrong in many.
@@ -42,7 +42,7 @@ const MOST_EVIDENCE: usize = 10;
 /// An account to poll triggers with.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "whoever asks for a judgement builds it, and there is no default of it")]
-pub struct Account {
+pub struct TestAccount {
     /// What the calls may use and reach.
     pub tenant: Tenant,
     /// The account.
@@ -109,13 +109,13 @@ impl Report {
 /// # Panics
 ///
 /// Outside of a tokio runtime.
-pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&Account>) -> Report {
+pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&TestAccount>) -> Report {
     let mut trial = Trial::default();
     descriptor::imports(&wasm, &mut trial);
     let connector = match host.load(wasm).await {
         Ok(connector) => connector,
         Err(error) => {
-            trial.breach(Rule::Loads, error.to_string());
+            trial.breach(Rule::Loads, with_causes(&error));
             if let LoadError::Describe(CallError::Protocol { field, problem, .. }) = &error {
                 trial.breach(Rule::Answers, format!("metadata.describe: {field} {problem}"));
             }
@@ -134,6 +134,12 @@ pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&Account>) -> Rep
         polls::judge(&connector, account, &mut trial).await;
     }
     trial.report(Some(&connector))
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What was seen of a rule.

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::descriptor::{fields, operations, validator};
 use super::malformed::damaged;
-use super::{Account, Rule, Trial};
-use crate::connector::Connector;
+use super::{Rule, TestAccount, Trial};
+use crate::call::Account;
+use crate::call::Connector;
 use crate::error::CallError;
 use crate::interface::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use crate::interface::types::{Cursor, ErrorCode};
-use crate::warm::WarmInstance;
 
 /// Pages of one partition at the most, until there are events.
 const PATIENCE: usize = 20;
@@ -24,7 +24,7 @@ const EVENTS: u32 = 5;
 /// For a call that would like to wait for longer.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-pub(super) async fn judge(connector: &Connector, account: &Account, trial: &mut Trial) {
+pub(super) async fn judge(connector: &Connector, account: &TestAccount, trial: &mut Trial) {
     trial.secrets = secrets(connector, account);
     report(connector, account, trial).await;
     let mut found: Vec<(String, Cursor)> = Vec::new();
@@ -43,7 +43,7 @@ pub(super) async fn judge(connector: &Connector, account: &Account, trial: &mut 
 }
 
 /// The account's own secrets, as far as they are long enough to be recognized.
-fn secrets(connector: &Connector, account: &Account) -> Vec<String> {
+fn secrets(connector: &Connector, account: &TestAccount) -> Vec<String> {
     let values: Value = serde_json::from_str(account.connection.values().expose()).unwrap_or_default();
     let profiles = connector.descriptor().auth_profiles.iter();
     let schema = profiles.filter(|profile| profile.id == account.connection.auth_profile());
@@ -57,9 +57,9 @@ fn secrets(connector: &Connector, account: &Account) -> Vec<String> {
         .collect()
 }
 
-async fn report(connector: &Connector, account: &Account, trial: &mut Trial) {
+async fn report(connector: &Connector, account: &TestAccount, trial: &mut Trial) {
     let descriptor = connector.descriptor();
-    let tested = connector.test(&account.tenant, &account.connection).await;
+    let tested = connector.account(&account.tenant, &account.connection).test().await;
     let Some(Ok(report)) = trial.settle(Rule::Report, "test", tested) else { return };
     for declared in &descriptor.permissions {
         let rows = report.permissions.iter().filter(|row| row.permission == declared.id).count();
@@ -73,7 +73,7 @@ async fn report(connector: &Connector, account: &Account, trial: &mut Trial) {
 }
 
 /// What to poll a trigger with; none where nobody can tell.
-fn configuration(trigger: &TriggerDescriptor, account: &Account) -> Option<String> {
+fn configuration(trigger: &TriggerDescriptor, account: &TestAccount) -> Option<String> {
     let operation = &trigger.operation;
     if let Some(given) = account.configurations.get(&operation.id) {
         return Some(given.clone());
@@ -87,7 +87,7 @@ fn configuration(trigger: &TriggerDescriptor, account: &Account) -> Option<Strin
 /// One trigger of the account.
 struct Stream<'a> {
     connector: &'a Connector,
-    account: &'a Account,
+    account: &'a TestAccount,
     trigger: &'a TriggerDescriptor,
     config: String,
 }
@@ -116,7 +116,7 @@ impl Stream<'_> {
     }
 
     async fn poll(&self, rule: Rule, what: &str, request: &PollRequest, trial: &mut Trial) -> Option<Page> {
-        let polled = self.connector.poll(&self.account.tenant, &self.account.connection, request).await;
+        let polled = self.connector.account(&self.account.tenant, &self.account.connection).poll(request).await;
         self.settle(rule, what, polled, trial)
     }
 
@@ -143,8 +143,8 @@ impl Stream<'_> {
 
     /// Judges a partition that has events, and answers a cursor of it.
     async fn judge(&self, trial: &mut Trial) -> Option<Cursor> {
-        let Account { tenant, connection, .. } = self.account;
-        let partitions = self.connector.partitions(tenant, connection, self.id(), &self.config).await;
+        let TestAccount { tenant, connection, .. } = self.account;
+        let partitions = self.connector.account(tenant, connection).partitions(self.id(), &self.config).await;
         let what = format!("partitions of {}", self.id());
         let partitions = match trial.settle(Rule::PollRepeats, &what, partitions)? {
             Ok(partitions) => partitions,
@@ -217,7 +217,7 @@ impl Stream<'_> {
         }
     }
 
-    async fn warm(&self, warm: &WarmInstance, request: &PollRequest, expected: &[&str], trial: &mut Trial) {
+    async fn warm(&self, warm: &Account, request: &PollRequest, expected: &[&str], trial: &mut Trial) {
         for turn in 1..=3 {
             let what = format!("poll {turn} in one instance");
             let Some(page) = self.settle(Rule::PollStateless, &what, warm.poll(request).await, trial) else { break };
@@ -231,15 +231,16 @@ impl Stream<'_> {
 
     /// A cursor that is none of this trigger's is refused, or its place is told to be gone.
     async fn refuses(&self, what: &str, cursor: Cursor, trial: &mut Trial) {
-        let Account { tenant, connection, .. } = self.account;
-        let Ok(partitions) = self.connector.partitions(tenant, connection, self.id(), &self.config).await else {
+        let TestAccount { tenant, connection, .. } = self.account;
+        let Ok(partitions) = self.connector.account(tenant, connection).partitions(self.id(), &self.config).await
+        else {
             return;
         };
         let Some(partition) = partitions.first() else { return };
         let budget = Budget { events: 1, bytes: 1 << 16, wait_ms: 0 };
         let request = self.request(&partition.id, Some(cursor), budget);
         let what = format!("{}: poll with {what} for a cursor", self.id());
-        let polled = self.connector.poll(tenant, connection, &request).await;
+        let polled = self.connector.account(tenant, connection).poll(&request).await;
         let Some(answered) = trial.settle(Rule::MalformedCursor, &what, polled) else { return };
         let code = answered.as_ref().err().map(|error| error.code);
         let refused = matches!(code, Some(ErrorCode::InvalidInput | ErrorCode::PositionLost | ErrorCode::Unsupported));
@@ -255,7 +256,7 @@ impl Stream<'_> {
         let request = self.request(partition, Some(next.clone()), budget);
         let tenant = self.account.tenant.with_deadline(DEADLINE);
         let what = format!("{}: a poll that may wait for an hour, within {} s", self.id(), DEADLINE.as_secs());
-        let polled = self.connector.poll(&tenant, &self.account.connection, &request).await;
+        let polled = self.connector.account(&tenant, &self.account.connection).poll(&request).await;
         if trial.settle(Rule::Deadlines, &what, polled).is_some() {
             trial.kept(Rule::Deadlines);
         }

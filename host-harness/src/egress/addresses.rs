@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ip_network::{IpNetwork, Ipv4Network, Ipv6Network};
 
-use crate::tenant::TenantOptions;
+use crate::options::TenantOptions;
 
 /// What a tenant may connect to by its address. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Addresses, is_public};
-    use crate::tenant::TenantOptions;
+    use crate::options::TenantOptions;
 
     #[test]
     fn a_network_of_the_operators_is_permitted_and_nothing_beside_it() {

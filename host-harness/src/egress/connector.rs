@@ -19,14 +19,14 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::ledger::{Counted, Excess, Ledger};
-use super::policy::EgressDenied;
 use super::resolver::{Asking, Resolver};
+use crate::error::EgressDenied;
 use crate::error::TenantError;
-use crate::fair::Rate;
 use crate::limits::Limits;
-use crate::lines::Lines;
-use crate::telemetry::{self, TenantMeter};
-use crate::tenant::{TenantOptions, TrustRoots};
+use crate::limits::fair::Rate;
+use crate::limits::lines::Lines;
+use crate::operators::telemetry::{self, TenantMeter};
+use crate::options::{TenantOptions, TrustRoots};
 
 /// TLS sessions that are remembered for resumption.
 const TLS_SESSIONS: usize = 64;

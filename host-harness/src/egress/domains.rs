@@ -8,9 +8,10 @@ use std::net::IpAddr;
 
 use psl::Type;
 
-use super::policy::{ANY_HOST, split_authority};
+use super::policy::ANY_HOST;
 use crate::error::{DomainRefusal, LoadError};
 use crate::interface::metadata::EgressRule;
+use crate::options::split_authority;
 
 /// Domains on the list's private part that services give to their customers and that connectors may name all the same.
 const SHARED: [&str; 3] = [

@@ -23,19 +23,21 @@ use wasmtime_wasi_http::{
 };
 
 use super::connector::ConnectError;
+use super::context::CallContext;
 use super::ledger::Excess;
-use super::policy::{AllowList, Destination, EgressDenied, said, split_authority};
+use super::network::Network;
+use super::policy::{AllowList, Destination, said};
 use super::pool::{Client, Lease, SendError};
 use super::resolver::Asking;
-use crate::cpu::{Payer, measured};
+use crate::error::EgressDenied;
 use crate::error::Refusals;
-use crate::fair::{TenantId, Turn};
 use crate::interface::metadata::EgressProtocol;
+use crate::limits::cpu::{Payer, measured};
+use crate::limits::fair::{TenantId, Turn};
+use crate::limits::lines::{Lines, bounded};
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
-use crate::lines::{Lines, bounded};
-use crate::supervise::CallContext;
-use crate::telemetry::{CallMeter, Way};
-use crate::tenant::{Tenant, TenantInner};
+use crate::operators::telemetry::{CallMeter, Way};
+use crate::options::split_authority;
 
 /// How long a call that has ended waits for its HTTP exchanges to notice.
 const GRACE: Duration = Duration::from_millis(50);
@@ -58,7 +60,7 @@ const REMEMBERED: usize = 16;
 
 /// What a guest's requests are judged by, and what was refused. One for each call.
 pub(crate) struct Exchange {
-    pub(crate) tenant: Arc<TenantInner>,
+    pub(crate) network: Arc<Network>,
     id: TenantId,
     pub(crate) allowed: Arc<AllowList>,
     pub(crate) deadline: Instant,
@@ -107,27 +109,27 @@ impl Drop for Open {
 impl Exchange {
     /// Of a call that is not measured: a test's.
     #[cfg(test)]
-    pub(crate) fn new(tenant: &Tenant, allowed: Arc<AllowList>, deadline: Instant) -> Arc<Self> {
-        Self::within(tenant, allowed, deadline, CallContext::default())
+    pub(crate) fn new(network: &Arc<Network>, allowed: Arc<AllowList>, deadline: Instant) -> Arc<Self> {
+        Self::within(network, allowed, deadline, CallContext::default())
     }
 
     pub(crate) fn within(
-        tenant: &Tenant,
+        network: &Arc<Network>,
         allowed: Arc<AllowList>,
         deadline: Instant,
         context: CallContext,
     ) -> Arc<Self> {
-        let (id, tenant) = (tenant.id(), tenant.inner().clone());
-        let bytes = ByteBudget::new(tenant.options.limits.http_body_bytes);
-        let buffers = ByteBudget::new(tenant.options.limits.buffer_bytes);
+        let (id, network) = (network.id(), network.clone());
+        let bytes = ByteBudget::new(network.options.limits.http_body_bytes);
+        let buffers = ByteBudget::new(network.options.limits.buffer_bytes);
         let life = watch::channel(Life::default()).0;
         let (refusals, untold) = (Mutex::default(), AtomicU64::new(0));
-        let limits = &tenant.options.limits;
-        let lines = Lines::new(&tenant.options.name, limits);
+        let limits = &network.options.limits;
+        let lines = Lines::new(&network.options.name, limits);
         let payer = Payer::new(context.meter.computing().clone(), limits.cpu, lines);
         let under_way = Mutex::default();
         Arc::new(Self {
-            tenant,
+            network,
             id,
             allowed,
             deadline,
@@ -218,7 +220,7 @@ impl Exchange {
         self.meter().refused(denied.layer);
         let denials = &mut self.refusals().denials;
         if denials.len() < REMEMBERED && !denials.contains(&denied) {
-            tracing::warn!(tenant = %self.tenant.options.name, "{denied}");
+            tracing::warn!(tenant = %self.network.options.name, "{denied}");
             denials.push(denied);
         } else {
             self.untold.fetch_add(1, Ordering::Relaxed);
@@ -229,7 +231,7 @@ impl Exchange {
     fn tell_the_rest(&self) {
         self.payer.lines().tell_the_rest();
         if let denials @ 1.. = self.untold.swap(0, Ordering::Relaxed) {
-            tracing::warn!(tenant = %self.tenant.options.name, denials, "the connector was denied more in this call");
+            tracing::warn!(tenant = %self.network.options.name, denials, "the connector was denied more in this call");
         }
     }
 
@@ -237,7 +239,7 @@ impl Exchange {
     pub(crate) fn exceed(&self, exceeded: LimitExceeded) {
         let limits = &mut self.refusals().limits;
         if limits.len() < REMEMBERED && limits.iter().all(|known| known.name != exceeded.name) {
-            tracing::warn!(tenant = %self.tenant.options.name, "{exceeded}");
+            tracing::warn!(tenant = %self.network.options.name, "{exceeded}");
             self.meter().limit(exceeded.name);
             limits.push(exceeded);
         }
@@ -254,7 +256,7 @@ impl Exchange {
             reserved
         };
         let call = reserve(&self.buffers, LimitName::BufferBytes)?;
-        Some([call, reserve(&self.tenant.buffers, LimitName::TenantBufferBytes)?])
+        Some([call, reserve(&self.network.buffers, LimitName::TenantBufferBytes)?])
     }
 
     /// Counts a part of a body; an error with the limit where the call has used it up.
@@ -328,7 +330,7 @@ impl Exchange {
         options: RequestOptions,
     ) -> Result<http::Response<WasiBody>, Error> {
         self.check(request.method(), request.uri())?;
-        let limits = &self.tenant.options.limits;
+        let limits = &self.network.options.limits;
         let connect_timeout = options.connect_timeout.unwrap_or(limits.connect_timeout);
         let connect_until = self.until(Some(connect_timeout.min(limits.connect_timeout)));
         let over = |name, limit: usize| {
@@ -339,11 +341,11 @@ impl Exchange {
         let headers = u64::from(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
         let reserve = |buffer: u64| self.reserve(buffer + headers).ok_or(Error::ConnectionLimitReached);
         let request_buffers = reserve(REQUEST_BUFFER)?;
-        if !self.tenant.requests.turn(connect_until).await {
-            let limit = self.tenant.requests.per_second() as usize;
+        if !self.network.requests.turn(connect_until).await {
+            let limit = self.network.requests.per_second() as usize;
             return Err(over(LimitName::HttpRequestsPerSecond, limit));
         }
-        let Ok(Ok(permit)) = timeout_at(connect_until, self.tenant.http_permits.clone().acquire_owned()).await else {
+        let Ok(Ok(permit)) = timeout_at(connect_until, self.network.http_permits.clone().acquire_owned()).await else {
             return Err(over(LimitName::HttpConcurrency, limits.http_concurrency));
         };
         let turn = match &self.context.exchanges {
@@ -368,7 +370,7 @@ impl Exchange {
         let request = request.map(|body| RequestBody { inner: body, held: held.clone() });
         // Up to the connection one time-out rules, after it the other.
         let first_byte = || self.until(options.first_byte_timeout);
-        let sent = self.tenant.pool.send(request, &held, self.client(connect_until), first_byte).await;
+        let sent = self.network.pool.send(request, &held, self.client(connect_until), first_byte).await;
         let mut response = sent.map_err(|error| self.send_error(&error))?;
         unanswered.answered();
         remove_hop_by_hop(response.headers_mut());
@@ -390,7 +392,7 @@ impl Exchange {
     fn send_error(&self, error: &SendError) -> Error {
         match error {
             SendError::Connect(connect) => {
-                tracing::debug!(tenant = %self.tenant.options.name, "{}", said(connect));
+                tracing::debug!(tenant = %self.network.options.name, "{}", said(connect));
                 self.connect_error(connect)
             }
             SendError::TimedOut => Error::ConnectionReadTimeout,
@@ -465,17 +467,17 @@ impl Exchange {
             if let Some(http2) = cause.downcast_ref::<h2::Error>() {
                 // The reason alone: with a GOAWAY a peer may send any text, such as the token that it was sent.
                 let reason = http2.reason();
-                tracing::debug!(tenant = %self.tenant.options.name, ?reason, remote = http2.is_remote(), "HTTP/2 failed");
+                tracing::debug!(tenant = %self.network.options.name, ?reason, remote = http2.is_remote(), "HTTP/2 failed");
                 // Headers over the limit are among what our side finds wrong, and are not told apart.
                 return if http2.is_library() { Error::HttpProtocolError } else { Error::ConnectionTerminated };
             }
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-                tracing::debug!(tenant = %self.tenant.options.name, "{}", said(io));
+                tracing::debug!(tenant = %self.network.options.name, "{}", said(io));
                 return Error::ConnectionTerminated;
             }
             if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
                 if hyper.is_parse_too_large() {
-                    let limit = self.tenant.options.limits.header_bytes;
+                    let limit = self.network.options.limits.header_bytes;
                     self.exceed(LimitExceeded::new(LimitName::HeaderBytes, limit.saturating_add(1), limit));
                     return Error::HttpResponseHeaderSectionSize(u32::try_from(limit).ok());
                 }
@@ -488,7 +490,7 @@ impl Exchange {
             }
             source = cause.source();
         }
-        tracing::debug!(tenant = %self.tenant.options.name, "an HTTP exchange failed: {}", said(error));
+        tracing::debug!(tenant = %self.network.options.name, "an HTTP exchange failed: {}", said(error));
         Error::ConnectionTerminated
     }
 }
@@ -720,7 +722,7 @@ impl Body for ResponseBody {
             lease.ledger().took(length);
         }
         let exchange = &this.held.open.0;
-        let limit = exchange.tenant.options.limits.response_bytes;
+        let limit = exchange.network.options.limits.response_bytes;
         this.read = this.read.saturating_add(length);
         if this.read > limit {
             exchange.exceed(LimitExceeded::new(LimitName::ResponseBytes, this.read, limit));
@@ -758,7 +760,8 @@ pub(super) mod tests {
     use crate::egress::resolver::testing::answering;
     use crate::interface::metadata::EgressRule;
     use crate::limits::{Limits, from_now};
-    use crate::tenant::{Tenant, TenantOptions, TrustRoots};
+    use crate::options::{TenantOptions, TrustRoots};
+    use crate::tenant::Tenant;
 
     /// A server that answers by path: `/small` (5 bytes), `/big` (1 MiB in chunks), `/stall` (1 byte of 10).
     struct Server {
@@ -859,7 +862,7 @@ pub(super) mod tests {
         let (host, _) = split_authority(authority).unwrap();
         let operator = TenantOptions { allow_hosts: vec![host.parse().unwrap()], ..TenantOptions::default() };
         let allowed = AllowList::derive(&[rule], "{}", &own, &operator).unwrap();
-        Exchange::within(tenant, Arc::new(allowed), from_now(tenant.deadline()), context)
+        Exchange::within(tenant.network(), Arc::new(allowed), from_now(tenant.deadline()), context)
     }
 
     pub(in crate::egress) async fn get(

@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::cpu::{Payer, is_turn_over};
-use crate::lines::Lines;
+use crate::limits::cpu::{Payer, is_turn_over};
+use crate::limits::lines::Lines;
 
 /// What a connection may receive in each second whether anybody uses it or not, in bytes: keep-alive and settings.
 const EACH_SECOND: u64 = 256;

@@ -18,9 +18,11 @@
 
 mod addresses;
 mod connector;
+mod context;
 mod domains;
 mod exchange;
 mod ledger;
+mod network;
 mod policy;
 mod pool;
 #[cfg(test)]
@@ -28,15 +30,13 @@ mod pool_tests;
 mod resolver;
 mod sockets;
 
-pub(crate) use addresses::Addresses;
-pub(crate) use connector::VettedConnector;
+pub(crate) use context::CallContext;
 pub(crate) use domains::review;
 pub(crate) use exchange::{Exchange, Hooks, body_error_code};
-pub(crate) use policy::{AllowList, LONGEST_NAME, split_authority};
-pub use policy::{Destination, EgressDenied, EgressLayer};
-pub(crate) use pool::Pool;
+pub(crate) use network::Network;
+pub(crate) use policy::AllowList;
+pub use policy::Destination;
 #[cfg(feature = "conformance")]
 pub(crate) use resolver::Nowhere;
-pub(crate) use resolver::Resolver;
-pub use resolver::{HostAddress, HostAddresses, Resolve};
+pub use resolver::{HostAddress, HostAddresses};
 pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};

@@ -15,17 +15,15 @@ use zeroize::Zeroizing;
 
 use super::domains::is_in_other_hands;
 use crate::connection::{Entered, EnteredText, Part};
+use crate::error::{EgressDenied, EgressLayer};
 use crate::interface::metadata::{EgressProtocol, EgressRule};
-use crate::tenant::{HostRule, TenantOptions};
+use crate::options::{HostRule, LONGEST_NAME, TenantOptions, split_authority};
 
 /// The host of a rule for hosts that the service names at run time.
 pub(super) const ANY_HOST: &str = "*";
 
 /// The longest text of a library's on a peer, in characters.
 const LONGEST_REASON: usize = 512;
-
-/// The longest host name that there is, in characters.
-pub(crate) const LONGEST_NAME: usize = 253;
 
 /// A host and port that a connector asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -48,58 +46,6 @@ impl fmt::Display for Destination {
             write!(f, "{}:{}", self.host, self.port)
         }
     }
-}
-
-/// Which layer of the host denied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum EgressLayer {
-    /// The connection leads to a host that it may not lead to.
-    Policy,
-    /// The connector asked for a host that the connection does not lead to.
-    Request,
-    /// The connector used a socket for something that sockets are not there for.
-    Socket,
-    /// The name stands for an address that is not public.
-    Address,
-}
-
-impl EgressLayer {
-    /// The layer as JSON has it.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Policy => "policy",
-            Self::Request => "request",
-            Self::Socket => "socket",
-            Self::Address => "address",
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Policy => "egress policy",
-            Self::Request => "request check",
-            Self::Socket => "socket check",
-            Self::Address => "address check",
-        }
-    }
-}
-
-/// The host did not let the connector reach something.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[error("the host's {} does not let the connector reach {destination}: {reason}. {remedy}", layer.name())]
-#[non_exhaustive]
-pub struct EgressDenied {
-    /// Which layer denied.
-    pub layer: EgressLayer,
-    /// What was asked for.
-    pub destination: String,
-    /// Why it was denied, for a person.
-    pub reason: String,
-    /// What an operator who wants to permit it does.
-    pub remedy: String,
 }
 
 impl EgressDenied {
@@ -516,36 +462,6 @@ fn fill(template: &str, fields: &BTreeMap<String, &RawValue>) -> Option<String> 
     }
     filled.push_str(rest);
     (!filled.is_empty()).then_some(filled)
-}
-
-/// Splits `host`, `host:port`, `[ipv6]` or `[ipv6]:port`; the host comes out lower case, without brackets and
-/// without a trailing dot. None where it is none of these.
-pub(crate) fn split_authority(text: &str) -> Option<(String, Option<u16>)> {
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, port) = rest.split_once(']')?;
-        let address: std::net::Ipv6Addr = address.parse().ok()?;
-        return Some((address.to_string(), parse_port(port)?));
-    }
-    let (host, port) = match text.find(':') {
-        Some(colon) => text.split_at(colon),
-        None => (text, ""),
-    };
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    let label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    (host.len() <= LONGEST_NAME && host.split('.').all(label)).then_some(())?;
-    Some((host, parse_port(port)?))
-}
-
-/// Empty: no port. `:1` to `:65535`: that port. Otherwise none.
-fn parse_port(text: &str) -> Option<Option<u16>> {
-    if text.is_empty() {
-        return Some(None);
-    }
-    let digits = text.strip_prefix(':')?;
-    let port = digits.parse::<u16>().ok().filter(|port| *port != 0)?;
-    digits.bytes().all(|b| b.is_ascii_digit()).then_some(Some(port))
 }
 
 #[cfg(test)]

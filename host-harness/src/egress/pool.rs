@@ -24,11 +24,11 @@ use super::connector::{ConnectError, VettedConnector, VettedStream};
 use super::exchange::{Held, RequestBody};
 use super::ledger::{Excess, Ledger};
 use super::resolver::Asking;
-use crate::cpu::{Payer, measured};
-use crate::fair::TenantId;
+use crate::limits::cpu::{Payer, measured};
+use crate::limits::fair::TenantId;
+use crate::limits::lines::bounded;
+use crate::limits::processor::Processors;
 use crate::limits::{Limits, after, permits};
-use crate::lines::bounded;
-use crate::processor::Processors;
 
 /// What HTTP/2 may send of one response before the guest has read it, and of all responses of a connection, in bytes.
 const STREAM_WINDOW: u32 = 256 << 10;

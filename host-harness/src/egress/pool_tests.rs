@@ -26,14 +26,15 @@ use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::exchange::Exchange;
 use super::exchange::tests::{Warnings, acceptor, exchange, exchange_within, get, simple};
-use super::resolver::Resolve;
 use super::resolver::testing::silent;
-use crate::cpu::thread_time;
-use crate::fair::Gate;
+use crate::egress::CallContext;
+use crate::limits::cpu::thread_time;
+use crate::limits::fair::Gate;
+use crate::limits::processor::Processors;
 use crate::limits::{EPOCH_TICK, LimitExceeded, LimitName, Limits};
-use crate::processor::Processors;
-use crate::supervise::CallContext;
-use crate::tenant::{Tenant, TenantOptions, TrustRoots};
+use crate::options::Resolve;
+use crate::options::{TenantOptions, TrustRoots};
+use crate::tenant::Tenant;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -636,12 +637,12 @@ async fn an_exchange_sets_its_buffers_aside_and_one_that_waits_its_requests() {
             assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
             assert_eq!(call.take_refusals().limits, [LimitExceeded { name, wanted, allowed: bytes }]);
             // Nothing of it stays taken.
-            assert_eq!(tenant.inner().buffers.left(), tenant.limits().tenant_buffer_bytes);
+            assert_eq!(tenant.network().buffers.left(), tenant.limits().tenant_buffer_bytes);
         }
     }
 
     let tenant = server.tenant(|limits| limits.http_concurrency = 1);
-    let taken = || tenant.limits().tenant_buffer_bytes - tenant.inner().buffers.left();
+    let taken = || tenant.limits().tenant_buffer_bytes - tenant.network().buffers.left();
     let call = exchange(&tenant, &server.authority());
     let response = held(&call, &url).await;
     assert_eq!(taken(), REQUEST + RESPONSE);
@@ -658,7 +659,7 @@ async fn an_exchange_sets_its_buffers_aside_and_one_that_waits_its_requests() {
 async fn an_upload_that_goes_on_after_the_response_keeps_its_share() {
     for (alpn, server) in [("http/1.1", Server::http1(HELLO, usize::MAX).await), ("h2", Server::http2().await)] {
         let tenant = server.tenant(|limits| limits.http_concurrency = 1);
-        let taken = || tenant.limits().tenant_buffer_bytes - tenant.inner().buffers.left();
+        let taken = || tenant.limits().tenant_buffer_bytes - tenant.network().buffers.left();
         let call = exchange(&tenant, &server.authority());
         let (writing, written) = tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, Error>>();
         let written = futures_util::stream::unfold(written, |mut written| async move {
@@ -840,7 +841,7 @@ async fn no_connection_outlives_its_tenant() {
     for (name, server) in servers_that_read_no_more().await {
         for end in [End::Call, End::DroppedCall, End::Close, End::Drain, End::Drop] {
             let tenant = server.tenant(|_| ());
-            let (inner, places) = (Arc::downgrade(tenant.inner()), tenant.inner().pool.places());
+            let (inner, places) = (Arc::downgrade(tenant.network()), tenant.network().pool.places());
             let call = exchange(&tenant, &server.authority());
             let (writing, written) = tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, Error>>();
             let written = futures_util::stream::unfold(written, |mut written| async move {

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::addresses::Addresses;
 use super::connector::ConnectError;
-use super::policy::{EgressDenied, split_authority};
-use crate::fair::{Gate, Rate, TenantId, Turn};
+use crate::error::EgressDenied;
 use crate::limits::Limits;
+use crate::limits::fair::{Gate, Rate, TenantId, Turn};
+use crate::options::{Resolve, split_authority};
 
 /// Look-ups of one tenant at the same time. Each takes a thread of all tenants until the name server answers, so that a
 /// tenant whose server is silent must not take them all.
@@ -22,53 +23,6 @@ const LOOKUPS: usize = 8;
 
 /// Addresses of one name that are of any use; a name server may answer with thousands.
 const ADDRESSES: usize = 64;
-
-/// Finds the addresses behind names, in place of the operating system's resolver.
-///
-/// It is asked for names that an egress rule opens, at the tenant's rate ([`Limits::lookups_per_second`]) and within the
-/// time for connecting; a future that takes longer is dropped. Its answers are vetted as the operating system's are: an
-/// address that is not public is of no use where the tenant may not reach private networks.
-///
-/// ```
-/// use std::future::{Future, ready};
-/// use std::io;
-/// use std::net::IpAddr;
-/// use std::pin::Pin;
-///
-/// /// Knows one name.
-/// #[derive(Debug)]
-/// struct Fixed;
-///
-/// impl connector_host::Resolve for Fixed {
-///     fn resolve<'a>(
-///         &'a self,
-///         host: &'a str,
-///         _port: Option<u16>,
-///     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
-///         Box::pin(ready(match host {
-///             "gateway.example" => Ok(vec![IpAddr::from([192, 0, 2, 1])]),
-///             _ => Err(io::ErrorKind::NotFound.into()),
-///         }))
-///     }
-/// }
-///
-/// let mut options = connector_host::TenantOptions::default();
-/// options.resolver = Some(std::sync::Arc::new(Fixed));
-/// # connector_host::Tenant::new(options).unwrap();
-/// ```
-pub trait Resolve: fmt::Debug + Send + Sync {
-    /// The addresses behind a host name, which is in lower case and no address itself. The port is that of the connection;
-    /// none: the name is looked up for a socket, which tells its port later.
-    ///
-    /// # Errors
-    ///
-    /// Where the name has no address, or nobody can tell.
-    fn resolve<'a>(
-        &'a self,
-        host: &'a str,
-        port: Option<u16>,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
-}
 
 /// A name with an address, as `NAME=ADDRESS`: it stands for the name and for all names below it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,17 +4,36 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift};
 
 use super::json_text;
+use crate::setters::setters;
 
 /// How an action is called. Its deadline is the call's.
+///
+/// ```
+/// use connector_host::interface::action::Call;
+///
+/// let call = Call::default().with_idempotency_key("order-7").with_attempt(2).with_dry_run(true);
+/// assert_eq!(call.attempt, 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Call {
     /// The same text for every attempt at the same work; none: the engine keeps none.
+    /// Default: none.
     pub idempotency_key: Option<String>,
     /// Which attempt this is, from 1.
+    /// Default: 1.
     pub attempt: u32,
     /// Say what would be done, and do nothing.
+    /// Default: false.
     pub dry_run: bool,
+}
+
+setters! {
+    Call {
+        some with_idempotency_key (idempotency_key: String);
+        value with_attempt (attempt: u32);
+        value with_dry_run (dry_run: bool);
+    }
 }
 
 impl Default for Call {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::json_text;
+use crate::setters::setters;
 
 /// One entry of a dropdown.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
@@ -30,6 +31,17 @@ pub struct Choices {
 }
 
 /// What to offer.
+///
+/// ```
+/// use connector_host::interface::discovery::ChoicesRequest;
+///
+/// let request = ChoicesRequest::new("devices")
+///     .with_context(r#"{"kind": "edge"}"#)
+///     .with_search("pump")
+///     .with_page("next")
+///     .with_limit(20);
+/// assert_eq!(request.limit, 20);
+/// ```
 #[derive(Clone, Debug, ComponentType, Lower, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
@@ -45,6 +57,23 @@ pub struct ChoicesRequest {
     pub page: Option<String>,
     /// How many at the most; 0: as the connector likes.
     pub limit: u32,
+}
+
+impl ChoicesRequest {
+    /// The first part of all entries, for a form in which nothing was filled in.
+    #[must_use]
+    pub fn new(source: impl Into<String>) -> Self {
+        Self { source: source.into(), context: "{}".to_owned(), search: None, page: None, limit: 0 }
+    }
+}
+
+setters! {
+    ChoicesRequest {
+        into with_context (context: String);
+        some with_search (search: String);
+        some with_page (page: String);
+        value with_limit (limit: u32);
+    }
 }
 
 /// Which side of an operation.

@@ -5,6 +5,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::json_text;
 use super::types::Cursor;
+use crate::connection::Connection;
 
 /// One way of authorizing.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
@@ -300,7 +301,7 @@ pub struct StoredCursor {
 #[derive(Clone, Debug)]
 pub enum Stored {
     /// A linked account.
-    Connection(crate::Connection),
+    Connection(Connection),
     /// The configuration of a trigger or the input of an action.
     Input(StoredInput),
     /// A trigger's cursor.

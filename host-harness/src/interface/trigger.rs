@@ -7,6 +7,7 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::types::{Cursor, Severity};
 use super::{base64_bytes, json_text};
+use crate::setters::setters;
 
 /// What an event carries.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
@@ -120,15 +121,33 @@ pub enum LostPolicy {
 }
 
 /// What one poll may use up. Its deadline is the call's.
+///
+/// ```
+/// use connector_host::interface::trigger::Budget;
+///
+/// let budget = Budget::default().with_events(500).with_bytes(4 << 20).with_wait_ms(20_000);
+/// assert_eq!(budget.events, 500);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Budget {
     /// Events at the most. At least 1.
+    /// Default: 100 events.
     pub events: u32,
     /// Bytes of event data at the most; one event may exceed it alone.
+    /// Default: 1 MiB.
     pub bytes: u64,
     /// How many milliseconds to wait for a first event where there is none yet.
+    /// Default: 0, which is not at all.
     pub wait_ms: u64,
+}
+
+setters! {
+    Budget {
+        value with_events (events: u32);
+        value with_bytes (bytes: u64);
+        value with_wait_ms (wait_ms: u64);
+    }
 }
 
 impl Default for Budget {
@@ -139,6 +158,20 @@ impl Default for Budget {
 }
 
 /// One poll, without the connection.
+///
+/// ```
+/// use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
+/// use connector_host::interface::types::Cursor;
+///
+/// let stored = Cursor { snapshot: Vec::new(), position: vec![1] };
+/// let request = PollRequest::new("telemetry-received", "0")
+///     .with_config(r#"{"consumerGroup": "engine"}"#)
+///     .with_start(Start::Earliest)
+///     .with_on_position_lost(LostPolicy::Earliest)
+///     .with_cursor(stored)
+///     .with_budget(Budget::default().with_wait_ms(10_000));
+/// assert_eq!(request.partition, "0");
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PollRequest {
@@ -159,7 +192,34 @@ pub struct PollRequest {
     pub budget: Budget,
 }
 
-/// Something worth telling that is no event and no error.
+impl PollRequest {
+    /// Of one partition; an empty one: of all. With the configuration `{}`, from now on, stopping where the position is
+    /// lost, without a cursor, and with the default budget.
+    #[must_use]
+    pub fn new(trigger: impl Into<String>, partition: impl Into<String>) -> Self {
+        Self {
+            trigger: trigger.into(),
+            partition: partition.into(),
+            config: "{}".to_owned(),
+            start: Start::default(),
+            on_position_lost: LostPolicy::default(),
+            cursor: None,
+            budget: Budget::default(),
+        }
+    }
+}
+
+setters! {
+    PollRequest {
+        into with_config (config: String);
+        value with_start (start: Start);
+        value with_on_position_lost (on_position_lost: LostPolicy);
+        some with_cursor (cursor: Cursor);
+        value with_budget (budget: Budget);
+    }
+}
+
+/// Something worth reporting that is no event and no error.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
@@ -186,9 +246,9 @@ pub struct Page {
     /// Otherwise poll again after this many milliseconds.
     #[component(name = "wait-hint-ms")]
     pub wait_hint_ms: u64,
-    /// How many events are known to be waiting, where that can be told.
+    /// How many events are known to be waiting, where that is known.
     pub lag: Option<u64>,
-    /// What is worth telling.
+    /// What is worth reporting.
     pub notices: Vec<Notice>,
 }
 

@@ -8,21 +8,19 @@ use std::sync::OnceLock;
 #[allow(dead_code, reason = "not every binary of the tests needs it")]
 pub fn stream_guest() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/stream"), "stream_guest"))
+    BUILT.get_or_init(|| build(&workspace().join("host-harness/tests/guests/stream"), "stream_guest"))
 }
 
 /// The connector on interface 0.1.0; see `frozen/src/lib.rs`.
 #[allow(dead_code, reason = "not every binary of the tests needs it")]
 pub fn frozen_guest() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/frozen"), "frozen_guest"))
+    BUILT.get_or_init(|| build(&workspace().join("host-harness/tests/guests/frozen"), "frozen_guest"))
 }
 
 /// Builds a guest in a package of its own, outside of the workspace.
 pub fn build(package: &Path, name: &str) -> PathBuf {
-    let workspace =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a folder of the workspace");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     let target = target.join("guests");
     // Cargo's own lock lets one of several tests build.
     let status = Command::new(env!("CARGO"))
@@ -37,4 +35,10 @@ pub fn build(package: &Path, name: &str) -> PathBuf {
         .expect("cargo runs");
     assert!(status.success(), "the guest cannot be built: is the target wasm32-wasip2 installed?");
     target.join(format!("wasm32-wasip2/release/{name}.wasm"))
+}
+
+/// The folder of the workspace that the package under test is in.
+pub fn workspace() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().find(|folder| folder.join("Cargo.lock").exists()).expect("this package is in a workspace")
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use azure_iot_emulator::{AmqpOptions, EmulatorOptions};
 use connector_host::interface::trigger::{Budget, LostPolicy, Page, PollRequest, Start};
 use connector_host::interface::types::{Cursor, Retry};
-use connector_host::{CallError, Tenant, WarmInstance};
+use connector_host::{Account, CallError, Tenant};
 use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -141,7 +141,7 @@ async fn look_at_the_end(world: &World, record: &Record, partition: u16) -> Resu
         cursor: None,
         budget: Budget { events: 10, bytes: 1 << 20, wait_ms: 0 },
     };
-    match world.connector.poll(&tenant(&world.emulator)?, &world.connection, &request).await {
+    match world.connector.account(&tenant(&world.emulator)?, &world.connection).poll(&request).await {
         Ok(page) => ensure!(page.events.is_empty(), "partition {partition}: events after the last one"),
         Err(error) => {
             let passes = |retry: &Retry| matches!(retry, Retry::Backoff | Retry::After(_));
@@ -159,7 +159,7 @@ struct Reader {
     /// When to interrupt, by the number of events delivered: the soonest is the last.
     kills: Vec<(usize, Kill)>,
     tenant: Tenant,
-    warm: Option<WarmInstance>,
+    warm: Option<Account>,
     /// The cursor as an engine stores it.
     stored: Option<String>,
     summary: Summary,
@@ -263,7 +263,7 @@ impl Reader {
         let poll = async {
             match &warm {
                 Some(instance) => instance.poll(request).await,
-                None => connector.poll(&tenant, connection, request).await,
+                None => connector.account(&tenant, connection).poll(request).await,
             }
         };
         // At once, or somewhere in the middle.

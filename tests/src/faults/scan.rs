@@ -89,7 +89,7 @@ impl Scan {
             }
             let page = match warm.as_ref().filter(|_| !is_cold) {
                 Some(instance) => instance.poll(&request).await,
-                None => connector.poll(tenant, connection, &request).await,
+                None => connector.account(tenant, connection).poll(&request).await,
             };
             self.summary.polls += 1;
             match page {

@@ -36,7 +36,7 @@ use anyhow::{Context as _, Result, ensure};
 use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryMessage};
 use connector_host::interface::action::Call;
 use connector_host::interface::trigger::{Budget, LostPolicy, Page, PollRequest, Start};
-use connector_host::{CallError, Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots, WarmInstance};
+use connector_host::{Account, CallError, Connection, Connector, Limits, Tenant, TenantOptions, TrustRoots};
 use serde_json::{Value, json};
 
 use crate::{connector, link, process, tenant, values};
@@ -289,7 +289,7 @@ impl Arena {
         let calm = tenant(&emulator)?;
         let account = link(values(&emulator, "connector", "connector")?);
         let call = Call::default();
-        connector.invoke(&calm, &account, "create-device", r#"{"deviceId":"pump"}"#, &call).await?;
+        connector.account(&calm, &account).invoke("create-device", r#"{"deviceId":"pump"}"#, &call).await?;
         let device = emulator.clone();
         service
             .run(async move {
@@ -515,7 +515,7 @@ struct Caller<'a> {
     connections: [Connection; 2],
     peer: &'a Peer,
     playing: &'a Playing,
-    warm: tokio::sync::OnceCell<WarmInstance>,
+    warm: tokio::sync::OnceCell<Account>,
 }
 
 impl<'a> Caller<'a> {
@@ -593,10 +593,13 @@ impl<'a> Caller<'a> {
         let (tenant, connection) = (self.tenant.with_deadline(deadline), self.connection(probe));
         match work(probe) {
             Work::Action(action, input) => {
-                self.connector.invoke(&tenant, connection, action, &input.to_string(), &Call::default()).await?;
+                self.connector
+                    .account(&tenant, connection)
+                    .invoke(action, &input.to_string(), &Call::default())
+                    .await?;
                 Ok(String::new())
             }
-            Work::Poll(request) => Ok(shown(&self.connector.poll(&tenant, connection, &request).await?)),
+            Work::Poll(request) => Ok(shown(&self.connector.account(&tenant, connection).poll(&request).await?)),
         }
     }
 

@@ -79,7 +79,8 @@ async fn work(record: Arc<Record>, connector: Connector, tenant: Tenant, connect
     while !record.over.load(Ordering::SeqCst) {
         let turn = record.call.lock().await;
         let begun = Instant::now();
-        let answer = connector.invoke(&tenant, &connection, "get-device", r#"{"deviceId":"pump"}"#, &call).await;
+        let answer =
+            connector.account(&tenant, &connection).invoke("get-device", r#"{"deviceId":"pump"}"#, &call).await;
         let took = begun.elapsed();
         record.latencies.lock().unwrap_or_else(PoisonError::into_inner).push(took);
         if let Err(error) = answer {

@@ -7,7 +7,7 @@ use connector_host::interface::action::{Call, Outcome};
 use connector_host::{Host, HostOptions, Limits};
 use serde_json::json;
 
-use crate::apart::{Account, Emulators, Plan};
+use crate::apart::{EmulatedAccount, Emulators, Plan};
 use crate::{component, process, workspace};
 
 /// How much of each.
@@ -90,7 +90,7 @@ pub async fn run(items: Items) -> Result<()> {
     judge("tenants", &samples, begun)
 }
 
-fn done(answered: Result<Outcome, connector_host::CallError>, account: &Account) -> Result<()> {
+fn done(answered: Result<Outcome, connector_host::CallError>, account: &EmulatedAccount) -> Result<()> {
     match answered? {
         Outcome::Done(output) if output.contains(&account.device) => Ok(()),
         other => bail!("{other:?}"),

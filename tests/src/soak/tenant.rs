@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::apart::Account;
+use crate::apart::EmulatedAccount;
 use anyhow::{Context as _, Result, bail, ensure};
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::trigger::{Budget, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::{Cursor, ErrorCode, Retry};
-use connector_host::{CallError, Connection, Connector, Limits, Tenant, WarmInstance};
+use connector_host::{Account, CallError, Connection, Connector, Limits, Tenant};
 use serde_json::{Value, json};
 
 const TRIGGER: &str = "device-telemetry";
@@ -92,8 +92,8 @@ impl Message {
 pub struct Subscriber {
     connector: Connector,
     tenant: Tenant,
-    account: Account,
-    stream: Option<WarmInstance>,
+    account: EmulatedAccount,
+    stream: Option<Account>,
     cursor: Option<Cursor>,
     /// By their numbers. Of a few bytes each: what grows must be the host's.
     messages: Vec<Message>,
@@ -108,7 +108,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// Where it cannot be set up.
-    pub fn new(connector: &Connector, account: &Account, tally: &Arc<Tally>, seed: u64) -> Result<Self> {
+    pub fn new(connector: &Connector, account: &EmulatedAccount, tally: &Arc<Tally>, seed: u64) -> Result<Self> {
         Ok(Self {
             connector: connector.clone(),
             tenant: account.tenant(Limits::default())?,
@@ -223,8 +223,11 @@ impl Subscriber {
     /// Calls an action; `None` where a fault made it fail.
     async fn act(&self, action: &str, input: Value) -> Result<Option<Value>> {
         let call = Call::default();
-        let answered =
-            self.connector.invoke(&self.tenant, &self.account.connection, action, &input.to_string(), &call).await;
+        let answered = self
+            .connector
+            .account(&self.tenant, &self.account.connection)
+            .invoke(action, &input.to_string(), &call)
+            .await;
         match answered {
             Ok(Outcome::Done(output)) => {
                 self.own(&output)?;
@@ -238,8 +241,11 @@ impl Subscriber {
 
     async fn refused(&self, action: &str, input: Value, expected: ErrorCode) -> Result<()> {
         let call = Call::default();
-        let answered =
-            self.connector.invoke(&self.tenant, &self.account.connection, action, &input.to_string(), &call).await;
+        let answered = self
+            .connector
+            .account(&self.tenant, &self.account.connection)
+            .invoke(action, &input.to_string(), &call)
+            .await;
         match answered {
             Err(error) if error.connector().is_some_and(|error| error.code == expected) => {
                 self.own(&format!("{error:?}"))?;
@@ -258,11 +264,15 @@ impl Subscriber {
         let call = Call::default();
         if self.random.below(2) == 0 {
             let hurried = self.tenant.with_deadline(after);
-            let _ =
-                self.connector.invoke(&hurried, &self.account.connection, "invoke-direct-method", &input, &call).await;
+            let _ = self
+                .connector
+                .account(&hurried, &self.account.connection)
+                .invoke("invoke-direct-method", &input, &call)
+                .await;
         } else {
             let connection: &Connection = &self.account.connection;
-            let running = self.connector.invoke(&self.tenant, connection, "invoke-direct-method", &input, &call);
+            let account = self.connector.account(&self.tenant, connection);
+            let running = account.invoke("invoke-direct-method", &input, &call);
             let _ = tokio::time::timeout(after, running).await;
         }
         Tally::count(&self.tally.cut_off);

@@ -43,8 +43,10 @@ impl Neighbour {
             let connection = account("api.hostile.example.com", "");
             while !over.load(Ordering::SeqCst) {
                 let begun = Instant::now();
-                let outcome =
-                    connector.invoke(&tenant, &connection, "echo", r#"{"text":"good day"}"#, &Call::default()).await;
+                let outcome = connector
+                    .account(&tenant, &connection)
+                    .invoke("echo", r#"{"text":"good day"}"#, &Call::default())
+                    .await;
                 assert_eq!(done(outcome).expect("a neighbour's call"), json!({ "text": "good day" }));
                 latencies.lock().unwrap().push(begun.elapsed());
                 calls.fetch_add(1, Ordering::SeqCst);
@@ -145,7 +147,7 @@ impl Arena {
         connection: &Connection,
         input: Value,
     ) -> Result<Value, CallError> {
-        done(self.hostile.invoke(tenant, connection, "misbehave", &input.to_string(), &Call::default()).await)
+        done(self.hostile.account(tenant, connection).invoke("misbehave", &input.to_string(), &Call::default()).await)
     }
 
     /// Ends the neighbour, and looks whether anything is left behind.

@@ -141,22 +141,23 @@ async fn output_is_bounded() {
 
     let wrong = flawed(OUTPUT_FLAWS).await;
     let asked = request(json!({ "count": 5_000 }), 10);
-    let ended = arena.attack("events", async || wrong.poll(&tenant, &arena.connection, &asked).await).await;
+    let ended = arena.attack("events", async || wrong.account(&tenant, &arena.connection).poll(&asked).await).await;
     assert!(
         matches!(&ended, Err(CallError::Protocol { field, .. }) if field == "events"),
         "more events than were asked for: {ended:?}"
     );
     let few = plugin::tenant(|limits| limits.output_events = 1_000);
-    let ended = arena.attack("event flood", async || wrong.poll(&few, &arena.connection, &asked).await).await;
+    let ended = arena.attack("event flood", async || wrong.account(&few, &arena.connection).poll(&asked).await).await;
     ends_by(&ended.unwrap_err(), LimitName::OutputEvents);
     let asked = request(json!({ "count": 1 }), 10);
-    let ended =
-        arena.attack("giant cursor", async || wrong.poll(&tenant_of_cursors(), &arena.connection, &asked).await).await;
+    let ended = arena
+        .attack("giant cursor", async || wrong.account(&tenant_of_cursors(), &arena.connection).poll(&asked).await)
+        .await;
     ends_by(&ended.unwrap_err(), LimitName::CursorBytes);
     let call = Default::default();
     let ended = arena
         .attack("invalid JSON", async || {
-            wrong.invoke(&tenant, &arena.connection, "misbehave", r#"{"do":"nothing"}"#, &call).await
+            wrong.account(&tenant, &arena.connection).invoke("misbehave", r#"{"do":"nothing"}"#, &call).await
         })
         .await;
     assert!(matches!(&ended, Err(CallError::Protocol { field, .. }) if field == "done"), "{ended:?}");
@@ -167,7 +168,7 @@ async fn output_is_bounded() {
     let giant = account("api.hostile.example.com", &"x".repeat(100_000));
     let opened = arena.attack("giant connection", async || wrong.open(&tenant, &giant).await.map(drop)).await;
     assert!(matches!(&opened, Err(CallError::ConnectionTooLarge { limit: 65_536, .. })), "{opened:?}");
-    let validated = wrong.validate(&tenant, &giant).await;
+    let validated = wrong.account(&tenant, &giant).validate().await;
     assert!(matches!(&validated, Err(CallError::ConnectionTooLarge { .. })), "{validated:?}");
     arena.leave().await;
 }
@@ -611,7 +612,7 @@ async fn an_instance_holds_nothing_after_thousands_of_requests() {
 async fn a_farewell_without_end_is_cut_off() {
     let arena = Arena::enter("farewell").await;
     let hanging = flawed(OUTPUT_FLAWS).await;
-    let tenant = tenant(|limits| limits.farewell = Duration::from_millis(100));
+    let tenant = tenant(|limits| limits.release_timeout = Duration::from_millis(100));
     arena
         .attack("release", async || {
             let warm = hanging.open(&tenant, &arena.connection).await.unwrap();

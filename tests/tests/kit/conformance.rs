@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connector_host::conformance::{self, Account, Report, Rule, Verdict};
+use connector_host::conformance::{self, Report, Rule, TestAccount, Verdict};
 use connector_tests::{World, component};
 use serde_json::json;
 
@@ -19,8 +19,8 @@ fn broken(report: &Report) -> BTreeSet<Rule> {
     report.failed().map(|finding| finding.rule).collect()
 }
 
-fn local() -> Account {
-    Account {
+fn local() -> TestAccount {
+    TestAccount {
         tenant: tenant(|_| ()),
         connection: account("api.hostile.example.com", ""),
         configurations: BTreeMap::from([("numbers".to_owned(), json!({ "count": 8 }).to_string())]),
@@ -28,7 +28,7 @@ fn local() -> Account {
 }
 
 /// Judges the plugin with these flaws, which must break just these rules.
-async fn expect(flaws: &[&str], account: Option<&Account>, rules: &[Rule]) {
+async fn expect(flaws: &[&str], account: Option<&TestAccount>, rules: &[Rule]) {
     let report = conformance::judge(&host(), flawed_wasm(flaws), account).await;
     print(&report);
     assert_eq!(broken(&report), rules.iter().copied().collect(), "{flaws:?}");
@@ -59,8 +59,11 @@ async fn our_connector_keeps_every_rule() {
         world.done("create-or-update-individual-enrollment", enrollment).await.unwrap();
     }
     let wasm = std::fs::read(component().unwrap()).unwrap();
-    let account =
-        Account { tenant: world.tenant.clone(), connection: world.connection.clone(), configurations: BTreeMap::new() };
+    let account = TestAccount {
+        tenant: world.tenant.clone(),
+        connection: world.connection.clone(),
+        configurations: BTreeMap::new(),
+    };
     let report = conformance::judge(&host(), wasm, Some(&account)).await;
     print(&report);
     assert!(report.passed());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use connector_host::conformance::{self, Account, Rule, Verdict};
+use connector_host::conformance::{self, Rule, TestAccount, Verdict};
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::trigger::{Budget, Header, Page, PollRequest, ReceivedRequest, Start};
 use connector_host::interface::types::{Cursor, ErrorCode, Retry};
@@ -46,7 +46,7 @@ impl Example {
             cursor,
             budget: Budget { events, bytes: 1 << 20, wait_ms: 0 },
         };
-        self.connector.poll(&self.tenant, &self.connection, &request).await.unwrap()
+        self.connector.account(&self.tenant, &self.connection).poll(&request).await.unwrap()
     }
 }
 
@@ -73,7 +73,7 @@ async fn it_keeps_every_rule() {
     let items: Vec<Value> =
         (0..8).map(|n| json!({ "id": n, "updatedAt": format!("2026-05-04T07:00:0{n}Z") })).collect();
     example.web.put_items(&json!(items).to_string(), "");
-    let account = Account {
+    let account = TestAccount {
         tenant: example.tenant.clone(),
         connection: example.connection.clone(),
         configurations: BTreeMap::new(),
@@ -117,7 +117,7 @@ async fn it_sends_requests_and_types_refusals() {
     let example = Example::start().await;
     example.web.put_items("{\"made\":true}", "");
     let send = async |connection: &Connection, input: Value, call: &Call| {
-        example.connector.invoke(&example.tenant, connection, "send-request", &input.to_string(), call).await
+        example.connector.account(&example.tenant, connection).invoke("send-request", &input.to_string(), call).await
     };
     let input = json!({ "method": "POST", "path": "items", "body": { "name": "x" } });
     match send(&example.connection, input.clone(), &Call::default()).await.unwrap() {
@@ -140,8 +140,11 @@ async fn it_sends_requests_and_types_refusals() {
     // An answer that breaks off halfway.
     let tenant = example.tenant.with_deadline(std::time::Duration::from_secs(2));
     let stalled = json!({ "method": "GET", "path": "/stall" }).to_string();
-    let ended =
-        example.connector.invoke(&tenant, &example.connection, "send-request", &stalled, &Call::default()).await;
+    let ended = example
+        .connector
+        .account(&tenant, &example.connection)
+        .invoke("send-request", &stalled, &Call::default())
+        .await;
     assert!(
         matches!(&ended, Err(CallError::Connector(failure)) if failure.error.code == ErrorCode::Timeout),
         "{ended:?}"
@@ -159,8 +162,8 @@ async fn it_takes_signed_webhooks_alone() {
             headers: vec![Header { name: "x-signature-256".to_owned(), value: signature.into_bytes() }],
             body: body.to_vec(),
         };
-        let received =
-            example.connector.receive(&example.tenant, &example.connection, "webhook-received", "{}", &[], &request);
+        let account = example.connector.account(&example.tenant, &example.connection);
+        let received = account.receive("webhook-received", "{}", &[], &request);
         let received = received.await.unwrap();
         (received.status, received.events.len())
     };

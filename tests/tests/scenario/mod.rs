@@ -388,7 +388,7 @@ impl Run {
         let usual = &steps.first().context("no step")?.input;
         let World { connector, tenant, .. } = &self.world;
         let lacking = self.lacking(operation, effect)?;
-        let refused = connector.invoke(tenant, &lacking, id, &usual.to_string(), &Call::default()).await;
+        let refused = connector.account(tenant, &lacking).invoke(id, &usual.to_string(), &Call::default()).await;
         self.expect_failure(id, refused, PermissionDenied).context("without the permission")?;
 
         self.throttle()?;
@@ -404,7 +404,7 @@ impl Run {
         if effect != Effect::Read {
             let dry = Call { dry_run: true, ..Call::default() };
             let World { connector, tenant, connection, .. } = &self.world;
-            let planned = connector.invoke(tenant, connection, id, &usual.to_string(), &dry).await?;
+            let planned = connector.account(tenant, connection).invoke(id, &usual.to_string(), &dry).await?;
             ensure!(matches!(planned, Outcome::Planned(_)), "a dry run is no plan");
         }
         Ok(())
@@ -435,7 +435,7 @@ impl Run {
                 Outcome::Page(page) => {
                     self.keep(id, &page.output)?;
                     let World { connector, tenant, connection, .. } = &self.world;
-                    result = connector.resume(tenant, connection, id, &page.token, &Call::default()).await;
+                    result = connector.account(tenant, connection).resume(id, &page.token, &Call::default()).await;
                 }
                 other => bail!("it answered {other:?}"),
             }
@@ -472,11 +472,11 @@ impl Run {
         let senseless = self.world.poll(id, json!({ "nonsense": true }), Start::Earliest, None).await;
         self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with a field that there is none of")?;
         let World { connector, tenant, connection, .. } = &self.world;
-        let sample = connector.sample(tenant, connection, id, &config.to_string(), 3).await?;
+        let sample = connector.account(tenant, connection).sample(id, &config.to_string(), 3).await?;
         ensure!(!sample.is_empty(), "no sample");
-        connector.partitions(tenant, connection, id, &config.to_string()).await?;
+        connector.account(tenant, connection).partitions(id, &config.to_string()).await?;
         let lacking = self.lacking(operation, Effect::Read)?;
-        let refused = connector.sample(tenant, &lacking, id, &config.to_string(), 3).await;
+        let refused = connector.account(tenant, &lacking).sample(id, &config.to_string(), 3).await;
         self.expect_failure(id, refused, PermissionDenied).context("without the permission")
     }
 
@@ -498,7 +498,7 @@ impl Run {
         }
         let World { connector, tenant, connection, .. } = &self.world;
         let mut told = Vec::new();
-        for partition in connector.partitions(tenant, connection, id, "{}").await? {
+        for partition in connector.account(tenant, connection).partitions(id, "{}").await? {
             let mut cursor = None;
             loop {
                 let page = self.world.poll_partition(id, &partition.id, json!({}), Start::Earliest, cursor).await?;
@@ -516,7 +516,7 @@ impl Run {
             told.len(),
             told.iter().map(|it| &it.summary).collect::<Vec<_>>()
         );
-        let sample = connector.sample(tenant, connection, id, "{}", 1).await?;
+        let sample = connector.account(tenant, connection).sample(id, "{}", 1).await?;
         ensure!(sample.first().is_some_and(|sample| sample.id != "sample"), "no live sample");
         self.events.entry(id.to_owned()).or_default().extend(told);
         let senseless = self.world.poll_partition(id, "0", json!({ "nonsense": true }), Start::Earliest, None).await;
@@ -573,7 +573,7 @@ impl Run {
         let senseless = self.world.poll(id, json!({ "nonsense": true }), Start::Now, None).await;
         self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with a field that there is none of")?;
         let World { connector, tenant, connection, .. } = &self.world;
-        let sample = connector.sample(tenant, connection, id, "{}", 3).await?;
+        let sample = connector.account(tenant, connection).sample(id, "{}", 3).await?;
         ensure!(sample.len() == 1, "the static sample");
         let lacking = self.lacking(operation, Effect::Read)?;
         let request = PollRequest {
@@ -585,16 +585,16 @@ impl Run {
             cursor: None,
             budget: Budget::default(),
         };
-        let refused = connector.poll(tenant, &lacking, &request).await;
+        let refused = connector.account(tenant, &lacking).poll(&request).await;
         self.expect_failure(id, refused, PermissionDenied).context("without the permission")
     }
 
     /// The functions around the operations: trying the account out, dropdowns, schemas.
     async fn around(&self, descriptor: &connector_host::interface::metadata::Descriptor) -> Result<()> {
         let World { connector, tenant, connection, .. } = &self.world;
-        let report = connector.test(tenant, connection).await?;
+        let report = connector.account(tenant, connection).test().await?;
         ensure!(!report.usable.is_empty(), "nothing is usable");
-        let report = connector.test(tenant, &self.world.linked_by(POWERLESS, POWERLESS)?).await?;
+        let report = connector.account(tenant, &self.world.linked_by(POWERLESS, POWERLESS)?).test().await?;
         // It may connect as a device, since a policy that may do nothing cannot be told from none.
         ensure!(report.usable == ["send-device-to-cloud-message"], "usable without a permission: {:?}", report.usable);
         let operations =
@@ -603,7 +603,7 @@ impl Run {
         for operation in operations {
             collect_sources(&serde_json::from_str(&operation.input_schema)?, &mut sources);
             if operation.dynamic_output {
-                connector.resolve_schema(tenant, connection, &operation.id, Direction::Output, "{}").await?;
+                connector.account(tenant, connection).resolve_schema(&operation.id, Direction::Output, "{}").await?;
             }
         }
         sources.sort();
@@ -613,7 +613,7 @@ impl Run {
             for search in [None, Some("press".to_owned())] {
                 let request =
                     ChoicesRequest { source: source.clone(), context: "{}".to_owned(), search, page: None, limit: 2 };
-                connector.options(tenant, connection, &request).await.with_context(|| source.clone())?;
+                connector.account(tenant, connection).options(&request).await.with_context(|| source.clone())?;
             }
         }
         Ok(())

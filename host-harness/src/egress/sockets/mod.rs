@@ -25,10 +25,11 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
 
 use super::exchange::Exchange;
-use super::policy::{Destination, EgressDenied};
+use super::policy::Destination;
+use crate::error::EgressDenied;
 use crate::interface::metadata::EgressProtocol;
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Limits, Reservation, permits};
-use crate::telemetry::Way;
+use crate::operators::telemetry::Way;
 
 #[allow(missing_docs, reason = "generated from the definitions of WASI, which are documented")]
 mod bindings {
@@ -146,7 +147,7 @@ impl Sockets {
     /// Room for one more socket; none where a limit is in the way.
     fn room(&self) -> Option<Share> {
         let Ok(open) = self.open.clone().try_acquire_owned() else {
-            let limit = self.exchange.tenant.options.limits.sockets;
+            let limit = self.exchange.network.options.limits.sockets;
             self.exchange.exceed(LimitExceeded::new(LimitName::Sockets, limit.saturating_add(1), limit));
             return None;
         };
@@ -155,7 +156,7 @@ impl Sockets {
 
     /// Room for one more name; false where there is none.
     fn pin(&mut self, name: &str) -> bool {
-        let limit = self.exchange.tenant.options.limits.socket_names;
+        let limit = self.exchange.network.options.limits.socket_names;
         let room = self.pinned.contains_key(name) || self.pinned.len() < limit;
         if room {
             self.pinned.entry(name.to_owned()).or_default();
@@ -187,7 +188,7 @@ impl Sockets {
         }
         // The connection itself may lead to an address.
         if check(&ip.to_string()).is_ok() {
-            return if self.exchange.tenant.resolver.permits(ip) {
+            return if self.exchange.network.resolver.permits(ip) {
                 Ok(())
             } else {
                 Err(EgressDenied::address(address.to_string(), &[ip]))

@@ -16,8 +16,10 @@ use super::SocketsView;
 use super::bindings::wasi::sockets::ip_name_lookup::{Host, HostResolveAddressStream};
 use crate::egress::connector::ConnectError;
 use crate::egress::exchange::Exchange;
-use crate::egress::policy::{EgressDenied, shown, split_authority};
+use crate::egress::policy::shown;
+use crate::error::EgressDenied;
 use crate::limits::from_now;
+use crate::options::split_authority;
 
 type Found = Result<Vec<IpAddr>, ErrorCode>;
 
@@ -37,11 +39,11 @@ enum State {
 
 impl Lookup {
     fn new(host: String, exchange: Arc<Exchange>) -> Self {
-        let until = from_now(exchange.tenant.options.limits.connect_timeout);
+        let until = from_now(exchange.network.options.limits.connect_timeout);
         let until = until.min(exchange.deadline);
         let (asked, asking) = (host.clone(), exchange.clone());
         let state = State::Asking(Box::pin(async move {
-            let resolver = &asking.tenant.resolver;
+            let resolver = &asking.network.resolver;
             match timeout_at(until, resolver.resolve(&asked, None, &asked, asking.asking(until))).await {
                 Ok(Ok(found)) => Ok(found),
                 Ok(Err(ConnectError::Prohibited(denied))) => {

@@ -20,7 +20,7 @@ use super::bindings::wasi::sockets::tcp::{Host, HostTcpSocket, ShutdownType};
 use super::bindings::wasi::sockets::tcp_create_socket;
 use super::stream::Connected;
 use super::{Share, SocketsView};
-use crate::egress::policy::EgressDenied;
+use crate::error::EgressDenied;
 use crate::limits::{LimitExceeded, LimitName, from_now};
 
 /// What a function of WASI answers.
@@ -172,12 +172,12 @@ impl HostTcpSocket for SocketsView<'_> {
             return Ok(Err(code));
         }
         let exchange = &self.sockets.exchange;
-        let until = exchange.deadline.min(from_now(exchange.tenant.options.limits.connect_timeout));
+        let until = exchange.deadline.min(from_now(exchange.network.options.limits.connect_timeout));
         let stage = std::mem::replace(&mut socket.stage, Stage::Failed(ErrorCode::Unknown));
         if let Stage::New(new, share) = stage {
             let exchange = exchange.clone();
             let connecting = Box::pin(async move {
-                let connects = &exchange.tenant.connects;
+                let connects = &exchange.network.connects;
                 if !connects.turn(until).await {
                     let limit = connects.per_second();
                     let name = LimitName::ConnectionsPerSecond;

@@ -11,15 +11,18 @@ use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
 use super::Sockets;
+use crate::call::Connector;
 use crate::connection::Connection;
-use crate::connector::Connector;
+use crate::egress::Exchange;
 use crate::egress::resolver::testing::{answering, silent};
-use crate::egress::{EgressLayer, Exchange};
+use crate::error::EgressLayer;
 use crate::error::{CallError, Failure};
-use crate::host::{Host, HostOptions};
 use crate::interface::action::{Call, Outcome};
 use crate::limits::{LimitExceeded, LimitName, Limits};
-use crate::tenant::{Tenant, TenantOptions};
+use crate::loading::Host;
+use crate::options::HostOptions;
+use crate::options::TenantOptions;
+use crate::tenant::Tenant;
 
 #[path = "../../../tests/guests/mod.rs"]
 mod guests;
@@ -117,7 +120,7 @@ impl Guest {
     async fn call(&self, command: &str) -> Result<String, CallError> {
         let input = json!(command).to_string();
         let call = Call::default();
-        match self.connector.invoke(&self.tenant, &self.connection, "run", &input, &call).await? {
+        match self.connector.account(&self.tenant, &self.connection).invoke("run", &input, &call).await? {
             Outcome::Done(text) => Ok(serde_json::from_str(&text).unwrap()),
             other => panic!("{other:?}"),
         }
@@ -261,7 +264,7 @@ async fn failure(guest: &Guest) -> Failure {
         cursor: None,
         budget: Default::default(),
     };
-    match guest.connector.poll(&guest.tenant, &guest.connection, &request).await {
+    match guest.connector.account(&guest.tenant, &guest.connection).poll(&request).await {
         Err(CallError::Connector(failure)) => *failure,
         other => panic!("{other:?}"),
     }
@@ -436,7 +439,7 @@ async fn look_ups_are_bounded() {
 async fn names_are_bounded_for_each_call() {
     let limits = Limits { socket_names: 2, ..Limits::default() };
     let tenant = Tenant::new(TenantOptions { limits: limits.clone(), ..local() }).unwrap();
-    let exchange = || Exchange::new(&tenant, Arc::default(), crate::limits::from_now(tenant.deadline()));
+    let exchange = || Exchange::new(tenant.network(), Arc::default(), crate::limits::from_now(tenant.deadline()));
     let mut sockets = Sockets::new(&limits, exchange());
     let pinned = ["a", "b", "a", "c", "b", "d"].map(|name| sockets.pin(name));
     assert_eq!(pinned, [true, true, true, false, true, false]);

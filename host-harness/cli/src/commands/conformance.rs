@@ -1,0 +1,75 @@
+//! `conformance`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use connector_host::LoadError;
+use connector_host::conformance::{self, Finding, TestAccount, Verdict};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::output::Output;
+use super::session::{Linked, Session};
+use super::{Done, Exit, files, usage};
+
+#[derive(Debug, Args)]
+pub(crate) struct ConformanceArguments {
+    /// Configurations to poll triggers with, a JSON object by the triggers' ids: {"TRIGGER": {...}} (- is standard
+    /// input). Needs a connection; triggers that are not in it are polled with {} or their sample.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Judges the component; fails where a rule is broken. Without a connection nothing leaves the machine.
+pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: ConformanceArguments) -> Done {
+    let configurations = files::read_json(arguments.config.as_deref()).map_err(usage)?;
+    let configurations: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&configurations)
+        .context("`--config` is an object of configurations by the triggers' ids")
+        .map_err(usage)?;
+    let (_, wasm) = session.component()?;
+    let host = session.host()?;
+    let spinner = output.spinner("judging the connector");
+    let account = if session.has_connection() {
+        match host.load_with(wasm.clone(), &session.load_options()).await {
+            Ok(connector) => {
+                let Linked { tenant, connection, .. } = session.linked_to(connector)?;
+                let configurations =
+                    configurations.into_iter().map(|(id, config)| (id, config.get().to_owned())).collect();
+                Some(TestAccount { tenant, connection, configurations })
+            }
+            // The operator's own word, which the judge does not know.
+            Err(error @ LoadError::EgressRule { .. }) => return Err(Exit::Failed(error.into())),
+            // Which is what the judge will say.
+            Err(_) => None,
+        }
+    } else {
+        None
+    };
+    let report = conformance::judge(&host, wasm, account.as_ref()).await;
+    drop(spinner);
+    if output.is_json() {
+        let mut document = serde_json::json!(report);
+        document["passed"] = Value::Bool(report.passed());
+        output.json(&document)?;
+    } else {
+        if let Some([id, version, interface]) = &report.connector {
+            output.line(&format!("{id} {version}, interface {interface}"))?;
+        }
+        output.table(["", "Rule", "Evidence", "Why"], report.findings.iter().map(row).collect())?;
+        let failed = report.failed().count();
+        let said = if failed == 0 { "No rule is broken.".to_owned() } else { format!("{failed} rules are broken.") };
+        output.heading(&said)?;
+    }
+    if report.passed() { Ok(()) } else { Err(Exit::Said) }
+}
+
+fn row(finding: &Finding) -> [String; 4] {
+    let verdict = match finding.verdict {
+        Verdict::Pass => "✓ pass",
+        Verdict::Fail => "✗ fail",
+        Verdict::Skip => "- skip",
+    };
+    [verdict.to_owned(), finding.rule.id().to_owned(), finding.evidence.join("\n"), finding.why.to_owned()]
+}

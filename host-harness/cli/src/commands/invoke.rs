@@ -1,0 +1,91 @@
+//! `invoke`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use connector_host::interface::action::{Call, Outcome, Partial, Pending};
+
+use super::output::Output;
+use super::session::{Linked, Session};
+use super::{Done, files, usage};
+
+#[derive(Debug, Args)]
+pub(crate) struct InvokeArguments {
+    /// The action.
+    action: String,
+    /// Its input, a JSON object (- is standard input) [default: {}].
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Go on with this token instead of beginning.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "input")]
+    resume: Option<String>,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// The same text for every attempt at the same work.
+    #[arg(long, value_name = "TEXT")]
+    idempotency_key: Option<String>,
+    /// Which attempt this is, from 1.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: u32,
+    /// Fetch every page, not just the first; one JSON document each.
+    #[arg(long)]
+    all_pages: bool,
+    /// Wait for work that the service goes on with.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Invokes an action and prints its output.
+pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: InvokeArguments) -> Done {
+    let input = files::read_json(arguments.input.as_deref()).map_err(usage)?;
+    let call =
+        Call { idempotency_key: arguments.idempotency_key, attempt: arguments.attempt, dry_run: arguments.dry_run };
+    let action = arguments.action.as_str();
+    let Linked { connector, tenant, connection } = session.linked().await?;
+    let mut token = arguments.resume;
+    loop {
+        let outcome = {
+            let _spinner = output.spinner("working");
+            match &token {
+                Some(token) => connector.account(&tenant, &connection).resume(action, token, &call).await?,
+                None => connector.account(&tenant, &connection).invoke(action, &input, &call).await?,
+            }
+        };
+        if output.is_json() {
+            output.json(&outcome)?;
+        }
+        token = match outcome {
+            Outcome::Done(text) | Outcome::Planned(text) => {
+                return if output.is_json() { Ok(()) } else { output.json_text(&text) };
+            }
+            Outcome::Page(Partial { output: text, token }) => {
+                if !output.is_json() {
+                    output.json_text(&text)?;
+                }
+                if !arguments.all_pages {
+                    hint(output, &format!("There is more: add `--all-pages` or `--resume '{token}'`."));
+                    return Ok(());
+                }
+                Some(token)
+            }
+            Outcome::Pending(Pending { token, after_ms, message }) => {
+                hint(output, &format!("Under way: {message}"));
+                if !arguments.wait {
+                    hint(output, &format!("Ask again with `--resume '{token}'` or add `--wait`."));
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(after_ms.max(100))).await;
+                Some(token)
+            }
+        };
+    }
+}
+
+/// For people, and not in their data.
+fn hint(output: &Output, text: &str) {
+    if !output.is_json() {
+        output.warn(text);
+    }
+}

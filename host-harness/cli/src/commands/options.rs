@@ -1,0 +1,56 @@
+//! `options`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use connector_host::interface::discovery::ChoicesRequest;
+
+use super::output::Output;
+use super::session::{Linked, Session};
+use super::{Done, files, usage};
+
+#[derive(Debug, Args)]
+pub(crate) struct OptionsArguments {
+    /// The source that a field of a schema names in `x-options`.
+    source: String,
+    /// Only what fits this text.
+    #[arg(long)]
+    search: Option<String>,
+    /// The page that the part before named as the next.
+    #[arg(long, value_name = "TOKEN")]
+    page: Option<String>,
+    /// How many at the most; 0: as the connector likes.
+    #[arg(long, default_value_t = 0)]
+    limit: u32,
+    /// The rest of the form, a JSON object (- is standard input).
+    #[arg(long, value_name = "FILE")]
+    context: Option<PathBuf>,
+}
+
+/// Lists the values that a field offers.
+pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: OptionsArguments) -> Done {
+    let request = ChoicesRequest {
+        source: arguments.source,
+        context: files::read_json(arguments.context.as_deref()).map_err(usage)?,
+        search: arguments.search,
+        page: arguments.page,
+        limit: arguments.limit,
+    };
+    let Linked { connector, tenant, connection } = session.linked().await?;
+    let choices = connector.account(&tenant, &connection).options(&request).await?;
+    if output.is_json() {
+        return output.json(&choices);
+    }
+    if choices.items.is_empty() {
+        output.line("There is nothing to choose.")?;
+    }
+    let items = choices.items.into_iter();
+    output.table(
+        ["Value", "Label", ""],
+        items.map(|item| [item.value, item.label, item.hint.unwrap_or_default()]).collect(),
+    )?;
+    match choices.next {
+        Some(next) => output.line(&format!("There are more: add `--page '{next}'`.")),
+        None => Ok(()),
+    }
+}

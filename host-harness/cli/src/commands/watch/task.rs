@@ -1,0 +1,142 @@
+//! The polling of one partition.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use connector_host::interface::trigger::{Budget, PollRequest};
+use connector_host::interface::types::Retry;
+use connector_host::{Account, CallError};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::sleep;
+
+use super::Update;
+
+/// The first pause after a failure, doubled with each one after it.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Failures of the connector itself (crashes, exceeded limits) in a row after which to give up.
+const DEFECTS: u32 = 5;
+
+/// Polls one partition, one page after the other.
+pub(super) struct Task {
+    /// Which one.
+    pub(super) partition: usize,
+    pub(super) instance: Account,
+    pub(super) request: PollRequest,
+    pub(super) interval: Option<Duration>,
+    /// How long a poll waits for a first event.
+    pub(super) wait: Duration,
+    /// How many events are still wanted, of all partitions together.
+    pub(super) left: Arc<AtomicU64>,
+    /// Bounds how many partitions are polled at the same time.
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) updates: mpsc::Sender<Update>,
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+impl Task {
+    pub(super) async fn run(mut self) {
+        let mut failures = Failures::default();
+        loop {
+            self.request.budget = self.budget();
+            let poll = async {
+                let _turn = self.turns.acquire().await;
+                self.instance.poll(&self.request).await
+            };
+            let result = tokio::select! {
+                biased;
+                _ = self.stopped.wait_for(|stopped| *stopped) => return,
+                result = poll => result,
+            };
+            let pause = match result {
+                Ok(page) => {
+                    failures = Failures::default();
+                    let pause = match self.interval {
+                        _ if page.more => Duration::ZERO,
+                        Some(interval) => interval,
+                        None => Duration::from_millis(page.wait_hint_ms),
+                    };
+                    let (committed, done) = oneshot::channel();
+                    let given = self.request.cursor.replace(page.next.clone());
+                    let update = Update::Page { partition: self.partition, given, page, committed };
+                    if self.updates.send(update).await.is_err() || done.await.is_err() {
+                        return;
+                    }
+                    pause
+                }
+                Err(error) => {
+                    let pause = failures.pause_after(&error);
+                    let update = Update::Failure { partition: self.partition, error, pause };
+                    let (Ok(()), Some(pause)) = (self.updates.send(update).await, pause) else { return };
+                    pause
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = self.stopped.wait_for(|stopped| *stopped) => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    fn budget(&self) -> Budget {
+        let default = Budget::default();
+        let left = u32::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        let wait_ms = u64::try_from(self.wait.as_millis()).unwrap_or(u64::MAX);
+        Budget { events: left.clamp(1, default.events), wait_ms, ..default }
+    }
+}
+
+/// How a partition fared since its last page, or a request since it was first made.
+#[derive(Default)]
+pub(super) struct Failures {
+    count: u32,
+    defects: u32,
+}
+
+impl Failures {
+    /// How long to wait after a failure; none where waiting does not help.
+    pub(super) fn pause_after(&mut self, error: &CallError) -> Option<Duration> {
+        let doublings = self.count.min(6);
+        self.count += 1;
+        let growing = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
+        match error {
+            CallError::Connector(failure) => match failure.error.retry {
+                Retry::After(ms) => Some(Duration::from_millis(ms)),
+                Retry::Backoff => Some(growing),
+                Retry::Never | Retry::AfterReauthentication | Retry::AfterReconfiguration => None,
+            },
+            CallError::Deadline { .. } | CallError::Busy { .. } | CallError::Occupied { .. } => Some(growing),
+            CallError::Egress(_)
+            | CallError::HostLimit(_)
+            | CallError::ConnectionTooLarge { .. }
+            | CallError::Cancelled
+            | CallError::Draining { .. } => None,
+            _ => {
+                self.defects += 1;
+                (self.defects < DEFECTS).then_some(growing)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_defects_end_it() {
+        let mut failures = Failures::default();
+        let late = CallError::Deadline { limit: Duration::from_secs(1) };
+        let pauses: Vec<_> = (0..8).filter_map(|_| failures.pause_after(&late)).map(|it| it.as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(failures.pause_after(&CallError::Cancelled), None);
+        let crash = CallError::Trap { message: String::new(), refusals: Box::default() };
+        let mut failures = Failures::default();
+        assert_eq!((0..9).filter_map(|_| failures.pause_after(&crash)).count(), 4);
+    }
+}

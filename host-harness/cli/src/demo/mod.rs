@@ -1,0 +1,375 @@
+//! A demonstration: the emulator, simulated devices, the component, and workflows between them, with a check at the end
+//! that nothing was lost, doubled or made up.
+//!
+//! [`Demo::start`] starts the emulator and links an account. [`Demo::run`] lets a [`Script`]'s workflows run: one cools
+//! machines that run hot, from their telemetry; one commissions the devices of a [`Fleet`]. The services misbehave
+//! meanwhile, and engines die and go on.
+//!
+//! What an engine does is written out here for those who write one: see the folders of the two workflows.
+
+mod actions;
+mod check;
+mod clock;
+mod commissioning;
+mod cooling;
+mod deaths;
+mod faults;
+mod news;
+mod progress;
+mod summary;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use azure_iot_emulator::{Emulator, EmulatorError, EmulatorOptions, FaultSyntaxError};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+pub use check::{CheckLine, SelfCheck};
+pub use commissioning::{
+    Alarm, Attestation, Change, Coalescing, Collection, CommissioningSummary, EventNumbers, Failure, Fleet,
+    FleetDevice, FleetError, FleetProblem, PLANT, PollingNumbers,
+};
+pub use cooling::{CoolingSummary, DeadLetter, MachineNumbers, PartitionNumbers};
+pub use progress::{CommissioningProgress, CoolingProgress, PartitionProgress, Progress};
+pub use summary::{ActionNumbers, Latency, PlantNumbers, Summary, TrafficNumbers};
+
+use self::actions::{Actions, Linked};
+use self::clock::Clock;
+use self::commissioning::Commissioning;
+use self::cooling::Cooling;
+use self::news::News;
+use connector_host::interface::connection::{Report, Validation};
+use connector_host::{
+    CallError, Connection, Connector, CursorStoreError, HostRuleError, Tenant, TenantError, TenantOptions, TrustRoots,
+};
+
+/// The policies of the emulator that the account names.
+const POLICY: &str = "connector";
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(200);
+/// The code of an action's failure that the services' misbehaviour does not cause.
+const OFFLINE: &str = "device-offline";
+
+/// How the demonstration is run.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// What happens.
+    pub script: Script,
+    /// Decides keys, overloads and the moments of failures.
+    pub seed: u64,
+    /// How much faster than planned it runs. Above zero.
+    pub speed: f64,
+}
+
+/// Which workflows run, side by side.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The one that cools machines.
+    pub cooling: bool,
+    /// The one that commissions the devices of a fleet.
+    pub commissioning: Option<Fleet>,
+}
+
+/// Why the demonstration broke off.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DemoError {
+    /// The emulator did not start.
+    #[error("the emulator did not start")]
+    Emulator(#[from] EmulatorError),
+    /// The emulator could not be told to misbehave.
+    #[error(transparent)]
+    Fault(#[from] FaultSyntaxError),
+    /// The tenant could not be set up.
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
+    /// The emulator's host could not be permitted.
+    #[error(transparent)]
+    HostRule(#[from] HostRuleError),
+    /// The emulator lacks what the account names.
+    #[error("the emulator has no policy `{POLICY}`")]
+    Policy,
+    /// The component lacks something that a workflow needs.
+    #[error("this connector has no {kind} `{id}`, which the demonstration needs")]
+    Lacks {
+        /// `trigger` or `action`.
+        kind: &'static str,
+        /// Its id.
+        id: &'static str,
+    },
+    /// The simulated devices could not be made.
+    #[error("the plant could not be made: {0}")]
+    Plant(String),
+    /// Cursors could not be read or written.
+    #[error(transparent)]
+    Cursors(#[from] CursorStoreError),
+    /// What an engine keeps could not be read or written.
+    #[error("the engine's store could not be used: {0}")]
+    Store(String),
+    /// A call failed, and trying again does not help.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A workflow could not be run.
+    #[error("{0}")]
+    Workflow(String),
+}
+
+/// A running emulator with an account linked to it.
+pub struct Demo {
+    emulator: Emulator,
+    linked: Linked,
+    options: DemoOptions,
+}
+
+/// What the workflows of a run share.
+struct Stage<'a> {
+    emulator: &'a Emulator,
+    seed: u64,
+    clock: Clock,
+    news: &'a News,
+}
+
+/// The workflows of a run.
+struct Workflows {
+    cooling: Option<Cooling>,
+    commissioning: Option<Commissioning>,
+}
+
+impl Demo {
+    /// Starts the emulator and links an account.
+    ///
+    /// # Errors
+    ///
+    /// [`DemoError`].
+    pub async fn start(connector: Connector, options: DemoOptions) -> Result<Self, DemoError> {
+        require(&connector, &options.script)?;
+        let emulator = Emulator::start(EmulatorOptions::default()).await?;
+        let tenant = Tenant::new(
+            TenantOptions::default()
+                .with_name("demo")
+                .with_trust_roots(TrustRoots::Only(emulator.ca_pem().to_owned()))
+                .with_allow_hosts(["localhost".parse()?])
+                .with_allow_private_networks(true),
+        )?;
+        let connection = Connection::new("shared-access-key", connection_values(&emulator)?.to_string());
+        Ok(Self { emulator, linked: Linked { connector, tenant, connection }, options })
+    }
+
+    /// The hosts of the hub, of the provisioning service and of the Event Hub-compatible endpoint.
+    #[must_use]
+    pub fn hosts(&self) -> [String; 3] {
+        [self.emulator.hub_host(), self.emulator.dps_host(), self.emulator.event_hub_host()]
+    }
+
+    /// What the connector makes of the account's values, without a network.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn validate(&self) -> Result<(Validation, String), CallError> {
+        let Linked { connector, tenant, connection } = &self.linked;
+        let validation = connector.account(tenant, connection).validate().await?;
+        let label = connector.account(tenant, connection).label().await?;
+        Ok((validation, label))
+    }
+
+    /// What the connector finds when it tries the account out.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`].
+    pub async fn test(&self) -> Result<Report, CallError> {
+        let Linked { connector, tenant, connection } = &self.linked;
+        connector.account(tenant, connection).test().await
+    }
+
+    /// Lets everything happen and the workflows run. Dropping the future ends everything but the emulator.
+    ///
+    /// # Errors
+    ///
+    /// [`DemoError`] where it breaks off. A check that does not hold is part of the summary.
+    pub async fn run(&self, tell: &(dyn Fn(Progress) + Sync)) -> Result<Summary, DemoError> {
+        let DemoOptions { seed, speed, .. } = self.options;
+        let begun = Instant::now();
+        self.emulator.traffic().record(true);
+        let news = News::default();
+        let actions = Arc::new(Actions::new(self.linked.clone()));
+        let stage = Stage { emulator: &self.emulator, seed, clock: Clock::new(speed), news: &news };
+        let workflows = self.prepare(&stage, &actions).await?;
+        let mut traffic = TrafficNumbers::default();
+        let listen = |traffic: &mut TrafficNumbers| {
+            let exchanges = self.emulator.traffic().take();
+            traffic.add(&exchanges);
+            workflows.note(&exchanges);
+            tell(self.progress(&stage, &workflows, &actions));
+        };
+        {
+            let running = workflows.run(&stage);
+            tokio::pin!(running);
+            loop {
+                tokio::select! {
+                    ended = &mut running => break ended,
+                    () = tokio::time::sleep(PROGRESS) => listen(&mut traffic),
+                }
+            }?;
+        }
+        listen(&mut traffic);
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let poll_failures = workflows.failures();
+        let (cooling, commissioning, lines) = workflows.finish(&stage).await?;
+        traffic.add(&self.emulator.traffic().take());
+        self.emulator.traffic().record(false);
+        let action_failures = actions.failures();
+        traffic.injected = self.emulator.faults().fired();
+        let retried = action_failures.iter().filter(|(code, _)| *code != OFFLINE).map(|(_, count)| count);
+        traffic.overcome_inside = traffic.injected.saturating_sub(poll_failures + retried.sum::<u64>());
+        let records = actions.records();
+        Ok(Summary {
+            seed,
+            speed,
+            elapsed_ms,
+            cooling,
+            commissioning,
+            actions: summary::action_numbers(&records),
+            action_failures,
+            traffic,
+            action_latency: summary::action_latency(&records),
+            check: lines.into(),
+        })
+    }
+
+    /// Stops the emulator.
+    pub async fn shutdown(self) {
+        self.linked.tenant.close();
+        self.emulator.shutdown().await;
+    }
+
+    /// Has everything ready, and starts the clock.
+    async fn prepare(&self, stage: &Stage<'_>, actions: &Arc<Actions>) -> Result<Workflows, DemoError> {
+        let Script { cooling, commissioning } = &self.options.script;
+        let commissioning = match commissioning {
+            Some(fleet) => Some(Commissioning::start(stage, fleet, self.linked.clone(), actions.clone()).await?),
+            None => None,
+        };
+        let cooling = match cooling {
+            true => Some(Cooling::start(stage, self.linked.clone(), actions.clone()).await?),
+            false => None,
+        };
+        stage.clock.start();
+        Ok(Workflows { cooling, commissioning })
+    }
+
+    fn progress(&self, stage: &Stage<'_>, workflows: &Workflows, actions: &Actions) -> Progress {
+        let Workflows { cooling, commissioning } = workflows;
+        let cooling = cooling.as_ref().map(|cooling| cooling.progress(stage));
+        Progress {
+            at: stage.clock.now(),
+            of: workflows.length(),
+            cooling,
+            commissioning: commissioning.as_ref().map(Commissioning::progress),
+            actions: actions.ended(),
+            injected: self.emulator.faults().fired(),
+            news: stage.news.take(),
+        }
+    }
+}
+
+impl Workflows {
+    fn length(&self) -> Duration {
+        let cooling = self.cooling.as_ref().map(|_| Cooling::length());
+        let commissioning = self.commissioning.as_ref().map(Commissioning::length);
+        cooling.max(commissioning).unwrap_or_default()
+    }
+
+    async fn run(&self, stage: &Stage<'_>) -> Result<(), DemoError> {
+        let cooling = async {
+            match &self.cooling {
+                Some(cooling) => cooling.run(stage).await,
+                None => Ok(()),
+            }
+        };
+        let commissioning = async {
+            match &self.commissioning {
+                Some(commissioning) => commissioning.run(stage).await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(cooling, commissioning).map(drop)
+    }
+
+    fn note(&self, exchanges: &[azure_iot_emulator::Exchange]) {
+        if let Some(cooling) = &self.cooling {
+            cooling.note(exchanges);
+        }
+    }
+
+    /// Polls that failed.
+    fn failures(&self) -> u64 {
+        let cooling = self.cooling.as_ref().map(Cooling::failures).unwrap_or_default();
+        let commissioning = self.commissioning.as_ref().map(Commissioning::failures).unwrap_or_default();
+        cooling.values().chain(commissioning.values()).sum()
+    }
+
+    async fn finish(
+        self,
+        stage: &Stage<'_>,
+    ) -> Result<(Option<CoolingSummary>, Option<CommissioningSummary>, Vec<CheckLine>), DemoError> {
+        let (mut lines, mut summaries) = (Vec::new(), (None, None));
+        if let Some(cooling) = self.cooling {
+            let (summary, more) = cooling.finish(stage).await?;
+            summaries.0 = Some(summary);
+            lines.extend(more);
+        }
+        if let Some(commissioning) = self.commissioning {
+            let (summary, more) = commissioning.finish(stage).await;
+            summaries.1 = Some(summary);
+            lines.extend(more);
+        }
+        Ok((summaries.0, summaries.1, lines))
+    }
+}
+
+/// Everything that the workflows and the plant call must be there.
+fn require(connector: &Connector, script: &Script) -> Result<(), DemoError> {
+    let descriptor = connector.descriptor();
+    let (mut triggers, mut actions) = (Vec::new(), Vec::new());
+    if script.cooling {
+        triggers.push(cooling::TRIGGER);
+        actions.extend(cooling::ACTIONS);
+    }
+    if script.commissioning.is_some() {
+        triggers.extend(Collection::ALL.map(Collection::trigger));
+        actions.extend(commissioning::actions());
+    }
+    for id in triggers {
+        if !descriptor.triggers.iter().any(|trigger| trigger.operation.id == id) {
+            return Err(DemoError::Lacks { kind: "trigger", id });
+        }
+    }
+    for id in actions {
+        if !descriptor.actions.iter().any(|action| action.operation.id == id) {
+            return Err(DemoError::Lacks { kind: "action", id });
+        }
+    }
+    Ok(())
+}
+
+/// The connection guide's five values, and the provisioning service's.
+fn connection_values(emulator: &Emulator) -> Result<Value, DemoError> {
+    let hub = emulator.hub_policy(POLICY).ok_or(DemoError::Policy)?;
+    let dps = emulator.dps_policy(POLICY).ok_or(DemoError::Policy)?;
+    Ok(json!({
+        "iotHubName": emulator.hub_host(),
+        "sharedAccessKeyName": hub.name,
+        "sharedAccessKey": hub.primary_key,
+        "eventHubEndpoint": format!("sb://{}/", emulator.event_hub_host()),
+        "eventHubPath": emulator.event_hub_name(),
+        "dpsHostName": emulator.dps_host(),
+        "dpsSharedAccessKeyName": dps.name,
+        "dpsSharedAccessKey": dps.primary_key,
+        "iotHubAmqpHost": emulator.hub_amqp_host(),
+        "trustedCertificates": emulator.ca_pem(),
+        "trustedHostSuffixes": ["localhost"],
+    }))
+}

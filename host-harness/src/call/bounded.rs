@@ -1,0 +1,144 @@
+//! Functions of WASI that keep as much as a guest likes, with bounds, and one that keeps what it was given.
+//!
+//! wasmtime bounds what crosses the sandbox at once, and the number of handles, those that are lent in a list among
+//! them. What a handle keeps is bounded here.
+//!
+//! One more is here, since it has to be replaced as well: wasmtime's `http-error-code` finds no code in what broke a
+//! response's body.
+
+use wasmtime::component::{Linker, Resource};
+use wasmtime::{StoreContextMut, format_err};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    self, ErrorCode, HeaderError, Host as _, HostFields, HostOutgoingRequest as _, IoError, Method,
+};
+use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody};
+use wasmtime_wasi_http::p2::types::{
+    HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
+};
+use wasmtime_wasi_http::{FieldMap, RequestOptions, WasiHttpView as _};
+
+use super::state::State;
+use crate::egress::body_error_code;
+use crate::limits::{LimitExceeded, LimitHit, LimitName};
+
+/// The longest method; the longest registered one has 17 letters.
+const METHOD_BYTES: usize = 64;
+/// The longest authority: a host name has 253 characters, a port five.
+const AUTHORITY_BYTES: usize = 300;
+
+const HTTP_TYPES: &str = "wasi:http/types@0.2.12";
+const SET_METHOD: &str = "[method]outgoing-request.set-method";
+
+const HTTP_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
+const HANDLE: &str = "handle";
+
+/// Replaces these functions among those that wasmtime has linked.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    for (instance, function) in [(HTTP_TYPES, SET_METHOD), (HTTP_HANDLER, HANDLE)] {
+        // Under another version than wasmtime's these would be beside its own and replace nothing.
+        if linker.instance(instance)?.func_wrap(function, |_, (): ()| Ok(())).is_ok() {
+            return Err(format_err!("wasmtime links no `{instance}`"));
+        }
+    }
+    linker.allow_shadowing(true);
+    replace_http(linker)?;
+    replace_handler(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+type Store<'a> = StoreContextMut<'a, State>;
+type Request = Resource<HostOutgoingRequest>;
+type Fields = Resource<FieldMap>;
+
+fn replace_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut http = linker.instance(HTTP_TYPES)?;
+    http.func_wrap(SET_METHOD, |mut store: Store<'_>, (request, method): (Request, Method)| match &method {
+        Method::Other(other) if other.len() > METHOD_BYTES => Ok((Err(()),)),
+        _ => Ok((store.data_mut().http().set_method(request, method)?,)),
+    })?;
+    http.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: Store<'_>, (request, authority): (Request, Option<String>)| match &authority {
+            Some(authority) if authority.len() > AUTHORITY_BYTES => Ok((Err(()),)),
+            _ => Ok((store.data_mut().http().set_authority(request, authority)?,)),
+        },
+    )?;
+
+    // A body's stream ends with an error of wasmtime's own, and wasmtime looks for the interface's in it.
+    http.func_wrap("http-error-code", |mut store: Store<'_>, (error,): (Resource<IoError>,)| {
+        let error = store.data_mut().ctx().table.get(&error)?;
+        Ok((error.downcast_ref().and_then(body_error_code),))
+    })?;
+
+    // Whatever makes a set of headers. What else holds one took it from one of these, and is counted with them.
+    http.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {
+        store.data_mut().room_for_headers()?;
+        Ok((HostFields::new(&mut store.data_mut().http())?,))
+    })?;
+    http.func_wrap("[static]fields.from-list", |mut store: Store<'_>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+        store.data_mut().room_for_headers()?;
+        let mut http = store.data_mut().http();
+        let fields: Result<Fields, HeaderError> = match HostFields::from_list(&mut http, entries) {
+            Ok(fields) => Ok(fields),
+            Err(error) => Err(http.convert_header_error(error)?),
+        };
+        Ok((fields,))
+    })?;
+    http.func_wrap("[method]fields.clone", |mut store: Store<'_>, (fields,): (Fields,)| {
+        store.data_mut().room_for_headers()?;
+        Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
+    })?;
+    http.func_wrap(
+        "[method]future-incoming-response.get",
+        |mut store: Store<'_>, (answer,): (Resource<HostFutureIncomingResponse>,)| {
+            store.data_mut().room_for_headers()?;
+            let response: Option<Result<Result<Resource<HostIncomingResponse>, ErrorCode>, ()>> =
+                types::HostFutureIncomingResponse::get(&mut store.data_mut().http(), answer)?;
+            Ok((response,))
+        },
+    )
+}
+
+/// A request takes its options with it. wasmtime's own `handle` reads them and leaves them in the table, where nobody
+/// can drop them any more.
+fn replace_handler(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.instance(HTTP_HANDLER)?.func_wrap(
+        HANDLE,
+        |mut store: Store<'_>, (request, options): (Request, Option<Resource<RequestOptions>>)| {
+            let mut http = store.data_mut().http();
+            let read = options.as_ref().map(|options| Resource::new_borrow(options.rep()));
+            let answer = outgoing_handler::Host::handle(&mut http, request, read);
+            if let Some(options) = options {
+                http.table.delete(options)?;
+            }
+            let answer: Result<Resource<HostFutureIncomingResponse>, ErrorCode> = match answer {
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(types::Host::convert_error_code(&mut http, error)?),
+            };
+            Ok((answer,))
+        },
+    )
+}
+
+impl State {
+    /// Whether the guest may have another set of headers.
+    fn room_for_headers(&mut self) -> Result<(), LimitHit> {
+        let limit = self.header_sets();
+        let held = self.ctx().table.iter_mut().filter(|entry| {
+            entry.is::<FieldMap>()
+                || entry.is::<HostOutgoingRequest>()
+                || entry.is::<HostOutgoingResponse>()
+                || entry.is::<HostIncomingResponse>()
+                || entry.is::<HostIncomingBody>()
+                || entry.is::<HostFutureTrailers>()
+        });
+        let wanted = held.count() + 1;
+        if wanted > limit {
+            return Err(LimitHit::Other(LimitExceeded::new(LimitName::HeaderSets, wanted, limit)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,244 @@
+//! Computing time: what a guest's polls take of a processor, and what the host computes for it beside them.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::lines::Lines;
+
+/// What this thread has had of a processor: it stands still while the thread waits or another one is running.
+#[cfg(unix)]
+pub(crate) fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // Neither is ever negative for this clock.
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// The wall clock, where there is none for threads: being interrupted counts as well.
+#[cfg(not(unix))]
+pub(crate) fn thread_time() -> Duration {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGUN.elapsed()
+}
+
+/// Adds a call's computing time up.
+#[derive(Debug)]
+pub(crate) struct CpuClock {
+    spent: AtomicU64,
+    /// What the host computed for the call on other threads.
+    beside: AtomicU64,
+    /// [`thread_time`] at the beginning of the poll that is under way, or [`RESTING`].
+    polled: AtomicU64,
+}
+
+const RESTING: u64 = u64::MAX;
+
+impl Default for CpuClock {
+    fn default() -> Self {
+        Self { spent: AtomicU64::new(0), beside: AtomicU64::new(0), polled: AtomicU64::new(RESTING) }
+    }
+}
+
+impl CpuClock {
+    /// Counts the polls of `guest`.
+    pub(crate) fn counting<F: Future>(&self, guest: F) -> Counting<'_, F> {
+        Counting { guest: Box::pin(guest), clock: self }
+    }
+
+    /// What was spent so far. During a poll only its own thread may ask.
+    pub(crate) fn spent(&self) -> Duration {
+        Duration::from_nanos(self.own().saturating_add(self.beside.load(Ordering::Relaxed)))
+    }
+
+    /// What was spent so far, but for the poll that is under way. Any thread may ask.
+    fn settled(&self) -> Duration {
+        let own = self.spent.load(Ordering::Relaxed);
+        Duration::from_nanos(own.saturating_add(self.beside.load(Ordering::Relaxed)))
+    }
+
+    fn own(&self) -> u64 {
+        let running = match self.polled.load(Ordering::Relaxed) {
+            RESTING => 0,
+            polled => nanos(thread_time()).saturating_sub(polled),
+        };
+        self.spent.load(Ordering::Relaxed).saturating_add(running)
+    }
+
+    /// What was spent so far; it counts from zero again.
+    pub(crate) fn take(&self) -> Duration {
+        let [own, beside] = [&self.spent, &self.beside].map(|spent| spent.swap(0, Ordering::Relaxed));
+        Duration::from_nanos(own.saturating_add(beside))
+    }
+}
+
+/// Who pays for what the host does for a call beside its guest, for its connections above all: with computing time, and
+/// with lines of the log.
+#[derive(Debug)]
+pub(crate) struct Payer {
+    clock: Arc<CpuClock>,
+    /// What the call may compute in all.
+    limit: Duration,
+    exhausted: CancellationToken,
+    lines: Arc<Lines>,
+}
+
+impl Payer {
+    pub(crate) fn new(clock: Arc<CpuClock>, limit: Duration, lines: Arc<Lines>) -> Arc<Self> {
+        Arc::new(Self { clock, limit, exhausted: CancellationToken::new(), lines })
+    }
+
+    pub(crate) fn charge(&self, computed: Duration) {
+        self.clock.beside.fetch_add(nanos(computed), Ordering::Relaxed);
+        if self.clock.settled() >= self.limit {
+            self.exhausted.cancel();
+        }
+    }
+
+    /// What libraries may log about the call.
+    pub(crate) fn lines(&self) -> &Arc<Lines> {
+        &self.lines
+    }
+
+    /// Resolves once the call has used its computing time up. A guest that waits is not asked about it.
+    pub(crate) async fn exhausted(&self) {
+        self.exhausted.cancelled().await;
+    }
+}
+
+/// Measures the polls of a future, and says after each how long it took.
+pub(crate) fn measured<F: Future, C: Fn(Duration)>(future: F, charge: C) -> Measured<F, C> {
+    Measured { future: Box::pin(future), charge }
+}
+
+/// See [`measured`].
+pub(crate) struct Measured<F, C> {
+    future: Pin<Box<F>>,
+    charge: C,
+}
+
+impl<F: Future, C: Fn(Duration) + Unpin> Future for Measured<F, C> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let begun = thread_time();
+        let _polling = Polling(POLLED.replace(Some(begun)));
+        let polled = self.future.as_mut().poll(context);
+        (self.charge)(thread_time().saturating_sub(begun));
+        polled
+    }
+}
+
+thread_local! {
+    /// [`thread_time`] at the beginning of the poll that is measured now.
+    static POLLED: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// Ends a poll that is measured, also where it panics.
+struct Polling(Option<Duration>);
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        POLLED.set(self.0);
+    }
+}
+
+/// Whether the poll that is measured now has computed for so long that others should have their turn.
+pub(crate) fn is_turn_over(turn: Duration) -> bool {
+    POLLED.get().is_some_and(|begun| thread_time().saturating_sub(begun) >= turn)
+}
+
+fn nanos(time: Duration) -> u64 {
+    // Below `RESTING`, after five hundred years.
+    u64::try_from(time.as_nanos()).unwrap_or(RESTING - 1)
+}
+
+/// See [`CpuClock::counting`].
+pub(crate) struct Counting<'a, F> {
+    guest: Pin<Box<F>>,
+    clock: &'a CpuClock,
+}
+
+/// Ends the count of a poll, also of one that panics.
+struct Polled<'a>(&'a CpuClock);
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        let spent = self.0.own();
+        self.0.polled.store(RESTING, Ordering::Relaxed);
+        self.0.spent.store(spent, Ordering::Relaxed);
+    }
+}
+
+impl<F: Future> Future for Counting<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.clock.polled.store(nanos(thread_time()), Ordering::Relaxed);
+        let _polled = Polled(self.clock);
+        self.guest.as_mut().poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    /// Until the thread itself has had so much.
+    fn compute(time: Duration) {
+        let until = thread_time() + time;
+        while thread_time() < until {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_computed_beside_a_guest_that_waits_counts_and_ends_it() {
+        let clock = Arc::new(CpuClock::default());
+        let payer = Payer::new(clock.clone(), Duration::from_millis(20), Lines::new("", &Limits::default()));
+        let step = Duration::from_millis(5);
+        let beside = async {
+            loop {
+                compute(step);
+                tokio::task::yield_now().await;
+            }
+        };
+        let beside = measured(beside, |computed| payer.charge(computed));
+        tokio::select! {
+            () = clock.counting(payer.exhausted()) => {}
+            () = beside => {}
+        }
+        let spent = clock.spent();
+        assert!((step * 4..step * 12).contains(&spent), "{spent:?}");
+        assert_eq!(clock.take(), spent);
+        assert_eq!(clock.spent(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn computing_counts_and_waiting_does_not() {
+        let clock = CpuClock::default();
+        let step = Duration::from_millis(5);
+        clock
+            .counting(async {
+                for steps in 1..4 {
+                    compute(step);
+                    let spent = clock.spent();
+                    assert!(spent >= step * steps, "{spent:?}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            })
+            .await;
+        let spent = clock.spent();
+        assert!((step * 3..step * 9).contains(&spent), "{spent:?}");
+        assert_eq!(clock.take(), spent);
+        assert_eq!(clock.spent(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,48 @@
+//! Whoever embeds the library builds neither an emulator nor the crates of a command line with it.
+
+use std::process::Command;
+
+/// What belongs to the program alone.
+const FORBIDDEN: [&str; 12] = [
+    "anyhow",
+    "azure-iot-connector",
+    "azure-iot-emulator",
+    "clap",
+    "comfy-table",
+    "csv",
+    "etcetera",
+    "indicatif",
+    "rcgen",
+    "rpassword",
+    "toml",
+    "tracing-subscriber",
+];
+
+#[test]
+fn the_library_needs_no_emulator_and_no_command_line() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--package", "connector-host", "--all-features"])
+        .args(["--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.starts_with("connector-host ") && tree.contains("\nwasmtime "), "{tree}");
+    assert_eq!(forbidden(&tree), [""; 0], "see `cargo tree --package connector-host --all-features --invert CRATE`");
+}
+
+/// The rule can fail, and does not mistake one name for another.
+#[test]
+fn what_is_forbidden_is_found() {
+    assert_eq!(forbidden("connector-host v0.1.0\nclap v4.6.0\nserde v1.0.0\n"), ["clap"]);
+    assert_eq!(forbidden("connector-host v0.1.0\nclap_lex v1.0.0\ntoml_edit v1.0.0\n"), [""; 0]);
+}
+
+fn forbidden(tree: &str) -> Vec<&str> {
+    let mut found: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    found.retain(|name| FORBIDDEN.contains(name));
+    found.sort_unstable();
+    found.dedup();
+    found
+}

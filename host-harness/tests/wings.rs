@@ -1,0 +1,139 @@
+//! The wings of the library (its folders, and its files at the root) import each other in one direction alone.
+//!
+//! Read from the sources, so that it needs no build of its own. Code for tests may import whatever it likes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+/// Where one wing imports another for the first time, as `file: line`.
+type Imports = BTreeMap<String, BTreeMap<String, String>>;
+
+#[test]
+fn no_two_wings_import_each_other() {
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(sources.len() > 40, "only {} sources were found", sources.len());
+    let imports = imports(&sources).unwrap();
+    assert!(imports["loading"].contains_key("call"), "{imports:?}");
+    if let Some(circle) = circle(&imports) {
+        panic!("wings import each other in a circle; move what both need into a wing below them:\n{circle}");
+    }
+}
+
+/// The rule can fail: on two wings, on a longer way around, and on what is imported by way of the root.
+#[test]
+fn a_circle_is_found_with_its_imports() {
+    let judge = |sources: &[(&str, &str)]| {
+        let sources = sources.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+        imports(&sources).map(|imports| circle(&imports))
+    };
+    let found = judge(&[
+        ("call/run.rs", "use crate::limits::Limits;\n"),
+        ("limits/mod.rs", "//! No `crate::call` here.\n\nuse super::call::{\n    Run,\n};\n"),
+    ]);
+    let found = found.unwrap().expect("a circle");
+    assert!(found.contains("call/run.rs: use crate::limits::Limits;"), "{found}");
+    assert!(found.contains("limits/mod.rs: use super::call::{"), "{found}");
+    let three = [
+        ("call/run.rs", "fn f() -> crate::egress::Pool { todo() }\n"),
+        ("egress/pool.rs", "use crate::error::CallError;\n"),
+        ("error.rs", "use crate::call::Run;\n"),
+    ];
+    assert_eq!(judge(&three).unwrap().expect("a circle").lines().count(), 3);
+    assert_eq!(judge(&three[..2]), Ok(None));
+    assert_eq!(judge(&[("call/run.rs", "#[cfg(test)]\nmod tests {\n    use crate::call::Run;\n}\n")]), Ok(None));
+    assert!(judge(&[("interface/action.rs", "use crate::Connection;\n")]).unwrap_err().contains("interface/action.rs"));
+}
+
+/// Every source but the crate's own page, by its path; none that is a test.
+fn sources(root: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+                found.insert(name, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    found.remove("lib.rs");
+    let is_test = |line: &str| line.strip_prefix("mod ").and_then(|line| line.strip_suffix(';')).map(str::to_owned);
+    let tests: BTreeSet<String> = found
+        .values()
+        .flat_map(|text| text.lines().zip(text.lines().skip(1)))
+        .filter(|(before, _)| *before == "#[cfg(test)]")
+        .filter_map(|(_, line)| is_test(line))
+        .collect();
+    found.retain(|name, _| !tests.contains(stem(name)));
+    found
+}
+
+/// # Errors
+///
+/// An import by way of the root, which hides the wing that it comes from.
+fn imports(sources: &BTreeMap<String, String>) -> Result<Imports, String> {
+    let mut imports = Imports::new();
+    for (file, text) in sources {
+        let wing = file.split_once('/').map_or_else(|| stem(file), |(wing, _)| wing);
+        // Where `super` is the root.
+        let is_top = !file.contains('/') || file.split_once('/').is_some_and(|(_, rest)| rest == "mod.rs");
+        let lines: Vec<_> = text.lines().collect();
+        let is_test = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].ends_with("mod tests {");
+        let end = lines.windows(2).position(is_test).unwrap_or(lines.len());
+        for line in lines[..end].iter().filter(|line| !line.trim_start().starts_with("//")) {
+            let roots = if is_top { &["crate::", "super::"][..] } else { &["crate::"] };
+            for rest in roots.iter().flat_map(|root| line.split(root).skip(1)) {
+                let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if name.starts_with(char::is_uppercase) {
+                    return Err(format!("{file}: {line}: name the wing that it comes from"));
+                }
+                if !name.is_empty() && name != wing && is_wing(sources, &name) {
+                    let import = || format!("{file}: {}", line.trim());
+                    imports.entry(wing.to_owned()).or_default().entry(name).or_insert_with(import);
+                }
+            }
+        }
+    }
+    Ok(imports)
+}
+
+fn is_wing(sources: &BTreeMap<String, String>, name: &str) -> bool {
+    sources.keys().any(|file| file.split('/').next().is_some_and(|first| stem(first) == name))
+}
+
+/// The imports that make up a circle, one a line.
+fn circle(imports: &Imports) -> Option<String> {
+    imports.keys().find_map(|wing| {
+        let way = way_back(imports, wing, wing, &mut BTreeSet::new())?;
+        let mut text = String::new();
+        for (from, to) in way.iter().zip(way.iter().skip(1).chain([wing])) {
+            let _ = writeln!(text, "{from} -> {to}: {}", imports[from][to]);
+        }
+        Some(text)
+    })
+}
+
+/// The wings on the way from `wing` to `end`.
+fn way_back(imports: &Imports, wing: &str, end: &str, seen: &mut BTreeSet<String>) -> Option<Vec<String>> {
+    for next in imports.get(wing).into_iter().flat_map(BTreeMap::keys) {
+        if next == end {
+            return Some(vec![wing.to_owned()]);
+        }
+        if seen.insert(next.clone())
+            && let Some(mut rest) = way_back(imports, next, end, seen)
+        {
+            rest.insert(0, wing.to_owned());
+            return Some(rest);
+        }
+    }
+    None
+}
+
+fn stem(file: &str) -> &str {
+    Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+}
