@@ -237,8 +237,8 @@ pub async fn numbers(receiver: &mut Receiver, count: u32) -> Vec<i64> {
     numbers
 }
 
-/// What a reader is told when its link or connection ends.
-pub async fn farewell(receiver: &mut Receiver) -> String {
+/// The error with which a reader's link or connection ends.
+pub async fn closing_error(receiver: &mut Receiver) -> String {
     let _ = receiver.set_credit(1000).await;
     loop {
         match within(receiver.recv::<Body<Value>>()).await {
