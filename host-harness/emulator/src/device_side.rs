@@ -13,8 +13,7 @@ use crate::messages::{DeviceMessage, TelemetryMessage};
 use crate::operations::messages::{accept_telemetry, take_messages};
 use crate::operations::methods::check_target;
 use crate::operations::registration::{Proof, register};
-use crate::records::identity::Status;
-use crate::records::method::MethodTarget;
+use crate::records::identity::{Status, Target};
 use crate::service_bound::{FeedbackStatus, FileUpload};
 use crate::sessions::{Handler, MethodCall, MethodReply};
 use crate::sync::lock;
@@ -79,7 +78,7 @@ impl DeviceSide {
         F: Fn(MethodCall) -> R + Send + Sync + 'static,
         R: Future<Output = MethodReply> + Send + 'static,
     {
-        self.attach(&MethodTarget { device: device_id.to_owned(), module: None }, handler);
+        self.attach(&Target { device: device_id.to_owned(), module: None }, handler);
     }
 
     /// Attaches a simulator that answers a module's direct methods.
@@ -88,7 +87,7 @@ impl DeviceSide {
         F: Fn(MethodCall) -> R + Send + Sync + 'static,
         R: Future<Output = MethodReply> + Send + 'static,
     {
-        self.attach(&MethodTarget { device: device_id.to_owned(), module: Some(module_id.to_owned()) }, handler);
+        self.attach(&Target { device: device_id.to_owned(), module: Some(module_id.to_owned()) }, handler);
     }
 
     /// Connects the device.
@@ -97,7 +96,7 @@ impl DeviceSide {
     /// 404001 for an unknown device, 403012 for a disabled one.
     pub async fn connect(&self, device_id: &str) -> Result<(), ServiceError> {
         self.activity(device_id)?;
-        self.set_connected(&MethodTarget { device: device_id.to_owned(), module: None }, true);
+        self.set_connected(&Target { device: device_id.to_owned(), module: None }, true);
         Ok(())
     }
 
@@ -106,7 +105,7 @@ impl DeviceSide {
     /// # Errors
     /// 404001 for an unknown device.
     pub async fn disconnect(&self, device_id: &str) -> Result<(), ServiceError> {
-        let target = MethodTarget { device: device_id.to_owned(), module: None };
+        let target = Target { device: device_id.to_owned(), module: None };
         check_target(&self.world, &target)?;
         self.set_connected(&target, false);
         Ok(())
@@ -146,7 +145,7 @@ impl DeviceSide {
         Ok(())
     }
 
-    fn attach<F, R>(&self, target: &MethodTarget, handler: F)
+    fn attach<F, R>(&self, target: &Target, handler: F)
     where
         F: Fn(MethodCall) -> R + Send + Sync + 'static,
         R: Future<Output = MethodReply> + Send + 'static,
@@ -156,7 +155,7 @@ impl DeviceSide {
         self.set_connected(target, true);
     }
 
-    fn set_connected(&self, target: &MethodTarget, connected: bool) {
+    fn set_connected(&self, target: &Target, connected: bool) {
         let now = now();
         let mut hub = lock(&self.world.hub);
         let key = target.key();

@@ -71,29 +71,23 @@ pub(super) fn attach(answer: &AttachAnswer<'_>) -> Vec<u8> {
     let filter = answer
         .filter
         .map(|filter| map(filter.iter().map(|(name, value)| (Value::Symbol(name.clone()), value.clone()))));
-    let address = |address: Option<&str>| optional(address.map(text));
-    let source = vec![
-        address(answer.source),
-        Value::Uint(0),
-        symbol("session-end"),
-        Value::Uint(0),
-        Value::Bool(false),
-        Value::Null,
-        Value::Null,
-        optional(filter),
-        Value::Null,
-        Value::Null,
-        Value::Null,
-    ];
-    let target = vec![
-        address(answer.target),
-        Value::Uint(0),
-        symbol("session-end"),
-        Value::Uint(0),
-        Value::Bool(false),
-        Value::Null,
-        Value::Null,
-    ];
+    // Address, durability, expiry, time-out, dynamic, its properties.
+    let terminus = |address: Option<&str>| {
+        vec![
+            optional(address.map(text)),
+            Value::Uint(0),
+            symbol("session-end"),
+            Value::Uint(0),
+            Value::Bool(false),
+            Value::Null,
+        ]
+    };
+    // Distribution mode, filter, default outcome, outcomes, capabilities.
+    let mut source = terminus(answer.source);
+    source.extend([Value::Null, optional(filter), Value::Null, Value::Null, Value::Null]);
+    // Capabilities.
+    let mut target = terminus(answer.target);
+    target.push(Value::Null);
     let capabilities = if answer.capabilities.is_empty() { Value::Null } else { symbols(&answer.capabilities) };
     encode(&composite(
         0x12,

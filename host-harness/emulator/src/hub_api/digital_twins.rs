@@ -14,7 +14,8 @@ use crate::error::{ServiceError, invalid};
 use crate::etag;
 use crate::etag::Precondition;
 use crate::operations::methods::call;
-use crate::records::method::{MethodBody, MethodTarget};
+use crate::records::identity::Target;
+use crate::records::method::MethodBody;
 use crate::records::twin::{Change, PropertiesBody, TwinBody};
 use crate::records::twin_view::of_device;
 use crate::sync::lock;
@@ -113,45 +114,35 @@ pub(crate) async fn patch(
     Ok(response)
 }
 
-/// `POST /digitaltwins/{id}/commands/{command}`.
-pub(crate) async fn command(
-    State(world): State<Shared>,
-    Path((id, command)): Path<(String, String)>,
-    uri: Uri,
-    payload: Bytes,
-) -> Result<Response, ServiceError> {
-    run(&world, id, command, &uri, &payload).await
+/// The path of a command: of the device itself, or of one of its components.
+#[derive(Debug, Deserialize)]
+pub(super) struct CommandPath {
+    id: String,
+    component: Option<String>,
+    command: String,
 }
 
+/// `POST /digitaltwins/{id}/commands/{command}` and
 /// `POST /digitaltwins/{id}/components/{component}/commands/{command}`.
-pub(crate) async fn component_command(
+pub(super) async fn command(
     State(world): State<Shared>,
-    Path((id, component, command)): Path<(String, String, String)>,
+    Path(CommandPath { id, component, command }): Path<CommandPath>,
     uri: Uri,
     payload: Bytes,
-) -> Result<Response, ServiceError> {
-    run(&world, id, format!("{component}*{command}"), &uri, &payload).await
-}
-
-async fn run(
-    world: &Shared,
-    device: String,
-    method: String,
-    uri: &Uri,
-    payload: &[u8],
 ) -> Result<Response, ServiceError> {
     let seconds = |name: &str| {
-        query_parameter(uri, name)
+        query_parameter(&uri, name)
             .map(|text| text.parse::<u64>().map_err(|_| invalid(format!("{name} must be a number of seconds"))))
             .transpose()
     };
+    let method = component.map_or_else(|| command.clone(), |component| format!("{component}*{command}"));
     let body = MethodBody {
         method_name: Some(method),
-        payload: if payload.is_empty() { Value::Null } else { parse_json(payload)? },
+        payload: if payload.is_empty() { Value::Null } else { parse_json(&payload)? },
         response_timeout_in_seconds: seconds("responseTimeoutInSeconds")?,
         connect_timeout_in_seconds: seconds("connectTimeoutInSeconds")?,
     };
-    let (status, payload) = call(world, MethodTarget { device, module: None }, body).await?;
+    let (status, payload) = call(&world, Target { device: id, module: None }, body).await?;
     let mut response = ok(&payload);
     response.headers_mut().insert("x-ms-command-statuscode", HeaderValue::from(status));
     Ok(response)

@@ -16,10 +16,10 @@ use crate::etag::Precondition;
 use crate::journal::ChangeKind;
 use crate::operations::methods::call;
 use crate::records::device::Device;
+use crate::records::identity::Target;
 use crate::records::job::{
     DEFAULT_EXECUTION_SECONDS, DeviceJob, Job, JobRequest, JobStatus, Statistics, Work, check_job_id, job_not_found,
 };
-use crate::records::method::MethodTarget;
 use crate::records::twin::Change;
 use crate::records::twin_view::of_device;
 use crate::sync::lock;
@@ -140,7 +140,7 @@ async fn one(
     let start = now();
     let outcome = match work {
         Work::Method(body) => {
-            let target = MethodTarget { device: device.clone(), module: None };
+            let target = Target { device: device.clone(), module: None };
             tokio::time::timeout_at(deadline, call(&world, target, body)).await.map_or_else(
                 |_| Err(ServiceError::new(ErrorCode::REQUEST_TIMEOUT, "the job's time has run out")),
                 |outcome| outcome.map(Some),

@@ -60,10 +60,10 @@ pub(crate) fn routes(world: &Shared) -> Router {
         .on(PUT, "/twins/{id}", service, TwinWrite, twins::put)
         .on(PATCH, "/twins/{id}", service, TwinWrite, twins::patch)
         .on(POST, "/twins/{id}/methods", service, Method, methods::invoke)
-        .on(GET, "/twins/{id}/modules/{module}", service, TwinRead, twins::get_module)
-        .on(PUT, "/twins/{id}/modules/{module}", service, TwinWrite, twins::put_module)
-        .on(PATCH, "/twins/{id}/modules/{module}", service, TwinWrite, twins::patch_module)
-        .on(POST, "/twins/{id}/modules/{module}/methods", service, Method, methods::invoke_module)
+        .on(GET, "/twins/{id}/modules/{module}", service, TwinRead, twins::get)
+        .on(PUT, "/twins/{id}/modules/{module}", service, TwinWrite, twins::put)
+        .on(PATCH, "/twins/{id}/modules/{module}", service, TwinWrite, twins::patch)
+        .on(POST, "/twins/{id}/modules/{module}/methods", service, Method, methods::invoke)
         .on(GET, "/configurations", read, Configuration, configurations::list)
         .on(POST, "/configurations/testQueries", read, Configuration, configurations::test_queries)
         .on(GET, "/configurations/{id}", read, Configuration, configurations::get)
@@ -90,7 +90,7 @@ pub(crate) fn routes(world: &Shared) -> Router {
             "/digitaltwins/{id}/components/{component}/commands/{command}",
             service,
             Method,
-            digital_twins::component_command,
+            digital_twins::command,
         )
         .finish()
 }

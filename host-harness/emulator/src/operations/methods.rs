@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::journal::ChangeKind;
 use crate::options::DevicesOnline;
-use crate::records::identity::Status;
-use crate::records::method::{MethodBody, MethodTarget};
+use crate::records::identity::{Status, Target};
+use crate::records::method::MethodBody;
 use crate::sessions::{MethodCall, MethodReply};
 use crate::sync::lock;
 use crate::world::World;
@@ -21,7 +21,7 @@ const MAX_TIMEOUT: u64 = 3600;
 
 /// Calls a method for the method operations, digital twin commands and jobs. Returns the device's own status and its
 /// payload.
-pub(crate) async fn call(world: &World, target: MethodTarget, body: MethodBody) -> Result<(i32, Value), ServiceError> {
+pub(crate) async fn call(world: &World, target: Target, body: MethodBody) -> Result<(i32, Value), ServiceError> {
     let name = body.method_name.unwrap_or_default();
     if name.is_empty() || name.len() > 100 || name.contains(|c: char| c.is_control() || c == ' ') {
         return Err(invalid("methodName must have 1 to 100 characters and no spaces"));
@@ -70,7 +70,7 @@ async fn answer(reply: impl Future<Output = MethodReply>) -> (i32, Value) {
 }
 
 /// 404001 or 404010 when the device or module does not exist.
-pub(crate) fn check_target(world: &World, target: &MethodTarget) -> Result<(), ServiceError> {
+pub(crate) fn check_target(world: &World, target: &Target) -> Result<(), ServiceError> {
     let hub = lock(&world.hub);
     match &target.module {
         None => hub.device(&target.device).map(drop),
@@ -78,7 +78,7 @@ pub(crate) fn check_target(world: &World, target: &MethodTarget) -> Result<(), S
     }
 }
 
-async fn wait_until_online(world: &World, target: &MethodTarget, patience: Duration) -> Result<(), ServiceError> {
+async fn wait_until_online(world: &World, target: &Target, patience: Duration) -> Result<(), ServiceError> {
     let mut changes = world.sessions.subscribe();
     let online = async {
         while !is_online(world, target) {
@@ -93,7 +93,7 @@ async fn wait_until_online(world: &World, target: &MethodTarget, patience: Durat
     Err(ServiceError::new(ErrorCode::DEVICE_NOT_ONLINE, "Timed out waiting for device to connect."))
 }
 
-fn is_online(world: &World, target: &MethodTarget) -> bool {
+fn is_online(world: &World, target: &Target) -> bool {
     let enabled = lock(&world.hub).devices.get(&target.device).is_some_and(|device| device.status == Status::Enabled);
     enabled
         && match world.sessions.connected(&target.key()) {

@@ -12,6 +12,22 @@ use crate::error::{ServiceError, invalid};
 use crate::random;
 use crate::versions::At;
 
+/// A device, or a module on it. In a path its parameters are `id` and, for a module, `module`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Target {
+    #[serde(rename = "id")]
+    pub(crate) device: String,
+    #[serde(default)]
+    pub(crate) module: Option<String>,
+}
+
+impl Target {
+    /// The key of its record, and of its session.
+    pub(crate) fn key(&self) -> String {
+        self.module.as_ref().map_or_else(|| self.device.clone(), |module| module_key(&self.device, module))
+    }
+}
+
 /// Whether a device may connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
