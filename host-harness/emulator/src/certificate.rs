@@ -1,11 +1,10 @@
 //! The emulator's own certificate authority and the leaf that its listeners present.
 //!
-//! Clients are pointed at the authority (`ca_pem`), so that they verify TLS as they do in production. With a
-//! certificate directory the authority lives on between runs; the leaf is made anew each time.
+//! Clients trust the authority (`ca_pem`), so that they verify TLS as they do in production. With a
+//! certificate directory the authority stays the same between runs; each start makes a new leaf.
 
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -14,16 +13,31 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
 
-use crate::EmulatorError;
 use crate::tls::{Tls, TlsSuites};
 
 const CA_FILE: &str = "emulator-ca.pem";
 const CA_KEY_FILE: &str = "emulator-ca-key.pem";
 const CA_LIFETIME: Duration = Duration::days(3650);
+
 // Apple's and some OpenSSL-based clients refuse leaves of more than 825 days.
 const LEAF_LIFETIME: Duration = Duration::days(397);
+
 // Other clocks on the machine (containers, virtual machines) may be behind.
 const BACKDATE: Duration = Duration::days(1);
+
+/// Why certificates could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CertificateError {
+    /// The certificate directory could not be read or written.
+    #[error("the certificate directory cannot be used: {0}")]
+    Directory(io::Error),
+    /// A certificate could not be made or read.
+    #[error("the certificates could not be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The TLS settings were refused.
+    #[error("the TLS settings were refused: {0}")]
+    Tls(#[from] rustls::Error),
+}
 
 /// The authority's certificate and the TLS settings of both listeners.
 pub(crate) struct Certificates {
@@ -37,7 +51,7 @@ impl Certificates {
         directory: Option<&Path>,
         names: impl IntoIterator<Item = String>,
         suites: TlsSuites,
-    ) -> Result<Self, EmulatorError> {
+    ) -> Result<Self, CertificateError> {
         let (ca_pem, ca_key) = match directory {
             Some(directory) => match load_authority(directory)? {
                 Some(authority) => authority,
@@ -78,17 +92,17 @@ fn authority_params() -> CertificateParams {
     params
 }
 
-fn new_authority() -> Result<(String, KeyPair), EmulatorError> {
+fn new_authority() -> Result<(String, KeyPair), CertificateError> {
     let key = KeyPair::generate()?;
     let certificate = authority_params().self_signed(&key)?;
     Ok((certificate.pem(), key))
 }
 
-fn load_authority(directory: &Path) -> Result<Option<(String, KeyPair)>, EmulatorError> {
+fn load_authority(directory: &Path) -> Result<Option<(String, KeyPair)>, CertificateError> {
     let read = |file: &str| match fs::read_to_string(directory.join(file)) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(EmulatorError::CertificateDir(error)),
+        Err(error) => Err(CertificateError::Directory(error)),
     };
     match (read(CA_FILE)?, read(CA_KEY_FILE)?) {
         (Some(certificate), Some(key)) => Ok(Some((certificate, KeyPair::from_pem(&key)?))),
@@ -96,10 +110,10 @@ fn load_authority(directory: &Path) -> Result<Option<(String, KeyPair)>, Emulato
     }
 }
 
-fn save_authority(directory: &Path, certificate: &str, key: &KeyPair) -> Result<(), EmulatorError> {
-    fs::create_dir_all(directory).map_err(EmulatorError::CertificateDir)?;
-    write_private(&directory.join(CA_KEY_FILE), &key.serialize_pem()).map_err(EmulatorError::CertificateDir)?;
-    fs::write(directory.join(CA_FILE), certificate).map_err(EmulatorError::CertificateDir)
+fn save_authority(directory: &Path, certificate: &str, key: &KeyPair) -> Result<(), CertificateError> {
+    fs::create_dir_all(directory).map_err(CertificateError::Directory)?;
+    write_private(&directory.join(CA_KEY_FILE), &key.serialize_pem()).map_err(CertificateError::Directory)?;
+    fs::write(directory.join(CA_FILE), certificate).map_err(CertificateError::Directory)
 }
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {

@@ -1,278 +1,23 @@
 //! The simulated devices' side, in process. It takes the same paths through the emulator as the HTTPS device endpoints.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use tokio::sync::watch;
 
-use crate::dps::{Proof, register};
+use crate::clock::now;
+use crate::dps::credential::Credential;
+use crate::dps::registration::RegistrationState;
 use crate::error::{ErrorCode, ServiceError};
-use crate::hub::{MethodTarget, Status, accept_telemetry, check_target, take_messages};
-use crate::journal::{ChangeKind, rfc3339};
+use crate::journal::ChangeKind;
+use crate::messages::{DeviceMessage, TelemetryMessage};
+use crate::operations::messages::{accept_telemetry, take_messages};
+use crate::operations::methods::check_target;
+use crate::operations::registration::{Proof, register};
+use crate::records::identity::{Status, Target};
 use crate::service_bound::{FeedbackStatus, FileUpload};
-use crate::world::{Shared, lock, now};
-
-/// How a device proves to the provisioning service who it is.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum Credential {
-    /// The key of an individual enrollment, or the one derived from a group's key for this registration id; base64.
-    SymmetricKey(String),
-    /// A client certificate.
-    X509 {
-        /// The common name of the certificate's subject; it must be the registration id.
-        subject: String,
-        /// The certificate's SHA-1 or SHA-256 thumbprint, hexadecimal.
-        thumbprint: String,
-        /// The thumbprints, or names as CA references, of those who signed it.
-        issuers: Vec<String>,
-    },
-    /// The endorsement key of a trusted platform module, base64. The challenge is taken as passed.
-    Tpm {
-        /// The public endorsement key.
-        endorsement_key: String,
-    },
-}
-
-impl Credential {
-    /// The credential of a device in an enrollment group with a symmetric key, derived from the group's key.
-    ///
-    /// Returns `None` when the key is not base64.
-    pub fn derived(group_key: &str, registration_id: &str) -> Option<Self> {
-        crate::auth::derive_device_key(group_key, registration_id).map(Self::SymmetricKey)
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::SymmetricKey(_) => "SymmetricKey(redacted)",
-            Self::X509 { .. } => "X509",
-            Self::Tpm { .. } => "Tpm",
-        })
-    }
-}
-
-/// A registration record, as DPS keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct RegistrationState {
-    /// The registration id, as the device wrote it.
-    pub registration_id: String,
-    /// When the device first registered.
-    #[serde(serialize_with = "as_text")]
-    pub created_date_time_utc: OffsetDateTime,
-    /// The hub it was assigned to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub assigned_hub: Option<String>,
-    /// Its device id there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device_id: Option<String>,
-    /// `assigned`, `failed` or `disabled`.
-    pub status: &'static str,
-    /// How it came to be assigned: `initialAssignment`, `deviceDataMigrated`, `deviceDataReset`,
-    /// `reprovisionedToInitialAssignment`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub substatus: Option<&'static str>,
-    /// The six-digit code of a failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<u32>,
-    /// What failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_message: Option<String>,
-    /// When the record last changed.
-    #[serde(serialize_with = "as_text")]
-    pub last_updated_date_time_utc: OffsetDateTime,
-    /// The record's ETag, with its quotes.
-    pub etag: String,
-}
-
-fn as_text<S: Serializer>(time: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&rfc3339(*time))
-}
-
-/// A direct method, as it reaches a device.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct MethodCall {
-    /// The method's name.
-    pub method: String,
-    /// The payload; `null` when there is none.
-    pub payload: Value,
-}
-
-impl MethodCall {
-    pub(crate) fn new(method: String, payload: Value) -> Self {
-        Self { method, payload }
-    }
-}
-
-/// What a device does about a direct method.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MethodReply {
-    /// It answers.
-    Answer {
-        /// The device's own status.
-        status: i32,
-        /// Any JSON.
-        payload: Value,
-    },
-    /// It never answers, so the service times out.
-    Silence,
-}
-
-impl MethodReply {
-    /// An answer.
-    pub fn answer(status: i32, payload: Value) -> Self {
-        Self::Answer { status, payload }
-    }
-
-    /// An answer after a while.
-    pub async fn delayed(delay: Duration, status: i32, payload: Value) -> Self {
-        tokio::time::sleep(delay).await;
-        Self::Answer { status, payload }
-    }
-}
-
-/// A message from the cloud in a device's queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeviceMessage {
-    /// The message id, given by the sender or made up.
-    pub message_id: String,
-    /// The module that it is for, if it is not for the device itself.
-    pub module_id: Option<String>,
-    /// The correlation id, given by the sender.
-    pub correlation_id: Option<String>,
-    /// The user id, given by the sender.
-    pub user_id: Option<Bytes>,
-    /// The content type, given by the sender.
-    pub content_type: Option<String>,
-    /// The content encoding, given by the sender.
-    pub content_encoding: Option<String>,
-    /// When it expires: as the sender said, or an hour after it was sent.
-    pub expires: Option<OffsetDateTime>,
-    /// Application properties.
-    pub properties: Vec<(String, String)>,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl DeviceMessage {
-    pub(crate) fn new(message_id: String, properties: Vec<(String, String)>, body: Bytes) -> Self {
-        Self {
-            message_id,
-            module_id: None,
-            correlation_id: None,
-            user_id: None,
-            content_type: None,
-            content_encoding: None,
-            expires: None,
-            properties,
-            body,
-        }
-    }
-}
-
-/// A telemetry message from a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TelemetryMessage {
-    /// Who sent it.
-    pub device_id: String,
-    /// When the hub took it.
-    pub enqueued: OffsetDateTime,
-    /// The content type, for example `application/json`.
-    pub content_type: Option<String>,
-    /// The content encoding, for example `utf-8`.
-    pub content_encoding: Option<String>,
-    /// The message id.
-    pub message_id: Option<String>,
-    /// The correlation id.
-    pub correlation_id: Option<String>,
-    /// Application properties.
-    pub properties: Vec<(String, String)>,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl TelemetryMessage {
-    /// A JSON message, enqueued now.
-    pub fn json(device_id: impl Into<String>, body: &Value) -> Self {
-        Self {
-            device_id: device_id.into(),
-            enqueued: now(),
-            content_type: Some("application/json".to_owned()),
-            content_encoding: Some("utf-8".to_owned()),
-            message_id: None,
-            correlation_id: None,
-            properties: Vec::new(),
-            body: body.to_string().into(),
-        }
-    }
-}
-
-/// Receives what devices send, in the order in which the hub took it, beside the built-in endpoint.
-pub trait TelemetrySink: Send + Sync {
-    /// Takes one message. Must not block.
-    fn accept(&self, message: &TelemetryMessage);
-}
-
-pub(crate) type Handler = Arc<dyn Fn(MethodCall) -> Pin<Box<dyn Future<Output = MethodReply> + Send>> + Send + Sync>;
-
-/// Which devices are connected and how they answer methods.
-pub(crate) struct Sessions {
-    sessions: Mutex<HashMap<String, Session>>,
-    changed: watch::Sender<u64>,
-}
-
-#[derive(Default)]
-struct Session {
-    /// `None`: nobody has connected or disconnected it.
-    connected: Option<bool>,
-    handler: Option<Handler>,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self { sessions: Mutex::default(), changed: watch::Sender::new(0) }
-    }
-}
-
-impl Sessions {
-    pub(crate) fn handler(&self, key: &str) -> Option<Handler> {
-        lock(&self.sessions).get(key)?.handler.clone()
-    }
-
-    pub(crate) fn connected(&self, key: &str) -> Option<bool> {
-        lock(&self.sessions).get(key)?.connected
-    }
-
-    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    /// The service cut the device off (disabled or deleted it); a simulator did not.
-    pub(crate) fn drop_connection(&self, key: &str) {
-        if let Some(session) = lock(&self.sessions).get_mut(key)
-            && session.connected == Some(true)
-        {
-            session.connected = None;
-        }
-    }
-
-    fn change(&self, key: &str, change: impl FnOnce(&mut Session)) {
-        change(lock(&self.sessions).entry(key.to_owned()).or_default());
-        self.changed.send_modify(|count| *count += 1);
-    }
-}
+use crate::sessions::{Handler, MethodCall, MethodReply};
+use crate::sync::lock;
+use crate::world::Shared;
 
 /// Acts as devices do. Cheap to clone.
 #[derive(Clone)]
@@ -333,7 +78,7 @@ impl DeviceSide {
         F: Fn(MethodCall) -> R + Send + Sync + 'static,
         R: Future<Output = MethodReply> + Send + 'static,
     {
-        self.attach(&MethodTarget { device: device_id.to_owned(), module: None }, handler);
+        self.attach(&Target { device: device_id.to_owned(), module: None }, handler);
     }
 
     /// Attaches a simulator that answers a module's direct methods.
@@ -342,7 +87,7 @@ impl DeviceSide {
         F: Fn(MethodCall) -> R + Send + Sync + 'static,
         R: Future<Output = MethodReply> + Send + 'static,
     {
-        self.attach(&MethodTarget { device: device_id.to_owned(), module: Some(module_id.to_owned()) }, handler);
+        self.attach(&Target { device: device_id.to_owned(), module: Some(module_id.to_owned()) }, handler);
     }
 
     /// Connects the device.
@@ -351,7 +96,7 @@ impl DeviceSide {
     /// 404001 for an unknown device, 403012 for a disabled one.
     pub async fn connect(&self, device_id: &str) -> Result<(), ServiceError> {
         self.activity(device_id)?;
-        self.set_connected(&MethodTarget { device: device_id.to_owned(), module: None }, true);
+        self.set_connected(&Target { device: device_id.to_owned(), module: None }, true);
         Ok(())
     }
 
@@ -360,7 +105,7 @@ impl DeviceSide {
     /// # Errors
     /// 404001 for an unknown device.
     pub async fn disconnect(&self, device_id: &str) -> Result<(), ServiceError> {
-        let target = MethodTarget { device: device_id.to_owned(), module: None };
+        let target = Target { device: device_id.to_owned(), module: None };
         check_target(&self.world, &target)?;
         self.set_connected(&target, false);
         Ok(())
@@ -390,7 +135,7 @@ impl DeviceSide {
         take_messages(&self.world, device_id, FeedbackStatus::Rejected)
     }
 
-    /// Tells the hub that a file was uploaded, which it passes on to its service side.
+    /// Notifies the hub of an uploaded file; the hub passes the notice on to its service side.
     ///
     /// # Errors
     /// 404001 for an unknown device.
@@ -400,7 +145,7 @@ impl DeviceSide {
         Ok(())
     }
 
-    fn attach<F, R>(&self, target: &MethodTarget, handler: F)
+    fn attach<F, R>(&self, target: &Target, handler: F)
     where
         F: Fn(MethodCall) -> R + Send + Sync + 'static,
         R: Future<Output = MethodReply> + Send + 'static,
@@ -410,7 +155,7 @@ impl DeviceSide {
         self.set_connected(target, true);
     }
 
-    fn set_connected(&self, target: &MethodTarget, connected: bool) {
+    fn set_connected(&self, target: &Target, connected: bool) {
         let now = now();
         let mut hub = lock(&self.world.hub);
         let key = target.key();

@@ -1,23 +1,5 @@
-//! The one place where a refusal becomes an HTTP answer.
-//!
-//! Handlers return a [`ServiceError`]: a code, a message and perhaps a pause. How it looks on the wire depends on the
-//! service that answers, so the body is rendered last, by [`ServiceError::render`], when the service is known.
-//!
-//! | service | body |
-//! |---|---|
-//! | IoT Hub, registry and twins | `{"Message":"ErrorCode:DeviceNotFound;…","ExceptionMessage":"Tracking ID:…"}` |
-//! | IoT Hub, direct methods | `{"Message":"{\"errorCode\":404103,…}","ExceptionMessage":""}`, an object inside a string |
-//! | DPS | `{"errorCode":404201,"trackingId":…,"message":…,"timestampUtc":…}` |
-
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde_json::json;
-use time::OffsetDateTime;
-
-use crate::journal::rfc3339;
-use crate::random;
-use crate::server::Service;
+//! Refusals by the emulated services: a code, a message and perhaps a pause. How they look over HTTP is in
+//! `web::error_body`, over AMQP in `amqp::conditions`.
 
 /// A numeric error code of IoT Hub or DPS with its symbolic name.
 ///
@@ -131,16 +113,9 @@ impl ErrorCode {
         }
     }
 
-    fn status(self) -> StatusCode {
-        u16::try_from(self.number / 1000)
-            .ok()
-            .and_then(|status| StatusCode::from_u16(status).ok())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-
-    /// Direct methods answer with an object inside the message string; everything else with `ErrorCode:Name;text`.
-    fn is_nested(self) -> bool {
-        matches!(self.number, 404_103 | 504_101)
+    /// The HTTP status: the first three digits.
+    pub(crate) fn status(self) -> u16 {
+        u16::try_from(self.number / 1000).unwrap_or(500)
     }
 }
 
@@ -183,51 +158,12 @@ impl ServiceError {
 
     /// The HTTP status.
     pub fn status(&self) -> u16 {
-        self.status.unwrap_or_else(|| self.code.status().as_u16())
+        self.status.unwrap_or_else(|| self.code.status())
     }
 
-    /// Renders the answer in the form of the service.
-    pub(crate) fn render(&self, service: Service, now: OffsetDateTime) -> Response {
-        let tracking = random::hex(16);
-        let timestamp = rfc3339(now);
-        let details = json!({
-            "errorCode": self.code.number,
-            "trackingId": tracking,
-            "message": self.message,
-            "timestampUtc": timestamp,
-        });
-        let (header_name, body) = match service {
-            Service::Dps => ("x-ms-error-code", details),
-            _ if self.code.is_nested() => {
-                ("iothub-errorcode", json!({ "Message": details.to_string(), "ExceptionMessage": "" }))
-            }
-            _ => (
-                "iothub-errorcode",
-                json!({
-                    "Message": format!("ErrorCode:{};{}", self.code.name, self.message),
-                    "ExceptionMessage": format!("Tracking ID:{tracking}-G:0-TimeStamp:{timestamp}"),
-                }),
-            ),
-        };
-        let mut response = Response::new(Body::from(body.to_string()));
-        *response.status_mut() = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-        headers.insert(header_name, HeaderValue::from_static(self.code.name));
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
-    }
-}
-
-impl IntoResponse for ServiceError {
-    /// Carries the error to the end of the pipeline, where the service is known and the body is rendered.
-    fn into_response(self) -> Response {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.code.status();
-        response.extensions_mut().insert(self);
-        response
+    /// The seconds that a client should wait before it asks again, where the refusal says so.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        self.retry_after
     }
 }
 
@@ -243,7 +179,7 @@ mod tests {
     #[test]
     fn the_status_is_the_first_three_digits() {
         for code in ErrorCode::ALL {
-            assert_eq!(u32::from(code.status().as_u16()), code.number / 1000, "{}", code.name);
+            assert_eq!(u32::from(code.status()), code.number / 1000, "{}", code.name);
             assert_eq!(ErrorCode::from_number(code.number), Some(*code));
         }
     }

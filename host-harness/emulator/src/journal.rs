@@ -3,14 +3,15 @@
 //! A demonstration compares what a component reported with what the journal says happened.
 
 use std::ops::RangeBounds;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 use tokio::sync::watch;
+
+use crate::clock::rfc3339;
+use crate::sync::lock;
 
 /// Which part of a twin changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -115,7 +116,7 @@ impl Default for Journal {
 impl Journal {
     /// The changes whose `seq` lies in the range, for example `journal.snapshot(1..)`.
     pub fn snapshot(&self, range: impl RangeBounds<u64>) -> Vec<Change> {
-        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = lock(&self.changes);
         changes.iter().filter(|change| range.contains(&change.seq)).cloned().collect()
     }
 
@@ -130,7 +131,7 @@ impl Journal {
     }
 
     pub(crate) fn append(&self, kind: ChangeKind, id: impl Into<String>, etag: Option<&str>, detail: Value) {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = lock(&self.changes);
         let seq = changes.len() as u64 + 1;
         changes.push(Change {
             seq,
@@ -143,16 +144,6 @@ impl Journal {
         self.length.send_replace(seq);
     }
 }
-
-/// The services' time format: seven digits of a second, UTC.
-pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
-    const FORMAT: &[BorrowedFormatItem<'_>] =
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:7]Z");
-    time.to_offset(time::UtcOffset::UTC).format(FORMAT).unwrap_or_else(|_| NEVER.to_owned())
-}
-
-/// What the services write for "has not happened yet".
-pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 fn serialize_time<S: serde::Serializer>(time: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*time))

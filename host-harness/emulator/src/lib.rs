@@ -1,9 +1,9 @@
 //! An emulator of Azure IoT Hub, its Event Hub-compatible endpoint and the Device Provisioning Service on loopback.
 //!
-//! It serves HTTPS and AMQP over TLS, the latter over WebSockets, too, with a certificate authority of its own, checks shared access signatures,
-//! permissions, ETags, API versions and limits as the services do, and answers with their status codes, error bodies,
-//! headers and conditions, so that Microsoft's own SDKs work against it unchanged. It can be told to misbehave
-//! ([`Faults`]), records what changed ([`Journal`]) and what went over HTTP ([`Traffic`]), and simulates devices
+//! It serves HTTPS and AMQP over TLS, AMQP also over WebSockets, with a certificate authority of its own. It checks shared
+//! access signatures, permissions, ETags, API versions and limits as the services do. It answers with their status codes,
+//! error bodies, headers and conditions, so that Microsoft's own SDKs work against it unchanged. Rules make it misbehave
+//! ([`Faults`]); it records what changed ([`Journal`]) and what went over HTTP ([`Traffic`]), and simulates devices
 //! ([`DeviceSide`], [`Simulator`], [`Machines`]).
 //!
 //! ```
@@ -32,76 +32,103 @@
 //!
 //! | question | choice | where |
 //! |---|---|---|
-//! | policy without the permission | 401, 401002, like a wrong key | `auth` |
+//! | policy without the permission | 401, 401002, like a wrong key | `web::guard` |
 //! | PUT without `If-Match` on an existing entity | 409, hub and DPS | `etag::Precondition::decide` |
 //! | PUT with `If-Match` on a missing entity | 404 | same |
-//! | keys of a symmetric-key enrollment | only in `attestationmechanism` | `dps::enrollments` |
+//! | keys of a symmetric-key enrollment | only in `attestationmechanism` | `dps::attestation` |
 //! | DELETE without `If-Match` | unconditional, as the service descriptions call the header optional | `etag` |
-//! | a bulk request in which an entry failed | hub: 400 with the result body; DPS: 200 | `hub::bulk`, `dps::model` |
-//! | a device that has not registered yet | `unassigned` inside its enrollment, 404 at `/registrations` | `dps::model` |
-//! | import and export jobs | go through their states, but move no data | `hub::jobs` |
-//! | a twin's ETag | changes with tags and desired properties, not with reported ones | `hub::twins` |
-//! | PUT of a twin without a section | the section becomes empty | `hub::twins` |
-//! | a redirect over a WebSocket | names the port of the hub's HTTPS API, where the WebSocket is | `amqp::nodes` |
+//! | a bulk request in which an entry failed | hub: 400 with the result body; DPS: 200 | `hub_api::bulk`, `dps_api::enrollments` |
+//! | a device that has not registered yet | `unassigned` inside its enrollment, 404 at `/registrations` | `dps::provisioning` |
+//! | import and export jobs | go through their states, but move no data | `hub_api::blob_jobs` |
+//! | a twin's ETag | changes with tags and desired properties, not with reported ones | `records::twin` |
+//! | PUT of a twin without a section | the section becomes empty | `records::twin` |
+//! | a redirect over a WebSocket | names the port of the hub's HTTPS API, where the WebSocket is | `amqp::attach` |
 //! | a refused AMQP link | attached, source and target given, then detached with the condition | `amqp::codec` |
 //! | a policy for the Event Hub-compatible endpoint | any with `ServiceConnect` | `amqp::claims` |
-//! | a selector that cannot be read | `amqp:invalid-field` | `amqp::nodes` |
-//! | a partition that there is not | `com.microsoft:argument-out-of-range`; 404 at `$management` | `amqp::nodes` |
-//! | the same epoch again | the newer reader takes over | `event_hub::EventHub::enter` |
-//! | a client that is idle | cut off after twice the advertised time, `amqp:resource-limit-exceeded` | `amqp` |
+//! | a selector that cannot be read | `amqp:invalid-field` | `amqp::attach` |
+//! | a partition that does not exist | `com.microsoft:argument-out-of-range`; 404 at `$management` | `amqp::attach`, `amqp::requests` |
+//! | the same epoch again | the newer reader takes over | `event_hub::endpoint` |
+//! | a client that is idle | cut off after twice the advertised time, `amqp:resource-limit-exceeded` | `amqp::timers` |
 //! | what a fail-over leaves | nothing: empty partitions that count from 0 | [`Emulator::fail_over`] |
 //! | a PUT at a version that does not know a member | the member is cleared, see [`OlderPut`] | `versions` |
-//! | a PUT with what Device Registry keeps | 400, 400004 | `versions::refuse_owned` |
+//! | a PUT with members that Device Registry writes | 400, 400004 | `versions::refuse_owned` |
 //! | reserved words of the query language | those of Azure Digital Twins, `NIN` and `UNDEFINED` | `query` |
-//! | feedback over HTTPS | the lock token is in `ETag` | `hub::messages` |
-//! | a call of a back end at the name for devices, or the other way round | 404; over AMQP 401 | `auth`, `amqp::claims` |
-//! | acknowledgement and expiry of a message sent over HTTPS | not heeded | `hub::messages` |
+//! | feedback over HTTPS | the lock token is in `ETag` | `hub_api::messages` |
+//! | a call of a back end at the name for devices, or the other way round | 404; over AMQP 401 | `web::guard`, `amqp::claims` |
+//! | acknowledgement and expiry of a message sent over HTTPS | not heeded | `hub_api::messages` |
+//!
+//! # Modules
+//!
+//! Imports point from the top of this table down, never up; a test (`tests/layers.rs`) checks it.
+//!
+//! | modules | what they are |
+//! |---|---|
+//! | `simulator` | devices that send telemetry and react |
+//! | `emulator`, `device_side` | the handles that tests and demonstrations hold |
+//! | `server` | HTTPS listeners and exchanges |
+//! | `amqp`, `hub_api`, `dps_api` | the endpoints: AMQP, and the handlers of the two HTTP APIs |
+//! | `web` | what the HTTP APIs share: the guard, routes, bodies, answers |
+//! | `operations` | what the endpoints and the devices in process do to the state as a whole |
+//! | `world` | the state of one emulator |
+//! | `hub`, `dps`, `event_hub`, `service_bound`, `sessions` | parts of the state, each with its rules |
+//! | `records`, `messages`, `journal`, `traffic`, `faults` | what the parts hold |
+//! | all others | basics: errors, tokens, options, queries, pages, the clock, TLS |
 
 mod amqp;
-mod auth;
 mod certificate;
+mod clock;
 mod device_side;
 mod dps;
+mod dps_api;
+mod emulator;
 mod error;
 mod etag;
 mod event_hub;
 mod faults;
 mod hub;
+mod hub_api;
 mod journal;
+mod listening;
+mod messages;
 mod names;
+mod operations;
 mod options;
 mod paging;
 mod query;
+mod query_page;
 mod random;
+mod records;
 mod server;
+mod service;
 mod service_bound;
+mod sessions;
 mod simulator;
 mod store;
+mod sync;
 mod throttle;
 mod tls;
+mod token;
 mod traffic;
 mod versions;
+mod web;
 mod world;
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-
-pub use device_side::{
-    Credential, DeviceMessage, DeviceSide, MethodCall, MethodReply, RegistrationState, TelemetryMessage, TelemetrySink,
-};
+pub use device_side::DeviceSide;
+pub use dps::credential::Credential;
+pub use dps::registration::RegistrationState;
+pub use emulator::{Emulator, EmulatorError};
 pub use error::{ErrorCode, ServiceError};
-pub use event_hub::{EventBody, EventPosition, EventSource, PartitionProperties, Telemetry, TelemetryEvent};
+pub use event_hub::event::{EventBody, EventSource, TelemetryEvent};
+pub use event_hub::log::EventPosition;
+pub use event_hub::telemetry::{PartitionProperties, Telemetry};
 pub use faults::{FaultAction, FaultRule, FaultSyntaxError, Faults, Refusal, RefusalForm};
 pub use journal::{Change, ChangeKind, Journal, TwinPart};
+pub use messages::{DeviceMessage, TelemetryMessage, TelemetrySink};
 pub use names::{GatewayVersion, HubName};
 pub use options::{AmqpOptions, DeviceRegistry, DevicesOnline, EmulatorOptions, PasswordLogin, Permission, Policy};
-pub use server::Service;
+pub use service::Service;
 pub use service_bound::FileUpload;
+pub use sessions::{MethodCall, MethodReply};
 pub use simulator::{
     MachineLink, MachineOptions, MachinePlan, MachineState, Machines, PayloadKind, START_COOLING, SimulatedEvents,
     Simulator, SimulatorOptions,
@@ -109,317 +136,3 @@ pub use simulator::{
 pub use tls::{TlsHandshake, TlsSuites};
 pub use traffic::{Exchange, Traffic};
 pub use versions::{DpsApi, HubApi, OlderPut};
-
-use certificate::Certificates;
-use tls::Tls;
-use world::{Ports, Shared, World};
-
-/// Why the emulator did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EmulatorError {
-    /// The address is not a loopback address.
-    #[error("the emulator listens on loopback only, and {0} is not a loopback address")]
-    NotLoopback(IpAddr),
-    /// A policy has no usable name or key.
-    #[error("{0}")]
-    Policy(String),
-    /// The port could not be bound.
-    #[error("could not listen on {address}: {source}")]
-    Bind {
-        /// Where it tried to listen.
-        address: SocketAddr,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The certificate directory could not be read or written.
-    #[error("the certificate directory cannot be used: {0}")]
-    CertificateDir(io::Error),
-    /// A certificate could not be made or read.
-    #[error("the certificates could not be made: {0}")]
-    Certificate(#[from] rcgen::Error),
-    /// The TLS settings were refused.
-    #[error("the TLS settings were refused: {0}")]
-    Tls(#[from] rustls::Error),
-}
-
-/// A running emulator. Dropping it stops it, too, but without waiting for open connections.
-pub struct Emulator {
-    world: Shared,
-    ca_pem: String,
-    stop: watch::Sender<bool>,
-    listeners: Mutex<Vec<JoinHandle<()>>>,
-    tls: Tls,
-    /// Stops the listeners of the Event Hub-compatible endpoint alone, when they move.
-    event_hub_stop: Mutex<watch::Sender<bool>>,
-}
-
-impl Emulator {
-    /// Starts both services.
-    ///
-    /// # Errors
-    /// When the address is not loopback or taken, a policy is unusable, or the certificates cannot be made.
-    pub async fn start(options: EmulatorOptions) -> Result<Self, EmulatorError> {
-        if !options.listen.is_loopback() {
-            return Err(EmulatorError::NotLoopback(options.listen));
-        }
-        world::check_policies(&options.hub_policies).map_err(EmulatorError::Policy)?;
-        world::check_policies(&options.dps_policies).map_err(EmulatorError::Policy)?;
-        let Certificates { ca_pem, tls } = {
-            let names = names::hub_names(&options.hub_name, options.gateway).into_iter().map(|(name, _)| name);
-            Certificates::issue(options.certificate_dir.as_deref(), names, options.tls_suites)?
-        };
-        let (hub_listener, hub_port) = bind(options.listen, options.hub_port).await?;
-        let (dps_listener, dps_port) = bind(options.listen, options.dps_port).await?;
-        let (hub_amqp_listener, hub_amqp_port) = bind(options.listen, options.hub_amqp_port).await?;
-        let event_hub =
-            EventHubListeners::bind(options.listen, options.event_hub_port, options.event_hub_plaintext_port).await?;
-        let ports = Ports { hub: hub_port, dps: dps_port, hub_amqp: hub_amqp_port, event_hub: event_hub.ports() };
-        let world = Arc::new(World::new(options, ports));
-        let (stop, stopped) = watch::channel(false);
-        let listeners =
-            [(Service::Hub, hub_listener, hub::routes(&world)), (Service::Dps, dps_listener, dps::routes(&world))].map(
-                |(service, listener, router)| {
-                    tokio::spawn(server::serve(world.clone(), service, listener, tls.clone(), router, stopped.clone()))
-                },
-            );
-        let hub_amqp =
-            amqp::serve(world.clone(), Service::HubAmqp, hub_amqp_listener, Some(tls.clone()), stopped.clone());
-        let mut listeners = Vec::from(listeners);
-        listeners.push(tokio::spawn(hub_amqp));
-        let (event_hub_stop, event_hub_stopped) = watch::channel(false);
-        listeners.extend(event_hub.serve(&world, &tls, &event_hub_stopped));
-        let (listeners, event_hub_stop) = (Mutex::new(listeners), Mutex::new(event_hub_stop));
-        Ok(Self { world, ca_pem, stop, listeners, tls, event_hub_stop })
-    }
-
-    /// The hub's host and port, `localhost:PORT`.
-    pub fn hub_host(&self) -> String {
-        self.world.hub_host()
-    }
-
-    /// The hub's host and port by a name that it has in the cloud, such as `plant.service.azure-devices.net:PORT`. None where
-    /// it has no such name. The client's resolver has to lead the name to loopback.
-    pub fn hub_host_by(&self, name: HubName) -> Option<String> {
-        self.world.name_of_hub(name).map(|host| format!("{host}:{}", self.world.hub_port))
-    }
-
-    /// As [`Self::hub_host_by`], of the hub's own AMQP endpoint.
-    pub fn hub_amqp_host_by(&self, name: HubName) -> Option<String> {
-        self.world.name_of_hub(name).map(|host| format!("{host}:{}", self.world.hub_amqp_port))
-    }
-
-    /// The provisioning service's host and port, `localhost:PORT`.
-    pub fn dps_host(&self) -> String {
-        self.world.dps_host()
-    }
-
-    /// The host and port of the hub's own AMQP endpoint, `localhost:PORT`.
-    pub fn hub_amqp_host(&self) -> String {
-        self.world.hub_amqp_host()
-    }
-
-    /// The host and port of the Event Hub-compatible endpoint, `localhost:PORT`. Another one after a fail-over.
-    pub fn event_hub_host(&self) -> String {
-        format!("localhost:{}", self.world.event_hub_ports().0)
-    }
-
-    /// The host and port of the Event Hub-compatible endpoint without TLS, if the options have one.
-    pub fn event_hub_plaintext_host(&self) -> Option<String> {
-        self.world.event_hub_ports().1.map(|port| format!("localhost:{port}"))
-    }
-
-    /// The Event Hub-compatible name. Another one after a fail-over.
-    pub fn event_hub_name(&self) -> String {
-        self.world.event_hub.name()
-    }
-
-    /// The Event Hub-compatible connection string of a hub policy, as the portal shows it. Contains the primary key.
-    pub fn event_hub_connection_string(&self, policy: &str) -> Option<String> {
-        self.hub_policy(policy).map(|policy| {
-            format!(
-                "Endpoint=sb://{}/;SharedAccessKeyName={};SharedAccessKey={};EntityPath={}",
-                self.event_hub_host(),
-                policy.name,
-                policy.primary_key,
-                self.event_hub_name()
-            )
-        })
-    }
-
-    /// Puts events straight into the partitions.
-    pub fn telemetry(&self) -> Telemetry {
-        Telemetry::new(self.world.clone())
-    }
-
-    /// Moves the Event Hub-compatible endpoint, as a fail-over of the hub to another region does: another name, other
-    /// ports, every reader disconnected. The new partitions are empty and count from 0, so that positions of before are
-    /// no longer good.
-    ///
-    /// # Errors
-    /// When no port can be bound; the old endpoint stays then.
-    pub async fn fail_over(&self) -> Result<(), EmulatorError> {
-        let plaintext = self.world.event_hub_ports().1.map(|_| 0);
-        let moved = EventHubListeners::bind(self.world.options.listen, 0, plaintext).await?;
-        self.world.set_event_hub_ports(moved.ports());
-        self.world.event_hub.fail_over();
-        let (stop, stopped) = watch::channel(false);
-        world::lock(&self.event_hub_stop).send_replace(true);
-        *world::lock(&self.event_hub_stop) = stop;
-        world::lock(&self.listeners).extend(moved.serve(&self.world, &self.tls, &stopped));
-        Ok(())
-    }
-
-    /// The newest TLS handshakes that ended well, in their order: 1,024 at the most.
-    pub fn tls_handshakes(&self) -> Vec<TlsHandshake> {
-        self.tls.handshakes()
-    }
-
-    /// The provisioning service's id scope.
-    pub fn id_scope(&self) -> &str {
-        &self.world.options.id_scope
-    }
-
-    /// The certificate authority that clients have to trust, PEM.
-    pub fn ca_pem(&self) -> &str {
-        &self.ca_pem
-    }
-
-    /// A shared access policy of the hub.
-    pub fn hub_policy(&self, name: &str) -> Option<&Policy> {
-        self.world.policy(Service::Hub, name)
-    }
-
-    /// A shared access policy of the provisioning service.
-    pub fn dps_policy(&self, name: &str) -> Option<&Policy> {
-        self.world.policy(Service::Dps, name)
-    }
-
-    /// The connection string of a hub policy, as the portal shows it. Contains the primary key.
-    pub fn hub_connection_string(&self, policy: &str) -> Option<String> {
-        self.hub_policy(policy).map(|policy| connection_string(&self.hub_host(), policy))
-    }
-
-    /// The connection string of a DPS policy, as the portal shows it. Contains the primary key.
-    pub fn dps_connection_string(&self, policy: &str) -> Option<String> {
-        self.dps_policy(policy).map(|policy| connection_string(&self.dps_host(), policy))
-    }
-
-    /// The rules of misbehaviour.
-    pub fn faults(&self) -> &Faults {
-        &self.world.faults
-    }
-
-    /// What has changed.
-    pub fn journal(&self) -> &Journal {
-        &self.world.journal
-    }
-
-    /// What went over the wire.
-    pub fn traffic(&self) -> &Traffic {
-        &self.world.traffic
-    }
-
-    /// The simulated devices.
-    pub fn devices(&self) -> DeviceSide {
-        DeviceSide::new(self.world.clone())
-    }
-
-    /// Creates an enrollment group; `body` is what a PUT would send, its keys included.
-    ///
-    /// # Errors
-    /// As the service's PUT: 409 when there is such a group, 400 when the body does not fit.
-    pub fn create_enrollment_group(&self, id: &str, body: serde_json::Value) -> Result<(), ServiceError> {
-        dps::create_group(&self.world, id, body)
-    }
-
-    /// A device's twin as the service shows it; none when there is no such device. For those who check what a client
-    /// did without asking that client.
-    pub fn twin(&self, device_id: &str) -> Option<serde_json::Value> {
-        world::lock(&self.world.hub).devices.get(device_id).map(hub::twins::of_device)
-    }
-
-    /// How many records of feedback nobody has completed, those included that are locked for a reader.
-    pub fn feedback_left(&self) -> usize {
-        self.world.service_bound.left().0
-    }
-
-    /// How many notices of uploaded files nobody has completed, those included that are locked for a reader.
-    pub fn file_notices_left(&self) -> usize {
-        self.world.service_bound.left().1
-    }
-
-    /// Puts a message with this body into the queue of feedback: whatever a hub might write there, or have written.
-    pub fn give_feedback(&self, body: impl Into<String>) {
-        self.world.service_bound.give(service_bound::Queue::Feedback, body.into());
-    }
-
-    /// Puts a message with this body into the queue of notices of uploaded files.
-    pub fn give_file_notice(&self, body: impl Into<String>) {
-        self.world.service_bound.give(service_bound::Queue::Files, body.into());
-    }
-
-    /// Adds a receiver of everything that devices send from now on.
-    pub fn add_telemetry_sink(&self, sink: Arc<dyn TelemetrySink>) {
-        self.world.sinks.write().unwrap_or_else(PoisonError::into_inner).push(sink);
-    }
-
-    /// Stops listening, gives open exchanges two seconds to finish, and closes their connections.
-    pub async fn shutdown(mut self) {
-        self.stop.send_replace(true);
-        world::lock(&self.event_hub_stop).send_replace(true);
-        let listeners = std::mem::take(self.listeners.get_mut().unwrap_or_else(PoisonError::into_inner));
-        for listener in listeners {
-            let _ = listener.await;
-        }
-    }
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        for listener in world::lock(&self.listeners).iter() {
-            listener.abort();
-        }
-    }
-}
-
-/// The ports of the Event Hub-compatible endpoint, bound.
-struct EventHubListeners {
-    tls: (TcpListener, u16),
-    plaintext: Option<(TcpListener, u16)>,
-}
-
-impl EventHubListeners {
-    async fn bind(address: IpAddr, port: u16, plaintext: Option<u16>) -> Result<Self, EmulatorError> {
-        let tls = bind(address, port).await?;
-        let plaintext = match plaintext {
-            Some(port) => Some(bind(address, port).await?),
-            None => None,
-        };
-        Ok(Self { tls, plaintext })
-    }
-
-    fn ports(&self) -> (u16, Option<u16>) {
-        (self.tls.1, self.plaintext.as_ref().map(|(_, port)| *port))
-    }
-
-    fn serve(self, world: &Shared, tls: &Tls, stopped: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
-        let serve =
-            |listener, tls| tokio::spawn(amqp::serve(world.clone(), Service::EventHub, listener, tls, stopped.clone()));
-        let mut tasks = vec![serve(self.tls.0, Some(tls.clone()))];
-        tasks.extend(self.plaintext.map(|(listener, _)| serve(listener, None)));
-        tasks
-    }
-}
-
-async fn bind(address: IpAddr, port: u16) -> Result<(TcpListener, u16), EmulatorError> {
-    let address = SocketAddr::new(address, port);
-    let failed = |source| EmulatorError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let port = listener.local_addr().map_err(failed)?.port();
-    Ok((listener, port))
-}
-
-fn connection_string(host: &str, policy: &Policy) -> String {
-    format!("HostName={host};SharedAccessKeyName={};SharedAccessKey={}", policy.name, policy.primary_key)
-}

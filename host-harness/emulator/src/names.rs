@@ -1,9 +1,9 @@
-//! The host names that a hub has in the cloud. A client whose resolver leads them here reaches the emulator by them.
+//! The host names that a hub has in the cloud. A client whose resolver leads them to loopback can use them here.
 //!
-//! By which name it is spoken to, a client says in TLS (SNI) and in HTTP's `Host`. At loopback's own names a hub is as
-//! it always was: any name of it will do in a token. At a name of the cloud the token has to be for that very name.
+//! The client names the host in TLS (SNI) and in HTTP's `Host`. At loopback's own names a token may be for any name of the
+//! hub. At a name of the cloud the token has to be for that very name.
 
-/// Whom a host name of a hub is for.
+/// Who may use a host name of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HubName {
     /// `HUB.azure-devices.net`: everybody.

@@ -6,12 +6,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::event_hub::EventSource;
-use crate::faults;
+use crate::event_hub::event::EventSource;
 use crate::names::GatewayVersion;
-use crate::random;
 use crate::tls::TlsSuites;
 use crate::versions::{DpsApi, HubApi, OlderPut};
+use crate::{faults, random};
 
 /// How the emulator is set up. Start from [`EmulatorOptions::default`].
 #[derive(Clone, Debug)]
@@ -32,11 +31,11 @@ pub struct EmulatorOptions {
     pub hub_amqp_port: u16,
     /// The hub's short name, as it appears in events, digital twin links and the hub's host names.
     pub hub_name: String,
-    /// The newest version of its service API that the hub speaks.
+    /// The newest version of the service API that the hub accepts.
     pub hub_api: HubApi,
-    /// The newest version of its service API that the provisioning service speaks.
+    /// The newest version of the service API that the provisioning service accepts.
     pub dps_api: DpsApi,
-    /// What a PUT at an older version does to the members that it does not know.
+    /// What a PUT at an older version does to the members that this version does not know.
     pub older_put: OlderPut,
     /// The Device Registry that the hub is linked to; `None`: a classic hub.
     pub device_registry: Option<DeviceRegistry>,
@@ -66,7 +65,7 @@ pub struct EmulatorOptions {
     pub telemetry_routed_away: bool,
     /// The times and limits of AMQP connections.
     pub amqp: AmqpOptions,
-    /// The seed of everything that fault rules leave to chance.
+    /// The seed of the random numbers of fault rules.
     pub fault_seed: u64,
     /// The hub's shared access policies.
     pub hub_policies: Vec<Policy>,
@@ -78,10 +77,10 @@ pub struct EmulatorOptions {
     pub devices_online: DevicesOnline,
     /// Whether the per-unit throttles of the services are enforced (for one S1 unit).
     pub throttles: bool,
-    /// How long after its expiry a token is still good. The services allow five minutes for clocks that differ.
+    /// How long after its expiry a token is still accepted. The services allow five minutes for clocks that differ.
     pub clock_tolerance: Duration,
-    /// By how many seconds the services' clock is ahead of the machine's, which clients go by; may be negative. Tokens and the
-    /// `Date` of answers go by it.
+    /// By how many seconds the services' clock is ahead of the machine's clock; may be negative. The services' clock decides
+    /// when tokens expire and what `Date` answers have.
     pub clock_ahead: i64,
     /// Where the certificate authority is kept between runs; `None` makes a new one each time.
     pub certificate_dir: Option<PathBuf>,
@@ -159,15 +158,15 @@ pub struct AmqpOptions {
     /// no heartbeat either, is cut off: the standard asks for half of the real threshold in `open`.
     pub idle_time_out: Option<Duration>,
     /// After how long without a delivery a link for events, notices or messages is detached with
-    /// `amqp:link:detach-forced`; `None` is never.
+    /// `amqp:link:detach-forced`; `None` sets no limit.
     pub link_idle: Option<Duration>,
-    /// After how long without any link a connection is closed with `amqp:connection:forced`; `None` is never.
+    /// After how long without any link a connection is closed with `amqp:connection:forced`; `None` sets no limit.
     pub no_link: Option<Duration>,
     /// The largest frame that the emulator takes, and that it sends unless the client takes less. At least 512.
     pub max_frame_size: u32,
-    /// How long feedback waits for more to go with it.
+    /// How long a record of feedback waits for more records in its message.
     pub feedback_wait: Duration,
-    /// Whether the hub's own endpoint takes passwords (SASL PLAIN).
+    /// Whether the hub's own endpoint accepts passwords (SASL PLAIN).
     pub passwords: PasswordLogin,
 }
 
@@ -184,14 +183,14 @@ impl Default for AmqpOptions {
     }
 }
 
-/// What becomes of passwords (SASL PLAIN) at the hub's own AMQP endpoint.
+/// What the hub's own AMQP endpoint does with passwords (SASL PLAIN).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordLogin {
-    /// They are taken, as hubs do.
+    /// It accepts them, as hubs do.
     Taken,
-    /// The mechanism is offered, and every password refused.
+    /// It offers the mechanism and refuses every password.
     Refused,
-    /// The mechanism is not offered.
+    /// It does not offer the mechanism.
     NotOffered,
 }
 
@@ -277,4 +276,24 @@ impl fmt::Debug for Policy {
             .field("permissions", &self.permissions)
             .finish_non_exhaustive()
     }
+}
+
+/// Checks that policies have names and keys that can be used.
+///
+/// # Errors
+/// The first problem, as a sentence.
+pub(crate) fn check_policies(policies: &[Policy]) -> Result<(), String> {
+    use base64::Engine as _;
+    let mut names = BTreeSet::new();
+    for policy in policies {
+        if policy.name.is_empty() || !names.insert(policy.name.as_str()) {
+            return Err(format!("the policy name '{}' is empty or used twice", policy.name));
+        }
+        for key in [&policy.primary_key, &policy.secondary_key] {
+            if !base64::engine::general_purpose::STANDARD.decode(key).is_ok_and(|key| !key.is_empty()) {
+                return Err(format!("a key of the policy '{}' is not base64", policy.name));
+            }
+        }
+    }
+    Ok(())
 }

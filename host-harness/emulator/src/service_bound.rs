@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use crate::journal::rfc3339;
+use crate::clock::{now, rfc3339};
 use crate::random;
-use crate::world::{lock, now};
+use crate::sync::lock;
 
 /// Records that one feedback message holds at most (device-to-cloud feedback of IoT Hub).
 const FEEDBACK_BATCH: usize = 64;
@@ -146,7 +146,7 @@ impl ServiceBound {
         self.wake();
     }
 
-    /// A message with this body, which need not be one that the hub writes today.
+    /// Adds a message with this body, whatever a hub might write there.
     pub(crate) fn give(&self, queue: Queue, body: String) {
         lock(&self.state).given.push_back((queue, body));
         self.wake();

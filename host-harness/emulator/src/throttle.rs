@@ -1,10 +1,11 @@
 //! The per-unit throttles of the services, as token buckets for one S1 unit.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::error::{ErrorCode, ServiceError};
+use crate::sync::lock;
 
 /// Which throttle an operation counts against. Source of the figures: the quotas and throttling pages of IoT Hub and
 /// the limits of DPS.
@@ -56,7 +57,7 @@ impl Throttles {
         }
         let (capacity, seconds) = throttle.rate();
         let now = Instant::now();
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = lock(&self.buckets);
         let (tokens, filled) = buckets.entry(throttle).or_insert((capacity, now));
         *tokens = (*tokens + now.duration_since(*filled).as_secs_f64() * capacity / seconds).min(capacity);
         *filled = now;

@@ -22,10 +22,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::server::Service;
-use crate::world;
+use crate::service::Service;
+use crate::sync;
 
-/// Handshakes that are kept for [`crate::Emulator::tls_handshakes`].
+/// How many handshakes [`crate::Emulator::tls_handshakes`] returns at most.
 const MOST_HANDSHAKES: usize = 1_024;
 
 /// Which cipher suites the emulator offers.
@@ -123,7 +123,7 @@ impl Tls {
             version: connection.protocol_version().map(|version| format!("{version:?}")).unwrap_or_default(),
             suite: connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
         };
-        let mut handshakes = world::lock(&self.handshakes);
+        let mut handshakes = sync::lock(&self.handshakes);
         if handshakes.len() == MOST_HANDSHAKES {
             handshakes.pop_front();
         }
@@ -134,7 +134,7 @@ impl Tls {
 
     /// The newest handshakes, in their order.
     pub(crate) fn handshakes(&self) -> Vec<TlsHandshake> {
-        world::lock(&self.handshakes).iter().cloned().collect()
+        sync::lock(&self.handshakes).iter().cloned().collect()
     }
 }
 

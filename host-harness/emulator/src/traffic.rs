@@ -1,13 +1,14 @@
 //! The recorder of HTTP exchanges, for contract tests. Off until [`Traffic::record`] turns it on.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 
-use crate::server::Service;
+use crate::service::Service;
+use crate::sync::lock;
 
 /// One exchange. Bodies are as they went over the wire, before TLS, and may hold keys of devices; `Debug` leaves them
 /// out.
@@ -30,7 +31,7 @@ pub struct Exchange {
     pub status: Option<u16>,
     /// Response headers in order.
     pub response_headers: Vec<(String, String)>,
-    /// Response body, before a fault cut it short or held it back.
+    /// Response body, before a fault truncated or stalled it.
     pub response_body: Bytes,
 }
 
@@ -70,15 +71,15 @@ impl Traffic {
 
     /// Everything recorded so far, oldest first.
     pub fn exchanges(&self) -> Vec<Exchange> {
-        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.exchanges).clone()
     }
 
-    /// Takes everything recorded so far and forgets it.
+    /// Returns everything recorded so far and removes it.
     pub fn take(&self) -> Vec<Exchange> {
-        std::mem::take(&mut *self.exchanges.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.exchanges))
     }
 
-    /// How many AMQP connections their clients have ended in good order, with `close`.
+    /// How many AMQP connections were closed by their clients with `close`.
     pub fn amqp_connections_closed(&self) -> u64 {
         self.amqp_closed.load(Ordering::Relaxed)
     }
@@ -88,7 +89,7 @@ impl Traffic {
     }
 
     pub(crate) fn push(&self, exchange: Exchange) {
-        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
+        lock(&self.exchanges).push(exchange);
     }
 }
 

@@ -7,7 +7,7 @@
 //! | DPS | 2026-11-01 | `namespaceName`, `certificateAuthorityName`, `certificatePolicyName` of enrollments |
 //!
 //! Sources: the clients that the Azure CLI's IoT extension generates, and the published description of the DPS API. The
-//! hub's members of 2026-11-01-preview exist since 2025-08-01-preview in part; that version is not spoken here.
+//! hub's members of 2026-11-01-preview exist since 2025-08-01-preview in part; that version is not accepted here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,12 +16,11 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use crate::error::{ErrorCode, ServiceError, invalid};
-use crate::world::Shared;
 
 const HUB: &[&str] = &["2020-09-30", "2021-04-12", "2024-03-31", "2026-11-01-preview"];
 const DPS: &[&str] = &["2019-03-31", "2021-10-01", "2026-11-01"];
 
-/// The newest version of the hub's service API that a hub speaks; it speaks the older ones as well.
+/// The newest version of the service API that a hub accepts; it accepts the older ones as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(non_camel_case_types, reason = "the names are dates")]
 pub enum HubApi {
@@ -34,7 +33,7 @@ pub enum HubApi {
     V2026_11_01_preview,
 }
 
-/// The newest version of the service API that a provisioning service speaks; it speaks the older ones as well.
+/// The newest version of the service API that a provisioning service accepts; it accepts the older ones as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DpsApi {
     /// 2021-10-01.
@@ -56,7 +55,7 @@ impl HubApi {
         }
     }
 
-    pub(crate) fn spoken(self) -> &'static [&'static str] {
+    pub(crate) fn accepted_versions(self) -> &'static [&'static str] {
         up_to(HUB, self.as_str())
     }
 }
@@ -72,7 +71,7 @@ impl DpsApi {
         }
     }
 
-    pub(crate) fn spoken(self) -> &'static [&'static str] {
+    pub(crate) fn accepted_versions(self) -> &'static [&'static str] {
         up_to(DPS, self.as_str())
     }
 }
@@ -98,7 +97,7 @@ impl FromStr for HubApi {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = || format!("the versions are {}", Self::ALL.map(Self::as_str).join(", "));
+        let known = || format!("the version must be one of {}", Self::ALL.map(Self::as_str).join(", "));
         Self::ALL.into_iter().find(|version| version.as_str() == text).ok_or_else(known)
     }
 }
@@ -107,7 +106,7 @@ impl FromStr for DpsApi {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = || format!("the versions are {}", Self::ALL.map(Self::as_str).join(", "));
+        let known = || format!("the version must be one of {}", Self::ALL.map(Self::as_str).join(", "));
         Self::ALL.into_iter().find(|version| version.as_str() == text).ok_or_else(known)
     }
 }
@@ -115,7 +114,7 @@ impl FromStr for DpsApi {
 /// What a PUT at a version of the API does to members that the version does not know. No document says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OlderPut {
-    /// It clears them: the worst that can be.
+    /// It clears them, the worst case for a client.
     #[default]
     Clears,
     /// It leaves them as they are.
@@ -159,20 +158,20 @@ impl At {
     }
 }
 
-impl FromRequestParts<Shared> for At {
+impl<S: Send + Sync> FromRequestParts<S> for At {
     type Rejection = ServiceError;
 
     /// Taken from the request, where the guard has left it.
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ServiceError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ServiceError> {
         let at = parts.extensions.get::<Self>().copied();
         at.ok_or_else(|| ServiceError::new(ErrorCode::SERVER_ERROR, "the request has no version"))
     }
 }
 
-/// Refuses what only Device Registry and Resource Manager write, as the worst case of what the hub may do.
+/// Refuses members that only Device Registry and Resource Manager write. The hub may do the same; it is the worst case.
 pub(crate) fn refuse_owned(owned: &[(&str, bool)]) -> Result<(), ServiceError> {
     match owned.iter().find(|(_, given)| *given) {
-        Some((name, _)) => Err(invalid(format!("{name} is kept by Device Registry and cannot be written"))),
+        Some((name, _)) => Err(invalid(format!("{name} is written by Device Registry only"))),
         None => Ok(()),
     }
 }
@@ -182,11 +181,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_speaks_its_newest_version_and_the_older_ones() {
-        assert_eq!(HubApi::V2024_03_31.spoken(), ["2020-09-30", "2021-04-12", "2024-03-31"]);
-        assert_eq!(HubApi::default().spoken(), HUB);
-        assert_eq!(DpsApi::V2021_10_01.spoken(), ["2019-03-31", "2021-10-01"]);
-        assert_eq!(DpsApi::default().spoken(), DPS);
+    fn a_service_accepts_its_newest_version_and_the_older_ones() {
+        assert_eq!(HubApi::V2024_03_31.accepted_versions(), ["2020-09-30", "2021-04-12", "2024-03-31"]);
+        assert_eq!(HubApi::default().accepted_versions(), HUB);
+        assert_eq!(DpsApi::V2021_10_01.accepted_versions(), ["2019-03-31", "2021-10-01"]);
+        assert_eq!(DpsApi::default().accepted_versions(), DPS);
         for version in HubApi::ALL {
             assert_eq!(version.to_string().parse(), Ok(version));
         }

@@ -1,27 +1,30 @@
-//! Everything the two services share: state, options and the observers.
+//! The state of the whole emulator: options, records, queues, observers.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
-use crate::device_side::{Sessions, TelemetrySink};
-use crate::dps::Dps;
-use crate::event_hub::{EventHub, SystemEvents};
+use crate::clock::skewed;
+use crate::dps::provisioning::Dps;
+use crate::event_hub::endpoint::{EventHub, EventHubSettings};
+use crate::event_hub::system::SystemEvents;
 use crate::faults::Faults;
-use crate::hub::Hub;
+use crate::hub::registry::Hub;
 use crate::journal::Journal;
+use crate::messages::TelemetrySink;
 use crate::names::{HubName, hub_names};
 use crate::options::{EmulatorOptions, Policy};
 use crate::paging::Pager;
-use crate::server::Service;
+use crate::service::Service;
 use crate::service_bound::ServiceBound;
+use crate::sessions::Sessions;
+use crate::sync::lock;
 use crate::throttle::Throttles;
 use crate::traffic::Traffic;
 
 pub(crate) type Shared = Arc<World>;
 
-/// What the listeners were bound to.
+/// The ports that the listeners are bound to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
     pub(crate) hub: u16,
@@ -54,7 +57,14 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(options: EmulatorOptions, ports: Ports) -> Self {
         let journal = Arc::new(Journal::default());
-        let event_hub = Arc::new(EventHub::new(&options));
+        let event_hub = Arc::new(EventHub::new(EventHubSettings {
+            hub_name: options.hub_name.clone(),
+            name: options.event_hub_name.clone(),
+            partitions: options.partitions,
+            consumer_groups: options.consumer_groups.clone(),
+            retention_events: options.retention_events,
+            retention_time: options.retention_time,
+        }));
         let routes = options.system_event_routes.clone();
         let system_events = SystemEvents::new(Arc::clone(&event_hub), &options.hub_name, routes);
         Self {
@@ -108,11 +118,11 @@ impl World {
         *lock(&self.event_hub_ports) = ports;
     }
 
-    /// The names that a token's resource may begin with, where the service is spoken to by `spoken`.
-    pub(crate) fn authorities(&self, service: Service, spoken: Option<&str>) -> Vec<String> {
+    /// The names that a token's resource may begin with, where the client has connected to `host`.
+    pub(crate) fn authorities(&self, service: Service, host_name: Option<&str>) -> Vec<String> {
         let port = if service == Service::Dps { self.dps_port } else { self.hub_port };
-        match spoken.filter(|spoken| service != Service::Dps && self.hub_name_at(spoken).is_some()) {
-            Some(spoken) => vec![format!("{spoken}:{port}"), spoken.to_owned()],
+        match host_name.filter(|host_name| service != Service::Dps && self.hub_name_at(host_name).is_some()) {
+            Some(host_name) => vec![format!("{host_name}:{port}"), host_name.to_owned()],
             None => ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}")).to_vec(),
         }
     }
@@ -123,7 +133,7 @@ impl World {
         names.into_iter().find(|(name, _)| name == host).map(|(_, kind)| kind)
     }
 
-    /// The hub's name in the cloud for somebody, where it has one.
+    /// The hub's name of this kind in the cloud, where it has one.
     pub(crate) fn name_of_hub(&self, name: HubName) -> Option<String> {
         let names = hub_names(&self.options.hub_name, self.options.gateway);
         names.into_iter().find(|(_, kind)| *kind == name).map(|(host, _)| host)
@@ -138,36 +148,4 @@ impl World {
         let policies = if service == Service::Dps { &self.options.dps_policies } else { &self.options.hub_policies };
         policies.iter().find(|policy| policy.name == name)
     }
-}
-
-/// The service's clock.
-pub(crate) fn now() -> OffsetDateTime {
-    OffsetDateTime::now_utc()
-}
-
-/// The service's clock under a skew fault.
-pub(crate) fn skewed(seconds: i64) -> OffsetDateTime {
-    now().saturating_add(Duration::seconds(seconds))
-}
-
-/// Locks a mutex. A panic in another request must not take the emulator down with it.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Both keys and names must be usable before anything listens.
-pub(crate) fn check_policies(policies: &[Policy]) -> Result<(), String> {
-    use base64::Engine as _;
-    let mut names = BTreeSet::new();
-    for policy in policies {
-        if policy.name.is_empty() || !names.insert(policy.name.as_str()) {
-            return Err(format!("the policy name '{}' is empty or used twice", policy.name));
-        }
-        for key in [&policy.primary_key, &policy.secondary_key] {
-            if !base64::engine::general_purpose::STANDARD.decode(key).is_ok_and(|key| !key.is_empty()) {
-                return Err(format!("a key of the policy '{}' is not base64", policy.name));
-            }
-        }
-    }
-    Ok(())
 }

@@ -7,8 +7,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use amqp::{
-    Client, EARLIEST, Reader, annotation, by_name, by_number, event_hub_audience, event_hub_token, farewell, numbers,
-    partition_address, tls, within,
+    Client, EARLIEST, Reader, annotation, by_name, by_number, closing_error, event_hub_audience, event_hub_token,
+    numbers, partition_address, tls, within,
 };
 use azure_iot_emulator::{
     AmqpOptions, Emulator, EmulatorOptions, EventBody, EventSource, FileUpload, PayloadKind, Simulator,
@@ -39,7 +39,7 @@ fn keep() -> EmulatorOptions {
 
 async fn refusal(client: &mut Client, address: &str, reader: Reader<'_>) -> String {
     match client.reader(address, reader).await {
-        Ok(mut receiver) => farewell(&mut receiver).await,
+        Ok(mut receiver) => closing_error(&mut receiver).await,
         Err(error) => error,
     }
 }
@@ -97,8 +97,8 @@ async fn a_reader_begins_where_its_selector_says() {
         ("amqp.annotation.x-opt-sequence-number > '999999'", "com.microsoft:argument-error"),
         ("amqp.annotation.colour > 'blue'", "InvalidField"),
     ] {
-        let told = refusal(&mut client, &address, Reader { selector: Some(selector), ..Reader::default() }).await;
-        assert!(told.contains(condition), "{selector}: {told}");
+        let error = refusal(&mut client, &address, Reader { selector: Some(selector), ..Reader::default() }).await;
+        assert!(error.contains(condition), "{selector}: {error}");
     }
 }
 
@@ -153,8 +153,8 @@ async fn an_epoch_takes_over_and_five_may_read_without() {
         readers.push(reader);
     }
     assert_eq!(emulator.telemetry().readers("$Default", 0), 5);
-    let told = refusal(&mut client, &address, Reader::default()).await;
-    assert!(told.contains("ResourceLimitExceeded") && told.contains("which is 5"), "{told}");
+    let error = refusal(&mut client, &address, Reader::default()).await;
+    assert!(error.contains("ResourceLimitExceeded") && error.contains("which is 5"), "{error}");
     let mut other = client.reader(&partition_address(&emulator, "second", 0), Reader::default()).await.expect("reader");
     assert_eq!(numbers(&mut other, 1).await, [0], "another group has its own five");
 
@@ -162,21 +162,21 @@ async fn an_epoch_takes_over_and_five_may_read_without() {
     let mut owner = second.reader(&address, Reader { epoch: Some(7), ..Reader::default() }).await.expect("reader");
     assert_eq!(numbers(&mut owner, 1).await, [0]);
     for reader in &mut readers {
-        let told = farewell(reader).await;
-        assert!(told.contains("Stolen") && told.contains("'7'"), "{told}");
+        let error = closing_error(reader).await;
+        assert!(error.contains("Stolen") && error.contains("'7'"), "{error}");
     }
     for epoch in [None, Some(6)] {
-        let told = refusal(&mut client, &address, Reader { epoch, ..Reader::default() }).await;
-        assert!(told.contains("Stolen"), "{told}");
+        let error = refusal(&mut client, &address, Reader { epoch, ..Reader::default() }).await;
+        assert!(error.contains("Stolen"), "{error}");
     }
     let mut same = client.reader(&address, Reader { epoch: Some(7), ..Reader::default() }).await.expect("reader");
     assert_eq!(numbers(&mut same, 1).await, [0]);
-    assert!(farewell(&mut owner).await.contains("Stolen"));
+    assert!(closing_error(&mut owner).await.contains("Stolen"));
     drop(client);
-    // A connection that ends gives its place back.
+    // A connection that ends frees its reader's slot.
     let deadline = Instant::now() + Duration::from_secs(10);
     while emulator.telemetry().readers("$Default", 0) > 0 {
-        assert!(Instant::now() < deadline, "the place is still taken");
+        assert!(Instant::now() < deadline, "the slot is still taken");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -192,8 +192,8 @@ async fn what_there_is_not_is_not_found() {
         ("other/ConsumerGroups/$Default/Partitions/0".to_owned(), "NotFound"),
         (emulator.event_hub_name(), "NotFound"),
     ] {
-        let told = refusal(&mut client, &address, Reader::default()).await;
-        assert!(told.contains(condition), "{address}: {told}");
+        let error = refusal(&mut client, &address, Reader::default()).await;
+        assert!(error.contains(condition), "{address}: {error}");
     }
 }
 
@@ -229,8 +229,8 @@ async fn tokens_are_checked() {
     assert_eq!(status, 404);
     let (status, description) = client.put_token_of("jwt", &audience, "ey.ey.x").await;
     assert!(status == 401 && description.contains("Entra"), "{description}");
-    let told = refusal(&mut client, &partition_address(&emulator, "$Default", 0), Reader::default()).await;
-    assert!(told.contains("UnauthorizedAccess"), "{told}");
+    let error = refusal(&mut client, &partition_address(&emulator, "$Default", 0), Reader::default()).await;
+    assert!(error.contains("UnauthorizedAccess"), "{error}");
 
     // The second key is as good as the first; a token for the host is good for everything below.
     for token in [event_hub_token("sb://localhost", &wrong_key, 60), good] {
@@ -250,9 +250,9 @@ async fn an_expired_token_takes_its_links_along() {
     let mut client = Client::open(&emulator, &emulator.event_hub_host(), SaslProfile::Anonymous).await.expect("open");
     client.put_token(&audience, &event_hub_token(&audience, &policy, 2)).await;
     let mut reader = client.reader(&address, Reader::default()).await.expect("reader");
-    let told = farewell(&mut reader).await;
-    assert!(told.contains("UnauthorizedAccess") && told.contains("ExpiredToken"), "{told}");
-    // The connection lives on: a new token opens the door again. A token in time keeps it open.
+    let error = closing_error(&mut reader).await;
+    assert!(error.contains("UnauthorizedAccess") && error.contains("ExpiredToken"), "{error}");
+    // The connection stays: a new token allows links again. A token in time lets them stay.
     client.put_token(&audience, &event_hub_token(&audience, &policy, 2)).await;
     let mut reader = client.reader(&address, Reader::default()).await.expect("reader");
     client.put_token(&audience, &event_hub_token(&audience, &policy, 60)).await;
@@ -262,7 +262,7 @@ async fn an_expired_token_takes_its_links_along() {
     // Or a rule expires it at once.
     emulator.faults().add_text("eventhub:TRANSFER /*=expirex1").expect("rule");
     emulator.telemetry().send(TelemetryEvent::new("d", "x").partition(0));
-    assert!(farewell(&mut reader).await.contains("UnauthorizedAccess"));
+    assert!(closing_error(&mut reader).await.contains("UnauthorizedAccess"));
 }
 
 #[tokio::test]
@@ -390,13 +390,13 @@ async fn faults_strike_where_they_are_told() {
     ] {
         faults.add_text(&format!("eventhub:ATTACH /*/Partitions/0=detach:{condition}x1")).expect("rule");
         let mut client = Client::event_hub(&emulator).await;
-        let told = refusal(&mut client, &address, Reader::default()).await;
+        let error = refusal(&mut client, &address, Reader::default()).await;
         let last = condition.rsplit(':').next().unwrap_or_default().replace('-', "");
-        assert!(told.to_lowercase().replace('-', "").contains(&last), "{condition}: {told}");
+        assert!(error.to_lowercase().replace('-', "").contains(&last), "{condition}: {error}");
         let mut reader = client.reader(&address, Reader::default()).await.expect("the rule is spent");
         assert_eq!(numbers(&mut reader, 1).await, [0]);
     }
-    // In the middle of a stream, at a place that is known beforehand.
+    // In the middle of a stream, at a position that is known beforehand.
     for action in ["detach", "end", "close", "drop", "half", "garbage", "cut:1", "cut:4096"] {
         faults.clear();
         faults.add_text(&format!("eventhub:TRANSFER /*={action}~100x1")).expect("rule");
@@ -467,14 +467,14 @@ async fn idle_links_and_connections_end() {
     let mut reader =
         client.reader(&partition_address(&emulator, "$Default", 0), Reader::default()).await.expect("reader");
     let before = Instant::now();
-    let told = farewell(&mut reader).await;
-    assert!(told.contains("DetachForced"), "{told}");
+    let error = closing_error(&mut reader).await;
+    assert!(error.contains("DetachForced"), "{error}");
     assert!(before.elapsed() > Duration::from_millis(1000), "{:?}", before.elapsed());
     // … a connection without a link does not …
     let client = Client::open(&emulator, &emulator.event_hub_host(), SaslProfile::Anonymous).await.expect("open");
     let Client { mut connection, session } = client;
-    let told = format!("{:?}", within(connection.on_close()).await);
-    assert!(told.contains("ConnectionForced"), "{told}");
+    let error = format!("{:?}", within(connection.on_close()).await);
+    assert!(error.contains("ConnectionForced"), "{error}");
     drop(session);
     // … and a client that has nothing to say is cut off.
     let mut stream = tls(&emulator, &emulator.event_hub_host()).await;
@@ -703,11 +703,11 @@ async fn the_hub_redirects_readers_and_a_fail_over_moves_them() {
     let mut client = hub_client(&emulator).await;
     for path in ["$management", "ConsumerGroups/$Default/Partitions/0"] {
         let address = format!("amqps://localhost/messages/events/{path}");
-        let told = refusal(&mut client, &address, Reader::default()).await;
+        let error = refusal(&mut client, &address, Reader::default()).await;
         let target = format!("amqps://{}/{}/{path}", emulator.event_hub_host(), emulator.event_hub_name());
-        assert!(told.contains("Redirect") && told.contains(&target), "{told}");
+        assert!(error.contains("Redirect") && error.contains(&target), "{error}");
         let port = emulator.event_hub_host().replace("localhost:", "");
-        assert!(told.contains(&format!("Uint({port})")) && told.contains("network-host"), "{told}");
+        assert!(error.contains(&format!("Uint({port})")) && error.contains("network-host"), "{error}");
     }
     let mut reader_client = Client::event_hub(&emulator).await;
     let old = (emulator.event_hub_host(), emulator.event_hub_name());
@@ -715,22 +715,22 @@ async fn the_hub_redirects_readers_and_a_fail_over_moves_them() {
         reader_client.reader(&partition_address(&emulator, "$Default", 0), Reader::default()).await.expect("reader");
     assert_eq!(numbers(&mut reader, 5).await, [0, 1, 2, 3, 4]);
     emulator.fail_over().await.expect("fail-over");
-    farewell(&mut reader).await;
+    closing_error(&mut reader).await;
     assert_ne!(emulator.event_hub_host(), old.0);
     assert_ne!(emulator.event_hub_name(), old.1);
     let refused = tokio::net::TcpStream::connect(old.0.replace("localhost", "127.0.0.1")).await;
     assert!(refused.is_err(), "nobody is at the old address");
-    let told = refusal(&mut client, "/messages/events/ConsumerGroups/$Default/Partitions/0", Reader::default()).await;
-    assert!(told.contains(&emulator.event_hub_name()), "{told}");
+    let error = refusal(&mut client, "/messages/events/ConsumerGroups/$Default/Partitions/0", Reader::default()).await;
+    assert!(error.contains(&emulator.event_hub_name()), "{error}");
     let mut moved = Client::event_hub(&emulator).await;
     let address = partition_address(&emulator, "$Default", 0);
-    let told = refusal(
+    let error = refusal(
         &mut moved,
         &address,
         Reader { selector: Some("amqp.annotation.x-opt-sequence-number > '4'"), ..Reader::default() },
     )
     .await;
-    assert!(told.contains("argument-error"), "a position of before is no longer good: {told}");
+    assert!(error.contains("argument-error"), "an earlier position is no longer valid: {error}");
     let mut reader = moved.reader(&address, Reader::default()).await.expect("reader");
     emulator.telemetry().send(TelemetryEvent::new("d", "after").partition(0));
     assert_eq!(numbers(&mut reader, 1).await, [0]);

@@ -164,7 +164,7 @@ async fn run_the_event_hubs_sdk(emulator: &Emulator, name: &str, events: usize, 
 
     let folder = Folder::new(name);
     let connection = emulator.event_hub_connection_string("service").expect("policy");
-    // The client is given the name that the endpoint would have in the cloud, and told separately where it is.
+    // The client gets the name that the endpoint would have in the cloud, and apart from it the address.
     let connection = connection.replace(&emulator.event_hub_host(), "ihsuprod-witness.servicebus.windows.net");
     let environment = vec![
         ("EVENT_HUB_CONNECTION_STRING", connection),
@@ -181,7 +181,7 @@ async fn run_the_event_hubs_sdk(emulator: &Emulator, name: &str, events: usize, 
     report(&output, " 0 failed");
 }
 
-/// Whoever came to this endpoint over TLS agreed on a suite that the services document.
+/// Every client of this endpoint agreed on a TLS suite that the services document.
 fn came_as_to_the_service(emulator: &Emulator, service: Service) {
     let handshakes = emulator.tls_handshakes();
     let mut to_it = handshakes.iter().filter(|handshake| handshake.service == service).peekable();

@@ -25,12 +25,12 @@ fn bare(host: &str) -> &str {
 }
 
 #[tokio::test]
-async fn a_token_is_for_the_name_that_is_spoken_to() {
+async fn a_token_is_for_the_name_that_the_client_connects_to() {
     let emulator = start_with(v2()).await;
     let policy = emulator.hub_policy("iothubowner").expect("policy");
-    for spoken in [HubName::Classic, HubName::Service] {
-        let host = by(&emulator, spoken);
-        for (signed, status) in NAMES.map(|signed| (signed, if signed == spoken { 404 } else { 401 })) {
+    for host_name in [HubName::Classic, HubName::Service] {
+        let host = by(&emulator, host_name);
+        for (signed, status) in NAMES.map(|signed| (signed, if signed == host_name { 404 } else { 401 })) {
             let signed = by(&emulator, signed);
             // With the port or, as at the service, without.
             for resource in [signed.as_str(), bare(&signed), &format!("{}/devices/d", bare(&signed))] {
@@ -73,17 +73,17 @@ async fn each_name_serves_those_that_it_is_for() {
 async fn amqp_goes_by_the_name_in_the_handshake() {
     let emulator = start_with(v2()).await;
     let policy = emulator.hub_policy("service").expect("policy");
-    for spoken in NAMES {
-        let host = emulator.hub_amqp_host_by(spoken).expect("a name");
+    for host_name in NAMES {
+        let host = emulator.hub_amqp_host_by(host_name).expect("a name");
         for signed in NAMES {
             let resource = bare(&emulator.hub_amqp_host_by(signed).expect("a name")).to_owned();
             let password = token(&resource, &policy.primary_key, Some("service"), 60);
             let plain = SaslProfile::Plain { username: "service@sas.root.plant".into(), password: password.clone() };
-            let fits = signed == spoken && spoken != HubName::Device;
-            assert_eq!(AmqpClient::open(&emulator, &host, plain).await.is_ok(), fits, "{signed:?} at {spoken:?}");
+            let fits = signed == host_name && host_name != HubName::Device;
+            assert_eq!(AmqpClient::open(&emulator, &host, plain).await.is_ok(), fits, "{signed:?} at {host_name:?}");
             let mut client = AmqpClient::open(&emulator, &host, SaslProfile::Anonymous).await.expect("open");
             let status = client.put_token(&resource, &password).await.0;
-            assert_eq!(status == 202 || status == 200, fits, "{signed:?} at {spoken:?}: {status}");
+            assert_eq!(status == 202 || status == 200, fits, "{signed:?} at {host_name:?}: {status}");
         }
     }
     emulator.shutdown().await;

@@ -10,16 +10,16 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::auth::{Dialect, Token};
 use crate::names::HubName;
 use crate::options::Permission;
-use crate::server::Service;
+use crate::service::Service;
+use crate::token::{Dialect, Token};
 use crate::world::World;
 
 /// The namespace suffix under which a client may know the Event Hub-compatible endpoint.
 const NAMESPACE_SUFFIX: &str = ".servicebus.windows.net";
 
-/// What a token opens.
+/// What a token authorizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     /// Lower-case path segments under the host; empty for all of it.
@@ -28,12 +28,12 @@ pub(super) struct Claim {
     pub(super) deadline: Option<i64>,
 }
 
-/// Why a token opens nothing.
+/// Why a token authorizes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// The status code in the answer of `$cbs`.
     pub(super) status: i32,
-    /// What the answer says.
+    /// The text in the answer.
     pub(super) description: String,
 }
 
@@ -56,7 +56,7 @@ impl Claim {
         self.path.len() == other.path.len() && other.covers(&self.path, i64::MIN)
     }
 
-    /// A claim for everything, as SASL PLAIN with a key gives it.
+    /// A claim for everything, which SASL PLAIN with a key gives.
     fn everything() -> Self {
         Self { path: Vec::new(), deadline: None }
     }
@@ -66,7 +66,7 @@ impl Claim {
 pub(super) fn from_put_token(
     world: &World,
     service: Service,
-    spoken: Option<&str>,
+    host_name: Option<&str>,
     kind: &str,
     token: &str,
     audience: &str,
@@ -78,9 +78,9 @@ pub(super) fn from_put_token(
         };
         return Err(Refusal::unauthorized(description));
     }
-    let claim = from_token(world, service, spoken, token)?;
+    let claim = from_token(world, service, host_name, token)?;
     let (authority, path) = split(audience);
-    check_authority(world, service, spoken, authority)?;
+    check_authority(world, service, host_name, authority)?;
     if !claim.covers(&path, i64::MIN) {
         return Err(Refusal::unauthorized(format!("InvalidAudience: the token is not for '{audience}'")));
     }
@@ -95,7 +95,12 @@ pub(super) fn from_put_token(
 }
 
 /// Reads a token by itself: signature, expiry, resource and the policy's permission.
-pub(super) fn from_token(world: &World, service: Service, spoken: Option<&str>, text: &str) -> Result<Claim, Refusal> {
+pub(super) fn from_token(
+    world: &World,
+    service: Service,
+    host_name: Option<&str>,
+    text: &str,
+) -> Result<Claim, Refusal> {
     let malformed = || Refusal::unauthorized("MalformedToken: The token is not a shared access signature");
     let token = Token::parse(text).map_err(|_| malformed())?;
     let name = token.policy.as_deref().ok_or_else(malformed)?;
@@ -116,7 +121,7 @@ pub(super) fn from_token(world: &World, service: Service, spoken: Option<&str>, 
     }
     let resource = token.resource();
     let (authority, path) = split(&resource);
-    check_authority(world, service, spoken, authority)?;
+    check_authority(world, service, host_name, authority)?;
     Ok(Claim { path, deadline: Some(token.deadline(tolerance)) })
 }
 
@@ -124,7 +129,7 @@ pub(super) fn from_token(world: &World, service: Service, spoken: Option<&str>, 
 pub(super) fn from_plain(
     world: &World,
     service: Service,
-    spoken: Option<&str>,
+    host_name: Option<&str>,
     response: &[u8],
 ) -> Result<Claim, Refusal> {
     let refused = || Refusal::unauthorized("the user name or the password is wrong");
@@ -142,7 +147,7 @@ pub(super) fn from_plain(
     };
     if password.starts_with("SharedAccessSignature ") {
         return match Token::parse(password) {
-            Ok(token) if token.policy.as_deref() == Some(policy) => from_token(world, service, spoken, password),
+            Ok(token) if token.policy.as_deref() == Some(policy) => from_token(world, service, host_name, password),
             _ => Err(refused()),
         };
     }
@@ -176,8 +181,8 @@ fn looks_like_host(address: &str) -> bool {
 
 /// The token's resource has to name this endpoint: by loopback, with any of its ports or none, or by the name that the
 /// endpoint would have in the cloud, since clients sign for the host of their connection string even when they are
-/// pointed elsewhere. Whoever speaks to the hub by a name of the cloud (`spoken`) has to sign for that very name.
-fn check_authority(world: &World, service: Service, spoken: Option<&str>, authority: &str) -> Result<(), Refusal> {
+/// pointed elsewhere. A client that connects to the hub by a name of the cloud (`host_name`) has to sign for that very name.
+fn check_authority(world: &World, service: Service, host_name: Option<&str>, authority: &str) -> Result<(), Refusal> {
     let (name, port) = authority
         .rsplit_once(':')
         .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
@@ -188,12 +193,12 @@ fn check_authority(world: &World, service: Service, spoken: Option<&str>, author
         _ => (world.hub_amqp_port, None),
     };
     let ports = [Some(own), plain, Some(world.hub_port), Some(5671), Some(443)];
-    let spoken = spoken.and_then(|spoken| Some((spoken, world.hub_name_at(spoken)?)));
-    let spoken = spoken.filter(|_| service == Service::HubAmqp);
+    let host_name = host_name.and_then(|host_name| Some((host_name, world.hub_name_at(host_name)?)));
+    let host_name = host_name.filter(|_| service == Service::HubAmqp);
     let known = match name.as_str() {
         // What is served here is for back ends.
-        _ if spoken.is_some_and(|(_, kind)| kind == HubName::Device) => false,
-        name if spoken.is_some() => spoken.is_some_and(|(spoken, _)| spoken == name),
+        _ if host_name.is_some_and(|(_, kind)| kind == HubName::Device) => false,
+        name if host_name.is_some() => host_name.is_some_and(|(host_name, _)| host_name == name),
         "localhost" | "127.0.0.1" | "[::1]" => port.is_none_or(|port| ports.contains(&Some(port))),
         _ if service == Service::EventHub => name.ends_with(NAMESPACE_SUFFIX),
         name => world.hub_name_at(name).is_some_and(|kind| kind != HubName::Device),

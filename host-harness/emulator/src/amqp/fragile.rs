@@ -17,7 +17,7 @@ impl<S> Fragile<S> {
         Self { stream, left: None }
     }
 
-    /// Lets so many bytes more out, and fails then.
+    /// Writes this many bytes more, and fails then.
     pub(super) fn breaks_after(&mut self, bytes: usize) {
         self.left = Some(bytes);
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_breaks_where_it_was_told_to() -> io::Result<()> {
+    async fn it_breaks_after_the_given_bytes() -> io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mut client = TcpStream::connect(listener.local_addr()?).await?;
         let mut stream = Fragile::new(listener.accept().await?.0);
@@ -65,9 +65,9 @@ mod tests {
         stream.breaks_after(3);
         assert!(stream.write_all(b"halves").await.is_err());
         drop(stream);
-        let mut heard = Vec::new();
-        client.read_to_end(&mut heard).await?;
-        assert_eq!(heard, b"wholehal");
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await?;
+        assert_eq!(received, b"wholehal");
         Ok(())
     }
 }

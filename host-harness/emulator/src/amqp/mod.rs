@@ -18,55 +18,29 @@
 //! small state machine per connection. The connector's own client is another implementation, so that the two check each
 //! other; Microsoft's clients check both.
 
+mod accept;
+mod attach;
 mod claims;
-pub(crate) mod codec;
+mod codec;
+mod conditions;
 mod connection;
+mod conversation;
+mod deliveries;
+mod device_bound;
+mod error;
+mod events;
+mod faults;
 mod fragile;
-mod nodes;
+mod frames;
+mod handshake;
+mod listener;
+mod message;
+mod performatives;
+mod requests;
 mod session;
+mod timers;
+mod values;
 pub(crate) mod web_socket;
 
-use std::time::Duration;
-
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-
-pub(crate) use connection::accept_web_socket;
-
-use crate::server::Service;
-use crate::tls::Tls;
-use crate::world::Shared;
-
-const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
-
-/// Accepts connections until `stop` turns true, then closes the open ones.
-pub(crate) async fn serve(
-    world: Shared,
-    service: Service,
-    listener: TcpListener,
-    tls: Option<Tls>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let (world, tls, stop) = (world.clone(), tls.clone(), stop.clone());
-                    connections.spawn(connection::accept(world, service, stream, peer, tls, stop));
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely: wait for some to be closed.
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = stop.changed() => break,
-        }
-    }
-    drop(listener);
-    let finish = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(SHUTDOWN_TIME, finish).await;
-}
+pub(crate) use accept::accept_web_socket;
+pub(crate) use listener::serve;

@@ -1,4 +1,4 @@
-//! Sessions and links: windows, credit, deliveries in pieces. No input or output: frames go to a buffer.
+//! Sessions and links: windows, credit, deliveries in several frames. No input or output: frames go to a buffer.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -6,11 +6,14 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use fe2o3_amqp_types::performatives::{Flow, Transfer};
 
-use super::codec::{self, FRAME_HEADER, LinkFlow};
-use crate::event_hub::{Lease, Position};
+use super::codec::FRAME_HEADER;
+use super::performatives::LinkFlow;
+use super::{codec, performatives};
+use crate::event_hub::endpoint::Lease;
+use crate::event_hub::log::Position;
 use crate::service_bound::Queue;
 
-/// Transfers that the emulator lets a client send before it says so again.
+/// The incoming window: transfers that a client may send before it needs another flow.
 pub(super) const WINDOW: u32 = 5000;
 /// Messages that a client may send on a link before it gets more credit.
 pub(super) const REQUEST_CREDIT: u32 = 300;
@@ -26,7 +29,7 @@ pub(super) struct Session {
     /// Frames that wait for the client's window.
     pending: VecDeque<Bytes>,
     pub(super) links: HashMap<u32, Link>,
-    /// The emulator has ended it and waits for the client to agree.
+    /// The emulator has ended it and waits for the client's `end`.
     pub(super) ended: bool,
 }
 
@@ -39,7 +42,7 @@ pub(super) struct Link {
     pub(super) segments: Vec<String>,
     /// Whether it lives only as long as a claim covers it.
     pub(super) guarded: bool,
-    /// The emulator has detached it and waits for the client to agree.
+    /// The emulator has detached it and waits for the client's `detach`.
     pub(super) detached: bool,
     /// When something was last sent or received on it.
     pub(super) active: Instant,
@@ -52,7 +55,7 @@ pub(super) struct Link {
     pub(super) settled: bool,
 }
 
-/// Which node of the service a client's link ends at.
+/// What a client's link leads to.
 pub(super) enum LinkKind {
     /// Requests to `$cbs` or `$management` come in.
     Request { node: Node, message: Assembly },
@@ -148,7 +151,7 @@ impl Session {
         {
             let limit = flow.delivery_count.unwrap_or(0).wrapping_add(flow.link_credit.unwrap_or(0));
             link.credit = limit.wrapping_sub(link.delivery_count);
-            // A client that takes credit back may already have been sent more than the rest.
+            // A client may take back credit that deliveries on their way have already used.
             if link.credit > u32::MAX / 2 {
                 link.credit = 0;
             }
@@ -156,7 +159,7 @@ impl Session {
         }
     }
 
-    /// Counts a transfer that came in; returns whether the client should be told of a new window.
+    /// Counts a transfer that came in; returns whether the client should get a flow with a new window.
     pub(super) fn on_transfer(&mut self) -> bool {
         self.next_incoming_id = self.next_incoming_id.wrapping_add(1);
         self.incoming_window = self.incoming_window.saturating_sub(1);
@@ -167,7 +170,7 @@ impl Session {
         false
     }
 
-    /// The session's state, and a link's with it.
+    /// Writes a flow with the session's state and, with a handle, a link's.
     pub(super) fn flow(&self, handle: Option<u32>, out: &mut BytesMut) {
         let link = handle.and_then(|handle| {
             let link = self.links.get(&handle)?;
@@ -177,7 +180,8 @@ impl Session {
             };
             None
         });
-        let body = codec::flow(self.next_incoming_id, self.incoming_window, self.next_outgoing_id, WINDOW, link);
+        let body =
+            performatives::flow(self.next_incoming_id, self.incoming_window, self.next_outgoing_id, WINDOW, link);
         codec::put_frame(out, 0, self.channel, &body, &[]);
     }
 
@@ -201,11 +205,11 @@ impl Session {
             }
         };
         loop {
-            let last = codec::transfer(handle, id, tag, settled, false);
+            let last = performatives::transfer(handle, id, tag, settled, false);
             let room = max_frame_size.saturating_sub(FRAME_HEADER + last.len()).max(1);
             let more = rest.len() > room;
             let (piece, later) = rest.split_at(rest.len().min(room));
-            let body = if more { codec::transfer(handle, id, tag, settled, true) } else { last };
+            let body = if more { performatives::transfer(handle, id, tag, settled, true) } else { last };
             let mut frame = BytesMut::new();
             codec::put_frame(&mut frame, 0, self.channel, &body, piece);
             self.pending.push_back(frame.freeze());

@@ -6,8 +6,8 @@
 //! | `/$servicebus/websocket` | the Event Hub-compatible one |
 //!
 //! In the cloud each has a host of its own. What goes over them is one stream of bytes; Microsoft's clients write one frame
-//! of AMQP into each message, and take whatever comes. No pings are sent: not every client masks its pongs. No extension is
-//! agreed to.
+//! of AMQP into each message, and accept any split. No pings are sent: not every client masks its pongs. No extension is
+//! accepted.
 
 use std::io;
 use std::pin::Pin;
@@ -30,10 +30,10 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 
 use crate::error::{ErrorCode, ServiceError};
-use crate::server::Service;
+use crate::service::Service;
 
 const SUB_PROTOCOL: &str = "AMQPWSB10";
-/// The text that the proof of a handshake is made with (RFC 6455, section 1.3).
+/// The text from which the accept header is computed (RFC 6455, section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Bytes of a message that is sent, and of one that is taken.
 const LARGEST_SENT: usize = 64 << 10;
@@ -48,10 +48,10 @@ pub(crate) fn service_at(path: &str) -> Option<Service> {
     }
 }
 
-/// Whether a request at such a path is one for AMQP over a WebSocket: the answer that agrees.
+/// The answer 101 to a request for AMQP over a WebSocket.
 ///
 /// # Errors
-/// 400 where it is not.
+/// 400 for any other request.
 pub(crate) fn agree(request: &Parts) -> Result<Response<Body>, ServiceError> {
     let refuse = |text: &str| Err(ServiceError::new(ErrorCode::for_status(400), text));
     let headers = &request.headers;
@@ -111,7 +111,7 @@ fn to_io(error: Error) -> io::Error {
     }
 }
 
-/// Writes no more at a time than a message has.
+/// Writes at most one message's bytes at a time.
 struct Pieces<W>(W);
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for Pieces<W> {

@@ -1,4 +1,4 @@
-//! What DPS says about a certificate instead of giving it back.
+//! What DPS answers instead of a certificate: its description.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,18 +8,18 @@ use sha2::Sha256;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::clock::rfc3339;
 use crate::error::{ServiceError, invalid};
-use crate::journal::rfc3339;
 use crate::random::encode_hex;
 
 /// A certificate's description; thumbprints and serial number are upper-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct CertificateInfo {
-    pub(super) subject_name: String,
-    pub(super) sha1_thumbprint: String,
-    pub(super) sha256_thumbprint: String,
-    pub(super) issuer_name: String,
+pub(crate) struct CertificateInfo {
+    pub(crate) subject_name: String,
+    pub(crate) sha1_thumbprint: String,
+    pub(crate) sha256_thumbprint: String,
+    pub(crate) issuer_name: String,
     not_before_utc: String,
     not_after_utc: String,
     serial_number: String,
@@ -27,7 +27,7 @@ pub(super) struct CertificateInfo {
 }
 
 /// Describes a certificate given in PEM, or in base64 without the PEM lines.
-pub(super) fn describe(certificate: &str) -> Result<CertificateInfo, ServiceError> {
+pub(crate) fn describe(certificate: &str) -> Result<CertificateInfo, ServiceError> {
     let bad = || invalid("the certificate could not be read; it must be X.509 in PEM or base64");
     let der = if certificate.contains("-----BEGIN") {
         parse_x509_pem(certificate.as_bytes()).map_err(|_| bad())?.1.contents

@@ -1,26 +1,13 @@
-//! What is in a partition, and how it looks on the wire.
-//!
-//! | section | content |
-//! |---|---|
-//! | delivery annotations | the reader's runtime metrics, for links that asked for them |
-//! | message annotations | position and enqueued time; the hub's own system properties (`iothub-*`, `dt-*`) |
-//! | properties | message id, user id, to, correlation id, content type and encoding, creation time |
-//! | application properties | the device's own, and those of system events |
-//! | body | data, one section or several; a value; sequences |
-//!
-//! Source: the system properties page of IoT Hub and what Microsoft's clients read (`azure-eventhub`, the IoT extension
-//! of the Azure CLI).
+//! What is in a partition.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use serde_amqp::Value;
 use time::OffsetDateTime;
 
-use crate::amqp::codec::{binary, composite, described, encode, map, symbol, text, timestamp};
-use crate::device_side::TelemetryMessage;
+use crate::messages::TelemetryMessage;
 
 /// Where an event comes from: the value of `iothub-message-source`, and what a route can name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,7 +63,7 @@ impl FromStr for EventSource {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::SYSTEM.into_iter().find(|source| source.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
             let known: Vec<_> = Self::SYSTEM.map(Self::as_str).to_vec();
-            format!("there is no source of system events '{text}'; there are {}", known.join(", "))
+            format!("the source of system events must be one of {}, not '{text}'", known.join(", "))
         })
     }
 }
@@ -111,21 +98,6 @@ impl EventBody {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    fn sections(&self, out: &mut Vec<u8>) {
-        let data = |bytes: &Bytes| encode(&described(0x75, binary(bytes.to_vec())));
-        match self {
-            Self::Data(bytes) => out.extend(data(bytes)),
-            Self::Encoded(bytes) => out.extend_from_slice(bytes),
-            Self::MultipleData(sections) => out.extend(sections.iter().flat_map(data)),
-            Self::Value(value) => out.extend(encode(&described(0x77, from_json(value)))),
-            Self::Sequence(sections) => out.extend(
-                sections
-                    .iter()
-                    .flat_map(|items| encode(&described(0x76, Value::List(items.iter().map(from_json).collect())))),
-            ),
-        }
-    }
 }
 
 impl From<Bytes> for EventBody {
@@ -143,23 +115,6 @@ impl From<&'static str> for EventBody {
 impl From<String> for EventBody {
     fn from(text: String) -> Self {
         Self::Data(text.into())
-    }
-}
-
-fn from_json(value: &serde_json::Value) -> Value {
-    match value {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(value) => Value::Bool(*value),
-        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => Value::Long(number),
-            (None, Some(number)) => Value::Ulong(number),
-            (None, None) => Value::Double(number.as_f64().unwrap_or(f64::NAN).into()),
-        },
-        serde_json::Value::String(string) => text(string.as_str()),
-        serde_json::Value::Array(items) => Value::List(items.iter().map(from_json).collect()),
-        serde_json::Value::Object(members) => {
-            map(members.iter().map(|(name, value)| (text(name.as_str()), from_json(value))))
-        }
     }
 }
 
@@ -185,7 +140,7 @@ pub struct TelemetryEvent {
     pub correlation_id: Option<String>,
     /// The user id, bytes.
     pub user_id: Option<Bytes>,
-    /// When the device made the message: `iothub-creation-time-utc` and the property of AMQP.
+    /// When the device created the message: `iothub-creation-time-utc` and the property of AMQP.
     pub creation_time: Option<OffsetDateTime>,
     /// Where it was sent to; by default the hub's address for it, where there is a message id.
     pub to: Option<String>,
@@ -195,7 +150,7 @@ pub struct TelemetryEvent {
     pub reply_to: Option<String>,
     /// When it expires.
     pub absolute_expiry_time: Option<OffsetDateTime>,
-    /// The group, and the place in it.
+    /// The group, and the position in it.
     pub group: Option<(String, u32)>,
     /// The group for answers.
     pub reply_to_group_id: Option<String>,
@@ -210,7 +165,7 @@ pub struct TelemetryEvent {
     /// The partition; by default the one of the device.
     pub partition: Option<u16>,
     /// When it was enqueued; by default now. A partition's clock never runs backwards: an earlier time than that of the
-    /// event before counts as that.
+    /// event before is replaced by it.
     pub enqueued: Option<OffsetDateTime>,
     pub(crate) auth: AuthOrigin,
 }
@@ -303,7 +258,7 @@ impl TelemetryEvent {
     }
 }
 
-/// An event in its place.
+/// An event with its position in the partition.
 #[derive(Debug)]
 pub(crate) struct StoredEvent {
     pub(crate) sequence: i64,
@@ -320,89 +275,8 @@ impl StoredEvent {
         Self { sequence, offset, enqueued, event, encoded: OnceLock::new() }
     }
 
-    /// The message from its message annotations on.
-    pub(crate) fn encoded(&self) -> Bytes {
-        self.encoded.get_or_init(|| self.encode()).clone()
+    /// The message from its message annotations on, as `encode` writes it the first time.
+    pub(crate) fn encoded(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.encoded.get_or_init(|| encode(self)).clone()
     }
-
-    fn encode(&self) -> Bytes {
-        let event = &self.event;
-        let mut annotations = vec![
-            (symbol("x-opt-sequence-number"), Value::Long(self.sequence)),
-            (symbol("x-opt-offset"), text(self.offset.to_string())),
-            (symbol("x-opt-enqueued-time"), timestamp(self.enqueued)),
-            (symbol("iothub-connection-device-id"), text(event.device_id.as_str())),
-        ];
-        let mut optional = |name: &'static str, value: &Option<String>| {
-            if let Some(value) = value {
-                annotations.push((symbol(name), text(value.as_str())));
-            }
-        };
-        optional("iothub-connection-module-id", &event.module_id);
-        optional("dt-dataschema", &event.model_id);
-        optional("dt-subject", &event.component);
-        optional("x-opt-partition-key", &event.partition_key);
-        let module = event.module_id.is_some();
-        if event.source == EventSource::Telemetry {
-            let method = format!(
-                r#"{{"scope":"{}","type":"{}","issuer":"iothub","acceptingIpFilterRule":null}}"#,
-                if module { "module" } else { "device" },
-                event.auth.kind
-            );
-            annotations.push((symbol("iothub-connection-auth-method"), text(method)));
-            let generation = text(event.auth.generation.as_str());
-            annotations.push((symbol("iothub-connection-auth-generation-id"), generation));
-        }
-        if let Some(created) = event.creation_time {
-            annotations.push((symbol("iothub-creation-time-utc"), timestamp(milliseconds(created))));
-        }
-        annotations.push((symbol("iothub-enqueuedtime"), timestamp(self.enqueued)));
-        annotations.push((symbol("iothub-message-source"), text(event.source.as_str())));
-        let mut bytes = encode(&described(0x72, map(annotations)));
-        if let Some(properties) = self.properties() {
-            bytes.extend(encode(&properties));
-        }
-        if !event.properties.is_empty() {
-            let properties = event.properties.iter().map(|(name, value)| (text(name.as_str()), text(value.as_str())));
-            bytes.extend(encode(&described(0x74, map(properties))));
-        }
-        event.body.sections(&mut bytes);
-        bytes.into()
-    }
-
-    fn properties(&self) -> Option<Value> {
-        let event = &self.event;
-        let text_of = |value: &Option<String>| value.as_deref().map(text);
-        let symbol_of = |value: &Option<String>| value.as_deref().map(symbol);
-        let to = match &event.module_id {
-            Some(module) => format!("/devices/{}/modules/{module}/messages/events", event.device_id),
-            None => format!("/devices/{}/messages/events", event.device_id),
-        };
-        let time_of = |time: Option<OffsetDateTime>| time.map(|time| timestamp(milliseconds(time)));
-        let is_addressed = event.source == EventSource::Telemetry && event.message_id.is_some();
-        let fields = [
-            text_of(&event.message_id),
-            event.user_id.as_ref().map(|id| binary(id.to_vec())),
-            text_of(&event.to).or_else(|| is_addressed.then(|| text(to))),
-            text_of(&event.subject),
-            text_of(&event.reply_to),
-            text_of(&event.correlation_id),
-            symbol_of(&event.content_type),
-            symbol_of(&event.content_encoding),
-            time_of(event.absolute_expiry_time),
-            time_of(event.creation_time),
-            event.group.as_ref().map(|(id, _)| text(id.as_str())),
-            event.group.as_ref().map(|(_, sequence)| Value::Uint(*sequence)),
-            text_of(&event.reply_to_group_id),
-        ];
-        fields
-            .iter()
-            .any(Option::is_some)
-            .then(|| composite(0x73, fields.into_iter().map(Option::unwrap_or_default).collect()))
-    }
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn milliseconds(time: OffsetDateTime) -> i64 {
-    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }

@@ -10,7 +10,7 @@
 //! The forms are those of Microsoft's clients: with spaces around the operator (Python, JavaScript), without (Rust), the
 //! old name of the enqueued time and an unquoted number (Azure CLI).
 
-/// A selector, read.
+/// A selector, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
     /// Everything that is retained.

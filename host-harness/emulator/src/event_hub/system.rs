@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{EventHub, EventSource, TelemetryEvent};
-use crate::journal::{TwinPart, rfc3339};
-use crate::world::now;
+use super::endpoint::EventHub;
+use super::event::{EventSource, TelemetryEvent};
+use crate::clock::{now, rfc3339};
+use crate::journal::TwinPart;
 
 /// Makes system events where they are routed.
 #[derive(Clone)]

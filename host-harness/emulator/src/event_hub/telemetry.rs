@@ -1,21 +1,13 @@
 //! The producer's side in process: for tests and simulations that need many events at once.
 
+use std::sync::Arc;
+
 use time::OffsetDateTime;
 
-use super::{TelemetryEvent, milliseconds};
-use crate::world::Shared;
-
-/// Where an event was put.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub struct EventPosition {
-    /// The partition.
-    pub partition: u16,
-    /// Its sequence number there.
-    pub sequence_number: i64,
-    /// Its offset there, as readers see it.
-    pub offset: String,
-}
+use super::endpoint::EventHub;
+use super::event::{StoredEvent, TelemetryEvent};
+use super::log::{EventPosition, Position};
+use crate::clock::milliseconds;
 
 /// What a partition holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,41 +23,41 @@ pub struct PartitionProperties {
     pub is_empty: bool,
 }
 
-/// Puts events straight into the partitions: past the registry, the journal, the throttles and the telemetry sinks.
-/// Devices need not exist.
+/// Puts events straight into the partitions: without registry, journal, throttles and telemetry sinks. Devices need not
+/// exist.
 #[derive(Clone)]
 pub struct Telemetry {
-    world: Shared,
+    hub: Arc<EventHub>,
 }
 
 impl Telemetry {
-    pub(crate) fn new(world: Shared) -> Self {
-        Self { world }
+    pub(crate) fn new(hub: Arc<EventHub>) -> Self {
+        Self { hub }
     }
 
     /// Enqueues one event.
     pub fn send(&self, event: TelemetryEvent) -> Option<EventPosition> {
-        self.world.event_hub.append_all([event]).pop()
+        self.hub.append_all([event]).pop()
     }
 
     /// Enqueues many events at once, in their order, and returns where they were put.
     pub fn send_all(&self, events: impl IntoIterator<Item = TelemetryEvent>) -> Vec<EventPosition> {
-        self.world.event_hub.append_all(events)
+        self.hub.append_all(events)
     }
 
     /// The partition of a device.
     pub fn partition_of(&self, device_id: &str) -> u16 {
-        self.world.event_hub.partition_of(device_id)
+        self.hub.partition_of(device_id)
     }
 
     /// How many partitions there are.
     pub fn partition_count(&self) -> u16 {
-        self.world.event_hub.partition_count()
+        self.hub.partition_count()
     }
 
     /// What a partition holds; none when there is no such partition.
     pub fn partition(&self, partition: u16) -> Option<PartitionProperties> {
-        let properties = self.world.event_hub.properties(partition)?;
+        let properties = self.hub.properties(partition)?;
         Some(PartitionProperties {
             begin_sequence_number: properties.begin,
             last_sequence_number: properties.last_sequence,
@@ -76,19 +68,19 @@ impl Telemetry {
 
     /// Forgets a partition's events before a sequence number, as if their retention had ended.
     pub fn forget_before(&self, partition: u16, sequence_number: i64) {
-        self.world.event_hub.forget_before(partition, sequence_number);
+        self.hub.forget_before(partition, sequence_number);
     }
 
     /// How many readers are on a partition in a consumer group.
     pub fn readers(&self, consumer_group: &str, partition: u16) -> usize {
-        self.world.event_hub.reader_count(consumer_group, partition)
+        self.hub.reader_count(consumer_group, partition)
     }
 
     /// Every retained event of a partition with its sequence number and enqueued time, oldest first.
     pub fn events(&self, partition: u16) -> Vec<(i64, OffsetDateTime, TelemetryEvent)> {
-        let mut position = super::Position { sequence: 0, not_before: None };
-        let events = self.world.event_hub.read(partition, &mut position, usize::MAX);
-        let time = |event: &super::StoredEvent| {
+        let mut position = Position { sequence: 0, not_before: None };
+        let events = self.hub.read(partition, &mut position, usize::MAX);
+        let time = |event: &StoredEvent| {
             let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(event.enqueued) * 1_000_000);
             time.unwrap_or(OffsetDateTime::UNIX_EPOCH)
         };
@@ -99,6 +91,6 @@ impl Telemetry {
     /// The newest time at which an event was enqueued, milliseconds since the Unix epoch; 0 before the first.
     pub fn last_enqueued(&self, partition: u16) -> i64 {
         let never = milliseconds(OffsetDateTime::UNIX_EPOCH);
-        self.world.event_hub.properties(partition).map_or(never, |properties| properties.last_enqueued)
+        self.hub.properties(partition).map_or(never, |properties| properties.last_enqueued)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Aggregate, Column, Comparison, Expression, Function, Operator, Projection, Query};
+use super::syntax::{Aggregate, Column, Comparison, Expression, Function, Operator, Projection, Query};
 
 impl Query {
     /// Whether the document is selected.

@@ -1,6 +1,6 @@
 //! Tokens of the query language.
 
-use super::QueryError;
+use super::syntax::QueryError;
 
 /// One token with its position in the text, in characters from 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,7 +9,7 @@ pub(super) struct Lexeme {
     pub(super) position: usize,
 }
 
-/// A token. Keywords are words; the parser knows them by their place.
+/// A token. Keywords are words; the parser knows them by their position.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     Word(String),

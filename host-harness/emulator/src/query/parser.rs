@@ -3,14 +3,15 @@
 use serde_json::Value;
 
 use super::lexer::{Lexeme, Token, tokens};
-use super::{Aggregate, Column, Comparison, Expression, Function, Operator, Projection, Query, QueryError};
+use super::syntax::{Aggregate, Column, Comparison, Expression, Function, Operator, Projection, Query, QueryError};
 
-/// Nesting a hostile query may ask for, before the recursion of parser and evaluator becomes a danger.
+/// How deep a query may be nested, since parser and evaluator recurse.
 const MAX_DEPTH: usize = 64;
 /// Chains of AND and OR become trees as deep as they are long.
 const MAX_TOKENS: usize = 4096;
 /// "Queries for device and module twins", Twin query limitations.
 const MAX_CHARACTERS: usize = 8192;
+
 /// Words that name nothing by themselves: the keywords of Azure Digital Twins' language, which has the hub's collections
 /// among them, and the hub's own `NIN` and `UNDEFINED`.
 const RESERVED: [&str; 37] = [

@@ -1,23 +1,23 @@
 //! The temperature of a machine, interval by interval, in degrees Celsius.
 
-/// How far it is cooled where its twin does not say.
-pub(super) const TARGET: f64 = 45.0;
-/// Where it stays without overload.
+/// The temperature to which a machine is cooled where its twin states none.
+pub(crate) const TARGET: f64 = 45.0;
+/// The temperature without overload.
 const RESTING: f64 = 55.0;
-/// Where overload would lead.
+/// The temperature that overload leads to.
 const OVERLOADED: f64 = 110.0;
-/// Where cooling would lead.
+/// The temperature that cooling leads to.
 const COOLED: f64 = 20.0;
-/// Where it switches itself off.
+/// The temperature at which a machine switches itself off.
 const LIMIT: f64 = 90.0;
-/// The share of the way that it goes in one interval.
+/// The share of the remaining difference that one interval covers.
 const SHARE: f64 = 0.2;
-/// How far a temperature is off by chance, up or down.
+/// The largest random deviation of a temperature, up or down.
 const NOISE: f64 = 0.4;
 
-/// A machine's temperature and what drives it.
+/// A machine's temperature and what changes it.
 #[derive(Clone, Debug)]
-pub(super) struct Heat {
+pub(crate) struct Heat {
     pub(super) temperature: f64,
     pub(super) overloaded: bool,
     pub(super) cooling: bool,
@@ -38,14 +38,14 @@ impl Heat {
         self.overloaded = true;
     }
 
-    /// Cools it where it is overloaded, until it is cool; one that had switched itself off is on again.
+    /// Starts to cool an overloaded machine, until it is cool. One that has switched itself off starts again.
     pub(super) fn start_cooling(&mut self) {
         if self.overloaded {
             (self.cooling, self.stopped) = (true, false);
         }
     }
 
-    /// Goes on by one interval; `chance` is in 0..1. Returns whether cooling has reached its target just now.
+    /// Advances by one interval; `chance` is in 0..1. Returns whether cooling has just reached its target.
     pub(super) fn go_on(&mut self, target: f64, chance: f64) -> bool {
         let goal = match self {
             Self { cooling: true, .. } => COOLED,

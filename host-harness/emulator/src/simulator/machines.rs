@@ -1,8 +1,8 @@
 //! Machines that run hot and can be cooled: simulated devices that react to what a workflow does to them.
 //!
-//! A machine sends its temperature again and again. Overloaded, it heats up until it is told to cool by the direct method
-//! [`START_COOLING`], or until it switches itself off. What it is told by the desired property `cooling.targetTemperature`
-//! decides how far it cools; what it does it says in the reported property `cooling`.
+//! A machine sends its temperature again and again. Overloaded, it heats up until the direct method [`START_COOLING`]
+//! makes it cool, or until it switches itself off. The desired property `cooling.targetTemperature` decides how far it cools;
+//! the reported property `cooling` states what it does.
 //!
 //! | direct method | payload | answer |
 //! |---|---|---|
@@ -18,23 +18,25 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use super::devices::create_missing;
 use super::heat::{Heat, TARGET};
-use super::{TelemetryMessage, create_missing};
-use crate::Emulator;
-use crate::device_side::{DeviceSide, MethodCall, MethodReply};
+use crate::device_side::DeviceSide;
+use crate::emulator::Emulator;
 use crate::error::ServiceError;
+use crate::messages::TelemetryMessage;
 use crate::random::SplitMix;
-use crate::world::lock;
+use crate::sessions::{MethodCall, MethodReply};
+use crate::sync::lock;
 
 /// The direct method that machines understand.
 pub const START_COOLING: &str = "startCooling";
-/// How long a method is on its way to a machine and back.
-const WAY: Duration = Duration::from_millis(10);
+/// How long a method takes to a machine and back.
+const ROUND_TRIP: Duration = Duration::from_millis(10);
 
 /// How a machine is connected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MachineLink {
-    /// All the time.
+    /// Always.
     Steady,
     /// It loses its connection, once, when it has sent a temperature above this one. It sends nothing meanwhile.
     Breaks {
@@ -43,7 +45,7 @@ pub enum MachineLink {
         /// For how long.
         lasting: Duration,
     },
-    /// It sends over HTTPS, where no direct method reaches it.
+    /// It sends over HTTPS, so it receives no direct method.
     SendOnly,
 }
 
@@ -63,9 +65,9 @@ pub struct MachinePlan {
 pub struct MachineOptions {
     /// The machines; those that are missing in the registry are created.
     pub machines: Vec<MachinePlan>,
-    /// From one temperature that a machine sends to its next.
+    /// The time between two temperatures that a machine sends.
     pub interval: Duration,
-    /// The seed of what is left to chance.
+    /// The seed of all random numbers.
     pub seed: u64,
 }
 
@@ -106,16 +108,16 @@ struct Machine {
     hottest: f64,
     /// Overloads that have begun.
     begun: usize,
-    /// The events that it was told to cool for.
+    /// The events for which `startCooling` was called.
     answered: BTreeSet<String>,
     /// Until when it is without its connection.
     away: Option<Instant>,
     broke: bool,
 }
 
-/// What a machine does at one moment.
+/// What a machine does in one interval.
 #[derive(Default)]
-struct Deeds {
+struct Actions {
     send: Option<Value>,
     report: Option<Value>,
     /// Whether it connects or disconnects.
@@ -157,8 +159,8 @@ impl Machines {
         self.fleet.machines.iter().map(|machine| lock(machine).sequence).sum()
     }
 
-    /// Whether no machine is about to send a temperature of overload: none is, or will be, overloaded, unless it has
-    /// switched itself off; and none is being cooled.
+    /// Whether no machine will send a temperature of overload any more: each one that is or will be overloaded has switched
+    /// itself off, and none is being cooled.
     pub fn are_quiet(&self) -> bool {
         self.fleet.machines.iter().all(|machine| lock(machine).is_quiet())
     }
@@ -176,7 +178,7 @@ impl Drop for Machines {
 }
 
 impl Fleet {
-    /// Lets one machine after the other have its moment, so that they do not all send at once.
+    /// Runs one machine after the other in each interval, so that they do not all send at once.
     async fn run(self: Arc<Self>, side: DeviceSide, interval: Duration) {
         let count = u32::try_from(self.machines.len().max(1)).unwrap_or(u32::MAX);
         for round in 0_u32.. {
@@ -185,8 +187,8 @@ impl Fleet {
                 tokio::time::sleep_until((self.started + due).into()).await;
                 let id = lock(machine).plan.id.clone();
                 let target = target(&side, &id).await;
-                let deeds = lock(machine).moment(self.started.elapsed(), Instant::now(), target);
-                perform(&side, &id, deeds).await;
+                let actions = lock(machine).moment(self.started.elapsed(), Instant::now(), target);
+                perform(&side, &id, actions).await;
             }
         }
     }
@@ -197,7 +199,7 @@ impl Fleet {
             let mut machine = lock(machine);
             match call.payload.get("event").and_then(Value::as_str) {
                 _ if call.method != START_COOLING => (404, json!({ "message": "there is no such method" })),
-                None => (400, json!({ "message": "the payload lacks the event" })),
+                None => (400, json!({ "message": "the payload has no 'event'" })),
                 Some(event) => {
                     let repeated = !machine.answered.insert(event.to_owned());
                     if !repeated {
@@ -212,30 +214,30 @@ impl Fleet {
         if status == 200 {
             let id = lock(machine).plan.id.clone();
             let report = json!({ "cooling": { "active": payload["cooling"], "temperature": payload["temperature"] } });
-            // A device that was deleted or disabled meanwhile has nobody to report to.
+            // The hub takes no report of a device that was deleted or disabled meanwhile.
             let _ = side.report(&id, report).await;
         }
-        MethodReply::delayed(WAY, status, payload).await
+        MethodReply::delayed(ROUND_TRIP, status, payload).await
     }
 }
 
-/// How far the device's twin wants it cooled.
+/// The temperature to which the device's twin wants it cooled.
 async fn target(side: &DeviceSide, id: &str) -> f64 {
     let desired = side.desired(id).await.unwrap_or_default();
     desired.pointer("/cooling/targetTemperature").and_then(Value::as_f64).unwrap_or(TARGET)
 }
 
-/// A device that was deleted or disabled meanwhile does nothing.
-async fn perform(side: &DeviceSide, id: &str, deeds: Deeds) {
-    match deeds.connected {
+/// Does nothing for a device that was deleted or disabled meanwhile.
+async fn perform(side: &DeviceSide, id: &str, actions: Actions) {
+    match actions.connected {
         Some(true) => drop(side.connect(id).await),
         Some(false) => drop(side.disconnect(id).await),
         None => {}
     }
-    if let Some(body) = &deeds.send {
+    if let Some(body) = &actions.send {
         let _ = side.send_telemetry(TelemetryMessage::json(id, body)).await;
     }
-    if let Some(patch) = deeds.report {
+    if let Some(patch) = actions.report {
         let _ = side.report(id, patch).await;
     }
 }
@@ -255,15 +257,15 @@ impl Machine {
         }
     }
 
-    /// Goes on by one interval.
-    fn moment(&mut self, elapsed: Duration, now: Instant, target: f64) -> Deeds {
-        let mut deeds = Deeds::default();
+    /// Advances by one interval.
+    fn moment(&mut self, elapsed: Duration, now: Instant, target: f64) -> Actions {
+        let mut actions = Actions::default();
         if let Some(until) = self.away {
             if now < until {
-                return deeds;
+                return actions;
             }
             self.away = None;
-            deeds.connected = Some(true);
+            actions.connected = Some(true);
         }
         if self.plan.overloads.get(self.begun).is_some_and(|at| *at <= elapsed) {
             self.begun += 1;
@@ -271,13 +273,13 @@ impl Machine {
         }
         if self.heat.go_on(target, self.random.next_unit()) {
             let temperature = rounded(self.heat.temperature);
-            deeds.report = Some(json!({ "cooling": { "active": false, "temperature": temperature } }));
+            actions.report = Some(json!({ "cooling": { "active": false, "temperature": temperature } }));
         }
         if !self.heat.stopped {
             self.sequence += 1;
             let temperature = rounded(self.heat.temperature);
             self.hottest = self.hottest.max(temperature);
-            deeds.send = Some(json!({
+            actions.send = Some(json!({
                 "sequence": self.sequence,
                 "temperature": temperature,
                 "cooling": self.heat.cooling,
@@ -287,10 +289,10 @@ impl Machine {
                 && !std::mem::replace(&mut self.broke, true)
             {
                 self.away = Some(now + lasting);
-                deeds.connected = Some(false);
+                actions.connected = Some(false);
             }
         }
-        deeds
+        actions
     }
 
     fn is_quiet(&self) -> bool {
@@ -318,7 +320,7 @@ fn rounded(temperature: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EmulatorOptions;
+    use crate::options::EmulatorOptions;
 
     fn machine(link: MachineLink) -> Machine {
         Machine::new(MachinePlan { id: "m".to_owned(), overloads: vec![Duration::ZERO], link }, 1)
@@ -331,17 +333,17 @@ mod tests {
         let start = Instant::now();
         let mut sent = Vec::new();
         let broke = loop {
-            let deeds = machine.moment(Duration::ZERO, start, TARGET);
-            sent.push(deeds.send.expect("it sends")["temperature"].as_f64().expect("a number"));
-            if deeds.connected == Some(false) {
+            let actions = machine.moment(Duration::ZERO, start, TARGET);
+            sent.push(actions.send.expect("it sends")["temperature"].as_f64().expect("a number"));
+            if actions.connected == Some(false) {
                 break sent.last().copied();
             }
             assert!(sent.len() < 20, "{sent:?}");
         };
         assert!(broke > Some(80.0) && sent.iter().rev().skip(1).all(|temperature| *temperature <= 80.0), "{sent:?}");
         assert!(machine.moment(Duration::ZERO, start + lasting / 2, TARGET).send.is_none());
-        let deeds = machine.moment(Duration::ZERO, start + lasting, TARGET);
-        assert!(deeds.connected == Some(true) && deeds.send.is_some());
+        let actions = machine.moment(Duration::ZERO, start + lasting, TARGET);
+        assert!(actions.connected == Some(true) && actions.send.is_some());
     }
 
     #[tokio::test]

@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::time::Duration;
 
 use azure_iot_emulator::{Emulator, Policy};
@@ -15,17 +14,16 @@ use fe2o3_amqp_types::messaging::annotations::OwnedKey;
 use fe2o3_amqp_types::messaging::{ApplicationProperties, Body, Message, Properties, Source};
 use fe2o3_amqp_types::primitives::SimpleValue;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls::pki_types::ServerName;
 use serde_amqp::Value;
 use serde_amqp::described::Described;
 use serde_amqp::descriptor::Descriptor;
 use serde_amqp::primitives::{OrderedMap, Symbol};
 use sha2::Sha256;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::common::encode;
+use crate::common::{encode, tls_connector};
 
 pub const EARLIEST: &str = "amqp.annotation.x-opt-offset > '-1'";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,18 +34,10 @@ pub struct Client {
 }
 
 pub async fn tls(emulator: &Emulator, host: &str) -> TlsStream<TcpStream> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes()).expect("CA")).expect("CA");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("TLS versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let (name, port) = host.rsplit_once(':').expect("a port");
     let stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.expect("TCP");
     let name = ServerName::try_from(name.to_owned()).expect("name");
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("TLS")
+    tls_connector(emulator).connect(name, stream).await.expect("TLS")
 }
 
 impl Client {
@@ -237,8 +227,8 @@ pub async fn numbers(receiver: &mut Receiver, count: u32) -> Vec<i64> {
     numbers
 }
 
-/// What a reader is told when its link or connection ends.
-pub async fn farewell(receiver: &mut Receiver) -> String {
+/// The error with which a reader's link or connection ends.
+pub async fn closing_error(receiver: &mut Receiver) -> String {
     let _ = receiver.set_credit(1000).await;
     loop {
         match within(receiver.recv::<Body<Value>>()).await {

@@ -89,18 +89,23 @@ pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
+/// Trusts the emulator's certificate authority.
+pub fn tls_connector(emulator: &Emulator) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    let ca = CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes()).expect("CA");
+    roots.add(ca).expect("CA");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
 impl Client {
     pub fn new(emulator: &Emulator, host: String, authorization: Option<String>) -> Self {
-        let mut roots = rustls::RootCertStore::empty();
-        let ca = CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes()).expect("CA");
-        roots.add(ca).expect("CA");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("TLS versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self { host, authorization, tls: TlsConnector::from(Arc::new(config)) }
+        Self { host, authorization, tls: tls_connector(emulator) }
     }
 
     pub fn authorize(mut self, authorization: impl Into<String>) -> Self {

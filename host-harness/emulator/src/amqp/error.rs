@@ -1,0 +1,38 @@
+//! Errors as a peer of AMQP sees them.
+
+use serde_amqp::Value;
+
+use super::values::{composite, map, symbol, text};
+
+/// An error as a peer sees it: a condition, a sentence and, for a redirect, where to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AmqpError {
+    pub(crate) condition: String,
+    pub(crate) description: String,
+    pub(crate) info: Vec<(&'static str, Value)>,
+}
+
+impl AmqpError {
+    pub(crate) fn new(condition: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { condition: condition.into(), description: description.into(), info: Vec::new() }
+    }
+
+    /// Reads a fault rule's condition: after it may stand a slash and IoT Hub's six digits.
+    pub(crate) fn of_rule(condition: &str) -> Self {
+        const WORDS: &str = "A fault rule says so.";
+        let split =
+            condition.rsplit_once('/').and_then(|(condition, code)| Some((condition, code.parse::<i32>().ok()?)));
+        match split {
+            Some((condition, code)) => {
+                Self { info: vec![("com.microsoft:error-code", Value::Int(code))], ..Self::new(condition, WORDS) }
+            }
+            None => Self::new(condition, WORDS),
+        }
+    }
+
+    pub(super) fn to_value(&self) -> Value {
+        let info = self.info.iter().map(|(name, value)| (symbol(*name), value.clone()));
+        let info = if self.info.is_empty() { Value::Null } else { map(info) };
+        composite(0x1d, vec![symbol(self.condition.as_str()), text(self.description.as_str()), info])
+    }
+}

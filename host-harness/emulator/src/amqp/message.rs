@@ -1,0 +1,46 @@
+//! Messages that the emulator writes, and the texts of those that it reads.
+
+use bytes::Bytes;
+use fe2o3_amqp_types::primitives::SimpleValue;
+use serde_amqp::Value;
+
+use super::values;
+use super::values::{composite, described, encode, map, symbol, text};
+use crate::random;
+use crate::service_bound::{Locked, Queue};
+
+/// A message's properties, in order.
+pub(super) fn message(properties: Vec<Value>, application: Vec<(&str, Value)>, body: Value) -> Vec<u8> {
+    let mut bytes = encode(&composite(0x73, properties));
+    if !application.is_empty() {
+        bytes.extend(encode(&described(0x74, map(application.into_iter().map(|(name, value)| (text(name), value))))));
+    }
+    bytes.extend(encode(&body));
+    bytes
+}
+
+/// A batch of feedback, or a file notification.
+pub(super) fn notice(queue: Queue, locked: &Locked) -> Bytes {
+    let mut properties = vec![Value::Null; 6];
+    properties[0] = text(random::uuid());
+    properties.push(symbol(queue.content_type()));
+    properties.push(symbol("utf-8"));
+    let body = described(0x75, values::binary(locked.body.as_bytes()));
+    message(properties, Vec::new(), body).into()
+}
+
+pub(super) fn simple_text(value: &SimpleValue) -> Option<String> {
+    Some(match value {
+        SimpleValue::String(text) => text.clone(),
+        SimpleValue::Symbol(symbol) => symbol.as_str().to_owned(),
+        SimpleValue::Bool(value) => value.to_string(),
+        SimpleValue::Int(number) => number.to_string(),
+        SimpleValue::Long(number) => number.to_string(),
+        SimpleValue::Uint(number) => number.to_string(),
+        SimpleValue::Ulong(number) => number.to_string(),
+        SimpleValue::Double(number) => number.to_string(),
+        SimpleValue::Float(number) => number.to_string(),
+        SimpleValue::Timestamp(time) => time.milliseconds().to_string(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,34 @@
+//! The services' clock and how they write times.
+
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use time::{Duration, OffsetDateTime};
+
+/// The service's clock.
+pub(crate) fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+/// The service's clock under a skew fault.
+pub(crate) fn skewed(seconds: i64) -> OffsetDateTime {
+    now().saturating_add(Duration::seconds(seconds))
+}
+
+/// The services' time format: seven digits of a second, UTC.
+pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
+    const FORMAT: &[BorrowedFormatItem<'_>] =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:7]Z");
+    time.to_offset(time::UtcOffset::UTC).format(FORMAT).unwrap_or_else(|_| NEVER.to_owned())
+}
+
+pub(crate) fn time_or_never(time: Option<OffsetDateTime>) -> String {
+    time.map_or_else(|| NEVER.to_owned(), rfc3339)
+}
+
+/// What the services write for "has not happened yet".
+pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn milliseconds(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,141 @@
+//! One rule: what it matches and how often it fires.
+
+use super::action::FaultAction;
+use crate::service::Service;
+
+/// One rule.
+///
+/// # Grammar of the string form
+///
+/// ```text
+/// rule      = [ service ":" ] method SP path "=" action { "x" times | "~" skip } [ "@" probability ]
+/// service   = "hub" | "dps" | "device" | "eventhub" | "hub-amqp"
+/// method    = "*" | "GET" | "POST" | …
+/// path      = a path; "*" stands for any text, and a path without one is a prefix
+/// action    = status [ "/" code ] [ "+" seconds ] [ ":" form ]
+///                                                   answer with this status, error code, Retry-After
+///           | "latency:" milliseconds               answer late
+///           | "drop"                                close the connection, the request not carried out
+///           | "drop-after"                          carry it out, then close without an answer
+///           | "truncate"                            send half of the body, then close
+///           | "stall"                               send half of the body, then nothing
+///           | "garbage"                             a body that is not JSON
+///           | "oversize:" bytes                     so many bytes of white space before the body
+///           | "etag"                                wrong ETags in header and body
+///           | "skew:" seconds                       the service's clock is off by so much (may be negative)
+/// code      = six digits, or a symbolic name; one that the emulator itself does not give out has the form "text"
+/// form      = "text" | "object" | "string" | "flat"   the four shapes of body that the services have
+///           | "header" | "bare"                       no body; with the code in a header, or without any
+///           | "page" | "document"                     an HTML page, or JSON, of a gateway
+/// times     = how often the rule fires, always when left out
+/// skip      = how many matches are ignored before it fires for the first time
+/// ```
+///
+/// Examples: `POST /enrollments/query=429x3`, `hub:PATCH /twins/*=412/412001`, `* /=latency:250@0.1`,
+/// `DELETE /devices/*=404/IotHubFailingOver`, `GET /twins/*=404:page`, `* /=400/400027:string`.
+///
+/// # The AMQP endpoints
+///
+/// A rule is for AMQP when its service is `eventhub` or `hub-amqp`; a rule without a service is for HTTP only. The
+/// method is an operation, the path the address after a slash:
+///
+/// ```text
+/// method    = "CONNECT"    a TCP connection, before TLS           path "/"
+///           | "OPEN"       the connection's open                  path "/"
+///           | "ATTACH"     a link's attach                        path its address
+///           | "PUT-TOKEN"  a token on $cbs                        path the audience's
+///           | "READ"       a request to $management               path "/$management"
+///           | "TRANSFER"   an event or notification going out     path the link's address
+///           | "SEND"       a message coming in                    path the link's address
+/// action    = "close" [ ":" condition ]    close the connection; by default amqp:connection:forced
+///           | "end" [ ":" condition ]      end the session; by default amqp:internal-error
+///           | "detach" [ ":" condition ]   detach the link; by default amqp:link:detach-forced
+///           | "reject" [ ":" condition ]   reject the message (SEND); by default amqp:internal-error
+///           | status                       answer so (PUT-TOKEN, READ)
+///           | "latency:" milliseconds      stop the connection for so long
+///           | "drop"                       drop the connection
+///           | "half"                       send half of the next frame, then drop the connection
+///           | "cut:" bytes                 drop the connection within so many bytes more, at random; those of TLS
+///                                        are counted at CONNECT, those of AMQP after it
+///           | "stall"                      keep the connection, but send nothing more, no heartbeat either
+///           | "garbage"                    send bytes that are no frame
+///           | "expire"                     take the connection's tokens for expired
+/// ```
+///
+/// A condition is any of the protocol's or the service's: `amqp:link:stolen`, `com.microsoft:server-busy`,
+/// `com.microsoft:timeout`, `com.microsoft:operation-cancelled`, … With `/` and six digits after it, it carries that code,
+/// as IoT Hub's conditions do: `hub-amqp:SEND /=reject:amqp:not-found/404012`.
+///
+/// Examples: `eventhub:ATTACH /*=detach:com.microsoft:server-busyx2`, `eventhub:TRANSFER /*=half~100x1`,
+/// `eventhub:PUT-TOKEN /=401`, `eventhub:TRANSFER /*/Partitions/0=cut:4096@0.01`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultRule {
+    /// Which API, or any.
+    pub service: Option<Service>,
+    /// The method, or any.
+    pub method: Option<String>,
+    /// The path: a prefix, or with `*` for any text a pattern for the whole path.
+    pub path: String,
+    /// What it does.
+    pub action: FaultAction,
+    /// How often it fires before it is spent; `None` is for ever.
+    pub times: Option<u32>,
+    /// How many matches are ignored before the rule fires for the first time.
+    pub skip: u32,
+    /// How probable it is that it fires, 0.0 to 1.0. The random sequence has a fixed seed.
+    pub probability: f64,
+}
+
+impl FaultRule {
+    /// A rule for every method on paths that match.
+    pub fn new(path: impl Into<String>, action: FaultAction) -> Self {
+        Self { service: None, method: None, path: path.into(), action, times: None, skip: 0, probability: 1.0 }
+    }
+
+    /// Limits the rule to one API.
+    pub fn service(mut self, service: Service) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    /// Limits the rule to one method.
+    pub fn method(mut self, method: impl Into<String>) -> Self {
+        self.method = Some(method.into());
+        self
+    }
+
+    /// Limits how often the rule fires.
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Ignores this many matches first.
+    pub fn skip(mut self, skip: u32) -> Self {
+        self.skip = skip;
+        self
+    }
+
+    /// Makes the rule fire at random.
+    pub fn probability(mut self, probability: f64) -> Self {
+        self.probability = probability;
+        self
+    }
+
+    pub(super) fn matches(&self, service: Service, method: &str, path: &str) -> bool {
+        self.service.map_or(!service.is_amqp(), |wanted| wanted == service)
+            && self.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+            && if self.path.contains('*') { glob(&self.path, path) } else { path.starts_with(&self.path) }
+    }
+}
+
+/// `*` stands for any text; everything else for itself.
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => {
+            let Some(rest) = text.strip_prefix(head) else { return false };
+            (0..=rest.len()).any(|start| rest.is_char_boundary(start) && glob(tail, &rest[start..]))
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! All records of the hub, and the look-ups that every rule needs.
+
+use std::sync::Arc;
+
+use crate::error::{ErrorCode, ServiceError};
+use crate::event_hub::system::SystemEvents;
+use crate::journal::Journal;
+use crate::records::blob_job::BlobJob;
+use crate::records::configuration::Configuration;
+use crate::records::device::Device;
+use crate::records::identity::module_key;
+use crate::records::job::{DeviceJob, Job};
+use crate::records::module::Module;
+use crate::store::Store;
+
+/// The hub's entities.
+pub(crate) struct Hub {
+    pub(crate) devices: Store<Device>,
+    pub(crate) modules: Store<Module>,
+    pub(crate) configurations: Store<Configuration>,
+    pub(crate) jobs: Store<Job>,
+    pub(crate) device_jobs: Store<DeviceJob>,
+    pub(crate) blob_jobs: Store<BlobJob>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) events: SystemEvents,
+}
+
+impl Hub {
+    pub(crate) fn new(journal: Arc<Journal>, events: SystemEvents) -> Self {
+        Self {
+            devices: Store::default(),
+            modules: Store::default(),
+            configurations: Store::default(),
+            jobs: Store::default(),
+            device_jobs: Store::default(),
+            blob_jobs: Store::default(),
+            journal,
+            events,
+        }
+    }
+
+    pub(crate) fn device(&self, id: &str) -> Result<&Device, ServiceError> {
+        self.devices.get(id).ok_or_else(|| device_not_found(id))
+    }
+
+    pub(crate) fn device_mut(&mut self, id: &str) -> Result<&mut Device, ServiceError> {
+        self.devices.get_mut(id).ok_or_else(|| device_not_found(id))
+    }
+
+    pub(crate) fn module(&self, device: &str, module: &str) -> Result<&Module, ServiceError> {
+        self.device(device)?;
+        self.modules.get(&module_key(device, module)).ok_or_else(|| module_not_found(device, module))
+    }
+
+    /// The keys that open the device's own endpoints.
+    pub(crate) fn device_keys(&self, id: &str) -> Option<Vec<String>> {
+        let keys = self.devices.get(id)?.authentication.symmetric_key.as_ref()?;
+        Some(vec![keys.primary.clone(), keys.secondary.clone()])
+    }
+}
+
+pub(crate) fn device_not_found(id: &str) -> ServiceError {
+    ServiceError::new(ErrorCode::DEVICE_NOT_FOUND, format!("Device {id} not registered"))
+}
+
+pub(crate) fn module_not_found(device: &str, module: &str) -> ServiceError {
+    ServiceError::new(ErrorCode::MODULE_NOT_FOUND, format!("Module {module} not found on device {device}"))
+}

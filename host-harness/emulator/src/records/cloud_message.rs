@@ -1,0 +1,47 @@
+//! Messages in the queue of a device.
+
+use crate::messages::DeviceMessage;
+use crate::service_bound::FeedbackStatus;
+
+/// Which feedback the sender of a message wants: `iothub-ack`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ack {
+    /// None.
+    #[default]
+    None,
+    /// When the device completed the message.
+    Positive,
+    /// When the message expired, was rejected or purged.
+    Negative,
+    /// In all of these cases.
+    Full,
+}
+
+impl Ack {
+    /// Reads the value of `iothub-ack`; `None` for an unknown one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "none" => Some(Self::None),
+            "positive" => Some(Self::Positive),
+            "negative" => Some(Self::Negative),
+            "full" => Some(Self::Full),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn wants(self, status: FeedbackStatus) -> bool {
+        match self {
+            Self::None => false,
+            Self::Positive => status == FeedbackStatus::Success,
+            Self::Negative => status != FeedbackStatus::Success,
+            Self::Full => true,
+        }
+    }
+}
+
+/// A message in a device's queue.
+#[derive(Clone, Debug)]
+pub(crate) struct CloudMessage {
+    pub(crate) message: DeviceMessage,
+    pub(crate) ack: Ack,
+}

@@ -1,0 +1,82 @@
+//! One listener for HTTPS and its connections.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::exchange::{Upgrade, exchange};
+use crate::amqp;
+use crate::listening;
+use crate::service::Service;
+use crate::sync::lock;
+use crate::tls::Tls;
+use crate::world::Shared;
+
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Serves HTTPS until `stop` turns true, then gives open connections a moment to finish.
+pub(crate) async fn serve(
+    world: Shared,
+    service: Service,
+    listener: TcpListener,
+    tls: Tls,
+    router: Router,
+    stop: watch::Receiver<bool>,
+) {
+    let connection =
+        |stream, peer, stop| connection(world.clone(), service, stream, peer, tls.clone(), router.clone(), stop);
+    listening::serve(listener, stop, connection).await;
+}
+
+async fn connection(
+    world: Shared,
+    service: Service,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Tls,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(service, stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
+    };
+    let host_name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
+    let upgrade = Upgrade::default();
+    let handler = {
+        let (world, upgrade) = (world.clone(), upgrade.clone());
+        service_fn(move |request| exchange(world.clone(), service, router.clone(), upgrade.clone(), request))
+    };
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), handler).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    return tracing::debug!(%peer, %error, "connection ended early");
+                }
+                break;
+            }
+            _ = stop.changed(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+    let upgrade = lock(&upgrade).take().filter(|_| !stopping);
+    if let Some((service, upgrade)) = upgrade {
+        match upgrade.await {
+            Ok(upgraded) => amqp::accept_web_socket(world, service, upgraded, host_name, stop).await,
+            Err(error) => tracing::debug!(%peer, %error, "the connection became no WebSocket"),
+        }
+    }
+}

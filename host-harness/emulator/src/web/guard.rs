@@ -1,0 +1,135 @@
+//! One guard before every operation: token, permission, API version, throttle.
+//!
+//! A token that is wrong in any way, and one whose policy lacks the permission, get the same answer: HTTP 401 with
+//! 401002 `IotHubUnauthorizedAccess`. The services do so for shared access policies, so that a stranger learns nothing; only
+//! Entra ID tokens are answered with 403.
+
+use axum::extract::{Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use time::OffsetDateTime;
+
+use super::request::query_parameter;
+use crate::error::{ErrorCode, ServiceError};
+use crate::names::{HubName, without_port};
+use crate::options::Permission;
+use crate::service::Service;
+use crate::sync::lock;
+use crate::throttle::Throttle;
+use crate::token::{Token, decode, unauthorized};
+use crate::versions::At;
+use crate::world::{Shared, World};
+
+/// What an operation demands before its handler runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    pub(crate) service: Service,
+    pub(crate) access: Access,
+    pub(crate) throttle: Throttle,
+}
+
+/// Who may call an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access {
+    /// The holder of a policy with this permission.
+    Policy(Permission),
+    /// The device of the path's second segment by its own key, or a policy with `DeviceConnect`.
+    Device,
+    /// A device whose credential fits an enrollment: the handler of the registration API checks that.
+    Attested,
+}
+
+const DPS_DEVICE_VERSIONS: &[&str] = &["2019-03-31", "2021-06-01", "2021-10-01"];
+
+/// The middleware: authentication, permission, API version, throttle, in this order.
+pub(crate) async fn guard(
+    State((world, operation)): State<(Shared, Operation)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match check(&world, operation, &request) {
+        Ok(at) => {
+            request.extensions_mut().insert(at);
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+fn check(world: &World, operation: Operation, request: &Request) -> Result<At, ServiceError> {
+    let offset = request.extensions().get::<ClockOffset>().map_or(0, |offset| offset.0);
+    let now = OffsetDateTime::now_utc().unix_timestamp() + offset;
+    let host_name = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port);
+    let host_name = host_name.as_deref();
+    if operation.service == Service::Hub {
+        let for_others = match host_name.and_then(|host_name| world.hub_name_at(host_name)) {
+            None | Some(HubName::Classic) => false,
+            Some(HubName::Service) => matches!(operation.access, Access::Device),
+            Some(HubName::Device) => matches!(operation.access, Access::Policy(_)),
+        };
+        if for_others {
+            return Err(ServiceError::new(ErrorCode::NOT_FOUND, "this operation is not served at this host name"));
+        }
+    }
+    let path: Vec<String> = request.uri().path().split('/').skip(1).map(decode).collect();
+    let token = || {
+        let header = request.headers().get(header::AUTHORIZATION).ok_or_else(unauthorized)?;
+        Token::parse(header.to_str().map_err(|_| unauthorized())?)
+    };
+    match operation.access {
+        Access::Policy(permission) => {
+            authorize_policy(world, operation.service, host_name, &token()?, permission, &path, now)?;
+        }
+        Access::Device => {
+            let token = token()?;
+            if token.policy.is_some() {
+                authorize_policy(world, Service::Hub, host_name, &token, Permission::DeviceConnect, &path, now)?;
+            } else {
+                let keys = path.get(1).and_then(|id| lock(&world.hub).device_keys(id)).ok_or_else(unauthorized)?;
+                token.verify(keys.iter().map(String::as_str), now, world.options.clock_tolerance.as_secs())?;
+                token.covers(&world.authorities(Service::Hub, host_name), &path)?;
+            }
+        }
+        Access::Attested => {}
+    }
+    let accepted = match (operation.service, operation.access) {
+        (Service::Dps, Access::Attested) => DPS_DEVICE_VERSIONS,
+        (Service::Dps, _) => world.options.dps_api.accepted_versions(),
+        _ => world.options.hub_api.accepted_versions(),
+    };
+    let asked = query_parameter(request.uri(), "api-version");
+    let version = accepted.iter().find(|version| asked.as_deref() == Some(**version));
+    let version = version.ok_or_else(|| unsupported_version(operation.service, &asked.unwrap_or_default()))?;
+    world.throttles.take(operation.throttle)?;
+    Ok(At::new(version, world.options.older_put))
+}
+
+/// As the services word it: the hub in Azure/Industrial-IoT#708, DPS in Azure/iotedge#4112 and #6631.
+fn unsupported_version(service: Service, version: &str) -> ServiceError {
+    match service {
+        Service::Dps => ServiceError::new(ErrorCode::ARGUMENT_INVALID, format!("Unsupported API version {version}.")),
+        _ => ServiceError::new(ErrorCode::INVALID_PROTOCOL_VERSION, "BadRequest"),
+    }
+}
+
+fn authorize_policy(
+    world: &World,
+    service: Service,
+    host_name: Option<&str>,
+    token: &Token,
+    permission: Permission,
+    path: &[String],
+    now: i64,
+) -> Result<(), ServiceError> {
+    let name = token.policy.as_deref().ok_or_else(unauthorized)?;
+    let policy = world.policy(service, name).ok_or_else(unauthorized)?;
+    let keys = [policy.primary_key.as_str(), policy.secondary_key.as_str()];
+    token.verify(keys, now, world.options.clock_tolerance.as_secs())?;
+    token.covers(&world.authorities(service, host_name), path)?;
+    if policy.permissions.contains(&permission) { Ok(()) } else { Err(unauthorized()) }
+}
+
+/// A request extension: how many seconds the service's clock is off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClockOffset(pub(crate) i64);
