@@ -23,8 +23,8 @@ const DOCUMENTS: [&str; 13] = [
     "wit/deps/README.md",
 ];
 
-/// Cited with its path, and another project's.
-const OF_OTHERS: [&str; 2] = ["azext_iot/iothub/_payload.py", "src/p2/http_impl.rs"];
+/// Files and functions of other projects.
+const OF_OTHERS: [&str; 3] = ["azext_iot/iothub/_payload.py", "set_check_integrity_on_open", "src/p2/http_impl.rs"];
 
 /// Parts of a path that stand for any name.
 const ANY_NAME: [&str; 3] = ["NAME", "VERSION", "FILE"];
@@ -43,14 +43,18 @@ const WHAT_TO_DO: &str = "Mend the citation, or the name that it cites.";
 /// The files and folders of the repository, by their paths from its root.
 struct Tree {
     paths: Vec<String>,
-    /// All of Rust in one text, for names of functions and options.
+    /// All of Rust in one text.
     rust: String,
+    /// The names of its functions.
+    functions: BTreeSet<String>,
 }
 
 impl Tree {
     fn read() -> Result<Self> {
-        let mut tree = Self { paths: Vec::new(), rust: String::new() };
+        let mut tree = Self { paths: Vec::new(), rust: String::new(), functions: BTreeSet::new() };
         tree.walk(workspace(), "")?;
+        let name = |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().map(str::to_owned);
+        tree.functions = tree.rust.split("fn ").skip(1).filter_map(name).collect();
         Ok(tree)
     }
 
@@ -84,13 +88,8 @@ impl Tree {
 
     /// Whether a function has this name, which may be cut off by an ellipsis at either end.
     fn has_function(&self, cited: &str) -> bool {
-        let names = self
-            .rust
-            .split("fn ")
-            .skip(1)
-            .map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default());
         let part = cited.trim_matches(ELLIPSIS);
-        names.into_iter().any(|name| match (cited.starts_with(ELLIPSIS), cited.ends_with(ELLIPSIS)) {
+        self.functions.iter().any(|name| match (cited.starts_with(ELLIPSIS), cited.ends_with(ELLIPSIS)) {
             (false, false) => name == part,
             (false, true) => name.starts_with(part),
             (true, false) => name.ends_with(part),
@@ -158,7 +157,7 @@ fn problems(tree: &Tree, help: &str, subcommands: &BTreeSet<String>, cited: &str
         if is_path(word) && !any_name && !OF_OTHERS.contains(&word) && !tree.has(word.trim_end_matches('/')) {
             found.push(format!("there is no file or folder `{word}`"));
         }
-        if is_function(word) && !tree.has_function(word) {
+        if is_function(word) && !OF_OTHERS.contains(&word) && !tree.has_function(word) {
             found.push(format!("there is no function `{word}`"));
         }
     }
