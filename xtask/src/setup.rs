@@ -143,8 +143,8 @@ fn tools_folder() -> Result<PathBuf> {
 /// A program: the one that is installed, or one of the project's own.
 fn find(program: &str) -> Result<Option<PathBuf>> {
     let own = tools_folder()?;
-    let places = [PathBuf::new(), own.join("python").join("bin"), own.join("bin")];
-    Ok(places.into_iter().map(|place| place.join(program)).find(|path| answers(path, &["--version"])))
+    let folders = [PathBuf::new(), own.join("python").join("bin"), own.join("bin")];
+    Ok(folders.into_iter().map(|folder| folder.join(program)).find(|path| answers(path, &["--version"])))
 }
 
 /// Adds a component of the toolchain where its subcommand does not answer.
