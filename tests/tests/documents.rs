@@ -47,11 +47,14 @@ struct Tree {
     rust: String,
     /// The names of its functions.
     functions: BTreeSet<String>,
+    /// All manifests in one text.
+    manifests: String,
 }
 
 impl Tree {
     fn read() -> Result<Self> {
-        let mut tree = Self { paths: Vec::new(), rust: String::new(), functions: BTreeSet::new() };
+        let mut tree =
+            Self { paths: Vec::new(), rust: String::new(), functions: BTreeSet::new(), manifests: String::new() };
         tree.walk(workspace(), "")?;
         let name = |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().map(str::to_owned);
         tree.functions = tree.rust.split("fn ").skip(1).filter_map(name).collect();
@@ -71,6 +74,8 @@ impl Tree {
             } else {
                 if name.ends_with(".rs") {
                     self.rust += &fs::read_to_string(entry.path())?;
+                } else if name == "Cargo.toml" {
+                    self.manifests += &fs::read_to_string(entry.path())?;
                 }
                 self.paths.push(path);
             }
@@ -170,6 +175,18 @@ fn problems(tree: &Tree, help: &str, subcommands: &BTreeSet<String>, cited: &str
             }
         }
     }
+    for pair in words.windows(2).filter(|_| cited.starts_with("cargo ")) {
+        let is_there = match *pair {
+            ["--package" | "-p", name] => tree.manifests.contains(&format!("name = \"{name}\"")),
+            ["--test" | "--example" | "--bench", name] => {
+                tree.has(&format!("{name}.rs")) || tree.has(&format!("{name}/main.rs"))
+            }
+            _ => true,
+        };
+        if !is_there {
+            found.push(format!("cargo has no {}", pair.join(" ")));
+        }
+    }
     if let Some(rest) = cited.strip_prefix("cargo xtask ") {
         let lower = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
         for word in rest.split_whitespace().take(2).take_while(lower) {
@@ -254,6 +271,8 @@ fn what_is_not_there_is_found() -> Result<()> {
         "no_test_begins_so_…",
         "--no-such-option-anywhere",
         "cargo xtask nothing",
+        "cargo test --package nothing",
+        "cargo test --test not_there",
         "connector-host --connection account.json nothing",
     ];
     // Taken apart, since this file is searched as well.
