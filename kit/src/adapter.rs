@@ -1,4 +1,4 @@
-//! The exports: each checks what came before it hands over.
+//! The exports: each checks what it is given before it calls the connector.
 
 use std::marker::PhantomData;
 
@@ -46,7 +46,7 @@ impl<C: Connector> metadata::Guest for Adapter<C> {
             let parts: Option<Vec<u64>> = text.split('.').map(|part| part.parse().ok()).collect();
             parts?.try_into().ok()
         };
-        let stored = version(&from).ok_or_else(|| invalid("/from-version", "is no version"))?;
+        let stored = version(&from).ok_or_else(|| invalid("/from-version", "must be a version such as 1.2.0"))?;
         if Some(stored) > version(&C::describe().version) {
             return Err(error(ErrorCode::Unsupported, Retry::Never, format!("Version {from} is newer than this one.")));
         }
@@ -58,7 +58,7 @@ impl<C: Connector> connection::Guest for Adapter<C> {
     fn validate(connection: Connection) -> Validation {
         let (mut values, mut problems) = form::read(C::ACCOUNT, &connection.values);
         if !C::describe().auth_profiles.iter().any(|profile| profile.id == connection.auth_profile) {
-            problems.push(problem("", "unknown-profile", "there is no such profile"));
+            problems.push(problem("", "unknown-profile", "must be a profile of this connector"));
         }
         values.retain(|name, _| C::ACCOUNT.iter().any(|field| field.name == name && field.kind != Kind::Secret));
         Validation { problems, normalized: serde_json::Value::Object(values).to_string() }

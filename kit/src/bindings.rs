@@ -1,6 +1,13 @@
 //! Generated from `wit/`.
 
-#![allow(missing_docs, clippy::all, reason = "generated code; the documentation is in wit/")]
+#![allow(
+    missing_docs,
+    unsafe_code,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::unwrap_used,
+    reason = "generated code; the documentation is in wit/"
+)]
 
 wit_bindgen::generate!({
     path: "../wit",

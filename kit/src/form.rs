@@ -64,7 +64,7 @@ impl Field {
         match (self.kind, value.as_str()) {
             (Kind::Any, _) => None,
             (Kind::Text(_) | Kind::Secret, Some(text)) if !text.is_empty() => None,
-            (Kind::Text(_) | Kind::Secret, _) => Some("must be a text".to_owned()),
+            (Kind::Text(_) | Kind::Secret, _) => Some("must be a text that is not empty".to_owned()),
             (Kind::OneOf(words), Some(text)) if words.contains(&text) => None,
             (Kind::OneOf(words), _) => Some(format!("must be one of {}", words.join(", "))),
         }
@@ -89,7 +89,7 @@ pub fn problem(pointer: &str, code: &str, message: &str) -> FieldProblem {
     FieldProblem { pointer, code, message, fix: None, severity: Severity::Error }
 }
 
-/// The values, and all that is wrong with them. A member that is null counts as left out.
+/// Reads a form: the values, and every problem. A member that is null counts as left out.
 pub fn read(form: &[Field], text: &str) -> (Values, Vec<FieldProblem>) {
     let Ok(Value::Object(mut values)) = serde_json::from_str(text) else {
         return (Values::new(), vec![problem("", "not-an-object", "must be a JSON object")]);
@@ -99,7 +99,7 @@ pub fn read(form: &[Field], text: &str) -> (Values, Vec<FieldProblem>) {
     for (name, value) in &values {
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
         match form.iter().find(|field| field.name == name) {
-            None => problems.push(problem(&pointer, "unknown", "is not known")),
+            None => problems.push(problem(&pointer, "unknown", "is not a field of this form")),
             Some(field) => {
                 problems.extend(field.problem(value).map(|message| problem(&pointer, "unfit", &message)));
             }
@@ -111,7 +111,7 @@ pub fn read(form: &[Field], text: &str) -> (Values, Vec<FieldProblem>) {
     (values, problems)
 }
 
-/// The values, or an error with all that is wrong.
+/// Reads a form: the values, or an error with every problem.
 pub fn check(form: &[Field], text: &str, code: ErrorCode) -> Result<Values, Error> {
     let (values, fields) = read(form, text);
     match fields.first() {
@@ -123,7 +123,7 @@ pub fn check(form: &[Field], text: &str, code: ErrorCode) -> Result<Values, Erro
     }
 }
 
-/// The text of a field; empty where it is not there.
+/// The text of a field, or an empty one if the field was left out.
 pub fn text<'a>(values: &'a Values, name: &str) -> &'a str {
     values.get(name).and_then(Value::as_str).unwrap_or_default()
 }

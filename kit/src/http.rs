@@ -11,10 +11,10 @@ use wasip2::io::streams::StreamError;
 
 use crate::{Error, ErrorCode, Retry, error};
 
-/// Bytes of an answer's body at the most.
+/// The most bytes of an answer's body.
 const MOST_BYTES: usize = 4 << 20;
-/// What a stream takes at once.
-const PIECE: usize = 4_096;
+/// Bytes that a stream takes at once.
+const CHUNK: usize = 4_096;
 
 /// A request with JSON in it, over TLS.
 pub struct Request<'a> {
@@ -43,7 +43,7 @@ pub struct Response {
 /// Sends a request and reads the answer. An answer that says no is an error.
 ///
 /// # Errors
-/// `unavailable` and `timeout` where no complete answer came, otherwise by the status.
+/// `unavailable` or `timeout` where no complete answer came; otherwise the code that fits the answer's status.
 pub fn exchange(request: &Request, deadline_ms: u64) -> Result<Response, Error> {
     let until = Instant::now() + Duration::from_millis(deadline_ms);
     let response = send(request, until)?;
@@ -90,9 +90,9 @@ fn send(request: &Request, until: Instant) -> Result<Response, Error> {
     let room = stream.subscribe();
     let text = request.body.map(Value::to_string).unwrap_or_default();
     let mut rest = text.as_bytes();
-    // What breaks the stream is told by the answer.
+    // The answer says what broke the stream.
     while !rest.is_empty() && !answered.ready() {
-        match stream.check_write().map(|most| rest.len().min(PIECE).min(usize::try_from(most).unwrap_or(PIECE))) {
+        match stream.check_write().map(|most| rest.len().min(CHUNK).min(usize::try_from(most).unwrap_or(CHUNK))) {
             Ok(0) => {
                 poll(&[&room, &answered, &deadline]);
             }

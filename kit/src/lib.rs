@@ -27,13 +27,13 @@ pub use bindings::workflow::connector::types::{
 };
 use form::{Field, Values};
 
-/// What the functions that can fail answer.
+/// The answer of a function that can fail.
 pub type Answer<T> = Result<T, Error>;
 
 /// The one partition of each trigger.
 pub const PARTITION: &str = "all";
 
-/// A connector with one way of authorizing. What is left out answers `unsupported`.
+/// A connector with one way of authorizing. A function that you leave out answers `unsupported`.
 pub trait Connector {
     /// The form of an account. What is not a secret in it goes into `validation.normalized`.
     const ACCOUNT: &'static [Field];
@@ -43,13 +43,13 @@ pub trait Connector {
     /// What it is and can do; see [`descriptor`], [`operation`], [`action`], [`trigger`] and [`https`].
     fn describe() -> Descriptor;
 
-    /// Tries the account out, changing nothing.
+    /// Tries the account and changes nothing.
     fn test(account: &Values, deadline_ms: u64) -> Answer<Report>;
 
     /// The account's name for a list.
     fn label(account: &Values) -> String;
 
-    /// Stored things of an older version. As they are, unless you have changed something.
+    /// Carries a stored item of an older version over. By default it stays as it is.
     fn migrate(_from_version: &str, item: Stored) -> Answer<Stored> {
         Ok(item)
     }
@@ -69,17 +69,17 @@ pub trait Connector {
         unsupported()
     }
 
-    /// Has the service call `url`, and puts that off where `state` is there.
+    /// Asks the service to call `url`; without a `url`, renews the subscription of `state`.
     fn subscribe(_account: &Values, _trigger: &str, _url: Option<&str>, _state: &[u8]) -> Answer<Subscription> {
         unsupported()
     }
 
-    /// Has the service call no more.
+    /// Ends a subscription: the service calls no more.
     fn unsubscribe(_account: &Values, _trigger: &str, _state: &[u8]) -> Answer<()> {
         unsupported()
     }
 
-    /// Takes a request that came for a subscription. It may come from anybody: check its signature.
+    /// Takes a request that came for a subscription. Anybody can send one: check its signature.
     fn receive(_account: &Values, _trigger: &str, _request: &ReceivedRequest) -> Answer<Received> {
         unsupported()
     }
@@ -89,12 +89,12 @@ pub trait Connector {
         unsupported()
     }
 
-    /// Goes on with a `page` or a `pending` outcome.
+    /// Continues after a `page` or a `pending` outcome.
     fn resume(_account: &Values, _action: &str, _token: &str, _call: &Call) -> Answer<Outcome> {
         unsupported()
     }
 
-    /// Ends what the instance keeps open.
+    /// Closes what the instance keeps open, before the engine drops it.
     fn release() {}
 }
 
@@ -103,11 +103,14 @@ pub trait Connector {
 macro_rules! export {
     ($connector:ty) => {
         type Exported = $crate::Adapter<$connector>;
-        $crate::bindings::export!(Exported with_types_in $crate::bindings);
+        #[allow(unsafe_code, reason = "generated code")]
+        const _: () = {
+    $crate::bindings::export!(Exported with_types_in $crate::bindings);
+        };
     };
 }
 
-/// An error that changed nothing.
+/// An error of a call that changed nothing.
 pub fn error(code: ErrorCode, retry: Retry, message: impl Into<String>) -> Error {
     Error {
         code,
@@ -122,12 +125,12 @@ pub fn error(code: ErrorCode, retry: Retry, message: impl Into<String>) -> Error
     }
 }
 
-/// The connector does not do this.
+/// The answer of a function that this connector does not have.
 pub fn unsupported<T>() -> Answer<T> {
     Err(error(ErrorCode::Unsupported, Retry::Never, "This connector does not do that."))
 }
 
-/// An input that does not fit at one place.
+/// The error for an input that is wrong at this JSON Pointer.
 pub fn invalid(pointer: &str, problem: &str) -> Error {
     let mut error = error(ErrorCode::InvalidInput, Retry::Never, format!("{pointer} {problem}."));
     error.fields.push(form::problem(pointer, "unusable", problem));
@@ -190,7 +193,7 @@ pub fn check(id: &str, title: &str, error: Option<Error>) -> Check {
     }
 }
 
-/// An event with JSON in it, of the one partition; its position is a JSON text, too.
+/// An event of the one partition with JSON as data. Its position is a JSON text.
 pub fn json_event(id: &str, source: &str, event_type: &str, data: &Value, position: &Value) -> Event {
     Event {
         id: id.to_owned(),
@@ -223,7 +226,7 @@ pub fn trigger(
     TriggerDescriptor { operation, kind, start_modes: start_modes.to_vec(), min_interval_ms }
 }
 
-/// Opens a host to `wasi:http`. Hosts under none of the suffixes need the operator's permission by name.
+/// A rule that lets `wasi:http` connect to a host. A host under none of the suffixes needs the operator's permission by name.
 pub fn https(host: &str, suffixes: &[&str], purpose: &str) -> EgressRule {
     EgressRule {
         protocol: EgressProtocol::Https,

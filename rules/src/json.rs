@@ -1,8 +1,8 @@
-//! JSON that everybody can read.
+//! JSON that every reader accepts.
 //!
 //! A reader of JSON has a bound on nesting, or its stack is at the writer's mercy. `serde_json`'s is 128, so 127 levels can
-//! be read. A text of as many levels cannot be put into another one any more: who wraps a text counts the levels around
-//! it ([`check_inside`]).
+//! be read. A text of 127 levels cannot be put into another one: code that wraps a text counts the levels
+//! around it ([`check_inside`]).
 
 use std::fmt;
 
@@ -67,7 +67,7 @@ pub fn check_inside(text: &str, around: usize) -> Result<(), Fault> {
 /// Whether a JSON text has no more than so many levels. Of a text that is not JSON it says nothing.
 pub fn has_levels(text: &str, most: usize) -> bool {
     let opening = |byte: &u8| matches!(byte, b'[' | b'{');
-    // Few texts have as many brackets at all, and counting them is much cheaper than telling texts within from the rest.
+    // Few texts have as many brackets at all, and counting them is much cheaper than finding the texts among them.
     text.as_bytes().iter().filter(|byte| opening(byte)).count() <= most || levels(text) <= most
 }
 

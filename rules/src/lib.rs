@@ -1,5 +1,5 @@
-//! What the connector interface asks of texts, in one place for both sides of it: a connector keeps these rules, and a host
-//! checks them with the same code. So no text passes on one side and fails on the other.
+//! Rules of the connector interface about texts. A connector keeps them, and a host checks them with the same code, so no
+//! text passes on one side and fails on the other.
 
 pub mod json;
 pub mod text;

@@ -11,12 +11,12 @@ pub fn is_visible(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();
     }
-    // A mark that joins the character before it is escaped where it stands first, so it is asked about in second place.
-    let mut place = [0; 5];
-    let (first, rest) = place.split_at_mut(1);
+    // A mark that joins the character before it is escaped where it stands first, so it is asked about behind another character.
+    let mut text = [0; 5];
+    let (first, rest) = text.split_at_mut(1);
     first.copy_from_slice(b"a");
     let length = 1 + c.encode_utf8(rest).len();
-    let escaped = std::str::from_utf8(place.get(..length).unwrap_or_default()).unwrap_or_default();
+    let escaped = std::str::from_utf8(text.get(..length).unwrap_or_default()).unwrap_or_default();
     escaped.escape_debug().nth(1) == Some(c) || (c.is_whitespace() && !c.is_control() && !is_break(c))
 }
 
@@ -60,7 +60,7 @@ pub fn is_of_secret(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '%' | '-' | '_')
 }
 
-/// A text without the signatures that are named as such in it (`sig=…`), by whatever key they were made.
+/// A text without the signatures that are named as such in it (`sig=…`), made by any key.
 pub fn without_signatures(text: &str) -> Cow<'_, str> {
     let lower = text.to_ascii_lowercase();
     if !lower.contains(SIGNATURE) {

@@ -23,6 +23,11 @@ use serde_json::{Value, json};
 pub mod faults;
 pub mod witnessed;
 
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
 /// The trigger that delivers what devices send.
 pub const TELEMETRY: &str = "device-telemetry";
 

@@ -1,123 +1,181 @@
-//! All that must hold before a change is taken.
+//! All that must hold before a change is taken, in stages that can be run by themselves.
 
-use std::fs;
+use anyhow::{Context, Result};
 
-use anyhow::Result;
+use crate::run::{Command, cargo, step, target_dir};
+use crate::{component, dependencies, setup};
 
-use crate::run::{Command, cargo, root, step, target_dir};
-use crate::{component, setup};
+/// A part of the checks that can be run by itself.
+struct Stage {
+    name: &'static str,
+    about: &'static str,
+    /// Installs what the stage needs.
+    set_up: fn() -> Result<()>,
+    run: fn() -> Result<()>,
+}
 
-const GUEST: [&str; 4] = ["--package", "azure-iot-connector", "--target", "wasm32-wasip2"];
+/// In the order in which they run: what fails quickly goes first.
+const STAGES: [Stage; 6] = [
+    Stage { name: "fmt", about: "the format of every package", set_up: setup::for_formatting, run: format },
+    Stage { name: "lint", about: "clippy for every package and target", set_up: setup::for_lints, run: lint },
+    Stage {
+        name: "unit",
+        about: "unit tests; they need neither the component nor Python nor Node.js",
+        // The tests of sockets build a guest of their own.
+        set_up: setup::for_building,
+        run: unit,
+    },
+    Stage {
+        name: "e2e",
+        about: "builds the component, then runs the integration tests",
+        set_up: setup::for_tests,
+        run: end_to_end,
+    },
+    Stage {
+        name: "docs",
+        about: "examples in the documentation, its links, and what the documents cite",
+        set_up: setup::nothing,
+        run: documentation,
+    },
+    Stage {
+        name: "deps",
+        about: "licences, sources, duplicate and yanked versions, known vulnerabilities",
+        set_up: setup::nothing,
+        run: dependencies::check,
+    },
+];
 
-/// Connectors, and what they are written with, outside of the workspace; the tests build what they need of them.
-const OUTSIDE: [&str; 4] = ["kit", "examples/http", "tests/hostile", "host-harness/tests/guests/frozen"];
+/// Packages outside of the workspace that become components.
+const GUESTS: [&str; 5] =
+    ["kit", "examples/http", "tests/hostile", "host-harness/tests/guests/frozen", "host-harness/tests/guests/stream"];
 
-const ABOUT_NOTHING: &str = "```toml
-[advisory]
-id = \"RUSTSEC-2000-0001\"
-package = \"nothing\"
-date = \"2000-01-01\"
+/// The package of the fuzz targets, outside of the workspace as well.
+const FUZZ: &str = "fuzz";
 
-[versions]
-patched = []
-```
+/// What clippy looks at in the workspace.
+const LINTS: [(&str, &[&str]); 4] = [
+    ("Lints, host target", &["--workspace", "--all-targets"]),
+    ("Lints, the host as it is embedded", &["--package", "connector-host", "--lib"]),
+    ("Lints, component target", &["--package", "azure-iot-connector", "--target", "wasm32-wasip2", "--lib"]),
+    (
+        "Lints, component without AMQP",
+        &["--package", "azure-iot-connector", "--target", "wasm32-wasip2", "--lib", "--no-default-features"],
+    ),
+];
 
-# Nothing
+/// Unit tests are built as part of the whole workspace, as all else is: with fewer packages, cargo would choose other
+/// features of dependencies and build them a second time.
+const UNIT_TESTS: [&str; 5] = ["--workspace", "--lib", "--bins", "--test", "corpus"];
 
-About no package.
-";
+/// Every target that has no unit tests.
+const INTEGRATION_TESTS: [&str; 7] = ["--workspace", "--test", "*", "--bench", "*", "--example", "*"];
 
-/// Runs every check; the first that fails ends it.
+/// Runs the stages of these names, or all; the first check that fails ends it.
 ///
 /// # Errors
-/// The check that failed.
-pub fn all() -> Result<()> {
-    setup::for_tests()?;
-    step("Format", || cargo(&["fmt", "--all", "--check"]))?;
-    let component = component::build()?;
-    step("Lints, host target", || cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    step("Lints, the host as it is embedded", || {
-        cargo(&["clippy", "--package", "connector-host", "--lib", "--", "--deny", "warnings"])
-    })?;
-    step("Lints, component target", || {
-        cargo(&[&["clippy"], &GUEST[..], &["--lib", "--", "--deny", "warnings"]].concat())
-    })?;
-    step("Lints, component without AMQP", || {
-        cargo(&[&["clippy"], &GUEST[..], &["--lib", "--no-default-features", "--", "--deny", "warnings"]].concat())
-    })?;
-    for package in OUTSIDE {
-        let manifest = format!("{package}/Cargo.toml");
-        step(&format!("Format and lints, {package}"), || {
+/// The check that failed, or a name that no stage has.
+pub fn run(names: &[String]) -> Result<()> {
+    let chosen: Vec<&Stage> = match names {
+        [] => {
+            setup::for_everything()?;
+            STAGES.iter().collect()
+        }
+        names => names.iter().map(|name| stage(name)).collect::<Result<_>>()?,
+    };
+    for stage in chosen {
+        (stage.set_up)()?;
+        (stage.run)()?;
+    }
+    eprintln!("All checks passed.");
+    Ok(())
+}
+
+/// A line for each stage, for the help.
+pub fn stages() -> String {
+    STAGES.iter().map(|stage| format!("  {:<6} {}\n", stage.name, stage.about)).collect()
+}
+
+fn stage(name: &str) -> Result<&'static Stage> {
+    const ALL: &[Stage] = &STAGES;
+    ALL.iter().find(|stage| stage.name == name).with_context(|| {
+        format!("there is no stage `{name}`; it must be one of {}", STAGES.map(|stage| stage.name).join(", "))
+    })
+}
+
+fn manifest(package: &str) -> String {
+    format!("{package}/Cargo.toml")
+}
+
+/// Every package outside of the workspace, by its manifest.
+pub fn manifests_outside() -> impl Iterator<Item = String> {
+    GUESTS.into_iter().chain([FUZZ]).map(manifest)
+}
+
+fn format() -> Result<()> {
+    step("Format", || {
+        cargo(&["fmt", "--all", "--check"])?;
+        for manifest in manifests_outside() {
             cargo(&["fmt", "--manifest-path", &manifest, "--check"])?;
-            let guests = target_dir()?.join("guests");
-            let args = ["clippy", "--release", "--locked", "--target", "wasm32-wasip2", "--manifest-path", &manifest];
-            let command = Command::new(env!("CARGO")).args(args).arg("--target-dir").arg(guests);
-            command.args(["--", "--deny", "warnings"]).run()
+        }
+        Ok(())
+    })
+}
+
+fn lint() -> Result<()> {
+    let clippy = |args: &[&str]| Command::new(env!("CARGO")).arg("clippy").args(args);
+    let strictly = ["--", "--deny", "warnings"];
+    for (title, args) in LINTS {
+        step(title, || clippy(args).args(strictly).run())?;
+    }
+    for package in GUESTS {
+        step(&format!("Lints, {package}"), || {
+            // The tests build these packages in the same folder and with the same profile.
+            let args = ["--release", "--locked", "--target", "wasm32-wasip2", "--manifest-path", &manifest(package)];
+            clippy(&args).arg("--target-dir").arg(target_dir()?.join("guests")).args(strictly).run()
         })?;
     }
-    step("Tests", || {
-        let command = Command::new(env!("CARGO")).args(["test", "--workspace", "--all-targets"]);
-        command.env("CONNECTOR_COMPONENT", &component).run()
-    })?;
+    step("Lints, fuzz targets", || {
+        let args = ["--locked", "--all-targets", "--manifest-path", &manifest(FUZZ)];
+        let command = clippy(&args).arg("--target-dir").arg(target_dir()?.join("fuzz"));
+        // Nothing is linked, so LLVM's fuzzer need not be compiled; `cargo fuzz`, which links it, needs nightly.
+        command.args(strictly).env("CUSTOM_LIBFUZZER_PATH", "/not/linked/libfuzzer.a").run()
+    })
+}
+
+fn unit() -> Result<()> {
+    step("Unit tests", || match setup::nextest() {
+        Some(program) => Command::new(program).args(["nextest", "run"]).args(UNIT_TESTS).run(),
+        None => Command::new(env!("CARGO")).arg("test").args(UNIT_TESTS).run(),
+    })
+}
+
+fn end_to_end() -> Result<()> {
+    let component = component::build()?;
+    step("Integration tests", || {
+        let command = Command::new(env!("CARGO")).arg("test").args(INTEGRATION_TESTS);
+        command.env("CONNECTOR_COMPONENT", component).run()
+    })
+}
+
+fn documentation() -> Result<()> {
     step("Tests in the documentation", || cargo(&["test", "--workspace", "--doc"]))?;
     step("Documentation", || {
         let command = Command::new(env!("CARGO")).args(["doc", "--workspace", "--no-deps", "--document-private-items"]);
         command.env("RUSTDOCFLAGS", "--deny warnings").run()
     })?;
-    step("Licences, sources and duplicate versions", licences)?;
-    step("Yanked versions", yanked)?;
-    eprintln!("All checks passed.");
-    Ok(())
+    step("What the documents cite", || cargo(&["test", "--workspace", "--test", "documents"]))
 }
 
-/// What can be judged without a network.
-fn licences() -> Result<()> {
-    let deny = setup::cargo_deny()?;
-    Command::new(deny).args(["--workspace", "check", "licenses", "sources", "bans"]).run()
-}
-
-/// Versions that their authors have withdrawn, as cargo's copy of the registry's index has them. `cargo deny` looks for them
-/// in its check of advisories alone, which wants a database of those; it is given one with an advisory about nothing.
-fn yanked() -> Result<()> {
-    let deny = setup::cargo_deny()?;
-    let folder = root()?.join("target").join("yanked");
-    // The name that cargo-deny gives to the database of this address.
-    let database = folder.join("none-c60878908cd78f0e");
-    fs::create_dir_all(database.join("crates").join("nothing"))?;
-    fs::write(database.join("crates").join("nothing").join("RUSTSEC-2000-0001.md"), ABOUT_NOTHING)?;
-    let git = |args: &[&str]| Command::new("git").arg("-C").arg(&database).args(args).run();
-    git(&["init", "--quiet"])?;
-    let author = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.com"];
-    git(&[&author[..], &["commit", "--quiet", "--allow-empty", "--message", "About nothing"]].concat())?;
-    let config = folder.join("deny.toml");
-    let text = format!(
-        "[graph]\nall-features = true\ntargets = [\"x86_64-unknown-linux-gnu\", \"wasm32-wasip2\"]\n\
-         [advisories]\nyanked = \"deny\"\ndb-path = {folder:?}\ndb-urls = [\"https://none.invalid/none\"]\n"
-    );
-    fs::write(&config, text)?;
-    // Cargo asks the registry again for what it has a copy of; without a network the copy counts.
-    if cargo(&["update", "--dry-run", "--quiet"]).is_err() {
-        eprintln!("    the index cannot be had: cargo's copy of it counts");
-    }
-    let check = ["check", "--deny", "index-failure", "advisories"];
-    Command::new(deny).args(["--workspace", "--offline", "--config"]).arg(&config).args(check).run()
-}
-
-/// Known vulnerabilities of what is depended on. The database is fetched, so this needs the network; where it cannot be had
-/// and `if_available` is set, that is said and nothing else.
+/// Compares the descriptor with the committed one, or commits what it is now.
 ///
 /// # Errors
-/// What was found, or that the database cannot be had.
-pub fn advisories(if_available: bool) -> Result<()> {
-    let deny = setup::cargo_deny()?;
-    // A network that swallows packets must not hold up continuous integration.
-    let fetched = Command::new("timeout").arg("120").arg(&deny).args(["fetch", "db"]).run();
-    match fetched {
-        Err(error) if if_available => {
-            eprintln!("Advisories were not checked: the database cannot be had ({error:#})");
-            return Ok(());
-        }
-        fetched => fetched?,
-    }
-    Command::new(deny).args(["--workspace", "check", "advisories"]).run()
+/// Where they differ, or the component does not build.
+pub fn descriptor(write: bool) -> Result<()> {
+    setup::for_building()?;
+    let component = component::build()?;
+    step("Descriptor", || {
+        let command = Command::new(env!("CARGO")).args(["test", "--workspace", "--test", "descriptor"]);
+        let command = command.env("CONNECTOR_COMPONENT", component);
+        if write { command.env("CONNECTOR_DESCRIPTOR", "write") } else { command }.run()
+    })
 }

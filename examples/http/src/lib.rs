@@ -15,8 +15,8 @@ const SEND: &str = "send-request";
 const CHANGED: &str = "item-changed";
 const HOOK: &str = "webhook-received";
 
-/// Where a poll goes on: the collection's ETag, and the last item's time and id.
-type Place = [String; 3];
+/// Where a poll continues: the collection's ETag, and the last item's time and id.
+type Position = [String; 3];
 
 impl Connector for Http {
     const ACCOUNT: &'static [Field] = &[
@@ -49,7 +49,7 @@ impl Connector for Http {
         let item = json!({ "id": "7", "updatedAt": "2026-05-04T07:00:00Z" });
         let help = "Sends JSON, and answers with what came back.";
         let send = operation::<Self>(SEND, "Send a request", help, &request, [&any, &response]);
-        let help = "Items are told apart by `id`; whose `updatedAt` is younger has changed.";
+        let help = "Items are distinguished by `id`; an item with a younger `updatedAt` has changed.";
         let changed = operation::<Self>(CHANGED, "An item changed", help, &json!({ "path": "/items" }), [&any, &item]);
         let help = "Enter the engine's URL at the service. `x-signature-256: sha256=…` is the HMAC of the body.";
         let hook = operation::<Self>(HOOK, "A webhook came", help, &any, [&any, &item]);
@@ -67,7 +67,7 @@ impl Connector for Http {
     }
 
     fn test(account: &Values, deadline_ms: u64) -> Answer<Report> {
-        // Whatever the API says of this path, it took the token unless it says otherwise.
+        // The path need not exist: any answer but a refusal means that the token was accepted.
         let tried = call(account, "GET", "/", None, None, deadline_ms);
         let refused = tried.err().filter(|error| !matches!(error.code, ErrorCode::NotFound | ErrorCode::Conflict));
         let usable = [SEND, CHANGED, HOOK].map(String::from).to_vec();
@@ -82,13 +82,13 @@ impl Connector for Http {
         if request.trigger == HOOK {
             return unsupported();
         }
-        let given = request.cursor.as_ref().map(|cursor| serde_json::from_slice::<Place>(&cursor.position));
+        let given = request.cursor.as_ref().map(|cursor| serde_json::from_slice::<Position>(&cursor.position));
         let given = given.transpose().map_err(|_| invalid("/cursor", "is not one of this trigger's"))?;
-        let place = given.clone().unwrap_or_default();
-        let (etag, items) = items(account, config, &place, request.budget.deadline_ms)?;
-        let mut place = [String::new(), place[1].clone(), place[2].clone()];
+        let position = given.clone().unwrap_or_default();
+        let (etag, items) = items(account, config, &position, request.budget.deadline_ms)?;
+        let mut position = [String::new(), position[1].clone(), position[2].clone()];
         let (mut events, mut bytes, mut more) = (Vec::new(), 0, false);
-        for (item_place, item) in &items {
+        for (item_position, item) in &items {
             // A first poll that begins now only takes stock.
             if given.is_some() || !matches!(request.start, Start::Now) {
                 bytes += item.to_string().len() as u64;
@@ -97,13 +97,13 @@ impl Connector for Http {
                     more = true;
                     break;
                 }
-                events.push(event(CHANGED, &item_place[1..].join(" "), account, item, item_place));
+                events.push(event(CHANGED, &item_position[1..].join(" "), account, item, item_position));
             }
-            place.clone_from(item_place);
+            position.clone_from(item_position);
         }
         // Only to a reader who has seen everything may the API say that nothing has changed.
-        place[0] = if more { String::new() } else { etag };
-        let next = Cursor { snapshot: Vec::new(), position: json!(place).to_string().into() };
+        position[0] = if more { String::new() } else { etag };
+        let next = Cursor { snapshot: Vec::new(), position: json!(position).to_string().into() };
         Ok(Page { events, next, more, wait_hint_ms: 30_000, lag: None, notices: Vec::new() })
     }
 
@@ -111,9 +111,9 @@ impl Connector for Http {
         if trigger == HOOK {
             return unsupported();
         }
-        let (_, items) = items(account, config, &Place::default(), ms)?;
+        let (_, items) = items(account, config, &Position::default(), ms)?;
         let events = items.iter().take(limit as usize);
-        Ok(events.map(|(place, item)| event(CHANGED, &place[1..].join(" "), account, item, place)).collect())
+        Ok(events.map(|(position, item)| event(CHANGED, &position[1..].join(" "), account, item, position)).collect())
     }
 
     fn subscribe(_: &Values, trigger: &str, _: Option<&str>, _: &[u8]) -> Answer<Subscription> {
@@ -139,7 +139,7 @@ impl Connector for Http {
             });
         let data = serde_json::from_slice::<Value>(&request.body).ok().filter(|_| genuine);
         let status = if data.is_some() { 204 } else { 401 };
-        let events = data.iter().map(|data| event(HOOK, &signature, account, data, &Place::default())).collect();
+        let events = data.iter().map(|data| event(HOOK, &signature, account, data, &Position::default())).collect();
         Ok(Received { status, headers: Vec::new(), body: Vec::new(), events, wake: false })
     }
 
@@ -169,25 +169,25 @@ fn call(
     exchange(&Request { method, authority: text(account, "host"), path, headers, body }, ms)
 }
 
-/// The items after a place, oldest first, each with its own place; and the collection's ETag.
-fn items(account: &Values, config: &Values, after: &Place, ms: u64) -> Answer<(String, Vec<(Place, Value)>)> {
+/// The items after a position, oldest first, each with its own position; and the collection's ETag.
+fn items(account: &Values, config: &Values, after: &Position, ms: u64) -> Answer<(String, Vec<(Position, Value)>)> {
     let known = Some(after[0].as_str()).filter(|etag| !etag.is_empty());
     let Response { status, etag, body } = call(account, "GET", text(config, "path"), None, known, ms)?;
     let Value::Array(items) = (if status == 304 { json!([]) } else { body }) else {
         return Err(error(ErrorCode::Protocol, Retry::Never, "The API answers with something else than an array."));
     };
     let part = |item: &Value, name| item[name].as_str().map_or_else(|| item[name].to_string(), str::to_owned);
-    let place = |item: &Value| [String::new(), part(item, "updatedAt"), part(item, "id")];
-    let mut items: Vec<_> = items.into_iter().map(|item| (place(&item), item)).collect();
-    items.retain(|(place, _)| place[1..] > after[1..]);
+    let position = |item: &Value| [String::new(), part(item, "updatedAt"), part(item, "id")];
+    let mut items: Vec<_> = items.into_iter().map(|item| (position(&item), item)).collect();
+    items.retain(|(position, _)| position[1..] > after[1..]);
     items.sort_by(|one, other| one.0.cmp(&other.0));
     Ok((etag.unwrap_or_default(), items))
 }
 
-fn event(trigger: &str, id: &str, account: &Values, data: &Value, place: &Place) -> Event {
+fn event(trigger: &str, id: &str, account: &Values, data: &Value, position: &Position) -> Event {
     let (source, event_type) = (format!("https://{}", text(account, "host")), format!("http.{trigger}"));
     let summary = format!("{trigger} {id}");
-    Event { summary, order_key: place[2].clone(), ..json_event(id, &source, &event_type, data, &json!(place)) }
+    Event { summary, order_key: position[2].clone(), ..json_event(id, &source, &event_type, data, &json!(position)) }
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -1,11 +1,32 @@
-//! A connector that misbehaves as it is told to, and is a model connector otherwise.
+//! A connector that misbehaves as a test asks it to, and is a model connector otherwise.
 //!
-//! It is told in two ways. The action `misbehave` does what its input says, see [`misbehave`]. What must go wrong
+//! A test asks in two ways. The action `misbehave` does what its input says, see [`misbehave`]. What must go wrong
 //! elsewhere (in `describe`, say, which takes no input) depends on [`flaw`], a mark in the component's data that a
 //! test overwrites in the compiled file.
 //!
 //! Trigger `numbers`: the numbers from 0 to the configuration's `count`; a position is the next number. Action `echo`.
 
+mod bindings {
+    //! Generated from `wit/`.
+
+    #![allow(
+        missing_docs,
+        unsafe_code,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::unwrap_used,
+        reason = "generated code; the documentation is in wit/"
+    )]
+
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "workflow:connector/exports",
+        default_bindings_module: "crate::bindings",
+    });
+
+    use crate::Guest;
+    export!(Guest with_types_in crate::bindings);
+}
 mod misbehave;
 mod network;
 
@@ -13,8 +34,7 @@ use std::cell::{Cell, RefCell};
 
 use serde_json::{Value, json};
 
-wit_bindgen::generate!({ path: "../../wit", world: "workflow:connector/exports" });
-
+use bindings::{exports, workflow};
 use exports::workflow::connector::action::{Call, Outcome};
 use exports::workflow::connector::connection::{Grant, PermissionFinding, Report, Validation};
 use exports::workflow::connector::discovery::{Choices, ChoicesRequest, Direction};
@@ -30,7 +50,6 @@ use workflow::connector::types::{
 };
 
 struct Guest;
-export!(Guest);
 
 /// What the input of `misbehave` can have in it.
 const MISBEHAVIOUR: &[&str] = &[
@@ -55,7 +74,7 @@ const MISBEHAVIOUR: &[&str] = &[
 /// What a test overwrites: the mark, then the names of flaws, each with a comma after it, then dots.
 static FLAWS: [u8; 256] = {
     let mut bytes = [b'.'; 256];
-    bytes.first_chunk_mut::<14>().unwrap().copy_from_slice(b"HOSTILE-FLAWS:");
+    bytes.split_at_mut(14).0.copy_from_slice(b"HOSTILE-FLAWS:");
     bytes
 };
 
@@ -402,7 +421,7 @@ impl exports::workflow::connector::discovery::Guest for Guest {
 fn event(n: u64) -> Event {
     let id = if flaw("random-events") { wasip2::random::random::get_random_u64() } else { n };
     let n_text = if flaw("bad-events") { json!({ "n": "one" }) } else { json!({ "n": n }) };
-    // With this flaw a position is that of the event itself, which is then told twice.
+    // With this flaw a position is that of the event itself, which is then delivered twice.
     let after = if flaw("bad-positions") { n } else { n + 1 };
     Event {
         id: id.to_string(),

@@ -16,7 +16,7 @@ pub fn spin() {
     }
 }
 
-/// Waits, whatever the deadline is.
+/// Waits, and ignores the deadline.
 pub fn sleep(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }

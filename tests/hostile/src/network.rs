@@ -16,7 +16,7 @@ use wasip2::sockets::udp_create_socket::create_udp_socket;
 use crate::workflow::connector::types::{Connection, Error, ErrorCode};
 use crate::{error, misbehave};
 
-/// Whatever was refused, as an error of the interface: the host says beside it what it denied.
+/// A refusal as an error of the interface. The host adds what it denied.
 fn refused(what: impl std::fmt::Debug) -> Error {
     error(ErrorCode::Unavailable, format!("{what:?}"))
 }
@@ -153,7 +153,7 @@ fn said<T>(result: std::io::Result<T>) -> Value {
     }
 }
 
-/// Connects as programs do: looks the name up, and tries what it is told.
+/// Connects as programs do: looks the name up, and tries the addresses.
 pub fn connect(to: &str) -> Value {
     said(TcpStream::connect(to))
 }

@@ -316,12 +316,7 @@ impl exports::workflow::connector::action::Guest for Guest {
         unsupported()
     }
 
-    fn invoke_batch(
-        _: Connection,
-        _: String,
-        _: Vec<String>,
-        _: Call,
-    ) -> Result<Vec<Result<Outcome, Error>>, Error> {
+    fn invoke_batch(_: Connection, _: String, _: Vec<String>, _: Call) -> Result<Vec<Result<Outcome, Error>>, Error> {
         unsupported()
     }
 }
