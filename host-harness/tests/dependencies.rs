@@ -1,4 +1,4 @@
-//! Whoever embeds the library builds neither an emulator nor the crates of a command line with it.
+//! A program that embeds the library builds neither an emulator nor the crates of a command line with it.
 
 use std::process::Command;
 

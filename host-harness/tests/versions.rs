@@ -58,7 +58,7 @@ async fn a_connector_of_an_older_version_runs_beside_one_of_the_newest() {
         assert_eq!(done(&old, "count", "{}").await, expected);
         assert_eq!(done(&new, "run", "\"count\"").await, format!("\"{expected}\""));
     }
-    // There is nothing to tell the older one of its end, and it ends all the same.
+    // The older one has no `release`, and it ends all the same.
     old.discard().await;
     new.discard().await;
     assert_eq!(done(&old, "count", "{}").await, "1");

@@ -45,30 +45,30 @@ fn account(port: u16) -> Connection {
     Connection::new("none", json!({ "server": format!("localhost:{port}") }).to_string())
 }
 
-/// Sends everything back; tells how many connections are open, and how many were ended with `BYE`.
+/// Sends everything back; counts how many connections are open, and how many were ended with `BYE`.
 struct Echo {
     port: u16,
     open: Arc<AtomicUsize>,
     ever: Arc<AtomicUsize>,
-    farewells: Arc<AtomicUsize>,
+    releases: Arc<AtomicUsize>,
 }
 
 impl Echo {
     async fn start() -> Self {
         let listener = TcpListener::bind("localhost:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let [open, ever, farewells] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
-        let counts = (open.clone(), ever.clone(), farewells.clone());
+        let [open, ever, releases] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        let counts = (open.clone(), ever.clone(), releases.clone());
         tokio::spawn(async move {
             while let Ok((mut tcp, _)) = listener.accept().await {
-                let (open, ever, farewells) = counts.clone();
+                let (open, ever, releases) = counts.clone();
                 open.fetch_add(1, Ordering::SeqCst);
                 ever.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
                     let mut buffer = [0; 1024];
                     while let Ok(read @ 1..) = tcp.read(&mut buffer).await {
                         if buffer[..read].ends_with(b"BYE\n") {
-                            farewells.fetch_add(1, Ordering::SeqCst);
+                            releases.fetch_add(1, Ordering::SeqCst);
                         }
                         if tcp.write_all(&buffer[..read]).await.is_err() {
                             break;
@@ -78,7 +78,7 @@ impl Echo {
                 });
             }
         });
-        Self { port, open, ever, farewells }
+        Self { port, open, ever, releases }
     }
 
     /// Waits until so many connections have come and gone.
@@ -385,25 +385,25 @@ async fn idle_instances_are_discarded() {
 }
 
 #[tokio::test]
-async fn an_instance_is_told_of_its_end() {
+async fn an_instance_is_released_at_its_end() {
     let echo = Echo::start().await;
     let connector = connector(few()).await;
     let keep = format!("keep localhost {}", echo.port);
     let patient = tenant(|_| ());
     let warm = connector.open(&patient, &account(echo.port)).await.unwrap();
-    let (mut connections, mut farewells) = (0, 0);
+    let (mut connections, mut releases) = (0, 0);
     let mut expect = async |more: usize| {
         connections += 1;
-        farewells += more;
+        releases += more;
         echo.wait_for_ended(connections).await;
-        assert_eq!(echo.farewells.load(Ordering::SeqCst), farewells);
+        assert_eq!(echo.releases.load(Ordering::SeqCst), releases);
     };
 
     // Discarded by the engine, before the next instance is made.
     said(&warm, &keep).await;
     warm.discard().await;
     expect(1).await;
-    // After a trap there is nobody left to tell.
+    // After a trap there is nobody left to ask.
     said(&warm, &keep).await;
     call(&warm, "trap").await.unwrap_err();
     expect(0).await;
@@ -423,7 +423,7 @@ async fn an_instance_is_told_of_its_end() {
 }
 
 #[tokio::test]
-async fn a_farewell_is_bounded_and_may_fail() {
+async fn a_release_is_bounded_and_may_fail() {
     let connector = connector(few()).await;
     let tenant = tenant(|limits| limits.release_timeout = Duration::from_millis(200));
     for wickedness in ["sleep 3600000", "spin", "trap", "grow 1000000000"] {

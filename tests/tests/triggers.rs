@@ -354,7 +354,8 @@ async fn twins_by_a_condition() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn samples() -> Result<()> {
     let world = World::start().await?;
-    let sample = |trigger: &'static str| world.account().sample(trigger, "{}", 5);
+    let account = world.account();
+    let sample = |trigger: &'static str| account.sample(trigger, "{}", 5);
     for trigger in [ENROLLMENTS, REGISTRATIONS, CONFIGURATIONS, TWINS] {
         let events = sample(trigger).await?;
         assert_eq!((events.len(), events[0].id.as_str()), (1, format!("sample-{trigger}").as_str()));

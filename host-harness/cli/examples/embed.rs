@@ -1,4 +1,4 @@
-//! Embedding the host: load a component, link an account, test it, take stock, and tell what changes.
+//! Embedding the host: load a component, link an account, test it, take stock, and print what changes.
 //!
 //! ```sh
 //! cargo run --package connector-host-cli --example embed -- COMPONENT [CONNECTION]
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use connector_host::interface::action::Call;
-use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
+use connector_host::interface::trigger::PollRequest;
 use connector_host::{Connection, Host, HostOptions, Tenant, TenantOptions, TrustRoots};
 use serde_json::json;
 
@@ -30,10 +30,10 @@ async fn main() -> anyhow::Result<()> {
         }
         None => {
             let emulator = azure_iot_emulator::Emulator::start(azure_iot_emulator::EmulatorOptions::default()).await?;
-            let mut options = TenantOptions::default();
-            options.trust_roots = TrustRoots::Only(emulator.ca_pem().to_owned());
-            options.allow_hosts = vec!["localhost".parse()?];
-            options.allow_private_networks = true;
+            let options = TenantOptions::default()
+                .with_trust_roots(TrustRoots::Only(emulator.ca_pem().to_owned()))
+                .with_allow_hosts(["localhost".parse()?])
+                .with_allow_private_networks(true);
             let tenant = Tenant::new(options)?;
             let string = emulator.hub_connection_string("connector");
             let values = json!({ "iotHubConnectionString": string, "trustedHostSuffixes": ["localhost"] });
@@ -42,36 +42,26 @@ async fn main() -> anyhow::Result<()> {
         }
     };
 
-    for check in connector.account(&tenant, &connection).test().await?.checks {
+    let account = connector.account(&tenant, &connection);
+    for check in account.test().await?.checks {
         println!("{:?}: {}", check.outcome, check.title);
     }
 
     // An engine stores the cursor; here it only lives in this variable.
-    let mut request = PollRequest {
-        trigger: "device-twin-changed".to_owned(),
-        partition: "all".to_owned(),
-        config: "{}".to_owned(),
-        start: Start::Now,
-        on_position_lost: LostPolicy::Stop,
-        cursor: None,
-        budget: Budget::default(),
-    };
-    request.cursor = Some(connector.account(&tenant, &connection).poll(&request).await?.next);
+    let mut request = PollRequest::new("device-twin-changed", "all");
+    request.cursor = Some(account.poll(&request).await?.next);
 
-    let call = Call { idempotency_key: Some("example-1".to_owned()), ..Call::default() };
+    let call = Call::default().with_idempotency_key("example-1");
     let input = r#"{"deviceId": "embedded-example", "ifExists": "keep"}"#;
-    connector.account(&tenant, &connection).invoke("create-device", input, &call).await?;
+    account.invoke("create-device", input, &call).await?;
 
-    let page = connector.account(&tenant, &connection).poll(&request).await?;
+    let page = account.poll(&request).await?;
     for event in &page.events {
         println!("{} {}", event.event_type, event.summary);
         // After the work on it is done: what to store.
         request.cursor = Some(event.cursor(request.cursor.as_ref()));
     }
-    connector
-        .account(&tenant, &connection)
-        .invoke("delete-device", r#"{"deviceId": "embedded-example"}"#, &call)
-        .await?;
+    account.invoke("delete-device", r#"{"deviceId": "embedded-example"}"#, &call).await?;
 
     // Before the process ends: what runs still has ten seconds.
     let report = host.drain(Duration::from_secs(10)).await;

@@ -62,7 +62,7 @@ async fn hot_machines_are_cooled_whatever_happens_on_the_way() {
     let hot: u64 = cooling.partitions.iter().map(|it| it.hot_readings).sum();
     assert!(cooling.answered + letters.len() as u64 >= hot, "{cooling:?}");
 
-    // Loops died, went on from what they had committed, and were told events again.
+    // Loops died, went on from what they had committed, and received events again.
     assert!(cooling.partitions.iter().any(|it| it.restarts > 0 && it.deliveries > it.hot_readings), "{cooling:?}");
     // The services misbehaved, and the component or the engine tried again.
     assert!(summary.traffic.injected > 0 && summary.traffic.overcome_inside > 0, "{:?}", summary.traffic);

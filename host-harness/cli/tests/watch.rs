@@ -298,7 +298,7 @@ fn an_interruption_ends_it_with_everything_committed() {
 #[test]
 fn failures_are_told_apart() {
     let setting = Setting::new(5, 1);
-    // A connection that breaks is made anew after a pause.
+    // A connection that breaks is made again after a pause.
     *setting.server.log.fault.lock().expect("as set up") = Some((Fault::HangUp, 1));
     let output = setting.run_watch(&["--until", "5"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));

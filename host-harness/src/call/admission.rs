@@ -1,4 +1,4 @@
-//! The frame of every call: whether it may begin, who may end it, and what is told about it.
+//! The frame of every call: whether it may begin, who may end it, and what is reported about it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl<'a> Supervised<'a> {
 
 impl Drop for Supervised<'_> {
     fn drop(&mut self) {
-        // Whoever waited for the call has dropped it.
+        // The caller has dropped it.
         if !self.ended {
             self.end("dropped", None);
         }

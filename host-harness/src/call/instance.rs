@@ -27,7 +27,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Tells the instance that it is dropped. What it makes of that is its own affair: it has ended its calls without a
+    /// Asks the instance to release what it holds. How it does that is its own affair: it has ended its calls without a
     /// fault, and whatever goes wrong here harms nobody.
     pub(crate) async fn release(mut self, tenant: &Tenant, until: Instant) {
         let limits = tenant.limits();
@@ -36,15 +36,17 @@ impl Instance {
         let exchange = Exchange::within(tenant.network(), self.allowed.clone(), until, CallContext::default());
         let _ending = exchange.until_dropped();
         begin_call(&mut self.store, limits, exchange.clone());
-        let said = timeout_at(until, async {
+        let released = timeout_at(until, async {
             let function = self.functions.get_typed_func::<(), ()>(&mut self.store, release)?;
             function.call_async(&mut self.store, ()).await
         });
-        let said = exchange.meter().computing().counting(said);
-        match said.await {
+        let released = exchange.meter().computing().counting(released);
+        match released.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(tenant = tenant.name(), "an instance failed to say goodbye: {error:#}"),
-            Err(_) => tracing::warn!(tenant = tenant.name(), "an instance took too long to say goodbye"),
+            Ok(Err(error)) => {
+                tracing::warn!(tenant = tenant.name(), "an instance failed to release what it held: {error:#}")
+            }
+            Err(_) => tracing::warn!(tenant = tenant.name(), "an instance took too long to release what it held"),
         }
         exchange.end().await;
     }

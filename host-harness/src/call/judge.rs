@@ -25,7 +25,7 @@ use crate::options::LONGEST_NAME;
 /// The largest `validation.normalized`, in bytes: a connection without its secrets.
 const LARGEST_NORMALIZED: usize = LARGEST_CONNECTION;
 
-/// Egress rules of a descriptor: each is filled in anew for every call.
+/// Egress rules of a descriptor: each is filled in for every call.
 const EGRESS_RULES: usize = 64;
 
 /// Suffixes of one egress rule.
@@ -234,20 +234,20 @@ impl<'a> Judge<'a> {
         self.outcome_at(outcome, dry_run, "")
     }
 
-    fn outcome_at(&mut self, outcome: &Outcome, dry_run: bool, place: impl fmt::Display + Copy) -> Judged {
+    fn outcome_at(&mut self, outcome: &Outcome, dry_run: bool, path: impl fmt::Display + Copy) -> Judged {
         match outcome {
-            Outcome::Done(output) => self.json(output, format_args!("{place}done")),
+            Outcome::Done(output) => self.json(output, format_args!("{path}done")),
             Outcome::Page(Partial { output, token }) => {
-                self.json(output, format_args!("{place}page.output"))?;
-                self.filled(token, format_args!("{place}page.token"))
+                self.json(output, format_args!("{path}page.output"))?;
+                self.filled(token, format_args!("{path}page.token"))
             }
             Outcome::Pending(Pending { token, after_ms: _, message }) => {
-                self.filled(token, format_args!("{place}pending.token"))?;
+                self.filled(token, format_args!("{path}pending.token"))?;
                 self.count(message)
             }
             Outcome::Planned(plan) => {
-                self.json_object(plan, format_args!("{place}planned"))?;
-                self.rule(dry_run, format_args!("{place}planned"), "is the answer to a dry run, and this was none")
+                self.json_object(plan, format_args!("{path}planned"))?;
+                self.rule(dry_run, format_args!("{path}planned"), "is the answer to a dry run, and this was none")
             }
         }
     }
@@ -372,7 +372,7 @@ impl<'a> Judge<'a> {
         self.all(unsupported)
     }
 
-    fn operation(&mut self, operation: &Operation, place: impl fmt::Display + Copy) -> Judged {
+    fn operation(&mut self, operation: &Operation, path: impl fmt::Display + Copy) -> Judged {
         let Operation {
             id,
             revision: _,
@@ -389,13 +389,13 @@ impl<'a> Judge<'a> {
             permissions,
             limits,
         } = operation;
-        self.id(id, format_args!("{place}.id"))?;
+        self.id(id, format_args!("{path}.id"))?;
         self.all(deprecated_by)?;
         self.all([title, help, group])?;
-        self.json(input_schema, format_args!("{place}.input-schema"))?;
-        self.json(output_schema, format_args!("{place}.output-schema"))?;
-        self.json(input_sample, format_args!("{place}.input-sample"))?;
-        self.json(output_sample, format_args!("{place}.output-sample"))?;
+        self.json(input_schema, format_args!("{path}.input-schema"))?;
+        self.json(output_schema, format_args!("{path}.output-schema"))?;
+        self.json(input_sample, format_args!("{path}.input-sample"))?;
+        self.json(output_sample, format_args!("{path}.output-sample"))?;
         self.all(permissions)?;
         limits.iter().try_for_each(|limit| self.all([&limit.title, &limit.unit]))
     }

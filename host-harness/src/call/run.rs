@@ -137,10 +137,10 @@ impl Run<'_> {
         let _ending = exchange.until_dropped();
         // From here on the instance is not in its slot: whatever ends this future early ends the instance, too.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
-        let mut live = match kept {
-            Some(mut live) => {
-                begin_call(&mut live.store, limits, exchange.clone());
-                live
+        let mut instance = match kept {
+            Some(mut instance) => {
+                begin_call(&mut instance.store, limits, exchange.clone());
+                instance
             }
             None => {
                 let warm = if slot.is_some() { self.warm_permits() } else { None };
@@ -153,7 +153,7 @@ impl Run<'_> {
         };
         let meter = &self.context.meter;
         let running = async {
-            let Instance { store, functions, .. } = &mut live;
+            let Instance { store, functions, .. } = &mut instance;
             let function =
                 functions.get_typed_func::<E::Params<'p>, (E::Answer,)>(&mut *store, self.exports.index::<E>())?;
             let params = params(guest_deadline_ms(deadline, limits.deadline_margin));
@@ -167,16 +167,16 @@ impl Run<'_> {
             // By its connections, while the guest waits: no epoch asks it then.
             () = exchange.exhausted() => Err(LimitHit::Cpu.into()),
         };
-        meter.memory(live.store.data().memory_high_water());
+        meter.memory(instance.store.data().memory_high_water());
         let answer = result.map_err(|error| guest_error(&error, self.tenant, &exchange))?;
         let mut judging = Judge::new(E::NAME, limits);
         judge(&answer, &mut judging)?;
         meter.events(judging.counted_events());
         let leaving = match &mut occupied {
-            Some(occupied) if live.warm.is_some() => {
-                end_call(&live.store);
+            Some(occupied) if instance.warm.is_some() => {
+                end_call(&instance.store);
                 if exchange.end().await {
-                    occupied.put(live, self.tenant, self.runtime)
+                    occupied.put(instance, self.tenant, self.runtime)
                 } else {
                     tracing::debug!(
                         tenant = self.tenant.name(),
@@ -185,12 +185,12 @@ impl Run<'_> {
                     None
                 }
             }
-            _ => live.store.data().has_open_sockets().then_some(live),
+            _ => instance.store.data().has_open_sockets().then_some(instance),
         };
-        if let Some(live) = leaving {
-            // The answer is there: at the most half of what is left may be spent on the release_timeout.
+        if let Some(instance) = leaving {
+            // The answer is there: at the most half of what is left may be spent on the release.
             let left = deadline.saturating_duration_since(Instant::now());
-            live.release(self.tenant, Instant::now() + left / 2).await;
+            instance.release(self.tenant, Instant::now() + left / 2).await;
         }
         Ok((answer, exchange.take_refusals()))
     }
@@ -237,12 +237,12 @@ impl Run<'_> {
     }
 }
 
-/// The milliseconds that the guest is told: a bit less than the host allows.
+/// The milliseconds that the guest is granted: a bit less than the host allows.
 fn guest_deadline_ms(deadline: Instant, margin: Duration) -> u64 {
     let left = deadline.saturating_duration_since(Instant::now());
     // Where little is left, the margin must not eat it up.
-    let told = left.saturating_sub(margin.min(left / 4));
-    u64::try_from(told.as_millis()).unwrap_or(u64::MAX)
+    let granted = left.saturating_sub(margin.min(left / 4));
+    u64::try_from(granted.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An instance could not be made: where the guest is not to blame, the host lacks something.
@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn limits_that_the_host_cannot_grant_are_told() {
+    async fn limits_that_the_host_cannot_grant_are_reported() {
         let options = HostOptions { max_memory_bytes: 32 << 20, ..HostOptions::default() };
         let guest = Guest::made_of("", "(i32.const 7)", options);
         let most = guest.host.inner.runtime.granted(Limits::default());
@@ -579,13 +579,13 @@ mod tests {
     }
 
     #[test]
-    fn the_guest_is_told_less_than_the_host_allows() {
+    fn the_guest_is_granted_less_than_the_host_allows() {
         let now = Instant::now();
         let margin = Duration::from_millis(500);
-        let told = guest_deadline_ms(now + Duration::from_secs(10), margin);
-        assert!((9_300..=9_500).contains(&told), "{told}");
-        let told = guest_deadline_ms(now + Duration::from_millis(400), margin);
-        assert!((200..=300).contains(&told), "{told}");
+        let granted = guest_deadline_ms(now + Duration::from_secs(10), margin);
+        assert!((9_300..=9_500).contains(&granted), "{granted}");
+        let granted = guest_deadline_ms(now + Duration::from_millis(400), margin);
+        assert!((200..=300).contains(&granted), "{granted}");
         assert_eq!(guest_deadline_ms(now, margin), 0);
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     store
 }
 
-/// Another call in a store that has ended one: everything that is counted for a call is counted anew.
+/// Another call in a store that has ended one: everything that is counted for a call is counted from the beginning.
 pub(crate) fn begin_call(store: &mut Store<State>, limits: &Limits, exchange: Arc<Exchange>) {
     store.set_epoch_deadline(1);
     let state = store.data_mut();

@@ -86,7 +86,7 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
     trial.secrets.clear();
 }
 
-/// Values as a person might enter them, with a secret that can be told apart.
+/// Values as a person might enter them, with a secret that can be recognized.
 fn likely(schema: &Value) -> Map<String, Value> {
     let required = |name: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|it| it == name));
     let mut values = Map::new();
@@ -190,14 +190,14 @@ async fn connections(
         let what = format!("validate, profile {}, {what}", profile.id);
         let connection = Connection::new(profile.id.as_str(), text);
         if let Some(validation) = validate(connector, tenant, &connection, &what, trial).await {
-            let told = validation.problems.iter().any(|problem| problem.severity == Severity::Error);
-            trial.check(Rule::ValidateReports, fits || told, || format!("{what}: no problem is told"));
+            let reported = validation.problems.iter().any(|problem| problem.severity == Severity::Error);
+            trial.check(Rule::ValidateReports, fits || reported, || format!("{what}: no problem is reported"));
         }
     }
     let connection = Connection::new(UNKNOWN, Value::Object(values.clone()).to_string());
     if let Some(validation) = validate(connector, tenant, &connection, "validate of an unknown profile", trial).await {
-        let told = !validation.is_usable();
-        trial.check(Rule::ValidateReports, told, || "an unknown profile is no problem".to_owned());
+        let reported = !validation.is_usable();
+        trial.check(Rule::ValidateReports, reported, || "an unknown profile is no problem".to_owned());
     }
 }
 
@@ -351,7 +351,7 @@ async fn cursors(subject: &Subject<'_>, trial: &mut Trial) {
             let request = subject.poll(id, &trigger.operation.input_sample, Some(Cursor { snapshot, position }));
             let answered =
                 trial.settle(Rule::MalformedCursor, &what, connector.account(tenant, connection).poll(&request).await);
-            // Without a network, that may be what is told first.
+            // Without a network, that may be what is reported first.
             if let Some(answered) = answered {
                 trial.check(Rule::MalformedCursor, answered.is_err(), || format!("{what}: it is taken for a cursor"));
             }
@@ -444,7 +444,7 @@ async fn migrations(connector: &Connector, tenant: &Tenant, trial: &mut Trial) {
             let value = Cursor { snapshot, position };
             let stored = Stored::Cursor(StoredCursor { trigger: id.clone(), revision, value });
             let what = format!("migrate of a cursor of {id} with {bytes} in it");
-            // Whether it is a cursor may be told by the next poll; but it must be told in words.
+            // Whether it is a cursor may be left to the next poll; but it must be reported in words.
             let migrated = connector.migrate(tenant, &descriptor.version, stored).await.map(|_| ());
             if trial.settle(rule, &what, migrated).is_some() {
                 trial.kept(rule);

@@ -41,7 +41,10 @@ const MOST_EVIDENCE: usize = 10;
 
 /// An account to poll triggers with.
 #[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "whoever asks for a judgement builds it, and there is no default of it")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a caller that asks for a judgement builds it, and there is no default of it"
+)]
 pub struct TestAccount {
     /// What the calls may use and reach.
     pub tenant: Tenant,

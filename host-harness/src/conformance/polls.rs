@@ -72,7 +72,7 @@ async fn report(connector: &Connector, account: &TestAccount, trial: &mut Trial)
     }
 }
 
-/// What to poll a trigger with; none where nobody can tell.
+/// What to poll a trigger with; none where nobody knows.
 fn configuration(trigger: &TriggerDescriptor, account: &TestAccount) -> Option<String> {
     let operation = &trigger.operation;
     if let Some(given) = account.configurations.get(&operation.id) {
@@ -92,7 +92,7 @@ struct Stream<'a> {
     config: String,
 }
 
-/// Ids, in order: what an engine tells events apart by.
+/// Ids, in order: what an engine distinguishes events by.
 fn ids(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.id.as_str()).collect()
 }
@@ -148,7 +148,7 @@ impl Stream<'_> {
         let what = format!("partitions of {}", self.id());
         let partitions = match trial.settle(Rule::PollRepeats, &what, partitions)? {
             Ok(partitions) => partitions,
-            // The account may lack what this trigger needs: that is told in an error which was judged.
+            // The account may lack what this trigger needs: an error says so, and was judged.
             Err(_) => return None,
         };
         let budget = Budget { events: EVENTS, bytes: 1 << 20, wait_ms: 0 };
@@ -229,7 +229,7 @@ impl Stream<'_> {
         warm.discard().await;
     }
 
-    /// A cursor that is none of this trigger's is refused, or its place is told to be gone.
+    /// A cursor that is none of this trigger's is refused, or its position is reported as gone.
     async fn refuses(&self, what: &str, cursor: Cursor, trial: &mut Trial) {
         let TestAccount { tenant, connection, .. } = self.account;
         let Ok(partitions) = self.connector.account(tenant, connection).partitions(self.id(), &self.config).await

@@ -45,7 +45,7 @@ rules! {
     Identity = "descriptor.identity": "Stored accounts and cursors are found again by the connector's id and version.";
     Ids = "descriptor.ids": "Workflows name operations, profiles and permissions by their ids.";
     Schemas = "descriptor.schemas": "An engine draws forms and checks data with the schemas, by a standard validator.";
-    Annotations = "descriptor.annotations": "A form that is told what it does not know cannot be drawn.";
+    Annotations = "descriptor.annotations": "A form cannot be drawn from annotations that it does not know.";
     SecretsMarked = "descriptor.secrets": "A field that holds a key and is not marked as a secret is shown and logged.";
     Samples = "descriptor.samples": "People build workflows from the samples before there is an account.";
     Permissions = "descriptor.permissions": "What an operation needs is looked up by the permission's id.";
@@ -63,7 +63,7 @@ rules! {
     Webhooks = "errors.webhooks": "An engine learns from `unsupported` that a trigger has no webhook.";
     Migrate = "migrate.answers": "An upgrade must not reset a trigger, and a downgrade must not corrupt one.";
     DryRun = "actions.dry-run": "A person who tries a workflow out does not expect anything to happen.";
-    Batch = "actions.batch": "Results belong to inputs by their place.";
+    Batch = "actions.batch": "Results belong to inputs by their order.";
     Answers = "answers.keep-the-interface": "An engine relies on what the interface says of an answer, such as JSON being JSON.";
     Report = "connection.report": "A person reads from the report which permission unlocks what.";
     PollRepeats = "poll.repeats": "A page that was lost is asked for again, and must come again with the same ids.";

@@ -97,7 +97,7 @@ pub(crate) enum ConnectError {
     #[error("the TLS handshake failed: {0}")]
     Tls(io::Error),
     #[error("{0} connections are open, and none of them is idle")]
-    NoPlace(usize),
+    NoSlot(usize),
     #[error("{0}")]
     Excess(Excess),
     #[error("the HTTP handshake failed: {0}")]
@@ -129,13 +129,13 @@ impl VettedConnector {
         Ok(Self { tls, resolver, connects, meter, tenant, limits })
     }
 
-    /// `place` is what the connection takes of the bound on them.
+    /// `slot` is what the connection takes of the bound on them.
     pub(super) async fn connect(
         &self,
         host: &str,
         port: u16,
         asking: Asking<'_>,
-        place: OwnedSemaphorePermit,
+        slot: OwnedSemaphorePermit,
     ) -> Result<VettedStream, ConnectError> {
         let deadline = asking.until;
         if !self.connects.turn(deadline).await {
@@ -157,7 +157,7 @@ impl VettedConnector {
             http2,
             ledger,
             _counted: self.meter.connected(http2, resumed),
-            _place: place,
+            _slot: slot,
             tls: TokioIo::new(tls),
         })
     }
@@ -198,7 +198,7 @@ pub(crate) struct VettedStream {
     http2: bool,
     ledger: Arc<Ledger>,
     _counted: telemetry::Connection,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl VettedStream {

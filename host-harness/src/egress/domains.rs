@@ -15,7 +15,7 @@ use crate::options::split_authority;
 
 /// Domains on the list's private part that services give to their customers and that connectors may name all the same.
 const SHARED: [&str; 3] = [
-    // Event Hubs, in Azure's clouds: IoT Hub sends whoever reads telemetry there.
+    // Event Hubs, in Azure's clouds: IoT Hub sends readers of telemetry there.
     "servicebus.windows.net",
     "servicebus.chinacloudapi.cn",
     "servicebus.usgovcloudapi.net",

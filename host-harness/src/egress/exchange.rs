@@ -68,7 +68,7 @@ pub(crate) struct Exchange {
     buffers: ByteBudget,
     refusals: Mutex<Refusals>,
     /// Denials that were not logged.
-    untold: AtomicU64,
+    unlogged: AtomicU64,
     life: watch::Sender<Life>,
     /// The exchanges under way; it may hold some that have ended.
     under_way: Mutex<Vec<Weak<Held>>>,
@@ -78,7 +78,7 @@ pub(crate) struct Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.tell_the_rest();
+        self.report_the_rest();
     }
 }
 
@@ -90,7 +90,7 @@ struct Life {
     open: usize,
 }
 
-/// Tells requests apart by what they ask of whom.
+/// Distinguishes requests by what they ask of whom.
 fn digest<B>(request: &http::Request<B>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (request.method(), request.uri()).hash(&mut hasher);
@@ -123,7 +123,7 @@ impl Exchange {
         let bytes = ByteBudget::new(network.options.limits.http_body_bytes);
         let buffers = ByteBudget::new(network.options.limits.buffer_bytes);
         let life = watch::channel(Life::default()).0;
-        let (refusals, untold) = (Mutex::default(), AtomicU64::new(0));
+        let (refusals, unlogged) = (Mutex::default(), AtomicU64::new(0));
         let limits = &network.options.limits;
         let lines = Lines::new(&network.options.name, limits);
         let payer = Payer::new(context.meter.computing().clone(), limits.cpu, lines);
@@ -136,7 +136,7 @@ impl Exchange {
             bytes,
             buffers,
             refusals,
-            untold,
+            unlogged,
             life,
             under_way,
             payer,
@@ -146,7 +146,7 @@ impl Exchange {
 
     /// What was refused so far; leaves nothing behind.
     pub(crate) fn take_refusals(&self) -> Refusals {
-        self.tell_the_rest();
+        self.report_the_rest();
         std::mem::take(&mut *self.refusals())
     }
 
@@ -172,7 +172,7 @@ impl Exchange {
     /// connection and a part of the tenant's quota.
     pub(crate) async fn end(&self) -> bool {
         self.break_off();
-        self.tell_the_rest();
+        self.report_the_rest();
         let mut life = self.life.subscribe();
         timeout(GRACE, life.wait_for(|life| life.open == 0)).await.is_ok()
     }
@@ -223,14 +223,14 @@ impl Exchange {
             tracing::warn!(tenant = %self.network.options.name, "{denied}");
             denials.push(denied);
         } else {
-            self.untold.fetch_add(1, Ordering::Relaxed);
+            self.unlogged.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Tells the number of denials that were not logged one by one, and of lines that libraries would have logged.
-    fn tell_the_rest(&self) {
-        self.payer.lines().tell_the_rest();
-        if let denials @ 1.. = self.untold.swap(0, Ordering::Relaxed) {
+    /// Logs the number of denials that were not logged one by one, and of lines that libraries would have logged.
+    fn report_the_rest(&self) {
+        self.payer.lines().report_the_rest();
+        if let denials @ 1.. = self.unlogged.swap(0, Ordering::Relaxed) {
             tracing::warn!(tenant = %self.network.options.name, denials, "the connector was denied more in this call");
         }
     }
@@ -421,7 +421,7 @@ impl Exchange {
     pub(super) fn over(&self, error: &ConnectError) -> bool {
         let (name, limit) = match error {
             ConnectError::TooMany(limit) => (LimitName::ConnectionsPerSecond, u64::from(*limit)),
-            ConnectError::NoPlace(limit) => (LimitName::HttpConnections, *limit as u64),
+            ConnectError::NoSlot(limit) => (LimitName::HttpConnections, *limit as u64),
             ConnectError::TooManyLookups(limit) => (LimitName::LookupsPerSecond, u64::from(*limit)),
             ConnectError::NoLookup(limit) => (LimitName::ConcurrentLookups, *limit as u64),
             ConnectError::Excess(Excess { limit }) => (LimitName::HttpExcessBytes, *limit),
@@ -445,7 +445,7 @@ impl Exchange {
             ConnectError::Unreachable(_) => Error::DestinationUnavailable,
             ConnectError::TimedOut => Error::ConnectionTimeout,
             ConnectError::TooMany(_)
-            | ConnectError::NoPlace(_)
+            | ConnectError::NoSlot(_)
             | ConnectError::TooManyLookups(_)
             | ConnectError::NoLookup(_)
             | ConnectError::Excess(_) => Error::ConnectionLimitReached,
@@ -468,7 +468,7 @@ impl Exchange {
                 // The reason alone: with a GOAWAY a peer may send any text, such as the token that it was sent.
                 let reason = http2.reason();
                 tracing::debug!(tenant = %self.network.options.name, ?reason, remote = http2.is_remote(), "HTTP/2 failed");
-                // Headers over the limit are among what our side finds wrong, and are not told apart.
+                // Headers over the limit are among what our side finds wrong, and are not distinguished.
                 return if http2.is_library() { Error::HttpProtocolError } else { Error::ConnectionTerminated };
             }
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
@@ -675,7 +675,7 @@ impl Body for RequestBody {
     }
 }
 
-/// What a guest is told of a response's body that broke: those of the errors that [`ResponseBody`] ends with.
+/// What a guest learns of a response's body that broke: those of the errors that [`ResponseBody`] ends with.
 pub(crate) fn body_error_code(error: &Error) -> Option<ErrorCode> {
     match error {
         Error::ConnectionReadTimeout => Some(ErrorCode::ConnectionReadTimeout),
@@ -986,7 +986,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_port_and_a_missing_name_are_told_apart() {
+    async fn a_closed_port_and_a_missing_name_are_distinguished() {
         let server = Server::start().await;
         let tenant = Tenant::new(server.options()).unwrap();
         let closed = {
@@ -1125,7 +1125,7 @@ pub(super) mod tests {
         assert_eq!(call.take_refusals().denials.len(), 1);
         drop(call);
         assert_eq!(logged(), [""; 0]);
-        // Another one each time: as many as a call remembers. A call that is dropped tells the rest as well.
+        // Another one each time: as many as a call remembers. A call that is dropped reports the rest as well.
         let call = exchange(&tenant, "localhost:1");
         for number in 0..100 {
             assert!(simple(&call, &format!("https://h{number}.attacker.example/")).await.is_err());
@@ -1154,7 +1154,7 @@ pub(super) mod tests {
         assert!(matches!(waiting, Err(Error::ConnectionTerminated)), "{waiting:?}");
         assert!(begun.elapsed() < Duration::from_secs(5));
 
-        // A response that is held on to is told.
+        // A response that is held on to is reported.
         let call = exchange(&tenant, &authority);
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = http::Request::get(format!("https://{authority}/stall")).body(body).unwrap();

@@ -165,7 +165,7 @@ impl Counted {
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if is_turn_over(TURN) {
-            // As guests yield: whoever is woken at once is polled again and again before them.
+            // As guests yield: a task that is woken at once is polled again and again before them.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }

@@ -10,7 +10,7 @@
 //! | sockets | `sockets/` | Is this very address behind a name that was looked up and permitted, within the quotas? |
 //! | addresses | `addresses.rs`, `resolver.rs` | Is the address behind the name a public one, or one that the operator permits? |
 //! | connector | `connector.rs` | Does the vetted address present a certificate for the name? (HTTP only: over a socket the guest itself checks it.) |
-//! | pool | `pool.rs` | Has the tenant a connection to the host already, or a place for one? |
+//! | pool | `pool.rs` | Has the tenant a connection to the host already, or a slot for one? |
 //! | ledger | `ledger.rs` | Does the server send no more than its exchanges take, and who pays for the computing? |
 //!
 //! The name is resolved once, and only addresses that were looked at are connected to. This order is what

@@ -778,7 +778,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_for_any_host_on_several_ports_are_told_apart() {
+    fn rules_for_any_host_on_several_ports_are_distinguished() {
         let rule = |port| EgressRule {
             protocol: EgressProtocol::Tls,
             host: ANY_HOST.to_owned(),

@@ -43,9 +43,9 @@ const FRAME: u32 = 16 << 10;
 /// Streams that the server has reset, or that we have, which a connection remembers; with one more it is closed.
 const RESETS: usize = 32;
 
-/// How long a connection that is to end has for its goodbye, and one whose exchange has ended for what it has still to
+/// How long a connection that is to end has to close in good order, and one whose exchange has ended for what it has still to
 /// write.
-const GOODBYE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the answer to one request may take beside its headers and its body, in bytes.
 const EACH_EXCHANGE: u64 = 32 << 10;
@@ -57,11 +57,11 @@ pub(crate) struct Pool {
     idle: Duration,
     /// The most connections, in use and idle.
     limit: usize,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     state: Mutex<State>,
     /// A connection has come free.
     changed: Notify,
-    /// No connection outlives it, but for its goodbye.
+    /// No connection outlives it, but to close in good order.
     ending: CancellationToken,
 }
 
@@ -83,12 +83,12 @@ pub(crate) struct Client<'a> {
 #[derive(Default)]
 struct State {
     /// Connections of HTTP/1.1 that are idle, and all of HTTP/2; the one that was used last is last.
-    kept: VecDeque<Kept>,
+    kept: VecDeque<PooledConnection>,
     /// Closes idle connections in time.
     reaper: Option<JoinHandle<()>>,
-    /// Exchanges that wait for a place.
+    /// Exchanges that wait for a slot.
     waiting: usize,
-    /// Connections that were closed for those who wait, and whose places nobody has taken yet.
+    /// Connections that were closed for those who wait, and whose slots nobody has taken yet.
     making_room: usize,
     /// Nothing is kept any more.
     closed: bool,
@@ -103,7 +103,7 @@ impl Drop for State {
     }
 }
 
-struct Kept {
+struct PooledConnection {
     id: u64,
     host: String,
     sender: Sender,
@@ -120,7 +120,7 @@ enum Sender {
     Http2(http2::SendRequest<RequestBody>),
 }
 
-impl Kept {
+impl PooledConnection {
     fn is_idle(&self) -> bool {
         self.users == 0
     }
@@ -212,7 +212,7 @@ impl Drop for Http1Lease {
         {
             // Soon, or never: where the response was not read to its end, or the server reads no more.
             runtime.spawn(async move {
-                if timeout(GOODBYE, sender.ready()).await.is_ok_and(|ready| ready.is_ok()) {
+                if timeout(CLOSE_TIMEOUT, sender.ready()).await.is_ok_and(|ready| ready.is_ok()) {
                     keep(sender, ends);
                 }
             });
@@ -255,7 +255,7 @@ pub(crate) enum SendError {
     TimedOut,
 }
 
-/// Those who wait for a place.
+/// Those who wait for a slot.
 struct Waiting<'a>(&'a Pool);
 
 impl Drop for Waiting<'_> {
@@ -271,7 +271,7 @@ impl Pool {
             header_bytes: limits.header_bytes,
             idle: limits.http_idle,
             limit: limits.http_connections,
-            places: Arc::new(Semaphore::new(permits(limits.http_connections))),
+            slots: Arc::new(Semaphore::new(permits(limits.http_connections))),
             state: Mutex::default(),
             changed: Notify::new(),
             ending: CancellationToken::new(),
@@ -332,33 +332,33 @@ impl Pool {
         client: Client<'_>,
     ) -> Result<(Leased, bool), ConnectError> {
         let (key, until) = (key(host, port), client.asking.until);
-        let place = match self.place(&key, until).await? {
+        let slot = match self.slot(&key, until).await? {
             Ok(leased) => return Ok((leased, false)),
-            Err(place) => place,
+            Err(slot) => slot,
         };
         let connected = timeout_at(until, async {
-            let stream = self.connector.connect(host, port, client.asking, place).await?;
+            let stream = self.connector.connect(host, port, client.asking, slot).await?;
             self.shake_hands(key, stream, client).await
         });
         Ok((connected.await.unwrap_or(Err(ConnectError::TimedOut))?, true))
     }
 
-    /// A connection that is kept, or a place for another one. Where there is none, an idle connection makes room.
-    async fn place(
+    /// A connection that is kept, or a slot for another one. Where there is none, an idle connection makes room.
+    async fn slot(
         self: &Arc<Self>,
         key: &str,
         until: Instant,
     ) -> Result<Result<Leased, OwnedSemaphorePermit>, ConnectError> {
-        let mut place = pin!(self.places.clone().acquire_owned());
+        let mut slot = pin!(self.slots.clone().acquire_owned());
         let mut waiting = None;
         loop {
-            // Told of whatever changes from here on.
+            // Notified of whatever changes from here on.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             if let Some(leased) = self.take(key) {
                 return Ok(Ok(leased));
             }
-            let got = match place.as_mut().now_or_never() {
+            let got = match slot.as_mut().now_or_never() {
                 Some(got) => got,
                 None => {
                     waiting.get_or_insert_with(|| {
@@ -368,26 +368,26 @@ impl Pool {
                     self.make_room();
                     tokio::select! {
                         biased;
-                        got = &mut place => got,
+                        got = &mut slot => got,
                         () = changed => continue,
-                        () = sleep_until(until) => return Err(ConnectError::NoPlace(self.limit)),
+                        () = sleep_until(until) => return Err(ConnectError::NoSlot(self.limit)),
                     }
                 }
             };
             let mut state = self.state();
             state.making_room = state.making_room.saturating_sub(1);
-            return got.map(Err).map_err(|_| ConnectError::NoPlace(self.limit));
+            return got.map(Err).map_err(|_| ConnectError::NoSlot(self.limit));
         }
     }
 
     /// A connection that is kept and can take a request.
     fn take(self: &Arc<Self>, key: &str) -> Option<Leased> {
         let mut state = self.state();
-        let gone = state.remove(Kept::is_closed);
+        let gone = state.remove(PooledConnection::is_closed);
         let found = state.kept.iter().rposition(|kept| kept.host == key && !kept.retired);
         let mut kept = found.and_then(|found| state.kept.remove(found));
         let leased = match kept.take() {
-            Some(Kept { sender: Sender::Http1(sender), ends, .. }) => Some(Leased::Http1(sender, ends)),
+            Some(PooledConnection { sender: Sender::Http1(sender), ends, .. }) => Some(Leased::Http1(sender, ends)),
             Some(mut kept) => {
                 kept.users += 1;
                 let (id, pool) = (kept.id, Arc::downgrade(self));
@@ -472,12 +472,12 @@ impl Pool {
         Ok(Leased::Http2(sender, Http2Lease { pool: Arc::downgrade(self), id }, ledger))
     }
 
-    /// Keeps a connection until it was idle for too long, or its place is needed.
+    /// Keeps a connection until it was idle for too long, or its slot is needed.
     fn keep(self: &Arc<Self>, host: String, sender: Sender, users: usize, ends: Ends) -> u64 {
         let mut state = self.state();
         state.last_id += 1;
         let id = state.last_id;
-        let kept = Kept { id, host, sender, users, retired: false, since: Instant::now(), ends };
+        let kept = PooledConnection { id, host, sender, users, retired: false, since: Instant::now(), ends };
         if !state.closed || !kept.is_idle() {
             state.kept.push_back(kept);
             self.look_after(&mut state);
@@ -502,7 +502,7 @@ impl Pool {
             self.look_after(&mut state);
         }
         drop(state);
-        if let Some(Kept { ends, .. }) = ended.take_if(|ended| ended.retired) {
+        if let Some(PooledConnection { ends, .. }) = ended.take_if(|ended| ended.retired) {
             ends.cut();
         }
         drop(ended);
@@ -518,7 +518,7 @@ impl Pool {
 
     /// Closes the connections that no exchange uses.
     pub(crate) fn close_idle(&self) {
-        let closed = self.state().remove(Kept::is_idle);
+        let closed = self.state().remove(PooledConnection::is_idle);
         drop(closed);
     }
 
@@ -565,16 +565,16 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What connections hold a place of, which outlives the pool.
+    /// What connections hold a slot of, which outlives the pool.
     #[cfg(test)]
-    pub(super) fn places(&self) -> Arc<Semaphore> {
-        self.places.clone()
+    pub(super) fn slots(&self) -> Arc<Semaphore> {
+        self.slots.clone()
     }
 }
 
 impl State {
-    /// Takes out what is to be closed. It is for whoever asked to drop it, without the lock.
-    fn remove(&mut self, which: impl Fn(&Kept) -> bool) -> VecDeque<Kept> {
+    /// Takes out what is to be closed. The caller drops it, without the lock.
+    fn remove(&mut self, which: impl Fn(&PooledConnection) -> bool) -> VecDeque<PooledConnection> {
         let (gone, kept) = std::mem::take(&mut self.kept).into_iter().partition(which);
         self.kept = kept;
         gone
@@ -608,7 +608,7 @@ struct Tasks {
     tenant: TenantId,
 }
 
-/// The connection ends, with a goodbye, once this is dropped.
+/// The connection is closed in good order once this is dropped.
 struct Ends {
     tasks: Tasks,
     _goodbye: DropGuard,
@@ -641,7 +641,7 @@ impl Tasks {
                 () = cut.cancelled() => {}
                 () = async {
                     ending.cancelled().await;
-                    sleep(GOODBYE).await;
+                    sleep(CLOSE_TIMEOUT).await;
                 } => {}
                 () = task => {}
             }

@@ -456,7 +456,7 @@ async fn a_tenant_that_floods_the_host_with_exchanges_does_not_starve_another() 
         });
         answer
     };
-    // Meanwhile one more of the flood meets the bound, and is told which one.
+    // Meanwhile one more of the flood meets the bound, and its error names it.
     let late = within(&flood);
     let hasty = async {
         began(2).await;
@@ -515,7 +515,7 @@ async fn held(call: &Arc<Exchange>, url: &str) -> Response<wasmtime_wasi_http::W
 async fn connections_are_bounded_over_all_hosts_and_idle_ones_make_room() {
     let (one, two) = (Server::http1(HELLO, usize::MAX).await, Server::http2().await);
     let tenant = tenant_of(&[&one, &two], |limits| limits.http_connections = 1);
-    // Whoever has a connection keeps it until the other needs its place.
+    // The one that has a connection keeps it until the other needs its slot.
     for expected in 1..=3 {
         for server in [&one, &two] {
             for _ in 0..3 {
@@ -557,7 +557,7 @@ async fn an_exchange_waits_for_a_place_and_says_which_limit_it_was() {
         drop(response);
     });
     assert_eq!(answer.unwrap(), "hello");
-    // One that becomes idle while somebody waits for a place makes room as well, for whomever it was opened.
+    // One that becomes idle while somebody waits for a slot makes room as well, for whomever it was opened.
     let three = Server::http1(HELLO, usize::MAX).await;
     let tenant = tenant_of(&[&two, &three], |limits| limits.http_connections = 1);
     let stalled = held(&exchange(&tenant, &two.authority()), &two.url("stall")).await;
@@ -841,7 +841,7 @@ async fn no_connection_outlives_its_tenant() {
     for (name, server) in servers_that_read_no_more().await {
         for end in [End::Call, End::DroppedCall, End::Close, End::Drain, End::Drop] {
             let tenant = server.tenant(|_| ());
-            let (inner, places) = (Arc::downgrade(tenant.network()), tenant.network().pool.places());
+            let (inner, slots) = (Arc::downgrade(tenant.network()), tenant.network().pool.slots());
             let call = exchange(&tenant, &server.authority());
             let (writing, written) = tokio::sync::mpsc::unbounded_channel::<Result<Frame<Bytes>, Error>>();
             let written = futures_util::stream::unfold(written, |mut written| async move {
@@ -873,10 +873,10 @@ async fn no_connection_outlives_its_tenant() {
                 End::Drop => drop(tenant),
             }
             let all = Limits::default().http_connections;
-            while places.available_permits() < all && begun.elapsed() < Duration::from_secs(3) {
+            while slots.available_permits() < all && begun.elapsed() < Duration::from_secs(3) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            let open = all - places.available_permits();
+            let open = all - slots.available_permits();
             println!("{name}, {end:?}: {open} connections left after {:.1?}", begun.elapsed());
             let kept = matches!(end, End::Drop) && inner.strong_count() > 0;
             if open > 0 || kept {
@@ -1003,10 +1003,10 @@ async fn a_server_cannot_fill_the_log_through_a_library() {
         drop((call, tenant));
         tokio::time::sleep(Duration::from_millis(50)).await;
         let lines = std::mem::take(&mut *warnings.0.lock().unwrap());
-        let told: Vec<_> = lines.iter().filter(|line| line.contains("the rest of what libraries logged")).collect();
-        println!("{when}: {} lines, {told:?}", lines.len());
+        let reported: Vec<_> = lines.iter().filter(|line| line.contains("the rest of what libraries logged")).collect();
+        println!("{when}: {} lines, {reported:?}", lines.len());
         assert!((100..220).contains(&lines.len()), "{}", lines.len());
-        assert!((1..3).contains(&told.len()), "{told:?}");
+        assert!((1..3).contains(&reported.len()), "{reported:?}");
     }
 }
 

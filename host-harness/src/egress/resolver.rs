@@ -116,7 +116,7 @@ impl Source {
             Self::System(turns) => {
                 let own = turns.clone().acquire_owned().await.map_err(io::Error::other)?;
                 let host = host.to_owned();
-                // A thread that asks cannot be interrupted: whoever waits for it may go, its turns stay taken.
+                // A thread that asks cannot be interrupted: its caller may go, its turns stay taken.
                 let asked = tokio::task::spawn_blocking(move || {
                     let found = (host.as_str(), 0).to_socket_addrs();
                     drop((own, turn));

@@ -78,7 +78,7 @@ pub enum Grant {
     /// It does not.
     #[component(name = "denied")]
     Denied,
-    /// It cannot be told without changing something, or the service could not be asked.
+    /// It cannot be found out without changing something, or the service could not be asked.
     #[component(name = "cannot-be-probed")]
     CannotBeProbed,
 }

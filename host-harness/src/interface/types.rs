@@ -150,7 +150,7 @@ pub enum Retry {
     /// Call again after a growing pause of the host's own choice.
     #[component(name = "backoff")]
     Backoff,
-    /// Call again once the account has been linked anew.
+    /// Call again once the account has been linked again.
     #[component(name = "after-reauthentication")]
     AfterReauthentication,
     /// Call again once the configuration or a setting of the service was changed.

@@ -1,7 +1,7 @@
 //! Taking turns: a bound that tenants share, and a rate for each of them.
 //!
-//! A plain semaphore serves whoever came first, so that a tenant with a thousand waiting calls makes everybody else wait
-//! behind them. [`Gate`] serves the tenant that has the least, equals by turns, and within a tenant whoever came first.
+//! A plain semaphore serves the one that came first, so that a tenant with a thousand waiting calls makes everybody else wait
+//! behind them. [`Gate`] serves the tenant that has the least, equals by turns, and within a tenant the one that came first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -26,7 +26,7 @@ struct Lines {
     inside: usize,
     tenants: HashMap<TenantId, Line>,
     /// Tenants with somebody waiting, in the order in which they are served.
-    order: BTreeSet<Place>,
+    order: BTreeSet<Precedence>,
     tickets: u64,
     /// Rounds: each tenant that waits is served once in each.
     round: u64,
@@ -41,10 +41,10 @@ struct Line {
 }
 
 /// Who has the least comes first; among equals, who is served in an earlier round; in the same, who waits the longest.
-type Place = (usize, u64, u64, TenantId);
+type Precedence = (usize, u64, u64, TenantId);
 
 impl Line {
-    fn place(&self, tenant: TenantId) -> Option<Place> {
+    fn precedence(&self, tenant: TenantId) -> Option<Precedence> {
         self.waiting.keys().next().map(|oldest| (self.inside, self.round, *oldest, tenant))
     }
 }
@@ -53,12 +53,12 @@ impl Lines {
     /// Changes one tenant's line, and with it the order.
     fn change<T>(&mut self, tenant: TenantId, change: impl FnOnce(&mut Line) -> T) -> T {
         let line = self.tenants.entry(tenant).or_default();
-        if let Some(place) = line.place(tenant) {
-            self.order.remove(&place);
+        if let Some(precedence) = line.precedence(tenant) {
+            self.order.remove(&precedence);
         }
         let changed = change(line);
-        match line.place(tenant) {
-            Some(place) => drop(self.order.insert(place)),
+        match line.precedence(tenant) {
+            Some(precedence) => drop(self.order.insert(precedence)),
             // Who was served when matters to those who wait alone.
             None if line.inside == 0 && (line.round <= self.round || self.order.is_empty()) => {
                 self.tenants.remove(&tenant);
@@ -95,7 +95,7 @@ impl Lines {
             if let Some((_, waiting)) = next
                 && let Err(mut refused) = waiting.send(turn)
             {
-                // Whoever waited has gone; the lock is held here, so that the turn must not end by itself.
+                // The one that waited has gone; the lock is held here, so that the turn must not end by itself.
                 refused.gate = None;
                 self.leave(tenant);
             }
@@ -245,12 +245,12 @@ mod tests {
         inside.pop();
         let turn = (&mut quiet).now_or_never().unwrap();
         assert!(flood.iter_mut().all(|waiting| waiting.now_or_never().is_none()));
-        // Within a tenant, whoever came first.
+        // Within a tenant, the one that came first.
         drop(turn);
         assert!((&mut flood[0]).now_or_never().is_some());
     }
 
-    /// With one place alone everybody who waits has the least; then it goes round.
+    /// With one slot alone everybody who waits has the least; then it goes round.
     #[tokio::test]
     async fn equals_are_served_by_turns() {
         let gate = Gate::new(1);
@@ -323,7 +323,7 @@ mod tests {
         let mut waiting: Vec<_> =
             [1, 1, 1, 1, 2, 2, 2, 2].into_iter().map(|tenant| Box::pin(gate.enter(tenant))).collect();
         waiting.iter_mut().for_each(|waiting| assert!(waiting.now_or_never().is_none()));
-        // Two leave: both places are the other tenant's, which then has as many.
+        // Two leave: both slots are the other tenant's, which then has as many.
         turns.truncate(2);
         let lines = gate.lines();
         assert_eq!((lines.tenants[&1].inside, lines.tenants[&2].inside), (2, 2));

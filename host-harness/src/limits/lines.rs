@@ -1,7 +1,7 @@
 //! What libraries log while they work for a connection, with the bounds of what a guest logs.
 //!
 //! A service decides how often a library below a connection has something to say: h2 logs a warning for each answer to a
-//! ping that nobody sent. Whoever set the log up does not know which line belongs to which call. So while such work is
+//! ping that nobody sent. The program that set the log up does not know which line belongs to which call. So while such work is
 //! polled, the thread's subscriber is one of ours, which counts what comes from others than this host and hands it on to
 //! the one that was there before.
 
@@ -54,8 +54,8 @@ impl Lines {
         false
     }
 
-    /// Tells how many lines were dropped.
-    pub(crate) fn tell_the_rest(&self) {
+    /// Logs how many lines were dropped.
+    pub(crate) fn report_the_rest(&self) {
         let lines = std::mem::take(&mut self.counts().dropped);
         if lines > 0 {
             tracing::warn!(
@@ -73,7 +73,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        self.tell_the_rest();
+        self.report_the_rest();
     }
 }
 
@@ -151,7 +151,7 @@ impl Subscriber for Counting {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // Whatever is behind this one has told its own.
+        // Whatever is behind this one has reported its own.
         Some(LevelFilter::OFF)
     }
 

@@ -3,11 +3,11 @@
 //! An async runtime polls whatever was woken first, so that a tenant with a hundred calls under way gets a hundred times
 //! as much of the processors as one with a single call. Here a call that is woken waits until one of a few slots is free,
 //! see [`HostOptions::computing_calls`](crate::HostOptions::computing_calls), and a free slot goes to the tenant that has
-//! computed the least; only then is the runtime told to poll it. A guest that computes for long yields with every epoch,
-//! so that no slot is held for longer. One slot is out of a tenant's reach: whoever comes beside a single flood need not
+//! computed the least; only then is the runtime asked to poll it. A guest that computes for long yields with every epoch,
+//! so that no slot is held for longer. One slot is beyond a tenant: one that comes beside a single flood need not
 //! wait until it yields. What a tenant did not use while it had nothing to compute is gone, so that nobody saves time up.
 //!
-//! Whoever holds a call's future may leave it alone for a while. A slot that was given to it and not taken goes to
+//! The holder of a call's future may leave it alone for a while. A slot that was given to it and not taken goes to
 //! another, see [`Processors::expire`].
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -70,12 +70,12 @@ enum State {
     Running { again: bool },
 }
 
-/// A call's place: the waker of what it waits for.
+/// A call's entry: the waker of what it waits for.
 struct Ticket {
     processors: Processors,
     tenant: TenantId,
     number: u64,
-    /// Tells the runtime to poll the call.
+    /// Asks the runtime to poll the call.
     outer: AtomicWaker,
 }
 
@@ -99,7 +99,7 @@ impl Processors {
         let number = queue.tickets;
         queue.states.insert(number, State::Away);
         let ticket = Arc::new(Ticket { processors: self.clone(), tenant, number, outer: AtomicWaker::new() });
-        Shared { future: Box::pin(future), place: Place(ticket) }
+        Shared { future: Box::pin(future), entry: Entry(ticket) }
     }
 
     /// Takes slots back that were given to calls which nobody polls. To be called every few milliseconds.
@@ -135,7 +135,7 @@ impl Processors {
 }
 
 impl Queue {
-    /// What counts as computed by a tenant that comes anew: as much as whoever is next has. Otherwise whoever was away
+    /// What counts as computed by a tenant that comes again: as much as the next one has. Otherwise a tenant that was away
     /// for long would have everything for a while.
     fn beginning(&self) -> Duration {
         self.order.first().map_or(self.level, |(least, _)| *least)
@@ -158,11 +158,11 @@ impl Queue {
         if let Some(share) = self.shares.get_mut(&ticket.tenant) {
             share.waiting.push_back(Arc::clone(ticket));
         }
-        self.place(ticket.tenant);
+        self.rank(ticket.tenant);
     }
 
     /// Puts a tenant where it belongs in the order, if it belongs there.
-    fn place(&mut self, tenant: TenantId) {
+    fn rank(&mut self, tenant: TenantId) {
         if let Some(share) = self.shares.get(&tenant)
             && !share.waiting.is_empty()
             && share.slots < self.reach
@@ -188,7 +188,7 @@ impl Queue {
                 self.level = self.level.max(computed);
                 turns.push(ticket);
             }
-            self.place(tenant);
+            self.rank(tenant);
         }
         turns
     }
@@ -205,14 +205,14 @@ impl Queue {
         if let Some(share) = self.shares.get_mut(&tenant) {
             share.slots -= 1;
         }
-        self.place(tenant);
+        self.rank(tenant);
     }
 
     fn charge(&mut self, tenant: TenantId, computed: Duration) {
         if let Some(share) = self.shares.get_mut(&tenant) {
             self.order.remove(&(share.computed, tenant));
             share.computed += computed;
-            self.place(tenant);
+            self.rank(tenant);
         }
     }
 
@@ -247,14 +247,14 @@ impl Wake for Ticket {
 /// A future that is polled in slots; see [`Processors::share`].
 pub(crate) struct Shared<F> {
     future: Pin<Box<F>>,
-    place: Place,
+    entry: Entry,
 }
 
 /// Leaves with the call.
-struct Place(Arc<Ticket>);
+struct Entry(Arc<Ticket>);
 
-impl Place {
-    /// Whether the call may be polled; otherwise the runtime is told when it may.
+impl Entry {
+    /// Whether the call may be polled; otherwise the runtime is notified when it may.
     fn take_slot(&self) -> bool {
         let Self(ticket) = self;
         // All of it in one: a slot that is taken back in between would leave a call that nobody polls any more.
@@ -274,7 +274,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Entry {
     fn drop(&mut self) {
         self.0.processors.change(|queue| queue.leave(&self.0));
     }
@@ -304,13 +304,13 @@ impl<F: Future> Future for Shared<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { future, place } = self.get_mut();
-        place.0.outer.register(context.waker());
-        if !place.take_slot() {
+        let Self { future, entry } = self.get_mut();
+        entry.0.outer.register(context.waker());
+        if !entry.take_slot() {
             return Poll::Pending;
         }
-        let _slot = Slot { ticket: &place.0, since: thread_time() };
-        future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&place.0))))
+        let _slot = Slot { ticket: &entry.0, since: thread_time() };
+        future.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&entry.0))))
     }
 }
 
@@ -379,7 +379,7 @@ mod tests {
         let woken = |tenant| {
             let calls: Vec<_> = (0..10).map(|_| processors.share(tenant, std::future::ready(()))).collect();
             let mut queue = processors.queue();
-            calls.iter().for_each(|call| queue.stand_in_line(&call.place.0));
+            calls.iter().for_each(|call| queue.stand_in_line(&call.entry.0));
             queue.give_slots();
             (calls, queue.free)
         };
@@ -479,7 +479,7 @@ mod tests {
         tokio::time::sleep(PATIENCE).await;
         processors.expire();
         assert!((&mut second).now_or_never().is_some());
-        // Whoever comes back late is served like everybody else.
+        // One that comes back late is served like everybody else.
         assert!(first.now_or_never().is_some());
         drop(second);
         unused(&processors, 1);

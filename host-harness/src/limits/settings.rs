@@ -429,7 +429,7 @@ impl LimitExceeded {
     }
 }
 
-/// What is later than everything that matters, and what every clock can still tell.
+/// What is later than everything that matters, and what every clock can still express.
 const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// So long after an instant, or far away where a limit means none.

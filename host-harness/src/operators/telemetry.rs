@@ -25,10 +25,10 @@ const BYTES: [f64; 8] =
 /// What is kept of an id that a descriptor holds, in characters.
 const LONGEST_LABEL: usize = 64;
 
-/// Failed requests that a call remembers, to tell retries from other requests.
+/// Failed requests that a call remembers, to distinguish retries from other requests.
 const MOST_FAILED: usize = 64;
 
-/// HTTP statuses that are told apart; others count under their class.
+/// HTTP statuses that are counted one by one; others count under their class.
 const STATUSES: [(u16, &str); 16] = [
     (200, "200"),
     (201, "201"),

@@ -64,7 +64,7 @@ impl Tenant {
         self.inner.network.pool.close();
     }
 
-    /// Closes the connections of the HTTP pool that no exchange uses; the next exchanges connect anew. They are closed
+    /// Closes the connections of the HTTP pool that no exchange uses; the next exchanges connect again. They are closed
     /// after [`Limits::http_idle`] by themselves.
     pub fn close_idle_connections(&self) {
         self.inner.network.pool.close_idle();

@@ -609,8 +609,8 @@ async fn an_instance_holds_nothing_after_thousands_of_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_farewell_without_end_is_cut_off() {
-    let arena = Arena::enter("farewell").await;
+async fn a_release_without_end_is_cut_off() {
+    let arena = Arena::enter("release").await;
     let hanging = flawed(OUTPUT_FLAWS).await;
     let tenant = tenant(|limits| limits.release_timeout = Duration::from_millis(100));
     arena

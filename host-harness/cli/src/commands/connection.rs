@@ -90,7 +90,7 @@ fn missing_secrets(raw: &Map<String, Value>, descriptor: &Descriptor) -> Vec<(St
         .collect()
 }
 
-/// The messages of the parsers quote what they read, which may be a key; so only the place is told.
+/// The messages of the parsers quote what they read, which may be a key; so only the line is shown.
 fn parse(text: &str, is_toml: bool) -> Result<Map<String, Value>> {
     let parsed = if is_toml {
         toml::from_str(text).map_err(|error| match error.span() {

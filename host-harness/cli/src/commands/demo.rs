@@ -149,7 +149,7 @@ async fn show(
         tell_story(output, script)?;
     }
     let live = Live::new(output);
-    let summary = demo.run(&|now| live.tell(now)).await;
+    let summary = demo.run(&|now| live.report(now)).await;
     live.end();
     Ok((validation, label, report, summary?))
 }
@@ -161,7 +161,7 @@ fn tell_story(output: &Output, script: &Script) -> Done {
             "Cooling: 20 furnaces and 10 sensors send telemetry, and the furnaces are overloaded now and then.",
         )?;
         output.line(
-            "The trigger `device-telemetry` tells readings above 80 °C alone; for each the workflow calls the direct method\n\
+            "The trigger `device-telemetry` delivers readings above 80 °C alone; for each the workflow calls the direct method\n\
              `startCooling` and patches the device's twin, and the furnace cools down. Meanwhile connections break, links\n\
              are detached, the hub throttles, furnaces lose their connection, and the engine's loops die and go on.",
         )?;
@@ -172,7 +172,7 @@ fn tell_story(output: &Output, script: &Script) -> Done {
             fleet.devices.len()
         ))?;
         output.line(
-            "Triggers tell each change of an enrollment and a registration; the workflow tags devices, tests them and\n\
+            "Triggers deliver each change of an enrollment and a registration; the workflow tags devices, tests them and\n\
              shuts them out. Meanwhile requests fail, and the engine's loops die and go on.",
         )?;
     }

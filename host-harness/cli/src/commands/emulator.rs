@@ -257,7 +257,7 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     });
     let simulator = simulator.transpose().map_err(|error| Exit::Failed(anyhow!("{error:?}")))?;
     let leads = name.map(|_| format!(" --resolve {HUB_DOMAIN}={}", arguments.listen)).unwrap_or_default();
-    tell(output, &emulator, &leads, files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path())))?;
+    announce(output, &emulator, &leads, files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path())))?;
     interrupted().await;
     if let Some(simulator) = simulator {
         simulator.stop();
@@ -298,7 +298,7 @@ fn connection(emulator: &Emulator, name: Option<HubName>) -> Result<Value> {
     }))
 }
 
-fn tell(output: &Output, emulator: &Emulator, leads: &str, files: Option<(&Path, &Path)>) -> Done {
+fn announce(output: &Output, emulator: &Emulator, leads: &str, files: Option<(&Path, &Path)>) -> Done {
     let (hub, dps) = (emulator.hub_host(), emulator.dps_host());
     if output.is_json() {
         return output.json(&json!({

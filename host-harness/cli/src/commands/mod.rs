@@ -86,7 +86,7 @@ pub(crate) enum Exit {
     Failed(anyhow::Error),
     /// What went wrong was said already.
     Said,
-    /// Whoever read the output has gone.
+    /// The reader of the output has gone.
     OutputClosed,
 }
 

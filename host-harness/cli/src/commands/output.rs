@@ -110,7 +110,7 @@ impl Output {
                 return eprintln!("error: {}", clean(&format!("{error:#}")));
             }
         };
-        // Where standard output is closed there is nobody left to tell.
+        // Where standard output is closed there is nobody left to notify.
         let _ = self.raw(&visible_json(&document.to_string()));
     }
 
@@ -239,7 +239,7 @@ fn print_failure(failure: &Failure) {
         Retry::Never => "the same call fails again".to_owned(),
         Retry::After(ms) => format!("after {ms} ms"),
         Retry::Backoff => "with growing pauses".to_owned(),
-        Retry::AfterReauthentication => "once the account is linked anew".to_owned(),
+        Retry::AfterReauthentication => "once the account is linked again".to_owned(),
         Retry::AfterReconfiguration => "once the configuration is changed".to_owned(),
     };
     eprintln!("  retry:      {retry}");

@@ -24,7 +24,7 @@ use super::session::{Linked, PARALLEL, Session, seconds};
 use super::signals::interrupted;
 use super::{Done, Exit};
 
-/// How long a poll waits: what a connector gathers meanwhile is seen, and told from silence, after that.
+/// How long a poll waits: what a connector gathers meanwhile is seen, and distinguished from silence, after that.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
@@ -39,14 +39,14 @@ pub(crate) struct WatchArguments {
     interval: Option<Duration>,
 }
 
-/// What a task has to tell.
+/// What a task has to report.
 enum Update {
     Page {
         partition: usize,
         /// The cursor that the poll was given.
         given: Option<Cursor>,
         page: Page,
-        /// Tells the task that the page is committed, so that it may go on.
+        /// Notifies the task that the page is committed, so that it may go on.
         committed: oneshot::Sender<()>,
     },
     Failure {
@@ -170,7 +170,7 @@ async fn partitions(polling: &Polling, output: &Output) -> Result<Vec<String>, C
     }
 }
 
-/// What a person is told of a failure that may pass.
+/// What a person reads of a failure that may pass.
 fn trying_again(error: &CallError, pause: Duration) -> String {
     format!("{error}; trying again in {} ms", pause.as_millis())
 }

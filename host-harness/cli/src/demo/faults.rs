@@ -35,7 +35,7 @@ pub(super) async fn inject(
     for (moment, fault) in moments {
         clock.until(moment).await;
         emulator.faults().add_text(fault.rule)?;
-        news.tell(format!("fault     {}", fault.what));
+        news.report(format!("fault     {}", fault.what));
     }
     Ok(())
 }

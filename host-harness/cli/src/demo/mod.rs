@@ -46,7 +46,7 @@ use connector_host::{
 
 /// The policies of the emulator that the account names.
 const POLICY: &str = "connector";
-/// How often progress is told.
+/// How often progress is reported.
 const PROGRESS: Duration = Duration::from_millis(200);
 /// The code of an action's failure that the services' misbehaviour does not cause.
 const OFFLINE: &str = "device-offline";
@@ -78,7 +78,7 @@ pub enum DemoError {
     /// The emulator did not start.
     #[error("the emulator did not start")]
     Emulator(#[from] EmulatorError),
-    /// The emulator could not be told to misbehave.
+    /// The emulator could not be set to misbehave.
     #[error(transparent)]
     Fault(#[from] FaultSyntaxError),
     /// The tenant could not be set up.
@@ -189,7 +189,7 @@ impl Demo {
     /// # Errors
     ///
     /// [`DemoError`] where it breaks off. A check that does not hold is part of the summary.
-    pub async fn run(&self, tell: &(dyn Fn(Progress) + Sync)) -> Result<Summary, DemoError> {
+    pub async fn run(&self, report_progress: &(dyn Fn(Progress) + Sync)) -> Result<Summary, DemoError> {
         let DemoOptions { seed, speed, .. } = self.options;
         let begun = Instant::now();
         self.emulator.traffic().record(true);
@@ -202,7 +202,7 @@ impl Demo {
             let exchanges = self.emulator.traffic().take();
             traffic.add(&exchanges);
             workflows.note(&exchanges);
-            tell(self.progress(&stage, &workflows, &actions));
+            report_progress(self.progress(&stage, &workflows, &actions));
         };
         {
             let running = workflows.run(&stage);

@@ -1,4 +1,4 @@
-//! What a run has to tell on the way, in words for a person.
+//! What a run has to report on the way, in words for a person.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct News(Arc<Mutex<Vec<String>>>);
 
 impl News {
-    pub(super) fn tell(&self, text: impl Into<String>) {
+    pub(super) fn report(&self, text: impl Into<String>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text.into());
     }
 

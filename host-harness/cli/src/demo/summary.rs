@@ -77,7 +77,7 @@ pub struct TrafficNumbers {
     pub requests: u64,
     /// Bytes of all bodies.
     pub bytes: u64,
-    /// Failures that the emulator was told to make, and made.
+    /// Failures that the emulator was set to make, and made.
     pub injected: u64,
     /// Answers by status; `dropped` where there was none.
     pub answers: BTreeMap<String, u64>,

@@ -225,7 +225,7 @@ impl OutputStream for Sender {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // There is nothing to speed up; whoever waits for the end of a flush waits for `ready`.
+        // There is nothing to speed up; a guest that waits for the end of a flush waits for `ready`.
         self.0.sending().usable()
     }
 }

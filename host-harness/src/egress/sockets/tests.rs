@@ -365,7 +365,7 @@ async fn a_guests_own_read_timeout_fires() {
 }
 
 #[tokio::test]
-async fn a_peer_that_closes_is_told_from_one_that_says_nothing() {
+async fn a_peer_that_closes_is_distinguished_from_one_that_says_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

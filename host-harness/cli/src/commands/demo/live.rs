@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Machines that are named in one line.
 const MOST_MACHINES: usize = 4;
 
-/// Lines that are drawn anew on a terminal; otherwise lines now and then. Machines are told nothing on the way.
+/// Lines that are drawn again on a terminal; otherwise lines now and then. Machines receive nothing on the way.
 pub(super) struct Live<'o> {
     output: &'o Output,
     screen: Option<Screen>,
@@ -32,7 +32,7 @@ struct Screen {
 }
 
 struct State {
-    told: Instant,
+    reported: Instant,
     /// How many messages had been sent, and when.
     sent: VecDeque<(Instant, u64)>,
 }
@@ -47,10 +47,10 @@ impl<'o> Live<'o> {
             }
             Screen { all, bar, lines: Mutex::default() }
         });
-        Self { output, screen, state: Mutex::new(State { told: Instant::now(), sent: VecDeque::new() }) }
+        Self { output, screen, state: Mutex::new(State { reported: Instant::now(), sent: VecDeque::new() }) }
     }
 
-    pub(super) fn tell(&self, now: Progress) {
+    pub(super) fn report(&self, now: Progress) {
         if self.output.is_json() {
             return;
         }
@@ -68,8 +68,8 @@ impl<'o> Live<'o> {
             }
             None => {
                 news.for_each(|text| self.output.warn(&text));
-                if state.told.elapsed() >= LINE_INTERVAL {
-                    state.told = Instant::now();
+                if state.reported.elapsed() >= LINE_INTERVAL {
+                    state.reported = Instant::now();
                     self.output.warn(&format!("{seconds:5.1} s  {}", one_line(&now, rate)));
                 }
             }

@@ -49,11 +49,9 @@ fn cooling(output: &Output, summary: &CoolingSummary) -> Done {
         let again = it.deliveries.saturating_sub(it.hot_readings);
         [&it.hot_readings, &it.deliveries, &again, &it.commits, &it.restarts].map(u64::to_string)
     });
-    let rows = summary
-        .partitions
-        .iter()
-        .zip(rows)
-        .map(|(it, [hot, told, again, commits, restarts])| [it.id.clone(), hot, told, again, commits, restarts]);
+    let rows = summary.partitions.iter().zip(rows).map(|(it, [hot, delivered, again, commits, restarts])| {
+        [it.id.clone(), hot, delivered, again, commits, restarts]
+    });
     output.table(
         ["Partition", "Hot readings", "Deliveries", "Of these again, after a restart", "Commits", "Restarts"],
         rows.collect(),
@@ -99,7 +97,7 @@ fn commissioning(output: &Output, summary: &CommissioningSummary) -> Done {
     )?;
     for changes in &summary.changes {
         output.line(&format!(
-            "{}: {} changes became {} events; of several changes of one record between two polls, the last is told.",
+            "{}: {} changes became {} events; of several changes of one record between two polls, the last is delivered.",
             word(&changes.collection),
             changes.recorded,
             changes.told,

@@ -14,7 +14,7 @@ use super::trying_again;
 /// How often the lines are drawn.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
 
-/// After how many refreshes the state is told where there is no terminal.
+/// After how many refreshes the state is printed where there is no terminal.
 const TOLD_EVERY: u64 = 20;
 
 /// Over how many refreshes a rate is taken.
@@ -87,7 +87,7 @@ impl<'a> View<'a> {
         let row = &mut self.rows[partition];
         row.failures += 1;
         row.trouble = Some(error.to_string());
-        // An error that ends the program is told at the end.
+        // An error that ends the program is printed at the end.
         if let Some(pause) = pause {
             let text = format!("partition {}: {}", row.partition, trying_again(error, pause));
             self.aside(|output| output.warn(&text));
@@ -112,7 +112,7 @@ impl<'a> View<'a> {
         } else {
             self.refreshes += 1;
             if self.refreshes.is_multiple_of(TOLD_EVERY) {
-                self.tell();
+                self.report();
             }
         }
         for row in &mut self.rows {
@@ -129,11 +129,11 @@ impl<'a> View<'a> {
             // A terminal that is gone needs no clearing.
             let _ = lines.clear();
         }
-        self.tell();
+        self.report();
     }
 
     /// The sum, and the partitions that there is something to say of.
-    fn tell(&self) {
+    fn report(&self) {
         self.output.warn(&self.sum());
         if self.rows.len() > 1 {
             self.rows

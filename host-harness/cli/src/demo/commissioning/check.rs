@@ -4,10 +4,10 @@
 //! does not ask for an event for each entry of the journal. It asks that
 //!
 //! 1. every event has an id of its own,
-//! 2. every event tells a state that the journal has, events of one record come in the journal's order, and a change
-//!    fits what was told before (nothing is created twice, nothing unknown is updated or deleted),
+//! 2. every event states what the journal has, events of one record come in the journal's order, and a change
+//!    fits what was delivered before (nothing is created twice, nothing unknown is updated or deleted),
 //! 3. every state that lasted from before a complete scan to after it is known by the end of that scan,
-//! 4. every record that differs from when the trigger was started ends in the state that its last event told,
+//! 4. every record that differs from when the trigger was started ends in the state that its last event stated,
 //! 5. what the workflow did to the hub is there exactly once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +68,7 @@ pub(super) struct Delivery {
     pub(super) change: String,
     /// The record's id, lower case.
     pub(super) key: String,
-    /// The state that it tells, in the terms of [`Recorded::state`].
+    /// The state that it states, in the terms of [`Recorded::state`].
     pub(super) state: Option<String>,
     /// When, in nanoseconds since 1970.
     pub(super) at: i128,
@@ -123,8 +123,8 @@ pub(super) struct Evidence {
     pub(super) mishaps: Vec<String>,
 }
 
-/// How many changes of a collection the triggers told: where several changes of a record come between two polls, the
-/// last one is told.
+/// How many changes of a collection the triggers delivered: where several changes of a record come between two polls, the
+/// last one is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Coalescing {
@@ -179,14 +179,14 @@ fn distinct_ids(evidence: &Evidence) -> CheckLine {
 }
 
 /// What is known of a record: its state, and which entry of the journal that is.
-type Told<'a> = BTreeMap<&'a str, (Option<&'a str>, u64)>;
+type Delivered<'a> = BTreeMap<&'a str, (Option<&'a str>, u64)>;
 
 /// Goes through one collection's events beside its entries of the journal.
 struct Following<'a> {
     evidence: &'a Evidence,
     collection: Collection,
     entries: BTreeMap<&'a str, Vec<&'a Recorded>>,
-    told: Told<'a>,
+    delivered: Delivered<'a>,
     owed: BTreeSet<(&'a str, u64)>,
     missed: BTreeMap<(&'a str, u64), String>,
 }
@@ -197,14 +197,14 @@ impl<'a> Following<'a> {
         for entry in evidence.recorded.iter().filter(|entry| entry.collection == collection) {
             entries.entry(&entry.key).or_default().push(entry);
         }
-        let told = entries
+        let delivered = entries
             .iter()
             .filter_map(|(key, entries)| {
                 let known = last_until(entries, evidence.seeded)?;
                 Some((*key, (known.state.as_deref(), known.seq)))
             })
             .collect();
-        Self { evidence, collection, entries, told, owed: BTreeSet::new(), missed: BTreeMap::new() }
+        Self { evidence, collection, entries, delivered, owed: BTreeSet::new(), missed: BTreeMap::new() }
     }
 
     fn run(mut self, latencies: &mut [Option<i128>]) -> Vec<CheckLine> {
@@ -238,9 +238,14 @@ impl<'a> Following<'a> {
         let missed: Vec<String> = self.missed.values().cloned().collect();
         let (changed, right, differing) = self.final_states();
         vec![
-            line(format!("{what}: events / changes of the journal that they tell"), events as u64, matched, wrong),
-            line(format!("{what}: states told / states that outlasted a scan"), owed - count(&missed), owed, missed),
-            line(format!("{what}: final states told / records that changed"), right, changed, differing),
+            line(format!("{what}: events / changes of the journal that they report"), events as u64, matched, wrong),
+            line(
+                format!("{what}: states delivered / states that outlasted a scan"),
+                owed - count(&missed),
+                owed,
+                missed,
+            ),
+            line(format!("{what}: final states delivered / records that changed"), right, changed, differing),
         ]
     }
 
@@ -248,7 +253,7 @@ impl<'a> Following<'a> {
     fn follow(&mut self, delivery: &'a Delivery) -> Result<i128, String> {
         let say = |problem: &str| format!("{} {}: {problem}", delivery.key, delivery.change);
         let entries = self.entries.get(delivery.key.as_str()).map(Vec::as_slice).unwrap_or_default();
-        let (known, position) = self.told.get(delivery.key.as_str()).copied().unwrap_or((None, 0));
+        let (known, position) = self.delivered.get(delivery.key.as_str()).copied().unwrap_or((None, 0));
         let later = || entries.iter().filter(|entry| entry.seq > position.max(self.evidence.seeded));
         let entry = match (delivery.change.as_str(), &delivery.state) {
             ("created", _) if known.is_some() => return Err(say("it was known already")),
@@ -265,7 +270,7 @@ impl<'a> Following<'a> {
                 "the journal has no such state"
             }));
         };
-        self.told.insert(&entry.key, (entry.state.as_deref(), entry.seq));
+        self.delivered.insert(&entry.key, (entry.state.as_deref(), entry.seq));
         // Of several times that a record went away, the last one before the event is what it is about.
         let meant = later()
             .rfind(|other| other.state == entry.state && other.at <= delivery.at)
@@ -280,36 +285,39 @@ impl<'a> Following<'a> {
             if entry.seq > scan.begin || entry.seq <= self.evidence.seeded {
                 continue;
             }
-            let told = self.told.get(key).and_then(|(state, _)| *state);
-            // What came and went unseen leaves nothing to tell.
-            if entry.state.is_none() && told.is_none() && self.told.get(key).is_none_or(|(_, seq)| *seq != entry.seq) {
+            let stated = self.delivered.get(key).and_then(|(state, _)| *state);
+            // What came and went unseen leaves nothing to report.
+            if entry.state.is_none()
+                && stated.is_none()
+                && self.delivered.get(key).is_none_or(|(_, seq)| *seq != entry.seq)
+            {
                 continue;
             }
             self.owed.insert((key, entry.seq));
-            if told != entry.state.as_deref() {
+            if stated != entry.state.as_deref() {
                 let state = if entry.state.is_some() { "changed" } else { "gone" };
                 self.missed.entry((key, entry.seq)).or_insert_with(|| {
-                    format!("{key}: it was {state} (journal {}) during a whole scan, and no event tells so", entry.seq)
+                    format!("{key}: it was {state} (journal {}) during a whole scan, and no event states it", entry.seq)
                 });
             }
         }
     }
 
-    /// Records that changed since the start, those whose last event tells how they are, and the others.
+    /// Records that changed since the start, those whose last event states how they are, and the others.
     fn final_states(&self) -> (u64, u64, Vec<String>) {
         let (mut changed, mut right, mut differing) = (0, 0, Vec::new());
         for (key, entries) in &self.entries {
             let state = |entry: Option<&&Recorded>| entry.and_then(|entry| entry.state.clone());
             let seeded = last_until(entries, self.evidence.seeded).and_then(|entry| entry.state.clone());
             let last = state(entries.last());
-            let told = self.told.get(key).and_then(|(state, _)| *state);
+            let stated = self.delivered.get(key).and_then(|(state, _)| *state);
             if seeded != last {
                 changed += 1;
-                right += u64::from(told == last.as_deref());
+                right += u64::from(stated == last.as_deref());
             }
-            if told != last.as_deref() {
+            if stated != last.as_deref() {
                 let state = last.map_or("gone".to_owned(), |state| format!("in state {state}"));
-                differing.push(format!("{key}: it is {state} at the end, and no event tells so"));
+                differing.push(format!("{key}: it is {state} at the end, and no event states it"));
             }
         }
         (changed, right, differing)
@@ -526,7 +534,7 @@ mod tests {
     #[test]
     fn fails_for_a_state_that_outlasted_a_scan_and_was_told_too_late() {
         let mut evidence = sound();
-        // Told, but only after the scan in which it was there to be seen.
+        // Delivered, but only after the scan in which it was there to be seen.
         evidence.scans[0].deliveries = 0;
         let failing = failing(&evidence);
         assert!(failing[0].contains("outlasted a scan"), "{failing:?}");

@@ -38,7 +38,7 @@ const PARTITION: &str = "all";
 /// Events of one page at the most: small, so that a burst takes several polls.
 const EVENTS: u32 = 40;
 
-/// What the hook of a [`Store`] is told after each commit.
+/// What the hook of a [`Store`] receives after each commit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Committed {
     pub(super) collection: Collection,
@@ -149,7 +149,7 @@ impl Engine {
     pub(super) async fn run(self: Arc<Self>, collection: Collection) -> Result<(), DemoError> {
         while let Ended::Died = self.live(collection).await? {
             *self.observed().crashes.entry(collection).or_default() += 1;
-            self.news.tell(format!("restart   {} died; it goes on from its commit", collection.trigger()));
+            self.news.report(format!("restart   {} died; it goes on from its commit", collection.trigger()));
             sleep(self.clock.real(RESTART)).await;
         }
         Ok(())

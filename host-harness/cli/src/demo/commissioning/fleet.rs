@@ -84,7 +84,7 @@ pub enum Change {
     Disable,
     /// Its enrollment gets another `line` tag.
     Retag(String),
-    /// Its enrollment is deleted and made anew, and the device registers again.
+    /// Its enrollment is deleted and made again, and the device registers again.
     Reenroll,
     /// The device registers again.
     Reregister,

@@ -1,5 +1,5 @@
 //! The workflow that commissions devices: a fleet is enrolled, registers, changes and leaves as its file says, two
-//! triggers on the provisioning service tell so, and the workflow answers their events.
+//! triggers on the provisioning service report it, and the workflow answers their events.
 
 pub(super) mod check;
 mod engine;

@@ -10,7 +10,7 @@
 //!    effect is there more than once only where the event was delivered again or the emulator left a request
 //!    unanswered,
 //! 5. what was parked had failed as often as it says, by the emulator's account,
-//! 6. every machine that was told to cool is cool, and its twin says so.
+//! 6. every machine that was asked to cool is cool, and its twin says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -167,31 +167,30 @@ impl<'e> History<'e> {
 }
 
 fn delivered(evidence: &Evidence, history: &History<'_>) -> CheckLine {
-    let mut told: BTreeMap<(&str, i64), &Hot> = BTreeMap::new();
+    let mut delivered: BTreeMap<(&str, i64), &Hot> = BTreeMap::new();
     let mut wrong = Vec::new();
     for (hot, _) in history.delivered.values() {
-        if told.insert((&hot.partition, hot.sequence), hot).is_some() {
-            wrong.push(format!("partition {}: {} was told under two ids", hot.partition, hot.sequence));
+        if delivered.insert((&hot.partition, hot.sequence), hot).is_some() {
+            wrong.push(format!("partition {}: {} was delivered under two ids", hot.partition, hot.sequence));
         }
     }
     let mut found = 0;
     for recorded in &evidence.recorded {
         let Recorded { partition, sequence, device, temperature, .. } = recorded;
-        match told.remove(&(partition.as_str(), *sequence)) {
+        match delivered.remove(&(partition.as_str(), *sequence)) {
             Some(hot) if hot.device == *device && hot.temperature == *temperature => found += 1,
             Some(hot) => wrong.push(format!(
-                "partition {partition}: {sequence} is {device} at {temperature} °C, and was told as {} at {} °C",
+                "partition {partition}: {sequence} is {device} at {temperature} °C, and was delivered as {} at {} °C",
                 hot.device, hot.temperature
             )),
-            None => {
-                wrong.push(format!("{device} at {temperature} °C (partition {partition}, {sequence}) was not told"))
-            }
+            None => wrong
+                .push(format!("{device} at {temperature} °C (partition {partition}, {sequence}) was not delivered")),
         }
     }
-    wrong.extend(told.values().map(|hot| {
+    wrong.extend(delivered.values().map(|hot| {
         format!("{} at {} °C (partition {}, {}) was made up", hot.device, hot.temperature, hot.partition, hot.sequence)
     }));
-    line("Hot readings told / in the hub's log", found, count(&evidence.recorded), wrong)
+    line("Hot readings delivered / in the hub's log", found, count(&evidence.recorded), wrong)
 }
 
 fn in_order(history: &History<'_>) -> CheckLine {
@@ -282,8 +281,8 @@ fn parked(evidence: &Evidence, history: &History<'_>) -> CheckLine {
 }
 
 fn cooled(evidence: &Evidence, history: &History<'_>) -> CheckLine {
-    let told: BTreeSet<&str> = history.ended(Outcome::Done).map(|hot| hot.device.as_str()).collect();
-    let wrong: Vec<String> = told
+    let asked: BTreeSet<&str> = history.ended(Outcome::Done).map(|hot| hot.device.as_str()).collect();
+    let wrong: Vec<String> = asked
         .iter()
         .filter_map(|device| match evidence.machines.get(*device) {
             Some(machine) if machine.temperature < THRESHOLD && machine.reports_cooling == Some(false) => None,
@@ -298,8 +297,8 @@ fn cooled(evidence: &Evidence, history: &History<'_>) -> CheckLine {
             None => Some(format!("{device} is no machine")),
         })
         .collect();
-    let of = told.len() as u64;
-    line("Machines told to cool / that are cool and report it", of, of - count(&wrong), wrong)
+    let of = asked.len() as u64;
+    line("Machines asked to cool / that are cool and report it", of, of - count(&wrong), wrong)
 }
 
 /// How many events are done.

@@ -98,7 +98,7 @@ impl Engine {
     pub(super) async fn run(self: Arc<Self>, partition: String) -> Result<(), DemoError> {
         while Life::begin(&self, &partition).await?.live().await? == Ended::Died {
             self.ledger.note(Step::Died { partition: partition.clone() });
-            self.news.tell(format!("restart   the loop of partition {partition} died; it goes on from its commit"));
+            self.news.report(format!("restart   the loop of partition {partition} died; it goes on from its commit"));
             sleep(self.clock.real(RESTART)).await;
         }
         Ok(())
@@ -138,7 +138,7 @@ impl Engine {
         let outcome = match self.workflow.run(&hot).await {
             Ok(()) => Outcome::Done,
             Err(letter) => {
-                self.news.tell(format!(
+                self.news.report(format!(
                     "parked    {} at {:.1} °C after {} tries of {}: {}",
                     letter.device_id, letter.temperature, letter.tries, letter.action, letter.code
                 ));

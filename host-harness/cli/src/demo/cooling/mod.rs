@@ -1,14 +1,14 @@
 //! The workflow that keeps machines cool, from telemetry to the direct method and back.
 //!
 //! ```text
-//!  machine ──telemetry──► hub ──AMQP──► trigger, which tells hot readings alone
+//!  machine ──telemetry──► hub ──AMQP──► trigger, which delivers hot readings alone
 //!     ▲                                    │
 //!     └── startCooling, desired twin ◄── workflow
 //! ```
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `rule` | what the trigger is told to look for |
+//! | `rule` | what the trigger looks for |
 //! | `workflow` | what is done about it |
 //! | `engine`, `reader`, `window`, `store` | what an engine does for any trigger that is streamed |
 //! | `scene` | the simulated machines, and what goes wrong |
@@ -193,7 +193,7 @@ impl Cooling {
         for state in states {
             let before = seen.insert(state.id.clone(), state.cooled).unwrap_or_default();
             if state.cooled > before {
-                stage.news.tell(format!("cooled    {} is at {:.1} °C again", state.id, state.temperature));
+                stage.news.report(format!("cooled    {} is at {:.1} °C again", state.id, state.temperature));
             }
         }
     }

@@ -24,7 +24,7 @@ pub struct DeadLetter {
     pub event: String,
     /// The device that it is about.
     pub device_id: String,
-    /// The temperature that it tells, in degrees Celsius.
+    /// The temperature that it states, in degrees Celsius.
     pub temperature: f64,
     /// The action that failed.
     pub action: String,

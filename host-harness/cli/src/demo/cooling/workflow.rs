@@ -2,7 +2,7 @@
 //!
 //! | step | action | why twice is no worse than once |
 //! |---|---|---|
-//! | 1 | `invoke-direct-method` `startCooling` | the machine is told which event it is for, and answers a second time without doing anything |
+//! | 1 | `invoke-direct-method` `startCooling` | the machine learns which event it is for, and answers a second time without doing anything |
 //! | 2 | `update-twin`: desired `cooling.targetTemperature`, tag `cooling` with the event | the same patch again changes nothing |
 //!
 //! Events are delivered at least once, so that every step has to bear a repetition. The first action is declared as not
