@@ -20,7 +20,7 @@ type Module = Vec<String>;
 struct Import {
     from: Module,
     to: Module,
-    place: String,
+    location: String,
 }
 
 #[test]
@@ -48,6 +48,8 @@ fn the_rule_finds_what_it_is_for() {
     assert_eq!(problems(&circle, &[("hub", "web", "a reason")]), Vec::<String>::new());
     let stale = problems(&circle, &[("hub", "web", "a reason"), ("hub", "clock", "a reason")]);
     assert!(stale.len() == 1 && stale[0].contains("hub and clock"), "{stale:?}");
+    let unreasoned = problems(&circle, &[("hub", "web", "")]);
+    assert!(unreasoned.len() == 1 && unreasoned[0].contains("without a reason"), "{unreasoned:?}");
 
     let root = sources(&[
         ("lib.rs", "mod hub;\npub use hub::Hub;\n"),
@@ -89,11 +91,14 @@ fn problems(sources: &[(String, String)], listed: &[(&str, &str, &str)]) -> Vec<
             found.push(format!(
                 "{}: {from} imports {to}, and {to} imports {from}, directly or through others. Move what both need to a \
                  folder below them.",
-                import.place
+                import.location
             ));
         }
     }
-    for (a, b, _) in listed {
+    for (a, b, reason) in listed {
+        if reason.trim().is_empty() {
+            found.push(format!("{a} and {b} are listed as a circle without a reason."));
+        }
         if !(folders.leads(a, b) && folders.leads(b, a)) {
             found.push(format!("{a} and {b} are listed as a circle, but are none any more: take them off the list."));
         }
@@ -166,7 +171,7 @@ fn imports(path: &str, text: &str, modules: &BTreeMap<Module, &str>) -> Vec<Impo
             if to != own {
                 let shown =
                     name[..name.len().min(known + name.len() - target.len() + usize::from(known == 0))].join("::");
-                found.push(Import { from: own.clone(), to, place: format!("{path}:{line}: {shown}") });
+                found.push(Import { from: own.clone(), to, location: format!("{path}:{line}: {shown}") });
             }
         }
         rest = &code[offset + length.max(1)..];

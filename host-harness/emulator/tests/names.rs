@@ -1,4 +1,4 @@
-//! A hub under its names in the cloud: which there are, whom each is for, and what a token for it says.
+//! A hub under its names in the cloud: which names it has, who may use each, and which token each accepts.
 
 mod common;
 #[path = "common/amqp.rs"]

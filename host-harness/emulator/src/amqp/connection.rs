@@ -35,7 +35,9 @@ pub(super) enum End {
     Flush,
 }
 
+/// What a step of the conversation comes to: it goes on with a value, or ends.
 pub(super) type Step<T = ()> = Result<T, End>;
+
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 
