@@ -201,10 +201,11 @@ fn problems(tree: &Tree, help: &str, subcommands: &BTreeSet<String>, cited: &str
     while arguments.next_if(|word| word.starts_with("--")).is_some() {
         arguments.next();
     }
-    if let Some(word) = arguments.next().filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-')) {
-        if words.first() == Some(&"connector-host") && !subcommands.contains(*word) {
-            found.push(format!("`connector-host` has no command `{word}`"));
-        }
+    if let Some(word) = arguments.next().filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+        && words.first() == Some(&"connector-host")
+        && !subcommands.contains(*word)
+    {
+        found.push(format!("`connector-host` has no command `{word}`"));
     }
     found
 }
