@@ -71,7 +71,7 @@ fn conformance_tells_which_rules_are_broken() {
     assert_eq!(report["passed"], true);
     assert_eq!(report["connector"][0], "http");
 
-    // This one takes whatever it is told.
+    // This one takes any input.
     let output = judge(guests::stream_guest(), &[]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -20,7 +20,7 @@ fn component() -> PathBuf {
     path
 }
 
-async fn run(script: Script, speed: f64, tell: &(dyn Fn(Progress) + Sync)) -> Summary {
+async fn run(script: Script, speed: f64, report: &(dyn Fn(Progress) + Sync)) -> Summary {
     let mut options = HostOptions::default();
     options.cache_directory = Some(workspace().join("target/compiled"));
     options.concurrent_calls = 16;
@@ -33,7 +33,7 @@ async fn run(script: Script, speed: f64, tell: &(dyn Fn(Progress) + Sync)) -> Su
     let report = demo.test().await.expect("as set up");
     assert!(report.permissions.iter().all(|finding| finding.grant != Grant::Denied), "{:?}", report.permissions);
 
-    let summary = demo.run(tell).await.expect("as set up");
+    let summary = demo.run(report).await.expect("as set up");
     demo.shutdown().await;
     assert!(summary.check.holds, "{:#?}", summary.check);
     summary
@@ -45,9 +45,9 @@ fn done(summary: &Summary, caller: &str, action: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_machines_are_cooled_whatever_happens_on_the_way() {
-    let told = std::sync::Mutex::new(Vec::new());
+    let reported = std::sync::Mutex::new(Vec::new());
     let script = Script { cooling: true, commissioning: None };
-    let summary = run(script, 2.0, &|progress| told.lock().expect("as set up").push(progress)).await;
+    let summary = run(script, 2.0, &|progress| reported.lock().expect("as set up").push(progress)).await;
     assert!(done(&summary, "cooling", "invoke-direct-method") && done(&summary, "cooling", "update-twin"));
     let cooling = summary.cooling.expect("it ran");
 
@@ -66,10 +66,10 @@ async fn hot_machines_are_cooled_whatever_happens_on_the_way() {
     assert!(cooling.partitions.iter().any(|it| it.restarts > 0 && it.deliveries > it.hot_readings), "{cooling:?}");
     // The services misbehaved, and the component or the engine tried again.
     assert!(summary.traffic.injected > 0 && summary.traffic.overcome_inside > 0, "{:?}", summary.traffic);
-    let told = told.into_inner().expect("as set up");
-    let last = told.last().and_then(|progress| progress.cooling.as_ref()).expect("it is told at the end");
+    let reported = reported.into_inner().expect("as set up");
+    let last = reported.last().and_then(|progress| progress.cooling.as_ref()).expect("it is reported at the end");
     assert_eq!((last.hot_readings, last.answered), (hot, cooling.answered));
-    assert!(told.iter().flat_map(|progress| &progress.news).any(|text| text.starts_with("restart")));
+    assert!(reported.iter().flat_map(|progress| &progress.news).any(|text| text.starts_with("restart")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,7 +110,7 @@ async fn a_partition_that_fails_for_good_does_not_end_the_others() {
     lines.lines().filter_map(of).for_each(|partition| *counts.entry(partition).or_insert(0) += 1);
     let expected = ["0", "2", "3"].map(|partition| (partition.to_owned(), EVENTS / 4));
     assert_eq!(counts, BTreeMap::from(expected), "{said}");
-    // It is told, and the program's end is not that of a run in which all went well.
+    // It is reported, and the program's end is not that of a run in which all went well.
     assert!(said.contains("given up"), "{said}");
     assert_ne!(output.status.code(), Some(0), "{said}");
     emulator.shutdown().await;

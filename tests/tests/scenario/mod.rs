@@ -203,7 +203,7 @@ pub fn triggers() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The triggers on the hub's log, and what each is told of: a message source, properties and a body.
+/// The triggers on the hub's log, and what each delivers: a message source, properties and a body.
 pub fn streams() -> Vec<(&'static str, EventSource, Value, Value)> {
     let of = |operation: &str| json!({ "opType": operation, "deviceId": "press-1", "hubName": "plant" });
     vec![
@@ -454,10 +454,10 @@ impl Run {
         change(&self.world, id).await?;
         let (second, cursor) = self.world.drain(id, config.clone(), Start::Earliest, Some(cursor)).await?;
         for wanted in ["created", "updated", "deleted"] {
-            let told = second.iter().any(|event| event.event_type.ends_with(wanted));
+            let delivered = second.iter().any(|event| event.event_type.ends_with(wanted));
             ensure!(
-                told,
-                "nothing was told as {wanted}: {:?}",
+                delivered,
+                "no event of the type {wanted}: {:?}",
                 second.iter().map(|it| &it.summary).collect::<Vec<_>>()
             );
         }
@@ -480,7 +480,7 @@ impl Run {
         self.expect_failure(id, refused, PermissionDenied).context("without the permission")
     }
 
-    /// A trigger on the hub's log is told of its own events and of no others.
+    /// A trigger on the hub's log delivers its own events and no others.
     async fn stream(&mut self, id: &str, source: EventSource, properties: &Value, body: &Value) -> Result<()> {
         let telemetry = self.world.emulator.telemetry();
         // What an action has sent as a device is there already.
@@ -497,13 +497,13 @@ impl Run {
             telemetry.send(event);
         }
         let World { connector, tenant, connection, .. } = &self.world;
-        let mut told = Vec::new();
+        let mut delivered = Vec::new();
         for partition in connector.account(tenant, connection).partitions(id, "{}").await? {
             let mut cursor = None;
             loop {
                 let page = self.world.poll_partition(id, &partition.id, json!({}), Start::Earliest, cursor).await?;
                 let done = page.events.is_empty() && !page.more;
-                told.extend(page.events);
+                delivered.extend(page.events);
                 cursor = Some(page.next);
                 if done {
                     break;
@@ -511,19 +511,19 @@ impl Run {
             }
         }
         ensure!(
-            told.len() == expected,
+            delivered.len() == expected,
             "{} events instead of {expected}: {:?}",
-            told.len(),
-            told.iter().map(|it| &it.summary).collect::<Vec<_>>()
+            delivered.len(),
+            delivered.iter().map(|it| &it.summary).collect::<Vec<_>>()
         );
         let sample = connector.account(tenant, connection).sample(id, "{}", 1).await?;
         ensure!(sample.first().is_some_and(|sample| sample.id != "sample"), "no live sample");
-        self.events.entry(id.to_owned()).or_default().extend(told);
+        self.events.entry(id.to_owned()).or_default().extend(delivered);
         let senseless = self.world.poll_partition(id, "0", json!({ "nonsense": true }), Start::Earliest, None).await;
         self.expect_failure(id, senseless, ErrorCode::InvalidConfig)
     }
 
-    /// A trigger on a queue is told of what comes; once that is committed, the queue is empty.
+    /// A trigger on a queue delivers what comes; once that is committed, the queue is empty.
     async fn queue(&mut self, operation: &Operation) -> Result<()> {
         let id = operation.id.as_str();
         // What the actions before have left is taken, and its feedback is from before the start.
@@ -546,14 +546,14 @@ impl Run {
                     .await?;
             }
         }
-        let mut told = Vec::new();
+        let mut delivered = Vec::new();
         let mut next = Some(cursor);
-        while told.len() < 3 {
+        while delivered.len() < 3 {
             let page = self.world.poll(id, json!({}), Start::Now, next).await?;
-            told.extend(page.events);
+            delivered.extend(page.events);
             next = Some(page.next);
         }
-        ensure!(told.len() == 3, "{} events instead of 3", told.len());
+        ensure!(delivered.len() == 3, "{} events instead of 3", delivered.len());
         let left = || {
             if id == QUEUES[0] { self.world.emulator.feedback_left() } else { self.world.emulator.file_notices_left() }
         };
@@ -561,10 +561,10 @@ impl Run {
         // An instance of its own for each poll: the hub notices that the last one is gone, and gives its notices again.
         while left() > 0 {
             let page = self.world.poll(id, json!({}), Start::Now, next).await?;
-            ensure!(page.events.is_empty(), "told again: {:?}", page.events);
+            ensure!(page.events.is_empty(), "delivered again: {:?}", page.events);
             next = Some(page.next);
         }
-        self.events.entry(id.to_owned()).or_default().extend(told);
+        self.events.entry(id.to_owned()).or_default().extend(delivered);
 
         self.throttle()?;
         let throttled = self.world.poll(id, json!({}), Start::Now, None).await;
@@ -595,7 +595,7 @@ impl Run {
         let report = connector.account(tenant, connection).test().await?;
         ensure!(!report.usable.is_empty(), "nothing is usable");
         let report = connector.account(tenant, &self.world.linked_by(POWERLESS, POWERLESS)?).test().await?;
-        // It may connect as a device, since a policy that may do nothing cannot be told from none.
+        // It may connect as a device, since a policy that may do nothing cannot be distinguished from none.
         ensure!(report.usable == ["send-device-to-cloud-message"], "usable without a permission: {:?}", report.usable);
         let operations =
             descriptor.triggers.iter().map(|it| &it.operation).chain(descriptor.actions.iter().map(|it| &it.operation));

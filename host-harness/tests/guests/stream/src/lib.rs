@@ -292,7 +292,7 @@ impl exports::workflow::connector::trigger::Guest for Guest {
 }
 
 impl exports::workflow::connector::lifecycle::Guest for Guest {
-    /// Says `BYE` on every connection that is kept, and does what it was told to.
+    /// Says `BYE` on every connection that is kept, and does what its input says.
     fn release() {
         let streams = STREAMS.take().into_values().map(BufReader::into_inner);
         for mut stream in KEPT.take().into_iter().chain(streams) {
