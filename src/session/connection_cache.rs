@@ -56,9 +56,11 @@ mod tests {
 
     const UNTIL: Duration = Duration::from_secs(7);
 
-    /// Notes its number and the moment when it is closed.
+    /// Numbers of what was closed, each with the moment that it was to be closed by.
+    type Closed = Rc<RefCell<Vec<(usize, Duration)>>>;
+
     #[derive(Clone, Debug)]
-    struct Numbered(usize, Rc<RefCell<Vec<(usize, Duration)>>>);
+    struct Numbered(usize, Closed);
 
     impl Close for Numbered {
         fn close(self, until: Duration) {
@@ -66,8 +68,8 @@ mod tests {
         }
     }
 
-    fn cache_of(count: usize) -> (ConnectionCache<usize, Numbered>, Rc<RefCell<Vec<(usize, Duration)>>>) {
-        let (cache, closed) = (ConnectionCache::new(), Rc::default());
+    fn cache_of(count: usize) -> (ConnectionCache<usize, Numbered>, Closed) {
+        let (cache, closed) = (ConnectionCache::new(), Closed::default());
         (0..count).for_each(|number| cache.keep(number, Numbered(number, Rc::clone(&closed)), UNTIL));
         (cache, closed)
     }
