@@ -1,5 +1,7 @@
 //! A program that embeds the library builds neither an emulator nor the crates of a command line with it.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
+
 use std::process::Command;
 
 /// What belongs to the program alone.
