@@ -2,6 +2,8 @@
 //!
 //! Read from the sources, so that it needs no build of its own. Code for tests may import whatever it likes.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;

@@ -154,7 +154,9 @@ mod tests {
     #[test]
     fn stated_defaults_are_the_defaults() {
         let stated = stated_defaults(include_str!("host.rs"), "pub struct HostOptions {");
-        let mut defaults = defaults(&format!("{:?}", HostOptions::default()));
+        // The range of versions has numbers of its own.
+        let options = HostOptions::default().with_interface(semver::VersionReq::STAR);
+        let mut defaults = defaults(&format!("{options:?}"));
         // As many as there are processors.
         defaults.remove("computing_calls");
         assert_eq!(stated, defaults);
