@@ -94,7 +94,7 @@ fn database(folder: Option<&Path>) -> Result<PathBuf> {
     }
     fs::create_dir_all(&databases)?;
     // A network that swallows packets must not hold the tests up.
-    let git = Command::new("timeout").args(["120", "git", "clone", "--quiet"]);
+    let git = Command::new("timeout").args(["120", "git", "clone", "--quiet"]).env("GIT_TERMINAL_PROMPT", "0");
     match folder.map(Path::to_owned).or_else(named) {
         Some(folder) => {
             let command = git.arg(folder.canonicalize().with_context(|| format!("{}", folder.display()))?);
