@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The text that asyncua writes for a node with a namespace URI names another node when it is read again.
-# Expected: OPC 10000-6, 5.3.1.11: "svr=1;nsu=urn:plant;s=Line" is a server, a namespace and an identifier, in this order. What comes
+# Expected: OPC 10000-6 (1.04), 5.3.1.11: "svr=1;nsu=urn:plant;s=Line" is a server, a namespace and an identifier, in this order. What comes
 # last may hold semicolons, since it reaches to the end. A node that is written and read again is the same node.
 # Seen (asyncua 2.1.0): it is read right, but for the server, which is dropped. It is written as "s=Line;nsu=urn:plant", and read from
 # that it is a node of namespace 0 with the identifier "Line;nsu=urn:plant", of the class NodeId and without an error. Numbers come
