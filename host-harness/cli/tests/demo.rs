@@ -20,7 +20,7 @@ fn component() -> PathBuf {
     path
 }
 
-async fn run(script: Script, speed: f64, report: &(dyn Fn(Progress) + Sync)) -> Summary {
+async fn run(script: Script, speed: f64, report_progress: &(dyn Fn(Progress) + Sync)) -> Summary {
     let mut options = HostOptions::default();
     options.cache_directory = Some(workspace().join("target/compiled"));
     options.concurrent_calls = 16;
@@ -33,7 +33,7 @@ async fn run(script: Script, speed: f64, report: &(dyn Fn(Progress) + Sync)) -> 
     let report = demo.test().await.expect("as set up");
     assert!(report.permissions.iter().all(|finding| finding.grant != Grant::Denied), "{:?}", report.permissions);
 
-    let summary = demo.run(report).await.expect("as set up");
+    let summary = demo.run(report_progress).await.expect("as set up");
     demo.shutdown().await;
     assert!(summary.check.holds, "{:#?}", summary.check);
     summary
