@@ -71,7 +71,14 @@ pub struct Command(std::process::Command);
 impl Command {
     /// A program.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Self(std::process::Command::new(program))
+        let mut command = std::process::Command::new(program);
+        // What cargo says to xtask about xtask's own package. ring's build script depends on these variables, so a cargo that
+        // inherits them would build it, and all above it, in another way than a cargo that was started by hand.
+        let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
+            command.env_remove(name);
+        }
+        Self(command)
     }
 
     /// Adds an argument.
