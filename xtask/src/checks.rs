@@ -65,7 +65,7 @@ const LINTS: [(&str, &[&str]); 4] = [
 
 /// Unit tests are built as part of the whole workspace, as all else is: with fewer packages, cargo would choose other
 /// features of dependencies and build them a second time.
-const UNIT_TESTS: [&str; 5] = ["--workspace", "--lib", "--bins", "--test", "corpus"];
+const UNIT_TESTS: [&str; 7] = ["--workspace", "--lib", "--bins", "--test", "corpus", "--test", "floors"];
 
 /// Every target that has no unit tests.
 const INTEGRATION_TESTS: [&str; 7] = ["--workspace", "--test", "*", "--bench", "*", "--example", "*"];
