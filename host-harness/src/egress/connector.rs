@@ -58,7 +58,7 @@ fn tls_config(trust: &TrustRoots) -> Result<ClientConfig, TenantError> {
             count += 1;
         }
         if count == 0 {
-            return Err(TenantError::TrustRoots("there is no certificate in them".to_owned()));
+            return Err(TenantError::TrustRoots("they contain no certificate".to_owned()));
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -4,14 +4,14 @@
 //!
 //! | layer | file | question |
 //! |---|---|---|
-//! | domains | `domains.rs` | When the connector is loaded: does each domain in its rules belong to one service, and is it on the operator's list? |
+//! | domains | `domains.rs` | At loading: does each domain of its rules belong to one service, and is it on the operator's list? |
 //! | policy | `policy.rs` | Does the tenant's connection lead to this host, and is the host permitted? |
 //! | exchange | `exchange.rs` | Does this request go to a permitted host, over https, within the quotas? |
 //! | sockets | `sockets/` | Does this address belong to a permitted name that the call looked up, within the quotas? |
 //! | addresses | `addresses.rs`, `resolver.rs` | Is the address of the name public, or permitted by the operator? |
-//! | connector | `connector.rs` | Does the server at the checked address present a certificate for the name? (HTTP only: over a socket the guest checks the certificate.) |
+//! | connector | `connector.rs` | Does the server at the address have a certificate for the name? (HTTP only: on sockets, the guest checks this.) |
 //! | pool | `pool.rs` | Does the tenant have a connection to the host, or a slot for a new connection? |
-//! | ledger | `ledger.rs` | Does the server send no more than its exchanges need, and which call pays for the computing? |
+//! | ledger | `ledger.rs` | Does the server send no more than its exchanges need, and which call pays for computing? |
 //!
 //! The name is resolved once, and the host connects only to addresses that were checked. This order defeats a name that
 //! first resolves to a public address and then to a private one.
