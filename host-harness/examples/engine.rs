@@ -74,7 +74,7 @@ struct Engine {
     pages: mpsc::Receiver<Read>,
     reading: JoinSet<Result<(), CallError>>,
     window: Window,
-    /// Events that wait for an earlier one with the same order key.
+    /// Events that wait for an earlier event with the same order key.
     waiting: HashMap<String, VecDeque<(u64, Event)>>,
     working: JoinSet<(u64, Event)>,
 }
@@ -209,7 +209,7 @@ struct Window {
 }
 
 impl Window {
-    /// Adds the cursor after an event or after a page. Returns the ticket for [`Self::settle`].
+    /// Adds the cursor after an event or after a page. Returns the ticket with which `settle` marks it as done.
     fn push(&mut self, cursor: Cursor, settled: bool) -> u64 {
         self.entries.push_back((cursor, settled));
         self.first + self.entries.len() as u64 - 1

@@ -21,7 +21,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let component = arguments.next().ok_or("usage: tenants COMPONENT CONNECTION...")?;
     // Limits for all tenants together. The next turn goes to the tenant that has the fewest.
     let host = Host::new(HostOptions::default().with_concurrent_calls(128).with_concurrent_exchanges(1_024))?;
-    // Below these domains goes what tenants enter; state them for a connector whose author you do not trust.
+    // Everything that a tenant enters can be sent below the connector's domains. For a connector whose author you do
+    // not trust, state the permitted domains in `LoadOptions`.
     let connector = host.load_file(component).await?;
 
     let tenants = arguments.map(|file| linked(&connector, Path::new(&file))).collect::<Result<Vec<_>, _>>()?;

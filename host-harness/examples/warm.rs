@@ -1,4 +1,4 @@
-//! The life of a warm account: one instance of the connector for many calls.
+//! The life of a warm account: many calls use one instance of the connector.
 //!
 //! ```sh
 //! cargo run --package connector-host --example warm -- COMPONENT CONNECTION TRIGGER

@@ -92,7 +92,7 @@ fn imports(sources: &BTreeMap<String, String>) -> Result<Imports, String> {
             for rest in roots.iter().flat_map(|root| line.split(root).skip(1)) {
                 let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if name.starts_with(char::is_uppercase) {
-                    return Err(format!("{file}: {line}: name the wing that it comes from"));
+                    return Err(format!("{file}: {line}: import from the wing itself, not by way of the root"));
                 }
                 if !name.is_empty() && name != wing && is_wing(sources, &name) {
                     let import = || format!("{file}: {}", line.trim());
@@ -120,7 +120,7 @@ fn circle(imports: &Imports) -> Option<String> {
     })
 }
 
-/// The wings on the way from `wing` to `end`.
+/// A chain of wings, each of which imports the next, from `wing` to the last one before `end`.
 fn way_back(imports: &Imports, wing: &str, end: &str, seen: &mut BTreeSet<String>) -> Option<Vec<String>> {
     for next in imports.get(wing).into_iter().flat_map(BTreeMap::keys) {
         if next == end {

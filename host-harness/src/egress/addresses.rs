@@ -53,7 +53,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         && !address.is_broadcast()
         // 0.0.0.0/8 means "this network". Some kernels connect it to the machine itself.
         && address.octets()[0] != 0
-        // The deprecated 6to4 relay anycast.
+        // The deprecated anycast network of 6to4 relays.
         && !matches!(address.octets(), [192, 88, 99, _])
         // Azure's address for metadata and DNS. It looks public, but is reachable only from inside Azure.
         && address != Ipv4Addr::new(168, 63, 129, 16)
@@ -69,13 +69,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0, 0, 0, 0, 0, 0, ..] => false,
         // NAT64: the well-known and the local prefix.
         [0x64, 0xff9b, ..] => false,
-        // Discard-only.
+        // The discard-only prefix.
         [0x100, 0, 0, 0, ..] => false,
         // IETF protocol assignments, which include Teredo, ORCHID and benchmarking.
         [0x2001, second, ..] if second < 0x200 => false,
-        // Documentation.
+        // Prefixes for documentation.
         [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
-        // 6to4.
+        // The 6to4 prefix, which contains an IPv4 address.
         [0x2002, ..] => false,
         // Only 2000::/3 is assigned as global unicast.
         [first, ..] => first & 0xe000 == 0x2000,

@@ -83,7 +83,7 @@ pub(crate) enum ConnectError {
     Refused,
     #[error("the host cannot be reached: {0}")]
     Unreachable(io::Error),
-    #[error("no connection within the time allowed")]
+    #[error("the connection could not be opened within the time allowed")]
     TimedOut,
     #[error("more than {0} new connections in one second, which is the tenant's limit")]
     TooMany(u32),

@@ -6,7 +6,7 @@ use crate::limits::fair::Gate;
 use crate::limits::processor::Processors;
 use crate::operators::telemetry::CallMeter;
 
-/// What the parts of a call share.
+/// What the exchanges and sockets of a call share.
 #[derive(Clone, Default)]
 pub(crate) struct CallContext {
     pub(crate) meter: Arc<CallMeter>,

@@ -67,7 +67,7 @@ pub(crate) struct Exchange {
     bytes: ByteBudget,
     buffers: ByteBudget,
     refusals: Mutex<Refusals>,
-    /// Denials that were not logged.
+    /// The number of denials that were not logged.
     unlogged: AtomicU64,
     life: watch::Sender<Life>,
     /// The running exchanges. The list may also contain some that have ended.

@@ -100,19 +100,19 @@ impl Ledger {
         self.state().credit(bytes);
     }
 
-    /// An exchange took a piece of a response's body.
+    /// Refills the allowance because an exchange read a piece of a response's body.
     pub(super) fn took(&self, bytes: u64) {
         // The bytes were counted when they were received; as many again may be the overhead of sending them in small
         // pieces.
         self.credit(bytes.saturating_mul(2).saturating_add(EACH_PIECE));
     }
 
-    /// An exchange sent a piece of a request's body, which the server acknowledges.
+    /// Refills the allowance because an exchange sent a piece of a request's body, which the server acknowledges.
     pub(super) fn sent(&self, bytes: u64) {
         self.credit((bytes / 16).saturating_add(EACH_PIECE));
     }
 
-    /// Whether the server has sent more than it may.
+    /// The error if the server has sent more than it may.
     pub(super) fn excess(&self) -> Option<Excess> {
         let state = self.state();
         state.exhausted.then_some(Excess { limit: state.limit })
@@ -123,7 +123,7 @@ impl Ledger {
         self.state().payers.push(payer);
     }
 
-    /// One exchange of a call is over.
+    /// An exchange of a call no longer uses the connection.
     pub(super) fn disengage(&self, payer: &Arc<Payer>) {
         let mut state = self.state();
         if let Some(index) = state.payers.iter().position(|known| Arc::ptr_eq(known, payer)) {

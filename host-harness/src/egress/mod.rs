@@ -1,4 +1,4 @@
-//! Where a guest may connect to.
+//! Decides where a guest may connect to.
 //!
 //! The checks are layers. Each layer can deny by itself:
 //!

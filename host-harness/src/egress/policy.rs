@@ -59,7 +59,7 @@ impl EgressDenied {
         }
     }
 
-    /// A request to a host that no rule yields for this connection.
+    /// The denial of a request to a host that no rule yields for this connection.
     pub(crate) fn request(destination: &Destination) -> Self {
         Self {
             layer: EgressLayer::Request,
@@ -69,7 +69,7 @@ impl EgressDenied {
         }
     }
 
-    /// A host that a rule for run-time hosts would permit, if the operator permitted such rules.
+    /// The denial of a host that a rule for run-time hosts would permit, if the operator permitted such rules.
     fn redirected(destination: &Destination) -> Self {
         Self {
             layer: EgressLayer::Policy,
@@ -81,7 +81,7 @@ impl EgressDenied {
         }
     }
 
-    /// A name that may not be looked up. Look-ups are checked because a query to a name server also carries data out.
+    /// The denial of a name look-up. Look-ups are checked because a query to a name server also carries data out.
     fn name(host: &str) -> Self {
         Self {
             layer: EgressLayer::Request,
@@ -91,7 +91,7 @@ impl EgressDenied {
         }
     }
 
-    /// An address to which no name resolved that this call looked up.
+    /// The denial of an address to which no name resolved that this call looked up.
     pub(crate) fn unresolved(address: SocketAddr) -> Self {
         Self {
             layer: EgressLayer::Request,
@@ -101,7 +101,7 @@ impl EgressDenied {
         }
     }
 
-    /// An operation that sockets do not offer, such as listening or UDP.
+    /// The denial of an operation that sockets do not offer, such as listening or UDP.
     pub(crate) fn socket(wanted: &str) -> Self {
         Self {
             layer: EgressLayer::Socket,
@@ -111,7 +111,7 @@ impl EgressDenied {
         }
     }
 
-    /// A request that is not made over TLS.
+    /// The denial of a request that does not use TLS.
     pub(crate) fn plain_text(destination: &Destination) -> Self {
         Self {
             layer: EgressLayer::Request,
@@ -121,7 +121,7 @@ impl EgressDenied {
         }
     }
 
-    /// A request for a tunnel.
+    /// The denial of a tunnel (`CONNECT`).
     pub(crate) fn tunnel(destination: &Destination) -> Self {
         Self {
             layer: EgressLayer::Request,
@@ -131,7 +131,7 @@ impl EgressDenied {
         }
     }
 
-    /// A name that resolves only to addresses that are not permitted.
+    /// The denial of a name that resolves only to addresses that are not permitted.
     pub(crate) fn address(destination: String, prohibited: &[IpAddr]) -> Self {
         let addresses = prohibited.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Self {
@@ -270,7 +270,7 @@ impl AllowList {
         Ok(list)
     }
 
-    /// Whether a host and port may be reached.
+    /// Checks whether the connector may connect to a host and port.
     ///
     /// # Errors
     ///
@@ -286,7 +286,7 @@ impl AllowList {
         }
     }
 
-    /// Whether a socket may connect to at least one port of this host.
+    /// Checks whether a socket may connect to at least one port of this host.
     ///
     /// # Errors
     ///

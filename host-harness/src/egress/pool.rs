@@ -134,7 +134,7 @@ impl PooledConnection {
     }
 }
 
-/// A connection for one exchange.
+/// The connection that one exchange uses.
 enum Leased {
     Http1(http1::SendRequest<RequestBody>, Ends),
     Http2(http2::SendRequest<RequestBody>, Http2Lease, Arc<Ledger>),
@@ -222,7 +222,7 @@ impl Drop for Http1Lease {
     }
 }
 
-/// A share of an HTTP/2 connection.
+/// One exchange's share of an HTTP/2 connection.
 struct Http2Lease {
     pool: Weak<Pool>,
     id: u64,
@@ -246,7 +246,7 @@ impl Drop for Http2Lease {
     }
 }
 
-/// Why there is no response.
+/// Why a request got no response.
 #[derive(Debug)]
 pub(crate) enum SendError {
     Connect(ConnectError),

@@ -505,7 +505,7 @@ fn tenant_of(servers: &[&Server], change: impl FnOnce(&mut Limits)) -> Tenant {
 /// The beginning of a response that never ends.
 const ENDLESS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx";
 
-/// A response whose body is not read.
+/// Sends a request, and returns its response without reading the body.
 async fn held(call: &Arc<Exchange>, url: &str) -> Response<wasmtime_wasi_http::WasiBody> {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     call.clone().send(Request::get(url).body(body).unwrap(), RequestOptions::default()).await.unwrap()
@@ -762,7 +762,7 @@ const H1_EARLY_HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
 /// Frames of HTTP/2: length, type, flags, stream, content.
 const H2_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const H2_PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-/// A status of 200, and the end of the first stream.
+/// A response with status 200 that ends the first stream.
 const H2_OK: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
 /// An informational response (status 103) on the first stream, which another response must follow.
 const H2_EARLY_HINTS: &[u8] = &[0, 0, 5, 1, 4, 0, 0, 0, 1, 0x08, 3, b'1', b'0', b'3'];

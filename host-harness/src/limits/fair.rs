@@ -104,7 +104,7 @@ impl Lines {
                 self.leave(tenant);
             }
         }
-        // Forgets tenants that hold no turn, have no waiter and would not be ranked by their round.
+        // Forgets tenants without turns and waiters whose round no longer affects the order.
         if self.tenants.len() > 2 * (self.inside + self.order.len()) + FORGOTTEN {
             let round = if self.order.is_empty() { u64::MAX } else { self.round };
             self.tenants.retain(|_, line| line.inside > 0 || !line.waiting.is_empty() || line.round > round);

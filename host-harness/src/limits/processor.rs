@@ -76,7 +76,7 @@ struct Ticket {
     processors: Processors,
     tenant: TenantId,
     number: u64,
-    /// Asks the runtime to poll the call.
+    /// The waker with which the runtime is asked to poll the call.
     outer: AtomicWaker,
 }
 

@@ -68,25 +68,25 @@ pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Linear memory of an instance, in bytes. Calls of a tenant with more than
+    /// The largest linear memory of an instance, in bytes. Calls of a tenant with more than
     /// [`HostOptions::max_memory_bytes`](crate::HostOptions::max_memory_bytes) fail.
     /// Default: 64 MiB.
     pub memory_bytes: usize,
-    /// Elements of all tables of an instance together. Must not exceed
+    /// The largest number of table elements, over all tables of an instance. Must not exceed
     /// [`HostOptions::max_table_elements`](crate::HostOptions::max_table_elements).
     /// Default: 20,000 elements.
     pub table_elements: usize,
-    /// Core instances of the component. The component may have as many tables. Must not exceed
+    /// The largest number of core instances in a component, and the largest number of its tables. Must not exceed
     /// [`HostOptions::max_core_instances`](crate::HostOptions::max_core_instances).
     /// Default: 8 instances.
     pub instances: usize,
-    /// Linear memories of the component. Must not exceed
+    /// The largest number of linear memories in a component. Must not exceed
     /// [`HostOptions::max_memories`](crate::HostOptions::max_memories).
     /// Default: 1 memory.
     pub memories: usize,
-    /// How long a call may compute: its guest, including the check of its connection, and the host for it, on the
-    /// guest's thread and for the HTTP connections that its exchanges use. Waiting and interruptions do not count on
-    /// systems with a clock for threads (all Unix). Checked every 10 ms.
+    /// The longest computing time of one call. It includes the check of the connection and the host's work for the
+    /// guest: on the guest's thread, and for the HTTP connections of its exchanges. Waiting and interruptions do not
+    /// count on systems with a clock for threads (all Unix). The limit is checked every 10 ms.
     /// Default: 10 s.
     pub cpu: Duration,
     /// The longest time from the beginning of a call to its end, including waiting. See also
@@ -99,54 +99,54 @@ pub struct Limits {
     /// The longest time for one connection: name resolution, TCP connection and TLS handshake together.
     /// Default: 10 s.
     pub connect_timeout: Duration,
-    /// Calls of one tenant that run at the same time. Further calls wait for their turn until their deadline. See also
-    /// [`HostOptions::concurrent_calls`](crate::HostOptions::concurrent_calls).
+    /// The largest number of calls of one tenant that run at the same time. Further calls wait for their turn until
+    /// their deadline. See also [`HostOptions::concurrent_calls`](crate::HostOptions::concurrent_calls).
     /// Default: 128 calls.
     pub concurrent_calls: usize,
-    /// HTTP exchanges of one tenant at the same time, in all of its calls together.
+    /// The largest number of HTTP exchanges of one tenant at the same time, in all of its calls together.
     /// Default: 16 exchanges.
     pub http_concurrency: usize,
-    /// HTTP requests of one tenant per second. A burst may have this number at once; further requests wait for their
-    /// turn.
+    /// The largest number of HTTP requests that one tenant sends per second. A burst may have this number at once;
+    /// further requests wait for their turn.
     /// Default: 500 requests a second.
     pub http_requests_per_second: u32,
-    /// Connections that one tenant makes per second, for HTTP and sockets together. A burst may have this number at
-    /// once; further connections wait for their turn.
+    /// The largest number of connections that one tenant opens per second, for HTTP and sockets together. A burst may
+    /// have this number at once; further connections wait for their turn.
     /// Default: 100 connections a second.
     pub connections_per_second: u32,
-    /// Names that one tenant looks up per second, for HTTP and sockets together. A burst may have this number at once;
-    /// further look-ups wait for their turn.
+    /// The largest number of names that one tenant looks up per second, for HTTP and sockets together. A burst may have
+    /// this number at once; further look-ups wait for their turn.
     /// Default: 100 look-ups a second.
     pub lookups_per_second: u32,
-    /// Names that one call looks up for its sockets.
+    /// The largest number of names that one call looks up for its sockets.
     /// Default: 64 names.
     pub socket_names: usize,
-    /// HTTP connections of one tenant, in use and idle, to all hosts together. If all are open, an idle connection is
-    /// closed for a new one; if none is idle, the exchange waits.
+    /// The largest number of HTTP connections of one tenant, in use and idle, to all hosts together. If all are open,
+    /// an idle connection is closed for a new one; if none is idle, the exchange waits.
     /// Default: 64 connections.
     pub http_connections: usize,
     /// How long an HTTP connection without an exchange is kept open.
     /// Default: 60 s.
     pub http_idle: Duration,
-    /// What a server may send on one HTTP connection in addition to what its exchanges need, in bytes: frames,
+    /// How many bytes a server may send on one HTTP connection in addition to what its exchanges need: frames,
     /// informational responses, data that no exchange asked for. Reading bodies refills this allowance, and so does
-    /// time, with 256 bytes per second. The connection is closed if the server sends more.
+    /// time, with 256 bytes per second. A server that sends more loses the connection.
     /// Default: 512 KiB.
     pub http_excess_bytes: u64,
-    /// The body of one HTTP response, in bytes.
+    /// The largest body of one HTTP response, in bytes.
     /// Default: 8 MiB.
     pub response_bytes: u64,
-    /// All HTTP bodies of one call in both directions, in bytes.
+    /// The largest size of all HTTP bodies of one call together, in both directions, in bytes.
     /// Default: 64 MiB.
     pub http_body_bytes: u64,
-    /// Sockets that one call, or one warm instance, has at the same time.
+    /// The largest number of sockets that one call, or one warm instance, has at the same time.
     /// Default: 8 sockets.
     pub sockets: usize,
-    /// Bytes that one call reads from and writes to all of its sockets together.
+    /// The largest number of bytes that one call reads from and writes to all of its sockets together.
     /// Default: 256 MiB.
     pub socket_bytes: u64,
-    /// Instances that are kept warm for one tenant. Further calls run in instances of their own. See
-    /// [`Connector::open`](crate::Connector::open).
+    /// The largest number of instances that are kept warm for one tenant. Further calls run in instances of their own.
+    /// See [`Connector::open`](crate::Connector::open).
     /// Default: 64 instances.
     pub warm_instances: usize,
     /// How long a warm instance is kept after its last call.
@@ -156,46 +156,47 @@ pub struct Limits {
     /// waiting. With zero, `lifecycle.release` is not called.
     /// Default: 1 s.
     pub release_timeout: Duration,
-    /// The in-memory size of one set of HTTP headers, in bytes.
+    /// The largest size in memory of one set of HTTP headers, in bytes.
     /// Default: 64 KiB.
     pub header_bytes: usize,
-    /// Sets of HTTP headers that exist at the same time, with the requests, responses and bodies to which they belong.
+    /// The largest number of sets of HTTP headers that exist at the same time, with the requests, responses and bodies
+    /// to which they belong.
     /// Default: 128 sets.
     pub header_sets: usize,
-    /// Bytes that the guest may pass to the host at once, mostly as the result of a function.
+    /// The largest number of bytes that the guest may pass to the host at once, mostly as the result of a function.
     /// Default: 32 MiB.
     pub hostcall_bytes: usize,
-    /// Events that one call returns. A poll is never asked for more.
+    /// The largest number of events that one call returns. A poll is never asked for more.
     /// Default: 10,000 events.
     pub output_events: usize,
-    /// What one call returns: all of its texts and byte strings together, in bytes. A poll that returns more fails, and
-    /// so does every later poll from the same cursor. So leave room for a page of 1 MiB and the largest event of your
+    /// The largest result of one call: all of its texts and byte strings together, in bytes. A poll that returns more
+    /// fails, and so does every poll after it. So leave room for a page of 1 MiB and the largest event of your
     /// connectors. A message of Azure IoT Hub (256 KiB, 1 MiB in an Event Hub) becomes an event of at most 6 MiB.
     /// Default: 16 MiB.
     pub output_bytes: usize,
-    /// One cursor (its snapshot and its position together), or the state of one subscription, in bytes.
+    /// The largest cursor (its snapshot and its position together), and the largest state of a subscription, in bytes.
     /// Default: 4 MiB.
     pub cursor_bytes: usize,
-    /// Standard output and standard error of one call that are logged, in bytes. Further output is dropped and counted,
-    /// and the count is logged once; the call continues.
+    /// How many bytes of standard output and standard error are logged for one call. Further output is dropped and
+    /// counted, and the count is logged once; the call continues.
     /// Default: 64 KiB.
     pub log_bytes: usize,
-    /// Lines of standard output and standard error of one call that are logged. Further lines are dropped as with
+    /// How many lines of standard output and standard error are logged for one call. Further lines are dropped as with
     /// [`Limits::log_bytes`].
     /// Default: 1,000 lines.
     pub log_lines: usize,
-    /// What the host reserves for the buffers of one call's sockets and HTTP exchanges, in bytes: 128 KiB for a socket;
-    /// for an exchange, 384 KiB and twice its headers.
+    /// The largest number of bytes that the host reserves for the buffers of one call's sockets and HTTP exchanges: 128
+    /// KiB for a socket; for an exchange, 384 KiB and twice its headers.
     /// Default: 16 MiB.
     pub buffer_bytes: u64,
-    /// What the host reserves for such buffers (see [`Limits::buffer_bytes`]) for all calls and warm instances of one
-    /// tenant together, in bytes.
+    /// The largest number of bytes that the host reserves for such buffers (see [`Limits::buffer_bytes`]) for all calls
+    /// and warm instances of one tenant together.
     /// Default: 128 MiB.
     pub tenant_buffer_bytes: u64,
-    /// Random bytes that the guest may ask for in one request.
+    /// The largest number of random bytes that the guest may ask for in one request.
     /// Default: 1 MiB.
     pub random_bytes: u64,
-    /// Handles (streams, requests, timers ...) that a guest holds at the same time.
+    /// The largest number of handles (streams, requests, timers ...) that a guest holds at the same time.
     /// Default: 1,024 handles.
     pub handles: usize,
 }

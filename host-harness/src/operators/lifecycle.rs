@@ -42,7 +42,7 @@ impl Lifecycle {
         Self { scope, draining: CancellationToken::new(), closed: CancellationToken::new(), calls, kept }
     }
 
-    /// A call begins.
+    /// Counts a call that begins, or refuses the call.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Lifecycle {
         (!self.draining.is_cancelled() && !self.closed.is_cancelled()).then_some(token)
     }
 
-    /// Ends all calls.
+    /// Cancels all calls immediately.
     pub(crate) fn close(&self) {
         self.closed.cancel();
     }
@@ -110,7 +110,7 @@ impl Lifecycle {
             self.kept.wait().await;
         };
         if timeout(GRACE, ended).await.is_err() {
-            tracing::warn!("{} calls were cancelled, and nobody asks for their results", self.calls.len());
+            tracing::warn!("{} cancelled calls have not ended, because nothing polls their futures", self.calls.len());
         }
         DrainReport { finished: running.saturating_sub(cancelled), cancelled, warm_instances }
     }

@@ -77,23 +77,23 @@ impl Metrics {
             histogram.with_boundaries(SECONDS.to_vec()).build()
         };
         let memory = meter.u64_histogram("connector.call.memory").with_unit("By");
-        let memory = memory.with_description("The most linear memory that the instance of a call has had");
+        let memory = memory.with_description("The largest linear memory of a call's instance");
         Self {
             calls: counter("connector.calls", "{call}", "Calls that ended"),
             duration: seconds("connector.call.duration", "From the beginning of a call to its end, waiting included"),
             computing: seconds(
                 "connector.call.cpu.time",
-                "What the guest of a call computed, and the host for its connections",
+                "Computing time of a call's guest, and of the host for its connections",
             ),
             memory: memory.with_boundaries(BYTES.to_vec()).build(),
             events: counter("connector.events", "{event}", "Events that polls, samples and webhooks delivered"),
             exchanges: counter("connector.http.exchanges", "{exchange}", "HTTP exchanges, repetitions included"),
-            retries: counter("connector.retries", "{retry}", "What was tried again, by the engine or by a connector"),
+            retries: counter("connector.retries", "{retry}", "Calls and requests that were repeated, by the engine or by a connector"),
             http_bytes: counter("connector.http.io", "By", "Bodies of HTTP requests and responses"),
             socket_bytes: counter("connector.socket.io", "By", "Bytes that went through sockets"),
             refusals: counter("connector.egress.refusals", "{refusal}", "Destinations that were refused"),
-            limits: counter("connector.limits.exceeded", "{time}", "Limits that a call met"),
-            instances: gauge("connector.instances", "{instance}", "Instances that live, at work or kept warm"),
+            limits: counter("connector.limits.exceeded", "{time}", "Limits that a call reached"),
+            instances: gauge("connector.instances", "{instance}", "Instances that exist, in a call or kept warm"),
             connections: gauge("connector.http.connections", "{connection}", "Connections of the HTTP pools"),
             handshakes: counter("connector.http.handshakes", "{handshake}", "TLS handshakes of the HTTP pools"),
         }
@@ -147,10 +147,10 @@ impl Drop for Connection {
 pub(crate) struct Subject<'a> {
     pub(crate) tenant: &'a str,
     pub(crate) connector: &'a str,
-    /// `interface.function`.
+    /// The name of the called function, as `interface.function`.
     pub(crate) function: &'static str,
     pub(crate) operation: Option<&'a str>,
-    /// Whether the descriptor has the operation, so that it may become a label.
+    /// Whether the descriptor has the operation. Only then may the operation's id become a label.
     pub(crate) known: bool,
     pub(crate) partition: Option<&'a str>,
 }

@@ -170,7 +170,7 @@ async fn nothing_else_is_reached_and_no_name_server_is_asked() {
         assert!(said.starts_with("error: "), "{command}: {said}");
     }
     assert_eq!(names.asked(), 0);
-    // Another port of the right host.
+    // Another port of the permitted host is refused.
     let said = guest.said(&format!("connect server.stream.example.com {}", other.port)).await;
     assert_eq!(said, "error: PermissionDenied");
     assert_eq!(guest.said("bind").await, "error: PermissionDenied");
