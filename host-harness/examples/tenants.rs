@@ -1,4 +1,4 @@
-//! Many tenants in one process. Each has its own limits and connections, and all are shut down in good order.
+//! Many tenants in one process. Each has its own limits and connections, and all are shut down properly.
 //!
 //! ```sh
 //! cargo run --package connector-host --example tenants -- COMPONENT CONNECTION...
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(10);
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let component = arguments.next().ok_or("usage: tenants COMPONENT CONNECTION...")?;
-    // Limits for all tenants together. The next turn goes to the tenant that has the fewest.
+    // Limits for all tenants together. The next turn goes to the tenant that has the fewest turns.
     let host = Host::new(HostOptions::default().with_concurrent_calls(128).with_concurrent_exchanges(1_024))?;
     // Everything that a tenant enters can be sent below the connector's domains. For a connector whose author you do
     // not trust, state the permitted domains in `LoadOptions`.

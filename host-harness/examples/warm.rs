@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (poll, label) = tokio::join!(hurried.poll(&request), sibling.label());
     println!("{} events for {}", poll?.events.len(), label?);
 
-    // `discard` waits until the connector has closed its connections in good order. Dropping the account does not wait.
+    // `discard` waits until the connector has closed its connections properly. Dropping the account does not wait.
     account.discard().await;
     sibling.discard().await;
     assert_eq!(account.memory_bytes().await, None);

@@ -26,7 +26,7 @@ const SHARED: [&str; 3] = [
 ///
 /// # Errors
 ///
-/// Names the first suffix or literal host that is wider than permitted.
+/// The error names the first suffix or literal host that is wider than permitted.
 pub(crate) fn review(rules: &[EgressRule], service_domains: Option<&[String]>) -> Result<(), LoadError> {
     let own: Option<Vec<String>> = service_domains
         .map(|domains| domains.iter().map(|domain| domain.trim_matches('.').to_ascii_lowercase()).collect());
@@ -67,8 +67,8 @@ fn judge_suffix(suffix: &str, own: Option<&[String]>) -> Result<(), DomainRefusa
     }
 }
 
-/// Whether anybody may register names in a domain between `suffix` and `host`. Then the host may belong to somebody
-/// else than the domain of the suffix.
+/// Whether anybody may register names in a domain between `suffix` and `host`. Then the owner of the host may differ
+/// from the owner of the suffix.
 pub(crate) fn is_in_other_hands(host: &str, suffix: &str) -> bool {
     public_suffix(host).is_some_and(|(public, _)| public.len() > suffix.trim_start_matches('.').len())
 }

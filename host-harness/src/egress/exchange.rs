@@ -54,8 +54,8 @@ const RESPONSE_BUFFER: u64 = 256 << 10;
 /// How much of a request's body a guest may write at once, in bytes.
 const BODY_CHUNK: usize = 64 << 10;
 
-/// How many denials, and how many exceeded limits, a call remembers. Equal ones are remembered only once, and this
-/// bound prevents a guest from filling memory with different ones.
+/// How many denials, and how many exceeded limits, a call remembers. Equal ones count as one, and this bound prevents a
+/// guest from filling memory with different ones.
 const REMEMBERED: usize = 16;
 
 /// The rules and limits for the requests of one call, and the requests that were refused.

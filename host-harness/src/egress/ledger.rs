@@ -3,7 +3,7 @@
 //! hyper's tasks work for a connection even when no call uses it. So each poll of these tasks is measured, runs in its
 //! tenant's share of the processors, and is charged to the calls that use the connection. All bytes that a server sends
 //! reduce an allowance, which exchanges refill when they send or read bodies. Endless frames, informational responses
-//! or TLS records use the allowance up in whatever form they come, and the connection ends.
+//! or TLS records use up the allowance, and then the connection ends.
 
 use std::io;
 use std::pin::{Pin, pin};

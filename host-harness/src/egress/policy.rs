@@ -541,7 +541,7 @@ mod tests {
         assert!(derive("", &["hub"], &[]).unwrap().is_empty());
     }
 
-    /// The name of a policy once permitted the host with that name, which belongs to somebody else.
+    /// A regression test: the name of a policy permitted the host with that name, which belongs to somebody else.
     #[test]
     fn what_was_entered_as_something_else_is_no_host_without_its_domain() {
         let derive = |own: EnteredText, host: &str| {

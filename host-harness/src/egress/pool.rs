@@ -38,14 +38,15 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// How much of a request's body HTTP/2 buffers before it is sent, in bytes.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// The largest HTTP/2 frame that a server may send, in bytes. It is the smallest limit that the protocol permits.
+/// The largest HTTP/2 frame that a server may send, in bytes. This is the smallest limit that the protocol permits.
 const FRAME: u32 = 16 << 10;
 
-/// How many reset streams a connection remembers, for each side that resets. It is closed if there are more.
+/// How many reset streams a connection remembers, for each side that resets. The connection is closed if there are
+/// more.
 const RESETS: usize = 32;
 
-/// How long a connection that ends may take to close in good order, and how long a connection whose exchange has ended
-/// may take to write the rest.
+/// How long a connection that ends may take to close properly, and how long a connection whose exchange has ended may
+/// take to write the rest.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes that the response to one request may take in addition to its headers and its body.
@@ -62,7 +63,7 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// Notifies waiting exchanges that a connection has become free.
     changed: Notify,
-    /// Cancelled when the pool ends. Connections then only have time to close in good order.
+    /// Cancelled when the pool ends. Connections then only have a short time to close properly.
     ending: CancellationToken,
 }
 
@@ -549,8 +550,8 @@ impl Pool {
         });
     }
 
-    /// Closes connections that have been idle for too long, and returns when the next one will have been. None if no
-    /// connection is idle.
+    /// Closes connections that have been idle for too long, and returns the instant at which the next one must be
+    /// closed. None if no connection is idle.
     fn reap(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut state = self.state();
@@ -614,7 +615,7 @@ struct Tasks {
     tenant: TenantId,
 }
 
-/// Closes the connection in good order when this value is dropped.
+/// Closes the connection properly when this value is dropped.
 struct Ends {
     tasks: Tasks,
     _goodbye: DropGuard,

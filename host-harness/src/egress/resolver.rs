@@ -116,8 +116,8 @@ impl Source {
             Self::System(turns) => {
                 let own = turns.clone().acquire_owned().await.map_err(io::Error::other)?;
                 let host = host.to_owned();
-                // A thread that waits for the name server cannot be interrupted. So it keeps its turns until it ends,
-                // even if its caller has gone.
+                // A thread that waits for the name server cannot be interrupted. So the thread keeps its turns until it
+                // ends, even if its caller has gone.
                 let asked = tokio::task::spawn_blocking(move || {
                     let found = (host.as_str(), 0).to_socket_addrs();
                     drop((own, turn));

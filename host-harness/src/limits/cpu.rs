@@ -1,5 +1,5 @@
-//! The computing time of a call: the time for which a processor polls the guest, and the time that the host computes
-//! for the guest on other threads.
+//! The computing time of a call: the processor time of the guest's polls, and the time that the host computes for the
+//! call on other threads.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -158,7 +158,7 @@ pub(crate) fn is_turn_over(turn: Duration) -> bool {
 }
 
 fn nanos(time: Duration) -> u64 {
-    // Times beyond five hundred years do not fit; they must stay below `RESTING`.
+    // Only a time of more than five hundred years does not fit. The result must stay below `RESTING`.
     u64::try_from(time.as_nanos()).unwrap_or(RESTING - 1)
 }
 

@@ -269,7 +269,7 @@ mod tests {
             drop(turn);
         };
         let flood = async { tokio::join!(call(1), call(1), call(1), call(1), call(1), call(1)) };
-        // Two tenants come back as soon as they were served. Tenant `QUIET` comes once.
+        // Two tenants come back as soon as they were served. The tenant `QUIET` comes only one time.
         let third = async { (call(3).await, call(3).await, call(3).await) };
         let fourth = async { (call(4).await, call(4).await, call(4).await) };
         let begin = async { drop(held) };

@@ -136,8 +136,8 @@ impl Processors {
 }
 
 impl Queue {
-    /// The initial `computed` of a tenant that comes back: that of the tenant which is served next. With less, a tenant
-    /// that was away for long would get all slots for a while.
+    /// The lowest `computed` of a tenant that comes back: the value of the tenant that is served next. With a lower
+    /// value, a tenant that was away for long would get all slots for a while.
     fn beginning(&self) -> Duration {
         self.order.first().map_or(self.level, |(least, _)| *least)
     }

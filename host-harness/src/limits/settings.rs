@@ -185,8 +185,8 @@ pub struct Limits {
     /// [`Limits::log_bytes`].
     /// Default: 1,000 lines.
     pub log_lines: usize,
-    /// The largest number of bytes that the host reserves for the buffers of one call's sockets and HTTP exchanges: 128
-    /// KiB for a socket; for an exchange, 384 KiB and twice its headers.
+    /// The largest number of bytes that the host reserves for the buffers of one call's sockets and HTTP exchanges. A
+    /// socket needs 128 KiB; an exchange needs 384 KiB and twice the size of its headers.
     /// Default: 16 MiB.
     pub buffer_bytes: u64,
     /// The largest number of bytes that the host reserves for such buffers (see [`Limits::buffer_bytes`]) for all calls

@@ -77,7 +77,7 @@ impl Metrics {
             histogram.with_boundaries(SECONDS.to_vec()).build()
         };
         let memory = meter.u64_histogram("connector.call.memory").with_unit("By");
-        let memory = memory.with_description("The largest linear memory of a call's instance");
+        let memory = memory.with_description("The most linear memory that the instance of a call has had");
         Self {
             calls: counter("connector.calls", "{call}", "Calls that ended"),
             duration: seconds("connector.call.duration", "From the beginning of a call to its end, waiting included"),
@@ -88,12 +88,12 @@ impl Metrics {
             memory: memory.with_boundaries(BYTES.to_vec()).build(),
             events: counter("connector.events", "{event}", "Events that polls, samples and webhooks delivered"),
             exchanges: counter("connector.http.exchanges", "{exchange}", "HTTP exchanges, repetitions included"),
-            retries: counter("connector.retries", "{retry}", "Calls and requests that were repeated, by the engine or by a connector"),
+            retries: counter("connector.retries", "{retry}", "Calls and requests that engine or connector repeated"),
             http_bytes: counter("connector.http.io", "By", "Bodies of HTTP requests and responses"),
             socket_bytes: counter("connector.socket.io", "By", "Bytes that went through sockets"),
             refusals: counter("connector.egress.refusals", "{refusal}", "Destinations that were refused"),
-            limits: counter("connector.limits.exceeded", "{time}", "Limits that a call reached"),
-            instances: gauge("connector.instances", "{instance}", "Instances that exist, in a call or kept warm"),
+            limits: counter("connector.limits.exceeded", "{time}", "Limits that a call met"),
+            instances: gauge("connector.instances", "{instance}", "Instances that live, at work or kept warm"),
             connections: gauge("connector.http.connections", "{connection}", "Connections of the HTTP pools"),
             handshakes: counter("connector.http.handshakes", "{handshake}", "TLS handshakes of the HTTP pools"),
         }

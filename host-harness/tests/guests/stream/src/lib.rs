@@ -344,7 +344,7 @@ fn run(words: &[&str]) -> std::io::Result<String> {
             let found = (words[1], 1).to_socket_addrs()?;
             found.map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" ")
         }
-        // Looks a name up twice, with a pause in between.
+        // Looks a name up twice, and returns both results.
         "resolve-twice" => {
             let first = (words[1], 1).to_socket_addrs()?.map(|it| it.ip().to_string()).collect::<Vec<_>>();
             let second = (words[1], 1).to_socket_addrs()?.map(|it| it.ip().to_string()).collect::<Vec<_>>();
