@@ -1,10 +1,10 @@
-//! An engine's loop: reads every partition of a trigger, works on several events at once, commits through the newest
-//! contiguous success, and parks an event whose work keeps failing.
+//! The loop of an engine: it reads every partition of a trigger, works on several events at once, commits the cursor up
+//! to which all events are done, and parks an event whose work keeps failing.
 //!
 //! ```sh
 //! cargo run --package connector-host --features cursors --example engine -- COMPONENT CONNECTION TRIGGER
 //! ```
-//! Ctrl-C ends it. It goes on from `cursors.redb`; parked events are lines of `parked.jsonl`.
+//! Ctrl-C ends the engine. Its next run continues from `cursors.redb`. Parked events are lines of `parked.jsonl`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::error::Error;
@@ -21,9 +21,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Events that are read and not committed, at the most.
+/// The largest number of events that are read and not committed.
 const WINDOW: usize = 64;
-/// Tries of the work on one event before it is parked.
+/// How often the work on one event is tried before the event is parked.
 const TRIES: u32 = 3;
 
 type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -38,7 +38,7 @@ async fn main() -> Fallible<()> {
     let connection: Connection = serde_json::from_str(&std::fs::read_to_string(connection)?)?;
     let descriptor = connector.descriptor();
 
-    // Who wrote the cursors is stored with them, so that a newer connector can migrate them.
+    // The connector's version is stored with the cursors, so that a newer connector can migrate them.
     let cursors = Arc::new(CursorStore::open(Path::new("cursors.redb"))?);
     let stored = cursors.read(&descriptor.id, trigger)?;
     let revision = descriptor.triggers.iter().find(|found| &found.operation.id == trigger);
@@ -47,7 +47,7 @@ async fn main() -> Fallible<()> {
 
     let mut engines = JoinSet::new();
     for partition in connector.account(&tenant, &connection).partitions(trigger, "{}").await? {
-        // One warm account for each partition: its calls do not wait for those of others.
+        // Each partition has a warm account of its own, so that its calls do not wait for those of other partitions.
         let account = connector.open(&tenant, &connection).await?;
         let budget = Budget::default().with_wait_ms(20_000);
         let mut request = PollRequest::new(trigger, &partition.id).with_budget(budget);
@@ -66,7 +66,7 @@ async fn main() -> Fallible<()> {
     Ok(())
 }
 
-/// A page, and the cursor that its poll was given.
+/// A page, and the cursor from which it was polled.
 type Read = (Option<Cursor>, Page);
 
 /// The loop of one partition.
@@ -74,14 +74,15 @@ struct Engine {
     pages: mpsc::Receiver<Read>,
     reading: JoinSet<Result<(), CallError>>,
     window: Window,
-    /// Events that wait for an earlier one with the same order key.
+    /// Events that wait for an earlier event with the same order key.
     waiting: HashMap<String, VecDeque<(u64, Event)>>,
     working: JoinSet<(u64, Event)>,
 }
 
 impl Engine {
     fn new(account: Account, request: PollRequest) -> Self {
-        // Reading is a task of its own: a poll whose future is dropped, as `select!` does, ends the warm instance.
+        // Reading needs a task of its own, because `select!` drops futures, and dropping the future of a poll ends the
+        // warm instance.
         let (sender, pages) = mpsc::channel(1);
         let mut reading = JoinSet::new();
         reading.spawn(read(account, request, sender));
@@ -105,7 +106,7 @@ impl Engine {
                 commit(&cursor)?;
             }
         }
-        // The reader has ended: by an error that trying again does not mend.
+        // The reader has ended, due to an error that a retry does not fix.
         while let Some(ended) = self.reading.join_next().await {
             ended??;
         }
@@ -115,7 +116,7 @@ impl Engine {
     fn take_in(&mut self, (given, page): Read) {
         for event in page.events {
             let ticket = self.window.push(event.cursor(given.as_ref()), false);
-            // Events with the same order key are worked on in order, all others at once.
+            // Events with the same order key are handled in order, all others in parallel.
             match self.waiting.get_mut(&event.order_key) {
                 Some(queue) => queue.push_back((ticket, event)),
                 None => {
@@ -124,7 +125,7 @@ impl Engine {
                 }
             }
         }
-        // Between the last event and this cursor there is nothing to do.
+        // After the last event of the page, this cursor needs no further work.
         self.window.push(page.next, true);
     }
 
@@ -136,7 +137,7 @@ impl Engine {
     }
 }
 
-/// Polls one page after the other, and hands them on.
+/// Polls pages without end, and sends them to the engine.
 async fn read(account: Account, mut request: PollRequest, pages: mpsc::Sender<Read>) -> Result<(), CallError> {
     let mut failures = 0;
     loop {
@@ -158,7 +159,7 @@ async fn read(account: Account, mut request: PollRequest, pages: mpsc::Sender<Re
     }
 }
 
-/// How long to wait before the same poll may be tried again; none: it would fail again.
+/// How long to wait before the poll is tried again. None if it would fail again.
 fn pause_after(error: &CallError, failures: u32) -> Option<Duration> {
     let backoff = Duration::from_secs(1 << failures.min(6));
     match error.connector().map(|error| &error.retry) {
@@ -181,13 +182,14 @@ async fn settle(ticket: u64, event: Event) -> (u64, Event) {
     (ticket, event)
 }
 
-/// What this engine does with an event.
+/// The work of this engine on an event.
 fn work(event: &Event) -> Fallible<()> {
     writeln!(std::io::stdout(), "{} {}", event.event_type, event.summary)?;
     Ok(())
 }
 
-/// Keeps an event for a person. What cannot be written must not be lost: then the process ends, and the event comes again.
+/// Stores an event for a person to look at. If it cannot be written, the process ends, so that the event is not lost:
+/// the next run reads it again.
 fn park(event: &Event, error: &(dyn Error + Send + Sync)) {
     let line = serde_json::json!({ "event": event, "error": error.to_string() });
     let file = OpenOptions::new().create(true).append(true).open("parked.jsonl");
@@ -198,7 +200,7 @@ fn park(event: &Event, error: &(dyn Error + Send + Sync)) {
     }
 }
 
-/// Events that were read and are not committed yet, in order.
+/// The events that were read and are not committed, in order.
 #[derive(Default)]
 struct Window {
     entries: VecDeque<(Cursor, bool)>,
@@ -207,7 +209,7 @@ struct Window {
 }
 
 impl Window {
-    /// Takes in the cursor after an event, or after a page. Answers with the ticket to settle it by.
+    /// Adds the cursor after an event or after a page. Returns the ticket with which `settle` marks it as done.
     fn push(&mut self, cursor: Cursor, settled: bool) -> u64 {
         self.entries.push_back((cursor, settled));
         self.first + self.entries.len() as u64 - 1
@@ -220,7 +222,7 @@ impl Window {
         }
     }
 
-    /// The newest cursor without anything unsettled before it, where that is a new one.
+    /// The newest cursor up to which everything is settled. None if it is not newer than the last one.
     fn advance(&mut self) -> Option<Cursor> {
         let mut newest = None;
         while let Some((cursor, _)) = self.entries.pop_front_if(|(_, settled)| *settled) {

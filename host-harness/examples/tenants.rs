@@ -1,9 +1,9 @@
-//! Many tenants in one process: each with limits and connections of its own, and an end in good order.
+//! Many tenants in one process. Each has its own limits and connections, and all are shut down properly.
 //!
 //! ```sh
 //! cargo run --package connector-host --example tenants -- COMPONENT CONNECTION...
 //! ```
-//! Each connection file is that of a tenant; the file's name is the tenant's.
+//! Each connection file belongs to one tenant, whose name is the name of the file.
 
 use std::error::Error;
 use std::path::Path;
@@ -12,16 +12,17 @@ use std::time::Duration;
 use connector_host::{Account, Connection, Connector, Host, HostOptions, Limits, Tenant, TenantOptions};
 use tokio::task::JoinSet;
 
-/// What calls that run still have when the process ends.
+/// How long running calls may continue when a tenant or the process ends.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let component = arguments.next().ok_or("usage: tenants COMPONENT CONNECTION...")?;
-    // Bounds over all tenants; turns go to the tenant that has had the least.
+    // Limits for all tenants together. The next turn goes to the tenant that has the fewest turns.
     let host = Host::new(HostOptions::default().with_concurrent_calls(128).with_concurrent_exchanges(1_024))?;
-    // Below these domains goes what tenants enter; state them for a connector whose author you do not trust.
+    // Everything that a tenant enters can be sent below the connector's domains. For a connector whose author you do
+    // not trust, state the permitted domains in `LoadOptions`.
     let connector = host.load_file(component).await?;
 
     let tenants = arguments.map(|file| linked(&connector, Path::new(&file))).collect::<Result<Vec<_>, _>>()?;
@@ -33,24 +34,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
     while let Some(tested) = tests.join_next().await {
         match tested? {
             (name, Ok(report)) => println!("{name}: {} checks", report.checks.len()),
-            // One tenant's failure is no other's.
+            // The failure of one tenant does not affect the others.
             (name, Err(error)) => println!("{name}: {error}"),
         }
     }
 
-    // A tenant that leaves: no more calls of it, and its connections are closed.
+    // One tenant leaves: its new calls are refused, and its connections are closed.
     if let Some((tenant, account)) = tenants.first() {
         let report = tenant.drain(GRACE).await;
         println!("{}: {} calls finished, {} were cancelled", tenant.name(), report.finished, report.cancelled);
         assert!(account.test().await.is_err());
     }
-    // The end of the process: all others.
+    // The process ends, so all other tenants are drained.
     let report = host.drain(GRACE).await;
     println!("{} calls finished, {} were cancelled", report.finished, report.cancelled);
     Ok(())
 }
 
-/// A tenant, and the account that it linked.
+/// Creates a tenant and the account for its connection.
 fn linked(connector: &Connector, file: &Path) -> Result<(Tenant, Account), Box<dyn Error>> {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     let limits = Limits::default().with_concurrent_calls(8).with_http_requests_per_second(50);

@@ -1,4 +1,4 @@
-//! The life of a warm account: one instance of the connector for many calls.
+//! The life of a warm account: many calls use one instance of the connector.
 //!
 //! ```sh
 //! cargo run --package connector-host --example warm -- COMPONENT CONNECTION TRIGGER
@@ -17,12 +17,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [component, connection, trigger] = &arguments[..] else { return Err("COMPONENT CONNECTION TRIGGER".into()) };
     let host = Host::new(HostOptions::default().with_warm_instances(64))?;
     let connector = host.load_file(component).await?;
-    // An instance that nobody calls is discarded after a minute.
+    // An instance without calls is discarded after one minute.
     let limits = Limits::default().with_warm_idle(Duration::from_secs(60)).with_warm_instances(2);
     let tenant = Tenant::new(TenantOptions::default().with_name("example").with_limits(limits))?;
     let connection: Connection = serde_json::from_str(&std::fs::read_to_string(connection)?)?;
 
-    // The first call makes the instance and opens its connections; the next ones find them open.
+    // The first call creates the instance and opens its connections. The next calls reuse them.
     let account = connector.open(&tenant, &connection).await?;
     assert!(account.is_warm());
     let partitions = account.partitions(trigger, "{}").await?;
@@ -36,13 +36,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("memory: {:?} bytes, handles: {:?}", account.memory_bytes().await, account.handles().await);
 
-    // Calls on one instance wait for each other. A sibling has an instance of its own, for calls at the same time, and a
-    // clone can have a deadline of its own.
+    // Calls on one instance wait for each other. For parallel calls, a sibling has an instance of its own. A clone can
+    // have its own deadline.
     let (hurried, sibling) = (account.with_deadline(Duration::from_secs(5)), account.sibling());
     let (poll, label) = tokio::join!(hurried.poll(&request), sibling.label());
     println!("{} events for {}", poll?.events.len(), label?);
 
-    // The connector ends its connections in good order; an account that is only dropped does not wait for that.
+    // `discard` waits until the connector has closed its connections properly. Dropping the account does not wait.
     account.discard().await;
     sibling.discard().await;
     assert_eq!(account.memory_bytes().await, None);

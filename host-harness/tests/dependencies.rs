@@ -1,10 +1,10 @@
-//! A program that embeds the library builds neither an emulator nor the crates of a command line with it.
+//! A program that embeds the library must not build the emulator, or crates that only a command line needs.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
 use std::process::Command;
 
-/// What belongs to the program alone.
+/// Crates that only the program `connector-host` may use.
 const FORBIDDEN: [&str; 11] = [
     "azure-iot-connector",
     "azure-iot-emulator",
@@ -24,12 +24,12 @@ fn the_library_needs_no_emulator_and_no_command_line() {
     let all = tree(&[]);
     assert!(all.contains("\nwasmtime "), "{all}");
     assert_eq!(forbidden(&all), [""; 0], "see `cargo tree --package connector-host --all-features --invert CRATE`");
-    // The macros of wasmtime need it as they are compiled; the library itself has errors with types.
+    // wasmtime's macros need `anyhow` at compile time. The library itself must not, because its errors have types.
     let direct = tree(&["--depth", "1"]);
     assert!(!direct.contains("\nanyhow "), "{direct}");
 }
 
-/// The rule can fail, and does not mistake one name for another.
+/// The check finds a forbidden crate, and does not confuse similar names.
 #[test]
 fn what_is_forbidden_is_found() {
     assert_eq!(forbidden("connector-host v0.1.0\nclap v4.6.0\nserde v1.0.0\n"), ["clap"]);
@@ -44,7 +44,7 @@ fn forbidden(tree: &str) -> Vec<&str> {
     found
 }
 
-/// What the library is built of, one crate a line.
+/// The crates from which the library is built, one per line.
 fn tree(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--locked", "--package", "connector-host", "--all-features"])

@@ -1,4 +1,4 @@
-//! What an operator gets to see: the numbers of a known sequence of calls, and nothing that nobody should see.
+//! What an operator sees: the exact numbers for a known sequence of calls, and no secrets.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
@@ -24,7 +24,7 @@ mod guests;
 const TENANT: &str = "contoso";
 const KEY: &str = "hunter2-hunter2-hunter2";
 
-/// Measurements, as they would be exported.
+/// Collects measurements as an exporter would.
 struct Measured {
     provider: SdkMeterProvider,
     exporter: InMemoryMetricExporter,
@@ -38,7 +38,7 @@ impl Measured {
         Self { provider, exporter }
     }
 
-    /// The values by name and labels, as `name{label=value,...}`; of histograms, the counts.
+    /// The values by name and labels, as `name{label=value,...}`. For histograms, the number of measurements.
     fn values(&self) -> BTreeMap<String, f64> {
         self.exporter.reset();
         self.provider.force_flush().unwrap();
@@ -71,7 +71,7 @@ impl Measured {
     }
 }
 
-/// Without the tenant and the connector, which each has to name.
+/// The labels without tenant and connector, after checking that both are correct.
 fn labels<'a>(attributes: impl Iterator<Item = &'a opentelemetry::KeyValue>) -> String {
     let mut labels: BTreeMap<_, _> = attributes.map(|it| (it.key.to_string(), it.value.to_string())).collect();
     assert_eq!(labels.remove("connector.tenant").as_deref(), Some(TENANT));
@@ -106,7 +106,7 @@ fn account(port: u16) -> Connection {
     Connection::new("none", json!({ "server": format!("localhost:{port}"), "key": KEY }).to_string())
 }
 
-/// Sends everything back, and answers a poll for lines with two.
+/// Starts a server that sends all bytes back, and that responds to a request for lines with two lines.
 async fn server() -> u16 {
     let listener = TcpListener::bind("localhost:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -166,7 +166,7 @@ async fn a_known_sequence_of_calls_has_known_numbers() {
         (format!("connector.calls{{{invoke},outcome=trap}}"), 1.0),
         (format!("connector.calls{{{invoke},outcome=cpu-budget}}"), 1.0),
         (format!("connector.calls{{{invoke},outcome=dropped}}"), 1.0),
-        // What the descriptor does not have is no label.
+        // An operation that the descriptor does not have must not become a label.
         ("connector.calls{function=action.resume,outcome=connector,type=unsupported}".to_owned(), 1.0),
         ("connector.calls{function=trigger.poll,operation=lines,outcome=ok}".to_owned(), 1.0),
         (format!("connector.call.duration{{{invoke},outcome=ok}}"), 6.0),
@@ -185,7 +185,7 @@ async fn a_known_sequence_of_calls_has_known_numbers() {
     }
     assert_eq!(values.keys().filter(|key| key.starts_with("connector.calls{")).count(), 6, "{values:#?}");
 
-    // An instance that is kept is counted for as long.
+    // A warm instance is counted until it is discarded.
     let warm = connector.open(&tenant, &account).await.unwrap();
     warm.invoke("run", r#""count""#, &Call::default()).await.unwrap();
     assert_eq!(measured.values()["connector.instances{}"], 1.0);
@@ -193,7 +193,7 @@ async fn a_known_sequence_of_calls_has_known_numbers() {
     assert_eq!(measured.values()["connector.instances{}"], 0.0);
 }
 
-/// Whether both have the same name and labels, in whatever order.
+/// Whether both keys have the same name and the same labels in any order.
 fn same(key: &str, name: &str) -> bool {
     let parts = |text: &str| {
         let (name, labels) = text.split_once('{')?;
@@ -204,7 +204,7 @@ fn same(key: &str, name: &str) -> bool {
     parts(key) == parts(name)
 }
 
-/// Everything that any span or event says, at the finest level.
+/// Collects the text of every span and event, at the finest level.
 #[derive(Clone, Default)]
 struct Everything(Arc<Mutex<Vec<String>>>);
 
@@ -229,8 +229,8 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Everything {
     }
 }
 
-/// What all tests of this process have said: for all of them, since a place in the code that is first reached without a
-/// subscriber can stay silent.
+/// The collected log of all tests in this process. There is only one subscriber, because a log statement that is first
+/// reached without a subscriber can stay disabled.
 fn everything() -> Everything {
     static SEEN: OnceLock<Everything> = OnceLock::new();
     let seen = SEEN.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! Versions of the interface side by side: connectors built on an older one go on working.
+//! Versions of the interface side by side: connectors that were built for an older version continue to work.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 mod guests;
 
-/// SHA-256 over the files of a frozen version, in the order of their names: each one's name, a line feed, its text.
+/// SHA-256 over the files of a frozen version, sorted by name. Each file contributes its name, a line feed and its
+/// text.
 const FROZEN: [(&str, &str); 1] = [("0.1.0", "6baff3c0baede8a3a9ded8655276056df20753db013fbc12ca7285224bf4cc13")];
 
 #[test]
@@ -58,7 +59,7 @@ async fn a_connector_of_an_older_version_runs_beside_one_of_the_newest() {
         assert_eq!(done(&old, "count", "{}").await, expected);
         assert_eq!(done(&new, "run", "\"count\"").await, format!("\"{expected}\""));
     }
-    // The older one has no `release`, and it ends all the same.
+    // The older connector has no `release`; its instance must end without it.
     old.discard().await;
     new.discard().await;
     assert_eq!(done(&old, "count", "{}").await, "1");

@@ -1,4 +1,4 @@
-//! Warm instances: what lives on between calls, and what ends an instance.
+//! Warm instances: what they keep between calls, and what ends them.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
@@ -45,7 +45,7 @@ fn account(port: u16) -> Connection {
     Connection::new("none", json!({ "server": format!("localhost:{port}") }).to_string())
 }
 
-/// Sends everything back; counts how many connections are open, and how many were ended with `BYE`.
+/// A server that sends all bytes back. It counts open connections, and connections that were ended with `BYE`.
 struct Echo {
     port: u16,
     open: Arc<AtomicUsize>,
@@ -81,7 +81,7 @@ impl Echo {
         Self { port, open, ever, releases }
     }
 
-    /// Waits until so many connections have come and gone.
+    /// Waits until `count` connections have been opened and all of them are closed.
     async fn wait_for_ended(&self, count: usize) {
         let begun = Instant::now();
         while self.ever.load(Ordering::SeqCst) != count || self.open.load(Ordering::SeqCst) != 0 {
@@ -106,7 +106,7 @@ async fn call(warm: &Account, command: &str) -> Result<String, CallError> {
     }
 }
 
-/// A call in an instance of its own.
+/// Makes a call in an instance of its own.
 async fn fresh(connector: &Connector, tenant: &Tenant, account: &Connection, command: &str) -> Result<(), CallError> {
     let input = json!(command).to_string();
     connector.account(tenant, account).invoke("run", &input, &Call::default()).await.map(drop)
@@ -137,7 +137,7 @@ async fn state_and_connections_live_on_between_calls() {
     assert_eq!(warm.label().await.unwrap(), "test");
     assert_eq!(warm.partitions("lines", r#"{"partitions":3}"#).await.unwrap().len(), 3);
 
-    // A connector's own error is no reason to lose the instance.
+    // An error that the connector returns does not end the instance.
     assert!(matches!(warm.resume("run", "token", &Call::default()).await, Err(CallError::Connector(_))));
     assert_eq!(said(&warm, "count").await, "4");
 
@@ -155,7 +155,7 @@ async fn one_call_at_a_time_in_order() {
     assert_eq!((second.unwrap(), third.unwrap()), ("1".to_owned(), "2".to_owned()));
     assert!(begun.elapsed() >= Duration::from_millis(150));
 
-    // A call that has no turn in time has done nothing, and says so.
+    // A call that gets no turn in time does nothing, and its error says so.
     let hasty = warm.with_deadline(Duration::from_millis(200));
     let (long, short) = tokio::join!(call(&warm, "sleep 600"), call(&hasty, "count"));
     assert_eq!(long.unwrap(), "slept");
@@ -192,7 +192,7 @@ async fn faults_end_an_instance_and_the_next_call_is_given_a_new_one() {
         echo.wait_for_open(0).await;
     }
 
-    // A call that is dropped.
+    // A dropped call ends the instance.
     assert_eq!(said(&warm, "count").await, "1");
     assert_eq!(said(&warm, &format!("keep localhost {}", echo.port)).await, "1");
     let dropped = tokio::time::timeout(Duration::from_millis(100), call(&warm, "sleep 60000")).await;
@@ -200,7 +200,7 @@ async fn faults_end_an_instance_and_the_next_call_is_given_a_new_one() {
     echo.wait_for_open(0).await;
     assert_eq!(said(&warm, "count").await, "1");
 
-    // The tenant's end.
+    // Closing the tenant ends the instance.
     said(&warm, &format!("keep localhost {}", echo.port)).await;
     tenant.close();
     echo.wait_for_open(0).await;
@@ -228,7 +228,7 @@ async fn a_token_cancels_its_calls_and_no_others() {
     assert!(matches!(own, Err(CallError::Cancelled)), "{own:?}");
     assert!(matches!(kept, Err(CallError::Cancelled)), "{kept:?}");
     assert!(other.is_ok(), "{other:?}");
-    // The instance has ended with its call, and its connection with it.
+    // The instance has ended with its call, and the instance's connection with it.
     echo.wait_for_open(0).await;
     assert_eq!(said(&warm, "count").await, "1");
     let late = connector.account(&cancellable, &account).label().await;
@@ -248,7 +248,7 @@ async fn draining_lets_calls_finish_then_cancels_and_closes_warm_instances() {
     said(&warm, &format!("keep localhost {}", echo.port)).await;
     let busy = connector.open(&second, &account).await.unwrap();
 
-    // One tenant: the other goes on.
+    // Draining one tenant does not affect the other tenant.
     let (quick, slow, report) = tokio::join!(
         fresh(&connector, &first, &account, "sleep 600"),
         fresh(&connector, &first, &account, "sleep 60000"),
@@ -265,14 +265,14 @@ async fn draining_lets_calls_finish_then_cancels_and_closes_warm_instances() {
     assert!(matches!(refused, Err(CallError::Draining { scope: Scope::Tenant })), "{refused:?}");
     assert_eq!(said(&busy, "count").await, "1");
 
-    // The host: all.
+    // Draining the host ends all instances.
     let report = host.drain(Duration::from_secs(20)).await;
     assert_eq!((report.finished, report.cancelled, report.warm_instances), (0, 0, 1));
     let refused = call(&busy, "count").await;
     assert!(matches!(refused, Err(CallError::Draining { scope: Scope::Host })), "{refused:?}");
 }
 
-/// More calls than may run at once: a tenant's own, and all tenants' together.
+/// More calls than may run at once, for one tenant and for all tenants together.
 #[tokio::test]
 async fn a_call_that_never_has_its_turn_says_whose_calls_were_in_its_way() {
     let mut options = few();
@@ -301,7 +301,7 @@ async fn a_call_that_never_has_its_turn_says_whose_calls_were_in_its_way() {
     assert!(matches!(refused, Err(CallError::Busy { scope: Scope::Host, limit: 2 })), "{refused:?}");
 }
 
-/// A tenant with many calls waiting does not make another one wait behind them.
+/// The waiting calls of one tenant must not make another tenant wait behind them.
 #[tokio::test]
 async fn turns_are_fair_between_tenants() {
     let mut options = few();
@@ -319,7 +319,7 @@ async fn turns_are_fair_between_tenants() {
     };
     let quietly = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        // The answer takes two turns: judging the connection is a run of its own.
+        // This call takes two turns, because the check of the connection is a run of its own.
         fresh(&connector, &quiet, &account, "count").await.unwrap();
         finished.load(Ordering::SeqCst)
     };
@@ -331,17 +331,17 @@ async fn turns_are_fair_between_tenants() {
 async fn limits_are_counted_anew_for_each_call() {
     let tenant = tenant(|limits| limits.cpu = Duration::from_millis(400));
     let warm = connector(few()).await.open(&tenant, &account(1)).await.unwrap();
-    // Together far more than the budget of one call.
+    // The calls together compute much longer than the budget of one call.
     for _ in 0..4 {
         assert_eq!(said(&warm, "burn 200").await, "burnt");
-        // The epochs that pass between calls cost nothing.
+        // Epochs that pass between calls do not count.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(said(&warm, "count").await, "1");
     assert!(matches!(call(&warm, "burn 2000").await, Err(CallError::CpuBudget { .. })));
 }
 
-/// A peer that sends all the time must not make an idle instance work, nor fill memory.
+/// A peer that sends continuously must not make an idle instance work or fill memory.
 #[tokio::test]
 async fn an_idle_instance_with_a_busy_connection_does_nothing() {
     let listener = TcpListener::bind("localhost:0").await.unwrap();
@@ -360,9 +360,9 @@ async fn an_idle_instance_with_a_busy_connection_does_nothing() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let (before, tasks) = (sent.load(Ordering::SeqCst), metrics.num_alive_tasks());
     tokio::time::sleep(Duration::from_millis(300)).await;
-    // The buffers of the kernel are full, and nobody empties them.
+    // The kernel's buffers are full, and nothing is read from them.
     assert_eq!(sent.load(Ordering::SeqCst), before);
-    // The server above, and the timer that ends idle instances.
+    // Only the server above and the timer that ends idle instances may run.
     assert!(tasks <= 2, "{tasks} tasks");
 }
 
@@ -399,15 +399,15 @@ async fn an_instance_is_released_at_its_end() {
         assert_eq!(echo.releases.load(Ordering::SeqCst), releases);
     };
 
-    // Discarded by the engine, before the next instance is made.
+    // `release` is called when the engine discards an instance, before the next one is made.
     said(&warm, &keep).await;
     warm.discard().await;
     expect(1).await;
-    // After a trap there is nobody left to ask.
+    // After a trap the instance cannot be called, so `release` is not.
     said(&warm, &keep).await;
     call(&warm, "trap").await.unwrap_err();
     expect(0).await;
-    // Idle, and at its tenant's end.
+    // `release` is called when an instance has been idle for too long, and when its tenant is closed.
     let hasty = tenant(|limits| limits.warm_idle = Duration::from_millis(100));
     let idle = connector.open(&hasty, &account(echo.port)).await.unwrap();
     said(&idle, &keep).await;
@@ -415,7 +415,7 @@ async fn an_instance_is_released_at_its_end() {
     said(&warm, &keep).await;
     patient.close();
     expect(1).await;
-    // An instance of one call that keeps a connection.
+    // `release` is also called for an instance that serves only one call.
     let tenant = tenant(|limits| limits.warm_instances = 0);
     let single = connector.open(&tenant, &account(echo.port)).await.unwrap();
     said(&single, &keep).await;
@@ -443,7 +443,7 @@ async fn warm_instances_are_bounded_and_calls_beyond_them_still_run() {
     assert_eq!(said(&first, "count").await, "1");
     assert_eq!(said(&second, "count").await, "1");
     assert_eq!(said(&first, "count").await, "2");
-    // The second has no instance of its own to keep.
+    // There is no slot for an instance of the second account.
     assert_eq!(said(&second, "count").await, "1");
     first.discard().await;
     assert_eq!(said(&second, "count").await, "1");

@@ -1,6 +1,6 @@
-//! The wings of the library (its folders, and its files at the root) import each other in one direction alone.
+//! The wings of the library (its folders, and the files at its root) must import each other in only one direction.
 //!
-//! Read from the sources, so that it needs no build of its own. Code for tests may import whatever it likes.
+//! The test reads the sources, so that it needs no build of its own. Code for tests may import any wing.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-/// Where one wing imports another for the first time, as `file: line`.
+/// The first import of one wing by another, as `file: line`.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
 #[test]
@@ -23,7 +23,7 @@ fn no_two_wings_import_each_other() {
     }
 }
 
-/// The rule can fail: on two wings, on a longer way around, and on what is imported by way of the root.
+/// The check finds circles of two wings, longer circles, and imports by way of the root.
 #[test]
 fn a_circle_is_found_with_its_imports() {
     let judge = |sources: &[(&str, &str)]| {
@@ -48,7 +48,7 @@ fn a_circle_is_found_with_its_imports() {
     assert!(judge(&[("interface/action.rs", "use crate::Connection;\n")]).unwrap_err().contains("interface/action.rs"));
 }
 
-/// Every source but the crate's own page, by its path; none that is a test.
+/// Every source file by its path, except `lib.rs` and files of tests.
 fn sources(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -77,12 +77,12 @@ fn sources(root: &Path) -> BTreeMap<String, String> {
 
 /// # Errors
 ///
-/// An import by way of the root, which hides the wing that it comes from.
+/// Names an import by way of the root, because such an import hides the wing that it comes from.
 fn imports(sources: &BTreeMap<String, String>) -> Result<Imports, String> {
     let mut imports = Imports::new();
     for (file, text) in sources {
         let wing = file.split_once('/').map_or_else(|| stem(file), |(wing, _)| wing);
-        // Where `super` is the root.
+        // In these files, `super` is the root.
         let is_top = !file.contains('/') || file.split_once('/').is_some_and(|(_, rest)| rest == "mod.rs");
         let lines: Vec<_> = text.lines().collect();
         let is_test = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].ends_with("mod tests {");
@@ -92,7 +92,7 @@ fn imports(sources: &BTreeMap<String, String>) -> Result<Imports, String> {
             for rest in roots.iter().flat_map(|root| line.split(root).skip(1)) {
                 let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if name.starts_with(char::is_uppercase) {
-                    return Err(format!("{file}: {line}: name the wing that it comes from"));
+                    return Err(format!("{file}: {line}: import from the wing itself, not by way of the root"));
                 }
                 if !name.is_empty() && name != wing && is_wing(sources, &name) {
                     let import = || format!("{file}: {}", line.trim());
@@ -108,7 +108,7 @@ fn is_wing(sources: &BTreeMap<String, String>, name: &str) -> bool {
     sources.keys().any(|file| file.split('/').next().is_some_and(|first| stem(first) == name))
 }
 
-/// The imports that make up a circle, one a line.
+/// The imports that form a circle, one per line.
 fn circle(imports: &Imports) -> Option<String> {
     imports.keys().find_map(|wing| {
         let way = way_back(imports, wing, wing, &mut BTreeSet::new())?;
@@ -120,7 +120,7 @@ fn circle(imports: &Imports) -> Option<String> {
     })
 }
 
-/// The wings on the way from `wing` to `end`.
+/// A chain of wings, each of which imports the next, from `wing` to the last one before `end`.
 fn way_back(imports: &Imports, wing: &str, end: &str, seen: &mut BTreeSet<String>) -> Option<Vec<String>> {
     for next in imports.get(wing).into_iter().flat_map(BTreeMap::keys) {
         if next == end {

@@ -1,4 +1,4 @@
-//! Which addresses are public, and which others an operator permits.
+//! Which addresses are public, and which other addresses an operator permits.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use ip_network::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use crate::options::TenantOptions;
 
-/// What a tenant may connect to by its address. Cheap to clone.
+/// The addresses to which a tenant may connect. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
     /// Whether all addresses are permitted.
     all: bool,
-    /// What is permitted beside public ones.
+    /// The networks that are permitted in addition to public addresses.
     networks: Arc<[IpNetwork]>,
 }
 
 impl Addresses {
-    /// As the operator says.
+    /// The addresses that the operator's options permit.
     pub(crate) fn of(options: &TenantOptions) -> Self {
         Self { all: options.allow_private_networks, networks: options.allow_networks.as_slice().into() }
     }
 
     pub(crate) fn permit(&self, address: IpAddr) -> bool {
-        // As the kernel would use it.
+        // An IPv4-mapped IPv6 address becomes the IPv4 address that the kernel would use.
         let address = address.to_canonical();
         self.all || is_public(address) || self.networks.iter().any(|network| network.contains(address))
     }
@@ -31,8 +31,8 @@ impl Addresses {
 
 /// Whether an address belongs to the public Internet.
 ///
-/// An IPv6 address that carries an IPv4 address is judged by that one where the kernel would use it, and refused
-/// where a gateway would: what is behind a translator is not ours to know.
+/// An IPv6 address that contains an IPv4 address is judged by the IPv4 address if the kernel would connect to that one.
+/// It is refused if a gateway would translate it, because the host cannot know what is behind the gateway.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -45,17 +45,17 @@ fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let network = Ipv4Network::from(address);
-    // `is_global` covers private, loopback, link-local (and the metadata service in it), shared (CGNAT),
-    // documentation, benchmarking, reserved and protocol-assignment ranges.
+    // `is_global` excludes private, loopback, link-local (with the metadata service), shared (CGNAT), documentation,
+    // benchmarking, reserved and protocol-assignment ranges.
     network.is_global()
         && !network.is_multicast()
         && !network.is_reserved()
         && !address.is_broadcast()
-        // 0.0.0.0/8, "this network"; some kernels connect it to the machine itself.
+        // 0.0.0.0/8 means "this network". Some kernels connect it to the machine itself.
         && address.octets()[0] != 0
-        // The deprecated 6to4 relay anycast.
+        // The deprecated anycast network of 6to4 relays.
         && !matches!(address.octets(), [192, 88, 99, _])
-        // Azure's own metadata and DNS address: public in form, private in fact.
+        // Azure's address for metadata and DNS. It looks public, but is reachable only from inside Azure.
         && address != Ipv4Addr::new(168, 63, 129, 16)
 }
 
@@ -67,15 +67,15 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
         // IPv4-compatible and other addresses of ::/96.
         [0, 0, 0, 0, 0, 0, ..] => false,
-        // NAT64, the well-known and the local prefix.
+        // NAT64: the well-known and the local prefix.
         [0x64, 0xff9b, ..] => false,
-        // Discard-only.
+        // The discard-only prefix.
         [0x100, 0, 0, 0, ..] => false,
-        // IETF protocol assignments, with Teredo, ORCHID and benchmarking in them.
+        // IETF protocol assignments, which include Teredo, ORCHID and benchmarking.
         [0x2001, second, ..] if second < 0x200 => false,
-        // Documentation.
+        // Prefixes for documentation.
         [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
-        // 6to4.
+        // The 6to4 prefix, which contains an IPv4 address.
         [0x2002, ..] => false,
         // Only 2000::/3 is assigned as global unicast.
         [first, ..] => first & 0xe000 == 0x2000,
@@ -108,7 +108,7 @@ mod tests {
             "fd00:2::1",
             "fd00:ec2::254",
             "::ffff:127.0.0.1",
-            // A translator is not the network that it leads to.
+            // Addresses of translators, which are not part of the permitted network to which they lead.
             "64:ff9b::a01:1",
             "2002:a01:1::",
             "::10.1.0.1",

@@ -1,4 +1,5 @@
-//! Connections of one tenant: resolve, vet, connect, prove the name.
+//! Opens the HTTPS connections of one tenant: resolves the name, checks the addresses, connects, and verifies the
+//! certificate for the name.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,16 +29,16 @@ use crate::limits::lines::Lines;
 use crate::operators::telemetry::{self, TenantMeter};
 use crate::options::{TenantOptions, TrustRoots};
 
-/// TLS sessions that are remembered for resumption.
+/// How many TLS sessions are remembered for resumption.
 const TLS_SESSIONS: usize = 64;
 
-/// Addresses of one name that are tried.
+/// How many addresses of one name are tried.
 const ADDRESSES: usize = 8;
 
 /// The name of HTTP/2 in ALPN.
 const HTTP2: &[u8] = b"h2";
 
-/// A configuration of its own for every tenant: clones of one would share its TLS sessions.
+/// Makes a new configuration for every tenant, because clones of a configuration would share its TLS sessions.
 fn tls_config(trust: &TrustRoots) -> Result<ClientConfig, TenantError> {
     let (public, pem) = match trust {
         TrustRoots::Public => (true, None),
@@ -57,7 +58,7 @@ fn tls_config(trust: &TrustRoots) -> Result<ClientConfig, TenantError> {
             count += 1;
         }
         if count == 0 {
-            return Err(TenantError::TrustRoots("there is no certificate in them".to_owned()));
+            return Err(TenantError::TrustRoots("they contain no certificate".to_owned()));
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -71,7 +72,7 @@ fn tls_config(trust: &TrustRoots) -> Result<ClientConfig, TenantError> {
     Ok(config)
 }
 
-/// Why there is no connection.
+/// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error("the name cannot be resolved: {0}")]
@@ -82,17 +83,17 @@ pub(crate) enum ConnectError {
     Refused,
     #[error("the host cannot be reached: {0}")]
     Unreachable(io::Error),
-    #[error("no connection within the time allowed")]
+    #[error("the connection could not be opened within the time allowed")]
     TimedOut,
-    #[error("more connections than {0} in a second")]
+    #[error("more than {0} new connections in one second, which is the tenant's limit")]
     TooMany(u32),
     #[error("the server's certificate is not accepted: {0}")]
     Certificate(rustls::CertificateError),
-    #[error("the server broke the TLS handshake off: {0:?}")]
+    #[error("the server ended the TLS handshake with the alert {0:?}")]
     Alert(rustls::AlertDescription),
-    #[error("more look-ups than {0} in a second")]
+    #[error("more than {0} name look-ups in one second, which is the tenant's limit")]
     TooManyLookups(u32),
-    #[error("{0} look-ups are under way, and none ended in time")]
+    #[error("{0} name look-ups are running, which is the host's limit, and none of them ended in time")]
     NoLookup(usize),
     #[error("the TLS handshake failed: {0}")]
     Tls(io::Error),
@@ -104,7 +105,7 @@ pub(crate) enum ConnectError {
     Http(hyper::Error),
 }
 
-/// Makes connections for the pool of one tenant, with TLS sessions of its own.
+/// Opens connections for the pool of one tenant, with TLS sessions that belong to the tenant alone.
 pub(crate) struct VettedConnector {
     tls: TlsConnector,
     resolver: Resolver,
@@ -117,7 +118,7 @@ pub(crate) struct VettedConnector {
 impl VettedConnector {
     /// # Errors
     ///
-    /// Where the trust roots cannot be read.
+    /// [`TenantError`] if the trust roots cannot be read.
     pub(crate) fn new(
         options: &TenantOptions,
         resolver: Resolver,
@@ -129,7 +130,7 @@ impl VettedConnector {
         Ok(Self { tls, resolver, connects, meter, tenant, limits })
     }
 
-    /// `slot` is what the connection takes of the bound on them.
+    /// Opens a connection. `slot` is its share of the bound on connections, which it holds while it is open.
     pub(super) async fn connect(
         &self,
         host: &str,
@@ -144,7 +145,7 @@ impl VettedConnector {
         let addresses = self.resolver.resolve(host, Some(port), &format!("{host}:{port}"), asking).await?;
         let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
         let tcp = connect_first(&addresses, deadline).await?;
-        // Requests are single writes; waiting for more to send only adds latency.
+        // A request is written at once, so waiting for more bytes would only add latency.
         let _ = tcp.set_nodelay(true);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| ConnectError::Dns(error.to_string()))?;
         let ledger = Ledger::new(self.limits.http_excess_bytes, Lines::new(&self.tenant, &self.limits));
@@ -163,13 +164,13 @@ impl VettedConnector {
     }
 }
 
-/// Tries one address after the other, each with its share of the time that is left.
+/// Tries the addresses in order. Each gets an equal share of the time that is left.
 async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
     let mut last = ConnectError::TimedOut;
     let tried = addresses.len().min(ADDRESSES);
     for (index, address) in addresses.iter().take(tried).enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
-        // At most `ADDRESSES`, so that this fits.
+        // The number is at most `ADDRESSES`, so the conversion cannot fail.
         let share = left / u32::try_from(tried - index).unwrap_or(1);
         last = match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
@@ -192,7 +193,7 @@ fn tls_error(error: io::Error) -> ConnectError {
     }
 }
 
-/// A TLS connection to a vetted address.
+/// A TLS connection to an address that was checked.
 pub(crate) struct VettedStream {
     tls: TokioIo<TlsStream<Counted>>,
     http2: bool,

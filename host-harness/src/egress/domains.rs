@@ -1,8 +1,8 @@
-//! Whose domains a connector's rules may name.
+//! Checks which domains a connector's rules may name.
 //!
-//! Suffixes and literal hosts of a manifest are its author's own word, and everything that a tenant entered can be sent
-//! below them. Two judges stand beside the author: the list of public suffixes, and the operator who has reviewed the
-//! manifest.
+//! The author of a connector chooses the suffixes and literal hosts of its manifest, and everything that a tenant
+//! entered can be sent to hosts below these domains. So two others judge them: the list of public suffixes, and the
+//! operator who has reviewed the manifest.
 
 use std::net::IpAddr;
 
@@ -13,19 +13,20 @@ use crate::error::{DomainRefusal, LoadError};
 use crate::interface::metadata::EgressRule;
 use crate::options::split_authority;
 
-/// Domains on the list's private part that services give to their customers and that connectors may name all the same.
+/// Domains in the private part of the public suffix list in which a service gives names to its customers. Connectors
+/// may name these domains all the same.
 const SHARED: [&str; 3] = [
-    // Event Hubs, in Azure's clouds: IoT Hub sends readers of telemetry there.
+    // Event Hubs in Azure's clouds. IoT Hub sends readers of telemetry to hosts below these domains.
     "servicebus.windows.net",
     "servicebus.chinacloudapi.cn",
     "servicebus.usgovcloudapi.net",
 ];
 
-/// Judges the rules of a manifest.
+/// Checks the egress rules of a manifest.
 ///
 /// # Errors
 ///
-/// The first suffix or literal host that reaches further than it may.
+/// The error names the first suffix or literal host that is wider than permitted.
 pub(crate) fn review(rules: &[EgressRule], service_domains: Option<&[String]>) -> Result<(), LoadError> {
     let own: Option<Vec<String>> = service_domains
         .map(|domains| domains.iter().map(|domain| domain.trim_matches('.').to_ascii_lowercase()).collect());
@@ -51,7 +52,7 @@ pub(crate) fn review(rules: &[EgressRule], service_domains: Option<&[String]>) -
 
 fn judge_suffix(suffix: &str, own: Option<&[String]>) -> Result<(), DomainRefusal> {
     let domain = suffix.strip_prefix('.').ok_or(DomainRefusal::Malformed)?;
-    // As hosts are compared with it: lower case, no port, no dot at its end.
+    // Hosts are compared with the domain in this form: lower case, no port, no dot at the end.
     if split_authority(domain).is_none_or(|(host, port)| host != domain || port.is_some()) {
         return Err(DomainRefusal::Malformed);
     }
@@ -66,25 +67,26 @@ fn judge_suffix(suffix: &str, own: Option<&[String]>) -> Result<(), DomainRefusa
     }
 }
 
-/// Whether anybody may register names in a domain between a suffix and a host below it: such a host is in other hands
-/// than the suffix's.
+/// Whether anybody may register names in a domain between `suffix` and `host`. Then the owner of the host may differ
+/// from the owner of the suffix.
 pub(crate) fn is_in_other_hands(host: &str, suffix: &str) -> bool {
     public_suffix(host).is_some_and(|(public, _)| public.len() > suffix.trim_start_matches('.').len())
 }
 
-/// What of a domain is a public suffix, and on which part of the list; a top-level domain where it is on none.
+/// The part of a domain that is a public suffix, and the part of the list that contains the suffix. The top-level
+/// domain if the list has no matching entry.
 fn public_suffix(domain: &str) -> Option<(&str, Option<Type>)> {
     let suffix = psl::suffix(domain.as_bytes())?;
     Some((std::str::from_utf8(suffix.as_bytes()).ok()?, suffix.typ()))
 }
 
-/// The domain that a template names by itself, whatever it is filled with.
+/// The domain that a template names literally, so that no field's value can change it.
 fn literal_domain(template: &str) -> Option<String> {
     if template == ANY_HOST {
         return None;
     }
     match template.rsplit_once('}') {
-        // The label before the first dot may be the end of a field's value.
+        // The text before the first dot may continue a field's value, so it is not part of the literal domain.
         Some((_, literal)) => {
             let (_, domain) = literal.split_once('.')?;
             Some(domain.split(':').next().unwrap_or(domain).to_ascii_lowercase())
@@ -144,7 +146,7 @@ mod tests {
         }
         for suffix in [".github.io", ".workers.dev", ".blob.core.windows.net", ".azurewebsites.net"] {
             assert_eq!(second(suffix), Some((field.clone(), DomainRefusal::Shared)), "{suffix}");
-            // Unless the operator says that it is meant: this one, and not what is around it.
+            // The operator's list permits this suffix, but no domain around it.
             let own = ["contoso.example", &suffix[1..]];
             assert_eq!(reviewed("*", &[".contoso.example", suffix], Some(&own)), None, "{suffix}");
         }
@@ -180,7 +182,7 @@ mod tests {
         }
         for host in ["attacker.example", "{name}.attacker.example:443", "{a}.{b}.attacker.example", "192.0.2.1", "?"] {
             assert_eq!(reviewed(host, &[], own), foreign("host"), "{host}");
-            // Without the operator's word such a host opens nothing that the tenant did not enter.
+            // Without an operator's list such a host is accepted here: it opens nothing unless the tenant entered it.
             assert_eq!(reviewed(host, &[], None), None, "{host}");
         }
         let error = review(&[rule("{x}", &[".attacker.example"])], Some(&["contoso.example".to_owned()])).unwrap_err();

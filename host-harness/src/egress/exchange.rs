@@ -1,4 +1,4 @@
-//! The HTTP exchanges of one call: the checks before them, and the bounds on them.
+//! The HTTP exchanges of one call: the checks of each request, and the limits on the exchanges.
 
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -39,26 +39,26 @@ use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
 use crate::operators::telemetry::{CallMeter, Way};
 use crate::options::split_authority;
 
-/// How long a call that has ended waits for its HTTP exchanges to notice.
+/// How long the end of a call waits for its HTTP exchanges to end.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// How long an exchange that nobody waits for any more may keep its connection: what is left of it ends by itself, unless
-/// the server reads no more.
+/// How long an abandoned exchange may keep its connection. Usually its remaining work ends by itself, except if the
+/// server stops reading.
 const OVERDUE: Duration = Duration::from_millis(200);
 
-/// What is set aside for a request and for its response beside their headers: a part of the body that the guest, or the
-/// connection, has written and nobody has read yet.
+/// Bytes that are reserved for a request and for its response, in addition to their headers: for the part of a body
+/// that the guest or the connection has written and the other has not read.
 const REQUEST_BUFFER: u64 = 128 << 10;
 const RESPONSE_BUFFER: u64 = 256 << 10;
 
-/// What a guest may write of a request's body at once, in bytes.
+/// How much of a request's body a guest may write at once, in bytes.
 const BODY_CHUNK: usize = 64 << 10;
 
-/// How many denials, and how many limits, a call remembers. One of each is enough, and a guest does not get to fill
-/// memory with them.
+/// How many denials, and how many exceeded limits, a call remembers. Equal ones count as one, and this bound prevents a
+/// guest from filling memory with different ones.
 const REMEMBERED: usize = 16;
 
-/// What a guest's requests are judged by, and what was refused. One for each call.
+/// The rules and limits for the requests of one call, and the requests that were refused.
 pub(crate) struct Exchange {
     pub(crate) network: Arc<Network>,
     id: TenantId,
@@ -67,10 +67,10 @@ pub(crate) struct Exchange {
     bytes: ByteBudget,
     buffers: ByteBudget,
     refusals: Mutex<Refusals>,
-    /// Denials that were not logged.
+    /// The number of denials that were not logged.
     unlogged: AtomicU64,
     life: watch::Sender<Life>,
-    /// The exchanges under way; it may hold some that have ended.
+    /// The running exchanges. The list may also contain some that have ended.
     under_way: Mutex<Vec<Weak<Held>>>,
     payer: Arc<Payer>,
     context: CallContext,
@@ -82,22 +82,22 @@ impl Drop for Exchange {
     }
 }
 
-/// Where a call is.
+/// The state of a call.
 #[derive(Default)]
 struct Life {
     ended: bool,
-    /// HTTP exchanges under way, each from its request to the end of both bodies.
+    /// The number of running HTTP exchanges. Each lasts from its request to the end of both bodies.
     open: usize,
 }
 
-/// Distinguishes requests by what they ask of whom.
+/// A digest of the method and the URI, by which a repeated request is recognized.
 fn digest<B>(request: &http::Request<B>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (request.method(), request.uri()).hash(&mut hasher);
     hasher.finish()
 }
 
-/// An exchange under way.
+/// Counts a running exchange until this value is dropped.
 struct Open(Arc<Exchange>);
 
 impl Drop for Open {
@@ -107,7 +107,7 @@ impl Drop for Open {
 }
 
 impl Exchange {
-    /// Of a call that is not measured: a test's.
+    /// The exchanges of a call of a test, without measurements.
     #[cfg(test)]
     pub(crate) fn new(network: &Arc<Network>, allowed: Arc<AllowList>, deadline: Instant) -> Arc<Self> {
         Self::within(network, allowed, deadline, CallContext::default())
@@ -144,7 +144,7 @@ impl Exchange {
         })
     }
 
-    /// What was refused so far; leaves nothing behind.
+    /// Returns the refusals until now, and forgets them.
     pub(crate) fn take_refusals(&self) -> Refusals {
         self.report_the_rest();
         std::mem::take(&mut *self.refusals())
@@ -154,12 +154,12 @@ impl Exchange {
         &self.context.meter
     }
 
-    /// What the call's guest has computed so far.
+    /// The computing time that the call has used until now.
     pub(crate) fn computed(&self) -> Duration {
         self.meter().computing().spent()
     }
 
-    /// Resolves once the call has used its computing time up by what the host does for it.
+    /// Resolves when the work that the host does for the call has used up the call's computing time.
     pub(crate) async fn exhausted(&self) {
         self.payer.exhausted().await;
     }
@@ -168,8 +168,8 @@ impl Exchange {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The call has ended: breaks off what is under way. False where the guest still holds an exchange, and with it a
-    /// connection and a part of the tenant's quota.
+    /// Ends the running exchanges, because the call has ended. Returns false if the guest still holds an exchange, and
+    /// with it a connection and a part of the tenant's quota.
     pub(crate) async fn end(&self) -> bool {
         self.break_off();
         self.report_the_rest();
@@ -177,14 +177,13 @@ impl Exchange {
         timeout(GRACE, life.wait_for(|life| life.open == 0)).await.is_ok()
     }
 
-    /// The call has ended, by whatever way: what it has under way is broken off, and what is left of it soon has no
-    /// connection any more.
+    /// Ends the running exchanges. Those that do not end soon lose their connections.
     fn break_off(&self) {
         self.life.send_modify(|life| life.ended = true);
         cut_soon(std::mem::take(&mut *self.under_way()));
     }
 
-    /// Ends the call, once the answer is dropped, where [`Self::end`] did not.
+    /// Ends the exchanges when the returned value is dropped, in case [`Self::end`] was not called.
     pub(crate) fn until_dropped(self: &Arc<Self>) -> Ending {
         Ending(self.clone())
     }
@@ -193,14 +192,14 @@ impl Exchange {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The exchange ends with its call.
+    /// Registers an exchange that must end with its call.
     fn ends_with_call(&self, held: &Arc<Held>) {
         let mut under_way = self.under_way();
         under_way.retain(|held| held.strong_count() > 0);
         under_way.push(Arc::downgrade(held));
     }
 
-    /// Polls what the host does for the call as its tenant's share of the processors permits, and charges the call.
+    /// Runs work of the host for the call in the tenant's share of the processors, and charges the call for it.
     fn working<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         let [payer, logged] = [(); 2].map(|()| self.payer.clone());
         let work = bounded(work, move || logged.lines().clone());
@@ -227,15 +226,15 @@ impl Exchange {
         }
     }
 
-    /// Logs the number of denials that were not logged one by one, and of lines that libraries would have logged.
+    /// Logs how many denials were not logged, and how many log lines of libraries were dropped.
     fn report_the_rest(&self) {
         self.payer.lines().report_the_rest();
         if let denials @ 1.. = self.unlogged.swap(0, Ordering::Relaxed) {
-            tracing::warn!(tenant = %self.network.options.name, denials, "the connector was denied more in this call");
+            tracing::warn!(tenant = %self.network.options.name, denials, "other denials in this call were not logged");
         }
     }
 
-    /// The guest met a limit that does not end its call.
+    /// Records that the guest reached a limit that does not end its call.
     pub(crate) fn exceed(&self, exceeded: LimitExceeded) {
         let limits = &mut self.refusals().limits;
         if limits.len() < REMEMBERED && limits.iter().all(|known| known.name != exceeded.name) {
@@ -245,7 +244,7 @@ impl Exchange {
         }
     }
 
-    /// Sets `bytes` aside for the buffers of a socket or an exchange; none where a limit is in the way.
+    /// Reserves `bytes` for the buffers of a socket or an exchange. None if a limit does not permit them.
     pub(crate) fn reserve(&self, bytes: u64) -> Option<[Reservation; 2]> {
         let reserve = |budget: &ByteBudget, name| {
             let reserved = budget.reserve(bytes);
@@ -259,7 +258,7 @@ impl Exchange {
         Some([call, reserve(&self.network.buffers, LimitName::TenantBufferBytes)?])
     }
 
-    /// Counts a part of a body; an error with the limit where the call has used it up.
+    /// Counts a part of a body. Fails with the limit if the call has used it up.
     fn take_body(&self, way: Way, length: u64) -> Result<(), u64> {
         if self.bytes.take(length) {
             self.meter().http_bytes(way, length);
@@ -271,7 +270,7 @@ impl Exchange {
         Err(limit)
     }
 
-    /// The time that a guest's time-out leaves, which is never beyond the call's deadline.
+    /// The instant at which a guest's timeout ends, which is never after the call's deadline.
     fn until(&self, wanted: Option<Duration>) -> Instant {
         wanted
             .and_then(|wanted| Instant::now().checked_add(wanted))
@@ -288,7 +287,7 @@ impl Exchange {
             self.deny(EgressDenied::plain_text(&destination));
             return Err(Error::HttpRequestDenied);
         }
-        // A tunnel would lead on to wherever the server likes.
+        // The server could forward a tunnel to any host.
         if *method == http::Method::CONNECT {
             self.deny(EgressDenied::tunnel(&destination));
             return Err(Error::HttpRequestDenied);
@@ -308,7 +307,7 @@ impl Exchange {
         let digest = digest(&request);
         self.meter().exchanging(digest);
         let mut life = self.life.subscribe();
-        // What `wait_for` answers holds a lock, which the other branch needs on its way out.
+        // The value that `wait_for` returns holds a lock that the other branch needs when it is dropped.
         let ended = async { drop(life.wait_for(|life| life.ended).await) };
         tokio::select! {
             biased;
@@ -337,7 +336,8 @@ impl Exchange {
             self.exceed(LimitExceeded::new(name, limit.saturating_add(1), limit));
             Error::ConnectionLimitReached
         };
-        // The body may hold what the guest has written already: before the exchange waits for anything.
+        // Reserved before the exchange waits for anything, because the guest may have written a part of the body
+        // already.
         let headers = u64::from(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
         let reserve = |buffer: u64| self.reserve(buffer + headers).ok_or(Error::ConnectionLimitReached);
         let request_buffers = reserve(REQUEST_BUFFER)?;
@@ -368,7 +368,7 @@ impl Exchange {
         unanswered.0 = Some(Arc::downgrade(&held));
 
         let request = request.map(|body| RequestBody { inner: body, held: held.clone() });
-        // Up to the connection one time-out rules, after it the other.
+        // The connect timeout applies until there is a connection, and then this timeout.
         let first_byte = || self.until(options.first_byte_timeout);
         let sent = self.network.pool.send(request, &held, self.client(connect_until), first_byte).await;
         let mut response = sent.map_err(|error| self.send_error(&error))?;
@@ -401,23 +401,23 @@ impl Exchange {
         }
     }
 
-    /// The server sent too much; the limit is remembered.
+    /// Records that the server sent too much, and returns the error for the guest.
     fn excessive(&self, Excess { limit }: Excess) -> Error {
         self.exceed(LimitExceeded::new(LimitName::HttpExcessBytes, limit.saturating_add(1), limit));
         Error::HttpProtocolError
     }
 
-    /// On whose behalf an exchange goes out.
+    /// The tenant and the call for which an exchange is sent.
     fn client(&self, until: Instant) -> Client<'_> {
         Client { asking: self.asking(until), processors: self.context.processors.as_ref(), payer: &self.payer }
     }
 
-    /// On whose behalf a name is looked up.
+    /// The tenant for which a name is looked up.
     pub(super) fn asking(&self, until: Instant) -> Asking<'_> {
         Asking { turns: self.context.lookups.as_ref(), tenant: self.id, until }
     }
 
-    /// Whether a limit was in the way of a connection or a look-up; it is remembered.
+    /// Whether a limit caused the failure of a connection or a look-up. If so, the limit is recorded.
     pub(super) fn over(&self, error: &ConnectError) -> bool {
         let (name, limit) = match error {
             ConnectError::TooMany(limit) => (LimitName::ConnectionsPerSecond, u64::from(*limit)),
@@ -465,10 +465,12 @@ impl Exchange {
                 return Error::HttpRequestBodySize(Some(over.limit));
             }
             if let Some(http2) = cause.downcast_ref::<h2::Error>() {
-                // The reason alone: with a GOAWAY a peer may send any text, such as the token that it was sent.
+                // Only the reason is logged: the debug data of a GOAWAY may hold any text, for example the token that
+                // the peer received.
                 let reason = http2.reason();
                 tracing::debug!(tenant = %self.network.options.name, ?reason, remote = http2.is_remote(), "HTTP/2 failed");
-                // Headers over the limit are among what our side finds wrong, and are not distinguished.
+                // Headers above the limit are one of these errors of our own side, and cannot be distinguished from the
+                // others.
                 return if http2.is_library() { Error::HttpProtocolError } else { Error::ConnectionTerminated };
             }
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
@@ -495,7 +497,7 @@ impl Exchange {
     }
 }
 
-/// Takes out what is about a connection: that is the pool's affair, and the guest has none (RFC 9110, 7.6.1).
+/// Removes headers about the connection. The pool handles the connection; the guest has none (RFC 9110, section 7.6.1).
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -509,7 +511,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Headers about a connection, whether or not `connection` names them.
+/// Headers about the connection, even if the `connection` header does not name them.
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -530,7 +532,7 @@ impl WasiHttpHooks for Hooks {
         Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name) || HOP_BY_HOP.contains(name))
     }
 
-    /// The pool writes it for HTTP/1.1, from the very address that was checked. HTTP/2 has `:authority` in its place.
+    /// The pool writes this header for HTTP/1.1, from the URI that was checked. HTTP/2 has `:authority` instead.
     fn set_host_header(&mut self) -> bool {
         false
     }
@@ -554,22 +556,22 @@ impl WasiHttpHooks for Hooks {
         let sending = exchange.working(sending);
         Box::new(async move {
             let response = sending.await?;
-            // The pool drives the connection; nothing is left to wait for.
+            // The pool runs the connection, so there is nothing to wait for.
             let rest: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
             Ok((response, rest))
         })
     }
 }
 
-/// A guest sent more than it may.
+/// A guest sent larger bodies than its call may.
 #[derive(Debug, thiserror::Error)]
 #[error("HTTP bodies of this call exceed {limit} bytes")]
 pub(crate) struct BodyTooLarge {
     limit: u64,
 }
 
-/// What an exchange has of what is bounded, until both of its bodies are done: a server may answer before it has read the
-/// request, and a guest may go on writing after it has dropped the response.
+/// What an exchange holds of bounded resources until both of its bodies end. A server may respond before it has read
+/// the request, and a guest may continue to write after it has dropped the response.
 pub(super) struct Held {
     open: Open,
     lease: Mutex<Option<Lease>>,
@@ -579,12 +581,12 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// The exchange goes by this connection.
+    /// The exchange uses this connection from now on.
     pub(super) fn lend(&self, lease: Lease) {
         *self.lease() = Some(lease);
     }
 
-    /// The exchange does not go by its connection any more.
+    /// The exchange no longer uses its connection.
     pub(super) fn take_back(&self) -> Option<Lease> {
         self.lease().take()
     }
@@ -594,7 +596,7 @@ impl Held {
     }
 }
 
-/// Takes the connections of exchanges away that have not ended after a moment.
+/// After a short time, closes the connections of those exchanges that have not ended.
 fn cut_soon(exchanges: Vec<Weak<Held>>) {
     if exchanges.iter().all(|held| held.strong_count() == 0) {
         return;
@@ -615,7 +617,7 @@ fn cut_soon(exchanges: Vec<Weak<Held>>) {
     }
 }
 
-/// An exchange without an answer so far. Where it is given up, it soon has no connection any more.
+/// An exchange without a response. If it is dropped in this state, its connection is closed after a short time.
 struct Unanswered(Option<Weak<Held>>);
 
 impl Unanswered {
@@ -641,7 +643,7 @@ impl Drop for Ending {
     }
 }
 
-/// A request body that counts.
+/// A request body whose bytes are counted.
 pub(crate) struct RequestBody {
     inner: WasiBody,
     held: Arc<Held>,
@@ -675,7 +677,8 @@ impl Body for RequestBody {
     }
 }
 
-/// What a guest learns of a response's body that broke: those of the errors that [`ResponseBody`] ends with.
+/// The error code that a guest gets for a response body that failed. It covers the errors with which [`ResponseBody`]
+/// ends.
 pub(crate) fn body_error_code(error: &Error) -> Option<ErrorCode> {
     match error {
         Error::ConnectionReadTimeout => Some(ErrorCode::ConnectionReadTimeout),
@@ -685,12 +688,12 @@ pub(crate) fn body_error_code(error: &Error) -> Option<ErrorCode> {
     }
 }
 
-/// A response body that counts, and does not wait for ever.
+/// A response body whose bytes are counted, and whose reads have a timeout.
 struct ResponseBody {
     inner: Incoming,
     between: Option<Duration>,
     timer: Pin<Box<Sleep>>,
-    /// Bytes so far.
+    /// Bytes that were read until now.
     read: u64,
     held: Arc<Held>,
 }
@@ -770,7 +773,7 @@ pub(super) mod tests {
         connections: Arc<AtomicUsize>,
     }
 
-    /// A server's side of TLS for `localhost`, and the authority that vouches for it.
+    /// The TLS acceptor of a server for `localhost`, and the certificate to trust for it.
     pub(in crate::egress) fn acceptor(alpn: &[&str]) -> (TlsAcceptor, String) {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate =
@@ -888,7 +891,7 @@ pub(super) mod tests {
         for expected in 1..=2 {
             let tenant = Tenant::new(server.options()).unwrap();
             for _ in 0..5 {
-                // A store of its own for each call; the connection outlives them.
+                // Each call has its own exchanges; the connection outlives them.
                 assert_eq!(simple(&exchange(&tenant, &authority), &url).await.unwrap(), "hello");
             }
             assert_eq!(server.connections.load(Ordering::SeqCst), expected);
@@ -914,8 +917,8 @@ pub(super) mod tests {
         assert_eq!(exchange.refusals().denials.len(), 4);
     }
 
-    /// A name server that answers the check with one address and the connection with another gains nothing: it is asked
-    /// once, and what it said is what is connected to.
+    /// A name server that returns one address for the check and another for the connection must gain nothing: it is
+    /// asked once, and the host connects to the address of that answer.
     #[tokio::test]
     async fn a_name_server_that_changes_its_answer_gains_nothing() {
         let server = Server::start().await;
@@ -929,12 +932,13 @@ pub(super) mod tests {
             });
             Tenant::new(TenantOptions { resolver, ..options }).unwrap()
         };
-        // The server is at the first of them alone.
+        // The server listens only at the first address.
         let tenant_of_two = tenant(server.options(), &["127.0.0.1", "127.0.0.2"]);
         let url = format!("https://{authority}/small");
         assert_eq!(simple(&exchange(&tenant_of_two, &authority), &url).await.unwrap(), "hello");
         assert_eq!(asked.load(Ordering::SeqCst), 1);
-        // Where private networks are not permitted, neither answer leads there, nor one that hides the address in IPv6.
+        // Without permission for private networks, no answer leads to the server, not even an IPv6 address that
+        // contains its address.
         let before = server.connections.load(Ordering::SeqCst);
         let options = TenantOptions { allow_private_networks: false, ..server.options() };
         let private: [&'static [&'static str]; 3] =
@@ -958,7 +962,7 @@ pub(super) mod tests {
         let denied = exchange.refusals().denials[0].to_string();
         assert!(denied.contains("--allow-private-networks") && denied.contains("127.0.0.1"), "{denied}");
         assert_eq!(server.connections.load(Ordering::SeqCst), 0);
-        // The network alone, without all the others.
+        // Permission for one network, without permission for all private networks.
         let network = |network: &str| TenantOptions {
             allow_private_networks: false,
             allow_networks: vec![network.parse().unwrap()],
@@ -999,8 +1003,8 @@ pub(super) mod tests {
         assert!(matches!(error, Error::DnsError { .. }), "{error}");
     }
 
-    /// wasmtime's own client leaves the TLS handshake outside of every time-out, so that a server that accepts
-    /// and stays silent holds a guest for ever. Here the handshake is part of connecting.
+    /// The client of wasmtime applies no timeout to the TLS handshake, so a server that accepts and stays silent would
+    /// hold a guest for ever. Here the connect timeout includes the handshake.
     #[tokio::test]
     async fn a_server_that_accepts_and_stays_silent_meets_the_connect_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -1072,7 +1076,7 @@ pub(super) mod tests {
         assert_eq!(simple(&exchange, &url).await.unwrap(), "hello");
     }
 
-    /// Counts the warnings that this thread logs.
+    /// Collects the warnings that this thread logs.
     #[derive(Clone, Default)]
     pub(in crate::egress) struct Warnings(pub(in crate::egress) Arc<Mutex<Vec<String>>>);
 
@@ -1112,7 +1116,7 @@ pub(super) mod tests {
         let logged = || std::mem::take(&mut *warnings.0.lock().unwrap());
         let _guard = tracing::subscriber::set_default(warnings.clone());
         let tenant = Tenant::new(TenantOptions::default()).unwrap();
-        // One destination over and over: one line, and one with the number of the others.
+        // Many denials of one destination give one line, and at the end one line with the number of the others.
         let call = exchange(&tenant, "localhost:1");
         for _ in 0..1_000 {
             assert!(simple(&call, "https://attacker.example/").await.is_err());
@@ -1125,7 +1129,8 @@ pub(super) mod tests {
         assert_eq!(call.take_refusals().denials.len(), 1);
         drop(call);
         assert_eq!(logged(), [""; 0]);
-        // Another one each time: as many as a call remembers. A call that is dropped reports the rest as well.
+        // A different destination each time gives as many lines as a call remembers. A call that is dropped logs the
+        // number of the rest, too.
         let call = exchange(&tenant, "localhost:1");
         for number in 0..100 {
             assert!(simple(&call, &format!("https://h{number}.attacker.example/")).await.is_err());
@@ -1136,7 +1141,7 @@ pub(super) mod tests {
         assert!(lines.len() == 1 && lines[0].contains(&format!("denials={} ", 100 - REMEMBERED)), "{lines:?}");
     }
 
-    /// What a guest leaves under way must not go on once its call has ended.
+    /// Exchanges that a guest leaves running must not continue after its call.
     #[tokio::test]
     async fn the_end_of_a_call_ends_its_exchanges() {
         let server = Server::start().await;
@@ -1154,7 +1159,7 @@ pub(super) mod tests {
         assert!(matches!(waiting, Err(Error::ConnectionTerminated)), "{waiting:?}");
         assert!(begun.elapsed() < Duration::from_secs(5));
 
-        // A response that is held on to is reported.
+        // `end` reports a response that the guest still holds.
         let call = exchange(&tenant, &authority);
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = http::Request::get(format!("https://{authority}/stall")).body(body).unwrap();

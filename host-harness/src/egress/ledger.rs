@@ -1,10 +1,9 @@
-//! What one HTTP connection costs: who is charged for the computing, and how much its server may send that nobody asked
-//! for.
+//! The costs of one HTTP connection: which calls pay for its computing, and how many bytes its server may send unasked.
 //!
-//! hyper's tasks work for a connection whether a call uses it or not. So each poll of them is measured, inside its
-//! tenant's share of the processors, and charged to the calls that use the connection. And whatever a server sends draws
-//! on a bound that what its exchanges take fills up again: frames, informational answers and TLS records without end
-//! use it up, however they are put, and the connection ends.
+//! hyper's tasks work for a connection even when no call uses it. So each poll of these tasks is measured, runs in its
+//! tenant's share of the processors, and is charged to the calls that use the connection. All bytes that a server sends
+//! reduce an allowance, which exchanges refill when they send or read bodies. Endless frames, informational responses
+//! or TLS records use up the allowance, and then the connection ends.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,19 +18,19 @@ use tokio::time::Instant;
 use crate::limits::cpu::{Payer, is_turn_over};
 use crate::limits::lines::Lines;
 
-/// What a connection may receive in each second whether anybody uses it or not, in bytes: keep-alive and settings.
+/// Bytes that a connection may receive in every second, used or idle: for keep-alive and settings.
 const EACH_SECOND: u64 = 256;
 
-/// How long a connection reads and works on what it has read before others have their turn: a tenth of what a guest has.
+/// How long a connection reads and processes data before other work gets its turn: a tenth of a guest's time.
 const TURN: Duration = Duration::from_millis(1);
 
-/// What may come with each piece of a body, in bytes: its frame, its chunk's length, its TLS record.
+/// Bytes that may come with each piece of a body: the header of its frame, the length of its chunk, its TLS record.
 const EACH_PIECE: u64 = 64;
 
-/// What one connection costs.
+/// The costs of one HTTP connection.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// Where no call uses it.
+    /// The bound on log lines while no call uses the connection.
     lines: Arc<Lines>,
     state: Mutex<State>,
 }
@@ -39,9 +38,9 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct State {
     payers: Vec<Arc<Payer>>,
-    /// The most that may be left, in bytes.
+    /// The largest value of `left`, in bytes.
     limit: u64,
-    /// What may still come, in bytes.
+    /// Bytes that the server may still send now.
     left: u64,
     since: Instant,
     exhausted: bool,
@@ -59,28 +58,28 @@ impl State {
     }
 }
 
-/// The server has sent more than its exchanges take.
+/// The server has sent more than its exchanges need.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the server sent more than {limit} bytes that nobody asked for")]
+#[error("the server sent more than {limit} bytes that no exchange had asked for")]
 pub(crate) struct Excess {
     pub(super) limit: u64,
 }
 
 impl Ledger {
-    /// Of a new connection, which may receive so many bytes beside what its exchanges take.
+    /// The ledger of a new connection. Its server may send `limit` bytes in addition to what its exchanges need.
     pub(super) fn new(limit: u64, lines: Arc<Lines>) -> Arc<Self> {
         let state = State { payers: Vec::new(), limit, left: limit, since: Instant::now(), exhausted: false };
         Arc::new(Self { lines, state: Mutex::new(state) })
     }
 
-    /// The server may send so much before anybody reads it.
+    /// Raises the limit by `bytes`, which the server may send before they are read.
     pub(super) fn widen(&self, bytes: u64) {
         let mut state = self.state();
         state.limit = state.limit.saturating_add(bytes);
         state.left = state.left.saturating_add(bytes);
     }
 
-    /// So much came. An error where it is more than may come; then nothing may.
+    /// Counts `bytes` that were received. Fails if they exceed the allowance; every later call then fails, too.
     pub(super) fn receive(&self, bytes: usize) -> Result<(), Excess> {
         let mut state = self.state();
         state.let_time_pass();
@@ -96,34 +95,35 @@ impl Ledger {
         }
     }
 
-    /// An exchange takes so much more than was counted so far.
+    /// Raises the allowance by bytes that an exchange needs.
     pub(super) fn credit(&self, bytes: u64) {
         self.state().credit(bytes);
     }
 
-    /// An exchange took a piece of a response's body.
+    /// Refills the allowance because an exchange read a piece of a response's body.
     pub(super) fn took(&self, bytes: u64) {
-        // It came once already, and as much again may have been spent on putting it into small pieces.
+        // The bytes were counted when they were received; as many again may be the overhead of sending them in small
+        // pieces.
         self.credit(bytes.saturating_mul(2).saturating_add(EACH_PIECE));
     }
 
-    /// An exchange sent a piece of a request's body, which the server acknowledges.
+    /// Refills the allowance because an exchange sent a piece of a request's body, which the server acknowledges.
     pub(super) fn sent(&self, bytes: u64) {
         self.credit((bytes / 16).saturating_add(EACH_PIECE));
     }
 
-    /// Whether the server has sent more than it may.
+    /// The error if the server has sent more than it may.
     pub(super) fn excess(&self) -> Option<Excess> {
         let state = self.state();
         state.exhausted.then_some(Excess { limit: state.limit })
     }
 
-    /// A call uses the connection from here on.
+    /// A call begins to use the connection.
     pub(super) fn engage(&self, payer: Arc<Payer>) {
         self.state().payers.push(payer);
     }
 
-    /// One exchange of a call is over.
+    /// An exchange of a call no longer uses the connection.
     pub(super) fn disengage(&self, payer: &Arc<Payer>) {
         let mut state = self.state();
         if let Some(index) = state.payers.iter().position(|known| Arc::ptr_eq(known, payer)) {
@@ -131,7 +131,7 @@ impl Ledger {
         }
     }
 
-    /// The connection has computed for so long: those who use it pay, each a part.
+    /// Charges `computed` to the calls that use the connection, in equal parts.
     pub(super) fn charge(&self, computed: Duration) {
         let payers = self.state().payers.clone();
         let Ok(count @ 1..) = u32::try_from(payers.len()) else { return };
@@ -140,7 +140,7 @@ impl Ledger {
         }
     }
 
-    /// What libraries may log about the connection now.
+    /// The bound that now applies to what libraries log about the connection.
     pub(super) fn lines(&self) -> Arc<Lines> {
         self.state().payers.first().map_or(&self.lines, |payer| payer.lines()).clone()
     }
@@ -150,7 +150,8 @@ impl Ledger {
     }
 }
 
-/// A TCP connection whose bytes are counted as they come: below TLS, where records without content count as well.
+/// A TCP connection that counts the bytes it receives. It counts below TLS, so that TLS records without content count
+/// as well.
 pub(super) struct Counted {
     tcp: TcpStream,
     ledger: Arc<Ledger>,
@@ -165,7 +166,7 @@ impl Counted {
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if is_turn_over(TURN) {
-            // As guests yield: a task that is woken at once is polled again and again before them.
+            // Yields as guests do: a task that only wakes itself would be polled again before the guests.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
         }
@@ -216,7 +217,7 @@ mod tests {
         let ledger = Ledger::new(1_000, Lines::new("", &Limits::default()));
         let mut client = Counted::new(client.unwrap(), ledger.clone());
         let (mut server, _) = server.unwrap();
-        // Whatever TLS makes of it.
+        // The bytes count, whether TLS could read them or not.
         server.write_all(&[0; 1_000]).await.unwrap();
         client.read_exact(&mut [0; 1_000]).await.unwrap();
         server.write_all(&[0]).await.unwrap();
@@ -228,20 +229,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_taken_may_come_again_and_what_is_not_ends() {
         let ledger = Ledger::new(1_000, Lines::new("", &Limits::default()));
-        // A body of any length, read as it comes.
+        // A body of any length is permitted if it is read as it arrives.
         for _ in 0..1_000 {
             ledger.receive(900).unwrap();
             ledger.took(800);
         }
         ledger.receive(1_000).unwrap();
         assert!(ledger.excess().is_none());
-        // Time alone brings little, and no more than there was.
+        // Time refills the allowance slowly, and never beyond the limit.
         tokio::time::advance(Duration::from_secs(2)).await;
         ledger.receive(512).unwrap();
         tokio::time::advance(Duration::from_secs(3_600)).await;
         ledger.receive(1_000).unwrap();
         assert_eq!(ledger.receive(1).unwrap_err().limit, 1_000);
-        // There is no way back.
+        // A connection that has exceeded its limit stays unusable.
         ledger.credit(1_000);
         assert!(ledger.receive(1).is_err() && ledger.excess().is_some());
     }

@@ -1,20 +1,20 @@
-//! Where a guest may connect to.
+//! Decides where a guest may connect to.
 //!
-//! Layers, each of which denies by itself:
+//! The checks are layers. Each layer can deny by itself:
 //!
 //! | layer | file | question |
 //! |---|---|---|
-//! | domains | `domains.rs` | As the connector is loaded: are the domains of its rules a service's own, and those of the operator's list? |
-//! | policy | `policy.rs` | Does the connection of the tenant lead to this host, and may it? |
-//! | exchange | `exchange.rs` | Is this very request to such a host, over https, within the quotas? |
-//! | sockets | `sockets/` | Is this very address behind a name that was looked up and permitted, within the quotas? |
-//! | addresses | `addresses.rs`, `resolver.rs` | Is the address behind the name a public one, or one that the operator permits? |
-//! | connector | `connector.rs` | Does the vetted address present a certificate for the name? (HTTP only: over a socket the guest itself checks it.) |
-//! | pool | `pool.rs` | Has the tenant a connection to the host already, or a slot for one? |
-//! | ledger | `ledger.rs` | Does the server send no more than its exchanges take, and who pays for the computing? |
+//! | domains | `domains.rs` | At loading: does each domain of its rules belong to one service, and is it on the operator's list? |
+//! | policy | `policy.rs` | Does the tenant's connection lead to this host, and is the host permitted? |
+//! | exchange | `exchange.rs` | Does this request go to a permitted host, over https, within the quotas? |
+//! | sockets | `sockets/` | Does this address belong to a permitted name that the call looked up, within the quotas? |
+//! | addresses | `addresses.rs`, `resolver.rs` | Is the address of the name public, or permitted by the operator? |
+//! | connector | `connector.rs` | Does the server at the address have a certificate for the name? (HTTP only: on sockets, the guest checks this.) |
+//! | pool | `pool.rs` | Does the tenant have a connection to the host, or a slot for a new connection? |
+//! | ledger | `ledger.rs` | Does the server send no more than its exchanges need, and which call pays for computing? |
 //!
-//! The name is resolved once, and only addresses that were looked at are connected to. This order is what
-//! defeats a name that resolves to a public address first and to a private one afterwards.
+//! The name is resolved once, and the host connects only to addresses that were checked. This order defeats a name that
+//! first resolves to a public address and then to a private one.
 
 mod addresses;
 mod connector;

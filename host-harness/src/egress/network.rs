@@ -1,4 +1,4 @@
-//! What all calls of one tenant share on their way out: [`Network`].
+//! What all calls of one tenant share for their network access: [`Network`].
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::limits::{ByteBudget, permits};
 use crate::operators::telemetry::TenantMeter;
 use crate::options::TenantOptions;
 
-/// Permitted hosts, connections, TLS sessions and quotas of one tenant.
+/// The options, connections, TLS sessions and quotas of one tenant.
 pub(crate) struct Network {
     pub(crate) options: TenantOptions,
     pub(crate) pool: Arc<Pool>,
@@ -29,7 +29,7 @@ pub(crate) struct Network {
 impl Network {
     /// # Errors
     ///
-    /// [`TenantError`] where the trust roots cannot be read.
+    /// [`TenantError`] if the trust roots cannot be read.
     pub(crate) fn new(options: TenantOptions) -> Result<Arc<Self>, TenantError> {
         let limits = &options.limits;
         let meter = Arc::new(TenantMeter::new(&options.name));
@@ -43,7 +43,7 @@ impl Network {
         Ok(Arc::new(Self { options, pool, resolver, http_permits, requests, connects, buffers, meter }))
     }
 
-    /// The same for all clones of a tenant, and for no other tenant.
+    /// The tenant's id: equal for all clones of a tenant, different for other tenants.
     pub(crate) fn id(self: &Arc<Self>) -> TenantId {
         Arc::as_ptr(self).addr()
     }

@@ -1,8 +1,8 @@
-//! The allow-list of one connection.
+//! The allow list of one connection.
 //!
-//! The descriptor's rules are templates, and the guest's own `validate` says what to fill in. Neither is
-//! trusted: a host counts only where it stems from what the *tenant* entered, so that a hostile guest cannot
-//! send a tenant's secrets to a host of its own choice.
+//! The descriptor's rules are templates, and the guest's own `validate` returns the values to fill in. Neither is
+//! trusted: a host is accepted only if it comes from the *tenant's* input, so that a hostile guest cannot send a
+//! tenant's secrets to a host of its own choice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,10 +19,10 @@ use crate::error::{EgressDenied, EgressLayer};
 use crate::interface::metadata::{EgressProtocol, EgressRule};
 use crate::options::{HostRule, LONGEST_NAME, TenantOptions, split_authority};
 
-/// The host of a rule for hosts that the service names at run time.
+/// The host in rules for hosts that the service names at run time.
 pub(super) const ANY_HOST: &str = "*";
 
-/// The longest text of a library's on a peer, in characters.
+/// The longest text of a library about a peer that is logged, in characters.
 const LONGEST_REASON: usize = 512;
 
 /// A host and port that a connector asks for.
@@ -30,7 +30,7 @@ const LONGEST_REASON: usize = 512;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Destination {
-    /// How it is spoken to.
+    /// The protocol.
     pub protocol: EgressProtocol,
     /// Host name or IP address, lower case, without brackets.
     pub host: String,
@@ -53,23 +53,23 @@ impl EgressDenied {
         Self {
             layer: EgressLayer::Policy,
             destination: destination.to_string(),
-            // Suffixes are the connector's.
+            // The reason may quote suffixes, which the connector chose.
             reason: printable(reason.chars()),
             remedy: allow_host_remedy(destination),
         }
     }
 
-    /// A request to a host that no rule yields for this connection.
+    /// The denial of a request to a host that no rule yields for this connection.
     pub(crate) fn request(destination: &Destination) -> Self {
         Self {
             layer: EgressLayer::Request,
             destination: destination.to_string(),
             reason: "no egress rule of its descriptor yields this host and port for this connection".to_owned(),
-            remedy: "The connector has to declare it; an operator cannot permit it.".to_owned(),
+            remedy: "The connector has to declare the host; an operator cannot permit it.".to_owned(),
         }
     }
 
-    /// A host that a rule for hosts learned at run time would open, if the operator allowed such rules.
+    /// The denial of a host that a rule for run-time hosts would permit, if the operator permitted such rules.
     fn redirected(destination: &Destination) -> Self {
         Self {
             layer: EgressLayer::Policy,
@@ -81,37 +81,37 @@ impl EgressDenied {
         }
     }
 
-    /// A name that may not be looked up: a question to a name server leaves the machine, too.
+    /// The denial of a name look-up. Look-ups are checked because a query to a name server also carries data out.
     fn name(host: &str) -> Self {
         Self {
             layer: EgressLayer::Request,
             destination: shown(host),
             reason: "no egress rule of its descriptor opens this host to sockets for this connection".to_owned(),
-            remedy: "The connector has to declare it; an operator cannot permit it.".to_owned(),
+            remedy: "The connector has to declare the host; an operator cannot permit it.".to_owned(),
         }
     }
 
-    /// An address that is behind none of the names that the call looked up.
+    /// The denial of an address to which no name resolved that this call looked up.
     pub(crate) fn unresolved(address: SocketAddr) -> Self {
         Self {
             layer: EgressLayer::Request,
             destination: address.to_string(),
-            reason: "in this call no permitted name was resolved to this address".to_owned(),
+            reason: "no permitted name that this call looked up has this address".to_owned(),
             remedy: "The connector has to look the name up; an operator cannot permit it.".to_owned(),
         }
     }
 
-    /// Something that sockets are not there for.
+    /// The denial of an operation that sockets do not offer, such as listening or UDP.
     pub(crate) fn socket(wanted: &str) -> Self {
         Self {
             layer: EgressLayer::Socket,
             destination: wanted.to_owned(),
-            reason: "sockets are there to connect over TCP to what the egress rules of protocol `tls` yield".to_owned(),
+            reason: "a socket can only connect over TCP to hosts that egress rules of protocol `tls` yield".to_owned(),
             remedy: "An operator cannot permit it.".to_owned(),
         }
     }
 
-    /// A request that is not made over TLS.
+    /// The denial of a request that does not use TLS.
     pub(crate) fn plain_text(destination: &Destination) -> Self {
         Self {
             layer: EgressLayer::Request,
@@ -121,17 +121,17 @@ impl EgressDenied {
         }
     }
 
-    /// A request for a tunnel.
+    /// The denial of a tunnel (`CONNECT`).
     pub(crate) fn tunnel(destination: &Destination) -> Self {
         Self {
             layer: EgressLayer::Request,
             destination: destination.to_string(),
             reason: "a tunnel (CONNECT) would lead to other hosts".to_owned(),
-            remedy: "The connector has to do without; an operator cannot permit it.".to_owned(),
+            remedy: "The connector must not use CONNECT; an operator cannot permit it.".to_owned(),
         }
     }
 
-    /// A name behind which there are no public addresses.
+    /// The denial of a name that resolves only to addresses that are not permitted.
     pub(crate) fn address(destination: String, prohibited: &[IpAddr]) -> Self {
         let addresses = prohibited.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Self {
@@ -151,18 +151,18 @@ fn allow_host_remedy(destination: &Destination) -> String {
     format!("To permit it to this tenant, add `--allow-host {destination}` (library: `TenantOptions::allow_hosts`).")
 }
 
-/// What a guest wrote, safe to be shown.
+/// Text of a guest, shortened and escaped for display.
 pub(crate) fn shown(text: &str) -> String {
     printable(text.chars().take(LONGEST_NAME))
 }
 
-/// What a library says of a peer, which may quote it (the names in its certificate, say), for a line of the log.
+/// A library's error for the log. The error may quote the peer, for example the names in its certificate.
 pub(super) fn said(error: &dyn fmt::Display) -> String {
     let error = error.to_string();
     text::cut(&text::without_signatures(&error), LONGEST_REASON).unwrap_or_default()
 }
 
-/// Control and format characters escaped: the latter turn a line around (U+202E), or hide in it.
+/// Escapes control and format characters. Format characters can reverse a line (U+202E) or be invisible.
 fn printable(text: impl IntoIterator<Item = char>) -> String {
     let mut shown = String::new();
     for c in text {
@@ -174,17 +174,17 @@ fn printable(text: impl IntoIterator<Item = char>) -> String {
     shown
 }
 
-/// What one connection may reach. Empty by default.
+/// The hosts that one connection may reach. Empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AllowList {
     destinations: BTreeSet<Destination>,
-    /// Rules for hosts that are not known before the service names them.
+    /// Rules for hosts that the service names at run time.
     redirects: Vec<Redirects>,
-    /// Whether the operator lets `redirects` open anything.
+    /// Whether the operator permits `redirects` at all.
     redirects_permitted: bool,
 }
 
-/// Any host below certain domains, on one port; and those that the operator permits by name.
+/// A rule for any host below certain domains on one port, and for hosts that the operator permits by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Redirects {
     protocol: EgressProtocol,
@@ -196,18 +196,19 @@ struct Redirects {
 impl Redirects {
     fn covers(&self, destination: &Destination) -> bool {
         let Destination { protocol, host, port } = destination;
-        // An operator who names a host without a port does not open all of its ports.
+        // A host that the operator names without a port is permitted only on the rule's port.
         let permitted = |rule: &HostRule| rule.names(host) && rule.port().unwrap_or(self.port) == *port;
         *protocol == self.protocol && (*port == self.port && self.is_below(host) || self.operator.iter().any(permitted))
     }
 
-    /// As [`Self::covers`], for some port.
+    /// Whether the rule covers the host on at least one port.
     fn names(&self, protocol: EgressProtocol, host: &str) -> bool {
         protocol == self.protocol && (self.is_below(host) || self.operator.iter().any(|rule| rule.names(host)))
     }
 
-    /// A wide suffix would open all of a top-level domain or, around a public suffix, hosts of anybody; and an address is
-    /// below no domain.
+    /// Whether a host is below a suffix of the rule. Wide suffixes are ignored, because they would permit a whole
+    /// top-level domain. Names below a public suffix inside the domain are excluded, because anybody can register them.
+    /// An address is below no domain.
     fn is_below(&self, host: &str) -> bool {
         let covers = |suffix: &String| is_narrow(suffix) && is_below(host, suffix) && !is_in_other_hands(host, suffix);
         host.parse::<IpAddr>().is_err() && self.suffixes.iter().any(covers)
@@ -215,28 +216,28 @@ impl Redirects {
 }
 
 impl AllowList {
-    /// Fills in the rules and judges what comes out.
+    /// Fills in the rules and checks the resulting hosts.
     ///
-    /// `normalized` is the guest's reading of the connection, `entered` all that the tenant entered.
+    /// `normalized` is the connection as the guest read it, `entered` everything that the tenant entered.
     ///
     /// # Errors
     ///
-    /// The first host that the connection leads to and may not lead to.
+    /// The denial of the first host that the connection leads to and that is not permitted.
     pub(crate) fn derive(
         rules: &[EgressRule],
         normalized: &str,
         entered: &Entered,
         options: &TenantOptions,
     ) -> Result<Self, Box<EgressDenied>> {
-        // No values are made of what is in there but where a template names them.
+        // Fields stay raw, so that only fields that a template names are decoded.
         let fields: BTreeMap<String, &RawValue> = serde_json::from_str(normalized).unwrap_or_default();
-        // A terminal breaks what is copied from it into lines.
+        // Text that is copied from a terminal may contain line breaks.
         let one_line = |text: &str| text.split(['\n', '\r']).map(str::trim).collect::<String>();
         let texts: Vec<Zeroizing<String>> =
             entered.texts.iter().map(|it| Zeroizing::new(one_line(&it.text.to_ascii_lowercase()))).collect();
         let mut list = Self { redirects_permitted: options.allow_redirected_hosts, ..Self::default() };
         for rule in rules {
-            // Only the rule itself can say so, never a field's value.
+            // Only the rule itself can permit any host, never the value of a field.
             if rule.host == ANY_HOST {
                 list.redirects.push(Redirects {
                     protocol: rule.protocol,
@@ -269,7 +270,7 @@ impl AllowList {
         Ok(list)
     }
 
-    /// Whether a host and port may be reached.
+    /// Checks whether the connector may connect to a host and port.
     ///
     /// # Errors
     ///
@@ -285,7 +286,7 @@ impl AllowList {
         }
     }
 
-    /// Whether there is a port of this host that a socket may be connected to.
+    /// Checks whether a socket may connect to at least one port of this host.
     ///
     /// # Errors
     ///
@@ -307,7 +308,7 @@ impl AllowList {
         }
     }
 
-    /// Why the rules for hosts that are learned at run time do not cover a destination; none where there are none for it.
+    /// Why the rules for run-time hosts do not cover a destination. None if there are no such rules for its protocol.
     fn redirects_denied(&self, destination: &Destination) -> Option<EgressDenied> {
         let all =
             self.redirects.iter().filter(|rule| self.redirects_permitted && rule.protocol == destination.protocol);
@@ -322,19 +323,19 @@ impl AllowList {
         (!rules.is_empty()).then(|| EgressDenied::policy(destination, reason))
     }
 
-    /// Whether a socket is of any use.
+    /// Whether any rule permits sockets.
     pub(crate) fn opens_sockets(&self) -> bool {
         self.destinations.iter().any(|it| it.protocol == EgressProtocol::Tls)
             || self.redirects_permitted && self.redirects.iter().any(|rule| rule.protocol == EgressProtocol::Tls)
     }
 }
 
-/// What the tenant entered, in lower case.
+/// The tenant's input, in lower case.
 struct Own<'a> {
     texts: &'a [Zeroizing<String>],
-    /// Those that may be a host without its domain.
+    /// The texts that may be a host without its domain.
     whole: BTreeSet<&'a str>,
-    /// Entered by themselves.
+    /// Ports that were entered in fields of their own.
     ports: &'a BTreeSet<u16>,
 }
 
@@ -343,19 +344,19 @@ impl Own<'_> {
         self.texts.iter().any(|text| mentions(text, name))
     }
 
-    /// Whether one of them is this host without the suffix.
+    /// Whether one of the texts is this host without the suffix.
     fn complete(&self, host: &str, suffix: &str) -> bool {
         is_narrow(suffix) && host.strip_suffix(suffix).is_some_and(|stem| !stem.is_empty() && self.whole.contains(stem))
     }
 
-    /// Whether a host is one of them, as it is or without one of the suffixes.
+    /// Whether a text mentions the host, or is the host without one of the suffixes.
     fn has(&self, host: &str, suffixes: &[String]) -> bool {
         self.mention(host) || suffixes.iter().any(|suffix| self.complete(host, suffix))
     }
 }
 
-/// Whether a suffix may complete a text to a host: the manifest marks its field as one, or the rule's template names it.
-/// A key, or the name of a policy, is no host.
+/// Whether a suffix may complete a text to a host: the manifest marks the field as a host, or the rule's template names
+/// the field. A key, or the name of a policy, must not become a host.
 fn may_lack_its_domain(text: &EnteredText, named: &BTreeSet<&str>) -> bool {
     match text.part {
         Part::Host => true,
@@ -364,13 +365,14 @@ fn may_lack_its_domain(text: &EnteredText, named: &BTreeSet<&str>) -> bool {
     }
 }
 
-/// The fields that a template names.
+/// The names of the fields in a template.
 fn template_fields(template: &str) -> impl Iterator<Item = &str> {
     template.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
 }
 
-/// The same name under the rule's other suffixes of the same domain: `a.service.example.net` and `a.device.example.net` are
-/// one service's, where a rule has both suffixes and `.example.net` or one that is below the other.
+/// The same name with the rule's other suffixes in the same domain. For example, `a.service.example.net` and
+/// `a.device.example.net` belong to one service if the rule has both suffixes, and either `.example.net` or one suffix
+/// that is below the other.
 fn siblings(host: &str, suffixes: &[String]) -> Vec<String> {
     let domain = |suffix: &String| {
         let above = suffixes.iter().filter(|other| is_narrow(other) && suffix.ends_with(other.as_str()));
@@ -386,7 +388,7 @@ fn siblings(host: &str, suffixes: &[String]) -> Vec<String> {
     found
 }
 
-/// Ok, or why not.
+/// Checks one destination. The error says why it is not permitted.
 fn judge(rule: &EgressRule, destination: &Destination, own: &Own<'_>, allowed: &[HostRule]) -> Result<(), String> {
     let Destination { host, port, .. } = destination;
     let same = siblings(host, &rule.suffixes);
@@ -407,19 +409,19 @@ fn judge(rule: &EgressRule, destination: &Destination, own: &Own<'_>, allowed: &
         return Ok(());
     }
     Err(if rule.suffixes.is_empty() {
-        "the connector names no suffixes for it".to_owned()
+        "the connector's egress rule names no suffixes for this host".to_owned()
     } else {
-        format!("it ends in none of {}", rule.suffixes.join(", "))
+        format!("the host ends in none of {}", rule.suffixes.join(", "))
     })
 }
 
-/// Whether `text` holds `name` as a whole name: neither a part of a longer one nor of another domain.
+/// Whether `text` contains `name` as a whole name, not as a part of a longer name or of another domain.
 fn mentions(text: &str, name: &str) -> bool {
     let part_of_a_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     text.match_indices(name).any(|(start, _)| {
         let before = text[..start].chars().next_back();
         let mut after = text[start + name.len()..].chars();
-        // A dot that ends a sentence or an absolute name is no part of it.
+        // A dot at the end of a sentence or of an absolute name does not belong to the name.
         let joins = match after.next() {
             Some('.') => after.next().is_some_and(part_of_a_name),
             Some(c) => part_of_a_name(c),
@@ -429,7 +431,8 @@ fn mentions(text: &str, name: &str) -> bool {
     })
 }
 
-/// Whether a host is below the domain that a suffix names: neither the domain itself nor another one that ends alike.
+/// Whether a host is below the domain that a suffix names. Neither the domain itself nor another domain with the same
+/// ending is.
 fn is_below(host: &str, suffix: &str) -> bool {
     suffix.starts_with('.') && host.len() > suffix.len() && host.ends_with(suffix)
 }
@@ -439,13 +442,13 @@ fn is_narrow(suffix: &str) -> bool {
     suffix.starts_with('.') && suffix[1..].contains('.')
 }
 
-/// Fills `{field}` in. None where a field is missing, empty or neither a text nor a whole number: such a rule opens
-/// nothing.
+/// Replaces each `{field}` in the template. None if a field is missing, empty, or neither a text nor a whole number;
+/// such a rule permits nothing.
 fn fill(template: &str, fields: &BTreeMap<String, &RawValue>) -> Option<String> {
     let mut filled = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
-        // Too long for a host already: the rest would not make it one.
+        // The text is already too long for a host, so the rest does not matter.
         if filled.len() > LONGEST_NAME + ":65535".len() {
             return Some(filled);
         }
@@ -532,13 +535,13 @@ mod tests {
             derive("hub.azure-devices.net", &["HostName=hub.azure-devices.net;SharedAccessKey=x"], &[]).unwrap(),
             hub
         );
-        // A short name, completed by the rule's own suffix.
+        // A short name is completed by the rule's own suffix.
         assert_eq!(derive("hub.azure-devices.net", &["hub"], &[]).unwrap(), hub);
-        // An empty field opens nothing.
+        // An empty field permits nothing.
         assert!(derive("", &["hub"], &[]).unwrap().is_empty());
     }
 
-    /// The name of a policy opened the host of that name, which is somebody else's.
+    /// A regression test: the name of a policy permitted the host with that name, which belongs to somebody else.
     #[test]
     fn what_was_entered_as_something_else_is_no_host_without_its_domain() {
         let derive = |own: EnteredText, host: &str| {
@@ -554,16 +557,17 @@ mod tests {
             for own in [
                 field("sharedAccessKeyName", "iothubowner", Part::Other),
                 field("sharedAccessKey", "iothubowner", Part::Secret),
-                // Not even where the template names it.
+                // A secret is not used even if the template names its field.
                 field("iotHubName", "iothubowner", Part::Secret),
             ] {
                 let reason = derive(own, host).unwrap_err();
                 assert!(reason.contains("does not stem"), "{reason}");
             }
-            // Marked as a host, or named by the template.
+            // A field may hold a short name if it is marked as a host, or if the template names it.
             derive(field("iotHubAmqpHost", "IoTHubOwner", Part::Host), host).unwrap();
             derive(field("iotHubName", "iothubowner", Part::Other), host).unwrap();
-            // Written out it is a host in any field: whole connection strings and JSON are pasted anywhere.
+            // A full host name is accepted in any field, because people paste whole connection strings and JSON
+            // anywhere.
             for text in [
                 "HostName=iothubowner.azure-devices.net;SharedAccessKeyName=x;SharedAccessKey=y",
                 r#"{"properties":{"hostName":"iothubowner.azure-devices.net"}}"#,
@@ -583,7 +587,7 @@ mod tests {
         assert_eq!(named("{a"), [""; 0]);
     }
 
-    /// A service whose names differ in what follows the customer's own.
+    /// A service whose host names have the customer's name first and then different suffixes.
     #[test]
     fn the_same_name_under_another_suffix_of_the_domain_stems_from_what_was_entered() {
         let suffixes = [".contoso.example", ".service.contoso.example", ".device.contoso.example", ".fabrikam.example"];
@@ -611,13 +615,13 @@ mod tests {
         ] {
             assert!(derive("a.service.contoso.example", own).is_err(), "{own}");
         }
-        // Not what no suffix of the rule says, nor another domain, nor another name.
+        // A host without a suffix of the rule, in another domain, or with another name is refused.
         for host in
             ["a.evil.contoso.example", "a.fabrikam.example", "x.a.service.contoso.example", "service.contoso.example"]
         {
             assert!(derive(host, "a.device.contoso.example").is_err(), "{host}");
         }
-        // A port goes along.
+        // The port that was entered also applies to the other host.
         derive("a.service.contoso.example:8443", "a.device.contoso.example:8443").unwrap();
         assert!(derive("a.service.contoso.example:8444", "a.device.contoso.example:8443").is_err());
     }
@@ -627,7 +631,7 @@ mod tests {
         let hub = vec!["hub.azure-devices.net:443".to_owned()];
         let text = "HostName=hub.azure-dev\r\n  ices.net;SharedAccessKey=x";
         assert_eq!(derive("hub.azure-devices.net", &[text], &[]).unwrap(), hub);
-        // White space in a line separates as ever.
+        // White space inside a line still separates names.
         assert!(derive("hub.azure-devices.net", &["hub.azure-dev ices.net"], &[]).is_err());
     }
 
@@ -639,7 +643,7 @@ mod tests {
             assert_eq!(denied.layer, EgressLayer::Policy, "{own}");
             assert!(denied.reason.contains("stem"), "{denied}");
         }
-        // Not even where the operator permits the host in general.
+        // The host is refused even if the operator permits it in general.
         assert!(derive("localhost", &["hub"], &["localhost"]).is_err());
     }
 
@@ -650,7 +654,7 @@ mod tests {
         assert_eq!(derive("localhost:8443", &["localhost:8443"], &["localhost:8443"]).unwrap(), ["localhost:8443"]);
         assert_eq!(derive("localhost:8443", &["https://localhost:8443/"], &["localhost"]).unwrap(), ["localhost:8443"]);
         assert!(derive("localhost:8443", &["localhost:8443"], &["localhost:1"]).is_err());
-        // A port of the guest's choice.
+        // Refused: a port that the guest chose and the tenant did not enter.
         assert!(derive("localhost:22", &["localhost:8443"], &["localhost"]).is_err());
         assert!(derive("hub.azure-devices.net:22", &["hub.azure-devices.net"], &[]).is_err());
     }
@@ -677,14 +681,14 @@ mod tests {
         };
         for normalized in [
             r#"{"host":"a.contoso.example","port":8443}"#,
-            // As a text, and beside what no template names.
+            // The port as a text, next to fields that no template names.
             r#"{"port":"8443","host":"a.contoso.example","other":{"port":1},"more":[1,2.5e3]}"#,
         ] {
             assert_eq!(derive(normalized, &[8443]).unwrap(), ["a.contoso.example:8443"]);
-            // A port of the guest's choice.
+            // Refused: a port that the guest chose and the tenant did not enter.
             assert!(derive(normalized, &[844, 443]).unwrap_err().contains("the port does not stem"));
         }
-        // The rule's own needs nobody's word, and a number is no host.
+        // The rule's default port need not be entered, and a number is not a host.
         assert_eq!(derive(r#"{"host":"a.contoso.example","port":443}"#, &[]).unwrap(), ["a.contoso.example:443"]);
         assert!(derive(r#"{"host":8443,"port":8443}"#, &[8443]).unwrap_err().contains("the host does not stem"));
     }
@@ -739,17 +743,17 @@ mod tests {
             assert_eq!(list.check(&tls(host, port)).unwrap_err().layer, EgressLayer::Policy, "{host}:{port}");
         }
         assert!(list.check_name("servicebus.windows.net").is_err());
-        // Another protocol, even on the same host and port.
+        // Another protocol is refused, even on the same host and port.
         let https = Destination { protocol: EgressProtocol::Https, ..tls("a.servicebus.windows.net", 5671) };
         assert!(list.check(&https).is_err());
-        // Between the suffix and the host there is a domain in which anybody gets a name.
+        // Refused: between the suffix and the host there is a domain in which anybody can register names.
         let list = redirects(&[".windows.net"], &options(&[]));
         assert!(list.check(&tls("a.contoso.windows.net", 5671)).is_ok());
         for host in ["attacker.servicebus.windows.net", "attacker.blob.core.windows.net"] {
             assert!(list.check(&tls(host, 5671)).is_err(), "{host}");
             assert!(list.check_name(host).is_err(), "{host}");
         }
-        // A suffix that is no more than a top-level domain opens nothing.
+        // A suffix that is only a top-level domain permits nothing.
         for suffix in [".net", "", ".", "windows.net"] {
             let list = redirects(&[suffix], &options(&[]));
             assert!(list.check(&tls("a.windows.net", 5671)).is_err(), "{suffix}");
@@ -763,7 +767,7 @@ mod tests {
         assert!(list.check_name("localhost").is_ok());
         let denied = list.check(&tls("localhost", 5673)).unwrap_err();
         assert!(denied.to_string().contains("--allow-host localhost:5673"), "{denied}");
-        // Without a port it is the rule's own.
+        // An operator's host without a port is permitted on the rule's port.
         let unspecific = redirects(&[".servicebus.windows.net"], &options(&["localhost"]));
         assert!(unspecific.check(&tls("localhost", 5671)).is_ok());
         assert!(unspecific.check(&tls("localhost", 22)).is_err());

@@ -1,7 +1,7 @@
-//! The HTTP connections of one tenant: which are idle, and how many there may be.
+//! The HTTP connections of one tenant: it keeps idle connections, and bounds the number of all.
 //!
-//! A pool of our own: the one of hyper-util bounds idle connections by host alone and closes none on request, so that
-//! nothing could make room for another host.
+//! This is a pool of our own, because the pool of hyper-util bounds idle connections only by host and closes none on
+//! request. So it could not free a slot for another host.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -30,24 +30,26 @@ use crate::limits::lines::bounded;
 use crate::limits::processor::Processors;
 use crate::limits::{Limits, after, permits};
 
-/// What HTTP/2 may send of one response before the guest has read it, and of all responses of a connection, in bytes.
+/// How much an HTTP/2 server may send before the guest has read it, in bytes: of one response, and of all responses of
+/// a connection.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// What HTTP/2 takes of a request's body before the connection has sent it, in bytes.
+/// How much of a request's body HTTP/2 buffers before it is sent, in bytes.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// The largest HTTP/2 frame that a server may send, in bytes: the smallest that the protocol allows to ask for.
+/// The largest HTTP/2 frame that a server may send, in bytes. This is the smallest limit that the protocol permits.
 const FRAME: u32 = 16 << 10;
 
-/// Streams that the server has reset, or that we have, which a connection remembers; with one more it is closed.
+/// How many reset streams a connection remembers, for each side that resets. The connection is closed if there are
+/// more.
 const RESETS: usize = 32;
 
-/// How long a connection that is to end has to close in good order, and one whose exchange has ended for what it has still to
-/// write.
+/// How long a connection that ends may take to close properly, and how long a connection whose exchange has ended may
+/// take to write the rest.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the answer to one request may take beside its headers and its body, in bytes.
+/// Bytes that the response to one request may take in addition to its headers and its body.
 const EACH_EXCHANGE: u64 = 32 << 10;
 
 /// The HTTP connections of one tenant.
@@ -55,13 +57,13 @@ pub(crate) struct Pool {
     connector: VettedConnector,
     header_bytes: usize,
     idle: Duration,
-    /// The most connections, in use and idle.
+    /// The largest number of connections, in use and idle together.
     limit: usize,
     slots: Arc<Semaphore>,
     state: Mutex<State>,
-    /// A connection has come free.
+    /// Notifies waiting exchanges that a connection has become free.
     changed: Notify,
-    /// No connection outlives it, but to close in good order.
+    /// Cancelled when the pool ends. Connections then only have a short time to close properly.
     ending: CancellationToken,
 }
 
@@ -71,26 +73,26 @@ impl Drop for Pool {
     }
 }
 
-/// On whose behalf an exchange goes out.
+/// The tenant and the call for which an exchange is sent.
 #[derive(Clone, Copy)]
 pub(crate) struct Client<'a> {
     pub(super) asking: Asking<'a>,
-    /// What connections compute on; none: there is no host.
+    /// The slots in which the connections' tasks compute. None without a host.
     pub(super) processors: Option<&'a Processors>,
     pub(super) payer: &'a Arc<Payer>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Connections of HTTP/1.1 that are idle, and all of HTTP/2; the one that was used last is last.
+    /// Idle HTTP/1.1 connections and all HTTP/2 connections. The most recently used connection is last.
     kept: VecDeque<PooledConnection>,
-    /// Closes idle connections in time.
+    /// The task that closes connections that have been idle for too long.
     reaper: Option<JoinHandle<()>>,
-    /// Exchanges that wait for a slot.
+    /// The number of exchanges that wait for a slot.
     waiting: usize,
-    /// Connections that were closed for those who wait, and whose slots nobody has taken yet.
+    /// The number of connections that were closed for waiting exchanges and whose slots are not taken yet.
     making_room: usize,
-    /// Nothing is kept any more.
+    /// The pool is closed: it keeps no more connections.
     closed: bool,
     last_id: u64,
 }
@@ -107,9 +109,9 @@ struct PooledConnection {
     id: u64,
     host: String,
     sender: Sender,
-    /// Exchanges under way on it.
+    /// The number of exchanges that use the connection.
     users: usize,
-    /// It takes no more of them, and ends with the last one.
+    /// The connection accepts no more exchanges, and ends with its last one.
     retired: bool,
     since: Instant,
     ends: Ends,
@@ -133,13 +135,13 @@ impl PooledConnection {
     }
 }
 
-/// A connection for one exchange.
+/// The connection that one exchange uses.
 enum Leased {
     Http1(http1::SendRequest<RequestBody>, Ends),
     Http2(http2::SendRequest<RequestBody>, Http2Lease, Arc<Ledger>),
 }
 
-/// What an exchange has of its connection; it goes back when this is dropped.
+/// The part of a connection that an exchange uses. The part returns to the pool when this value is dropped.
 pub(crate) struct Lease {
     ledger: Arc<Ledger>,
     payer: Arc<Payer>,
@@ -161,7 +163,7 @@ impl Lease {
         &self.ledger
     }
 
-    /// The exchange does not end by itself: it ends with its connection.
+    /// Ends the connection, because the exchange does not end by itself.
     pub(super) fn cut(mut self) {
         match &mut self.part {
             Part::Http1(lease) => lease.cut(),
@@ -173,18 +175,18 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.ledger.disengage(&self.payer);
-        // The server may have sent so much of a response that nobody reads to its end.
+        // The server may have sent one stream window of a response that is not read to its end.
         if matches!(self.part, Part::Http2(_)) {
             self.ledger.credit(STREAM_WINDOW.into());
         }
     }
 }
 
-/// All of an HTTP/1.1 connection.
+/// A whole HTTP/1.1 connection.
 struct Http1Lease {
     pool: Weak<Pool>,
     host: String,
-    /// Until it goes back.
+    /// None after the connection was returned or closed.
     connection: Option<(http1::SendRequest<RequestBody>, Ends)>,
 }
 
@@ -210,7 +212,8 @@ impl Drop for Http1Lease {
         } else if !sender.is_closed()
             && let Ok(runtime) = Handle::try_current()
         {
-            // Soon, or never: where the response was not read to its end, or the server reads no more.
+            // The connection becomes ready soon, or never if the response was not read to its end or the server stops
+            // reading.
             runtime.spawn(async move {
                 if timeout(CLOSE_TIMEOUT, sender.ready()).await.is_ok_and(|ready| ready.is_ok()) {
                     keep(sender, ends);
@@ -220,15 +223,15 @@ impl Drop for Http1Lease {
     }
 }
 
-/// A share of an HTTP/2 connection.
+/// One exchange's share of an HTTP/2 connection.
 struct Http2Lease {
     pool: Weak<Pool>,
     id: u64,
 }
 
 impl Http2Lease {
-    /// An upload that the server does not take cannot be ended but with the connection; others on it come to their end
-    /// before.
+    /// An upload that the server does not read can only end with the connection. Other exchanges on the connection may
+    /// finish first.
     fn cut(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
             pool.retire(self.id);
@@ -244,18 +247,18 @@ impl Drop for Http2Lease {
     }
 }
 
-/// Why there is no response.
+/// Why a request got no response.
 #[derive(Debug)]
 pub(crate) enum SendError {
     Connect(ConnectError),
     Http(hyper::Error),
-    /// The server sent too much that nobody asked for.
+    /// The server sent more than it may send unasked.
     Excess(Excess),
-    /// The first byte did not come in time.
+    /// The first byte of the response did not arrive in time.
     TimedOut,
 }
 
-/// Those who wait for a slot.
+/// Counts an exchange that waits for a slot.
 struct Waiting<'a>(&'a Pool);
 
 impl Drop for Waiting<'_> {
@@ -278,8 +281,9 @@ impl Pool {
         })
     }
 
-    /// Sends a request, once more where a connection that had been idle took nothing of it. `first_byte` is asked once
-    /// there is a connection, and `held` has it until the exchange is over.
+    /// Sends a request. Repeats it if a connection that had been idle took nothing of it. `first_byte` is called when
+    /// there is a connection and returns the deadline for the response; `held` holds the connection until the exchange
+    /// ends.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
@@ -324,7 +328,7 @@ impl Pool {
         }
     }
 
-    /// A connection that is kept, or a new one, which the second part of the answer says.
+    /// Returns a kept or a new connection, and true if it is new.
     async fn lease(
         self: &Arc<Self>,
         host: &str,
@@ -343,7 +347,7 @@ impl Pool {
         Ok((connected.await.unwrap_or(Err(ConnectError::TimedOut))?, true))
     }
 
-    /// A connection that is kept, or a slot for another one. Where there is none, an idle connection makes room.
+    /// Returns a kept connection, or a slot for a new one. If there is no free slot, an idle connection is closed.
     async fn slot(
         self: &Arc<Self>,
         key: &str,
@@ -352,7 +356,7 @@ impl Pool {
         let mut slot = pin!(self.slots.clone().acquire_owned());
         let mut waiting = None;
         loop {
-            // Notified of whatever changes from here on.
+            // Registered before the checks, so that no change after them is missed.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             if let Some(leased) = self.take(key) {
@@ -380,7 +384,7 @@ impl Pool {
         }
     }
 
-    /// A connection that is kept and can take a request.
+    /// A kept connection that can take a request.
     fn take(self: &Arc<Self>, key: &str) -> Option<Leased> {
         let mut state = self.state();
         let gone = state.remove(PooledConnection::is_closed);
@@ -407,7 +411,7 @@ impl Pool {
         leased
     }
 
-    /// Closes the connection that has been idle for the longest, for somebody who waits.
+    /// Closes the connection that has been idle for the longest, for an exchange that waits.
     fn make_room(&self) {
         let mut state = self.state();
         let closed = if state.making_room < state.waiting {
@@ -448,7 +452,8 @@ impl Pool {
             return Ok(Leased::Http1(sender, ends));
         }
         ledger.widen(CONNECTION_WINDOW.into());
-        // Bounds of our own on everything that a server has a say in, whatever the defaults are.
+        // Everything that a server can influence has an explicit bound, so that other defaults of hyper would change
+        // nothing.
         let mut builder = http2::Builder::new(tasks.clone());
         builder
             .timer(TokioTimer::new())
@@ -464,7 +469,7 @@ impl Pool {
             .max_local_error_reset_streams(RESETS);
         let (sender, connection) = builder.handshake(stream).await.map_err(ConnectError::Http)?;
         tasks.spawn(connection.map(drop));
-        // Where another exchange was faster, its connection carries this one as well.
+        // If another exchange has opened a connection meanwhile, that connection is used.
         if let Some(leased) = self.take(&key) {
             return Ok(leased);
         }
@@ -472,7 +477,7 @@ impl Pool {
         Ok(Leased::Http2(sender, Http2Lease { pool: Arc::downgrade(self), id }, ledger))
     }
 
-    /// Keeps a connection until it was idle for too long, or its slot is needed.
+    /// Keeps a connection until it has been idle for too long or its slot is needed.
     fn keep(self: &Arc<Self>, host: String, sender: Sender, users: usize, ends: Ends) -> u64 {
         let mut state = self.state();
         state.last_id += 1;
@@ -509,7 +514,7 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
-    /// An HTTP/2 connection has an exchange that does not end by itself.
+    /// Marks an HTTP/2 connection with an exchange that does not end by itself.
     fn retire(&self, id: u64) {
         if let Some(kept) = self.state().kept.iter_mut().find(|kept| kept.id == id) {
             kept.retired = true;
@@ -522,15 +527,15 @@ impl Pool {
         drop(closed);
     }
 
-    /// Closes idle connections at once, and all others when their exchanges are done, or a moment later whatever they do.
-    /// Nothing is kept from now on.
+    /// Closes idle connections immediately. Other connections close when their exchanges end, but after a short time in
+    /// any case. No connection is kept from now on.
     pub(crate) fn close(&self) {
         self.state().closed = true;
         self.close_idle();
         self.ending.cancel();
     }
 
-    /// Sees to it that idle connections are closed in time.
+    /// Starts the task that closes idle connections, unless it runs.
     fn look_after(self: &Arc<Self>, state: &mut State) {
         if state.reaper.as_ref().is_some_and(|reaper| !reaper.is_finished()) {
             return;
@@ -545,7 +550,8 @@ impl Pool {
         });
     }
 
-    /// Closes what was idle for too long, and says when the next one will have been; none: nothing is idle.
+    /// Closes connections that have been idle for too long, and returns the instant at which the next one must be
+    /// closed. None if no connection is idle.
     fn reap(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut state = self.state();
@@ -553,7 +559,7 @@ impl Pool {
         let idle = state.kept.iter().filter(|kept| kept.is_idle());
         let next = idle.map(|kept| after(kept.since, self.idle)).min();
         if next.is_none() {
-            // The next one that is idle starts another task.
+            // The next connection that becomes idle starts a new task.
             state.reaper = None;
         }
         drop(state);
@@ -565,7 +571,7 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What connections hold a slot of, which outlives the pool.
+    /// The semaphore of which connections hold slots. It outlives the pool.
     #[cfg(test)]
     pub(super) fn slots(&self) -> Arc<Semaphore> {
         self.slots.clone()
@@ -573,7 +579,7 @@ impl Pool {
 }
 
 impl State {
-    /// Takes out what is to be closed. The caller drops it, without the lock.
+    /// Removes connections to close. The caller drops them without holding the lock.
     fn remove(&mut self, which: impl Fn(&PooledConnection) -> bool) -> VecDeque<PooledConnection> {
         let (gone, kept) = std::mem::take(&mut self.kept).into_iter().partition(which);
         self.kept = kept;
@@ -581,12 +587,13 @@ impl State {
     }
 }
 
-/// What a connection is found by.
+/// The key by which a connection is found.
 fn key(host: &str, port: u16) -> String {
     format!("{host} {port}")
 }
 
-/// HTTP/1.1 names the host in a header, and the path alone in its first line. HTTP/2 takes both from the address.
+/// Puts the host into a header and only the path into the first line, as HTTP/1.1 needs. HTTP/2 takes both from the
+/// URI.
 fn name_host(request: &mut Request<RequestBody>, uri: &Uri) {
     let port = uri.port().filter(|port| port.as_u16() != 443).map(|port| format!(":{}", port.as_str()));
     let host = format!("{}{}", uri.host().unwrap_or_default(), port.unwrap_or_default());
@@ -597,8 +604,8 @@ fn name_host(request: &mut Request<RequestBody>, uri: &Uri) {
     *request.uri_mut() = path;
 }
 
-/// Runs what belongs to one connection, until a while after it is to end. Each poll is a turn of its tenant's, and
-/// charged to who uses the connection.
+/// Runs the tasks of one connection, until a short time after it should end. Each poll runs in a turn of the tenant,
+/// and is charged to the calls that use the connection.
 #[derive(Clone)]
 struct Tasks {
     ending: CancellationToken,
@@ -608,14 +615,14 @@ struct Tasks {
     tenant: TenantId,
 }
 
-/// The connection is closed in good order once this is dropped.
+/// Closes the connection properly when this value is dropped.
 struct Ends {
     tasks: Tasks,
     _goodbye: DropGuard,
 }
 
 impl Ends {
-    /// The connection ends at once.
+    /// Ends the connection immediately.
     fn cut(self) {
         self.tasks.cut.cancel();
     }

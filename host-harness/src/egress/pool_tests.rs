@@ -1,4 +1,4 @@
-//! The pool of one tenant against servers that keep HTTP/1.1 and HTTP/2, and against some that do not.
+//! Tests of one tenant's pool, with servers that keep the rules of HTTP/1.1 and HTTP/2 and servers that break them.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -39,7 +39,7 @@ use crate::tenant::Tenant;
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A TLS server on this machine; what it does with a connection is the test's affair.
+/// A TLS server on this machine. The test decides how the server treats a connection.
 struct Server {
     port: u16,
     ca: String,
@@ -82,7 +82,7 @@ impl Server {
         Self { port, ca, counts }
     }
 
-    /// HTTP/2, answered by path.
+    /// A server for HTTP/2 whose response depends on the path.
     async fn http2() -> Self {
         let barrier = Arc::new(Barrier::new(8));
         Self::start(&["h2"], move |tls, counts| {
@@ -96,7 +96,7 @@ impl Server {
         .await
     }
 
-    /// HTTP/1.1: says `answer` to each request, and closes after as many.
+    /// A server for HTTP/1.1 that sends `answer` to each request, and closes a connection after `requests` requests.
     async fn http1(answer: &'static str, requests: usize) -> Self {
         Self::start(&["http/1.1"], move |mut tls, counts| {
             Box::pin(async move {
@@ -154,7 +154,7 @@ impl Server {
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
-/// False at the end of the connection.
+/// Reads the head of a request. Returns false at the end of the connection.
 async fn read_head(tls: &mut TlsStream<TcpStream>) -> bool {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -197,7 +197,7 @@ async fn answer(
             }
             response
         }
-        // Answered before the request has come to its end, which is waited for.
+        // The response is sent before the request has ended; then the rest of the request is read.
         "/early" => {
             tokio::spawn(request.into_body().collect());
             full("early".to_owned())
@@ -218,11 +218,11 @@ async fn http2_is_spoken_where_the_server_does_and_one_connection_carries_all() 
     for expected in 1..=2 {
         let tenant = server.tenant(|_| ());
         assert_eq!(server.get(&tenant, "small").await.unwrap(), "hello");
-        // Nobody is answered before all eight are there, each in a call of its own.
+        // The server responds only after all eight requests have arrived. Each belongs to a call of its own.
         let together = futures_util::future::join_all((0..8).map(|_| server.get(&tenant, "together")));
         let answers = tokio::time::timeout(Duration::from_secs(30), together).await.unwrap();
         assert!(answers.iter().all(|answer| answer.as_ref().unwrap() == "together"));
-        // Never shared between tenants.
+        // Connections are never shared between tenants.
         assert_eq!(server.connections(), expected);
     }
 }
@@ -271,7 +271,7 @@ async fn limits_and_timeouts_hold_on_http2_and_spare_the_connection() {
         let error = get(&exchange(&tenant, &server.authority()), &server.url(path), options).await.unwrap_err();
         assert!(matches!(error, Error::ConnectionReadTimeout), "{path}: {error}");
     }
-    // A server that resets streams, many times over.
+    // Many streams that the server resets do not end the connection.
     for _ in 0..100 {
         let error = server.get(&tenant, "reset").await.unwrap_err();
         assert!(matches!(error, Error::ConnectionTerminated), "{error}");
@@ -283,10 +283,10 @@ async fn limits_and_timeouts_hold_on_http2_and_spare_the_connection() {
     assert!(matches!(error, Error::ConnectionReadTimeout), "{error}");
 }
 
-/// A server that answers nothing and sends frames as fast as it can: the exchange ends in time all the same.
+/// A server that never responds and sends frames as fast as it can must not keep an exchange from ending in time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_of_pings_and_settings_do_not_hold_an_exchange() {
-    // Length, type, flags, stream, content.
+    // The fields of a frame: length, type, flags, stream, content.
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
     const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     for frame in [SETTINGS, PING] {
@@ -313,7 +313,7 @@ async fn floods_of_pings_and_settings_do_not_hold_an_exchange() {
         use Error::{ConnectionReadTimeout, ConnectionTerminated, HttpProtocolError};
         assert!(matches!(error, ConnectionReadTimeout | ConnectionTerminated | HttpProtocolError), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-        // With its tenant the connection ends, and the flood with it.
+        // The connection ends with its tenant, and the flood ends with the connection.
         drop(tenant);
         server.wait_for_open(0).await;
     }
@@ -334,7 +334,7 @@ async fn tls_sessions_are_resumed_within_a_tenant_alone() {
 
 #[tokio::test]
 async fn a_connection_that_went_stale_is_replaced_and_nothing_is_sent_twice() {
-    // Closed after each answer, which the answer does not say.
+    // The server closes the connection after each response, without announcing it.
     let server = Server::http1(HELLO, 1).await;
     let tenant = server.tenant(|_| ());
     for expected in 1..=3 {
@@ -343,7 +343,7 @@ async fn a_connection_that_went_stale_is_replaced_and_nothing_is_sent_twice() {
         assert_eq!((server.connections(), server.counts.requests.load(Ordering::SeqCst)), (expected, expected));
     }
 
-    // The second request arrives and is not answered: whether it had its effect nobody knows.
+    // The second request arrives and gets no response, so nobody knows whether it had an effect.
     let server = Server::start(&["http/1.1"], |mut tls, counts| {
         Box::pin(async move {
             for answer in [HELLO, ""] {
@@ -417,7 +417,7 @@ async fn requests_and_connections_have_a_rate() {
     assert!(first.is_ok(), "{first:?}");
     assert!(matches!(second, Err(Error::ConnectionLimitReached)), "{second:?}");
     assert_eq!(over(&call), [(LimitName::ConnectionsPerSecond, 1)]);
-    // With time to wait, one comes to its turn.
+    // An exchange that can wait longer gets its turn.
     let tenant = server.tenant(|limits| limits.connections_per_second = 1);
     let call = exchange(&tenant, &server.authority());
     let (first, second) = tokio::join!(simple(&call, &url), simple(&call, &url));
@@ -440,7 +440,7 @@ async fn a_tenant_that_floods_the_host_with_exchanges_does_not_starve_another() 
             }
         }
     };
-    // Two of the flood's exchanges are under way, ten more wait, and only then comes the quiet tenant's.
+    // Two exchanges of the flood are running and ten wait before the quiet tenant's exchange arrives.
     let two = futures_util::future::join_all((0..2).map(|_| simple(&inside, &urls[0])));
     let ten = async {
         began(2).await;
@@ -456,7 +456,7 @@ async fn a_tenant_that_floods_the_host_with_exchanges_does_not_starve_another() 
         });
         answer
     };
-    // Meanwhile one more of the flood meets the bound, and its error names it.
+    // Meanwhile another exchange of the flood reaches the limit, and its error names the limit.
     let late = within(&flood);
     let hasty = async {
         began(2).await;
@@ -502,10 +502,10 @@ fn tenant_of(servers: &[&Server], change: impl FnOnce(&mut Limits)) -> Tenant {
         .unwrap()
 }
 
-/// Begins a response that does not end.
+/// The beginning of a response that never ends.
 const ENDLESS: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nx";
 
-/// A response whose body is not read.
+/// Sends a request, and returns its response without reading the body.
 async fn held(call: &Arc<Exchange>, url: &str) -> Response<wasmtime_wasi_http::WasiBody> {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     call.clone().send(Request::get(url).body(body).unwrap(), RequestOptions::default()).await.unwrap()
@@ -515,7 +515,7 @@ async fn held(call: &Arc<Exchange>, url: &str) -> Response<wasmtime_wasi_http::W
 async fn connections_are_bounded_over_all_hosts_and_idle_ones_make_room() {
     let (one, two) = (Server::http1(HELLO, usize::MAX).await, Server::http2().await);
     let tenant = tenant_of(&[&one, &two], |limits| limits.http_connections = 1);
-    // The one that has a connection keeps it until the other needs its slot.
+    // A server's connection stays open until the other server needs its slot.
     for expected in 1..=3 {
         for server in [&one, &two] {
             for _ in 0..3 {
@@ -526,7 +526,7 @@ async fn connections_are_bounded_over_all_hosts_and_idle_ones_make_room() {
         one.wait_for_open(0).await;
     }
 
-    // The one that was idle the longest goes, and no more than need be.
+    // Only the connection that has been idle for the longest is closed.
     let servers = [Server::http1(HELLO, usize::MAX).await, Server::http1(HELLO, usize::MAX).await, one];
     let tenant = tenant_of(&servers.each_ref(), |limits| limits.http_connections = 2);
     let before = servers[2].connections();
@@ -550,14 +550,15 @@ async fn an_exchange_waits_for_a_place_and_says_which_limit_it_was() {
     let limits = call.take_refusals().limits;
     assert_eq!(limits, [LimitExceeded { name: LimitName::HttpConnections, wanted: 2, allowed: 1 }]);
     assert_eq!(two.connections(), 0);
-    // With time to wait, one comes to its turn.
+    // An exchange that can wait longer gets its turn.
     let (answer, ()) = tokio::join!(two.get(&tenant, "small"), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(two.connections(), 0);
         drop(response);
     });
     assert_eq!(answer.unwrap(), "hello");
-    // One that becomes idle while somebody waits for a slot makes room as well, for whomever it was opened.
+    // A connection that becomes idle while an exchange waits for a slot is closed, too, even if it was opened for
+    // another host.
     let three = Server::http1(HELLO, usize::MAX).await;
     let tenant = tenant_of(&[&two, &three], |limits| limits.http_connections = 1);
     let stalled = held(&exchange(&tenant, &two.authority()), &two.url("stall")).await;
@@ -579,7 +580,7 @@ async fn idle_connections_are_closed_in_time() {
             assert_eq!(server.connections(), expected);
         }
     }
-    // What is in use is not idle, however long it takes.
+    // A connection in use is not idle, no matter how long its exchange takes.
     let server = Server::http2().await;
     let tenant = server.tenant(|limits| limits.http_idle = Duration::from_millis(20));
     let response = held(&exchange(&tenant, &server.authority()), &server.url("stall")).await;
@@ -606,7 +607,7 @@ async fn idle_connections_are_closed_on_request_and_with_their_tenant() {
         tenant.close();
         server.wait_for_open(0).await;
     }
-    // A connection that an exchange uses is closed after it.
+    // A connection that an exchange uses is closed after the exchange.
     let server = Server::http2().await;
     let tenant = server.tenant(|_| ());
     let response = held(&exchange(&tenant, &server.authority()), &server.url("stall")).await;
@@ -618,7 +619,7 @@ async fn idle_connections_are_closed_on_request_and_with_their_tenant() {
     server.wait_for_open(0).await;
 }
 
-/// What an exchange with default limits sets aside for its request, and for its response.
+/// Bytes that an exchange with default limits reserves for its request and for its response.
 const REQUEST: u64 = (128 << 10) + (64 << 10);
 const RESPONSE: u64 = (256 << 10) + (64 << 10);
 
@@ -636,7 +637,7 @@ async fn an_exchange_sets_its_buffers_aside_and_one_that_waits_its_requests() {
             let error = simple(&call, &url).await.unwrap_err();
             assert!(matches!(error, Error::ConnectionLimitReached), "{error}");
             assert_eq!(call.take_refusals().limits, [LimitExceeded { name, wanted, allowed: bytes }]);
-            // Nothing of it stays taken.
+            // A refused exchange keeps nothing reserved.
             assert_eq!(tenant.network().buffers.left(), tenant.limits().tenant_buffer_bytes);
         }
     }
@@ -668,7 +669,7 @@ async fn an_upload_that_goes_on_after_the_response_keeps_its_share() {
         let request = Request::post(server.url("early")).body(StreamBody::new(written).boxed_unsync()).unwrap();
         writing.send(Ok(Frame::data(Bytes::from_static(b"the beginning")))).unwrap();
         let response = call.clone().send(request, RequestOptions::default()).await.unwrap();
-        // The server has answered, and the guest lets go of its answer.
+        // The server has responded, and the guest drops the response.
         drop(response.into_body().collect().await.unwrap());
         assert_eq!(taken(), REQUEST + RESPONSE, "{alpn}");
         let late = exchange(&tenant, &server.authority());
@@ -712,7 +713,7 @@ async fn look_ups_have_a_rate_and_take_turns_over_all_tenants() {
     let context = CallContext { lookups: Some(gate.clone()), ..CallContext::default() };
     let tenant = server.tenant(|_| ());
     let call = exchange_within(&tenant, &server.authority(), context);
-    // Another tenant's.
+    // Another tenant holds the only turn.
     let turn = gate.enter(1).await;
     let options = RequestOptions { connect_timeout: Some(Duration::from_millis(100)), ..RequestOptions::default() };
     let error = get(&call, &server.url("small"), options).await.unwrap_err();
@@ -722,11 +723,11 @@ async fn look_ups_have_a_rate_and_take_turns_over_all_tenants() {
     assert_eq!(server.connections(), 0);
     drop(turn);
     assert_eq!(simple(&call, &server.url("small")).await.unwrap(), "hello");
-    // It ends with the look-up, not with the connection.
+    // The turn ends with the look-up, not with the connection.
     assert!(futures_util::FutureExt::now_or_never(gate.enter(1)).is_some());
 }
 
-/// A server on a thread of its own, so that what it computes is not the test's.
+/// Starts a server on a thread of its own, so that its computing time is not counted as the test's.
 fn start_apart(
     alpn: &'static [&'static str],
     serve: impl Fn(TlsStream<TcpStream>, Arc<Counts>) -> Served + Send + 'static,
@@ -742,7 +743,7 @@ fn start_apart(
     server.recv().unwrap()
 }
 
-/// A server that answers a request with one piece again and again.
+/// Starts a server that responds to a request with the same bytes again and again.
 fn start_flooding(alpn: &'static [&'static str], piece: &'static [u8]) -> Server {
     start_apart(alpn, move |mut tls, _| {
         Box::pin(async move {
@@ -756,14 +757,14 @@ fn start_flooding(alpn: &'static [&'static str], piece: &'static [u8]) -> Server
     })
 }
 
-/// An answer of HTTP/1.1 after which another one has to come.
+/// An informational HTTP/1.1 response, which another response must follow.
 const H1_EARLY_HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
 /// Frames of HTTP/2: length, type, flags, stream, content.
 const H2_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const H2_PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-/// A status of 200, and the end of the first stream.
+/// A response with status 200 that ends the first stream.
 const H2_OK: &[u8] = &[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
-/// A status of 103 on the first stream, after which another one has to come.
+/// An informational response (status 103) on the first stream, which another response must follow.
 const H2_EARLY_HINTS: &[u8] = &[0, 0, 5, 1, 4, 0, 0, 0, 1, 0x08, 3, b'1', b'0', b'3'];
 
 /// Reads the client's preface, its settings and the beginning of its first request.
@@ -782,7 +783,7 @@ async fn begin_h2(tls: &mut TlsStream<TcpStream>) {
     }
 }
 
-/// Sends over and over, and reads what comes back only to throw it away.
+/// Sends `what` again and again, and discards everything that it receives.
 async fn flood(tls: &mut TlsStream<TcpStream>, what: &[u8], sent: &AtomicUsize) {
     let flood = what.repeat(1_000);
     let mut ignored = vec![0; 64 << 10];
@@ -799,7 +800,7 @@ async fn flood(tls: &mut TlsStream<TcpStream>, what: &[u8], sent: &AtomicUsize) 
     }
 }
 
-/// Servers that answer before they have read the upload and then read no more, and one that does not even answer.
+/// Servers that respond before they have read the upload and then stop reading, and one that does not even respond.
 async fn servers_that_read_no_more() -> Vec<(&'static str, Server)> {
     let silent = Server::start(&["http/1.1"], |mut tls, _| {
         Box::pin(async move {
@@ -826,7 +827,7 @@ async fn servers_that_read_no_more() -> Vec<(&'static str, Server)> {
     vec![("silent", silent.await), ("http/1.1", http1.await), ("h2", http2.await)]
 }
 
-/// What a tenant opened ends with its calls and with it, whatever its servers do.
+/// The connections of a tenant must end with its calls and with the tenant, even if servers stop reading.
 #[tokio::test]
 async fn no_connection_outlives_its_tenant() {
     #[derive(Clone, Copy, Debug)]
@@ -848,7 +849,7 @@ async fn no_connection_outlives_its_tenant() {
                 written.recv().await.map(|frame| (frame, written))
             });
             let request = Request::post(server.url("")).body(StreamBody::new(written).boxed_unsync()).unwrap();
-            // More than the kernel takes.
+            // More bytes than the kernel buffers.
             for _ in 0..256 {
                 writing.send(Ok(Frame::data(Bytes::from(vec![0; 64 << 10])))).unwrap();
             }
@@ -859,7 +860,7 @@ async fn no_connection_outlives_its_tenant() {
                 drop(response.unwrap().into_body().collect().await.unwrap());
             }
             let begun = Instant::now();
-            // The guest's part of it, as the end of its store drops it.
+            // The end of a guest's store drops the guest's end of the body.
             drop(writing);
             match end {
                 End::DroppedCall => drop(call.until_dropped()),
@@ -887,7 +888,7 @@ async fn no_connection_outlives_its_tenant() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// A connection that no exchange uses costs nothing, whatever its server sends.
+/// A connection that no exchange uses must cost nearly nothing, even if its server floods it.
 #[tokio::test]
 async fn a_server_that_floods_an_idle_connection_is_cut_off() {
     let sent = Arc::new(AtomicUsize::new(0));
@@ -913,7 +914,7 @@ async fn a_server_that_floods_an_idle_connection_is_cut_off() {
     server.wait_for_open(0).await;
 }
 
-/// Nor may a server send without end to a call that waits for its answer.
+/// A server must not send without end to a call that waits for its response.
 #[tokio::test]
 async fn a_server_that_sends_more_than_a_call_can_use_is_cut_off() {
     for (what, alpn, frame) in [
@@ -929,7 +930,7 @@ async fn a_server_that_sends_more_than_a_call_can_use_is_cut_off() {
         let error = simple(&call, &server.url("")).await.unwrap_err();
         let (computed, charged) = (thread_time() - computed, call.computed());
         println!("{what}: {error} after {:.1?}, {computed:.1?} computed, {charged:.1?} charged", begun.elapsed());
-        // The handshake is the test's here: it polls the exchange itself.
+        // The TLS handshake counts as the test's time, because the test polls the exchange itself.
         assert!(charged > computed / 2, "{charged:?}");
         let limits: Vec<_> = call.take_refusals().limits.iter().map(|limit| limit.name.as_str()).collect();
         assert_eq!(limits, ["http_excess_bytes"], "{what}: {error}");
@@ -937,7 +938,7 @@ async fn a_server_that_sends_more_than_a_call_can_use_is_cut_off() {
     }
 }
 
-/// The connections of a tenant compute in its turns. Here nothing cuts the floods off.
+/// The connections of a tenant compute in its turns. In this test no limit stops the floods.
 #[tokio::test]
 async fn a_flooded_connection_takes_no_more_than_its_tenants_share() {
     /// A guest that computes yields at every epoch.
@@ -980,8 +981,8 @@ async fn a_flooded_connection_takes_no_more_than_its_tenants_share() {
     }
 }
 
-/// A library logs a warning for each answer to a ping that nobody sent. Neither in a call nor beside it do they fill the
-/// log.
+/// h2 logs a warning for each unexpected ping acknowledgement. Such warnings must not fill the log, neither in a call
+/// nor after it.
 #[tokio::test]
 async fn a_server_cannot_fill_the_log_through_a_library() {
     const PONG: &[u8] = &[0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
@@ -1010,7 +1011,7 @@ async fn a_server_cannot_fill_the_log_through_a_library() {
     }
 }
 
-/// Finds everything on this machine, and remembers what it was asked.
+/// A resolver that finds every name on this machine, and remembers the names and ports that it was asked for.
 #[derive(Debug, Default)]
 struct Book(Mutex<Vec<(String, Option<u16>)>>);
 

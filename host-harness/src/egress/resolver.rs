@@ -1,4 +1,4 @@
-//! From a name to the addresses that may be connected to: one way for HTTP and for sockets.
+//! Resolves a name to the addresses to which the host may connect: the same code for HTTP and for sockets.
 
 use std::fmt;
 use std::future::Future;
@@ -17,14 +17,14 @@ use crate::limits::Limits;
 use crate::limits::fair::{Gate, Rate, TenantId, Turn};
 use crate::options::{Resolve, split_authority};
 
-/// Look-ups of one tenant at the same time. Each takes a thread of all tenants until the name server answers, so that a
-/// tenant whose server is silent must not take them all.
+/// Look-ups of one tenant at the same time. Each look-up occupies a thread of a pool that all tenants share until the
+/// name server answers. A tenant with a silent name server must not occupy the whole pool.
 const LOOKUPS: usize = 8;
 
-/// Addresses of one name that are of any use; a name server may answer with thousands.
+/// How many addresses of one name are used. A name server may answer with thousands.
 const ADDRESSES: usize = 64;
 
-/// A name with an address, as `NAME=ADDRESS`: it stands for the name and for all names below it.
+/// An entry `NAME=ADDRESS`, which gives the address for the name and for all names below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostAddress {
     name: String,
@@ -51,15 +51,15 @@ impl std::str::FromStr for HostAddress {
     }
 }
 
-/// Answers for certain names, and has the operating system asked for all others. For hosts that no name server leads to: an
-/// emulator, or a private endpoint without a zone of its own.
+/// Resolves certain names from a fixed list, and all other names with the operating system. It is meant for hosts that
+/// no name server knows: an emulator, or a private endpoint without a DNS zone.
 ///
-/// Of several entries that cover a name, the one with the longest name counts, with all of its addresses.
+/// If several entries cover a name, those with the longest name are used, with all of their addresses.
 #[derive(Clone, Debug, Default)]
 pub struct HostAddresses(Vec<HostAddress>);
 
 impl HostAddresses {
-    /// Answers by these entries.
+    /// Resolves names from these entries.
     #[must_use]
     pub fn new(entries: impl IntoIterator<Item = HostAddress>) -> Self {
         Self(entries.into_iter().collect())
@@ -87,16 +87,16 @@ impl Resolve for HostAddresses {
     }
 }
 
-/// On whose behalf a name is looked up, and until when.
+/// The tenant for which a name is looked up, and the deadline.
 #[derive(Clone, Copy)]
 pub(crate) struct Asking<'a> {
-    /// What the host has for look-ups of all tenants; none: there is no host.
+    /// The host's bound on look-ups of all tenants. None without a host.
     pub(crate) turns: Option<&'a Gate>,
     pub(crate) tenant: TenantId,
     pub(crate) until: Instant,
 }
 
-/// Resolves names and vets the addresses behind them.
+/// Resolves names and checks the addresses that they resolve to.
 #[derive(Clone)]
 pub(crate) struct Resolver {
     source: Source,
@@ -116,7 +116,8 @@ impl Source {
             Self::System(turns) => {
                 let own = turns.clone().acquire_owned().await.map_err(io::Error::other)?;
                 let host = host.to_owned();
-                // A thread that asks cannot be interrupted: its caller may go, its turns stay taken.
+                // A thread that waits for the name server cannot be interrupted. So the thread keeps its turns until it
+                // ends, even if its caller has gone.
                 let asked = tokio::task::spawn_blocking(move || {
                     let found = (host.as_str(), 0).to_socket_addrs();
                     drop((own, turn));
@@ -135,7 +136,7 @@ impl Source {
 }
 
 impl Resolver {
-    /// Asks what the embedder supplies, else the operating system.
+    /// Uses the resolver that the embedder supplies, or else the operating system.
     pub(crate) fn new(supplied: Option<Arc<dyn Resolve>>, addresses: Addresses, limits: &Limits) -> Self {
         let source = match supplied {
             Some(resolver) => Source::Embedder(resolver),
@@ -144,16 +145,17 @@ impl Resolver {
         Self { source, rate: Arc::new(Rate::new(limits.lookups_per_second)), addresses }
     }
 
-    /// Whether an address that a connection names by itself may be connected to.
+    /// Whether the tenant may connect to an address that its connection states instead of a name.
     pub(crate) fn permits(&self, address: IpAddr) -> bool {
         self.addresses.permit(address)
     }
 
-    /// The addresses behind a host that may be connected to; never none. `shown` names the destination in a denial.
+    /// The addresses of a host to which the tenant may connect; at least one. `shown` names the destination in a
+    /// denial.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Dns`], [`ConnectError::Prohibited`], or that one of the bounds on look-ups was in the way.
+    /// [`ConnectError::Dns`], [`ConnectError::Prohibited`], or the error of a bound on look-ups.
     pub(crate) async fn resolve(
         &self,
         host: &str,
@@ -167,7 +169,8 @@ impl Resolver {
                 if !self.rate.turn(asking.until).await {
                     return Err(ConnectError::TooManyLookups(self.rate.per_second()));
                 }
-                // Who has had no turn by then has done nothing, which its error has time to say.
+                // An eighth of the time is kept in reserve, so that the error about a missing turn is returned before
+                // the caller's own timeout.
                 let turn = asking.until - asking.until.saturating_duration_since(Instant::now()) / 8;
                 let turn = match asking.turns {
                     Some(gate) => match tokio::time::timeout_at(turn, gate.enter(asking.tenant)).await {
@@ -198,7 +201,7 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// Knows no name, so that nothing is reached.
+/// Resolves no name, so that no host can be reached.
 #[cfg(feature = "conformance")]
 #[derive(Debug)]
 pub(crate) struct Nowhere;
@@ -265,7 +268,7 @@ pub(crate) mod testing {
         }
     }
 
-    /// Asks `answer`.
+    /// A resolver that calls `answer`.
     pub(crate) fn answering(
         answer: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
     ) -> Option<Arc<dyn Resolve>> {
@@ -285,7 +288,7 @@ pub(crate) mod testing {
         }
     }
 
-    /// Never answers.
+    /// A resolver that never answers.
     pub(crate) fn silent() -> Option<Arc<dyn Resolve>> {
         Some(Arc::new(Silent))
     }

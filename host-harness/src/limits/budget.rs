@@ -1,4 +1,4 @@
-//! Bytes that several parts share, and memory and tables of one store.
+//! Bytes that several users share, and the memory and tables of one wasmtime store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use wasmtime::ResourceLimiter;
 
 use super::{LimitExceeded, Limits};
 
-/// A limit that ended a call, raised from inside wasmtime and found again in the error that comes out.
+/// A limit that ended a call. It is raised inside wasmtime and read back from the error that wasmtime returns.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LimitHit {
     #[error("the CPU budget is used up")]
@@ -20,15 +20,15 @@ pub(crate) enum LimitHit {
     Other(LimitExceeded),
 }
 
-/// Bounds memory and tables of a store, and says which bound it was.
+/// Bounds the memory and tables of a store. Its error states which bound was exceeded.
 pub(crate) struct StoreLimiter {
     memory_bytes: usize,
     table_elements: usize,
     instances: usize,
     memories: usize,
-    /// Linear memory that was granted so far, in bytes; it never shrinks.
+    /// Linear memory that was granted until now, in bytes. It never shrinks.
     granted: usize,
-    /// As many table elements.
+    /// Table elements that were granted until now. The number never shrinks.
     granted_elements: usize,
 }
 
@@ -38,7 +38,7 @@ impl StoreLimiter {
         Self { memory_bytes, table_elements, instances, memories, granted: 0, granted_elements: 0 }
     }
 
-    /// The most linear memory that the store has had, in bytes.
+    /// The largest linear memory that the store has had, in bytes.
     pub(crate) fn memory_high_water(&self) -> usize {
         self.granted
     }
@@ -56,7 +56,7 @@ impl ResourceLimiter for StoreLimiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        // As do all tables.
+        // All tables of the component count together.
         let wanted = self.granted_elements.saturating_add(desired.saturating_sub(current));
         if wanted > self.table_elements {
             return Err(LimitHit::Table { wanted, limit: self.table_elements }.into());
@@ -78,7 +78,7 @@ impl ResourceLimiter for StoreLimiter {
     }
 }
 
-/// A number of bytes that several bodies share.
+/// A number of bytes that all clones of this value share.
 #[derive(Clone, Debug)]
 pub(crate) struct ByteBudget {
     left: Arc<AtomicU64>,
@@ -94,28 +94,28 @@ impl ByteBudget {
         self.limit
     }
 
-    /// What has not been taken.
+    /// The bytes that are not taken.
     pub(crate) fn left(&self) -> u64 {
         self.left.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes` out for as long as the answer lives; none where there are not that many left.
+    /// Takes `bytes` until the returned value is dropped. None if fewer bytes are left.
     pub(crate) fn reserve(&self, bytes: u64) -> Option<Reservation> {
         self.take(bytes).then(|| Reservation { budget: self.clone(), bytes })
     }
 
-    /// Takes `bytes` out; false, and nothing taken, where there are not that many left.
+    /// Takes `bytes`. Returns false, and takes nothing, if fewer bytes are left.
     pub(crate) fn take(&self, bytes: u64) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 
-    /// Puts back what was taken and not used.
+    /// Returns bytes that were taken and not used.
     pub(crate) fn give_back(&self, bytes: u64) {
         self.left.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
-/// Bytes of a [`ByteBudget`] that are set aside until this is dropped.
+/// Bytes of a [`ByteBudget`] that stay reserved until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: ByteBudget,

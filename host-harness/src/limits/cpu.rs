@@ -1,4 +1,5 @@
-//! Computing time: what a guest's polls take of a processor, and what the host computes for it beside them.
+//! The computing time of a call: the processor time of the guest's polls, and the time that the host computes for the
+//! call on other threads.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -11,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::lines::Lines;
 
-/// What this thread has had of a processor: it stands still while the thread waits or another one is running.
+/// The processor time that this thread has used. It does not advance while the thread waits or another thread runs.
 #[cfg(unix)]
 pub(crate) fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    // Neither is ever negative for this clock.
+    // Both parts are never negative for this clock.
     Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// The wall clock, where there is none for threads: being interrupted counts as well.
+/// The wall clock, on systems without a clock for threads. Time during which the thread is interrupted counts as well.
 #[cfg(not(unix))]
 pub(crate) fn thread_time() -> Duration {
     use std::sync::LazyLock;
@@ -29,13 +30,13 @@ pub(crate) fn thread_time() -> Duration {
     BEGUN.elapsed()
 }
 
-/// Adds a call's computing time up.
+/// Sums up the computing time of a call.
 #[derive(Debug)]
 pub(crate) struct CpuClock {
     spent: AtomicU64,
-    /// What the host computed for the call on other threads.
+    /// Nanoseconds that the host computed for the call on other threads.
     beside: AtomicU64,
-    /// [`thread_time`] at the beginning of the poll that is under way, or [`RESTING`].
+    /// [`thread_time`] when the current poll began, or [`RESTING`].
     polled: AtomicU64,
 }
 
@@ -48,17 +49,17 @@ impl Default for CpuClock {
 }
 
 impl CpuClock {
-    /// Counts the polls of `guest`.
+    /// Counts the time that polls of `guest` take.
     pub(crate) fn counting<F: Future>(&self, guest: F) -> Counting<'_, F> {
         Counting { guest: Box::pin(guest), clock: self }
     }
 
-    /// What was spent so far. During a poll only its own thread may ask.
+    /// The time spent until now. During a poll, only the thread that polls may call this.
     pub(crate) fn spent(&self) -> Duration {
         Duration::from_nanos(self.own().saturating_add(self.beside.load(Ordering::Relaxed)))
     }
 
-    /// What was spent so far, but for the poll that is under way. Any thread may ask.
+    /// The time spent until now without the current poll. Any thread may call this.
     fn settled(&self) -> Duration {
         let own = self.spent.load(Ordering::Relaxed);
         Duration::from_nanos(own.saturating_add(self.beside.load(Ordering::Relaxed)))
@@ -72,19 +73,19 @@ impl CpuClock {
         self.spent.load(Ordering::Relaxed).saturating_add(running)
     }
 
-    /// What was spent so far; it counts from zero again.
+    /// Returns the time spent until now, and counts from zero again.
     pub(crate) fn take(&self) -> Duration {
         let [own, beside] = [&self.spent, &self.beside].map(|spent| spent.swap(0, Ordering::Relaxed));
         Duration::from_nanos(own.saturating_add(beside))
     }
 }
 
-/// Who pays for what the host does for a call beside its guest, for its connections above all: with computing time, and
-/// with lines of the log.
+/// The call that pays for work of the host outside its guest, mostly for its connections: with computing time and with
+/// lines of the log.
 #[derive(Debug)]
 pub(crate) struct Payer {
     clock: Arc<CpuClock>,
-    /// What the call may compute in all.
+    /// The longest time that the call may compute, guest and host together.
     limit: Duration,
     exhausted: CancellationToken,
     lines: Arc<Lines>,
@@ -102,18 +103,19 @@ impl Payer {
         }
     }
 
-    /// What libraries may log about the call.
+    /// The bound on what libraries log about the call.
     pub(crate) fn lines(&self) -> &Arc<Lines> {
         &self.lines
     }
 
-    /// Resolves once the call has used its computing time up. A guest that waits is not asked about it.
+    /// Resolves when the call has used up its computing time. It ends a call whose guest waits: such a guest is not
+    /// polled, so that nothing else would notice.
     pub(crate) async fn exhausted(&self) {
         self.exhausted.cancelled().await;
     }
 }
 
-/// Measures the polls of a future, and says after each how long it took.
+/// Measures each poll of a future, and passes the computing time of that poll to `charge`.
 pub(crate) fn measured<F: Future, C: Fn(Duration)>(future: F, charge: C) -> Measured<F, C> {
     Measured { future: Box::pin(future), charge }
 }
@@ -137,11 +139,11 @@ impl<F: Future, C: Fn(Duration) + Unpin> Future for Measured<F, C> {
 }
 
 thread_local! {
-    /// [`thread_time`] at the beginning of the poll that is measured now.
+    /// [`thread_time`] when the poll began that is measured now.
     static POLLED: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
-/// Ends a poll that is measured, also where it panics.
+/// Ends the measurement of a poll, also if the poll panics.
 struct Polling(Option<Duration>);
 
 impl Drop for Polling {
@@ -150,13 +152,13 @@ impl Drop for Polling {
     }
 }
 
-/// Whether the poll that is measured now has computed for so long that others should have their turn.
+/// Whether the poll that is measured now has computed for `turn` or longer, so that it should let others run.
 pub(crate) fn is_turn_over(turn: Duration) -> bool {
     POLLED.get().is_some_and(|begun| thread_time().saturating_sub(begun) >= turn)
 }
 
 fn nanos(time: Duration) -> u64 {
-    // Below `RESTING`, after five hundred years.
+    // Only a time of more than five hundred years does not fit. The result must stay below `RESTING`.
     u64::try_from(time.as_nanos()).unwrap_or(RESTING - 1)
 }
 
@@ -166,7 +168,7 @@ pub(crate) struct Counting<'a, F> {
     clock: &'a CpuClock,
 }
 
-/// Ends the count of a poll, also of one that panics.
+/// Adds the time of a poll to the sum, also if the poll panics.
 struct Polled<'a>(&'a CpuClock);
 
 impl Drop for Polled<'_> {
@@ -192,7 +194,7 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
 
-    /// Until the thread itself has had so much.
+    /// Computes until this thread has used `time` of a processor.
     fn compute(time: Duration) {
         let until = thread_time() + time;
         while thread_time() < until {

@@ -1,7 +1,9 @@
-//! Taking turns: a bound that tenants share, and a rate for each of them.
+//! Fair queues: [`Gate`] bounds what all tenants do at the same time, [`Rate`] bounds what one of them does in a
+//! second.
 //!
-//! A plain semaphore serves the one that came first, so that a tenant with a thousand waiting calls makes everybody else wait
-//! behind them. [`Gate`] serves the tenant that has the least, equals by turns, and within a tenant the one that came first.
+//! A plain semaphore serves its waiters in the order of arrival, so a tenant with a thousand waiting calls makes all
+//! other tenants wait behind those calls. [`Gate`] serves the tenant that holds the fewest turns; tenants with equally
+//! many alternate. Within a tenant, the oldest waiter is served first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-/// So many at once, over all tenants. Cheap to clone.
+/// A bound on how many turns all tenants together hold at the same time. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Gate {
     limit: usize,
@@ -25,10 +27,10 @@ pub(crate) type TenantId = usize;
 struct Lines {
     inside: usize,
     tenants: HashMap<TenantId, Line>,
-    /// Tenants with somebody waiting, in the order in which they are served.
+    /// Tenants that have a waiter, in the order in which they are served.
     order: BTreeSet<Precedence>,
     tickets: u64,
-    /// Rounds: each tenant that waits is served once in each.
+    /// The current round. In each round, every tenant that waits is served once.
     round: u64,
 }
 
@@ -36,11 +38,12 @@ struct Lines {
 struct Line {
     inside: usize,
     waiting: BTreeMap<u64, oneshot::Sender<Turn>>,
-    /// The round in which the next of them is served.
+    /// The round in which this tenant's next waiter is served.
     round: u64,
 }
 
-/// Who has the least comes first; among equals, who is served in an earlier round; in the same, who waits the longest.
+/// The sort key of a waiting tenant: the turns that it holds, the round of its next waiter, that waiter's ticket, the
+/// tenant. The smallest key is served first.
 type Precedence = (usize, u64, u64, TenantId);
 
 impl Line {
@@ -50,7 +53,7 @@ impl Line {
 }
 
 impl Lines {
-    /// Changes one tenant's line, and with it the order.
+    /// Changes one tenant's line and updates the tenant's place in the order.
     fn change<T>(&mut self, tenant: TenantId, change: impl FnOnce(&mut Line) -> T) -> T {
         let line = self.tenants.entry(tenant).or_default();
         if let Some(precedence) = line.precedence(tenant) {
@@ -59,7 +62,7 @@ impl Lines {
         let changed = change(line);
         match line.precedence(tenant) {
             Some(precedence) => drop(self.order.insert(precedence)),
-            // Who was served when matters to those who wait alone.
+            // The round of a tenant without waiters is only needed to rank it behind tenants that still wait.
             None if line.inside == 0 && (line.round <= self.round || self.order.is_empty()) => {
                 self.tenants.remove(&tenant);
             }
@@ -95,12 +98,13 @@ impl Lines {
             if let Some((_, waiting)) = next
                 && let Err(mut refused) = waiting.send(turn)
             {
-                // The one that waited has gone; the lock is held here, so that the turn must not end by itself.
+                // The waiter has gone. Dropping the turn would lock `lines` again, which is locked here, so the turn
+                // must not end by itself.
                 refused.gate = None;
                 self.leave(tenant);
             }
         }
-        // Those who came once and stay away.
+        // Forgets tenants without turns and waiters whose round no longer affects the order.
         if self.tenants.len() > 2 * (self.inside + self.order.len()) + FORGOTTEN {
             let round = if self.order.is_empty() { u64::MAX } else { self.round };
             self.tenants.retain(|_, line| line.inside > 0 || !line.waiting.is_empty() || line.round > round);
@@ -113,7 +117,7 @@ impl Lines {
     }
 }
 
-/// How many tenants that stay away are remembered at the least.
+/// How many tenants without turns and waiters may be remembered in any case.
 const FORGOTTEN: usize = 64;
 
 impl Gate {
@@ -136,7 +140,7 @@ impl Gate {
         };
         match turn.await {
             Ok(turn) => turn,
-            // A sender leaves its line only with a turn, or when this very future ends.
+            // A sender is removed from its line only with a turn, or when this future is dropped.
             Err(_) => std::future::pending().await,
         }
     }
@@ -146,7 +150,7 @@ impl Gate {
     }
 }
 
-/// A turn: it ends when this is dropped.
+/// A turn. It ends when this value is dropped.
 pub(crate) struct Turn {
     gate: Option<Gate>,
     tenant: TenantId,
@@ -168,7 +172,7 @@ impl fmt::Debug for Turn {
     }
 }
 
-/// Leaves the line where nobody waits any more.
+/// Removes a waiter from its line when its future is dropped.
 struct Waiter<'a> {
     gate: &'a Gate,
     tenant: TenantId,
@@ -181,7 +185,8 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// So many in a second, and as many at once after a pause: a token bucket, kept as the instant at which it is full.
+/// A token bucket: a number of turns per second, and as many at once after a pause. Its state is the instant at which
+/// it is full.
 #[derive(Debug)]
 pub(crate) struct Rate {
     per_second: u32,
@@ -197,7 +202,7 @@ impl Rate {
         self.per_second
     }
 
-    /// Waits for a turn; false, at once, where it would not come until then.
+    /// Waits for a turn. Returns false immediately if no turn comes before `until`.
     pub(crate) async fn turn(&self, until: Instant) -> bool {
         match self.reserve(until) {
             Some(turn) => {
@@ -208,7 +213,8 @@ impl Rate {
         }
     }
 
-    /// When the next turn is; nothing is taken where that is too late. Turns are given out in the order of asking.
+    /// Reserves the next turn and returns its instant, or none (and reserves nothing) if that is after `until`. Turns
+    /// are given out in the order of the requests.
     fn reserve(&self, until: Instant) -> Option<Instant> {
         let interval = Duration::from_secs(1).checked_div(self.per_second)?;
         let now = Instant::now();
@@ -241,16 +247,16 @@ mod tests {
         flood.iter_mut().for_each(|waiting| assert!(waiting.now_or_never().is_none()));
         let mut quiet = Box::pin(gate.enter(QUIET));
         assert!((&mut quiet).now_or_never().is_none());
-        // The next turn is the quiet one's, though a hundred came before it.
+        // The next turn goes to the quiet tenant, although a hundred waiters of the other tenant came earlier.
         inside.pop();
         let turn = (&mut quiet).now_or_never().unwrap();
         assert!(flood.iter_mut().all(|waiting| waiting.now_or_never().is_none()));
-        // Within a tenant, the one that came first.
+        // Within a tenant, the oldest waiter is served first.
         drop(turn);
         assert!((&mut flood[0]).now_or_never().is_some());
     }
 
-    /// With one slot alone everybody who waits has the least; then it goes round.
+    /// With only one slot, all waiting tenants hold equally few turns, so the slot goes round.
     #[tokio::test]
     async fn equals_are_served_by_turns() {
         let gate = Gate::new(1);
@@ -263,7 +269,7 @@ mod tests {
             drop(turn);
         };
         let flood = async { tokio::join!(call(1), call(1), call(1), call(1), call(1), call(1)) };
-        // Two that come back as soon as they were served, and one that comes once.
+        // Two tenants come back as soon as they were served. The tenant `QUIET` comes only one time.
         let third = async { (call(3).await, call(3).await, call(3).await) };
         let fourth = async { (call(4).await, call(4).await, call(4).await) };
         let begin = async { drop(held) };
@@ -271,7 +277,7 @@ mod tests {
         let served = served.into_inner().unwrap();
         let position = served.iter().position(|tenant| *tenant == QUIET).unwrap();
         assert!(position <= 4, "{served:?}");
-        // Nobody is served twice more often than another who waits as well.
+        // No waiting tenant is more than two turns ahead of another.
         for end in 1..=8 {
             let count = |tenant| served[..end].iter().filter(|it| **it == tenant).count();
             assert!(count(1).abs_diff(count(3)) <= 2 && count(3).abs_diff(count(4)) <= 1, "{served:?}");
@@ -303,7 +309,7 @@ mod tests {
             (lines.inside, lines.tenants.contains_key(&QUIET), lines.order.len())
         };
         assert_eq!(sizes(), (1, false, 0));
-        // One who was let in and did not come.
+        // This waiter is given a turn, and its future is dropped before it takes the turn.
         let mut waiting = Box::pin(gate.enter(QUIET));
         assert!((&mut waiting).now_or_never().is_none());
         drop(held);
@@ -323,7 +329,7 @@ mod tests {
         let mut waiting: Vec<_> =
             [1, 1, 1, 1, 2, 2, 2, 2].into_iter().map(|tenant| Box::pin(gate.enter(tenant))).collect();
         waiting.iter_mut().for_each(|waiting| assert!(waiting.now_or_never().is_none()));
-        // Two leave: both slots are the other tenant's, which then has as many.
+        // Two turns end. The other tenant gets both slots, so that both tenants hold two.
         turns.truncate(2);
         let lines = gate.lines();
         assert_eq!((lines.tenants[&1].inside, lines.tenants[&2].inside), (2, 2));
@@ -342,7 +348,7 @@ mod tests {
             assert!(rate.turn(far).await);
         }
         assert!((Duration::from_millis(1_990)..Duration::from_millis(2_010)).contains(&begun.elapsed()));
-        // A turn that would come too late is refused at once, and costs nothing.
+        // A turn that would come after the deadline is refused immediately, and nothing is reserved.
         let now = Instant::now();
         for _ in 0..100 {
             assert!(!rate.turn(now + Duration::from_millis(50)).await);

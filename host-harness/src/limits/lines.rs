@@ -1,9 +1,9 @@
-//! What libraries log while they work for a connection, with the bounds of what a guest logs.
+//! Bounds what libraries log while they work for a connection, by the same limits as the guest's own log.
 //!
-//! A service decides how often a library below a connection has something to say: h2 logs a warning for each answer to a
-//! ping that nobody sent. The program that set the log up does not know which line belongs to which call. So while such work is
-//! polled, the thread's subscriber is one of ours, which counts what comes from others than this host and hands it on to
-//! the one that was there before.
+//! A service can make a library log without end: h2 logs a warning for each unexpected ping acknowledgement. The
+//! program that set up the log does not know which line belongs to which call. So while the work for a connection is
+//! polled, the thread's subscriber is [`Counting`]. It counts the lines of all crates except this one, and passes them
+//! to the subscriber that was set before.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
@@ -18,7 +18,7 @@ use tracing::{Dispatch, Event, Metadata, Subscriber, dispatcher, span};
 
 use crate::limits::Limits;
 
-/// Lines that libraries may log about one call, or about one connection that no call uses.
+/// The bound on lines that libraries log about one call, or about one connection that no call uses.
 #[derive(Debug)]
 pub(crate) struct Lines {
     tenant: String,
@@ -40,7 +40,7 @@ impl Lines {
         Arc::new(Self { tenant: tenant.to_owned(), most_lines, most_bytes, counts: Mutex::default() })
     }
 
-    /// Counts a line; false where it is one too many.
+    /// Counts a line. Returns false if the bound is reached.
     fn permit(&self, event: &Event<'_>) -> bool {
         let mut counts = self.counts();
         if counts.lines < self.most_lines && counts.bytes < self.most_bytes {
@@ -77,7 +77,8 @@ impl Drop for Lines {
     }
 }
 
-/// Polls a future with what libraries log bounded; `lines` is asked at each poll.
+/// Bounds what libraries log while `future` is polled. `lines` is called at each poll and returns the bound that then
+/// applies.
 pub(crate) fn bounded<F: Future, L: Fn() -> Arc<Lines>>(future: F, lines: L) -> Bounded<F, L> {
     Bounded { future: Box::pin(future), lines }
 }
@@ -92,7 +93,7 @@ impl<F: Future, L: Fn() -> Arc<Lines> + Unpin> Future for Bounded<F, L> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // Where nobody logs, nothing is to be counted.
+        // Without a subscriber there is no log to bound. Inside another [`Counting`], lines are counted already.
         let outer = Dispatch::default();
         if outer.is::<NoSubscriber>() || outer.is::<Counting>() {
             return self.future.as_mut().poll(context);
@@ -104,18 +105,18 @@ impl<F: Future, L: Fn() -> Arc<Lines> + Unpin> Future for Bounded<F, L> {
 }
 
 thread_local! {
-    /// What this thread is working for.
+    /// The subscriber and the bound of the poll that this thread runs.
     static INSIDE: RefCell<Option<Inside>> = const { RefCell::new(None) };
 }
 
 #[derive(Clone)]
 struct Inside {
-    /// The subscriber that the thread had before.
+    /// The subscriber that the thread had before the poll.
     outer: Dispatch,
     lines: Arc<Lines>,
 }
 
-/// Puts back what the thread was working for, also where a poll panics.
+/// Restores the previous value of `INSIDE`, also if a poll panics.
 struct Restored(Option<Inside>);
 
 impl Drop for Restored {
@@ -125,14 +126,16 @@ impl Drop for Restored {
     }
 }
 
-/// One for the whole process: each that is made is asked about every line of code that logs.
+/// One instance for the whole process, because `tracing` asks every `Dispatch` that is made about every line of code
+/// that logs.
 static COUNTING: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Counting));
 
-/// Hands everything on to the subscriber that was there before, but for lines that are too many.
+/// Passes everything to the subscriber that was set before, except lines beyond the bound.
 struct Counting;
 
 impl Counting {
-    /// The subscriber that was there before. Nothing is borrowed meanwhile: it may come back here.
+    /// The subscriber that was set before. `INSIDE` is cloned and not borrowed, because that subscriber may call this
+    /// one again.
     fn outer() -> Dispatch {
         match INSIDE.with_borrow(Clone::clone) {
             Some(inside) => inside.outer,
@@ -146,12 +149,12 @@ impl Counting {
 
 impl Subscriber for Counting {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        // Which subscriber is behind this one changes from poll to poll.
+        // Never `always`: the subscriber behind this one changes from poll to poll.
         if Self::outer().enabled(metadata) { Interest::sometimes() } else { Interest::never() }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // Whatever is behind this one has reported its own.
+        // The subscriber behind this one has already reported its own level.
         Some(LevelFilter::OFF)
     }
 
@@ -207,7 +210,7 @@ struct Length(usize);
 impl Visit for Length {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0 = self.0.saturating_add(field.name().len());
-        // It never fails.
+        // `write_str` of `Length` never fails.
         let _ = write!(self, "{value:?}");
     }
 }

@@ -1,13 +1,13 @@
-//! What one call, and one tenant, may use up, and who has the next turn.
+//! Limits on what one call and one tenant may use, and the order in which waiting tenants are served.
 //!
 //! | file | what it bounds |
 //! |---|---|
-//! | `settings.rs` | the numbers, their names and the errors about them |
-//! | `budget.rs` | bytes that several parts share; memory and tables of one store |
-//! | `fair.rs` | things that happen at the same time, over all tenants, and rates |
-//! | `processor.rs` | guests that compute at the same time |
-//! | `cpu.rs` | computing time of one call |
-//! | `lines.rs` | what libraries log about one call |
+//! | `settings.rs` | the limits, their names, and the error that reports an exceeded limit |
+//! | `budget.rs` | bytes that several users share; memory and tables of one wasmtime store |
+//! | `fair.rs` | how many things happen at the same time over all tenants, and how many in a second |
+//! | `processor.rs` | how many guests compute at the same time |
+//! | `cpu.rs` | the computing time of one call |
+//! | `lines.rs` | the lines that libraries log about one call |
 
 mod budget;
 pub(crate) mod cpu;

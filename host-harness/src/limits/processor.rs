@@ -1,14 +1,14 @@
-//! Computing time, shared out evenly between tenants.
+//! Shares computing time evenly between tenants.
 //!
-//! An async runtime polls whatever was woken first, so that a tenant with a hundred calls under way gets a hundred times
-//! as much of the processors as one with a single call. Here a call that is woken waits until one of a few slots is free,
-//! see [`HostOptions::computing_calls`](crate::HostOptions::computing_calls), and a free slot goes to the tenant that has
-//! computed the least; only then is the runtime asked to poll it. A guest that computes for long yields with every epoch,
-//! so that no slot is held for longer. One slot is beyond a tenant: one that comes beside a single flood need not
-//! wait until it yields. What a tenant did not use while it had nothing to compute is gone, so that nobody saves time up.
+//! An async runtime polls the task that was woken first, so a tenant with a hundred running calls would get a hundred
+//! times the processor time of a tenant with one call. Here a woken call waits until one of a few slots is free (see
+//! [`HostOptions::computing_calls`](crate::HostOptions::computing_calls)), and the runtime polls the call only when it
+//! has a slot. A free slot goes to the tenant that has computed the least. A guest that computes for long yields at
+//! every epoch, which limits how long it keeps a slot. One tenant can hold all slots but one, so that another tenant
+//! need not wait until a flood of calls yields. A tenant without work does not save up computing time for later.
 //!
-//! The holder of a call's future may leave it alone for a while. A slot that was given to it and not taken goes to
-//! another, see [`Processors::expire`].
+//! A call with a slot may never be polled, because the holder of its future does not poll it. Such a slot goes to
+//! another call, see [`Processors::expire`].
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::Pin;
@@ -21,28 +21,29 @@ use futures_util::task::AtomicWaker;
 use crate::limits::cpu::thread_time;
 use crate::limits::fair::TenantId;
 
-/// How long a slot that was given waits to be taken, usually.
+/// The usual value of `Queue::patience`.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// The processors. Cheap to clone.
+/// The slots for computing. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Processors(Arc<Mutex<Queue>>);
 
 #[derive(Default)]
 struct Queue {
     free: usize,
-    /// The most slots of one tenant.
+    /// The largest number of slots that one tenant may hold.
     reach: usize,
     shares: HashMap<TenantId, Share>,
-    /// Tenants with somebody waiting and slots within reach, who has computed the least first.
+    /// Tenants that have a waiting call and may hold another slot. The tenant that has computed the least is first.
     order: BTreeSet<(Duration, TenantId)>,
-    /// The most that a tenant which was served had computed.
+    /// The largest `computed` of all tenants when they were given a slot.
     level: Duration,
     states: HashMap<u64, State>,
     tickets: u64,
-    /// How long a slot that was given waits to be taken.
+    /// How long a call may leave a slot unused that it was given.
     patience: Duration,
-    /// Slots that were given and not taken yet, the oldest first; it may name those that were taken meanwhile.
+    /// Slots that were given and are not used yet, the oldest first. The list may also contain slots that were used
+    /// meanwhile.
     given: VecDeque<(Instant, TenantId, u64)>,
 }
 
@@ -50,37 +51,37 @@ struct Queue {
 struct Share {
     computed: Duration,
     calls: usize,
-    /// Slots that it was given and has not given back.
+    /// Slots that the tenant's calls were given and have not returned.
     slots: usize,
-    /// Who was woken first, first; it may hold some that have left.
+    /// Waiting calls in the order in which they were woken. The list may also contain calls that have ended.
     waiting: VecDeque<Arc<Ticket>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Never polled, or left alone when it had a slot: it has to be polled to stand in line.
+    /// Never polled, or not polled when it had a slot. It waits for a slot only after its next poll.
     Away,
-    /// Not to be polled before something wakes it.
+    /// Must not be polled before it is woken.
     Asleep,
-    /// Woken, and in line.
+    /// Woken, and waiting for a slot.
     Waiting,
-    /// A slot is kept for it since then.
+    /// A slot has been kept for the call since this instant.
     Given(Instant),
-    /// Being polled; whether it was woken meanwhile.
+    /// Being polled. `again` is true if it was woken meanwhile.
     Running { again: bool },
 }
 
-/// A call's entry: the waker of what it waits for.
+/// A call's entry in the queue. It is also the waker for everything that the call waits for.
 struct Ticket {
     processors: Processors,
     tenant: TenantId,
     number: u64,
-    /// Asks the runtime to poll the call.
+    /// The waker with which the runtime is asked to poll the call.
     outer: AtomicWaker,
 }
 
 impl Processors {
-    /// So many slots, all but one of them for a single tenant.
+    /// Makes `slots` slots. A single tenant may hold all but one of them.
     pub(crate) fn new(slots: usize) -> Self {
         Self::with_patience(slots, PATIENCE)
     }
@@ -90,7 +91,7 @@ impl Processors {
         Self(Arc::new(Mutex::new(Queue { free, reach: (free - 1).max(1), patience, ..Queue::default() })))
     }
 
-    /// Polls a future only when it is this tenant's turn.
+    /// Wraps a future so that it is polled only in a slot of its tenant.
     pub(crate) fn share<F: Future>(&self, tenant: TenantId, future: F) -> Shared<F> {
         let mut queue = self.queue();
         let computed = queue.beginning();
@@ -102,7 +103,7 @@ impl Processors {
         Shared { future: Box::pin(future), entry: Entry(ticket) }
     }
 
-    /// Takes slots back that were given to calls which nobody polls. To be called every few milliseconds.
+    /// Takes back slots of calls that are not polled. Must be called every few milliseconds.
     pub(crate) fn expire(&self) {
         self.change(|queue| {
             while let Some(&(since, tenant, number)) = queue.given.front()
@@ -117,7 +118,7 @@ impl Processors {
         });
     }
 
-    /// Changes the queue, gives free slots out, and then wakes who was given one, with the queue unlocked.
+    /// Changes the queue and gives free slots out. Then unlocks the queue and wakes the calls that were given a slot.
     fn change<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
         let (changed, turns) = {
             let mut queue = self.queue();
@@ -135,13 +136,13 @@ impl Processors {
 }
 
 impl Queue {
-    /// What counts as computed by a tenant that comes again: as much as the next one has. Otherwise a tenant that was away
-    /// for long would have everything for a while.
+    /// The lowest `computed` of a tenant that comes back: the value of the tenant that is served next. With a lower
+    /// value, a tenant that was away for long would get all slots for a while.
     fn beginning(&self) -> Duration {
         self.order.first().map_or(self.level, |(least, _)| *least)
     }
 
-    /// A call has something to compute again.
+    /// A call that was asleep or away can continue: puts it in line.
     fn wake(&mut self, ticket: &Arc<Ticket>) {
         let beginning = self.beginning();
         if let Some(share) = self.shares.get_mut(&ticket.tenant)
@@ -161,7 +162,7 @@ impl Queue {
         self.rank(ticket.tenant);
     }
 
-    /// Puts a tenant where it belongs in the order, if it belongs there.
+    /// Puts a tenant into the order if it has a waiting call and may hold another slot.
     fn rank(&mut self, tenant: TenantId) {
         if let Some(share) = self.shares.get(&tenant)
             && !share.waiting.is_empty()
@@ -193,13 +194,13 @@ impl Queue {
         turns
     }
 
-    /// Whether a call had been given a slot, which it now uses.
+    /// Returns true, and marks the slot as used, if the call was given one.
     fn take(&mut self, ticket: &Ticket) -> bool {
         let given = self.states.get_mut(&ticket.number).filter(|state| matches!(state, State::Given(_)));
         given.map(|state| *state = State::Running { again: false }).is_some()
     }
 
-    /// A slot is free again.
+    /// Takes a slot of a tenant back.
     fn take_back(&mut self, tenant: TenantId) {
         self.free += 1;
         if let Some(share) = self.shares.get_mut(&tenant) {
@@ -250,14 +251,15 @@ pub(crate) struct Shared<F> {
     entry: Entry,
 }
 
-/// Leaves with the call.
+/// Removes the call from the queue when it is dropped.
 struct Entry(Arc<Ticket>);
 
 impl Entry {
-    /// Whether the call may be polled; otherwise the runtime is notified when it may.
+    /// Whether the call may be polled now. Otherwise its waker is called when it may.
     fn take_slot(&self) -> bool {
         let Self(ticket) = self;
-        // All of it in one: a slot that is taken back in between would leave a call that nobody polls any more.
+        // All steps happen under one lock. If the slot were taken back between them, the call would never be polled
+        // again.
         let (taken, turns) = {
             let mut queue = ticket.processors.queue();
             if queue.states.get(&ticket.number) == Some(&State::Away) {
@@ -266,7 +268,7 @@ impl Entry {
             let turns = queue.give_slots();
             (queue.take(ticket), turns)
         };
-        // Its own turn it has taken.
+        // The call itself uses its slot already and needs no waking.
         for turn in turns.iter().filter(|turn| turn.number != ticket.number) {
             turn.outer.wake();
         }
@@ -280,10 +282,10 @@ impl Drop for Entry {
     }
 }
 
-/// A slot that is in use; it is given back also where a poll panics.
+/// A slot in use. It is returned when this value is dropped, also if a poll panics.
 struct Slot<'a> {
     ticket: &'a Arc<Ticket>,
-    /// Of the thread's clock.
+    /// The thread's computing time when the poll began.
     since: Duration,
 }
 
@@ -326,7 +328,7 @@ mod tests {
     const FLOOD: TenantId = 1;
     const QUIET: TenantId = 2;
 
-    /// Computes for a millisecond and yields, so many times.
+    /// Computes for a millisecond and yields, `slices` times.
     async fn compute(slices: usize, finished: &AtomicUsize) -> usize {
         for _ in 0..slices {
             let begun = Instant::now();
@@ -343,7 +345,7 @@ mod tests {
         assert_eq!((queue.free, queue.shares.len(), queue.order.len(), queue.states.len()), (slots, 0, 0, 0));
     }
 
-    /// One slot, and a flood of fifty calls before the quiet tenant's only one.
+    /// There is one slot, and fifty calls of the flood come before the quiet tenant's only call.
     #[tokio::test]
     async fn a_quiet_tenant_has_half_of_the_time_beside_a_flood() {
         let processors = Processors::new(1);
@@ -351,12 +353,12 @@ mod tests {
         let flood: Vec<_> = (0..50).map(|_| processors.share(FLOOD, compute(10, &finished))).collect();
         let quiet = processors.share(QUIET, compute(10, &finished));
         let (_, place) = tokio::join!(futures_util::future::join_all(flood), quiet);
-        // Turn about, the flood has had some ten turns: no call of it is done.
+        // The tenants alternate, so the flood has had about ten turns and hardly any of its calls is done.
         assert!(place < 5, "{place} calls came first");
         unused(&processors, 1);
     }
 
-    /// The flood has a call that waits, and others compute all the while.
+    /// The flood has one call that waits while the other tenant computes.
     #[tokio::test]
     async fn whoever_waits_saves_no_time_up() {
         let processors = Processors::new(1);
@@ -375,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn one_slot_is_out_of_a_tenants_reach() {
         let processors = Processors::new(3);
-        // A slot that was given is held until the call is polled.
+        // A call keeps the slot that it was given until it is polled.
         let woken = |tenant| {
             let calls: Vec<_> = (0..10).map(|_| processors.share(tenant, std::future::ready(()))).collect();
             let mut queue = processors.queue();
@@ -411,7 +413,7 @@ mod tests {
         unused(&processors, 2);
     }
 
-    /// Slots are taken back all the time, also from calls that are just about to take theirs.
+    /// Slots are taken back continuously, also from calls that are about to use them.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn no_call_is_forgotten_whenever_its_slot_is_taken_back() {
         let processors = Processors::with_patience(2, Duration::ZERO);
@@ -479,7 +481,7 @@ mod tests {
         tokio::time::sleep(PATIENCE).await;
         processors.expire();
         assert!((&mut second).now_or_never().is_some());
-        // One that comes back late is served like everybody else.
+        // A call that is polled late gets a slot like any other.
         assert!(first.now_or_never().is_some());
         drop(second);
         unused(&processors, 1);

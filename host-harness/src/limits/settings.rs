@@ -1,7 +1,7 @@
-//! What one call, and one tenant, may use up.
+//! Limits on what one call and one tenant may use.
 //!
 //! Two clocks are needed: computing time counts only while the guest runs, and a guest that waits in the host is
-//! bounded by the deadline alone.
+//! bounded only by the deadline.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,12 +12,14 @@ use tokio::time::Instant;
 
 use crate::setters::setters;
 
-/// How often the epoch counts up: how long a guest computes before others get their turn and its [`Limits::cpu`] is asked.
+/// How often the epoch advances. A guest computes for this long before other guests run and its [`Limits::cpu`] is
+/// checked.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// What one call, and one tenant, may use up. Start from [`Limits::default`] and change what differs.
+/// Limits on what one call and one tenant may use. Start from [`Limits::default`] and change the limits that must
+/// differ.
 ///
-/// Each has a [`LimitName`], which is in every error that is about it. Sizes count bytes; a KiB has 1,024 of them.
+/// Each limit has a [`LimitName`], which every error about the limit states. Sizes are in bytes; a KiB has 1,024 bytes.
 ///
 /// ```
 /// use std::time::Duration;
@@ -66,130 +68,135 @@ pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Linear memory, in bytes; a call for a tenant that has more than
-    /// [`HostOptions::max_memory_bytes`](crate::HostOptions::max_memory_bytes) fails.
+    /// The largest linear memory of an instance, in bytes. Calls of a tenant with more than
+    /// [`HostOptions::max_memory_bytes`](crate::HostOptions::max_memory_bytes) fail.
     /// Default: 64 MiB.
     pub memory_bytes: usize,
-    /// Elements of all tables together, at the most
+    /// The largest number of table elements, over all tables of an instance. Must not exceed
     /// [`HostOptions::max_table_elements`](crate::HostOptions::max_table_elements).
     /// Default: 20,000 elements.
     pub table_elements: usize,
-    /// Core instances that the component is made of, and as many tables; at the most
+    /// The largest number of core instances in a component, and the largest number of its tables. Must not exceed
     /// [`HostOptions::max_core_instances`](crate::HostOptions::max_core_instances).
     /// Default: 8 instances.
     pub instances: usize,
-    /// Linear memories that the component is made of, at the most
+    /// The largest number of linear memories in a component. Must not exceed
     /// [`HostOptions::max_memories`](crate::HostOptions::max_memories).
     /// Default: 1 memory.
     pub memories: usize,
-    /// How long the guest may compute in a call, judging its connection included, with what the host does for it
-    /// meanwhile: on its thread, and for the HTTP connections that its exchanges use. Waiting and being interrupted do not
-    /// count, where the system has a clock for threads (all Unix). It is checked every 10 ms.
+    /// The longest computing time of one call. It includes the check of the connection and the host's work for the
+    /// guest: on the guest's thread, and for the HTTP connections of its exchanges. Waiting and interruptions do not
+    /// count on systems with a clock for threads (all Unix). The limit is checked every 10 ms.
     /// Default: 10 s.
     pub cpu: Duration,
-    /// From the beginning of a call to its end, waiting included. See also
+    /// The longest time from the beginning of a call to its end, including waiting. See also
     /// [`Tenant::with_deadline`](crate::Tenant::with_deadline).
     /// Default: 60 s.
     pub deadline: Duration,
-    /// How much earlier than the call's deadline the guest is asked to end, so that it can still answer with its own error.
+    /// How long before the call's deadline the guest is asked to end, so that it can still return its own error.
     /// Default: 500 ms.
     pub deadline_margin: Duration,
-    /// Name resolution, TCP and TLS handshake of one connection together.
+    /// The longest time for one connection: name resolution, TCP connection and TLS handshake together.
     /// Default: 10 s.
     pub connect_timeout: Duration,
-    /// Calls of one tenant that run at the same time; more wait for their turn until their deadline. See also
-    /// [`HostOptions::concurrent_calls`](crate::HostOptions::concurrent_calls).
+    /// The largest number of calls of one tenant that run at the same time. Further calls wait for their turn until
+    /// their deadline. See also [`HostOptions::concurrent_calls`](crate::HostOptions::concurrent_calls).
     /// Default: 128 calls.
     pub concurrent_calls: usize,
-    /// HTTP exchanges of one tenant at the same time, over all of its calls.
+    /// The largest number of HTTP exchanges of one tenant at the same time, in all of its calls together.
     /// Default: 16 exchanges.
     pub http_concurrency: usize,
-    /// HTTP requests of one tenant in a second. A burst may have as many at once; after it requests wait for their turn.
+    /// The largest number of HTTP requests that one tenant sends per second. A burst may have this number at once;
+    /// further requests wait for their turn.
     /// Default: 500 requests a second.
     pub http_requests_per_second: u32,
-    /// Connections that one tenant makes in a second, for HTTP and sockets together. A burst may have as many at once;
-    /// after it connecting waits for its turn.
+    /// The largest number of connections that one tenant opens per second, for HTTP and sockets together. A burst may
+    /// have this number at once; further connections wait for their turn.
     /// Default: 100 connections a second.
     pub connections_per_second: u32,
-    /// Names that one tenant looks up in a second, for HTTP and sockets together, as for connections.
+    /// The largest number of names that one tenant looks up per second, for HTTP and sockets together. A burst may have
+    /// this number at once; further look-ups wait for their turn.
     /// Default: 100 look-ups a second.
     pub lookups_per_second: u32,
-    /// Names that one call looks up for its sockets.
+    /// The largest number of names that one call looks up for its sockets.
     /// Default: 64 names.
     pub socket_names: usize,
-    /// HTTP connections of one tenant, in use and idle, to all hosts together. Idle ones make room for others; where none
-    /// is idle, an exchange waits for a slot.
+    /// The largest number of HTTP connections of one tenant, in use and idle, to all hosts together. If all are open,
+    /// an idle connection is closed for a new one; if none is idle, the exchange waits.
     /// Default: 64 connections.
     pub http_connections: usize,
-    /// How long an HTTP connection is kept without an exchange.
+    /// How long an HTTP connection without an exchange is kept open.
     /// Default: 60 s.
     pub http_idle: Duration,
-    /// What a server may send on one HTTP connection beside what its exchanges take, in bytes: frames, informational
-    /// answers, whatever comes while nobody asks. The bodies that are read fill it up again, and so does time, by 256 bytes
-    /// a second. With more the connection ends.
+    /// How many bytes a server may send on one HTTP connection in addition to what its exchanges need: frames,
+    /// informational responses, data that no exchange asked for. Reading bodies refills this allowance, and so does
+    /// time, with 256 bytes per second. A server that sends more loses the connection.
     /// Default: 512 KiB.
     pub http_excess_bytes: u64,
-    /// The body of one HTTP response, in bytes.
+    /// The largest body of one HTTP response, in bytes.
     /// Default: 8 MiB.
     pub response_bytes: u64,
-    /// All HTTP bodies of one call in both directions, in bytes.
+    /// The largest size of all HTTP bodies of one call together, in both directions, in bytes.
     /// Default: 64 MiB.
     pub http_body_bytes: u64,
-    /// Sockets that one call, or one warm instance, has at the same time.
+    /// The largest number of sockets that one call, or one warm instance, has at the same time.
     /// Default: 8 sockets.
     pub sockets: usize,
-    /// What one call reads from and writes to all of its sockets together, in bytes.
+    /// The largest number of bytes that one call reads from and writes to all of its sockets together.
     /// Default: 256 MiB.
     pub socket_bytes: u64,
-    /// Instances that are kept warm for one tenant; calls beyond that run in instances of their own. See
-    /// [`Connector::open`](crate::Connector::open).
+    /// The largest number of instances that are kept warm for one tenant. Further calls run in instances of their own.
+    /// See [`Connector::open`](crate::Connector::open).
     /// Default: 64 instances.
     pub warm_instances: usize,
     /// How long a warm instance is kept after its last call.
     /// Default: 300 s.
     pub warm_idle: Duration,
-    /// How long an instance may take to release what it holds before it is discarded (`lifecycle.release`), waiting
-    /// included; zero: it is not asked to.
+    /// How long an instance may take to release its resources (`lifecycle.release`) before it is discarded, including
+    /// waiting. With zero, `lifecycle.release` is not called.
     /// Default: 1 s.
     pub release_timeout: Duration,
-    /// The in-memory size of one set of HTTP headers, in bytes.
+    /// The largest size in memory of one set of HTTP headers, in bytes.
     /// Default: 64 KiB.
     pub header_bytes: usize,
-    /// Sets of HTTP headers at the same time, with the requests, responses and bodies that they belong to.
+    /// The largest number of sets of HTTP headers that exist at the same time, with the requests, responses and bodies
+    /// to which they belong.
     /// Default: 128 sets.
     pub header_sets: usize,
-    /// What a function may hand to the host at once (its result above all), in bytes.
+    /// The largest number of bytes that the guest may pass to the host at once, mostly as the result of a function.
     /// Default: 32 MiB.
     pub hostcall_bytes: usize,
-    /// Events in one answer. A poll is never asked for more.
+    /// The largest number of events that one call returns. A poll is never asked for more.
     /// Default: 10,000 events.
     pub output_events: usize,
-    /// One answer: all of its texts and byte strings together, in bytes. The poll whose answer is larger fails, and every
-    /// poll after it: leave room for a page of 1 MiB and the largest event of your connectors on top. A message of Azure
-    /// IoT Hub (256 KiB, 1 MiB in an Event Hub) is an event of 6 MiB at the most.
+    /// The largest result of one call: all of its texts and byte strings together, in bytes. A poll that returns more
+    /// fails, and so does every poll after it. So leave room for a page of 1 MiB and the largest event of your
+    /// connectors. A message of Azure IoT Hub (256 KiB, 1 MiB in an Event Hub) becomes an event of at most 6 MiB.
     /// Default: 16 MiB.
     pub output_bytes: usize,
-    /// One cursor, its snapshot and its position together, or a subscription's state. In bytes.
+    /// The largest cursor (its snapshot and its position together), and the largest state of a subscription, in bytes.
     /// Default: 4 MiB.
     pub cursor_bytes: usize,
-    /// Standard output and standard error that one call has logged, in bytes. The rest is dropped and counted,
-    /// and the count logged once; it does not end the call.
+    /// How many bytes of standard output and standard error are logged for one call. Further output is dropped and
+    /// counted, and the count is logged once; the call continues.
     /// Default: 64 KiB.
     pub log_bytes: usize,
-    /// As [`Limits::log_bytes`], in lines.
+    /// How many lines of standard output and standard error are logged for one call. Further lines are dropped as with
+    /// [`Limits::log_bytes`].
     /// Default: 1,000 lines.
     pub log_lines: usize,
-    /// What the host sets aside for the buffers of the sockets and HTTP exchanges of one call, in bytes: 128 KiB for a
-    /// socket, and for an exchange its headers twice and 384 KiB.
+    /// The largest number of bytes that the host reserves for the buffers of one call's sockets and HTTP exchanges. A
+    /// socket needs 128 KiB; an exchange needs 384 KiB and twice the size of its headers.
     /// Default: 16 MiB.
     pub buffer_bytes: u64,
-    /// As [`Limits::buffer_bytes`], for all calls and warm instances of one tenant together.
+    /// The largest number of bytes that the host reserves for such buffers (see [`Limits::buffer_bytes`]) for all calls
+    /// and warm instances of one tenant together.
     /// Default: 128 MiB.
     pub tenant_buffer_bytes: u64,
-    /// Random bytes of one request.
+    /// The largest number of random bytes that the guest may ask for in one request.
     /// Default: 1 MiB.
     pub random_bytes: u64,
-    /// Handles (streams, requests, timers ...) at the same time.
+    /// The largest number of handles (streams, requests, timers ...) that a guest holds at the same time.
     /// Default: 1,024 handles.
     pub handles: usize,
 }
@@ -236,8 +243,8 @@ setters! {
 }
 
 impl Default for Limits {
-    /// Bounds that leave ample room to a connector of an HTTP API and still let one machine run hundreds of
-    /// calls at once.
+    /// Limits with ample room for a connector of an HTTP API, with which one machine still runs hundreds of calls at
+    /// once.
     fn default() -> Self {
         Self {
             memory_bytes: 64 << 20,
@@ -255,7 +262,7 @@ impl Default for Limits {
             lookups_per_second: 100,
             socket_names: 64,
             http_connections: 64,
-            // Azure's front ends close theirs after two minutes.
+            // Azure's front ends close idle connections after two minutes.
             http_idle: Duration::from_secs(60),
             http_excess_bytes: 512 << 10,
             response_bytes: 8 << 20,
@@ -283,7 +290,7 @@ impl Default for Limits {
 
 #[cfg(test)]
 impl Limits {
-    /// Everything as large as its type permits.
+    /// Each limit has the largest value of its type.
     pub(crate) fn largest() -> Self {
         Self {
             memory_bytes: usize::MAX,
@@ -328,7 +335,7 @@ impl Limits {
 
 macro_rules! limit_names {
     ($($variant:ident = $owner:ident.$field:ident $unit:literal;)*) => {
-        /// Names of limits: each is that of a field.
+        /// Names of limits. Each is the name of a field of [`Limits`] or [`HostOptions`](crate::HostOptions).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum LimitName {
@@ -339,7 +346,7 @@ macro_rules! limit_names {
         }
 
         impl LimitName {
-            /// The field.
+            /// The name of the field.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -347,7 +354,7 @@ macro_rules! limit_names {
                 }
             }
 
-            /// What the limit counts, in the plural.
+            /// The unit that the limit counts, in the plural.
             #[must_use]
             pub fn unit(self) -> &'static str {
                 match self {
@@ -408,17 +415,17 @@ impl Serialize for LimitName {
     }
 }
 
-/// A connector wanted more than a limit allows.
+/// A connector needed more than a limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[error("{wanted} {} were wanted, {allowed} are allowed (limit: {name})", name.unit())]
 #[non_exhaustive]
 pub struct LimitExceeded {
-    /// Which limit.
+    /// The limit that was exceeded.
     pub name: LimitName,
-    /// What was wanted, in the limit's unit; where the rest was not counted, the least that was.
+    /// What the connector needed, in the limit's unit. A lower bound if not everything was counted.
     pub wanted: u64,
-    /// What is allowed, in the limit's unit.
+    /// What the limit allows, in its unit.
     pub allowed: u64,
 }
 
@@ -429,20 +436,20 @@ impl LimitExceeded {
     }
 }
 
-/// What is later than everything that matters, and what every clock can still express.
+/// A time after every deadline that matters, which every clock can still express.
 const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
 
-/// So long after an instant, or far away where a limit means none.
+/// The instant `wait` after `instant`. A longer wait than [`FAR`] is shortened, because such a limit means "no limit".
 pub(crate) fn after(instant: Instant, wait: Duration) -> Instant {
     instant.checked_add(wait.min(FAR)).unwrap_or(instant)
 }
 
-/// So long from now.
+/// The instant `wait` from now.
 pub(crate) fn from_now(wait: Duration) -> Instant {
     after(Instant::now(), wait)
 }
 
-/// As many permits as a semaphore can have, where a limit means none.
+/// A number of permits that a semaphore can have: the limit, or the largest possible number.
 pub(crate) fn permits(limit: usize) -> usize {
     limit.min(Semaphore::MAX_PERMITS)
 }
@@ -453,7 +460,7 @@ pub(crate) mod tests {
 
     use super::{LimitExceeded, LimitName, Limits};
 
-    /// What the documentation of each field states as its default, beside what it is.
+    /// Compares the default that each field's documentation states with the actual default.
     #[test]
     fn stated_defaults_are_the_defaults() {
         let stated = stated_defaults(include_str!("settings.rs"), "pub struct Limits {");
@@ -470,10 +477,10 @@ pub(crate) mod tests {
         assert_eq!(json, r#"{"name":"output_events","wanted":11,"allowed":10}"#);
     }
 
-    /// Field and default, as a number of bytes, milliseconds or things.
+    /// Maps a field to its default, as a number of bytes, milliseconds or items.
     type Defaults = BTreeMap<String, u64>;
 
-    /// What the comments of the fields of a struct state: `Default: 64 MiB.`
+    /// The defaults that the comments of a struct's fields state, for example `Default: 64 MiB.`
     pub(crate) fn stated_defaults(source: &str, header: &str) -> Defaults {
         let (_, fields) = source.split_once(header).unwrap();
         let (fields, _) = fields.split_once("\n}").unwrap();
@@ -501,7 +508,7 @@ pub(crate) mod tests {
         found
     }
 
-    /// The numbers and durations of a value as it is printed for debugging.
+    /// The numbers and durations in the `Debug` output of a value.
     pub(crate) fn defaults(printed: &str) -> Defaults {
         let (_, fields) = printed.split_once('{').unwrap();
         let fields = fields.trim_end_matches('}').split(", ").filter_map(|field| field.trim().split_once(": "));

@@ -1,4 +1,4 @@
-//! The end of a host, or of a tenant: no new calls, time for those that run, then an end to them.
+//! The end of a host or of a tenant: new calls are refused, running calls get time to finish, then they are cancelled.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::error::{CallError, Scope};
 
-/// How long calls that were cancelled have to notice, in case that nobody asks for their results any more.
+/// How long a drain waits for cancelled calls to end. A call whose result is never polled would not end by itself.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Whether a host, or a tenant, takes calls, and what it has under way.
+/// Whether a host or a tenant accepts calls, and which calls are running.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     scope: Scope,
@@ -23,16 +23,16 @@ pub(crate) struct Lifecycle {
     kept: TaskTracker,
 }
 
-/// What became of the calls that ran when a host, or a tenant, was drained.
+/// What happened to the calls that ran when a host or a tenant was drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Calls that came to their end, and components that were loaded.
+    /// Calls and loadings of components that finished.
     pub finished: usize,
-    /// As many that were cancelled since time ran out.
+    /// Calls and loadings of components that were cancelled because the time ran out.
     pub cancelled: usize,
-    /// Warm instances that were idle and were discarded.
+    /// Idle warm instances that were discarded.
     pub warm_instances: usize,
 }
 
@@ -42,13 +42,14 @@ impl Lifecycle {
         Self { scope, draining: CancellationToken::new(), closed: CancellationToken::new(), calls, kept }
     }
 
-    /// A call begins.
+    /// Counts a call that begins, or refuses the call.
     ///
     /// # Errors
     ///
-    /// [`CallError::Draining`], or [`CallError::Cancelled`] where it was closed at once.
+    /// [`CallError::Draining`], or [`CallError::Cancelled`] if it was closed without a drain.
     pub(crate) fn begin(&self) -> Result<TaskTrackerToken, CallError> {
-        // Counted first, so that a drain which begins meanwhile waits for it or turns it away.
+        // The call is counted before the checks, so that a drain that begins now either waits for the call or refuses
+        // it.
         let token = self.calls.token();
         if self.draining.is_cancelled() {
             return Err(CallError::Draining { scope: self.scope });
@@ -59,23 +60,23 @@ impl Lifecycle {
         Ok(token)
     }
 
-    /// Counts an instance that is kept warm; none where it must not be kept.
+    /// Counts a warm instance. None if the instance must not be kept.
     pub(crate) fn keep(&self) -> Option<TaskTrackerToken> {
         let token = self.kept.token();
         (!self.draining.is_cancelled() && !self.closed.is_cancelled()).then_some(token)
     }
 
-    /// Ends all calls.
+    /// Cancels all calls immediately.
     pub(crate) fn close(&self) {
         self.closed.cancel();
     }
 
-    /// Resolves once running calls have to end.
+    /// Resolves when running calls must end.
     pub(crate) async fn closed(&self) {
         self.closed.cancelled().await;
     }
 
-    /// Resolves once instances must not be kept any longer.
+    /// Resolves when warm instances must be discarded.
     pub(crate) async fn ending(&self) {
         tokio::select! {
             () = self.draining.cancelled() => {}
@@ -109,7 +110,7 @@ impl Lifecycle {
             self.kept.wait().await;
         };
         if timeout(GRACE, ended).await.is_err() {
-            tracing::warn!("{} calls were cancelled, and nobody asks for their results", self.calls.len());
+            tracing::warn!("{} cancelled calls have not ended, because nothing polls their futures", self.calls.len());
         }
         DrainReport { finished: running.saturating_sub(cancelled), cancelled, warm_instances }
     }

@@ -1,4 +1,4 @@
-//! What the operator of a process sees and does: spans and measurements, and an end in good order.
+//! What the operator of a process sees and controls: spans, measurements, and an orderly end.
 
 pub(crate) mod lifecycle;
 pub(crate) mod telemetry;

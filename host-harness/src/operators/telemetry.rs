@@ -1,7 +1,8 @@
-//! What an operator gets to see: a span and measurements for every call.
+//! What an operator sees of calls: a span and measurements for every call.
 //!
-//! Labels are names that the operator chose or the connector's descriptor holds, and words of ours. Nothing that a guest,
-//! a service or an account says becomes a label, so that neither a secret nor an unbounded number of values can get there.
+//! Labels are names that the operator chose, names from the connector's descriptor, or fixed words of this library.
+//! Text from a guest, a service or an account never becomes a label, so labels contain no secrets and have a bounded
+//! number of values.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,20 +16,20 @@ use crate::error::EgressLayer;
 use crate::limits::LimitName;
 use crate::limits::cpu::CpuClock;
 
-/// Upper bounds of the buckets of durations, in seconds: from a call without a network to the longest poll.
+/// Upper bounds of the buckets for durations, in seconds: from a call that uses no network to the longest poll.
 const SECONDS: [f64; 14] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// Upper bounds of the buckets of memory, in bytes.
+/// Upper bounds of the buckets for memory, in bytes.
 const BYTES: [f64; 8] =
     [262_144.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0, 8_388_608.0, 1.6777216e7, 6.7108864e7];
 
-/// What is kept of an id that a descriptor holds, in characters.
+/// The longest label made of an id from a descriptor, in characters. Longer ids are cut.
 const LONGEST_LABEL: usize = 64;
 
-/// Failed requests that a call remembers, to distinguish retries from other requests.
+/// How many failed requests a call remembers, to distinguish retries from other requests.
 const MOST_FAILED: usize = 64;
 
-/// HTTP statuses that are counted one by one; others count under their class.
+/// HTTP statuses with a label of their own. All others are counted by class, for example as `4xx`.
 const STATUSES: [(u16, &str); 16] = [
     (200, "200"),
     (201, "201"),
@@ -82,12 +83,12 @@ impl Metrics {
             duration: seconds("connector.call.duration", "From the beginning of a call to its end, waiting included"),
             computing: seconds(
                 "connector.call.cpu.time",
-                "What the guest of a call computed, and the host for its connections",
+                "Computing time of a call's guest, and of the host for its connections",
             ),
             memory: memory.with_boundaries(BYTES.to_vec()).build(),
             events: counter("connector.events", "{event}", "Events that polls, samples and webhooks delivered"),
             exchanges: counter("connector.http.exchanges", "{exchange}", "HTTP exchanges, repetitions included"),
-            retries: counter("connector.retries", "{retry}", "What was tried again, by the engine or by a connector"),
+            retries: counter("connector.retries", "{retry}", "Calls and requests that engine or connector repeated"),
             http_bytes: counter("connector.http.io", "By", "Bodies of HTTP requests and responses"),
             socket_bytes: counter("connector.socket.io", "By", "Bytes that went through sockets"),
             refusals: counter("connector.egress.refusals", "{refusal}", "Destinations that were refused"),
@@ -99,7 +100,8 @@ impl Metrics {
     }
 }
 
-/// The measurements that are about a tenant rather than a call; empty until the tenant's first call names the host.
+/// The measurements about a tenant rather than a call. `metrics` is empty until the tenant's first call, which brings
+/// the host's instruments.
 #[derive(Debug)]
 pub(crate) struct TenantMeter {
     tenant: KeyValue,
@@ -115,7 +117,7 @@ impl TenantMeter {
         self.metrics.get_or_init(|| metrics.clone());
     }
 
-    /// A connection of the HTTP pool was made.
+    /// Counts a new connection of the HTTP pool.
     pub(crate) fn connected(self: &Arc<Self>, http2: bool, resumed: bool) -> Connection {
         let version = KeyValue::new("network.protocol.version", if http2 { "2" } else { "1.1" });
         if let Some(metrics) = self.metrics.get() {
@@ -127,7 +129,7 @@ impl TenantMeter {
     }
 }
 
-/// A connection of the HTTP pool, for as long as it is open.
+/// Counts a connection of the HTTP pool until this value is dropped.
 pub(crate) struct Connection {
     meter: Arc<TenantMeter>,
     version: KeyValue,
@@ -141,19 +143,19 @@ impl Drop for Connection {
     }
 }
 
-/// What a call is, for those who look on.
+/// Describes a call in spans and measurements.
 pub(crate) struct Subject<'a> {
     pub(crate) tenant: &'a str,
     pub(crate) connector: &'a str,
-    /// `interface.function`.
+    /// The name of the called function, as `interface.function`.
     pub(crate) function: &'static str,
     pub(crate) operation: Option<&'a str>,
-    /// Whether the descriptor has the operation, so that it may become a label.
+    /// Whether the descriptor has the operation. Only then may the operation's id become a label.
     pub(crate) known: bool,
     pub(crate) partition: Option<&'a str>,
 }
 
-/// Measures one call: what its parts count comes together here, and is recorded once the call has ended.
+/// The measurements of one call. The parts of the call add to its counts, which are recorded when the call has ended.
 #[derive(Debug, Default)]
 pub(crate) struct CallMeter {
     metrics: Option<Arc<Metrics>>,
@@ -165,11 +167,11 @@ pub(crate) struct CallMeter {
 #[derive(Debug, Default)]
 struct Exchanges {
     statuses: BTreeMap<&'static str, u64>,
-    /// Digests of requests that had no answer, or one that asks to come again.
+    /// Digests of requests that got no response, or a response with a status that suggests a retry.
     failed: HashSet<u64>,
 }
 
-/// Who tries again.
+/// The side that retries.
 #[derive(Clone, Copy)]
 pub(crate) enum Retry {
     Engine,
@@ -187,7 +189,7 @@ struct Usage {
     events: AtomicU64,
 }
 
-/// Where bytes go.
+/// The direction of bytes, seen from the guest.
 #[derive(Clone, Copy)]
 pub(crate) enum Way {
     Out,
@@ -228,14 +230,14 @@ impl CallMeter {
         self.usage.memory.fetch_max(bytes as u64, Ordering::Relaxed);
     }
 
-    /// An HTTP exchange begins; it is a retry where the same request has failed in this call.
+    /// An HTTP exchange begins. It counts as a retry if the same request has failed in this call.
     pub(crate) fn exchanging(&self, request: u64) {
         if self.exchanges().failed.remove(&request) {
             self.retried(Retry::Connector);
         }
     }
 
-    /// An HTTP exchange came to a status, or to none.
+    /// An HTTP exchange ended with a status, or without one.
     pub(crate) fn exchanged(&self, request: u64, status: Option<u16>) {
         let mut exchanges = self.exchanges();
         *exchanges.statuses.entry(status.map_or("none", status_label)).or_default() += 1;
@@ -270,7 +272,7 @@ impl CallMeter {
         }
     }
 
-    /// Counts an instance for as long as the answer lives.
+    /// Counts an instance until the returned value is dropped.
     pub(crate) fn instance(&self) -> LiveInstance {
         let labels: Vec<_> = self.labels.iter().take(2).cloned().collect();
         if let Some(metrics) = &self.metrics {
@@ -279,7 +281,7 @@ impl CallMeter {
         LiveInstance { metrics: self.metrics.clone(), labels }
     }
 
-    /// Counts what the guest computes, and the host for it.
+    /// The clock that counts what the guest computes and what the host computes for the guest.
     pub(crate) fn computing(&self) -> &Arc<CpuClock> {
         &self.usage.computing
     }
@@ -288,7 +290,8 @@ impl CallMeter {
         self.labels.iter().cloned().chain([label]).collect()
     }
 
-    /// The call has ended. `code` is the connector's own, where it answered with an error.
+    /// Records the measurements of a call that has ended. `code` is the code of the connector's error, if the call
+    /// returned an error.
     pub(crate) fn end(&self, outcome: &'static str, code: Option<&'static str>, took: Duration) {
         let Some(metrics) = &self.metrics else { return };
         let mut labels = self.labels_and(KeyValue::new("connector.outcome", outcome));
@@ -328,7 +331,8 @@ fn count(way: Way, sent: &AtomicU64, received: &AtomicU64, bytes: u64) {
     .fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// A status from the list as it is, another one as its class: a service must not choose among hundreds of labels.
+/// The label of a status: its number if it is in `STATUSES`, otherwise its class. This way a service cannot create
+/// hundreds of labels.
 fn status_label(status: u16) -> &'static str {
     match STATUSES.iter().find(|(known, _)| *known == status) {
         Some((_, label)) => label,

@@ -4,31 +4,31 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The connector that speaks over TCP; see `stream/src/lib.rs`.
+/// The connector that uses TCP; see `stream/src/lib.rs`.
 #[allow(dead_code, reason = "not every binary of the tests needs it")]
 pub fn stream_guest() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build(&workspace().join("host-harness/tests/guests/stream"), "stream_guest"))
 }
 
-/// The connector on interface 0.1.0; see `frozen/src/lib.rs`.
+/// The connector that was built for interface 0.1.0; see `frozen/src/lib.rs`.
 #[allow(dead_code, reason = "not every binary of the tests needs it")]
 pub fn frozen_guest() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build(&workspace().join("host-harness/tests/guests/frozen"), "frozen_guest"))
 }
 
-/// Builds a guest in a package of its own, outside of the workspace.
+/// Builds a guest, whose package is outside of the workspace.
 pub fn build(package: &Path, name: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     let target = target.join("guests");
-    // Cargo's own lock lets one of several tests build.
+    // If several tests build at the same time, Cargo's lock makes them wait for each other.
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-wasip2", "--manifest-path"])
         .arg(package.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target)
-        // What is set for the host's own build does not concern the guest.
+        // Flags for the build of the host must not apply to the guest.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .status()
@@ -37,7 +37,7 @@ pub fn build(package: &Path, name: &str) -> PathBuf {
     target.join(format!("wasm32-wasip2/release/{name}.wasm"))
 }
 
-/// The folder of the workspace that the package under test is in.
+/// The folder of the workspace that contains the package under test.
 pub fn workspace() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.ancestors().find(|folder| folder.join("Cargo.lock").exists()).expect("this package is in a workspace")

@@ -1,14 +1,14 @@
 //! The host's side of `wasi:sockets`: TCP connections to permitted hosts, and nothing else.
 //!
-//! It is an implementation of its own, since every check has to see the *name*: wasmtime's sees addresses, and looks
-//! any name up, which by itself carries data out. What a guest may do:
+//! This is an implementation of our own, because every check needs the *name*. The implementation of wasmtime sees only
+//! addresses, and looks up any name, which already carries data out. A guest may do two things:
 //!
-//! 1. look a name up, if an egress rule of protocol `tls` opens the host. Others are denied before any name server
+//! 1. look up a name, if an egress rule of protocol `tls` permits the host. Other names are denied before a name server
 //!    is asked;
-//! 2. connect to an address that this call was given for such a name, on a port that the rules open for it.
+//! 2. connect to an address that such a name resolved to in this call, on a port that the rules permit for the name.
 //!
-//! Within a call a name stands for the addresses of its first answer, so that a second answer changes nothing.
-//! No background task works for a socket: between the calls of a warm instance its bytes stay in the kernel.
+//! Within a call, only the first answer for a name is used, so that a different second answer has no effect. No
+//! background task works for a socket: between the calls of a warm instance, received bytes stay in the kernel.
 
 mod names;
 mod stream;
@@ -60,24 +60,24 @@ mod bindings {
 
 use bindings::wasi::sockets as wasi;
 
-/// What the sockets of one instance are judged by, and what they use up.
+/// The sockets of one instance, with the rules for them and the limits on them.
 pub(crate) struct Sockets {
     exchange: Arc<Exchange>,
-    /// The names that this call asked for, and the addresses that it was given; none: no answer yet.
+    /// The names that this call looked up, with the addresses that the call was given. None if there is no answer yet.
     pinned: BTreeMap<String, Option<Vec<IpAddr>>>,
     open: Arc<Semaphore>,
-    /// How many sockets there may be.
+    /// The largest number of open sockets.
     limit: usize,
     quota: Arc<Quota>,
 }
 
-/// What a socket holds of the bounds on sockets and on their buffers.
+/// A socket's share of the limits on sockets and on their buffers.
 pub(super) struct Share {
     _open: OwnedSemaphorePermit,
     _buffers: [Reservation; 2],
 }
 
-/// What the sockets of one instance may still read and write in the call that is under way.
+/// The bytes that the sockets of one instance may still read and write in the current call.
 struct Quota(Mutex<CallQuota>);
 
 struct CallQuota(Arc<Exchange>, ByteBudget);
@@ -100,14 +100,14 @@ impl Quota {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Up to `wanted` bytes; none where all are used up.
+    /// Takes up to `wanted` bytes. None if all are used up.
     fn take_some(&self, wanted: usize) -> Option<usize> {
         let current = self.current();
         let granted = current.1.left().min(wanted as u64);
         current.take(granted.max(1)).then(|| usize::try_from(granted).unwrap_or(wanted))
     }
 
-    /// Just `wanted` bytes to send, or none.
+    /// Takes exactly `wanted` bytes for sending. Returns false, and takes nothing, if fewer are left.
     fn take_all(&self, wanted: usize) -> bool {
         let current = self.current();
         let taken = current.take(wanted as u64);
@@ -117,7 +117,7 @@ impl Quota {
         taken
     }
 
-    /// Of what was taken to receive, so much came; the rest is given back.
+    /// Of the `granted` bytes, `read` were received. The others are returned.
     fn received(&self, granted: usize, read: usize) {
         let CallQuota(exchange, budget) = &*self.current();
         budget.give_back((granted - read) as u64);
@@ -132,19 +132,19 @@ impl Sockets {
         Self { exchange, pinned: BTreeMap::new(), open, limit: limits.sockets, quota }
     }
 
-    /// A new call begins: its own names and its own quota; the open sockets stay.
+    /// Begins a new call with no names and a full quota. Open sockets stay open.
     pub(crate) fn begin_call(&mut self, limits: &Limits, exchange: Arc<Exchange>) {
         self.pinned.clear();
         *self.quota.current() = CallQuota(exchange.clone(), ByteBudget::new(limits.socket_bytes));
         self.exchange = exchange;
     }
 
-    /// Whether there is a socket.
+    /// Whether any socket is open.
     pub(crate) fn are_open(&self) -> bool {
         self.open.available_permits() < permits(self.limit)
     }
 
-    /// Room for one more socket; none where a limit is in the way.
+    /// Reserves one more socket. None if a limit does not permit it.
     fn room(&self) -> Option<Share> {
         let Ok(open) = self.open.clone().try_acquire_owned() else {
             let limit = self.exchange.network.options.limits.sockets;
@@ -154,7 +154,7 @@ impl Sockets {
         Some(Share { _open: open, _buffers: self.exchange.reserve(stream::BUFFERS)? })
     }
 
-    /// Room for one more name; false where there is none.
+    /// Reserves one more name. Returns false if the limit is reached.
     fn pin(&mut self, name: &str) -> bool {
         let limit = self.exchange.network.options.limits.socket_names;
         let room = self.pinned.contains_key(name) || self.pinned.len() < limit;
@@ -166,7 +166,7 @@ impl Sockets {
         room
     }
 
-    /// Records a denial, and names it as the guest gets to see it.
+    /// Records a denial, and returns the error code for the guest.
     fn deny(&self, denied: EgressDenied) -> ErrorCode {
         self.exchange.deny(denied);
         ErrorCode::AccessDenied
@@ -186,7 +186,7 @@ impl Sockets {
                 Err(because) => denied = Some(because),
             }
         }
-        // The connection itself may lead to an address.
+        // The connection may name an IP address instead of a host.
         if check(&ip.to_string()).is_ok() {
             return if self.exchange.network.resolver.permits(ip) {
                 Ok(())
@@ -198,7 +198,7 @@ impl Sockets {
     }
 }
 
-/// What a function of `wasi:sockets` works with.
+/// The state on which the functions of `wasi:sockets` work.
 pub(crate) struct SocketsView<'a> {
     pub(crate) sockets: &'a mut Sockets,
     pub(crate) table: &'a mut ResourceTable,
@@ -210,7 +210,7 @@ impl HasData for HasSockets {
     type Data<'a> = SocketsView<'a>;
 }
 
-/// Links TCP, the look-up of names and the refusal of UDP.
+/// Links TCP, name look-up, and UDP, which is always refused.
 pub(crate) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     view: fn(&mut T) -> SocketsView<'_>,

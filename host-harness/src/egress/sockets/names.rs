@@ -1,4 +1,4 @@
-//! `wasi:sockets/ip-name-lookup`: permitted names alone.
+//! `wasi:sockets/ip-name-lookup`, for permitted names only.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ type Found = Result<Vec<IpAddr>, ErrorCode>;
 /// The look-up of one name.
 pub struct Lookup {
     host: String,
-    /// The call that it belongs to: its answer is of no use to a later one.
+    /// The call to which the look-up belongs. A later call must not use its answer.
     exchange: Arc<Exchange>,
     state: State,
     next: usize,
@@ -87,7 +87,7 @@ impl Host for SocketsView<'_> {
             Ok(address) => address.to_string(),
             Err(_) => match split_authority(&name) {
                 Some((host, None)) => host,
-                // What is no name is a way to carry data out, too.
+                // Text that is not a host name could also carry data out.
                 _ => return Ok(Err(self.sockets.deny(EgressDenied::socket(&format!("the name `{}`", shown(&name)))))),
             },
         };
@@ -121,7 +121,7 @@ impl HostResolveAddressStream for SocketsView<'_> {
             let State::Answered(Err(code)) = lookup.state else { return Ok(Err(ErrorCode::WouldBlock)) };
             return Ok(Err(code));
         };
-        // The first answer of a call is the one that counts.
+        // Within a call, only the first answer for a name is used.
         let pinned = self.sockets.pinned.entry(lookup.host.clone()).or_default().get_or_insert_with(|| found.clone());
         let address = pinned.get(lookup.next).copied();
         lookup.next += 1;

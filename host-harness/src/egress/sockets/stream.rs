@@ -1,4 +1,4 @@
-//! The two directions of a TCP connection, without a task of their own.
+//! The two directions of a TCP connection. Neither has a background task.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,13 +14,13 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 
 use super::{Quota, Share};
 
-/// What is read or written at once.
+/// The largest number of bytes that is read or written at once.
 const CHUNK: usize = 64 << 10;
 
-/// What the two directions of a connection buffer at the most, in bytes.
+/// The largest size of the buffers of both directions together, in bytes.
 pub(super) const BUFFERS: u64 = 2 * CHUNK as u64;
 
-/// A connection. Both directions and the socket share it; it is closed with the last of them.
+/// A connection, which both directions and the socket share. It is closed when the last of the three is dropped.
 pub(super) struct Connected {
     pub(super) tcp: TcpStream,
     quota: Arc<Quota>,
@@ -35,7 +35,7 @@ enum Direction {
     Closed,
 }
 
-/// What was written and the kernel has not taken yet; at most one chunk.
+/// The bytes that the guest has written and the kernel has not accepted; at most one chunk.
 struct Sending {
     waiting: Bytes,
     direction: Direction,
@@ -53,7 +53,7 @@ impl Connected {
         })
     }
 
-    /// The streams of the connection, for once.
+    /// The two streams of the connection. Must be called only once.
     pub(super) fn streams(self: &Arc<Self>) -> (Receiver, Sender) {
         (Receiver(self.clone()), Sender(self.clone()))
     }
@@ -61,7 +61,7 @@ impl Connected {
     pub(super) fn shutdown(&self, how: Shutdown) {
         if matches!(how, Shutdown::Read | Shutdown::Both) {
             *self.receiving.lock().unwrap_or_else(PoisonError::into_inner) = Direction::Closed;
-            // Where the peer was faster there is nothing left to shut.
+            // Fails if the peer has closed the connection already; then there is nothing to shut down.
             let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Read);
         }
         if matches!(how, Shutdown::Write | Shutdown::Both) {
@@ -77,7 +77,7 @@ impl Connected {
         self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands what waits to the kernel; ready once nothing waits.
+    /// Writes waiting bytes to the kernel. Ready when no bytes wait.
     fn poll_send(&self, sending: &mut Sending, cx: &mut Context<'_>) -> Poll<()> {
         while !sending.waiting.is_empty() {
             match self.tcp.try_write(&sending.waiting) {
@@ -113,12 +113,12 @@ impl Sending {
     }
 }
 
-/// The guest used up what it may read and write.
+/// The guest has used up the bytes that it may read and write.
 fn exhausted() -> StreamError {
     StreamError::LastOperationFailed(io::Error::from(io::ErrorKind::PermissionDenied).into())
 }
 
-/// What the peer sends.
+/// The stream of bytes from the peer.
 pub(super) struct Receiver(Arc<Connected>);
 
 #[async_trait]
@@ -126,7 +126,7 @@ impl Pollable for Receiver {
     async fn ready(&mut self) {
         let connected = &self.0;
         poll_fn(|cx| {
-            // A guest that waits for an answer waits for its question to go out, too.
+            // A guest that waits for a response also needs its request to be sent.
             let _ = connected.poll_send(&mut connected.sending(), cx);
             match *connected.receiving.lock().unwrap_or_else(PoisonError::into_inner) {
                 Direction::Open => connected.tcp.poll_read_ready(cx).map(drop),
@@ -177,7 +177,7 @@ impl Drop for Receiver {
     }
 }
 
-/// What goes to the peer.
+/// The stream of bytes to the peer.
 pub(super) struct Sender(Arc<Connected>);
 
 #[async_trait]
@@ -225,7 +225,7 @@ impl OutputStream for Sender {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // There is nothing to speed up; a guest that waits for the end of a flush waits for `ready`.
+        // Bytes are sent without a flush. A guest that waits for the end of a flush waits for `ready`.
         self.0.sending().usable()
     }
 }

@@ -1,4 +1,4 @@
-//! `wasi:sockets/tcp`: connecting, and nothing that others could connect to.
+//! `wasi:sockets/tcp`: a guest can connect, but cannot listen for connections.
 
 use std::future::Future;
 use std::io;
@@ -23,7 +23,7 @@ use super::{Share, SocketsView};
 use crate::error::EgressDenied;
 use crate::limits::{LimitExceeded, LimitName, from_now};
 
-/// What a function of WASI answers.
+/// The result of a function of WASI.
 type Answer<T> = wasmtime::Result<Result<T, ErrorCode>>;
 
 /// A socket of a guest.
@@ -35,7 +35,7 @@ pub struct TcpSocket {
 enum Stage {
     New(tokio::net::TcpSocket, Share),
     Connecting(Connecting, Share),
-    /// Connected or failed, and the guest does not know yet.
+    /// Connected or failed, and the guest has not asked for the result yet.
     Settled(Result<TcpStream, ErrorCode>, Share),
     Connected(Arc<Connected>),
     Failed(ErrorCode),
@@ -44,7 +44,7 @@ enum Stage {
 type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, ErrorCode>> + Send>>;
 
 impl TcpSocket {
-    /// The socket for its options.
+    /// The socket, to read or set its options.
     fn options(&self) -> Result<SockRef<'_>, ErrorCode> {
         match &self.stage {
             Stage::New(socket, _) => Ok(SockRef::from(socket)),
@@ -105,7 +105,7 @@ impl tcp_create_socket::Host for SocketsView<'_> {
 impl Host for SocketsView<'_> {}
 
 impl SocketsView<'_> {
-    /// Binding and listening: there is no address that a guest may have.
+    /// Refuses binding and listening: a guest has no address of its own.
     fn refuse_to_listen<T>(&mut self, this: &Resource<TcpSocket>) -> Answer<T> {
         self.table.get(this)?;
         Ok(Err(self.sockets.deny(EgressDenied::socket("a port to listen on"))))
@@ -121,12 +121,12 @@ impl SocketsView<'_> {
     }
 }
 
-/// What WASI forbids, before any permission is asked for.
+/// Checks an address by the rules of WASI, before any permission is checked.
 fn check_shape(family: IpAddressFamily, address: SocketAddr) -> Result<(), ErrorCode> {
     let ip = address.ip();
     let fits = match (family, ip) {
         (IpAddressFamily::Ipv4, IpAddr::V4(_)) => true,
-        // Neither mapped nor compatible IPv4 addresses, so that there is one way to write an address.
+        // IPv4-mapped and IPv4-compatible addresses are refused, so that there is only one way to write an address.
         (IpAddressFamily::Ipv6, IpAddr::V6(ip)) => ip == Ipv6Addr::LOCALHOST || ip.to_ipv4().is_none(),
         _ => false,
     };
@@ -185,7 +185,7 @@ impl HostTcpSocket for SocketsView<'_> {
                     return Err(ErrorCode::NewSocketLimit);
                 }
                 let stream = timeout_at(until, new.connect(address)).await.map_err(|_| ErrorCode::Timeout)??;
-                // WASI has no word for it, and what guests send are whole messages.
+                // WASI has no option for it, and guests send whole messages, which should not be delayed.
                 let _ = stream.set_nodelay(true);
                 Ok(stream)
             });
@@ -375,11 +375,12 @@ impl SocketsView<'_> {
         if nanoseconds == 0 {
             return Ok(Err(ErrorCode::InvalidArgument));
         }
-        // Whole seconds, up to what the kernel takes.
+        // Whole seconds, at most the largest value that the kernel accepts.
         let seconds = nanoseconds.div_ceil(1_000_000_000).clamp(1, 32_767);
         let keep_alive = with(TcpKeepalive::new(), Duration::from_secs(seconds));
         self.option(this, |socket| {
-            // Setting a time turns keep-alive on as well, which is another option here.
+            // Setting a time also enables keep-alive, which is a separate option in WASI. So its previous state is
+            // restored.
             let enabled = socket.keepalive()?;
             socket.set_tcp_keepalive(&keep_alive)?;
             socket.set_keepalive(enabled)
@@ -391,7 +392,7 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A guest's wish within what is sensible; none for 0, which WASI forbids.
+/// The buffer size that a guest asks for, bounded. None for 0, which WASI forbids.
 fn buffer_size(wanted: u64) -> Option<usize> {
     const LARGEST: u64 = 1 << 20;
     (wanted > 0).then(|| usize::try_from(wanted.min(LARGEST)).unwrap_or(1 << 20))

@@ -1,4 +1,4 @@
-//! What a guest can do with sockets, tried out by one that tries.
+//! Tests of the sockets, with a guest that tries permitted and forbidden uses.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ async fn connector() -> Connector {
     Host::new(options).unwrap().load(wasm.clone()).await.unwrap()
 }
 
-/// Sends everything back; counts its connections.
+/// A server that sends all bytes back and counts its connections.
 struct Echo {
     port: u16,
     connections: Arc<AtomicUsize>,
@@ -65,7 +65,7 @@ impl Echo {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The same once all that wait to be accepted are: a connection of our own comes after them.
+    /// The number of connections after all pending ones are accepted: a connection of our own is accepted after them.
     async fn connections_so_far(&self) -> usize {
         let mut last = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         last.write_all(b"!").await.unwrap();
@@ -74,7 +74,7 @@ impl Echo {
     }
 }
 
-/// What the names of the tests stand for, and how often anybody asked.
+/// A resolver for the tests, which counts the look-ups.
 #[derive(Clone, Default)]
 struct Names(Arc<AtomicUsize>);
 
@@ -83,7 +83,7 @@ impl Names {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Every name stands for `addresses`, one after the other, the last one for good.
+    /// A tenant whose look-ups return the entries of `addresses` in turn. Further look-ups return the last entry.
     fn tenant(&self, options: TenantOptions, addresses: &'static [&'static str]) -> Tenant {
         let asked = self.0.clone();
         let resolver = answering(move |_| {
@@ -141,7 +141,7 @@ async fn connects_to_what_the_connection_leads_to() {
     assert_eq!(guest.said(&format!("echo {host} {port} hello")).await, "hello");
     assert_eq!(guest.said(&format!("echo SERVER.Stream.Example.COM. {port} hello")).await, "hello");
     assert_eq!(guest.said(&format!("connect-timeout {host} {port} 1000")).await, "ok");
-    // More than any buffer on the way holds, so that both directions wait for one another.
+    // More bytes than all buffers hold, so that sending and receiving must wait for each other.
     assert_eq!(guest.said(&format!("send {host} {port} 300000")).await, "300000");
     assert_eq!(echo.connections(), 4);
 }
@@ -157,12 +157,12 @@ async fn nothing_else_is_reached_and_no_name_server_is_asked() {
         format!("connect other.stream.example.com {port}"),
         format!("connect stream.example.com {port}"),
         "resolve secret-data.attacker.example".to_owned(),
-        // Hosts of https rules are for HTTP.
+        // Hosts of https rules are permitted only for HTTP.
         "resolve api.web.example.com".to_owned(),
         "resolve localhost".to_owned(),
-        // A bare suffix of the rule for any host.
+        // The suffix itself of the rule for any host.
         "resolve redirect.example.com".to_owned(),
-        // An address that nobody looked up.
+        // Addresses to which no name resolved in the call.
         format!("connect 127.0.0.1 {port}"),
         "connect 169.254.169.254 80".to_owned(),
     ] {
@@ -170,7 +170,7 @@ async fn nothing_else_is_reached_and_no_name_server_is_asked() {
         assert!(said.starts_with("error: "), "{command}: {said}");
     }
     assert_eq!(names.asked(), 0);
-    // Another port of the right host.
+    // Another port of the permitted host is refused.
     let said = guest.said(&format!("connect server.stream.example.com {}", other.port)).await;
     assert_eq!(said, "error: PermissionDenied");
     assert_eq!(guest.said("bind").await, "error: PermissionDenied");
@@ -185,7 +185,7 @@ async fn a_second_answer_of_a_name_server_has_no_effect_within_a_call() {
     let guest = Guest::new(tenant, "server.stream.example.com:5671").await;
     assert_eq!(guest.said("resolve-twice server.stream.example.com").await, "127.0.0.1 127.0.0.1");
     assert_eq!(names.asked(), 1);
-    // The next call may see that a name moved.
+    // The next call may get another address for the name.
     assert_eq!(guest.said("resolve server.stream.example.com").await, "127.0.0.2");
 }
 
@@ -198,10 +198,10 @@ async fn addresses_that_are_not_public_are_never_handed_out() {
     assert!(guest.said("resolve server.stream.example.com").await.starts_with("error: "));
     assert!(guest.said("connect server.stream.example.com 5671").await.starts_with("error: "));
     assert_eq!(guest.said("resolve server.stream.example.com").await, "8.8.8.8");
-    // Nor is an address that the connection itself names.
+    // An address that the connection itself names is refused, too.
     let guest = Guest::new(guest.tenant, "127.0.0.1:5671").await;
     assert_eq!(guest.said("connect 127.0.0.1 5671").await, "error: PermissionDenied");
-    // A network that the operator permits is, and what is beside it stays refused.
+    // Addresses in a network that the operator permits are returned, and all others stay refused.
     let options = |network: &str| TenantOptions {
         allow_private_networks: false,
         allow_networks: vec![network.parse().unwrap()],
@@ -210,7 +210,7 @@ async fn addresses_that_are_not_public_are_never_handed_out() {
     let tenant = names.tenant(options("10.0.0.0/24"), &["169.254.169.254 10.0.0.1 10.0.1.1"]);
     let own = Guest { tenant, connection: account("server.stream.example.com:5671"), ..guest };
     assert_eq!(own.said("resolve server.stream.example.com").await, "10.0.0.1");
-    // Nobody listens, but the way is open.
+    // Nobody listens at the address, but the connection is permitted.
     let tenant = names.tenant(options("127.0.0.1/32"), &["10.0.0.1"]);
     let own = Guest { tenant, connection: account("127.0.0.1:5671"), ..own };
     assert_eq!(own.said("connect 127.0.0.1 5671").await, "error: ConnectionRefused");
@@ -230,7 +230,7 @@ async fn redirected_hosts_are_reached_below_the_rules_suffix_alone() {
     let names = Names::default();
     let tenant = names.tenant(local(), &["127.0.0.1"]);
     let guest = Guest::new(tenant, "server.stream.example.com:5671").await;
-    // Nobody listens, but the way is open.
+    // Nobody listens at the address, but the connection is permitted.
     assert_eq!(guest.said("connect ns1.redirect.example.com 5671").await, "error: ConnectionRefused");
     assert_eq!(guest.said("connect ns1.redirect.example.com 5672").await, "error: PermissionDenied");
     let options = TenantOptions { allow_redirected_hosts: false, ..local() };
@@ -239,7 +239,7 @@ async fn redirected_hosts_are_reached_below_the_rules_suffix_alone() {
     assert!(guest.said("connect ns1.redirect.example.com 5671").await.starts_with("error: "));
     assert_eq!(names.asked(), asked);
 
-    // An emulator, permitted by name.
+    // The operator permits an emulator by name.
     let echo = Echo::start().await;
     let options = TenantOptions {
         allow_hosts: vec![
@@ -254,7 +254,7 @@ async fn redirected_hosts_are_reached_below_the_rules_suffix_alone() {
 }
 
 async fn failure(guest: &Guest) -> Failure {
-    // The guest's own error carries what was refused: its check fails because of it.
+    // The guest's error contains the refusals, because its check fails due to them.
     let request = crate::interface::trigger::PollRequest {
         trigger: "lines".to_owned(),
         partition: "0".to_owned(),
@@ -306,7 +306,7 @@ async fn sockets_and_their_bytes_are_bounded() {
     let limits = Limits { socket_bytes: 100_000, ..Limits::default() };
     let guest = Guest::new(names.tenant(TenantOptions { limits, ..local() }, &["127.0.0.1"]), &server).await;
     let (host, port) = server.split_once(':').unwrap();
-    // 40 000 out and 40 000 back, and another call has its own budget.
+    // 40 000 bytes are sent and 40 000 come back. Every call has its own budget.
     for _ in 0..2 {
         assert_eq!(guest.said(&format!("send {host} {port} 40000")).await, "40000");
     }
@@ -328,10 +328,10 @@ async fn sockets_and_their_bytes_are_bounded() {
     assert!(said[2].starts_with("error: "), "{said:?}");
 }
 
-/// An address of the documentation range swallows packets, or has no route: either way the call does not hang.
+/// Connecting to a server that does not respond must not make a call hang.
 #[tokio::test]
 async fn connecting_takes_no_longer_than_the_connect_timeout() {
-    // A listener whose queue is full answers no more.
+    // A listener with a full queue does not respond.
     let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     listener.listen(0).unwrap();
@@ -378,15 +378,15 @@ async fn a_peer_that_closes_is_distinguished_from_one_that_says_nothing() {
     });
     let names = Names::default();
     let guest = Guest::new(names.tenant(local(), &["127.0.0.1"]), &format!("server.stream.example.com:{port}")).await;
-    // The server hangs up after one byte; its answer is empty.
+    // The server closes the connection after one byte, so its answer is empty.
     assert_eq!(guest.said(&format!("echo server.stream.example.com {port} x")).await, "");
 }
 
-/// The guest waits in the host for what never comes; only the call's deadline is there to end it.
+/// The guest waits in the host for an event that never comes, and only the call's deadline can end the call.
 #[tokio::test]
 async fn a_deadline_ends_look_ups_and_reads_that_wait_for_ever() {
     let deadline = Duration::from_millis(300);
-    // Far below what a look-up or a read would take by itself, which is for ever.
+    // The look-up and the read would wait for ever, so any end within this time is due to the deadline.
     let in_time = Duration::from_secs(20);
     let tenant = Tenant::new(TenantOptions { resolver: silent(), ..local() }).unwrap().with_deadline(deadline);
     let guest = Guest::new(tenant, "server.stream.example.com:5671").await;

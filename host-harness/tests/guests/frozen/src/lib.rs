@@ -1,9 +1,9 @@
-//! A connector built on the frozen interface 0.1.0: it counts its calls, and knows no `lifecycle`.
+//! A connector for the frozen interface 0.1.0. It counts its calls, and does not export `lifecycle`.
 
 use std::cell::Cell;
 
 wit_bindgen::generate!({
-    // The frozen package, after those that it names, each of which comes after those that it names itself.
+    // The order matters: every package must come after the packages that it refers to, so the frozen package is last.
     path: [
         "../../../../wit/deps/io.wit",
         "../../../../wit/deps/clocks.wit",

@@ -1,7 +1,7 @@
-//! A connector that speaks a small protocol of lines over TCP, and tries out what a guest can do with sockets.
+//! A connector that uses a small protocol of lines over TCP, and tries everything that a guest can do with sockets.
 //!
-//! Connection: `{"server": "host:port"}`. Trigger `lines`: asks the server, over a connection that is kept, with
-//! `READ partition offset max wait-ms`, and is answered the number of lines and the lines. Action `run`: see [`run`].
+//! Connection: `{"server": "host:port"}`. Trigger `lines`: sends `READ partition offset max wait-ms` to the server over
+//! a connection that stays open, and receives the number of lines and the lines. Action `run`: see [`run`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -27,12 +27,12 @@ struct Guest;
 export!(Guest);
 
 thread_local! {
-    /// Connections of the trigger, by partition.
+    /// The open connections of the trigger, by partition.
     static STREAMS: RefCell<HashMap<String, BufReader<TcpStream>>> = RefCell::default();
-    /// Connections that `keep` holds.
+    /// The connections that the command `keep` opened.
     static KEPT: RefCell<Vec<TcpStream>> = RefCell::default();
     static CALLS: Cell<u32> = const { Cell::new(0) };
-    /// What `release` does besides, as `on-release` asked for.
+    /// The command that `release` runs at its end. The command `on-release` sets it.
     static ON_RELEASE: RefCell<String> = RefCell::default();
 }
 
@@ -185,7 +185,7 @@ fn dial(connection: &Connection) -> Result<TcpStream, Error> {
     TcpStream::connect(server).map_err(unavailable)
 }
 
-/// Asks for lines, over the connection that is there or a new one.
+/// Asks for lines, over the partition's open connection or a new one.
 fn read_lines(connection: &Connection, partition: &str, ask: &str) -> Result<Vec<(u64, String)>, Error> {
     let stream = STREAMS.with_borrow_mut(|streams| streams.remove(partition));
     let mut stream = match stream {
@@ -292,7 +292,7 @@ impl exports::workflow::connector::trigger::Guest for Guest {
 }
 
 impl exports::workflow::connector::lifecycle::Guest for Guest {
-    /// Says `BYE` on every connection that is kept, and does what its input says.
+    /// Sends `BYE` on every open connection, then runs the command that `on-release` has set.
     fn release() {
         let streams = STREAMS.take().into_values().map(BufReader::into_inner);
         for mut stream in KEPT.take().into_iter().chain(streams) {
@@ -325,7 +325,7 @@ fn number(text: &str) -> usize {
     text.parse().unwrap_or(0)
 }
 
-/// Does one thing, and says how it went.
+/// Runs one command, and returns its result as text.
 fn run(words: &[&str]) -> std::io::Result<String> {
     let address = |words: &[&str]| format!("{}:{}", words[1], words[2]);
     Ok(match words[0] {
@@ -335,7 +335,7 @@ fn run(words: &[&str]) -> std::io::Result<String> {
             TcpStream::connect_timeout(&address, Duration::from_millis(number(words[3]) as u64))?;
             "ok".to_owned()
         }
-        // How many of so many connections are made at once.
+        // Opens a number of connections, and returns how many succeeded.
         "connect-often" => {
             let address = address(words).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
             (0..number(words[3])).filter(|_| TcpStream::connect(address).is_ok()).count().to_string()
@@ -344,7 +344,7 @@ fn run(words: &[&str]) -> std::io::Result<String> {
             let found = (words[1], 1).to_socket_addrs()?;
             found.map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" ")
         }
-        // The name is looked up twice, with something in between.
+        // Looks a name up twice, and returns both results.
         "resolve-twice" => {
             let first = (words[1], 1).to_socket_addrs()?.map(|it| it.ip().to_string()).collect::<Vec<_>>();
             let second = (words[1], 1).to_socket_addrs()?.map(|it| it.ip().to_string()).collect::<Vec<_>>();
@@ -373,7 +373,7 @@ fn run(words: &[&str]) -> std::io::Result<String> {
                 kept.len().to_string()
             })
         }
-        // Writes to a connection that an earlier call kept, and reads what comes back.
+        // Writes to a connection that an earlier call kept, and reads the same number of bytes.
         "use-kept" => KEPT.with_borrow_mut(|kept| {
             let stream = kept.first_mut().ok_or(std::io::ErrorKind::NotFound)?;
             stream.write_all(words[1].as_bytes())?;
@@ -403,15 +403,15 @@ fn run(words: &[&str]) -> std::io::Result<String> {
         "spin" => loop {
             std::hint::black_box(0);
         },
-        // Computes for a while by the clock.
+        // Computes for a time measured with the clock.
         "burn" => {
             let begun = std::time::Instant::now();
             while begun.elapsed() < Duration::from_millis(number(words[1]) as u64) {}
             "burnt".to_owned()
         }
-        // An answer of so many bytes.
+        // Returns a text of the given number of bytes.
         "say" => "x".repeat(number(words[1])),
-        // Lines for the log.
+        // Writes a number of lines to the log.
         "log" => {
             (0..number(words[1])).for_each(|line| println!("line {line}"));
             "logged".to_owned()
