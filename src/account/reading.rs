@@ -395,7 +395,7 @@ impl Form {
         self.say(Severity::Warning, field, "key-in-plain-field", message, Some(fix));
     }
 
-    /// Whether a connection string is one for `service`. Otherwise an error is added to the field.
+    /// Whether a connection string is of the kind that `service` needs. Otherwise an error is added to the field.
     fn is_of(&mut self, field: &str, parts: &ConnectionString, service: Service) -> bool {
         if parts.is_device {
             self.wrong(

@@ -1,5 +1,5 @@
-//! Pasted values: each value is either used and reported with a notice, or refused with a reason. No text contains a
-//! key.
+//! Pasted values: each value is either used and reported with a notice, or refused with a reason. No notice or reason
+//! contains a key.
 
 use serde_json::{Value, json};
 
@@ -318,7 +318,7 @@ fn a_connection_string_in_a_field_says_what_the_other_fields_say() {
     assert_eq!(errors(&validation), [("/dpsSharedAccessKey", "mismatched-host")]);
 }
 
-/// Given two hosts, Microsoft's JavaScript clients silently use the last one, and Microsoft's Python clients use none.
+/// Given two hosts, Microsoft's JavaScript clients silently use the last one, and its Python clients refuse the string.
 #[test]
 fn a_connection_string_that_names_two_hosts_is_refused() {
     let string = format!("HostName=plant.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey={KEY}");

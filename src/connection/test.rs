@@ -1,4 +1,4 @@
-//! Trying an account out: an ordered report, and a table of permissions. Nothing is changed by it.
+//! The connection test: it returns an ordered report and a table of permissions, and changes nothing.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::session::Session;
 /// Tries the account out.
 ///
 /// # Errors
-/// `invalid-config` where the values cannot be used at all.
+/// `invalid-config` if the connection's values cannot be used at all.
 pub fn test(platform: &dyn Platform, connection: &Connection, deadline_ms: u64) -> Result<Report> {
     let started = platform.monotonic();
     let account = Account::open(connection)?;
@@ -63,7 +63,7 @@ fn parsed(connection: &Connection, took: Duration) -> Check {
     check("values", "The values are complete and well formed", outcome, message, remedy, took)
 }
 
-/// Reaches a service, authenticates, and asks for each permission.
+/// Connects to a service, authenticates, and tests each permission.
 fn try_service(platform: &dyn Platform, client: &Client, report: &mut Report) {
     let (prefix, permissions): (&str, &[Permission]) = match client.api().service {
         Service::IotHub => ("hub", &Permission::HUB),
@@ -128,13 +128,13 @@ fn try_service(platform: &dyn Platform, client: &Client, report: &mut Report) {
     report.permissions.extend(findings);
 }
 
-/// What the probes say of the key itself.
+/// What the probe requests show about the key.
 enum KeyState {
-    /// A request that was signed with it was let through.
+    /// The service accepted a request that was signed with the key.
     Accepted,
-    /// All that were answered by the service were refused.
+    /// The service refused every request that it answered.
     Refused,
-    /// None was answered by the service; why not.
+    /// The service answered no request. The text states why.
     Unknown(String),
 }
 
@@ -153,7 +153,7 @@ impl KeyState {
     }
 }
 
-/// What to do about a key that is refused, in order.
+/// The steps to take, in this order, when a key is refused.
 pub(super) fn key_remedy(service: Service, policy: &str) -> String {
     let place = match service {
         Service::IotHub => "the IoT Hub",
@@ -173,15 +173,15 @@ fn not_judged(why: &str) -> String {
     format!("Not judged, because {why}")
 }
 
-/// Why nothing that is signed with the hub's key is worth trying; none where the key was not refused.
+/// Why requests that are signed with the hub's key are skipped; none if the key was not refused.
 #[cfg(feature = "amqp")]
 pub(super) fn hub_key_is_refused(report: &Report) -> Option<String> {
     let refused = |check: &&Check| check.id == "hub-authenticate" && check.outcome == CheckOutcome::Fail;
     report.checks.iter().find(refused).map(|_| not_judged("the hub does not accept the key: see above."))
 }
 
-/// One probe. Whether a device may be spoken for is asked about a device that exists, if there is one: for another, the
-/// service may refuse any caller.
+/// Sends one probe request. The permission to act in a device's name is tested with an existing device, if there is
+/// one: for a device that does not exist, the service may refuse every caller.
 fn probe(client: &Client, permission: Permission, name: &str) -> Result<ProbeAnswer> {
     let answer = client.probe(permission, name)?;
     if permission != Permission::DeviceConnect || !matches!(answer, ProbeAnswer::Refused(_)) {
@@ -203,7 +203,7 @@ fn finding(permission: Permission, answer: &Result<ProbeAnswer>, key: &KeyState,
             format!("A request that needs it was refused (status {status}), while others were let through."),
             Some(permission.remedy(policy)),
         ),
-        // What to do is said once, at the key's own check.
+        // Only the check of the key itself states what to do.
         Ok(_) if matches!(key, KeyState::Refused) => {
             (Grant::CannotBeProbed, not_judged("the key of the policy is not accepted."), None)
         }
@@ -257,7 +257,7 @@ fn summary(id: &str, service: Service, findings: &[PermissionFinding], key: &Key
         );
     }
     let names: Vec<&str> = denied.iter().map(|finding| finding.permission.as_str()).collect();
-    // A policy with less is a choice as long as something still works.
+    // A policy with fewer permissions may be intended, so a missing permission is a warning, not a failure.
     let blocked = denied.iter().map(|finding| finding.unlocks.len()).sum::<usize>();
     let remedy = denied.iter().filter_map(|finding| finding.remedy.clone()).collect::<Vec<_>>().join(" ");
     let message =
@@ -285,7 +285,7 @@ fn skip_dps(report: &mut Report) {
     }));
 }
 
-/// Attaches to the hub's queues for services: nothing is taken, and nothing is locked.
+/// Tests the hub's queues for back ends by attaching to them. No message is taken or locked.
 #[cfg(feature = "amqp")]
 fn service_queues(session: &Session, report: &mut Report) {
     let title = "Feedback on messages and notifications of files can be read";
@@ -306,7 +306,7 @@ fn service_queues(session: &Session, report: &mut Report) {
                 ErrorCode::AuthFailed | ErrorCode::AuthExpired => {
                     (CheckOutcome::Fail, key_remedy(Service::IotHub, &session.account().hub.key.policy))
                 }
-                // A hub of the Basic tier is as it should be.
+                // On a hub of the Basic tier this is expected, so it is only a warning.
                 _ => (
                     CheckOutcome::Warn,
                     "Check that the engine lets the connector reach the hub on port 5671. Hubs of the Basic tier have no such queues: there, the triggers on them do not work, and all others do.".to_owned(),
@@ -317,7 +317,7 @@ fn service_queues(session: &Session, report: &mut Report) {
     });
 }
 
-/// A build without AMQP has no trigger that reads from it.
+/// Skips the check in a build without AMQP, where no trigger reads from the endpoint.
 #[cfg(not(feature = "amqp"))]
 fn skip_event_hub(report: &mut Report) {
     let message = "This build of the connector was made without AMQP: it has no trigger that reads from it.";
@@ -331,7 +331,8 @@ fn skip_event_hub(report: &mut Report) {
     ));
 }
 
-/// Operations none of whose permissions is known to be missing; without the service that grants them, none.
+/// The operations that can be used: none of their permissions is known to be missing, and the service that grants the
+/// permissions is linked.
 fn usable(findings: &[PermissionFinding]) -> Vec<String> {
     let missing = |id: &String| {
         findings.iter().any(|finding| {
@@ -347,7 +348,7 @@ fn usable(findings: &[PermissionFinding]) -> Vec<String> {
         .collect()
 }
 
-/// An error as the message of a check.
+/// The text of an error, for the message of a check.
 pub(super) fn describe(error: &Error) -> String {
     let record = error.record();
     record.detail.as_ref().map_or_else(|| record.message.clone(), |detail| format!("{} ({detail})", record.message))
@@ -368,7 +369,7 @@ fn reach_remedy(error: &Error, service: Service) -> String {
     }
 }
 
-/// A step of a report.
+/// One check of the report.
 pub(super) fn check(
     id: &str,
     title: &str,
