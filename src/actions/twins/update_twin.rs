@@ -101,7 +101,7 @@ impl Action for UpdateTwin {
         let input: Input = typed(input)?;
         let id = DeviceId::parse(&input.device_id, "/deviceId")?;
         let if_match = IfMatch::from_input(input.etag.as_deref(), "/etag")?;
-        // The hub's own notes, which come along where a twin that was read is sent back.
+        // If the input is a twin that was read before, it contains the hub's metadata, which cannot be written.
         for note in ["$metadata", "$version"] {
             desired.remove(note);
         }
