@@ -154,7 +154,7 @@ impl Error {
         self.0.code
     }
 
-    /// The record of the interface.
+    /// The interface's record of this error.
     pub fn record(&self) -> &Record {
         &self.0
     }

@@ -153,9 +153,9 @@ pub fn hint(authority: &str) -> Option<String> {
     let classic = identity(authority);
     match (host.audience, host.private_link) {
         (Audience::Everybody, false) => None,
-        (Audience::Everybody, true) => Some(format!(
-            "This name leads to a private endpoint, from within its network alone. Otherwise use {classic}."
-        )),
+        (Audience::Everybody, true) => {
+            Some(format!("This name works only inside the network of a private endpoint. Elsewhere, use {classic}."))
+        }
         // Microsoft's "Update private endpoints for TLS 1.3": the members are missing if addresses are static or the
         // subnet is full.
         _ => Some(format!(

@@ -48,14 +48,14 @@ impl Note {
         match self {
             Self::Trimmed => "white space around the value was left out",
             Self::Unquoted => "quotation marks around the value were left out",
-            Self::Unwrapped => "what stands around the value was left out",
+            Self::Unwrapped => "text before or after the value was left out",
             Self::Joined => "line breaks inside the value were left out",
-            Self::Json => "understood as JSON: the value in it that fits this field is used",
+            Self::Json => "the text is a JSON document; its value for this field is used",
         }
     }
 }
 
-/// A pasted text in its plain form.
+/// The value from a pasted text, without the parts that a shell, a file or a person put around it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plain {
     pub text: String,
@@ -63,7 +63,7 @@ pub struct Plain {
     pub notes: Vec<Note>,
 }
 
-/// Why a pasted text has no plain form.
+/// Why no value can be taken from a pasted text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unclear {
     /// The text holds more than one connection string.
@@ -84,8 +84,8 @@ const MEMBERS: [&str; 8] = [
     "moduleid",
 ];
 
-/// Brings a pasted text into its plain form. `lines` states whether a terminal may have broken the text into lines,
-/// which are then joined.
+/// Takes the value from a pasted text. `lines` states whether a terminal may have broken the text into lines, which are
+/// then joined.
 ///
 /// # Errors
 /// If it is unclear which part of the text is meant.
@@ -384,7 +384,7 @@ fn collect(value: &Value, name: &str, strings: &mut Vec<(String, String)>) {
     }
 }
 
-/// A connection string of one of the services, taken apart. Unknown members are ignored.
+/// The members of a connection string. Unknown members are ignored.
 #[derive(Debug, Default, PartialEq)]
 pub struct ConnectionString {
     /// `HostName`, or the host of `Endpoint`.
@@ -457,7 +457,7 @@ pub fn endpoint_with_path(text: &str) -> Option<(&str, &str)> {
     Some((&text[..text.len() - path.len()], name))
 }
 
-/// A host that was entered, in its plain form.
+/// A host that a person entered, without scheme, path and default port.
 #[derive(Debug, PartialEq)]
 pub struct Host {
     /// The name in lower case, without the port.

@@ -133,7 +133,7 @@ impl Form {
         }
     }
 
-    /// Brings the pasted values into their plain form, and adds a notice for each part that was left out.
+    /// Replaces each pasted text by the value in it, and adds a notice for each part that was left out.
     fn plain(&mut self) {
         let entered: Vec<(String, String)> = self
             .values
@@ -170,7 +170,7 @@ impl Form {
                 Err(Unclear::Nothing) => self.wrong(
                     &field,
                     "json",
-                    "is JSON in which nothing fits this field",
+                    "is a JSON document that has no value for this field",
                     "Paste the value itself, or the document that `az iot hub connection-string show` prints.",
                 ),
             }
@@ -378,11 +378,11 @@ impl Form {
             its != host_name::identity(&used.name) && its != used.name.split('.').next().unwrap_or_default()
         };
         if host.is_some_and(is_other) {
-            let message = "is a connection string of another service than the one whose host name is entered";
+            let message = "is a connection string of a different service than the entered host name";
             return self.wrong(field, "mismatched-host", message, fix);
         }
         if policy.is_some_and(|(its, used)| its != used) {
-            let message = "is a connection string of another policy than the one whose name is entered";
+            let message = "is a connection string of a different policy than the entered policy name";
             return self.wrong(field, "mismatched-policy", message, fix);
         }
         let message = "is a whole connection string: its parts are used where their own fields are empty";
@@ -477,11 +477,11 @@ impl Form {
         if azure.is_none() && !trusted && suffixes != &EVENT_HUB_SUFFIXES {
             let (message, fix) = match is_of_hub {
                 true => (
-                    "is none of the names that an IoT hub has",
+                    "is not a possible host name of an IoT hub",
                     "Enter HUB.azure-devices.net or HUB.service.azure-devices.net, each with .privatelink before .azure-devices \
-                     where the hub is reached so. Where the name is right all the same, add its domain to Trusted domains.",
+                     for a private endpoint. If the name is correct, add its domain to Trusted domains.",
                 ),
-                false => ("is none of the names that a Device Provisioning Service has", DPS_ENDPOINT),
+                false => ("is not a possible host name of a Device Provisioning Service", DPS_ENDPOINT),
             };
             self.wrong(field, "unknown-form", message, fix);
             return None;
@@ -517,24 +517,28 @@ impl Form {
 
     fn refuse_suffix(&mut self, field: &str, name: &str, suffixes: &[&str; 3]) {
         let (code, message, fix) = if ends_in(name, &HUB_SUFFIXES).is_some() {
-            ("wrong-service", "is the host of an IoT hub, which is not wanted here", "Enter it as IoTHub name.")
+            (
+                "wrong-service",
+                "is the host name of an IoT hub, but this field is for another service",
+                "Enter it as IoTHub name.",
+            )
         } else if ends_in(name, &DPS_SUFFIXES).is_some() {
             (
                 "wrong-service",
-                "is the host of a Device Provisioning Service, which is not wanted here",
+                "is the host name of a Device Provisioning Service, but this field is for another service",
                 "Enter it as DPS service endpoint.",
             )
         } else if ends_in(name, &EVENT_HUB_SUFFIXES).is_some() {
             (
                 "wrong-service",
-                "is the host of an Event Hub namespace, which is not wanted here",
+                "is the host name of an Event Hub namespace, but this field is for another service",
                 "Enter it as EventHub compatible Endpoint.",
             )
         } else {
             (
                 "unknown-suffix",
                 "does not belong to one of Azure's domains",
-                "Check the spelling. Where the host is right all the same, add its domain to Trusted domains.",
+                "Check the spelling. If the host name is correct, add its domain to Trusted domains.",
             )
         };
         let message =
@@ -789,10 +793,12 @@ fn explain(why: NotAHost) -> (&'static str, &'static str, &'static str) {
         NotAHost::Whitespace => ("whitespace", "has white space inside", copy),
         NotAHost::Characters => ("characters", "has characters that a host name cannot have", copy),
         NotAHost::Scheme => ("scheme", "begins with a scheme that does not belong to this service", copy),
-        NotAHost::UserInfo => ("user-info", "has an @, and what stands before it does not belong in a host name", copy),
+        NotAHost::UserInfo => ("user-info", "has an @, as after a user name, which a host name cannot have", copy),
         NotAHost::Path => ("path", "has more than a host name: a path or a query", copy),
         NotAHost::Port => ("port", "has a port that is not a number from 1 to 65535", copy),
-        NotAHost::Address => ("address", "is an address; the service's certificate is for its name", copy),
+        NotAHost::Address => {
+            ("address", "is an IP address; the service's certificate is valid only for its host name", copy)
+        }
         NotAHost::Resource => {
             ("resource-id", "is the id of a resource in Azure or a page of the portal, not a host name", copy)
         }

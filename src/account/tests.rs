@@ -97,11 +97,11 @@ fn amqp_goes_over_what_was_chosen() {
     let normalized = normalized(&validation);
     assert_eq!(normalized["amqpTransport"], "amqp-web-sockets");
     assert_eq!(normalized["iotHubWebSocketHost"], "plant.azure-devices.net:443");
-    // The port of plain AMQP, which Azure shows in its connection strings, is not the WebSocket's.
+    // Port 5671, which Azure shows in its connection strings, is for AMQP over TCP and is not used for a WebSocket.
     assert_eq!(normalized["eventHubWebSocketHost"], "ns.servicebus.windows.net");
     assert!(normalized.get("iotHubAmqpHost").is_none() && normalized.get("eventHubHostName").is_none(), "{normalized}");
 
-    // The schema allows no empty text either.
+    // The schema does not allow an empty text either.
     for unknown in ["mqtt", ""] {
         let (account, validation) = read(Some(unknown), &[]);
         assert!(account.is_none(), "{unknown:?}");

@@ -30,7 +30,7 @@ const SILENCE_MS: i64 = 60 * 60 * 1_000;
 /// The message source of events that devices send. An event may also state no source.
 const TELEMETRY: &str = "Telemetry";
 
-/// Adds the checks to the report.
+/// Runs the checks and adds their results to the report.
 pub fn run(session: &Session, report: &mut Report) {
     let platform = session.platform();
     let started = platform.monotonic();
@@ -77,7 +77,7 @@ fn partitions(hub: &mut EventHub) -> Result<Vec<PartitionProperties>> {
     hub.partitions(&ids)
 }
 
-/// How the endpoint was found, and whether a pinned one is still the hub's.
+/// The check's result: how the endpoint was found, and whether a pinned endpoint is still the hub's.
 fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, String, Option<String>) {
     let stale = |message: String, named| (CheckOutcome::Warn, message, Some(remedy(named)));
     match (origin, &session.account().event_hub) {
@@ -87,8 +87,8 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
         }
         (Origin::Stale { pinned, named }, _) => stale(
             format!(
-                "The pinned endpoint {}/{} is not the hub's any more, as after a failover; the hub names {}/{}, which is used \
-                 instead.",
+                "The pinned endpoint {}/{} is not the hub's any more, as after a failover. The hub names {}/{}, and this endpoint \
+                 is used instead.",
                 pinned.host, pinned.hub, named.host, named.hub
             ),
             named,
@@ -98,7 +98,8 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
         (Origin::Pinned, pin) => match (find(session), pin.as_ref().map(|pin| endpoint_of(session.account(), pin))) {
             (Ok(named), Some(pinned)) if !is_same(&named, &pinned) => stale(
                 format!(
-                    "The pinned endpoint {}/{} answers, but the hub names {}/{}: this hub's events arrive there.",
+                    "The pinned endpoint {}/{} answers, but the hub names {}/{}: this hub's events arrive at \
+                     the endpoint that the hub names.",
                     pinned.host, pinned.hub, named.host, named.hub
                 ),
                 &named,
@@ -106,7 +107,8 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
             (Ok(_), _) => (CheckOutcome::Pass, format!("The pinned endpoint answers; {count} partitions."), None),
             (Err(error), _) => {
                 let message = format!(
-                    "The pinned endpoint answers; {count} partitions. Whether it is still this hub's could not be asked: {}",
+                    "The pinned endpoint answers; {count} partitions. The hub could not be asked whether this is still its \
+                     endpoint: {}",
                     error.record().message
                 );
                 (CheckOutcome::Pass, message, None)
@@ -176,7 +178,8 @@ fn group(
     }
     let message = format!(
         "A reader could attach to each of {} partitions. Azure Functions, Stream Analytics and monitoring tools read from {GROUP}, \
-         too, unless they are given another group: a group of its own keeps a workflow out of their way.",
+         too, unless they are given another group. Give a workflow its own group, so that it does not compete with these \
+         readers.",
         partitions.len()
     );
     (CheckOutcome::Pass, message, None, seen)

@@ -15,7 +15,7 @@ use crate::platform::Platform;
 use crate::quoted::shown;
 use crate::session::Session;
 
-/// Tries the account out.
+/// Tests the account and its permissions.
 ///
 /// # Errors
 /// `invalid-config` if the connection's values cannot be used at all.
@@ -109,13 +109,13 @@ fn try_service(platform: &dyn Platform, client: &Client, report: &mut Report) {
     let at_once = Duration::ZERO;
     report.checks.push(match &key {
         KeyState::Accepted => {
-            let message = "A request that was signed with it was let through.".to_owned();
+            let message = "The service accepted a request that was signed with this key.".to_owned();
             check(&id, &title, CheckOutcome::Pass, message, None, at_once)
         }
         KeyState::Refused => {
             let message = format!(
-                "Every request that was signed with it was refused. {NETWORK_REFUSES_LIKE_THAT} What needs the key was not tried \
-                 any further."
+                "The service refused every request that was signed with this key. {NETWORK_REFUSES_LIKE_THAT} Checks that \
+                 need the key were skipped."
             );
             check(&id, &title, CheckOutcome::Fail, message, Some(key_remedy(client.api().service, policy)), at_once)
         }
@@ -161,11 +161,11 @@ pub(super) fn key_remedy(service: Service, policy: &str) -> String {
     };
     format!(
         "1. In the Azure portal open {place}, then Shared access policies, then the policy \"{policy}\": the policy's name in the \
-         connection has to be the one there, and its key the Primary key there. Copy the key again, whole. \
-         2. If both are the same, look at the policy's permissions: it needs one at least. \
+         connection must be the same, and the key must be the Primary key shown there. Copy the whole key again. \
+         2. If both are the same, look at the policy's permissions: it needs at least one. \
          3. If it has some, open Networking: public network access has to be on, and an IP filter has to let the engine's \
          address in. \
-         4. Test again: what was not judged depends on this key."
+         4. Test again: the checks that were not judged need this key."
     )
 }
 
@@ -197,10 +197,12 @@ fn probe(client: &Client, permission: Permission, name: &str) -> Result<ProbeAns
 
 fn finding(permission: Permission, answer: &Result<ProbeAnswer>, key: &KeyState, policy: &str) -> PermissionFinding {
     let (grant, evidence, remedy) = match answer {
-        Ok(ProbeAnswer::Granted) => (Grant::Granted, "A request that needs it was let through.".to_owned(), None),
+        Ok(ProbeAnswer::Granted) => {
+            (Grant::Granted, "The service accepted a request that needs this permission.".to_owned(), None)
+        }
         Ok(ProbeAnswer::Refused(status)) if matches!(key, KeyState::Accepted) => (
             Grant::Denied,
-            format!("A request that needs it was refused (status {status}), while others were let through."),
+            format!("The service refused a request that needs this permission (status {status}), but accepted others."),
             Some(permission.remedy(policy)),
         ),
         // Only the check of the key itself states what to do.
@@ -208,16 +210,16 @@ fn finding(permission: Permission, answer: &Result<ProbeAnswer>, key: &KeyState,
             (Grant::CannotBeProbed, not_judged("the key of the policy is not accepted."), None)
         }
         Ok(ProbeAnswer::Refused(_)) => {
-            (Grant::CannotBeProbed, not_judged("the service did not answer all that was asked."), None)
+            (Grant::CannotBeProbed, not_judged("the service did not answer all requests."), None)
         }
         Ok(ProbeAnswer::NoProbe) if permission == Permission::DeviceConnect => (
             Grant::CannotBeProbed,
-            "It can be probed only for a device that exists, and none was found.".to_owned(),
+            "This permission can be tested only with an existing device, and none was found.".to_owned(),
             Some(format!("If it should be missing: {}", permission.remedy(policy))),
         ),
         Ok(ProbeAnswer::NoProbe) => (
             Grant::CannotBeProbed,
-            "No request of the service's API that changes nothing needs it.".to_owned(),
+            "Every request that needs this permission changes something, so the permission was not tested.".to_owned(),
             Some(format!("If it should be missing: {}", permission.remedy(policy))),
         ),
         Err(error) => (
@@ -251,7 +253,7 @@ fn summary(id: &str, service: Service, findings: &[PermissionFinding], key: &Key
             id,
             &title,
             CheckOutcome::Pass,
-            "None of those that can be probed is missing.".to_owned(),
+            "None of the permissions that can be tested is missing.".to_owned(),
             None,
             Duration::ZERO,
         );

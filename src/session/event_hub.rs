@@ -30,8 +30,8 @@ impl Origin {
     pub fn advice(&self) -> Option<String> {
         let Self::Stale { pinned, named } = self else { return None };
         Some(format!(
-            "The connection pins {}/{} as Event Hub-compatible endpoint, and the hub names {}/{}, as after a failover: events \
-             are read from there. {}",
+            "The connection pins the Event Hub-compatible endpoint {}/{}, but the hub names {}/{}, as after a failover. \
+             Events are read from the endpoint that the hub names. {}",
             pinned.host,
             pinned.hub,
             named.host,

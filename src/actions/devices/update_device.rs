@@ -157,7 +157,7 @@ fn judge(input: &Input) -> Result<()> {
         let Some(key) = key else { continue };
         problems.extend(keys::check(key, pointer));
         if input.keys != Keys::Keep {
-            problems.push(problem(pointer, "not-allowed", "cannot be given together with another choice for the keys"));
+            problems.push(problem(pointer, "not-allowed", "can be given only if Keys is `keep` or empty"));
         }
     }
     if problems.is_empty() && !wants_keys(input) && !wants_thumbprints(input) {

@@ -201,7 +201,7 @@ fn read_body(body: &Value, encoding: BodyEncoding) -> Result<Vec<u8>, FieldProbl
             STANDARD.decode(text).map_err(|_| problem("/body", "not-base64", "is not base64"))
         }
         (BodyEncoding::Text | BodyEncoding::Base64, _) => {
-            Err(problem("/body", "wrong-type", "must be a text, as the body encoding says"))
+            Err(problem("/body", "wrong-type", "must be a text for this body encoding"))
         }
     }
 }
@@ -218,12 +218,12 @@ fn read_properties(properties: &Map<String, Value>, problems: &mut Vec<FieldProb
             let message = "must have a name of 1 to 128 ASCII letters, digits and ! # $ % & ' * + - . ^ _ ` | ~";
             problems.push(problem(&at, "characters", message));
         } else if lower.starts_with(RESERVED) {
-            problems.push(problem(&at, "reserved", "is a system property: those have fields of their own"));
+            problems.push(problem(&at, "reserved", "is a system property: system properties have their own fields"));
         } else if !seen.insert(lower) {
             problems.push(problem(
                 &at,
                 "twice",
-                "must differ from the other names in more than case, which not every protocol keeps",
+                "must differ from the other names by more than upper and lower case: not every protocol keeps the case",
             ));
         }
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -699,9 +699,8 @@ fn edit_allocation(input: &Input, enrollment: &mut Value) -> Result<()> {
             match old.filter(|old| old.as_str().is_some_and(|old| without_secrets(old) == given)) {
                 Some(old) => set(enrollment, &["customAllocationDefinition", "webhookUrl"], old),
                 None => {
-                    let message = format!(
-                        "has `{HIDDEN}` in it, which stands for a key that is not shown: give the URL with its key"
-                    );
+                    let message =
+                        format!("has `{HIDDEN}` in it, which stands for a hidden key: enter the URL with its key");
                     return Err(Error::field("/customAllocationDefinition/webhookUrl", "hidden", message));
                 }
             }

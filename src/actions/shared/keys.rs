@@ -45,14 +45,14 @@ pub fn certificate(text: &str, pointer: &str) -> Result<String, FieldProblem> {
     const END: &str = "-----END CERTIFICATE-----";
     let bad = |message: &str| problem(pointer, "not-a-certificate", message);
     if text.contains("PRIVATE KEY") {
-        return Err(bad("holds a private key; give the certificate alone"));
+        return Err(bad("holds a private key; enter only the certificate"));
     }
     let body = match text.split_once(BEGIN) {
         None => text,
         Some((_, rest)) => match rest.split_once(END) {
             Some((body, more)) if !more.contains(BEGIN) => body,
-            Some(_) => return Err(bad("holds several certificates; give the device's own alone")),
-            None => return Err(bad("has no end line")),
+            Some(_) => return Err(bad("holds several certificates; enter only the device's own certificate")),
+            None => return Err(bad("has no line END CERTIFICATE")),
         },
     };
     let body: String = body.split_whitespace().collect();

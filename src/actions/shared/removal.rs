@@ -23,7 +23,7 @@ pub struct Removal<I> {
     pub help: &'static str,
     /// The heading under which a list shows the action.
     pub group: &'static str,
-    /// The field that names the thing, in input and output.
+    /// The name of the field with the thing's id, both in the input and in the output.
     pub field: &'static str,
     /// The field's name for a person.
     pub field_title: &'static str,

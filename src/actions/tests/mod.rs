@@ -77,7 +77,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(pointer, code)| ((*pointer).to_owned(), (*code).to_owned())).collect()
 }
 
-/// A request as a test states it: method and path, the headers that matter, the body.
+/// The parts of a request that tests compare: method, path, some headers, and the body.
 #[derive(Debug, PartialEq)]
 struct Sent {
     line: String,
