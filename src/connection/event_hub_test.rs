@@ -87,8 +87,8 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
         }
         (Origin::Stale { pinned, named }, _) => stale(
             format!(
-                "The pinned endpoint {}/{} is not the hub's any more, as after a failover. The hub names {}/{}, and this endpoint \
-                 is used instead.",
+                "The pinned endpoint {}/{} is not the hub's any more, as after a failover. The hub names {}/{}, and this \
+                 endpoint is used instead.",
                 pinned.host, pinned.hub, named.host, named.hub
             ),
             named,
@@ -107,8 +107,8 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
             (Ok(_), _) => (CheckOutcome::Pass, format!("The pinned endpoint answers; {count} partitions."), None),
             (Err(error), _) => {
                 let message = format!(
-                    "The pinned endpoint answers; {count} partitions. The hub could not be asked whether this is still its \
-                     endpoint: {}",
+                    "The pinned endpoint answers; {count} partitions. The hub could not be asked whether this is \
+                     still its endpoint: {}",
                     error.record().message
                 );
                 (CheckOutcome::Pass, message, None)
@@ -178,8 +178,8 @@ fn group(
     }
     let message = format!(
         "A reader could attach to each of {} partitions. Azure Functions, Stream Analytics and monitoring tools read from {GROUP}, \
-         too, unless they are given another group. Give a workflow its own group, so that it does not compete with these \
-         readers.",
+         too, unless they are given another group. Give a workflow its own group, so that it does not compete with \
+         these readers.",
         partitions.len()
     );
     (CheckOutcome::Pass, message, None, seen)

@@ -114,8 +114,8 @@ fn try_service(platform: &dyn Platform, client: &Client, report: &mut Report) {
         }
         KeyState::Refused => {
             let message = format!(
-                "The service refused every request that was signed with this key. {NETWORK_REFUSES_LIKE_THAT} Checks that \
-                 need the key were skipped."
+                "The service refused every request that was signed with this key. {NETWORK_REFUSES_LIKE_THAT} Checks \
+                 that need the key were skipped."
             );
             check(&id, &title, CheckOutcome::Fail, message, Some(key_remedy(client.api().service, policy)), at_once)
         }
