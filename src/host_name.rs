@@ -138,8 +138,9 @@ pub fn aliases(authority: &str) -> Vec<String> {
     of(false).chain(of(true)).map(|host| host.authority()).collect()
 }
 
-/// The host to which messages in a device's name are sent. For a name for back ends, which devices must not use, it is
-/// the name for devices (as in Microsoft's command line). Otherwise it is `authority` itself.
+/// The host to which messages in a device's name are sent. If `authority` is the hub's name for back ends, which
+/// devices must not use, the result is the hub's name for devices, as in Microsoft's command line. Otherwise it is
+/// `authority`.
 pub fn for_devices(authority: &str) -> String {
     match AzureHost::parse(authority) {
         Some(host) if host.audience == Audience::Services => host.with(Audience::Devices).authority(),

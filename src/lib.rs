@@ -1,7 +1,7 @@
 //! A workflow connector for Azure IoT Hub and its Device Provisioning Service, as one WASI 0.2 component.
 //!
-//! The modules are ordered in floors. A module may import only from lower floors; `tests/native/floors.rs` checks this.
-//! From the top:
+//! The modules are ordered in layers, called floors. A module may import only from lower floors, which
+//! `tests/native/floors.rs` checks. From the top:
 //!
 //! | floor | modules | what belongs there |
 //! |---|---|---|

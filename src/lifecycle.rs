@@ -6,7 +6,7 @@ use std::time::Duration;
 #[cfg(feature = "amqp")]
 use crate::{platform, session, triggers};
 
-/// The time for closing all connections. An engine waits for `release` about one second.
+/// The time for closing all connections. An engine waits about one second for `release`.
 #[cfg(feature = "amqp")]
 const TIME_TO_CLOSE: Duration = Duration::from_millis(750);
 

@@ -504,7 +504,7 @@ pub enum NotAHost {
 
 /// Schemes that people write before the hosts of these services.
 const SCHEMES: [&str; 6] = ["https", "http", "amqps", "mqtts", "sb", "wss"];
-/// Paths that the services' documents append to these hosts. They are cut off, because they are always the same.
+/// Paths that the services' documents append to these hosts. They are cut off, because they identify nothing.
 const PATHS: [&str; 3] = ["/$iothub/websocket", "/$servicebus/websocket", "/messages/events"];
 
 /// Reads a host. `domain` (with its leading dot) completes a bare name such as `plant` or `plant.service`.

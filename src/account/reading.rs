@@ -470,7 +470,13 @@ impl Form {
             return None;
         }
         if !trusted && host.port.take().is_some() {
-            self.say(Severity::Info, field, "port-left-out", "the port was left out: it is the service's own", None);
+            self.say(
+                Severity::Info,
+                field,
+                "port-left-out",
+                "the port was left out, because the connector uses the service's default port",
+                None,
+            );
         }
         let azure = AzureHost::parse(&host.name);
         let is_of_hub = suffixes == &HUB_SUFFIXES;
@@ -498,7 +504,8 @@ impl Form {
         match azure.filter(|host| host.audience == Audience::Devices).map(|host| host.with(Audience::Services)) {
             Some(service) => {
                 let name = service.authority();
-                let message = format!("is the hub's name for devices; {name} is used, its name for back ends");
+                let message =
+                    format!("is the hub's name for devices; the hub's name for back ends, {name}, is used instead");
                 let classic = host_name::identity(&name);
                 let fix = format!("It works. Better: enter {name}, or {classic} where the hub has no such name.");
                 self.say(Severity::Warning, field, "device-host", message, Some(&fix));
@@ -568,7 +575,13 @@ impl Form {
         }
         let decoded = decoded(key.expose());
         if decoded.is_some() {
-            self.say(Severity::Info, field, "percent-encoded", "percent-encoding was undone", None);
+            self.say(
+                Severity::Info,
+                field,
+                "percent-encoded",
+                "the key was percent-encoded and has been decoded",
+                None,
+            );
         }
         let key = decoded.unwrap_or(key);
         let text = key.expose();

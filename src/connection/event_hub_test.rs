@@ -51,7 +51,7 @@ pub fn run(session: &Session, report: &mut Report) {
                 ErrorCode::PermissionDenied => Permission::ServiceConnect.remedy(&account.hub.key.policy),
                 ErrorCode::AuthFailed | ErrorCode::AuthExpired if own_key => "In the Azure portal open the IoT Hub, then Built-in endpoints: copy the Event Hub-compatible endpoint into the connection again, whole, with its key.".to_owned(),
                 ErrorCode::AuthFailed | ErrorCode::AuthExpired => key_remedy(Service::IotHub, &account.hub.key.policy),
-                _ => "Check that the engine lets the connector reach the hub on port 5671, and the values under Built-in endpoints.".to_owned(),
+                _ => "Check that the engine lets the connector reach the hub on port 5671. Compare the connection's values with the ones under Built-in endpoints.".to_owned(),
             };
             let outcome = CheckOutcome::Fail;
             report.checks.push(check("event-hub", title, outcome, describe(&error), Some(remedy), since(started)));

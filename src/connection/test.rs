@@ -215,12 +215,12 @@ fn finding(permission: Permission, answer: &Result<ProbeAnswer>, key: &KeyState,
         Ok(ProbeAnswer::NoProbe) if permission == Permission::DeviceConnect => (
             Grant::CannotBeProbed,
             "This permission can be tested only with an existing device, and none was found.".to_owned(),
-            Some(format!("If it should be missing: {}", permission.remedy(policy))),
+            Some(format!("If the permission is missing: {}", permission.remedy(policy))),
         ),
         Ok(ProbeAnswer::NoProbe) => (
             Grant::CannotBeProbed,
             "Every request that needs this permission changes something, so the permission was not tested.".to_owned(),
-            Some(format!("If it should be missing: {}", permission.remedy(policy))),
+            Some(format!("If the permission is missing: {}", permission.remedy(policy))),
         ),
         Err(error) => (
             Grant::CannotBeProbed,
@@ -262,8 +262,10 @@ fn summary(id: &str, service: Service, findings: &[PermissionFinding], key: &Key
     // A policy with fewer permissions may be intended, so a missing permission is a warning, not a failure.
     let blocked = denied.iter().map(|finding| finding.unlocks.len()).sum::<usize>();
     let remedy = denied.iter().filter_map(|finding| finding.remedy.clone()).collect::<Vec<_>>().join(" ");
-    let message =
-        format!("Missing: {}. {blocked} uses of them by triggers and actions will be refused.", names.join(", "));
+    let message = format!(
+        "Missing: {}. {blocked} uses of these permissions by triggers and actions will be refused.",
+        names.join(", ")
+    );
     check(id, &title, CheckOutcome::Warn, message, Some(remedy), Duration::ZERO)
 }
 
@@ -311,7 +313,7 @@ fn service_queues(session: &Session, report: &mut Report) {
                 // On a hub of the Basic tier this is expected, so it is only a warning.
                 _ => (
                     CheckOutcome::Warn,
-                    "Check that the engine lets the connector reach the hub on port 5671. Hubs of the Basic tier have no such queues: there, the triggers on them do not work, and all others do.".to_owned(),
+                    "Check that the engine lets the connector reach the hub on port 5671. Hubs of the Basic tier do not have these queues: on such a hub, the triggers that read the queues do not work, but all other triggers do.".to_owned(),
                 ),
             };
             check("service-queues", title, outcome, describe(&error), Some(remedy), took)

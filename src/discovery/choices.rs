@@ -132,7 +132,7 @@ impl Request {
                     Error::field(
                         "/page",
                         "not-a-token",
-                        "must be the page token that the last call with this source and search gave",
+                        "must be the page token from the previous call with the same source and search",
                     )
                 };
                 let token: Token = serde_json::from_str(token).map_err(|_| foreign())?;

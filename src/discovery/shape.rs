@@ -7,8 +7,8 @@ use crate::error::{ErrorCode, Result};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
-/// The number of a twin's levels that the schema describes. The hub accepts ten, and each takes two or three levels of
-/// the schema.
+/// The number of a twin's levels that the schema describes. The hub accepts ten levels, and each takes two or three
+/// levels of the schema.
 const LEVELS: usize = 16;
 
 /// The example twin: the twin of the device in the form, or the first twin that the form's condition selects. None if

@@ -163,7 +163,7 @@ fn judge(input: &Input) -> Result<()> {
     if problems.is_empty() && !wants_keys(input) && !wants_thumbprints(input) {
         let nothing = input.status.is_none() && input.status_reason.is_none() && input.edge.is_none();
         if nothing {
-            problems.push(problem("", "nothing-to-change", "names nothing to change"));
+            problems.push(problem("", "nothing-to-change", "must state at least one change"));
         }
     }
     if problems.is_empty() {

@@ -232,7 +232,7 @@ fn read_properties(properties: &Map<String, Value>, problems: &mut Vec<FieldProb
     all
 }
 
-/// Derives the message id, so that every attempt at the same call has the same id. The length of each part is hashed as
+/// Derives the message id, so that every attempt of the same call has the same id. The length of each part is hashed as
 /// well, so that different parts never give the same bytes.
 fn derived_id(key: &str, scope: &[&str], body: &[u8], properties: &[(String, String)]) -> String {
     let mut hash = Sha256::new();

@@ -455,7 +455,7 @@ fn judge(input: &Input) -> Result<Option<Value>> {
     match input.mode {
         Mode::Create if attestation.is_none() => refuse("/attestation", "missing", "is needed for a new enrollment"),
         Mode::Update | Mode::CreateOrUpdate if attestation.is_none() && says_nothing(input) => {
-            refuse("", "nothing-to-change", "names nothing to change");
+            refuse("", "nothing-to-change", "must state at least one change");
         }
         _ => {}
     }
@@ -467,7 +467,7 @@ fn judge(input: &Input) -> Result<Option<Value>> {
             refuse("/iotHubHostName", "not-allowed", "cannot be given together with a list of hubs");
         }
         if input.allocation_policy.as_deref().is_some_and(|policy| policy != "static") {
-            refuse("/iotHubHostName", "not-allowed", "goes with the allocation policy `static` only");
+            refuse("/iotHubHostName", "not-allowed", "is allowed only with the allocation policy `static`");
         }
     }
     if let Some(twin) = &input.initial_twin {
@@ -519,8 +519,8 @@ fn check_certificates(input: &Input, dps: &Dps) -> Result<()> {
         return Ok(());
     }
     let problems = names.into_iter().map(|name| {
-        let message = format!("needs version 2026-11-01 of the service's API, which {} does not speak", dps.identity());
-        let fix = "Leave it empty, or set it once the provisioning service has that version".to_owned();
+        let message = format!("needs version 2026-11-01 of the service's API, which {} does not offer", dps.identity());
+        let fix = "Leave it empty, or set it after the provisioning service has that version".to_owned();
         FieldProblem { fix: Some(fix), ..problem(&format!("/{name}"), "not-offered", message) }
     });
     Err(Error::fields(ErrorCode::Unsupported, "The provisioning service does not offer this", problems.collect()))
@@ -570,7 +570,11 @@ fn judge_x509(input: &X509, attestation: &mut Value, problems: &mut Vec<FieldPro
     ];
     let by_reference = references.iter().any(|(reference, ..)| reference.is_some());
     if by_reference && input.primary_ca_reference.is_none() {
-        problems.push(problem("/attestation/x509/primaryCaReference", "missing", "is needed before a secondary one"));
+        problems.push(problem(
+            "/attestation/x509/primaryCaReference",
+            "missing",
+            "is needed if there is a secondary CA reference",
+        ));
     }
     if !by_reference && input.primary_certificate.is_none() {
         let message = "is needed, or the name of a CA certificate";
@@ -625,7 +629,11 @@ fn edit(input: &Input, attestation: Option<&Value>, old: Option<Value>) -> Resul
     let mut enrollment = match old {
         Some(old) => old,
         None if attestation.is_none() => {
-            return Err(Error::field("/attestation", "missing", "is needed: there is no such enrollment yet"));
+            return Err(Error::field(
+                "/attestation",
+                "missing",
+                "is needed, because the enrollment does not exist yet",
+            ));
         }
         None => json!({ "registrationId": input.registration_id }),
     };

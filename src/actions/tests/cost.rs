@@ -1,5 +1,5 @@
-//! Measures the cost of reading an input, which happens in every call. Run it with `cargo test --package
-//! azure-iot-connector --lib cost -- --ignored --nocapture`.
+//! Measures the cost of reading an input, which happens in every call. Run it with
+//! `cargo test --package azure-iot-connector --lib cost -- --ignored --nocapture`.
 
 use std::time::Instant;
 

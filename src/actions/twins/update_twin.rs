@@ -121,7 +121,7 @@ impl Action for UpdateTwin {
             return Err(Error::fields(ErrorCode::InvalidInput, "The twin cannot be changed in this way", problems));
         }
         if patch.as_object().is_some_and(Map::is_empty) {
-            return Err(Error::field("", "nothing-to-change", "names nothing to change"));
+            return Err(Error::field("", "nothing-to-change", "must state at least one change"));
         }
         Ok(Outcome::Done(session.hub().update_twin(&id, patch, &if_match)?.document.to_string()))
     }
