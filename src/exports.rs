@@ -1,4 +1,4 @@
-//! The component's exports. Each export calls the function of the same name in another module.
+//! The component's exports. Each export calls a function of another module.
 
 use crate::bindings::exports::workflow::connector::{action, connection, discovery, lifecycle, metadata, trigger};
 use crate::bindings::workflow::connector::types::{Connection, Error, Json};

@@ -23,7 +23,7 @@
 //! of thing that actions work on. These folders import from the folder `shared` beside them, but not from one another.
 //!
 //! The result of a call depends only on its arguments and on the services; an instance keeps nothing but caches. All
-//! code except the parts of `platform` and `amqp` that call WASI also compiles natively.
+//! code except `exports` and the parts of `platform` and `amqp` that call WASI also compiles natively.
 //!
 //! Items are public only for fuzzing, benchmarks and native tests; they are not a stable interface.
 #![cfg_attr(

@@ -1,5 +1,5 @@
-//! A message as a workflow writes it: its body, its properties and their descriptions. Both directions use the same
-//! form.
+//! A message as a workflow writes it: its body, its properties, and members that describe them, such as the content
+//! type. Both directions use the same form.
 
 use std::collections::BTreeSet;
 

@@ -58,8 +58,8 @@ fn no_etag() -> Error {
         .with_retry(Retry::Backoff)
 }
 
-/// Sets the member at a path, and makes the objects on the way if they are missing, because a service's response may
-/// lack them.
+/// Sets the member at a path. Values on the way that are missing or not objects become objects, because a service's
+/// response may not have the expected shape.
 pub fn set(target: &mut Value, path: &[&str], value: Value) {
     let Some((name, rest)) = path.split_first() else {
         *target = value;
