@@ -1,20 +1,20 @@
-//! What AMQP is spoken over. The names are those of Microsoft's client for .NET (`EventHubsTransportType`).
+//! The transports for AMQP. Their names are those in Microsoft's client for .NET (`EventHubsTransportType`).
 
-/// What AMQP is spoken over, always within TLS.
+/// A transport for AMQP, always inside TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AmqpTransport {
-    /// TCP, on a port of AMQP's own.
+    /// TCP, on AMQP's own port 5671.
     #[default]
     Tcp,
-    /// A WebSocket on HTTPS's port, for networks that let nothing else out.
+    /// A WebSocket on the HTTPS port 443, for networks that block all other outgoing traffic.
     WebSockets,
 }
 
 impl AmqpTransport {
-    /// Both, the usual one first.
+    /// Both transports, the default first.
     pub const ALL: [Self; 2] = [Self::Tcp, Self::WebSockets];
 
-    /// The port where the services speak it.
+    /// The TCP port on which Azure's services offer this transport.
     pub const fn port(self) -> u16 {
         match self {
             Self::Tcp => 5671,
@@ -22,7 +22,7 @@ impl AmqpTransport {
         }
     }
 
-    /// As a connection's field has it.
+    /// The transport's id in a connection's field `amqpTransport`.
     pub const fn id(self) -> &'static str {
         match self {
             Self::Tcp => "amqp-tcp",
@@ -30,7 +30,7 @@ impl AmqpTransport {
         }
     }
 
-    /// By its id.
+    /// The transport with this id.
     pub fn of(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|transport| transport.id() == id)
     }

@@ -1,5 +1,5 @@
-//! The one error of the connector: the record of the interface, with constructors that keep it consistent. Each text goes
-//! through [`shown`], since it may quote a service.
+//! The connector's only error type: the interface's error record, with constructors that keep it consistent. Each text
+//! goes through [`shown`], because the text may quote a service.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,13 +10,13 @@ pub use crate::bindings::workflow::connector::types::{
 };
 use crate::quoted::{quoted, shown};
 
-/// The longest code or tracking id of a service, in characters: a condition of AMQP and six digits.
+/// The longest error code or tracking id of a service, in characters. An AMQP condition with a six-digit code must fit.
 const LONGEST_CODE: usize = 256;
 
-/// What every fallible function of the connector answers.
+/// The result type of the connector's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A typed, actionable error. Boxed, since it is large and rare.
+/// A typed, actionable error. Its record is boxed, because it is large and errors are rare.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error(Box<Record>);
 
@@ -36,7 +36,7 @@ impl Error {
         }))
     }
 
-    /// Bad input, with every field at fault. `code` is `invalid-input` or `invalid-config`.
+    /// Bad input, with every field that is wrong. `code` must be `invalid-input` or `invalid-config`.
     pub fn fields(code: ErrorCode, what: &str, fields: Vec<FieldProblem>) -> Self {
         let message = match fields.as_slice() {
             [one] => format!("{what}: {}", describe(one)),
@@ -62,9 +62,10 @@ impl Error {
         self
     }
 
-    /// Of the errors of two tries, the one to report: the first, since the second try may have failed for lack of time only.
-    /// Where the first says no more than that the line failed, and the second is a definite answer, it is the second. The other
-    /// one stands in the detail, and where either may pass by itself, so may the whole.
+    /// Chooses which error of two attempts to report: usually the first, because the second attempt may have failed
+    /// only for lack of time. If the first error only states that the connection failed or timed out, and the second is
+    /// a definite answer, the second is reported. The detail contains the other error. When the first error is
+    /// reported, it advises a retry if either error does.
     #[must_use]
     pub fn followed_by(self, second: Self) -> Self {
         let is_definite = |error: &Self| !matches!(error.code(), ErrorCode::Unavailable | ErrorCode::Timeout);
@@ -95,14 +96,14 @@ impl Error {
         self
     }
 
-    /// States what may have been done.
+    /// States what effect the failed call may have had.
     #[must_use]
     pub fn with_effect(mut self, effect: EffectState) -> Self {
         self.0.effect = effect;
         self
     }
 
-    /// Takes secrets out of all that is said: a service may repeat what it was sent.
+    /// Replaces the secrets in all texts of the error: a service may repeat what it received.
     #[must_use]
     pub fn without(mut self, secrets: &[String]) -> Self {
         let hide = |text: &mut String| {
@@ -118,7 +119,7 @@ impl Error {
         self
     }
 
-    /// Adds what the service said.
+    /// Adds the service's own error.
     #[must_use]
     pub fn with_service(mut self, fault: ServiceFault) -> Self {
         let short = |text: Option<String>| text.and_then(|text| quoted(&text, LONGEST_CODE));
@@ -126,14 +127,14 @@ impl Error {
         self
     }
 
-    /// Names the permission that was lacking.
+    /// Names the permission that the caller lacks.
     #[must_use]
     pub fn with_missing_permission(mut self, missing: MissingPermission) -> Self {
         self.0.missing_permission = Some(MissingPermission { remedy: shown(missing.remedy), ..missing });
         self
     }
 
-    /// Points at what to change.
+    /// Adds a field that must be changed.
     #[must_use]
     pub fn with_problem(mut self, problem: FieldProblem) -> Self {
         let FieldProblem { message, fix, .. } = problem;
@@ -141,31 +142,31 @@ impl Error {
         self
     }
 
-    /// Names the item of a batch.
+    /// States the index of the item in its batch.
     #[must_use]
     pub fn with_item(mut self, item: u32) -> Self {
         self.0.item = Some(item);
         self
     }
 
-    /// Its code.
+    /// The error's code.
     pub fn code(&self) -> ErrorCode {
         self.0.code
     }
 
-    /// The record of the interface.
+    /// The interface's record of this error.
     pub fn record(&self) -> &Record {
         &self.0
     }
 
-    /// The service's own HTTP status, where it answered.
+    /// The HTTP status that the service answered with, if it answered.
     pub fn status(&self) -> Option<u16> {
         self.0.service.as_ref().and_then(|fault| fault.status)
     }
 }
 
 impl From<Error> for Record {
-    /// As a caller sees it: what is invalid is named, and be it the whole of it.
+    /// An error about invalid input or configuration must name a field. If it names none, the whole value is named.
     fn from(error: Error) -> Self {
         let mut record = *error.0;
         let invalid = matches!(record.code, ErrorCode::InvalidInput | ErrorCode::InvalidConfig);
@@ -184,7 +185,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A finding of severity `error`.
+/// A field problem of severity `error`.
 pub fn problem(pointer: &str, code: &str, message: impl Into<String>) -> FieldProblem {
     FieldProblem {
         pointer: pointer.to_owned(),
@@ -195,7 +196,7 @@ pub fn problem(pointer: &str, code: &str, message: impl Into<String>) -> FieldPr
     }
 }
 
-/// A duration as the interface's retry advice; rounded up, so that nobody comes early.
+/// A duration as the interface's retry advice, rounded up to milliseconds so that no caller retries too early.
 pub fn retry_after(wait: Duration) -> Retry {
     Retry::After(u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
 }
@@ -236,7 +237,7 @@ fn usual_retry(code: ErrorCode) -> Retry {
 mod tests {
     use super::*;
 
-    /// A second try that fails for lack of time does not hide why the first one failed.
+    /// A second attempt that fails for lack of time must not hide why the first attempt failed.
     #[test]
     fn of_two_errors_the_first_is_reported() {
         let first = || Error::new(ErrorCode::Unavailable, "the connection was closed");
@@ -248,12 +249,12 @@ mod tests {
         );
         let detail = both.record().detail.clone().expect("the other one");
         assert!(detail.contains("waiting for the address of the host"), "{detail}");
-        // A refused token is definite, and what failed before it may have been the line.
+        // A refused token is a definite answer; the failure before it may have been the network's.
         let refused = || Error::new(ErrorCode::AuthFailed, "the key was refused");
         let both = first().followed_by(refused());
         assert_eq!((both.code(), both.record().retry), (ErrorCode::AuthFailed, Retry::AfterReauthentication));
         assert!(both.record().detail.as_deref().is_some_and(|detail| detail.contains("the connection was closed")));
-        // Where trying again may help, it is advised.
+        // Where a retry may help, the error advises it.
         let both = refused().followed_by(second());
         assert_eq!((both.code(), both.record().retry), (ErrorCode::AuthFailed, Retry::Backoff));
     }

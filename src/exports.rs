@@ -1,4 +1,4 @@
-//! The component's exports: each hands over to the function of the same name.
+//! The component's exports. Each export calls a function of another module.
 
 use crate::bindings::exports::workflow::connector::{action, connection, discovery, lifecycle, metadata, trigger};
 use crate::bindings::workflow::connector::types::{Connection, Error, Json};
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::platform::wasi::WasiPlatform;
 use crate::{account, actions, manifest, migrate, triggers};
 
-/// The glue between the component's exports and the functions below.
+/// The generated glue between the component's exports and the implementations below.
 #[allow(
     missing_docs,
     unsafe_code,
@@ -21,7 +21,7 @@ mod glue {
     crate::bindings::export!(Component with_types_in crate::bindings);
 }
 
-/// What the exports are implemented on.
+/// The type that implements the exports.
 pub struct Component;
 
 const PLATFORM: WasiPlatform = WasiPlatform;

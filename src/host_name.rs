@@ -1,18 +1,19 @@
-//! Azure's host names: which service a name belongs to, and the other names of the same service.
+//! Azure's host names: the service that a name belongs to, and the other names of the same service.
 //!
 //! | name | used by |
 //! |---|---|
-//! | `HUB.azure-devices.net` | everybody; the classic name, which every hub has |
+//! | `HUB.azure-devices.net` | back ends and devices; the classic name, which every hub has |
 //! | `HUB.service.azure-devices.net` | back ends |
 //! | `HUB.device.azure-devices.net` | devices |
-//! | each with `.privatelink` before the domain | clients in the network of a private endpoint |
+//! | each of these with `.privatelink` before the domain | clients in the network of a private endpoint |
 //!
-//! Sources: "IoT Hub endpoints" and "TLS support in IoT Hub" of May 2026, the host names that Azure IoT Explorer accepts.
+//! Sources: Microsoft's "IoT Hub endpoints" and "TLS support in IoT Hub" of May 2026, and the host names that Azure IoT
+//! Explorer accepts.
 
 /// Domains of IoT hubs, by cloud: public, China, US Government (from the Azure IoT Explorer's list of hosts).
 pub const HUB_SUFFIXES: [&str; 3] = [".azure-devices.net", ".azure-devices.cn", ".azure-devices.us"];
-/// What hosts of hubs may end in: the domains, and in each what follows the hub's own name. A host lets a connector turn from
-/// one of these to another of the same domain.
+/// The suffixes that a hub's host name may have after the hub's own name, in each cloud's domain. An engine lets the
+/// connector switch from one of these suffixes to another in the same domain.
 pub const HUB_EGRESS_SUFFIXES: [&str; 15] = [
     ".azure-devices.net",
     ".service.azure-devices.net",
@@ -30,10 +31,10 @@ pub const HUB_EGRESS_SUFFIXES: [&str; 15] = [
     ".service.privatelink.azure-devices.us",
     ".device.privatelink.azure-devices.us",
 ];
-/// Domains of provisioning services. Those of the sovereign clouds follow the same pattern as the hubs'.
+/// Domains of provisioning services. The domains of the sovereign clouds follow the same pattern as the hubs' domains.
 pub const DPS_SUFFIXES: [&str; 3] =
     [".azure-devices-provisioning.net", ".azure-devices-provisioning.cn", ".azure-devices-provisioning.us"];
-/// Domains of Event Hubs namespaces. See [`HUB_SUFFIXES`].
+/// Domains of Event Hubs namespaces, by cloud in the order of [`HUB_SUFFIXES`].
 pub const EVENT_HUB_SUFFIXES: [&str; 3] =
     [".servicebus.windows.net", ".servicebus.chinacloudapi.cn", ".servicebus.usgovcloudapi.net"];
 
@@ -41,10 +42,10 @@ const SERVICE: &str = "service";
 const DEVICE: &str = "device";
 const PRIVATE_LINK: &str = "privatelink";
 
-/// Whom a name of a hub is for.
+/// The clients that a hub's name is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Everybody: the classic name.
+    /// Back ends and devices: the classic name.
     Everybody,
     /// Back ends.
     Services,
@@ -56,7 +57,7 @@ pub enum Audience {
 pub struct AzureHost<'a> {
     /// The service's own name: the first label.
     pub name: &'a str,
-    /// Whom it is for. Services other than hubs have names for everybody alone.
+    /// The clients that the name is for. Services other than hubs have only names for everybody.
     pub audience: Audience,
     /// Whether it is the name of a private endpoint.
     pub private_link: bool,
@@ -67,8 +68,8 @@ pub struct AzureHost<'a> {
 }
 
 impl<'a> AzureHost<'a> {
-    /// Takes `host` or `host:port` apart, in lower case. None where it is not a name of one of Azure's services in a form
-    /// that is known.
+    /// Takes `host` or `host:port` apart, which must be in lower case. None if the name does not have a known form of
+    /// an Azure service's name.
     pub fn parse(authority: &'a str) -> Option<Self> {
         let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
         let is_hub = ends_in(host, &HUB_SUFFIXES).is_some();
@@ -89,12 +90,12 @@ impl<'a> AzureHost<'a> {
         Some(Self { name, audience, private_link, suffix, port })
     }
 
-    /// The same service's name for others, by the same way.
+    /// The same service's name for another audience; a private link stays a private link.
     pub fn with(self, audience: Audience) -> Self {
         Self { audience, ..self }
     }
 
-    /// As `host` or `host:port`.
+    /// The name as `host` or `host:port`.
     pub fn authority(&self) -> String {
         let audience = match self.audience {
             Audience::Everybody => "",
@@ -106,19 +107,19 @@ impl<'a> AzureHost<'a> {
     }
 }
 
-/// Whether a name that has no domain says by its second label that it is a hub's: `plant.service`.
+/// Whether a name lacks its domain, and its other labels show that it is a hub's: `plant.service`.
 pub fn lacks_its_domain(name: &str) -> bool {
     let mut labels = name.split('.').skip(1).peekable();
     labels.peek().is_some() && labels.all(|label| matches!(label, SERVICE | DEVICE | PRIVATE_LINK))
 }
 
-/// The suffix among these that a host is below.
+/// The first of `suffixes` that the host ends with, if any. A host that equals a suffix does not count.
 pub fn ends_in<'s>(host: &str, suffixes: &[&'s str]) -> Option<&'s str> {
     suffixes.iter().copied().find(|suffix| host.len() > suffix.len() && host.ends_with(suffix))
 }
 
-/// The one name that stands for a service under all its names: the classic one. Cursors and events go by it, so that they
-/// do not change with the name that is spoken to. A host that is not Azure's stands for itself.
+/// The classic name, which stands for all names of a service. Cursors and events contain this name, so they do not
+/// change when a connection uses another of the service's names. A host outside Azure is its own identity.
 pub fn identity(authority: &str) -> String {
     match AzureHost::parse(authority) {
         Some(host) => AzureHost { audience: Audience::Everybody, private_link: false, ..host }.authority(),
@@ -126,7 +127,7 @@ pub fn identity(authority: &str) -> String {
     }
 }
 
-/// All names of the service that has this one, the classic one first.
+/// All names of the service that `authority` belongs to. The classic name is first.
 pub fn aliases(authority: &str) -> Vec<String> {
     let Some(host) = AzureHost::parse(authority) else { return vec![authority.to_owned()] };
     let audiences: &[Audience] = match HUB_SUFFIXES.contains(&host.suffix) {
@@ -137,8 +138,9 @@ pub fn aliases(authority: &str) -> Vec<String> {
     of(false).chain(of(true)).map(|host| host.authority()).collect()
 }
 
-/// Where a hub takes what devices send: at the name for devices where it is spoken to by the name for back ends, which is not
-/// for them (as Microsoft's command line does); otherwise at the same name.
+/// The host to which messages in a device's name are sent. If `authority` is the hub's name for back ends, which
+/// devices must not use, the result is the hub's name for devices, as in Microsoft's command line. Otherwise it is
+/// `authority`.
 pub fn for_devices(authority: &str) -> String {
     match AzureHost::parse(authority) {
         Some(host) if host.audience == Audience::Services => host.with(Audience::Devices).authority(),
@@ -146,16 +148,17 @@ pub fn for_devices(authority: &str) -> String {
     }
 }
 
-/// What to think of where a host cannot be reached by one of the names that not every hub has; none for any other host.
+/// A hint for a host that cannot be reached, if its name is one that not every hub has; none for any other host.
 pub fn hint(authority: &str) -> Option<String> {
     let host = AzureHost::parse(authority)?;
     let classic = identity(authority);
     match (host.audience, host.private_link) {
         (Audience::Everybody, false) => None,
-        (Audience::Everybody, true) => Some(format!(
-            "This name leads to a private endpoint, from within its network alone. Otherwise use {classic}."
-        )),
-        // "Update private endpoints for TLS 1.3": the members are missing where addresses are static or the subnet is full.
+        (Audience::Everybody, true) => {
+            Some(format!("This name works only inside the network of a private endpoint. Elsewhere, use {classic}."))
+        }
+        // Microsoft's "Update private endpoints for TLS 1.3": the members are missing if addresses are static or the
+        // subnet is full.
         _ => Some(format!(
             "Not every hub has this name, and a private endpoint may lack it: its members iotHubService and iotHubDevice have \
              to be added. {classic} works on every hub."
@@ -179,7 +182,7 @@ mod tests {
             ("plant.service.azure-devices.cn", "plant.azure-devices.cn"),
             ("plant.service.privatelink.azure-devices.us", "plant.azure-devices.us"),
             ("plant.service.azure-devices.net:8443", "plant.azure-devices.net:8443"),
-            // Hubs may have these names.
+            // A hub may itself be named `service` or `device`.
             ("service.azure-devices.net", "service.azure-devices.net"),
             ("device.service.azure-devices.net", "device.azure-devices.net"),
             ("dps.azure-devices-provisioning.net", "dps.azure-devices-provisioning.net"),

@@ -1,4 +1,4 @@
-//! Moments in time as texts: RFC 3339.
+//! Moments in time as RFC 3339 texts.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -11,13 +11,13 @@ pub fn parse(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text.trim(), &Rfc3339).ok()
 }
 
-/// Reads a moment as milliseconds since the Unix epoch; what is finer is cut off.
+/// Reads a moment as milliseconds since the Unix epoch, rounded down.
 pub fn parse_ms(text: &str) -> Option<i64> {
     i64::try_from(parse(text)?.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
 }
 
-/// Milliseconds since the Unix epoch as RFC 3339 in UTC, with three digits of fraction. What lies outside of the years
-/// 0000 to 9999 becomes the nearest moment within them.
+/// Milliseconds since the Unix epoch as RFC 3339 in UTC, with three fractional digits. A moment outside the years 0000
+/// to 9999 becomes the nearest moment within them.
 pub fn rfc3339(ms: i64) -> String {
     let ms = ms.clamp(*WRITABLE.start(), *WRITABLE.end());
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);

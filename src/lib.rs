@@ -1,33 +1,34 @@
 //! A workflow connector for Azure IoT Hub and its Device Provisioning Service, as one WASI 0.2 component.
 //!
-//! The modules stand on floors, and import from lower floors alone; `tests/native/floors.rs` checks it. From the top:
+//! The modules are ordered in layers, called floors. A module may import only from lower floors, which
+//! `tests/native/floors.rs` checks. From the top:
 //!
 //! | floor | modules | what belongs there |
 //! |---|---|---|
 //! | the component | `exports` | the exports: decode, dispatch, encode, and nothing else |
-//! | instance | `lifecycle`, `migrate` | what an instance closes before it is dropped; what was stored by older versions |
+//! | instance | `lifecycle`, `migrate` | closing connections before an instance is dropped; reading what older versions stored |
 //! | for forms | `discovery`, `connection` | choices and schemas that depend on the account; the test of a connection |
 //! | declaration | `manifest` | the descriptor: all operations, permissions, forms, egress rules |
-//! | operations | `triggers`, `actions` | one file for each; neither imports from the other |
-//! | a call | `session` | the account, the time that is left, the clients; the cache of open connections |
-//! | account | `account` | what one connection opens, and the reading of what a person entered |
+//! | operations | `triggers`, `actions` | one file for each operation; `triggers` and `actions` do not import from each other |
+//! | a call | `session` | the account, the remaining time, the services' clients; the cache of open connections |
+//! | account | `account` | what one connection opens; reading the values that a person entered |
 //! | forms | `form` | schemas, shared fields, the checking of inputs |
-//! | services | `iothub`, `dps`, above `eventhub` | the services' typed APIs, without any word of workflows |
-//! | protocols | `http`, `amqp` | signed requests with their retries and faults; AMQP 1.0 without I/O, and the sockets that drive it |
+//! | services | `iothub`, `dps`, above `eventhub` | the services' typed APIs, which know nothing of workflows |
+//! | protocols | `http`, `amqp` | signed HTTP requests, retries and service errors; AMQP 1.0 without I/O, and the sockets that drive it |
 //! | authorization | [`auth`] | tokens, permissions and the clocks of services |
-//! | world | [`platform`] | time, chance and one HTTP exchange |
-//! | ground | [`error`], `quoted`, [`secret`], `json`, `instant`, `host_name`, [`amqp_transport`], `bindings` | small things that know of nothing else |
+//! | world | [`platform`] | the clocks, random numbers and one HTTP exchange |
+//! | ground | [`error`], `quoted`, [`secret`], `json`, `instant`, `host_name`, [`amqp_transport`], `bindings` | small modules that import from no other floor |
 //!
-//! Within `triggers` there are three ways of reading (`log`, `queue`, `collection`), and within `actions` a folder for each
-//! thing that they act on. These folders import from `shared` beside them, and not from one another.
+//! `triggers` has a folder for each way of reading (`log`, `queue`, `collection`), and `actions` a folder for each kind
+//! of thing that actions work on. These folders import from the folder `shared` beside them, but not from one another.
 //!
-//! What a call answers depends on what it is given alone; what an instance keeps is only a cache. All but the outermost
-//! edge of `platform` and `amqp` compiles natively.
+//! The result of a call depends only on its arguments and on the services; an instance keeps nothing but caches. All
+//! code except `exports` and the parts of `platform` and `amqp` that call WASI also compiles natively.
 //!
-//! Public is what fuzzing, benchmarks and native tests use; it is no interface to rely on.
+//! Items are public only for fuzzing, benchmarks and native tests; they are not a stable interface.
 #![cfg_attr(
     not(all(target_family = "wasm", feature = "amqp")),
-    allow(dead_code, unused_imports, reason = "a whole component uses it, whose lints are exact")
+    allow(dead_code, unused_imports, reason = "only a whole component uses all code; its lints are exact")
 )]
 
 mod account;

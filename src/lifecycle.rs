@@ -6,11 +6,12 @@ use std::time::Duration;
 #[cfg(feature = "amqp")]
 use crate::{platform, session, triggers};
 
-/// The time to close all connections: an engine waits for about a second.
+/// The time for closing all connections. An engine waits about one second for `release`.
 #[cfg(feature = "amqp")]
 const TIME_TO_CLOSE: Duration = Duration::from_millis(750);
 
-/// See `lifecycle.release` of the interface: closes the open connections, so that the service frees readers' slots at once.
+/// See `lifecycle.release` of the interface: closes the open connections, so that the service frees the readers' slots
+/// immediately.
 pub fn release() {
     #[cfg(feature = "amqp")]
     if let Some(lasting) = platform::lasting() {

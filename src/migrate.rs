@@ -1,5 +1,5 @@
-//! Carrying stored things over from an older version. This is the first version, so nothing has to be changed yet:
-//! what is stored is checked for being readable and handed back.
+//! Migration of values that an older version of the connector stored. This is the first version, so nothing has to be
+//! changed yet: a stored value is checked to be readable and returned unchanged.
 
 use semver::Version;
 
@@ -11,7 +11,7 @@ use crate::triggers;
 /// See `metadata.migrate` of the interface.
 ///
 /// # Errors
-/// As there.
+/// The errors that the interface lists for `metadata.migrate`.
 pub fn migrate(from_version: &str, item: Stored) -> Result<Stored> {
     let from = Version::parse(from_version).map_err(|error| {
         Error::field("/from-version", "not-a-version", format!("must be a semantic version: {error}"))

@@ -1,5 +1,5 @@
-//! What a service says, on its way to errors, notices, summaries and logs. It all goes through here: secrets that it
-//! repeats are struck out, what cannot be seen is taken out, and it has an end.
+//! Texts of services that appear in errors, notices, summaries and logs. Every such text goes through this module,
+//! which replaces secrets that the service repeats, removes invisible characters and limits the length.
 
 use std::borrow::Cow;
 
@@ -7,17 +7,17 @@ use connector_rules::text;
 
 use crate::secret;
 
-/// The longest text for a person, in characters: ours with what it quotes.
+/// The longest text for a person, in characters: the connector's own words together with the quoted ones.
 pub const LONGEST: usize = 4_096;
 
-/// What a service says, as a part of a text of ours: single blanks between words, at most so many characters. None where
-/// nothing is left of it.
+/// A service's text as a part of one of the connector's texts: single blanks between words, at most `most` characters.
+/// None if nothing remains.
 pub fn quoted(said: &str, most: usize) -> Option<String> {
-    // Before it is cut: half of a secret would not be known as one.
+    // Secrets are replaced before the text is cut, because half of a secret would not be recognized.
     text::cut(&struck(said), most)
 }
 
-/// A text for a person that may quote a service, as a whole.
+/// A complete text for a person, which may quote a service.
 pub fn shown(text: impl Into<String>) -> String {
     let text = text.into();
     match struck(&text) {
@@ -49,7 +49,7 @@ mod tests {
             let cut = quoted(&said, most).unwrap_or_default();
             assert!(!cut.contains("QUJD"), "{cut}");
         }
-        // Hidden characters do not hide it.
+        // Invisible characters in a secret do not keep it from being recognized.
         let (front, back) = secret.split_at(20);
         assert_eq!(
             quoted(&format!("got\r\n {front}\u{200b}{back}\u{202e} instead"), 100).as_deref(),

@@ -1,4 +1,5 @@
-//! The account: what one connection opens, and the reading and judging of what a person entered.
+//! The account: the services and keys that one connection opens, and reading and checking the values that a person
+//! entered.
 
 mod paste;
 mod reading;
@@ -16,26 +17,27 @@ use crate::http::Api;
 pub use reading::read;
 pub use schema::profiles;
 
-/// A linked account that can be used.
+/// A linked account that is ready for use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Account {
     /// The hub's service API.
     pub hub: Api,
-    /// The provisioning service's, where it was given.
+    /// The provisioning service's API, if the person entered one.
     pub dps: Option<Api>,
-    /// The Event Hub-compatible endpoint, where it was pinned.
+    /// The Event Hub-compatible endpoint, if the person pinned one.
     pub event_hub: Option<EventHubPin>,
-    /// The hub's AMQP endpoint, which knows the Event Hub-compatible one.
+    /// The hub's AMQP endpoint, which can be asked for the Event Hub-compatible endpoint.
     pub hub_amqp: AmqpAddress,
-    /// What AMQP is spoken over, to the hub and to the Event Hub-compatible endpoint.
+    /// The transport for AMQP, both to the hub and to the Event Hub-compatible endpoint.
     pub amqp_transport: AmqpTransport,
-    /// Certificates (PEM) to trust instead of the public ones, for connections of the connector's own.
+    /// Root certificates (PEM) to trust instead of the public ones, for the AMQP connections that the connector opens
+    /// itself.
     pub trusted_certificates: Option<String>,
-    /// Domains besides Azure's that the account's hosts may belong to.
+    /// Domains, besides Azure's own, that the account's hosts may belong to.
     pub trusted_suffixes: Vec<String>,
 }
 
-/// A host and port that AMQP is spoken with.
+/// A host and port that offer AMQP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AmqpAddress {
     pub host: String,
@@ -43,7 +45,7 @@ pub struct AmqpAddress {
 }
 
 impl AmqpAddress {
-    /// From `host` or `host:port`, with the transport's port where there is none.
+    /// Reads `host` or `host:port`; without a port, the transport's default port is used.
     pub fn of(authority: &str, transport: AmqpTransport) -> Self {
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) => (host, port.parse().ok()),
@@ -52,7 +54,7 @@ impl AmqpAddress {
         Self { host: host.to_owned(), port: port.unwrap_or(transport.port()) }
     }
 
-    /// As `host:port`.
+    /// The address as `host:port`.
     pub fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
@@ -65,7 +67,8 @@ pub struct EventHubPin {
     pub host: String,
     /// The Event Hub-compatible name.
     pub path: String,
-    /// The policy of its own, where a whole connection string was pasted; otherwise the hub's.
+    /// The endpoint's own policy and key, if a whole connection string was pasted. None: the hub's policy and key are
+    /// used.
     pub key: Option<SharedAccessKey>,
 }
 
@@ -73,14 +76,14 @@ impl Account {
     /// Reads a connection for use.
     ///
     /// # Errors
-    /// `invalid-config` with every field at fault.
+    /// `invalid-config` with every field that is wrong.
     pub fn open(connection: &Connection) -> Result<Self> {
         let (account, validation) = read(connection);
         let errors = validation.problems.into_iter().filter(|problem| problem.severity == Severity::Error).collect();
         account.ok_or_else(|| Error::fields(ErrorCode::InvalidConfig, "The connection cannot be used", errors))
     }
 
-    /// The error of an operation that needs a provisioning service, for an account without one.
+    /// The error for an operation that needs a provisioning service, when the account has none.
     pub fn no_dps() -> Error {
         let mut problem = crate::error::problem(
             "/dpsHostName",
@@ -96,7 +99,7 @@ impl Account {
 /// The connection's display name.
 ///
 /// # Errors
-/// `invalid-config` where there is no name to show.
+/// `invalid-config` if the connection cannot be used.
 pub fn label(connection: &Connection) -> Result<String> {
     let account = Account::open(connection)?;
     let name = account.hub.host.split('.').next().unwrap_or(&account.hub.host);

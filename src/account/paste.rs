@@ -1,12 +1,12 @@
-//! What people paste: a bare name, a host name, a URL, a whole connection string, or one of these as a shell, a file or the
-//! Azure CLI writes it.
+//! Reading pasted values: a bare name, a host name, a URL or a whole connection string, alone or in the form in which a
+//! shell, a settings file or the Azure CLI writes it.
 
 use serde_json::Value;
 
 use crate::host_name::lacks_its_domain;
 use crate::secret::Secret;
 
-/// What a field is for, where a document holds more than one thing.
+/// The service that a field is for; it selects the right value from a document that holds several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// Values of a hub.
@@ -17,18 +17,18 @@ pub enum Wanted {
     EventHub,
 }
 
-/// What was left out of a pasted text, or how it was understood.
+/// Notice of a part that was left out of a pasted text, or of how the text was understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Note {
-    /// White space around it.
+    /// White space around the text was left out.
     Trimmed,
-    /// Quotation marks around it.
+    /// Quotation marks around the text were left out.
     Unquoted,
-    /// What stands around a value: `export NAME=` before it, a comma after it.
+    /// Other text around the value was left out, such as `export NAME=` before it or a comma after it.
     Unwrapped,
-    /// Line breaks inside.
+    /// Line breaks inside the text were left out.
     Joined,
-    /// It was a JSON document.
+    /// The text was a JSON document.
     Json,
 }
 
@@ -43,36 +43,36 @@ impl Note {
         }
     }
 
-    /// It in words. Never with any of the text.
+    /// The notice in words. It never quotes the pasted text, which may be a key.
     pub fn message(self) -> &'static str {
         match self {
             Self::Trimmed => "white space around the value was left out",
             Self::Unquoted => "quotation marks around the value were left out",
-            Self::Unwrapped => "what stands around the value was left out",
+            Self::Unwrapped => "text before or after the value was left out",
             Self::Joined => "line breaks inside the value were left out",
-            Self::Json => "understood as JSON: the value in it that fits this field is used",
+            Self::Json => "the text is a JSON document; its value for this field is used",
         }
     }
 }
 
-/// A pasted text in its plain form.
+/// The value from a pasted text, without the parts that a shell, a file or a person put around it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plain {
     pub text: String,
-    /// What was left out of it, each once.
+    /// The notices, each at most once.
     pub notes: Vec<Note>,
 }
 
-/// Why a pasted text has no plain form.
+/// Why no value can be taken from a pasted text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unclear {
-    /// It holds more than one connection string.
+    /// The text holds more than one connection string.
     Several,
-    /// It is JSON in which nothing fits the field.
+    /// The text is a JSON document in which no value fits the field.
     Nothing,
 }
 
-/// The names that a connection string's members have, in lower case.
+/// The names of a connection string's members, in lower case.
 const MEMBERS: [&str; 8] = [
     "hostname",
     "endpoint",
@@ -84,10 +84,11 @@ const MEMBERS: [&str; 8] = [
     "moduleid",
 ];
 
-/// Brings a pasted text into its plain form. `lines`: whether line breaks inside may be those of a terminal.
+/// Takes the value from a pasted text. `lines` states whether a terminal may have broken the text into lines, which are
+/// then joined.
 ///
 /// # Errors
-/// Where it is not clear which part of it is meant.
+/// If it is unclear which part of the text is meant.
 pub fn plain(text: &str, wanted: Wanted, lines: bool) -> Result<Plain, Unclear> {
     let mut plain = Plain::default();
     let mut note = |note| {
@@ -108,7 +109,7 @@ pub fn plain(text: &str, wanted: Wanted, lines: bool) -> Result<Plain, Unclear> 
             }
             None => break,
         }
-        // A text in JSON that is itself JSON.
+        // The text is a JSON string that itself contains JSON.
         if text.starts_with("{\\\"") || text.starts_with("[\\\"") {
             text = text.replace("\\\"", "\"");
         }
@@ -152,7 +153,7 @@ pub fn plain(text: &str, wanted: Wanted, lines: bool) -> Result<Plain, Unclear> 
     Ok(plain)
 }
 
-/// White space, and what stands for none and comes along from documents and chats.
+/// White space and zero-width characters, which come along when text is copied from documents and chats.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}')
 }
@@ -161,7 +162,7 @@ fn is_line_break(c: char) -> bool {
     matches!(c, '\n' | '\r')
 }
 
-/// Quotation marks of shells, documents and chats.
+/// Quotation marks in shells, documents and chats.
 fn is_quote(c: char) -> bool {
     matches!(
         c,
@@ -186,7 +187,8 @@ fn is_quote(c: char) -> bool {
     )
 }
 
-/// Without quotation marks on both sides, and what may follow them. None where they are those of two texts.
+/// Removes the quotation marks on both sides, and commas and semicolons after them. None if there are no such marks, or
+/// if they belong to two separate texts.
 fn unquoted(text: &str) -> Option<&str> {
     let text = text.trim_end_matches([',', ';']);
     let mark = text.chars().next()?;
@@ -195,14 +197,14 @@ fn unquoted(text: &str) -> Option<&str> {
     is_one.then(|| inner.trim_matches(is_blank))
 }
 
-/// Lines put together as they were before a terminal broke them.
+/// Joins the lines into which a terminal broke a text.
 fn joined(text: &str) -> String {
     text.split(is_line_break).map(str::trim).collect()
 }
 
-/// Where the first member of a connection string begins.
+/// The byte position at which the first member of a connection string begins.
 fn first_member(text: &str) -> Option<usize> {
-    // `ENDPOINT="Endpoint=sb://…"`: the name of a variable is none.
+    // In `ENDPOINT="Endpoint=sb://…"` the first name is a variable's, not a member's.
     let is_variable = |start: usize| {
         let value = text[start..].split_once('=').map(|(_, value)| value);
         value.is_some_and(|value| begins_with_member(value.trim_start_matches(|c| is_blank(c) || is_quote(c))))
@@ -216,7 +218,8 @@ fn begins_with_member(text: &str) -> bool {
         .any(|member| is_at(text, 0, member) && text[member.len()..].trim_start_matches(is_blank).starts_with('='))
 }
 
-/// Where members of a connection string begin. Only ASCII is folded, so the places are those of the text itself.
+/// The byte positions at which members of a connection string begin. Only ASCII letters are lowered, so positions in
+/// the lowered copy are valid in the text, too.
 fn member_starts(text: &str) -> Vec<usize> {
     let lower = text.to_ascii_lowercase();
     let mut starts: Vec<usize> = MEMBERS
@@ -233,7 +236,7 @@ fn member_starts(text: &str) -> Vec<usize> {
     starts
 }
 
-/// The connection string that begins there, on one line, and whether it had several.
+/// The connection string that begins at `start`, joined into one line, and whether it had several lines.
 fn whole_string(text: &str, start: usize) -> Result<(String, bool), Unclear> {
     let before = text[..start].chars().next_back();
     let single = before.is_some_and(|c| matches!(c, '\'' | '‘' | '‚' | '’'));
@@ -261,9 +264,9 @@ fn whole_string(text: &str, start: usize) -> Result<(String, bool), Unclear> {
     Ok((string.to_owned(), lines > 1))
 }
 
-/// Whether a line may be the rest of a member that a terminal broke, rather than what the terminal showed next.
+/// Whether a line may be the rest of a member that a terminal broke, and not the terminal's next output.
 fn goes_on(member: &str, line: &str) -> bool {
-    // A key ends in its padding.
+    // After the padding `=` of a base64 key, the key is complete.
     let is_padded = member.ends_with('=') && member.split_once('=').is_some_and(|(_, value)| !value.is_empty());
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "+/=;:._-@'$".contains(c);
     let has_words = line.contains(char::is_whitespace) && !line.contains(';');
@@ -288,7 +291,7 @@ fn assigned(text: &str) -> Option<&str> {
         let name = name.strip_prefix("$env:").or_else(|| name.strip_prefix('$')).unwrap_or(name);
         let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-        // The padding of a key is no value.
+        // The text after `=` is not a value if it is only the padding of a base64 key.
         (is_name && value.contains(|c: char| c.is_ascii_alphanumeric())).then(|| value.trim_matches(is_blank))
     });
     by_sign.or_else(|| {
@@ -303,8 +306,8 @@ fn assigned(text: &str) -> Option<&str> {
     })
 }
 
-/// What fits a field in a document of the Azure CLI, PowerShell or a settings file: a connection string, a policy's name and
-/// key, or a host, in this order.
+/// The part of a JSON document that fits a field. The document may come from the Azure CLI, PowerShell or a settings
+/// file. A connection string is preferred; otherwise one is made of the host, the policy's name and its key.
 fn of_json(document: &Value, wanted: Wanted) -> Result<String, Unclear> {
     let mut strings: Vec<(String, String)> = Vec::new();
     collect(document, "", &mut strings);
@@ -345,7 +348,8 @@ fn of_json(document: &Value, wanted: Wanted) -> Result<String, Unclear> {
         }
     };
     let endpoint = match wanted {
-        // As `az iot hub show` has it; the endpoint for operations monitoring was there as well once.
+        // The place in the output of `az iot hub show`. Older outputs also listed the endpoint for operations
+        // monitoring.
         Wanted::EventHub => document
             .pointer("/properties/eventHubEndpoints/events")
             .and_then(|events| Some((events.get("endpoint")?.as_str()?, events.get("path").and_then(Value::as_str)))),
@@ -370,7 +374,7 @@ fn of_json(document: &Value, wanted: Wanted) -> Result<String, Unclear> {
     Ok(members.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(";"))
 }
 
-/// Every text in a document, with the name of its member.
+/// Collects every text in a document, each with the name of its member.
 fn collect(value: &Value, name: &str, strings: &mut Vec<(String, String)>) {
     match value {
         Value::String(text) if !text.is_empty() => strings.push((name.to_owned(), text.clone())),
@@ -380,12 +384,12 @@ fn collect(value: &Value, name: &str, strings: &mut Vec<(String, String)>) {
     }
 }
 
-/// A connection string of one of the services, taken apart. Unknown members are ignored.
+/// The members of a connection string. Unknown members are ignored.
 #[derive(Debug, Default, PartialEq)]
 pub struct ConnectionString {
     /// `HostName`, or the host of `Endpoint`.
     pub host: Option<String>,
-    /// Whether it had an `Endpoint`: it is an Event Hub's.
+    /// Whether it has an `Endpoint`, which only an Event Hub's connection string has.
     pub is_event_hub: bool,
     /// `SharedAccessKeyName`.
     pub key_name: Option<String>,
@@ -393,15 +397,15 @@ pub struct ConnectionString {
     pub key: Option<Secret>,
     /// `EntityPath`.
     pub entity_path: Option<String>,
-    /// Whether it names a `DeviceId`: it is a device's, not a service's.
+    /// Whether it has a `DeviceId` or `ModuleId`, so that it belongs to a device and not to a service.
     pub is_device: bool,
-    /// Whether it has a `SharedAccessSignature`, which runs out, in place of a key.
+    /// Whether it has a `SharedAccessSignature`, which expires, unlike a key.
     pub has_signature: bool,
-    /// A member stands in it twice, with different values.
+    /// Whether it has a member twice, with different values.
     pub is_ambiguous: bool,
 }
 
-/// Reads a connection string; none where the text does not look like one.
+/// Reads a connection string. None if the text does not begin like one.
 pub fn connection_string(text: &str) -> Option<ConnectionString> {
     if !begins_with_member(text) {
         return None;
@@ -409,7 +413,7 @@ pub fn connection_string(text: &str) -> Option<ConnectionString> {
     let mut parts = ConnectionString::default();
     let mut known: Vec<(String, &str)> = Vec::new();
     for member in text.split(';') {
-        // The key itself may end in `=`, so only the first one separates.
+        // The value may contain `=`, as a base64 key does, so only the first `=` separates name and value.
         let Some((name, value)) = member.split_once('=') else { continue };
         let value = value.trim();
         if value.is_empty() {
@@ -437,14 +441,15 @@ pub fn connection_string(text: &str) -> Option<ConnectionString> {
 
 /// Whether a text is the id scope of a provisioning service, which only devices need.
 pub fn is_id_scope(text: &str) -> bool {
-    // `0ne` and eight digits in the public cloud; the letters differ in others.
+    // In the public cloud an id scope is `0ne` and eight hexadecimal digits; other clouds have other letters.
     text.len() == 11
         && text.starts_with('0')
         && text[1..].bytes().take(2).all(|b| b.is_ascii_alphabetic())
         && text.bytes().skip(3).all(|b| b.is_ascii_hexdigit())
 }
 
-/// The host and the Event Hub's name of an endpoint that is written with it: `sb://ns.servicebus.windows.net/plant`.
+/// Splits an endpoint that contains the Event Hub's name, such as `sb://ns.servicebus.windows.net/plant`, into the
+/// endpoint without the name, and the name.
 pub fn endpoint_with_path(text: &str) -> Option<(&str, &str)> {
     let (_, rest) = text.split_once("://")?;
     let (_, path) = rest.split_once('/')?;
@@ -452,57 +457,57 @@ pub fn endpoint_with_path(text: &str) -> Option<(&str, &str)> {
     Some((&text[..text.len() - path.len()], name))
 }
 
-/// A host that was entered, in its plain form.
+/// A host that a person entered, without scheme, path and default port.
 #[derive(Debug, PartialEq)]
 pub struct Host {
-    /// Lower case, without the port.
+    /// The name in lower case, without the port.
     pub name: String,
-    /// Where one was given that is not the scheme's own.
+    /// The port, if the text states one other than 443.
     pub port: Option<u16>,
-    /// Whether the domain was added to a bare name.
+    /// Whether the domain was missing and has been added.
     pub completed: bool,
-    /// Whether something was cut off (scheme, path, trailing dot).
+    /// Whether a scheme, a path or a trailing slash was cut off.
     pub trimmed: bool,
 }
 
 impl Host {
-    /// As it stands in a URL.
+    /// The host as in a URL: `name` or `name:port`.
     pub fn authority(&self) -> String {
         self.port.map_or_else(|| self.name.clone(), |port| format!("{}:{port}", self.name))
     }
 }
 
-/// Why a text is no host.
+/// Why a text is not a host name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAHost {
-    /// Nothing is left of it.
+    /// Nothing remains of the text.
     Empty,
-    /// A space or a line break inside.
+    /// It contains a space or a line break.
     Whitespace,
-    /// Characters that no host name has.
+    /// It contains characters that a host name cannot have.
     Characters,
-    /// A scheme that leads elsewhere.
+    /// Its URL scheme is not one of these services'.
     Scheme,
-    /// User name and password before an `@`.
+    /// It contains an `@`, as after a user name and password.
     UserInfo,
-    /// A path or query that means something.
+    /// It has a path or query other than the ones that the services' documents append.
     Path,
-    /// A port that is none.
+    /// Its port is not a number from 1 to 65535.
     Port,
-    /// An address, not a name.
+    /// It is an IP address, not a name.
     Address,
-    /// Longer than a name can be.
+    /// It is longer than a host name can be.
     Length,
-    /// The id of a resource, or the portal's page about it.
+    /// It is the id of an Azure resource, or the URL of a page of the Azure portal.
     Resource,
 }
 
 /// Schemes that people write before the hosts of these services.
 const SCHEMES: [&str; 6] = ["https", "http", "amqps", "mqtts", "sb", "wss"];
-/// Paths that stand after these hosts in the services' documents, and say nothing.
+/// Paths that the services' documents append to these hosts. They are cut off, because they identify nothing.
 const PATHS: [&str; 3] = ["/$iothub/websocket", "/$servicebus/websocket", "/messages/events"];
 
-/// Reads a host. `domain` (with its leading dot) completes a bare name, and one that says whom it is for: `plant.service`.
+/// Reads a host. `domain` (with its leading dot) completes a bare name such as `plant` or `plant.service`.
 pub fn host(text: &str, domain: &str) -> Result<Host, NotAHost> {
     let text = text.trim();
     if text.is_empty() {

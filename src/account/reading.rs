@@ -1,4 +1,4 @@
-//! From what was entered to what is used, with everything that is wrong reported at once.
+//! Turns the values that a person entered into an account, and reports all problems together.
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,8 @@ use crate::host_name::{self, Audience, AzureHost, DPS_SUFFIXES, EVENT_HUB_SUFFIX
 use crate::http::{Api, Service};
 use crate::secret::Secret;
 
-/// Judges a connection, and opens it where nothing is wrong. Never fails: what cannot be read is a problem, too.
+/// Checks a connection, and returns its account if there is no error. Never fails: an unreadable value is a problem,
+/// too.
 pub fn read(connection: &Connection) -> (Option<Account>, Validation) {
     let mut form = Form::default();
     let account = form.read(connection);
@@ -45,7 +46,7 @@ const COMMON_FIELDS: [&str; 9] = [
 impl Form {
     fn say(&mut self, severity: Severity, field: &str, code: &str, message: impl Into<String>, fix: Option<&str>) {
         let pointer = if field.is_empty() { String::new() } else { format!("/{field}") };
-        // One finding of a kind is enough for a field.
+        // Each field reports a problem code only once.
         if self.problems.iter().any(|known| known.pointer == pointer && known.code == code) {
             return;
         }
@@ -80,7 +81,7 @@ impl Form {
                 "the values must be a JSON object",
                 "Send an object with a member for each field.",
             ),
-            // The parser's own message may quote the text, and with it a key.
+            // The parser's own message is not used, because it may quote a key.
             Err(error) => {
                 let message =
                     format!("the values are not valid JSON (line {}, column {})", error.line(), error.column());
@@ -103,7 +104,7 @@ impl Form {
         let hub_amqp = hub_amqp.unwrap_or_else(|| {
             let address = AmqpAddress::of(&hub.host, amqp_transport);
             match amqp_transport {
-                // The port of the name is HTTPS's.
+                // A port in the hub's name is the HTTPS port, so AMQP over TCP uses its own port.
                 AmqpTransport::Tcp => AmqpAddress { port: amqp_transport.port(), ..address },
                 AmqpTransport::WebSockets => address,
             }
@@ -120,7 +121,8 @@ impl Form {
             .cloned()
             .collect();
         for name in unknown {
-            // A name may be a key that was pasted into the wrong place: only what looks like a field name is repeated.
+            // A name may be a key that was pasted into the wrong place: a name is repeated only if it looks like a
+            // field name.
             let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphabetic());
             let (field, message) = if plain {
                 (name.as_str(), format!("there is no field \"{name}\""))
@@ -131,7 +133,7 @@ impl Form {
         }
     }
 
-    /// Brings what was pasted into its plain form, and says what was left out of it.
+    /// Replaces each pasted text by the value in it, and adds a notice for each part that was left out.
     fn plain(&mut self) {
         let entered: Vec<(String, String)> = self
             .values
@@ -145,7 +147,8 @@ impl Form {
                 _ if field.starts_with("dps") => Wanted::Dps,
                 _ => Wanted::Hub,
             };
-            // A policy's name is too short to be broken: two lines of it are two things.
+            // A policy's name is too short for a terminal to break it, so two lines are two values and must not be
+            // joined.
             let lines = !field.ends_with("KeyName");
             match paste::plain(&text, wanted, lines) {
                 Ok(plain) => {
@@ -167,7 +170,7 @@ impl Form {
                 Err(Unclear::Nothing) => self.wrong(
                     &field,
                     "json",
-                    "is JSON in which nothing fits this field",
+                    "is a JSON document that has no value for this field",
                     "Paste the value itself, or the document that `az iot hub connection-string show` prints.",
                 ),
             }
@@ -180,7 +183,7 @@ impl Form {
         self.problems.iter().any(|problem| problem.pointer == pointer && problem.severity == Severity::Error)
     }
 
-    /// The text of a field, trimmed; none where it is empty or not a text, or was found wrong before.
+    /// The trimmed text of a field. None if it is empty, is not a text, or already has an error.
     fn text(&mut self, field: &str) -> Option<String> {
         if self.is_wrong(field) {
             return None;
@@ -193,7 +196,7 @@ impl Form {
                 return None;
             }
         };
-        // A chain of certificates is the longest that there can be.
+        // Only the field for certificates may be longer, because it may contain a chain of them.
         if text.len() > 65_536 || (text.len() > 4_096 && field != "trustedCertificates") {
             self.wrong(field, "too-long", "must have at most 4,096 characters", "Copy the value again.");
             return None;
@@ -305,7 +308,7 @@ impl Form {
         )
     }
 
-    /// Reads host, policy and key, any of which may hold a whole connection string.
+    /// Reads a service's host, policy and key. Each of the three fields may contain a whole connection string.
     fn read_service(&mut self, service: Service, fields: [&str; 3], what: [&str; 3]) -> Option<Api> {
         let portal = match service {
             Service::IotHub => "In the Azure portal open the hub",
@@ -365,8 +368,9 @@ impl Form {
         Some(Api { service, host: host?.authority(), key: SharedAccessKey { policy: policy?, key: key? } })
     }
 
-    /// A connection string stood in a field for one of its parts. What else it says has to be what is used: a key of another
-    /// policy or service would be refused later, and nobody would see why.
+    /// Handles a whole connection string in a field that is meant for one part. Its host and policy must equal the host
+    /// and policy that are used: otherwise the service would later refuse the key, and the reason would be hard to
+    /// find.
     fn parts_used(&mut self, field: &str, host: Option<(&str, &Host)>, policy: Option<(&str, &str)>) {
         let fix = "Leave the other fields empty, or copy all values from the same place.";
         let is_other = |(its, used): (&str, &Host)| {
@@ -374,11 +378,11 @@ impl Form {
             its != host_name::identity(&used.name) && its != used.name.split('.').next().unwrap_or_default()
         };
         if host.is_some_and(is_other) {
-            let message = "is a connection string of another service than the one whose host name is entered";
+            let message = "is a connection string of a different service than the entered host name";
             return self.wrong(field, "mismatched-host", message, fix);
         }
         if policy.is_some_and(|(its, used)| its != used) {
-            let message = "is a connection string of another policy than the one whose name is entered";
+            let message = "is a connection string of a different policy than the entered policy name";
             return self.wrong(field, "mismatched-policy", message, fix);
         }
         let message = "is a whole connection string: its parts are used where their own fields are empty";
@@ -391,7 +395,7 @@ impl Form {
         self.say(Severity::Warning, field, "key-in-plain-field", message, Some(fix));
     }
 
-    /// Whether a connection string belongs to a service.
+    /// Whether a connection string is of the kind that `service` needs. Otherwise an error is added to the field.
     fn is_of(&mut self, field: &str, parts: &ConnectionString, service: Service) -> bool {
         if parts.is_device {
             self.wrong(
@@ -443,7 +447,8 @@ impl Form {
         self.checked_host(field, text, suffixes)
     }
 
-    /// A host below one of these suffixes, the first of which completes a bare name, or below a trusted domain.
+    /// Reads a host, which must end with one of `suffixes` or with a trusted domain. The first suffix completes a bare
+    /// name.
     fn checked_host(&mut self, field: &str, text: &str, suffixes: &[&str; 3]) -> Option<Host> {
         let mut host = match paste::host(text, suffixes[0]) {
             Ok(host) => host,
@@ -459,24 +464,30 @@ impl Form {
             self.refuse_suffix(field, &host.name, suffixes);
             return None;
         }
-        // An emulator's port is its own.
+        // A host in a trusted domain, such as an emulator, may listen on any port.
         if host.port.is_some_and(|port| !trusted && !PORTS.contains(&port)) {
             self.wrong(field, "port", "has a port that Azure's services do not listen on", "Remove the port.");
             return None;
         }
         if !trusted && host.port.take().is_some() {
-            self.say(Severity::Info, field, "port-left-out", "the port was left out: it is the service's own", None);
+            self.say(
+                Severity::Info,
+                field,
+                "port-left-out",
+                "the port was left out, because the connector uses the service's default port",
+                None,
+            );
         }
         let azure = AzureHost::parse(&host.name);
         let is_of_hub = suffixes == &HUB_SUFFIXES;
         if azure.is_none() && !trusted && suffixes != &EVENT_HUB_SUFFIXES {
             let (message, fix) = match is_of_hub {
                 true => (
-                    "is none of the names that an IoT hub has",
+                    "is not a possible host name of an IoT hub",
                     "Enter HUB.azure-devices.net or HUB.service.azure-devices.net, each with .privatelink before .azure-devices \
-                     where the hub is reached so. Where the name is right all the same, add its domain to Trusted domains.",
+                     for a private endpoint. If the name is correct, add its domain to Trusted domains.",
                 ),
-                false => ("is none of the names that a Device Provisioning Service has", DPS_ENDPOINT),
+                false => ("is not a possible host name of a Device Provisioning Service", DPS_ENDPOINT),
             };
             self.wrong(field, "unknown-form", message, fix);
             return None;
@@ -493,7 +504,8 @@ impl Form {
         match azure.filter(|host| host.audience == Audience::Devices).map(|host| host.with(Audience::Services)) {
             Some(service) => {
                 let name = service.authority();
-                let message = format!("is the hub's name for devices; {name} is used, its name for back ends");
+                let message =
+                    format!("is the hub's name for devices; the hub's name for back ends, {name}, is used instead");
                 let classic = host_name::identity(&name);
                 let fix = format!("It works. Better: enter {name}, or {classic} where the hub has no such name.");
                 self.say(Severity::Warning, field, "device-host", message, Some(&fix));
@@ -512,24 +524,28 @@ impl Form {
 
     fn refuse_suffix(&mut self, field: &str, name: &str, suffixes: &[&str; 3]) {
         let (code, message, fix) = if ends_in(name, &HUB_SUFFIXES).is_some() {
-            ("wrong-service", "is the host of an IoT hub, which is not wanted here", "Enter it as IoTHub name.")
+            (
+                "wrong-service",
+                "is the host name of an IoT hub, but this field is for another service",
+                "Enter it as IoTHub name.",
+            )
         } else if ends_in(name, &DPS_SUFFIXES).is_some() {
             (
                 "wrong-service",
-                "is the host of a Device Provisioning Service, which is not wanted here",
+                "is the host name of a Device Provisioning Service, but this field is for another service",
                 "Enter it as DPS service endpoint.",
             )
         } else if ends_in(name, &EVENT_HUB_SUFFIXES).is_some() {
             (
                 "wrong-service",
-                "is the host of an Event Hub namespace, which is not wanted here",
+                "is the host name of an Event Hub namespace, but this field is for another service",
                 "Enter it as EventHub compatible Endpoint.",
             )
         } else {
             (
                 "unknown-suffix",
                 "does not belong to one of Azure's domains",
-                "Check the spelling. Where the host is right all the same, add its domain to Trusted domains.",
+                "Check the spelling. If the host name is correct, add its domain to Trusted domains.",
             )
         };
         let message =
@@ -543,7 +559,8 @@ impl Form {
             self.wrong(field, "too-long", "is longer than the 64 characters that a policy's name can have", fix);
             return None;
         }
-        // "Shared access policies": letters, digits and a few signs; anything else was pasted wrongly.
+        // The portal's page "Shared access policies" allows letters, digits and a few signs; other characters are a
+        // wrong paste.
         if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'@' | b'\'')) {
             self.wrong(field, "characters", "has characters that a policy's name cannot have", fix);
             return None;
@@ -558,7 +575,13 @@ impl Form {
         }
         let decoded = decoded(key.expose());
         if decoded.is_some() {
-            self.say(Severity::Info, field, "percent-encoded", "percent-encoding was undone", None);
+            self.say(
+                Severity::Info,
+                field,
+                "percent-encoded",
+                "the key was percent-encoded and has been decoded",
+                None,
+            );
         }
         let key = decoded.unwrap_or(key);
         let text = key.expose();
@@ -590,7 +613,7 @@ impl Form {
         let mut endpoint = self.text(endpoint_field);
         let mut path = self.text(path_field);
         let fix = "In the hub open Built-in endpoints and copy both values, or leave both empty.";
-        // The whole string pasted as the path.
+        // The whole connection string may have been pasted as the path.
         if let Some(parts) = path.as_deref().and_then(paste::connection_string) {
             if !parts.is_event_hub && (parts.host.is_some() || parts.entity_path.is_none()) {
                 self.wrong(path_field, "wrong-service", "is not the name of an Event Hub", fix);
@@ -619,7 +642,7 @@ impl Form {
                 self.is_of(endpoint_field, &parts, Service::IotHub);
                 return None;
             }
-            // A pair of policy and key without an endpoint is nobody's.
+            // A policy and its key without an endpoint do not show which service they belong to.
             Some(parts) if !parts.is_event_hub => {
                 let (message, fix) = match parts.host {
                     Some(_) => (
@@ -668,7 +691,7 @@ impl Form {
 
     fn read_transport(&mut self) -> AmqpTransport {
         let field = "amqpTransport";
-        // An empty text is none of the choices that the schema names.
+        // An empty text is an error, because it is not one of the schema's choices.
         let empty = matches!(self.values.get(field), Some(Value::String(text)) if text.trim().is_empty());
         let chosen = self.text(field);
         if chosen.is_none() && !empty {
@@ -708,7 +731,7 @@ impl Form {
     }
 
     fn path(&mut self, field: &str, path: String) -> Option<String> {
-        // Event Hub names: letters, digits, periods, hyphens, underscores, up to 256.
+        // Event Hub names have up to 256 letters, digits, periods, hyphens and underscores.
         let fine = path.len() <= 256
             && path.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
         if !fine {
@@ -732,7 +755,7 @@ impl Form {
         if let Some(account) = account {
             set("iotHubName", Some(&account.hub.host));
             set("iotHubDeviceHostName", Some(&host_name::for_devices(&account.hub.host)));
-            // Each opens a port: only that of the transport which is used.
+            // Each of these fields lets the engine open a port, so only the fields of the chosen transport are set.
             let (hub_field, event_hub_field) = match account.amqp_transport {
                 AmqpTransport::Tcp => ("iotHubAmqpHost", "eventHubHostName"),
                 AmqpTransport::WebSockets => ("iotHubWebSocketHost", "eventHubWebSocketHost"),
@@ -753,15 +776,16 @@ impl Form {
     }
 }
 
-/// Ports of these services: HTTPS, AMQP, MQTT and Kafka over TLS. People copy them along; each is known to the client that connects.
+/// The services' ports for HTTPS, AMQP, MQTT and Kafka over TLS. People copy a port together with the host name; the
+/// connector ignores it, because it knows the port of each protocol.
 const PORTS: [u16; 4] = [443, 5671, 8883, 9093];
-/// Names of the endpoints that devices of all provisioning services register at.
+/// Names of the global endpoints at which the devices of all provisioning services register.
 const GLOBAL: [&str; 2] = ["global", "global-canary"];
 const DPS_ENDPOINT: &str = "In the Azure portal open the Device Provisioning Service; Overview shows Service endpoint, such as \
                             plant-dps.azure-devices-provisioning.net.";
 const COPY_KEY: &str = "In Shared access policies open the policy and copy Primary key.";
 
-/// A key that was percent-encoded on its way, decoded; none where it was not.
+/// Decodes a percent-encoded key. None if the key is not percent-encoded.
 fn decoded(key: &str) -> Option<Secret> {
     let signs = [("%2b", "+"), ("%2f", "/"), ("%3d", "=")];
     let lower = key.to_ascii_lowercase();
@@ -782,10 +806,12 @@ fn explain(why: NotAHost) -> (&'static str, &'static str, &'static str) {
         NotAHost::Whitespace => ("whitespace", "has white space inside", copy),
         NotAHost::Characters => ("characters", "has characters that a host name cannot have", copy),
         NotAHost::Scheme => ("scheme", "begins with a scheme that does not belong to this service", copy),
-        NotAHost::UserInfo => ("user-info", "has an @, and what stands before it does not belong in a host name", copy),
+        NotAHost::UserInfo => ("user-info", "has an @, as after a user name, which a host name cannot have", copy),
         NotAHost::Path => ("path", "has more than a host name: a path or a query", copy),
         NotAHost::Port => ("port", "has a port that is not a number from 1 to 65535", copy),
-        NotAHost::Address => ("address", "is an address; the service's certificate is for its name", copy),
+        NotAHost::Address => {
+            ("address", "is an IP address; the service's certificate is valid only for its host name", copy)
+        }
         NotAHost::Resource => {
             ("resource-id", "is the id of a resource in Azure or a page of the portal, not a host name", copy)
         }

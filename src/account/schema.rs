@@ -6,12 +6,12 @@ use crate::amqp_transport::AmqpTransport;
 use crate::bindings::exports::workflow::connector::metadata::AuthProfile;
 use crate::form::schema::{object, string};
 
-/// The connection guide's five fields.
+/// Id of the profile that asks for the five fields of the connection guide.
 pub const SHARED_ACCESS_KEY: &str = "shared-access-key";
-/// One connection string of the hub.
+/// Id of the profile that asks for one connection string of the hub.
 pub const CONNECTION_STRING: &str = "connection-string";
 
-/// The ways of authorizing, best first.
+/// The ways to authorize, best first.
 pub fn profiles() -> Vec<AuthProfile> {
     vec![
         AuthProfile {
@@ -52,7 +52,7 @@ fn secret(mut field: Value) -> Value {
     field
 }
 
-/// A host, which may lack its domain.
+/// Marks a field as a host name, which may lack its domain.
 fn host(mut field: Value) -> Value {
     field["x-host"] = true.into();
     field

@@ -1,4 +1,5 @@
-//! What people paste, and what becomes of it: each is used, with a notice, or refused, with the reason. None of it says a key.
+//! Pasted values: each value is either used and reported with a notice, or refused with a reason. No notice or reason
+//! contains a key.
 
 use serde_json::{Value, json};
 
@@ -48,7 +49,7 @@ fn with_dps(name: &str) -> Value {
     values
 }
 
-/// An engine completes a name to a host in these fields alone.
+/// An engine completes a bare name to a host name only in the fields that the schema marks.
 #[test]
 fn the_fields_for_hosts_are_marked() {
     for profile in super::profiles() {
@@ -96,11 +97,11 @@ fn amqp_goes_over_what_was_chosen() {
     let normalized = normalized(&validation);
     assert_eq!(normalized["amqpTransport"], "amqp-web-sockets");
     assert_eq!(normalized["iotHubWebSocketHost"], "plant.azure-devices.net:443");
-    // The port of plain AMQP, which Azure shows in its connection strings, is not the WebSocket's.
+    // Port 5671, which Azure shows in its connection strings, is for AMQP over TCP and is not used for a WebSocket.
     assert_eq!(normalized["eventHubWebSocketHost"], "ns.servicebus.windows.net");
     assert!(normalized.get("iotHubAmqpHost").is_none() && normalized.get("eventHubHostName").is_none(), "{normalized}");
 
-    // The schema allows no empty text either.
+    // The schema does not allow an empty text either.
     for unknown in ["mqtt", ""] {
         let (account, validation) = read(Some(unknown), &[]);
         assert!(account.is_none(), "{unknown:?}");
@@ -112,7 +113,7 @@ fn amqp_goes_over_what_was_chosen() {
 
 #[test]
 fn each_name_of_a_hub_has_its_answer() {
-    // What is entered, what is spoken to, and the notice.
+    // The entered name, the host that is used, and the code of the notice.
     for (entered, host, notice) in [
         ("plant", "plant.azure-devices.net", Some("completed")),
         ("plant.azure-devices.net", "plant.azure-devices.net", None),
@@ -163,13 +164,13 @@ fn each_name_of_a_hub_has_its_answer() {
     ] {
         let (account, validation) = judge(SHARED_ACCESS_KEY, &hub(entered));
         assert_eq!((account, errors(&validation)), (None, vec![("/iotHubName", "unknown-form")]), "{entered}");
-        // A person who knows better says so.
+        // A person can still use such a name by trusting its domain.
         let mut trusted = hub(entered);
         trusted["trustedHostSuffixes"] = json!(["azure-devices.net"]);
         let host = judge(SHARED_ACCESS_KEY, &trusted).0.map(|account| account.hub.host);
         assert_eq!(host.as_deref(), Some(entered));
     }
-    // The AMQP host is one of the hub's, too.
+    // The AMQP host is one of the hub's names as well, so the name for devices is replaced there, too.
     let mut values = hub("plant");
     values["iotHubAmqpHost"] = "plant.device.azure-devices.net:5671".into();
     let account = judge(SHARED_ACCESS_KEY, &values).0.expect("usable");
@@ -187,7 +188,7 @@ fn the_host_for_devices_is_normalized_as_well() {
     assert_eq!(devices("plant.device"), "plant.device.azure-devices.net");
 }
 
-/// All the clothes that a connection string comes in.
+/// All forms in which a connection string may be pasted, each with the code of the expected notice.
 fn clothes(string: &str) -> Vec<(String, Option<&'static str>)> {
     let (first, rest) = string.split_at(20);
     let wrapped = |around: &str| around.replace('@', string);
@@ -317,7 +318,7 @@ fn a_connection_string_in_a_field_says_what_the_other_fields_say() {
     assert_eq!(errors(&validation), [("/dpsSharedAccessKey", "mismatched-host")]);
 }
 
-/// Microsoft's clients for JavaScript take the last one without a word, those for Python take none.
+/// Given two hosts, Microsoft's JavaScript clients silently use the last one, and its Python clients refuse the string.
 #[test]
 fn a_connection_string_that_names_two_hosts_is_refused() {
     let string = format!("HostName=plant.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey={KEY}");
@@ -366,7 +367,7 @@ fn an_event_hubs_connection_string_is_found_however_it_is_dressed() {
             "{text}"
         );
         assert_eq!(pin.key.expect("a key").key.expose(), KEY, "{text}");
-        // The hub's field has no use for it, whatever it wears.
+        // The hub's field refuses an Event Hub's connection string in each of these forms, too.
         if !text.starts_with(['{', '[']) {
             let error = errors(&judge(SHARED_ACCESS_KEY, &hub(&text)).1).first().map(|(_, code)| (*code).to_owned());
             assert_eq!(error.as_deref(), Some("event-hub-connection-string"), "{text}");
@@ -402,7 +403,7 @@ fn an_endpoint_is_found_however_it_is_written() {
             "{endpoint}"
         );
     }
-    // The whole string as the path.
+    // The whole connection string is pasted as the path.
     let mut values = hub("plant");
     values["eventHubPath"] = format!(
         "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=s;SharedAccessKey={KEY};EntityPath=plant"
@@ -449,7 +450,7 @@ fn documents_of_the_command_line_are_read_for_the_field_that_they_are_pasted_in(
     let account = judge(SHARED_ACCESS_KEY, &values).0.and_then(|account| account.dps).expect("linked");
     assert_eq!((account.host.as_str(), account.key.key.expose()), ("plant-dps.azure-devices-provisioning.net", KEY));
 
-    // One of several is not chosen for a person.
+    // If several values fit, the connector does not choose one for the person.
     let string = |key| format!("HostName=plant.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey={key}");
     for several in [
         json!({ "connectionString": [string(KEY), string(OTHER)] }).to_string(),
@@ -550,7 +551,7 @@ fn what_is_for_devices_is_refused_with_the_reason() {
     }
 }
 
-/// A connection string with the hub's name for devices is one of the hub's all the same.
+/// A connection string with the hub's name for devices is accepted as one of the hub's connection strings.
 #[test]
 fn the_name_for_devices_in_a_connection_string_is_rewritten() {
     let string = format!("HostName=plant.device.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey={KEY}");
@@ -563,7 +564,7 @@ fn the_name_for_devices_in_a_connection_string_is_rewritten() {
 }
 
 proptest::proptest! {
-    /// Whatever stands in a field is read or refused, soon, and reported without its key.
+    /// Any text in a field is read or refused within a short time, and no report contains its key.
     #[test]
     fn whatever_is_pasted_is_read_or_refused(pieces in proptest::collection::vec(0_usize..18, 0..24), other in ".{0,12}") {
         let words = [

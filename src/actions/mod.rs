@@ -1,5 +1,5 @@
-//! The actions, one file each, in a folder for each thing that they act on. A new one is its file and its two lines in
-//! the folder's `mod.rs`.
+//! The actions: one file for each action, in a folder for each kind of thing that they work on. A new action needs a
+//! file and two lines in the folder's `mod.rs`.
 
 mod devices;
 mod messages;
@@ -21,34 +21,34 @@ use crate::platform::Platform;
 use crate::session::Session;
 use shared::Action;
 
-/// All actions, in the order in which a person is shown them.
+/// All actions, in the order in which a person sees them.
 pub fn all() -> impl Iterator<Item = &'static dyn Action> {
     [devices::ALL, twins::ALL, messages::ALL, provisioning::ALL].into_iter().flatten().copied()
 }
 
-/// Does one thing. See `action.invoke` of the interface.
+/// Invokes an action. See `action.invoke` of the interface.
 ///
 /// # Errors
-/// As there.
+/// The errors that the interface lists there.
 pub fn invoke(platform: &dyn Platform, connection: &Connection, id: &str, input: &str, call: &Call) -> Result<Outcome> {
     let action = find(id)?;
     let input = shared::read_input(action, input)?;
     in_session(platform, connection, call, |session| action.invoke(session, input, call))
 }
 
-/// Goes on with a page. See `action.resume` of the interface.
+/// Returns the next page of a paged action. See `action.resume` of the interface.
 ///
 /// # Errors
-/// As there.
+/// The errors that the interface lists there.
 pub fn resume(platform: &dyn Platform, connection: &Connection, id: &str, token: &str, call: &Call) -> Result<Outcome> {
     let action = find(id)?;
     in_session(platform, connection, call, |session| action.resume(session, token, call))
 }
 
-/// Does the same to many inputs. See `action.invoke-batch` of the interface.
+/// Invokes an action for each of many inputs. See `action.invoke-batch` of the interface.
 ///
 /// # Errors
-/// As there; an item's own error is in its place.
+/// The errors that the interface lists there. An item's own error is in that item's result.
 pub fn invoke_batch(
     platform: &dyn Platform,
     connection: &Connection,
@@ -93,7 +93,7 @@ fn in_session(
     planned(&session, work(&session))
 }
 
-/// A dry run ends with an error inside and with its plan outside.
+/// Inside the connector, a dry run ends with the error `cancelled`. This function replaces the error by the plan.
 fn planned(session: &Session, result: Result<Outcome>) -> Result<Outcome> {
     match (result, session.planned()) {
         (Err(error), Some(plan)) if error.code() == ErrorCode::Cancelled => {
@@ -105,7 +105,7 @@ fn planned(session: &Session, result: Result<Outcome>) -> Result<Outcome> {
     }
 }
 
-/// A plan is shown and logged: what opens something is left out of it.
+/// Hides the keys in a plan, because plans are shown and logged.
 fn hide_secrets(value: &mut Value) {
     match value {
         Value::Object(members) => {

@@ -1,8 +1,8 @@
-//! Trying the Event Hub-compatible endpoint out: whether it can be read from, whether the consumer group has room for a
-//! reader, and whether telemetry gets there.
+//! The connection test of the Event Hub-compatible endpoint: whether it can be read, whether the consumer group has
+//! room for a reader, and whether telemetry arrives.
 //!
-//! The reader that tries has no owner level, so it sends nobody away: it takes one of the five places of each partition for a
-//! moment, and where there is none, it is the one that is refused.
+//! The test's reader has no owner level, so it displaces no other reader: it takes one of the five places of each
+//! partition for a moment, and if no place is free, the service refuses the test's reader.
 
 use std::time::Duration;
 
@@ -16,27 +16,28 @@ use crate::instant::{parse_ms, rfc3339};
 use crate::session::Session;
 use crate::session::event_hub::{Origin, endpoint_of, find, is_same, open, remedy};
 
-/// The consumer group that every hub has, and a trigger's usual one.
+/// The consumer group that every hub has, and the default of the triggers.
 const GROUP: &str = "$Default";
-/// Newest events of each partition that are looked at, to see what kind they are.
+/// How many of each partition's newest events are read, to find out whether they are telemetry.
 const LOOK_AT: u32 = 3;
-/// How long to wait for them: they are known to be there.
+/// How long to wait for these events, which are known to exist.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Devices that are asked when they were last active.
+/// The largest number of devices whose last activity is read.
 const ASK_DEVICES: u32 = 100;
-/// Silence that may be mere chance, in milliseconds: the activity that the hub notes is some minutes old at times.
+/// How long no event may arrive without a warning, in milliseconds. The activity time that the hub records can be some
+/// minutes old.
 const SILENCE_MS: i64 = 60 * 60 * 1_000;
-/// The source of what devices send, where an event states one.
+/// The message source of events that devices send. An event may also state no source.
 const TELEMETRY: &str = "Telemetry";
 
-/// Adds the checks to the report.
+/// Runs the checks and adds their results to the report.
 pub fn run(session: &Session, report: &mut Report) {
     let platform = session.platform();
     let started = platform.monotonic();
     let since = |started| platform.monotonic().saturating_sub(started);
     let title = "The Event Hub-compatible endpoint can be read from";
     let account = session.account();
-    // A pinned endpoint with a key of its own does not need the hub's.
+    // A pinned endpoint with its own key does not need the hub's key.
     let own_key = account.event_hub.as_ref().is_some_and(|pin| pin.key.is_some());
     if let Some(message) = hub_key_is_refused(report).filter(|_| !own_key) {
         report.checks.push(check("event-hub", title, CheckOutcome::Skipped, message, None, Duration::ZERO));
@@ -50,7 +51,7 @@ pub fn run(session: &Session, report: &mut Report) {
                 ErrorCode::PermissionDenied => Permission::ServiceConnect.remedy(&account.hub.key.policy),
                 ErrorCode::AuthFailed | ErrorCode::AuthExpired if own_key => "In the Azure portal open the IoT Hub, then Built-in endpoints: copy the Event Hub-compatible endpoint into the connection again, whole, with its key.".to_owned(),
                 ErrorCode::AuthFailed | ErrorCode::AuthExpired => key_remedy(Service::IotHub, &account.hub.key.policy),
-                _ => "Check that the engine lets the connector reach the hub on port 5671, and the values under Built-in endpoints.".to_owned(),
+                _ => "Check that the engine lets the connector reach the hub on port 5671. Compare the connection's values with the ones under Built-in endpoints.".to_owned(),
             };
             let outcome = CheckOutcome::Fail;
             report.checks.push(check("event-hub", title, outcome, describe(&error), Some(remedy), since(started)));
@@ -76,7 +77,7 @@ fn partitions(hub: &mut EventHub) -> Result<Vec<PartitionProperties>> {
     hub.partitions(&ids)
 }
 
-/// How the endpoint was found, and whether a pinned one is still the hub's.
+/// The check's result: how the endpoint was found, and whether a pinned endpoint is still the hub's.
 fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, String, Option<String>) {
     let stale = |message: String, named| (CheckOutcome::Warn, message, Some(remedy(named)));
     match (origin, &session.account().event_hub) {
@@ -86,17 +87,19 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
         }
         (Origin::Stale { pinned, named }, _) => stale(
             format!(
-                "The pinned endpoint {}/{} is not the hub's any more, as after a failover; the hub names {}/{}, which is used \
-                 instead.",
+                "The pinned endpoint {}/{} is not the hub's any more, as after a failover. The hub names {}/{}, and this \
+                 endpoint is used instead.",
                 pinned.host, pinned.hub, named.host, named.hub
             ),
             named,
         ),
-        // One that still answers can be another hub's, or the one from before a failover.
+        // A pinned endpoint that still answers may belong to another hub, or be the hub's endpoint from before a
+        // failover.
         (Origin::Pinned, pin) => match (find(session), pin.as_ref().map(|pin| endpoint_of(session.account(), pin))) {
             (Ok(named), Some(pinned)) if !is_same(&named, &pinned) => stale(
                 format!(
-                    "The pinned endpoint {}/{} answers, but the hub names {}/{}: this hub's events arrive there.",
+                    "The pinned endpoint {}/{} answers, but the hub names {}/{}: this hub's events arrive at \
+                     the endpoint that the hub names.",
                     pinned.host, pinned.hub, named.host, named.hub
                 ),
                 &named,
@@ -104,7 +107,8 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
             (Ok(_), _) => (CheckOutcome::Pass, format!("The pinned endpoint answers; {count} partitions."), None),
             (Err(error), _) => {
                 let message = format!(
-                    "The pinned endpoint answers; {count} partitions. Whether it is still this hub's could not be asked: {}",
+                    "The pinned endpoint answers; {count} partitions. The hub could not be asked whether this is \
+                     still its endpoint: {}",
                     error.record().message
                 );
                 (CheckOutcome::Pass, message, None)
@@ -113,14 +117,14 @@ fn endpoint(session: &Session, origin: &Origin, count: usize) -> (CheckOutcome, 
     }
 }
 
-/// What the newest events are, as far as they could be read.
+/// How many of the newest events are telemetry, and how many are not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seen {
     telemetry: usize,
     other: usize,
 }
 
-/// Attaches to every partition, without an owner level, and looks at the newest events.
+/// Attaches to every partition without an owner level, and reads the newest events.
 fn group(
     hub: &mut EventHub,
     partitions: &[PartitionProperties],
@@ -174,26 +178,27 @@ fn group(
     }
     let message = format!(
         "A reader could attach to each of {} partitions. Azure Functions, Stream Analytics and monitoring tools read from {GROUP}, \
-         too, unless they are given another group: a group of its own keeps a workflow out of their way.",
+         too, unless they are given another group. Give a workflow its own group, so that it does not compete with \
+         these readers.",
         partitions.len()
     );
     (CheckOutcome::Pass, message, None, seen)
 }
 
-/// What can be known of whether telemetry gets to the endpoint.
+/// The facts from which the test judges whether telemetry arrives at the endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Evidence {
-    /// Devices that are connected; none where the hub does not say.
+    /// The number of connected devices; none if the hub does not state it.
     connected: Option<u64>,
-    /// When one of them was last active, in milliseconds since the Unix epoch.
+    /// When a connected device was last active, in milliseconds since the Unix epoch.
     last_active_ms: Option<i64>,
-    /// When the newest event ever was enqueued.
+    /// When the newest event was enqueued, even if it is no longer retained, in milliseconds since the Unix epoch.
     newest_event_ms: Option<i64>,
     /// Whether any event is retained.
     retained: bool,
-    /// What the newest events are; none where they could not be read.
+    /// The kinds of the newest events; none if the events could not be read.
     seen: Option<Seen>,
-    /// The time of day.
+    /// The current time, in milliseconds since the Unix epoch.
     now_ms: i64,
 }
 
@@ -202,7 +207,7 @@ fn gather(session: &Session, partitions: &[PartitionProperties], seen: Option<Se
     let hub = session.hub();
     let connected = hub.connected_devices().ok();
     let last_active_ms = connected.filter(|count| *count > 0).and_then(|_| {
-        // The basic tier has no queries; then this is not known.
+        // Hubs of the Basic tier have no queries, so their devices' last activity is unknown.
         let query = "SELECT deviceId, lastActivityTime FROM devices WHERE connectionState = 'Connected'";
         let devices = hub.query(query, ASK_DEVICES, None).ok()?.items;
         devices.iter().filter_map(|device| parse_ms(device.get("lastActivityTime")?.as_str()?)).max()
@@ -217,7 +222,7 @@ fn gather(session: &Session, partitions: &[PartitionProperties], seen: Option<Se
     }
 }
 
-/// The judgement: a warning only where devices are connected and something is missing that they would send.
+/// The result of the check: a warning only if devices are connected and events that they would send are missing.
 fn routing(evidence: &Evidence, took: Duration) -> Check {
     let newest = match evidence.newest_event_ms {
         Some(ms) => format!("the newest event is from {}", rfc3339(ms)),

@@ -1,4 +1,4 @@
-//! Trying an account out, and its permissions with it.
+//! The connection test, which tries out an account and its permissions.
 
 #[cfg(feature = "amqp")]
 mod event_hub_test;

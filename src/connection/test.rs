@@ -1,4 +1,4 @@
-//! Trying an account out: an ordered report, and a table of permissions. Nothing is changed by it.
+//! The connection test: it returns an ordered report and a table of permissions, and changes nothing.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::platform::Platform;
 use crate::quoted::shown;
 use crate::session::Session;
 
-/// Tries the account out.
+/// Tests the account and its permissions.
 ///
 /// # Errors
-/// `invalid-config` where the values cannot be used at all.
+/// `invalid-config` if the connection's values cannot be used at all.
 pub fn test(platform: &dyn Platform, connection: &Connection, deadline_ms: u64) -> Result<Report> {
     let started = platform.monotonic();
     let account = Account::open(connection)?;
@@ -63,7 +63,7 @@ fn parsed(connection: &Connection, took: Duration) -> Check {
     check("values", "The values are complete and well formed", outcome, message, remedy, took)
 }
 
-/// Reaches a service, authenticates, and asks for each permission.
+/// Connects to a service, authenticates, and tests each permission.
 fn try_service(platform: &dyn Platform, client: &Client, report: &mut Report) {
     let (prefix, permissions): (&str, &[Permission]) = match client.api().service {
         Service::IotHub => ("hub", &Permission::HUB),
@@ -109,13 +109,13 @@ fn try_service(platform: &dyn Platform, client: &Client, report: &mut Report) {
     let at_once = Duration::ZERO;
     report.checks.push(match &key {
         KeyState::Accepted => {
-            let message = "A request that was signed with it was let through.".to_owned();
+            let message = "The service accepted a request that was signed with this key.".to_owned();
             check(&id, &title, CheckOutcome::Pass, message, None, at_once)
         }
         KeyState::Refused => {
             let message = format!(
-                "Every request that was signed with it was refused. {NETWORK_REFUSES_LIKE_THAT} What needs the key was not tried \
-                 any further."
+                "The service refused every request that was signed with this key. {NETWORK_REFUSES_LIKE_THAT} Checks \
+                 that need the key were skipped."
             );
             check(&id, &title, CheckOutcome::Fail, message, Some(key_remedy(client.api().service, policy)), at_once)
         }
@@ -128,13 +128,13 @@ fn try_service(platform: &dyn Platform, client: &Client, report: &mut Report) {
     report.permissions.extend(findings);
 }
 
-/// What the probes say of the key itself.
+/// What the probe requests show about the key.
 enum KeyState {
-    /// A request that was signed with it was let through.
+    /// The service accepted a request that was signed with the key.
     Accepted,
-    /// All that were answered by the service were refused.
+    /// The service refused every request that it answered.
     Refused,
-    /// None was answered by the service; why not.
+    /// The service answered no request. The text states why.
     Unknown(String),
 }
 
@@ -153,7 +153,7 @@ impl KeyState {
     }
 }
 
-/// What to do about a key that is refused, in order.
+/// The steps to take, in this order, when a key is refused.
 pub(super) fn key_remedy(service: Service, policy: &str) -> String {
     let place = match service {
         Service::IotHub => "the IoT Hub",
@@ -161,11 +161,11 @@ pub(super) fn key_remedy(service: Service, policy: &str) -> String {
     };
     format!(
         "1. In the Azure portal open {place}, then Shared access policies, then the policy \"{policy}\": the policy's name in the \
-         connection has to be the one there, and its key the Primary key there. Copy the key again, whole. \
-         2. If both are the same, look at the policy's permissions: it needs one at least. \
+         connection must be the same, and the key must be the Primary key shown there. Copy the whole key again. \
+         2. If both are the same, look at the policy's permissions: it needs at least one. \
          3. If it has some, open Networking: public network access has to be on, and an IP filter has to let the engine's \
          address in. \
-         4. Test again: what was not judged depends on this key."
+         4. Test again: the checks that were not judged need this key."
     )
 }
 
@@ -173,15 +173,15 @@ fn not_judged(why: &str) -> String {
     format!("Not judged, because {why}")
 }
 
-/// Why nothing that is signed with the hub's key is worth trying; none where the key was not refused.
+/// Why requests that are signed with the hub's key are skipped; none if the key was not refused.
 #[cfg(feature = "amqp")]
 pub(super) fn hub_key_is_refused(report: &Report) -> Option<String> {
     let refused = |check: &&Check| check.id == "hub-authenticate" && check.outcome == CheckOutcome::Fail;
     report.checks.iter().find(refused).map(|_| not_judged("the hub does not accept the key: see above."))
 }
 
-/// One probe. Whether a device may be spoken for is asked about a device that exists, if there is one: for another, the
-/// service may refuse any caller.
+/// Sends one probe request. The permission to act in a device's name is tested with an existing device, if there is
+/// one: for a device that does not exist, the service may refuse every caller.
 fn probe(client: &Client, permission: Permission, name: &str) -> Result<ProbeAnswer> {
     let answer = client.probe(permission, name)?;
     if permission != Permission::DeviceConnect || !matches!(answer, ProbeAnswer::Refused(_)) {
@@ -197,28 +197,30 @@ fn probe(client: &Client, permission: Permission, name: &str) -> Result<ProbeAns
 
 fn finding(permission: Permission, answer: &Result<ProbeAnswer>, key: &KeyState, policy: &str) -> PermissionFinding {
     let (grant, evidence, remedy) = match answer {
-        Ok(ProbeAnswer::Granted) => (Grant::Granted, "A request that needs it was let through.".to_owned(), None),
+        Ok(ProbeAnswer::Granted) => {
+            (Grant::Granted, "The service accepted a request that needs this permission.".to_owned(), None)
+        }
         Ok(ProbeAnswer::Refused(status)) if matches!(key, KeyState::Accepted) => (
             Grant::Denied,
-            format!("A request that needs it was refused (status {status}), while others were let through."),
+            format!("The service refused a request that needs this permission (status {status}), but accepted others."),
             Some(permission.remedy(policy)),
         ),
-        // What to do is said once, at the key's own check.
+        // Only the check of the key itself states what to do.
         Ok(_) if matches!(key, KeyState::Refused) => {
             (Grant::CannotBeProbed, not_judged("the key of the policy is not accepted."), None)
         }
         Ok(ProbeAnswer::Refused(_)) => {
-            (Grant::CannotBeProbed, not_judged("the service did not answer all that was asked."), None)
+            (Grant::CannotBeProbed, not_judged("the service did not answer all requests."), None)
         }
         Ok(ProbeAnswer::NoProbe) if permission == Permission::DeviceConnect => (
             Grant::CannotBeProbed,
-            "It can be probed only for a device that exists, and none was found.".to_owned(),
-            Some(format!("If it should be missing: {}", permission.remedy(policy))),
+            "This permission can be tested only with an existing device, and none was found.".to_owned(),
+            Some(format!("If the permission is missing: {}", permission.remedy(policy))),
         ),
         Ok(ProbeAnswer::NoProbe) => (
             Grant::CannotBeProbed,
-            "No request of the service's API that changes nothing needs it.".to_owned(),
-            Some(format!("If it should be missing: {}", permission.remedy(policy))),
+            "Every request that needs this permission changes something, so the permission was not tested.".to_owned(),
+            Some(format!("If the permission is missing: {}", permission.remedy(policy))),
         ),
         Err(error) => (
             Grant::CannotBeProbed,
@@ -251,17 +253,19 @@ fn summary(id: &str, service: Service, findings: &[PermissionFinding], key: &Key
             id,
             &title,
             CheckOutcome::Pass,
-            "None of those that can be probed is missing.".to_owned(),
+            "None of the permissions that can be tested is missing.".to_owned(),
             None,
             Duration::ZERO,
         );
     }
     let names: Vec<&str> = denied.iter().map(|finding| finding.permission.as_str()).collect();
-    // A policy with less is a choice as long as something still works.
+    // A policy with fewer permissions may be intended, so a missing permission is a warning, not a failure.
     let blocked = denied.iter().map(|finding| finding.unlocks.len()).sum::<usize>();
     let remedy = denied.iter().filter_map(|finding| finding.remedy.clone()).collect::<Vec<_>>().join(" ");
-    let message =
-        format!("Missing: {}. {blocked} uses of them by triggers and actions will be refused.", names.join(", "));
+    let message = format!(
+        "Missing: {}. {blocked} uses of these permissions by triggers and actions will be refused.",
+        names.join(", ")
+    );
     check(id, &title, CheckOutcome::Warn, message, Some(remedy), Duration::ZERO)
 }
 
@@ -285,7 +289,7 @@ fn skip_dps(report: &mut Report) {
     }));
 }
 
-/// Attaches to the hub's queues for services: nothing is taken, and nothing is locked.
+/// Tests the hub's queues for back ends by attaching to them. No message is taken or locked.
 #[cfg(feature = "amqp")]
 fn service_queues(session: &Session, report: &mut Report) {
     let title = "Feedback on messages and notifications of files can be read";
@@ -306,10 +310,10 @@ fn service_queues(session: &Session, report: &mut Report) {
                 ErrorCode::AuthFailed | ErrorCode::AuthExpired => {
                     (CheckOutcome::Fail, key_remedy(Service::IotHub, &session.account().hub.key.policy))
                 }
-                // A hub of the Basic tier is as it should be.
+                // On a hub of the Basic tier this is expected, so it is only a warning.
                 _ => (
                     CheckOutcome::Warn,
-                    "Check that the engine lets the connector reach the hub on port 5671. Hubs of the Basic tier have no such queues: there, the triggers on them do not work, and all others do.".to_owned(),
+                    "Check that the engine lets the connector reach the hub on port 5671. Hubs of the Basic tier do not have these queues: on such a hub, the triggers that read the queues do not work, but all other triggers do.".to_owned(),
                 ),
             };
             check("service-queues", title, outcome, describe(&error), Some(remedy), took)
@@ -317,7 +321,7 @@ fn service_queues(session: &Session, report: &mut Report) {
     });
 }
 
-/// A build without AMQP has no trigger that reads from it.
+/// Skips the check in a build without AMQP, where no trigger reads from the endpoint.
 #[cfg(not(feature = "amqp"))]
 fn skip_event_hub(report: &mut Report) {
     let message = "This build of the connector was made without AMQP: it has no trigger that reads from it.";
@@ -331,7 +335,8 @@ fn skip_event_hub(report: &mut Report) {
     ));
 }
 
-/// Operations none of whose permissions is known to be missing; without the service that grants them, none.
+/// The operations that can be used: none of their permissions is known to be missing, and the service that grants the
+/// permissions is linked.
 fn usable(findings: &[PermissionFinding]) -> Vec<String> {
     let missing = |id: &String| {
         findings.iter().any(|finding| {
@@ -347,7 +352,7 @@ fn usable(findings: &[PermissionFinding]) -> Vec<String> {
         .collect()
 }
 
-/// An error as the message of a check.
+/// The text of an error, for the message of a check.
 pub(super) fn describe(error: &Error) -> String {
     let record = error.record();
     record.detail.as_ref().map_or_else(|| record.message.clone(), |detail| format!("{} ({detail})", record.message))
@@ -368,7 +373,7 @@ fn reach_remedy(error: &Error, service: Service) -> String {
     }
 }
 
-/// A step of a report.
+/// One check of the report.
 pub(super) fn check(
     id: &str,
     title: &str,

@@ -1,5 +1,5 @@
-//! Dropdowns. The services search in device ids only, and there by their beginning; all else is searched here, in as
-//! many pages as one call should ask for.
+//! The entries of dropdowns. The services themselves can search only device ids, and only by the beginning of an id.
+//! All other searches happen here, in a limited number of pages for each call.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use crate::iothub::text_literal;
 use crate::quoted::{quoted, shown};
 use crate::session::Session;
 
-/// Entries where the request does not say.
+/// The number of entries if the request states none.
 const USUAL_LIMIT: u32 = 50;
-/// Entries at the most, and the services' largest page.
+/// The largest number of entries, which is also the services' largest page.
 const MOST: u32 = 1000;
 /// The longest hint, in characters.
 const LONGEST_HINT: usize = 512;
-/// Pages that one call searches through.
+/// The largest number of pages that one call searches.
 const PAGES: usize = 5;
-/// No further page is begun with less time than this left.
+/// If less time than this remains, the call does not request another page.
 const TIME_FOR_A_PAGE: Duration = Duration::from_millis(1_500);
-/// The form of the page token; a new form gets a new number.
+/// The version of the page token's format.
 const FORMAT: u8 = 1;
 
-/// Where the entries of a dropdown come from.
+/// The source of a dropdown's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The hub's devices.
@@ -41,10 +41,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// All of them.
+    /// All sources.
     pub const ALL: [Self; 4] = [Self::Devices, Self::Enrollments, Self::EnrollmentGroups, Self::Configurations];
 
-    /// As `x-options` names it.
+    /// The source's id in the schema keyword `x-options`.
     pub fn id(self) -> &'static str {
         match self {
             Self::Devices => "devices",
@@ -70,7 +70,7 @@ impl Source {
         }
     }
 
-    /// A record as an entry; none where it has no id.
+    /// Makes an entry of a record; none if the record has no id.
     fn choice(self, record: &Value) -> Option<Choice> {
         let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
         let id = text(&format!("/{}", self.id_member()))?.to_owned();
@@ -83,13 +83,13 @@ impl Source {
             Self::Configurations => vec![text("/targetCondition")],
         };
         let hint = hints.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        // What is chosen is the id as it is; what is shown of it can be seen.
+        // The value is the unchanged id; the label is the id without invisible characters.
         let label = shown(id.as_str());
         Some(Choice { label, value: id, hint: quoted(&hint, LONGEST_HINT) })
     }
 }
 
-/// A request that was understood.
+/// A checked request.
 pub struct Request {
     source: Source,
     search: String,
@@ -97,12 +97,12 @@ pub struct Request {
     limit: u32,
 }
 
-/// Where to go on.
+/// The place at which the next call continues.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Place {
-    /// Asks the service for the page; none: the first one.
+    /// The service's continuation token for the page; none for the first page.
     continuation: Option<String>,
-    /// Records of that page that were dealt with before.
+    /// The number of records of that page that earlier calls have handled.
     skip: usize,
 }
 
@@ -117,10 +117,10 @@ struct Token {
 }
 
 impl Request {
-    /// Reads a request.
+    /// Reads and checks a request.
     ///
     /// # Errors
-    /// `invalid-input` where there is no such source, or the page belongs to something else.
+    /// `invalid-input` if the source is unknown, or if the page token belongs to another source or search.
     pub fn read(request: &ChoicesRequest) -> Result<Self> {
         let source = Source::parse(&request.source)?;
         read_object(&request.context, "/context")?;
@@ -132,7 +132,7 @@ impl Request {
                     Error::field(
                         "/page",
                         "not-a-token",
-                        "must be the page token that the last call with this source and search gave",
+                        "must be the page token from the previous call with the same source and search",
                     )
                 };
                 let token: Token = serde_json::from_str(token).map_err(|_| foreign())?;
@@ -157,8 +157,8 @@ impl Request {
         .to_string()
     }
 
-    /// What the hub is asked for, and whether that leaves anything to be searched for here: what follows the first sign
-    /// that no document allows in an id.
+    /// The query for the hub, and whether the rest of the search must be done here. The query contains the search text
+    /// only up to the first character that no document allows in an id.
     fn device_query(&self) -> (String, bool) {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-:.+%_#*?!(),=@;$'".contains(c);
         let start = self.search.split(|c| !plain(c)).next().unwrap_or_default();
@@ -181,10 +181,10 @@ impl Request {
     }
 }
 
-/// The entries.
+/// Returns the entries of a dropdown.
 ///
 /// # Errors
-/// Those of the service.
+/// The errors of IoT Hub or of the provisioning service.
 pub fn offer(session: &Session, request: Request) -> Result<Choices> {
     match request.source {
         Source::Devices => {

@@ -1,4 +1,4 @@
-//! What a form can offer: dropdowns, and schemas that depend on the account.
+//! Dropdowns and schemas of forms that depend on the account.
 
 mod choices;
 mod shape;
@@ -19,7 +19,7 @@ use crate::session::Session;
 /// See `discovery.options` of the interface.
 ///
 /// # Errors
-/// As there.
+/// The errors that the interface lists there.
 pub fn options(
     platform: &dyn Platform,
     connection: &Connection,
@@ -33,7 +33,7 @@ pub fn options(
 /// See `discovery.resolve-schema` of the interface.
 ///
 /// # Errors
-/// As there.
+/// The errors that the interface lists there.
 pub fn resolve_schema(
     platform: &dyn Platform,
     connection: &Connection,
@@ -62,7 +62,7 @@ pub fn resolve_schema(
     })
 }
 
-/// Reads a form as far as it is filled in; an empty text is an empty form.
+/// Reads a partly filled form. An empty text is an empty form.
 fn read_object(text: &str, pointer: &str) -> Result<Map<String, Value>> {
     if text.trim().is_empty() {
         return Ok(Map::new());

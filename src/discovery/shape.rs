@@ -1,5 +1,5 @@
-//! The shape of a twin, taken from one that is there: what the devices of an account have in their tags and properties
-//! is known to nobody else.
+//! The schema of a twin's tags and properties, taken from an existing twin: only the account's own devices show which
+//! tags and properties they have.
 
 use serde_json::{Map, Value, json};
 
@@ -7,18 +7,19 @@ use crate::error::{ErrorCode, Result};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
-/// Levels of a part that are described: the hub takes ten, and each is two or three of the schema.
+/// The number of a twin's levels that the schema describes. The hub accepts ten levels, and each takes two or three
+/// levels of the schema.
 const LEVELS: usize = 16;
 
-/// A twin to go by: that of the device in the form, or the first one that the form's condition selects. None: there is
-/// none.
+/// The example twin: the twin of the device in the form, or the first twin that the form's condition selects. None if
+/// no such twin exists.
 ///
 /// # Errors
-/// Those of the service.
+/// The errors of IoT Hub.
 pub fn example(session: &Session, partial: &Map<String, Value>) -> Result<Option<Value>> {
     let text = |name: &str| partial.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     if let Some(id) = text("deviceId") {
-        // An id may be half typed.
+        // The id may be incomplete, because the form is still being filled in.
         let Ok(id) = DeviceId::parse(id, "/partial/deviceId") else { return Ok(None) };
         return match session.hub().twin(&id) {
             Ok(found) => Ok(Some(found.document)),
@@ -33,7 +34,7 @@ pub fn example(session: &Session, partial: &Map<String, Value>) -> Result<Option
     Ok(session.hub().query(&query, 1, None)?.items.into_iter().next())
 }
 
-/// The schema with the members that the twin has. Nothing becomes required: other devices may lack them.
+/// Adds the twin's members to the schema. The members are not required, because other devices may lack them.
 pub fn refine(mut schema: Value, twin: &Value) -> Value {
     let base = if schema.pointer("/properties/twin").is_some() { "/properties/twin" } else { "" };
     for (place, part) in [
@@ -59,7 +60,7 @@ fn properties(members: &Map<String, Value>, levels: usize) -> Value {
 fn infer(name: &str, value: &Value, levels: usize) -> Value {
     let Some(levels) = levels.checked_sub(1) else { return json!({}) };
     match value {
-        // The hub's own notes mirror the properties and say nothing new.
+        // The hub's metadata only mirrors the structure of the properties.
         Value::Object(_) if name == "$metadata" => json!({ "type": "object", "additionalProperties": true }),
         Value::Number(_) if name == "$version" => json!({ "type": "integer" }),
         Value::Object(members) => {
@@ -73,7 +74,7 @@ fn infer(name: &str, value: &Value, levels: usize) -> Value {
             }
         }
         Value::String(_) => json!({ "type": "string" }),
-        // A whole number may be followed by one that is not.
+        // If this value is a whole number, a later value may still be a fraction.
         Value::Number(_) => json!({ "type": "number" }),
         Value::Bool(_) => json!({ "type": "boolean" }),
         Value::Null => json!({}),
@@ -84,7 +85,8 @@ fn infer(name: &str, value: &Value, levels: usize) -> Value {
 mod tests {
     use super::*;
 
-    /// Each level of a twin is two of the schema, which has no more levels than any text of the interface.
+    /// Each level of a twin takes two levels of the schema, and the schema must not exceed the interface's limit of
+    /// levels.
     #[test]
     fn the_schema_of_a_deep_twin_can_be_read() {
         for (open, close) in [(r#"{"a":"#, "}"), ("[", "]")] {

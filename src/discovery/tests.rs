@@ -48,7 +48,7 @@ fn values(choices: &Choices) -> Vec<&str> {
     choices.items.iter().map(|choice| choice.value.as_str()).collect()
 }
 
-/// Path, query text, page size and continuation of each request.
+/// The path, the query text, the page size and the continuation token of each request.
 fn sent(platform: &FakePlatform) -> Vec<(String, String, String, String)> {
     let requests = platform.requests.borrow();
     requests
@@ -127,7 +127,8 @@ fn an_apostrophe_is_escaped_in_a_query() {
     );
 }
 
-/// What the hub has given out can be found, whatever signs the documents know of; and none of them ends the text in a query.
+/// An id that the hub has accepted can be found even if it has characters that no document allows, and no character
+/// ends the text literal in a query.
 #[test]
 fn ids_that_no_document_allows_are_found() {
     for (search, start) in [("a b", "a"), ("ä", ""), ("x') OR (true", r"x\')"), ("x\\'", "x"), ("q\"", "q"), ("\n", "")]
@@ -168,7 +169,7 @@ fn enrollments_are_searched_here_in_any_case() {
     let choices = offer(&platform, &asked).expect("choices");
     assert_eq!(values(&choices), ["Press-1", "press-2"]);
     assert_eq!(choices.items[0].hint.as_deref(), Some("enabled, tpm, assigned"));
-    // The third stands on the same page, which is asked for again.
+    // The third entry is on the same page, so that page is requested again.
     asked.page = choices.next;
     platform.then_status(200, &[("x-ms-continuation", "next")], &first.to_string());
     platform.then_status(200, &[], &json!([enrollment("other"), enrollment("press-9")]).to_string());

@@ -1,4 +1,4 @@
-//! The fields that several operations share, so that each is described once.
+//! Schemas of the fields and outputs that several operations share.
 
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ fn dps_id(title: &str, source: &str) -> Value {
     )
 }
 
-/// The ETag that a change is bound to.
+/// The ETag that the thing must still have when it is changed.
 pub fn etag() -> Value {
     with(
         help(
@@ -67,7 +67,7 @@ pub fn etag() -> Value {
     )
 }
 
-/// How many records a page has.
+/// The number of records of a page.
 pub fn page_size() -> Value {
     with(integer("Page size", 1, 1000), literal!({ "default": 100, "x-visibility": "advanced" }))
 }
@@ -80,7 +80,7 @@ pub fn thumbprint(title: &str) -> Value {
     )
 }
 
-/// What to do where the thing to delete is not there.
+/// The behaviour if the thing to delete does not exist.
 pub fn if_missing() -> Value {
     with(
         help(
@@ -91,7 +91,7 @@ pub fn if_missing() -> Value {
     )
 }
 
-/// Whether an enrollment is answered with the keys of its device.
+/// Whether the output of an enrollment contains the keys of its device.
 pub fn include_keys() -> Value {
     with(
         help(
@@ -102,7 +102,7 @@ pub fn include_keys() -> Value {
     )
 }
 
-/// Keys of a device.
+/// A symmetric key of a device.
 pub fn symmetric_key(title: &str) -> Value {
     with(
         help(string(title), "Base64. Empty: the service makes one."),
@@ -110,7 +110,7 @@ pub fn symmetric_key(title: &str) -> Value {
     )
 }
 
-/// A device identity as the hub has it.
+/// A device identity as the hub returns it.
 pub fn device_output() -> Value {
     let text = |title| string(title);
     open_object(
@@ -150,7 +150,7 @@ pub fn device_sample() -> Value {
     })
 }
 
-/// A device twin as the hub has it.
+/// A device twin as the hub returns it.
 pub fn twin_output() -> Value {
     open_object(
         [
@@ -192,7 +192,7 @@ pub fn twin_sample() -> Value {
     })
 }
 
-/// An individual enrollment as the provisioning service has it.
+/// An individual enrollment as the provisioning service returns it.
 pub fn enrollment_output() -> Value {
     open_object(
         [
@@ -249,7 +249,7 @@ pub fn enrollment_sample() -> Value {
     })
 }
 
-/// The state of a registration as the provisioning service has it.
+/// The state of a registration as the provisioning service returns it.
 pub fn registration_output() -> Value {
     open_object(
         [
@@ -288,17 +288,17 @@ pub fn registration_sample() -> Value {
     })
 }
 
-/// Output of an action that has nothing to say but what it did.
+/// The output of an action that deletes: the id, and whether anything was deleted.
 pub fn deleted_output(id_field: &str, id_title: &str) -> Value {
     object([(id_field, string(id_title)), ("deleted", boolean("Deleted"))], &[id_field, "deleted"])
 }
 
-/// A part of the output of a paged action.
+/// One page of a paged action's output.
 pub fn page_output(title: &str, item: Value) -> Value {
     object([("items", list(title, item))], &["items"])
 }
 
-/// A device in a list of them: its twin, or some columns of it.
+/// An entry in a list of devices: the device's twin, or some columns of the twin.
 pub fn listed_device_output() -> Value {
     with(twin_output(), literal!({ "required": ["deviceId"] }))
 }

@@ -1,4 +1,5 @@
-//! From an input's text to its value and its type, with everything that is wrong reported at once.
+//! Reads the JSON text of an input, checks it, and converts it to the operation's type. All problems are reported
+//! together.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,22 +13,22 @@ use super::schema;
 use crate::error::{Error, ErrorCode, Result};
 use crate::json;
 
-/// The input as the action's own type; the schema has judged it already. What may be any JSON is taken out before, see
-/// [`json::take`].
+/// Converts the input, which was already checked against the schema, to the action's own type. Members that may be any
+/// JSON must be taken out before, see [`json::take`].
 ///
 /// # Errors
-/// `invalid-input` where the type is stricter than the schema.
+/// `invalid-input` if the type is stricter than the schema.
 pub fn typed<T: DeserializeOwned>(input: Value) -> Result<T> {
     serde_json::from_value(input).map_err(|error| Error::field("", "wrong-type", error.to_string()))
 }
 
-/// Reads the input of an operation and judges it by the operation's schema, which is asked for once for an instance. Members
-/// that are null at the top count as left out, since a form sends empty fields so.
+/// Reads the input of an operation and checks it against the operation's schema, which is built once for each instance.
+/// Top-level members that are null count as absent, because forms send null for empty fields.
 ///
 /// # Errors
-/// `invalid-input` with every field at fault.
+/// `invalid-input` with every field that is wrong.
 pub fn read_input(operation: &'static str, schema: impl FnOnce() -> String, text: &str) -> Result<Value> {
-    // It becomes a part of a request, a plan or a token, which have levels around it.
+    // The input becomes a part of a request, a plan or a token, which add levels of nesting around it.
     if !has_levels(text, json::RECORD_LEVELS) {
         let message = format!("must not be nested deeper than {} levels", json::RECORD_LEVELS);
         return Err(Error::field("", "too-deep", message));
@@ -48,7 +49,8 @@ pub fn read_input(operation: &'static str, schema: impl FnOnce() -> String, text
     }
 }
 
-/// The schema of an operation's input. To build, print and parse it took longer than all else that a call does by itself.
+/// The schema of an operation's input, kept for later calls: building, printing and parsing it took longer than the
+/// connector's other work in a call.
 fn schema_of(operation: &'static str, schema: impl FnOnce() -> String) -> Result<Rc<Value>> {
     thread_local! {
         static SCHEMAS: RefCell<BTreeMap<&'static str, Rc<Value>>> = const { RefCell::new(BTreeMap::new()) };

@@ -1,4 +1,4 @@
-//! What operations declare of themselves, and the checking of their inputs against it.
+//! The declarations of operations, and the check of an operation's input against its declared schema.
 
 pub mod fields;
 mod input;

@@ -1,7 +1,7 @@
-//! JSON Schemas: built here, and checked here against the same text that a form is drawn from.
+//! Builds JSON Schemas, and checks values against them. A form is drawn from the same schema that checks its values.
 //!
-//! Only the keywords in [`KEYWORDS`] are used and understood; a test holds the manifest to them. A full validator
-//! would be a multiple of this component's size.
+//! Only the keywords in [`KEYWORDS`] are supported, and a test checks that the manifest uses no others. A full
+//! validator would be several times as large as this component.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ use serde_json::{Map, Number, Value, json};
 use crate::error::{FieldProblem, problem};
 use crate::json::{Decimal, same};
 
-/// A JSON literal kept as text and parsed when asked for: a manifest full of `json!` would be most of the component.
+/// A JSON literal that is kept as text and parsed at run time. With `json!` instead, the manifest's literals would make
+/// up most of the component's size.
 macro_rules! literal {
     ($($json:tt)+) => {
         $crate::form::schema::parse(stringify!($($json)+))
@@ -20,12 +21,13 @@ macro_rules! literal {
 }
 pub(crate) use literal;
 
-/// The value of a [`literal!`]. A text that is no JSON is null, which no schema and no sample is: the tests find it.
+/// The value of a [`literal!`]. A text that is not valid JSON becomes null. No schema and no sample is null, so the
+/// tests find such a text.
 pub(crate) fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// The keywords that [`check`] understands; a test holds all schemas to them.
+/// The keywords that [`check`] understands. A test checks that the schemas use no others.
 #[cfg(test)]
 pub const KEYWORDS: [&str; 15] = [
     "type",
@@ -44,7 +46,7 @@ pub const KEYWORDS: [&str; 15] = [
     "maxItems",
     "anyOf",
 ];
-/// Keywords that are for a person or a form, and are not checked.
+/// Keywords for a person or a form, which [`check`] ignores.
 #[cfg(test)]
 pub const ANNOTATIONS: [&str; 15] = [
     "$schema",
@@ -64,10 +66,10 @@ pub const ANNOTATIONS: [&str; 15] = [
     "$comment",
 ];
 
-/// Problems reported for one document at the most.
+/// The largest number of problems that are reported for one document.
 const MOST_PROBLEMS: usize = 64;
 
-/// An object whose fields are all known.
+/// The schema of an object that may have only the given fields.
 pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>, required: &[&str]) -> Value {
     let properties: Map<String, Value> = fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
     let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
@@ -77,29 +79,29 @@ pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>, required: 
     schema
 }
 
-/// An object of the service's: the fields that are known, and whatever it adds.
+/// The schema of a service's object: it has the given fields, and may have others.
 pub fn open_object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>, required: &[&str]) -> Value {
     let mut schema = object(fields, required);
     schema["additionalProperties"] = true.into();
     schema
 }
 
-/// A text.
+/// The schema of a text.
 pub fn string(title: &str) -> Value {
     json!({ "type": "string", "title": title })
 }
 
-/// One of a few texts.
+/// The schema of a text that must be one of `values`.
 pub fn one_of(title: &str, values: &[&str]) -> Value {
     json!({ "type": "string", "title": title, "enum": values })
 }
 
-/// True or false.
+/// The schema of true or false.
 pub fn boolean(title: &str) -> Value {
     json!({ "type": "boolean", "title": title })
 }
 
-/// A whole number within bounds, both included.
+/// The schema of a whole number from `minimum` to `maximum`.
 pub fn integer(title: &str, minimum: i64, maximum: i64) -> Value {
     json!({ "type": "integer", "title": title, "minimum": minimum, "maximum": maximum })
 }
@@ -108,12 +110,12 @@ pub fn list(title: &str, items: Value) -> Value {
     json!({ "type": "array", "title": title, "items": items })
 }
 
-/// A free JSON object.
+/// The schema of an object with any members.
 pub fn any_object(title: &str) -> Value {
     json!({ "type": "object", "title": title, "additionalProperties": true })
 }
 
-/// Any JSON value.
+/// The schema of any JSON value.
 pub fn any(title: &str) -> Value {
     json!({ "title": title })
 }
@@ -131,15 +133,15 @@ pub fn help(schema: Value, text: &str) -> Value {
     with(schema, json!({ "description": text }))
 }
 
-/// Every problem of a document, with a pointer to each.
+/// Returns the problems of a document, each with a pointer to its place.
 pub fn check(schema: &Value, document: &Value) -> Vec<FieldProblem> {
     let mut problems = Vec::new();
     walk(schema, document, "", &mut problems);
     problems
 }
 
-/// Writes the whole numbers of a document that fits plainly: `3.0` and `3e0` are as whole as `3`, and only that is read
-/// into a type of whole numbers.
+/// Rewrites `3.0` and `3e0` to `3` wherever the schema wants a whole number, because only `3` can be read into an
+/// integer type. The document must fit the schema.
 pub fn settle(schema: &Value, document: &mut Value) {
     match document {
         Value::Number(number) if schema.get("type").and_then(Value::as_str) == Some("integer") => {
@@ -230,7 +232,7 @@ fn check_text(schema: &Value, text: &str, at: &str, problems: &mut Vec<FieldProb
     }
 }
 
-/// Whether a text matches a pattern of the connector's own schemas. Each is compiled once for an instance.
+/// Whether a text matches a pattern of the connector's own schemas. Each pattern is compiled once for each instance.
 fn matches_pattern(pattern: &str, text: &str) -> bool {
     thread_local! {
         static COMPILED: RefCell<BTreeMap<String, Regex>> = const { RefCell::new(BTreeMap::new()) };

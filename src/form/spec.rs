@@ -1,19 +1,19 @@
-//! What an operation declares.
+//! The declaration of an operation.
 
 use serde_json::Value;
 
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Limit, Operation};
 
-/// What triggers and actions declare in common.
+/// The declarations that triggers and actions have in common.
 pub struct Spec {
-    /// Stable id.
+    /// The stable id.
     pub id: &'static str,
-    /// Short name.
+    /// The short name for a person.
     pub title: &'static str,
-    /// Markdown.
+    /// The help text, in Markdown.
     pub help: &'static str,
-    /// Heading.
+    /// The heading under which a list shows the operation.
     pub group: &'static str,
     /// Schema of the input or configuration.
     pub input: Value,
@@ -23,16 +23,16 @@ pub struct Spec {
     pub input_sample: Value,
     /// Example of the output.
     pub output_sample: Value,
-    /// Whether `resolve-schema` can say more about the output.
+    /// Whether `resolve-schema` can return a more detailed schema of the output.
     pub dynamic_output: bool,
-    /// What it needs.
+    /// The permissions that the operation needs.
     pub permissions: &'static [Permission],
-    /// What the service bounds: title, value, unit.
+    /// The service's limits: title, value, unit.
     pub limits: &'static [(&'static str, u64, &'static str)],
 }
 
 impl Spec {
-    /// As the interface has it.
+    /// The interface's record of the operation.
     pub fn operation(self) -> Operation {
         Operation {
             id: self.id.to_owned(),

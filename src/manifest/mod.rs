@@ -1,4 +1,4 @@
-//! What the connector declares: connection forms, permissions, triggers, actions, egress.
+//! The descriptor of the connector: its connection forms, permissions, triggers, actions and egress rules.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -13,10 +13,10 @@ use crate::bindings::exports::workflow::connector::metadata::{
 use crate::host_name::{DPS_SUFFIXES, EVENT_HUB_SUFFIXES, HUB_EGRESS_SUFFIXES};
 use crate::{actions, triggers};
 
-/// The version of `wit/` that this was built on.
+/// The version of the interface in `wit/` that the connector was built with.
 pub const INTERFACE_VERSION: &str = "0.2.0";
 
-/// All of it.
+/// The whole descriptor.
 pub fn descriptor() -> Descriptor {
     Descriptor {
         id: "azure-iot".to_owned(),
@@ -35,12 +35,12 @@ pub fn descriptor() -> Descriptor {
     }
 }
 
-/// The triggers, as declared.
+/// The descriptors of all triggers.
 pub fn trigger_descriptors() -> Vec<TriggerDescriptor> {
     triggers::all().map(|trigger| trigger.descriptor()).collect()
 }
 
-/// The actions, as declared.
+/// The descriptors of all actions.
 pub fn action_descriptors() -> Vec<ActionDescriptor> {
     actions::all().map(|action| action.descriptor()).collect()
 }

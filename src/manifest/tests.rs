@@ -1,4 +1,4 @@
-//! What is declared: all of it is held to what the connector and its hosts understand.
+//! Tests that the descriptor contains only what the connector and engines understand.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ pub(crate) fn walk(schema: &Value, at: &str, visit: &mut dyn FnMut(&Value, &str)
     }
 }
 
-/// Whether a schema uses only what is understood.
+/// Fails if a schema uses a keyword that is not understood.
 pub fn understood(schema: &Value, what: &str) {
     walk(schema, "", &mut |schema, at| {
         for name in schema.as_object().unwrap_or_else(|| panic!("{what}{at} is no object")).keys() {

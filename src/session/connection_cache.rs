@@ -1,18 +1,18 @@
-//! Connections that an instance keeps open between calls.
+//! The AMQP connections that an instance keeps open between calls.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
-/// Connections of one kind that an instance keeps at the most.
+/// The largest number of connections that one cache keeps.
 const MOST: usize = 4;
 
-/// A connection that is closed in good order: otherwise the service would keep its slots for readers for a while.
+/// A connection that must be closed properly: otherwise the service would keep its readers' slots occupied for a while.
 pub trait Close {
-    /// Closes it, by this moment on the monotonic clock.
+    /// Closes the connection before the moment `until` of the monotonic clock.
     fn close(self, until: Duration);
 }
 
-/// Connections of one kind, each under what it is good for. The one that was not used for the longest time comes first.
+/// Open connections, each with a key that states its use. The connection that was unused for the longest time is first.
 pub struct ConnectionCache<K, C>(RefCell<Vec<(K, C)>>);
 
 impl<K: PartialEq, C: Close> ConnectionCache<K, C> {
@@ -21,15 +21,15 @@ impl<K: PartialEq, C: Close> ConnectionCache<K, C> {
         Self(RefCell::new(Vec::new()))
     }
 
-    /// Takes a connection out, if there is one for this.
+    /// Takes out the connection with this key, if there is one.
     pub fn take(&self, key: &K) -> Option<C> {
         let mut open = self.0.borrow_mut();
         let at = open.iter().position(|(known, _)| known == key)?;
         Some(open.remove(at).1)
     }
 
-    /// Keeps a connection. Where there are too many, the one that was not used for the longest time is closed, by `until` on
-    /// the monotonic clock.
+    /// Keeps a connection. If the cache is full, the connection that was unused for the longest time is closed before
+    /// the moment `until` of the monotonic clock.
     pub fn keep(&self, key: K, connection: C, until: Duration) {
         let mut open = self.0.borrow_mut();
         let evicted = (open.len() >= MOST).then(|| open.remove(0).1);
@@ -40,7 +40,7 @@ impl<K: PartialEq, C: Close> ConnectionCache<K, C> {
         }
     }
 
-    /// Closes all of them, by `until` on the monotonic clock.
+    /// Closes all connections before the moment `until` of the monotonic clock.
     pub fn close_all(&self, until: Duration) {
         for (_, connection) in self.0.take() {
             connection.close(until);
@@ -56,7 +56,7 @@ mod tests {
 
     const UNTIL: Duration = Duration::from_secs(7);
 
-    /// Numbers of what was closed, each with the moment that it was to be closed by.
+    /// The numbers of the closed connections, each with the deadline that was given for closing.
     type Closed = Rc<RefCell<Vec<(usize, Duration)>>>;
 
     #[derive(Clone, Debug)]
@@ -85,7 +85,8 @@ mod tests {
         assert_eq!(closed.borrow()[1..], [(1, Duration::ZERO), (2, Duration::ZERO), (3, Duration::ZERO)]);
     }
 
-    /// Taking one out put the newest into its place, which was then closed as if it were the oldest.
+    /// In an earlier version, taking a connection out moved the newest one into its place, where it was closed as the
+    /// oldest.
     #[test]
     fn a_connection_that_is_used_again_is_the_newest_and_the_others_stay_in_order() {
         let (cache, closed) = cache_of(MOST);

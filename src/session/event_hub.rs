@@ -1,4 +1,4 @@
-//! From an account to its open Event Hub-compatible endpoint.
+//! Opens the Event Hub-compatible endpoint of an account.
 
 use super::Session;
 use crate::account::{Account, AmqpAddress, EventHubPin};
@@ -8,30 +8,30 @@ use crate::eventhub::{Access, Endpoint, EventHub, HubAddress, Roots, discover};
 use crate::host_name::{EVENT_HUB_SUFFIXES, ends_in, identity};
 use crate::platform::Platform;
 
-/// How an endpoint was come by.
+/// How the endpoint was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It is the one that the account pins.
+    /// The account pins this endpoint.
     Pinned,
-    /// The hub named it.
+    /// The hub named this endpoint.
     Found(Endpoint),
-    /// The hub named it, since the pinned one is no more.
+    /// The hub named this endpoint, because the endpoint that the account pins cannot be used any more.
     Stale {
-        /// The one that the account pins.
+        /// The endpoint that the account pins.
         pinned: Endpoint,
-        /// The one that the hub names.
+        /// The endpoint that the hub names.
         named: Endpoint,
     },
 }
 
 impl Origin {
-    /// What a person is notified of where the account pins an endpoint that is the hub's no more: what was seen, and which field
-    /// to change to what.
+    /// The notice for a person if the account pins an endpoint that is not the hub's any more. It states what was
+    /// found, and which fields to set to which values.
     pub fn advice(&self) -> Option<String> {
         let Self::Stale { pinned, named } = self else { return None };
         Some(format!(
-            "The connection pins {}/{} as Event Hub-compatible endpoint, and the hub names {}/{}, as after a failover: events \
-             are read from there. {}",
+            "The connection pins the Event Hub-compatible endpoint {}/{}, but the hub names {}/{}, as after a failover. \
+             Events are read from the endpoint that the hub names. {}",
             pinned.host,
             pinned.hub,
             named.host,
@@ -41,7 +41,7 @@ impl Origin {
     }
 }
 
-/// Which field of a connection with a stale endpoint to change to what.
+/// Advice for a connection with a stale endpoint: which fields to set to which values.
 pub fn remedy(named: &Endpoint) -> String {
     let port = if named.port == named.transport.port() { String::new() } else { format!(":{}", named.port) };
     format!(
@@ -54,7 +54,7 @@ pub fn remedy(named: &Endpoint) -> String {
 /// Opens the Event Hub-compatible endpoint: the pinned one, or the one that the hub names.
 ///
 /// # Errors
-/// Those of the service.
+/// The errors of IoT Hub and of the Event Hub.
 pub fn open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<(EventHub<'p>, Origin)> {
     match try_open(session, platform) {
         Err(error) if is_refusal(&error) && session.learns_the_time() => try_open(session, platform),
@@ -74,8 +74,8 @@ fn try_open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<(EventH
         Err(error) => error,
         opened => return Ok((opened?, Origin::Pinned)),
     };
-    // A pin goes stale when a hub fails over: the hub itself knows better. Its old namespace may be gone, may know the Event
-    // Hub no more, or may refuse keys that it does not know any more.
+    // After a hub's failover, the pinned endpoint is stale and the hub names the current one. The old namespace may be
+    // gone, may not know the Event Hub any more, or may refuse the keys.
     let gone = matches!(failure.code(), ErrorCode::NotFound | ErrorCode::Unavailable);
     if !gone && !is_refusal(&failure) {
         return Err(failure);
@@ -107,7 +107,8 @@ pub(super) fn hub_address(account: &Account) -> HubAddress {
     HubAddress { host, port, transport: account.amqp_transport }
 }
 
-/// Whether two endpoints are one: names of Event Hubs have no case, and a namespace has two hosts.
+/// Whether two endpoints are the same one. The case of an Event Hub's name does not matter, and a namespace has two
+/// host names, with and without `privatelink`.
 pub fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
     one.hub.eq_ignore_ascii_case(&other.hub) && one.port == other.port && identity(&one.host) == identity(&other.host)
 }
@@ -129,7 +130,7 @@ fn connect<'p>(
 /// Asks the hub for its Event Hub-compatible endpoint.
 ///
 /// # Errors
-/// Those of the service.
+/// The errors of IoT Hub.
 pub fn find(session: &Session) -> Result<Endpoint> {
     match ask(session) {
         Err(error) if is_refusal(&error) && session.learns_the_time() => ask(session),

@@ -1,4 +1,4 @@
-//! One call: the account it is for, the time it has, and the clients of the services.
+//! The session of one call: its account, its deadline, and the clients of the services.
 
 #[cfg(feature = "amqp")]
 pub mod connection_cache;
@@ -17,10 +17,10 @@ use crate::http::{Client, Plan};
 use crate::iothub::IotHub;
 use crate::platform::Platform;
 
-/// Kept back of the deadline, so that the answer reaches the host in time.
+/// The time before the deadline that is kept free, so that the result reaches the engine in time.
 const RESERVE: Duration = Duration::from_millis(50);
 
-/// What a trigger or an action is given.
+/// The context in which a trigger or an action runs.
 pub struct Session<'a> {
     hub: Client<'a>,
     dps: Option<Client<'a>>,
@@ -41,7 +41,7 @@ impl<'a> Session<'a> {
     /// Reads a connection and runs `work` in a session for it.
     ///
     /// # Errors
-    /// `invalid-config`, and those of `work`.
+    /// `invalid-config` if the connection cannot be used, and the errors of `work`.
     pub fn run<T>(
         platform: &dyn Platform,
         connection: &Connection,
@@ -59,7 +59,7 @@ impl<'a> Session<'a> {
     /// The provisioning service.
     ///
     /// # Errors
-    /// `invalid-config` where the account has none.
+    /// `invalid-config` if the account has no provisioning service.
     pub fn dps(&self) -> Result<Dps<'_>> {
         match &self.dps {
             Some(client) => Ok(Dps::new(client)),
@@ -67,18 +67,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The clients that there are.
+    /// The hub's client, and the provisioning service's client if the account has one.
     pub fn clients(&self) -> impl Iterator<Item = &Client<'a>> {
         std::iter::once(&self.hub).chain(&self.dps)
     }
 
-    /// After a refusal of an endpoint that does not say what time it is: asks the hub's HTTPS API, which does. Whether this
-    /// changed what is known of its clock, so that another token may be accepted.
+    /// Asks the hub's HTTPS API for the time, after an AMQP endpoint refused a token without stating the time. Returns
+    /// whether the known clock difference has changed, so that a new token may be accepted.
     #[cfg(feature = "amqp")]
     pub fn learns_the_time(&self) -> bool {
         let host = &self.account.hub.host;
         let known = crate::auth::skew(host);
-        // Its answer matters less than its date.
+        // Only the answer's date matters, so the answer itself is ignored.
         let _ = self.hub.probe(crate::auth::Permission::ServiceConnect, &self.hub.probe_name());
         crate::auth::skew(host) != known
     }
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
         self.platform
     }
 
-    /// When the call must be over, on the monotonic clock.
+    /// The moment of the monotonic clock at which the call must have ended.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
         self.deadline.saturating_sub(self.platform.monotonic())
     }
 
-    /// What a dry run stopped at.
+    /// The request at which a dry run stopped.
     pub fn planned(&self) -> Option<Plan> {
         self.clients().find_map(Client::planned)
     }

@@ -1,6 +1,6 @@
-//! From an account to its hub's AMQP endpoint, kept open for the next call where an instance lives on.
+//! Opens the AMQP endpoint of an account's hub, and keeps it open for the next call in a warm instance.
 //!
-//! What is kept is only a cache: a new connection does the same, and a notice that was held comes again.
+//! The kept connections are only a cache: a new connection works as well, and the service delivers held notices again.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result};
 use crate::iothub::{ServiceEndpoint, ServiceQueue};
 use crate::platform::{self, Platform};
 
-/// What a connection is for; one that reads is not shared with one that sends.
+/// The use of a connection. A connection that reads is never used for sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Messages to devices.
+    /// Sends messages to devices.
     Send,
-    /// A queue, and a hash of what distinguishes its readers.
+    /// Reads this queue. The hash distinguishes the queue's readers from one another.
     Read(ServiceQueue, [u8; 8]),
 }
 
@@ -44,11 +44,11 @@ pub fn release(until: Duration) {
     CONNECTIONS.with(|connections| connections.close_all(until));
 }
 
-/// Runs `work` with a connection, a kept one if there is one. Where that turns out to be gone before it did anything,
-/// `work` runs again with a new one.
+/// Runs `work` with a connection, if possible a kept one. If the kept connection turns out to be closed and `work` had
+/// no effect, `work` runs again with a new connection.
 ///
 /// # Errors
-/// Those of the service, and of `work`.
+/// The errors of IoT Hub and of `work`.
 pub fn with_service_endpoint<T>(
     session: &Session,
     purpose: Purpose,
@@ -57,10 +57,10 @@ pub fn with_service_endpoint<T>(
     attempt(session, purpose, &mut work).map_err(|error| explain(session, error))
 }
 
-/// Attaches to the queues of the hub, and takes nothing from them.
+/// Attaches to all queues of the hub without taking anything from them, to find out whether they can be read.
 ///
 /// # Errors
-/// Those of the service.
+/// The errors of IoT Hub.
 pub fn try_queues(session: &Session) -> Result<()> {
     let attached = open(session, session.platform()).and_then(|mut endpoint| {
         let attached = ServiceQueue::ALL.into_iter().try_for_each(|queue| endpoint.open(queue));
@@ -109,7 +109,8 @@ fn open<'p>(session: &Session, platform: &'p dyn Platform) -> Result<ServiceEndp
     ServiceEndpoint::connect(platform, &hub, &account.hub.key, roots(account), session.deadline())
 }
 
-/// The endpoint refuses a wrong key and a missing permission alike; by HTTPS they can be distinguished.
+/// The AMQP endpoint refuses a wrong key and a missing permission with the same error; the HTTPS API distinguishes
+/// them.
 fn explain(session: &Session, error: Error) -> Error {
     let permission = Permission::ServiceConnect;
     if error.code() != ErrorCode::AuthFailed || !session.hub().key_is_good(permission) {

@@ -124,7 +124,7 @@ impl Action for CreateDevice {
 
 fn identity(input: &Input) -> Result<Value> {
     let authentication = input.authentication.as_deref().unwrap_or("sas");
-    // What is not given is left out, as Microsoft's clients do: the hub's description knows no null.
+    // Absent values are left out, as in Microsoft's clients, because the hub's API description does not allow null.
     let pair = |first: &Option<String>, second: &Option<String>, names: [&str; 2]| -> Map<String, Value> {
         let given = names.into_iter().zip([first, second]);
         given.filter_map(|(name, value)| Some((name.to_owned(), value.as_deref()?.into()))).collect()

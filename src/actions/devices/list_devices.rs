@@ -1,4 +1,4 @@
-//! Lists devices, by the hub's query language: listing the registry itself ends after 1,000 devices.
+//! Lists devices with the hub's query language, because a list of the registry itself ends after 1,000 devices.
 //!
 //! ```scenario
 //! pages {"pageSize": 2}
@@ -23,7 +23,7 @@ use crate::session::Session;
 pub struct ListDevices;
 
 const ID: &str = "list-devices";
-/// What the summary of a device has.
+/// The columns of a device's summary.
 const COLUMNS: &str =
     "deviceId, etag, status, statusReason, connectionState, lastActivityTime, authenticationType, capabilities";
 

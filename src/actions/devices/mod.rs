@@ -8,7 +8,7 @@ mod update_device;
 
 use super::shared::Action;
 
-/// In the order in which a person is shown them.
+/// The actions, in the order in which a person sees them.
 pub static ALL: &[&dyn Action] = &[
     &create_device::CreateDevice,
     &get_device::GetDevice,

@@ -135,7 +135,8 @@ impl Action for UpdateDevice {
             |mut device, if_match| {
                 let if_match = if_match.unwrap_or(&IfMatch::Any);
                 if let IfMatch::Tag(etag) = if_match {
-                    // The hub compares the header; a body that says otherwise would only confuse.
+                    // The hub compares only the header; the body's ETag is set so that it does not contradict the
+                    // header.
                     set(&mut device, &["etag"], etag.as_str().into());
                 }
                 hub.replace_device(&id, device, if_match)
@@ -149,20 +150,20 @@ fn given_key(title: &str) -> Value {
     help(fields::symmetric_key(title), "Base64, 16 to 64 bytes. Empty: see **Keys**.")
 }
 
-/// What can be said without knowing the device.
+/// Checks the rules that do not depend on the stored device.
 fn judge(input: &Input) -> Result<()> {
     let mut problems: Vec<FieldProblem> = Vec::new();
     for (key, pointer) in [(&input.primary_key, "/primaryKey"), (&input.secondary_key, "/secondaryKey")] {
         let Some(key) = key else { continue };
         problems.extend(keys::check(key, pointer));
         if input.keys != Keys::Keep {
-            problems.push(problem(pointer, "not-allowed", "cannot be given together with another choice for the keys"));
+            problems.push(problem(pointer, "not-allowed", "can be given only if Keys is `keep` or empty"));
         }
     }
     if problems.is_empty() && !wants_keys(input) && !wants_thumbprints(input) {
         let nothing = input.status.is_none() && input.status_reason.is_none() && input.edge.is_none();
         if nothing {
-            problems.push(problem("", "nothing-to-change", "names nothing to change"));
+            problems.push(problem("", "nothing-to-change", "must state at least one change"));
         }
     }
     if problems.is_empty() {
@@ -180,7 +181,7 @@ fn wants_thumbprints(input: &Input) -> bool {
     input.primary_thumbprint.is_some() || input.secondary_thumbprint.is_some()
 }
 
-/// The device as it shall be.
+/// Returns the device with the changes.
 fn edit(input: &Input, mut device: Value, platform: &dyn Platform) -> Result<Value> {
     let authentication = device.pointer("/authentication/type").and_then(Value::as_str).unwrap_or("sas").to_owned();
     if let Some(status) = &input.status {
@@ -190,7 +191,8 @@ fn edit(input: &Input, mut device: Value, platform: &dyn Platform) -> Result<Val
         if !reason.is_empty() {
             set(&mut device, &["statusReason"], reason.as_str().into());
         } else if let Some(members) = device.as_object_mut() {
-            // The write replaces the device, so what is left out is gone; the hub's description knows no null.
+            // The write replaces the device, so a member that is left out is removed. The hub's API description does
+            // not allow null.
             members.remove("statusReason");
         }
     }

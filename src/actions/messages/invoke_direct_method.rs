@@ -30,13 +30,13 @@ use crate::session::Session;
 
 pub struct InvokeDirectMethod;
 
-/// Bytes of a payload.
+/// The largest payload, in bytes.
 const LARGEST_PAYLOAD: usize = 128 * 1024;
-/// How long the device may take where the input does not say.
+/// The response timeout if the input states none, in seconds.
 const USUAL_RESPONSE: u64 = 30;
-/// The shortest time for an answer that the hub takes.
+/// The shortest response timeout that the hub accepts.
 const LEAST_RESPONSE: Duration = Duration::from_secs(5);
-/// Kept of the deadline for the way to the hub and back.
+/// The part of the remaining time that is kept free for the network between the connector and the hub.
 const WAY: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
@@ -168,8 +168,8 @@ impl Action for InvokeDirectMethod {
     }
 }
 
-/// Both waiting times, cut in proportion so that the hub gives up before the caller does: the hub knows whether the
-/// device was reached, and a call that was cut off does not.
+/// The response timeout and the connect timeout. If the remaining time is too short, both are shortened in proportion,
+/// so that the hub gives up before the call ends: only the hub's answer states whether the device was reached.
 fn waits(remaining: Duration, response: Duration, connect: Duration) -> (Duration, Duration) {
     let room = remaining.saturating_sub(WAY);
     let asked = response + connect;
@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn the_hub_gives_up_before_the_caller() {
         let table = [
-            // remaining, response, connect: response, connect
+            // In seconds: remaining time, response timeout, connect timeout, expected response timeout, expected
+            // connect timeout.
             (60, 30, 0, 30, 0),
             (62, 30, 30, 30, 30),
             (32, 30, 30, 15, 15),

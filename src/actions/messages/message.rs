@@ -1,4 +1,5 @@
-//! A message as a workflow writes it: body, properties and what describes them. The same for both directions.
+//! A message as a workflow writes it: its body, its properties, and members that describe them, such as the content
+//! type. Both directions use the same form.
 
 use std::collections::BTreeSet;
 
@@ -16,14 +17,15 @@ use crate::form::typed;
 use crate::json;
 use crate::platform::Platform;
 
-/// The signs that property names and values can have besides letters and digits ("Create and read IoT Hub messages").
+/// The signs that property names and values may have besides letters and digits (Microsoft's "Create and read IoT Hub
+/// messages").
 const SIGNS: &[u8] = b"!#$%&'*+-.^_`|~";
-/// The rule as a regular expression, for values; a number or a flag follows it anyway.
+/// The same rule as a regular expression for values. Numbers and booleans always match it.
 const VALUE: &str = r"^[A-Za-z0-9!#$%&'*+\-.^_`|~]*$";
-/// System properties begin so.
+/// The names of system properties begin with this prefix.
 const RESERVED: &str = "iothub-";
 
-/// The part of an input that is the message.
+/// The members of an input that describe the message.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageInput {
@@ -52,12 +54,12 @@ pub struct Message {
     pub body: Vec<u8>,
     /// The media type of the body.
     pub content_type: String,
-    /// The encoding of its text.
+    /// The character encoding of the body.
     pub content_encoding: Option<String>,
     /// Application properties.
     pub properties: Vec<(String, String)>,
     pub message_id: String,
-    /// The id that the workflow correlates it by.
+    /// The id with which the workflow correlates the message.
     pub correlation_id: Option<String>,
 }
 
@@ -137,7 +139,7 @@ impl MessageInput {
     /// Takes the message out of an input.
     ///
     /// # Errors
-    /// `invalid-input` where a field is not of its type.
+    /// `invalid-input` if a field does not have its type.
     pub fn take(input: &mut Value) -> Result<Self> {
         let (body, properties) = (json::take(input, "body"), json::take_members(input, "properties"));
         let mut rest = Value::Object(Map::new());
@@ -149,10 +151,11 @@ impl MessageInput {
         Ok(Self { body, properties, ..typed(rest)? })
     }
 
-    /// Checks what a schema cannot say. `scope` distinguishes calls that have the same idempotency key.
+    /// Makes the message, and checks the rules that a schema cannot express. `scope` distinguishes calls with the same
+    /// idempotency key.
     ///
     /// # Errors
-    /// `invalid-input` with every field at fault; `payload-too-large` where body and properties exceed `limit` bytes.
+    /// `invalid-input` with every field that is wrong; `payload-too-large` if body and properties exceed `limit` bytes.
     pub fn read(self, platform: &dyn Platform, call: &Call, scope: &[&str], limit: usize) -> Result<Message> {
         let mut problems = Vec::new();
         let encoding =
@@ -198,7 +201,7 @@ fn read_body(body: &Value, encoding: BodyEncoding) -> Result<Vec<u8>, FieldProbl
             STANDARD.decode(text).map_err(|_| problem("/body", "not-base64", "is not base64"))
         }
         (BodyEncoding::Text | BodyEncoding::Base64, _) => {
-            Err(problem("/body", "wrong-type", "must be a text, as the body encoding says"))
+            Err(problem("/body", "wrong-type", "must be a text for this body encoding"))
         }
     }
 }
@@ -215,12 +218,12 @@ fn read_properties(properties: &Map<String, Value>, problems: &mut Vec<FieldProb
             let message = "must have a name of 1 to 128 ASCII letters, digits and ! # $ % & ' * + - . ^ _ ` | ~";
             problems.push(problem(&at, "characters", message));
         } else if lower.starts_with(RESERVED) {
-            problems.push(problem(&at, "reserved", "is a system property: those have fields of their own"));
+            problems.push(problem(&at, "reserved", "is a system property: system properties have their own fields"));
         } else if !seen.insert(lower) {
             problems.push(problem(
                 &at,
                 "twice",
-                "must differ from the other names in more than case, which not every protocol keeps",
+                "must differ from the other names by more than upper and lower case: not every protocol keeps the case",
             ));
         }
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -229,7 +232,8 @@ fn read_properties(properties: &Map<String, Value>, problems: &mut Vec<FieldProb
     all
 }
 
-/// The same for every attempt at the same work; parts cannot be shifted between them.
+/// Derives the message id, so that every attempt of the same call has the same id. The length of each part is hashed as
+/// well, so that different parts never give the same bytes.
 fn derived_id(key: &str, scope: &[&str], body: &[u8], properties: &[(String, String)]) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {

@@ -9,7 +9,7 @@ mod send_device_to_cloud_message;
 
 use super::shared::Action;
 
-/// In the order in which a person is shown them.
+/// The actions, in the order in which a person sees them.
 pub static ALL: &[&dyn Action] = &[
     &invoke_direct_method::InvokeDirectMethod,
     #[cfg(feature = "amqp")]

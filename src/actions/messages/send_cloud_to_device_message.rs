@@ -34,11 +34,11 @@ use crate::session::service_endpoint::{Purpose, with_service_endpoint};
 
 pub struct SendCloudToDeviceMessage;
 
-/// Bytes of a message, properties included ("IoT Hub quotas and throttling").
+/// The largest message with its properties, in bytes (Microsoft's "IoT Hub quotas and throttling").
 const LARGEST: usize = 64 * 1024;
-/// Messages that a device's queue holds.
+/// The largest number of messages in a device's queue.
 const LONGEST_QUEUE: u64 = 50;
-/// The longest that a message waits in it.
+/// The longest time that a message waits in a device's queue, in seconds.
 const LONGEST_WAIT: i64 = 2 * 24 * 60 * 60;
 
 #[derive(Deserialize)]
@@ -171,7 +171,7 @@ fn encode(recipient: &Recipient, message: &message::Message, acknowledgement: &s
     }
 }
 
-/// What a dry run answers: the transfer in the words of a request.
+/// The plan of a dry run: it describes the AMQP transfer in the form of an HTTP request.
 fn plan(
     session: &Session,
     recipient: &Recipient,

@@ -25,7 +25,7 @@ use crate::session::Session;
 
 pub struct SendDeviceToCloudMessage;
 
-/// Bytes of a message, properties included ("IoT Hub quotas and throttling").
+/// The largest message with its properties, in bytes (Microsoft's "IoT Hub quotas and throttling").
 const LARGEST: usize = 256 * 1024;
 
 #[derive(Deserialize)]
@@ -84,7 +84,7 @@ impl Action for SendDeviceToCloudMessage {
     }
 }
 
-/// The names are those that Microsoft's device clients for HTTPS send.
+/// The headers of the message, with the names that Microsoft's device clients send over HTTPS.
 fn headers(message: &message::Message) -> Vec<(String, String)> {
     let system = [
         ("iothub-messageid", Some(&message.message_id)),

@@ -40,7 +40,7 @@ use crate::session::Session;
 /// `create-or-update-individual-enrollment`.
 pub struct CreateOrUpdateIndividualEnrollment;
 
-/// What the service keeps by itself.
+/// The members that only the service sets, so they are not written back.
 const READ_ONLY: [&str; 4] = ["registrationState", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", "etag"];
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -124,7 +124,7 @@ struct InitialTwin {
 }
 
 impl Input {
-    /// What may be any JSON is taken out first, see [`json::take`].
+    /// Reads the input. Members that may be any JSON are taken out first, see [`json::take`].
     fn read(mut input: Value) -> Result<Self> {
         let initial_twin = json::take_some(&mut input, "initialTwin").map(|mut twin| InitialTwin {
             tags: json::take_some(&mut twin, "tags"),
@@ -288,7 +288,8 @@ impl Action for CreateOrUpdateIndividualEnrollment {
         let attestation = judge(&input)?;
         let dps = session.dps()?;
         if call.dry_run && input.mode == Mode::Create && certificate_members(&input).next().is_some() {
-            // Only an answer of the service says whether it knows them, and a dry run gets none to its write.
+            // Whether the service knows these members is learned from an answer. A dry run does not write, so it has to
+            // read.
             read_if_any(&dps, &id)?;
             check_certificates(&input, &dps)?;
         }
@@ -398,7 +399,7 @@ const NAMESPACE_HELP: &str = "The namespace of Azure Device Registry that has th
      For devices that have their certificates issued when they register. Needs a provisioning service with version 2026-11-01 of its API.";
 const AUTHORITY_HELP: &str = "The certificate authority in that namespace.";
 const POLICY_HELP: &str = "The policy of that certificate authority by which certificates are issued.";
-/// As the service's description has it, with words for a person.
+/// The pattern from the service's API description, and its explanation for a person.
 const NAMESPACE: [&str; 2] =
     ["^[a-z0-9][a-z0-9-]*[a-z0-9]$", "must have lower-case letters, digits and -, with a letter or digit at both ends"];
 const AUTHORITY_OR_POLICY: [&str; 2] =
@@ -446,7 +447,7 @@ fn custom_allocation_field() -> Value {
     )
 }
 
-/// What can be said without knowing the enrollment; answers the attestation as the service takes it.
+/// Checks the rules that do not depend on the stored enrollment. Returns the attestation in the service's form.
 fn judge(input: &Input) -> Result<Option<Value>> {
     let mut problems = Vec::new();
     let attestation = input.attestation.as_ref().map(|attestation| judge_attestation(attestation, &mut problems));
@@ -454,7 +455,7 @@ fn judge(input: &Input) -> Result<Option<Value>> {
     match input.mode {
         Mode::Create if attestation.is_none() => refuse("/attestation", "missing", "is needed for a new enrollment"),
         Mode::Update | Mode::CreateOrUpdate if attestation.is_none() && says_nothing(input) => {
-            refuse("", "nothing-to-change", "names nothing to change");
+            refuse("", "nothing-to-change", "must state at least one change");
         }
         _ => {}
     }
@@ -466,7 +467,7 @@ fn judge(input: &Input) -> Result<Option<Value>> {
             refuse("/iotHubHostName", "not-allowed", "cannot be given together with a list of hubs");
         }
         if input.allocation_policy.as_deref().is_some_and(|policy| policy != "static") {
-            refuse("/iotHubHostName", "not-allowed", "goes with the allocation policy `static` only");
+            refuse("/iotHubHostName", "not-allowed", "is allowed only with the allocation policy `static`");
         }
     }
     if let Some(twin) = &input.initial_twin {
@@ -505,21 +506,21 @@ fn read_if_any(dps: &Dps, id: &RegistrationId) -> Result<Option<Tagged>> {
     }
 }
 
-/// What the input says of certificates from Device Registry, by the member's name.
+/// The input's members about certificates from Device Registry, each with its name.
 fn certificate_members(input: &Input) -> impl Iterator<Item = (&'static str, &str)> {
     let values = [&input.namespace_name, &input.certificate_authority_name, &input.certificate_policy_name];
     CERTIFICATE_MEMBERS.into_iter().zip(values).filter_map(|(name, value)| Some((name, value.as_deref()?)))
 }
 
-/// Refuses what the service has no place for, before it is dropped.
+/// Refuses members that the service's API version does not know, because the service would silently drop them.
 fn check_certificates(input: &Input, dps: &Dps) -> Result<()> {
     let names: Vec<&str> = certificate_members(input).map(|(name, _)| name).collect();
     if names.is_empty() || dps.knows_certificates() {
         return Ok(());
     }
     let problems = names.into_iter().map(|name| {
-        let message = format!("needs version 2026-11-01 of the service's API, which {} does not speak", dps.identity());
-        let fix = "Leave it empty, or set it once the provisioning service has that version".to_owned();
+        let message = format!("needs version 2026-11-01 of the service's API, which {} does not offer", dps.identity());
+        let fix = "Leave it empty, or set it after the provisioning service has that version".to_owned();
         FieldProblem { fix: Some(fix), ..problem(&format!("/{name}"), "not-offered", message) }
     });
     Err(Error::fields(ErrorCode::Unsupported, "The provisioning service does not offer this", problems.collect()))
@@ -569,7 +570,11 @@ fn judge_x509(input: &X509, attestation: &mut Value, problems: &mut Vec<FieldPro
     ];
     let by_reference = references.iter().any(|(reference, ..)| reference.is_some());
     if by_reference && input.primary_ca_reference.is_none() {
-        problems.push(problem("/attestation/x509/primaryCaReference", "missing", "is needed before a secondary one"));
+        problems.push(problem(
+            "/attestation/x509/primaryCaReference",
+            "missing",
+            "is needed if there is a secondary CA reference",
+        ));
     }
     if !by_reference && input.primary_certificate.is_none() {
         let message = "is needed, or the name of a CA certificate";
@@ -591,8 +596,8 @@ fn judge_x509(input: &X509, attestation: &mut Value, problems: &mut Vec<FieldPro
     }
 }
 
-/// The enrollment as it is. Symmetric keys are read along unless the input has both: the service gives them out by
-/// another request only, and whether it keeps keys that a replacement leaves out is not documented.
+/// Reads the stored enrollment. Its symmetric keys are read as well unless the input has both keys: they need a
+/// separate request, and it is not documented whether the service keeps keys that the new enrollment leaves out.
 fn read(dps: &Dps, id: &RegistrationId, input: &Input) -> Result<Option<Tagged>> {
     let both = |keys: &SymmetricKey| keys.primary_key.is_some() && keys.secondary_key.is_some();
     let keys_stay = match &input.attestation {
@@ -609,7 +614,7 @@ fn read(dps: &Dps, id: &RegistrationId, input: &Input) -> Result<Option<Tagged>>
         Ok(found)
     });
     match found {
-        // A caller that states an ETag means something that exists.
+        // A caller that states an ETag expects an existing enrollment.
         Err(error)
             if error.code() == ErrorCode::NotFound && input.mode == Mode::CreateOrUpdate && input.etag.is_none() =>
         {
@@ -619,12 +624,16 @@ fn read(dps: &Dps, id: &RegistrationId, input: &Input) -> Result<Option<Tagged>>
     }
 }
 
-/// The enrollment as it shall be.
+/// Returns the enrollment with the changes.
 fn edit(input: &Input, attestation: Option<&Value>, old: Option<Value>) -> Result<Value> {
     let mut enrollment = match old {
         Some(old) => old,
         None if attestation.is_none() => {
-            return Err(Error::field("/attestation", "missing", "is needed: there is no such enrollment yet"));
+            return Err(Error::field(
+                "/attestation",
+                "missing",
+                "is needed, because the enrollment does not exist yet",
+            ));
         }
         None => json!({ "registrationId": input.registration_id }),
     };
@@ -658,7 +667,7 @@ fn edit(input: &Input, attestation: Option<&Value>, old: Option<Value>) -> Resul
             [("updateHubAssignment", policy.update_hub_assignment), ("migrateDeviceData", policy.migrate_device_data)]
         {
             let old = enrollment.pointer(&format!("/reprovisionPolicy/{name}")).and_then(Value::as_bool);
-            // The service wants both members, and has both true by itself.
+            // The service requires both members, and both are true by default.
             set(&mut enrollment, &["reprovisionPolicy", name], value.or(old).unwrap_or(true).into());
         }
     }
@@ -684,7 +693,7 @@ fn edit_allocation(input: &Input, enrollment: &mut Value) -> Result<()> {
     };
     if let Some(hubs) = hubs {
         set(enrollment, &["iotHubs"], hubs);
-        // The older way to say it would contradict the list, as the Azure CLI has it, too.
+        // The older member for a single hub would contradict the list, so it is removed, as in the Azure CLI.
         if let Some(members) = enrollment.as_object_mut() {
             members.remove("iotHubHostName");
         }
@@ -694,13 +703,12 @@ fn edit_allocation(input: &Input, enrollment: &mut Value) -> Result<()> {
         let old = enrollment.pointer("/customAllocationDefinition/webhookUrl").cloned();
         set(enrollment, &["customAllocationDefinition"], definition.clone());
         if given.contains(HIDDEN) {
-            // Somebody writes back what was read: the key is the one that it had.
+            // The caller writes back a URL that was read with its key hidden, so the stored URL with its key is kept.
             match old.filter(|old| old.as_str().is_some_and(|old| without_secrets(old) == given)) {
                 Some(old) => set(enrollment, &["customAllocationDefinition", "webhookUrl"], old),
                 None => {
-                    let message = format!(
-                        "has `{HIDDEN}` in it, which stands for a key that is not shown: give the URL with its key"
-                    );
+                    let message =
+                        format!("has `{HIDDEN}` in it, which stands for a hidden key: enter the URL with its key");
                     return Err(Error::field("/customAllocationDefinition/webhookUrl", "hidden", message));
                 }
             }
@@ -714,7 +722,7 @@ fn edit_allocation(input: &Input, enrollment: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// The new attestation; symmetric keys that it leaves out stay as they are.
+/// The new attestation. Symmetric keys that it leaves out are taken from the old one.
 fn merge_keys(new: &Value, old: Option<&Value>) -> Value {
     let mut merged = new.clone();
     let keys = |attestation: &Value| attestation.get("symmetricKey").and_then(Value::as_object).cloned();

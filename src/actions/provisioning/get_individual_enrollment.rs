@@ -70,11 +70,11 @@ impl Action for GetIndividualEnrollment {
     }
 }
 
-/// An enrollment as it is answered: without keys, or with those that the service gives out only when asked for them. The
-/// URL of its function is always without the function's key.
+/// The enrollment in the form that the output has. Symmetric keys are contained only if `include_keys` is set; they
+/// need a separate request. The URL of an allocation function never contains the function's key.
 ///
 /// # Errors
-/// Those of the service.
+/// The errors of the provisioning service.
 pub fn shown(service: &Dps, id: &RegistrationId, mut enrollment: Value, include_keys: bool) -> Result<Value> {
     if include_keys && has_symmetric_keys(&enrollment) {
         set(&mut enrollment, &["attestation"], service.attestation(id)?);

@@ -10,7 +10,7 @@ mod query_registration_states;
 
 use super::shared::Action;
 
-/// In the order in which a person is shown them.
+/// The actions, in the order in which a person sees them.
 pub static ALL: &[&dyn Action] = &[
     &create_or_update_individual_enrollment::CreateOrUpdateIndividualEnrollment,
     &get_individual_enrollment::GetIndividualEnrollment,

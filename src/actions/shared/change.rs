@@ -1,20 +1,23 @@
-//! Changing something that the service replaces as a whole: read it, change what was asked, write it back bound to the
-//! ETag that was read. What this code does not know of the thing survives, and so does what others do meanwhile. What the
-//! version of the API does not show would not: the services' modules read at the newest version that the service speaks.
+//! Changes a thing that the service can only replace as a whole: it is read, edited, and written back on the condition
+//! that its ETag is still the same. Members that this code does not know are kept, and so are changes that others make
+//! meanwhile. Members that the API version does not show would be lost, so the services' modules read at the newest
+//! version that the service offers.
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorCode, Result, Retry};
 use crate::http::{IfMatch, Tagged};
 
-/// Times that a thing is read and written, where others change it in between.
+/// The number of attempts to read and write a thing that others change in between.
 const ATTEMPTS: u32 = 3;
 
-/// Reads, edits and writes. `stated` is the caller's own condition: where it does not hold, the caller has to know, and
-/// nothing is tried again. `read` answers none for a thing that does not exist, and `edit` then makes a new one.
+/// Reads, edits and writes a thing. `stated` is the caller's own condition: if the condition does not hold, the error
+/// is reported without another attempt. `read` returns none if the thing does not exist, and `edit` then makes a new
+/// one.
 ///
 /// # Errors
-/// Those of the three; `precondition-failed` or `conflict` where others are faster every time.
+/// The errors of `read`, `edit` and `write`; `precondition-failed` or `conflict` if others change the thing in every
+/// attempt.
 pub fn apply(
     stated: Option<&IfMatch>,
     read: impl Fn() -> Result<Option<Tagged>>,
@@ -41,7 +44,7 @@ pub fn apply(
     }
 }
 
-/// Whether somebody else wrote between reading and writing.
+/// Whether an error shows that somebody else changed the thing between reading and writing.
 fn raced(error: &Error, existed: bool) -> bool {
     match error.code() {
         ErrorCode::PreconditionFailed | ErrorCode::NotFound => existed,
@@ -55,7 +58,8 @@ fn no_etag() -> Error {
         .with_retry(Retry::Backoff)
 }
 
-/// Sets a member at a path, making the objects on the way: an answer of a service need not have the shape it should.
+/// Sets the member at a path. Values on the way that are missing or not objects become objects, because a service's
+/// response may not have the expected shape.
 pub fn set(target: &mut Value, path: &[&str], value: Value) {
     let Some((name, rest)) = path.split_first() else {
         *target = value;

@@ -1,4 +1,4 @@
-//! Symmetric keys and certificates, as far as they can be judged before they are sent.
+//! Checks symmetric keys and certificates before they are sent.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,26 +6,27 @@ use base64::engine::general_purpose::STANDARD;
 use crate::error::{FieldProblem, problem};
 use crate::platform::Platform;
 
-/// Bytes of a key that is made here, as many as in those that the hub makes.
+/// The number of bytes of a key that the connector makes, which is the same as in keys that the hub makes.
 const KEY_BYTES: usize = 32;
 
-/// A new key.
+/// Makes a new random key, in base64.
 pub fn generate(platform: &dyn Platform) -> String {
     let mut bytes = [0; KEY_BYTES];
     platform.secure_random(&mut bytes);
     STANDARD.encode(bytes)
 }
 
-/// The problem of a key, if it has one.
+/// The problem of a symmetric key, if the key has one.
 pub fn check(key: &str, pointer: &str) -> Option<FieldProblem> {
     let fine = STANDARD.decode(key).is_ok_and(|bytes| (16..=64).contains(&bytes.len()));
     (!fine).then(|| problem(pointer, "not-a-key", "must be 16 to 64 bytes in base64"))
 }
 
-/// The public part of a TPM's endorsement key as the provisioning service takes it: base64 without line breaks.
+/// The public part of a TPM's endorsement key in the form that the provisioning service accepts: base64 without line
+/// breaks.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem of the key.
 pub fn endorsement_key(text: &str, pointer: &str) -> Result<String, FieldProblem> {
     let body: String = text.split_whitespace().collect();
     match STANDARD.decode(&body) {
@@ -34,27 +35,28 @@ pub fn endorsement_key(text: &str, pointer: &str) -> Result<String, FieldProblem
     }
 }
 
-/// A certificate as the provisioning service takes it: DER in base64, from that or from PEM.
+/// A certificate in the form that the provisioning service accepts: DER in base64. The text may be in this form or in
+/// PEM.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem of the certificate.
 pub fn certificate(text: &str, pointer: &str) -> Result<String, FieldProblem> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----";
     let bad = |message: &str| problem(pointer, "not-a-certificate", message);
     if text.contains("PRIVATE KEY") {
-        return Err(bad("holds a private key; give the certificate alone"));
+        return Err(bad("holds a private key; enter only the certificate"));
     }
     let body = match text.split_once(BEGIN) {
         None => text,
         Some((_, rest)) => match rest.split_once(END) {
             Some((body, more)) if !more.contains(BEGIN) => body,
-            Some(_) => return Err(bad("holds several certificates; give the device's own alone")),
-            None => return Err(bad("has no end line")),
+            Some(_) => return Err(bad("holds several certificates; enter only the device's own certificate")),
+            None => return Err(bad("has no line END CERTIFICATE")),
         },
     };
     let body: String = body.split_whitespace().collect();
-    // DER begins with the mark of a sequence.
+    // A certificate in DER begins with the tag of a sequence.
     match STANDARD.decode(&body) {
         Ok(der) if der.first() == Some(&0x30) => Ok(body),
         _ => Err(bad("must be one X.509 certificate in PEM, or its DER form in base64")),

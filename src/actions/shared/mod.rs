@@ -1,4 +1,4 @@
-//! What an action is, and what several of them share.
+//! The trait of an action, and code that several actions share.
 
 pub mod change;
 pub mod keys;
@@ -13,21 +13,21 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::form;
 use crate::session::Session;
 
-/// One thing that the connector can do.
+/// An action of the connector.
 pub trait Action: Sync {
-    /// Its id. Apart from the rest of what it declares, since every call looks for one action among all.
+    /// The action's id. It is separate from the descriptor, because every call compares the ids of all actions.
     fn id(&self) -> &'static str;
 
-    /// What it declares.
+    /// The action's descriptor.
     fn descriptor(&self) -> ActionDescriptor;
 
-    /// Does it. `input` has been checked against the declared schema.
+    /// Runs the action. `input` has been checked against the declared schema.
     ///
     /// # Errors
-    /// Those of the service, and what a schema cannot say about the input.
+    /// The service's errors, and `invalid-input` for rules that a schema cannot express.
     fn invoke(&self, session: &Session, input: Value, call: &Call) -> Result<Outcome>;
 
-    /// Goes on with a page.
+    /// Returns the next page.
     ///
     /// # Errors
     /// `unsupported` unless the action has pages.
@@ -36,10 +36,10 @@ pub trait Action: Sync {
     }
 }
 
-/// Reads an input and judges it by the action's schema.
+/// Reads an input and checks it against the action's schema.
 ///
 /// # Errors
-/// `invalid-input` with every field at fault.
+/// `invalid-input` with every field that is wrong.
 pub fn read_input(action: &dyn Action, text: &str) -> Result<Value> {
     form::read_input(action.id(), || action.descriptor().operation.input_schema, text)
 }

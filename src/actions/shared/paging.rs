@@ -1,5 +1,5 @@
-//! Pages of a paged action. Between them the engine keeps a token with all that the next one needs: the input, and
-//! where the service goes on.
+//! Pages of a paged action. Between two pages the engine keeps a token with everything that the next page needs: the
+//! input and the service's continuation token.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::http::Page;
 use crate::json;
 
-/// The form of the token; a new form gets a new number.
+/// The version of the token's format.
 const FORMAT: u8 = 1;
-/// Records of a page where the input does not say.
+/// The number of records of a page if the input states none.
 const USUAL_SIZE: u32 = 100;
 
 #[derive(Deserialize)]
@@ -23,12 +23,12 @@ struct Token {
     continuation: String,
 }
 
-/// The size of a page.
+/// The number of records of a page.
 pub fn size(asked: Option<u32>) -> u32 {
     asked.unwrap_or(USUAL_SIZE)
 }
 
-/// A page as the action's answer. `input` is what the action was called with.
+/// The outcome of an action that returns `page`. `input` is the action's input.
 pub fn outcome(action: &str, input: &Value, page: Page) -> Outcome {
     let output = json!({ "items": page.items }).to_string();
     match page.continuation {
@@ -41,10 +41,11 @@ pub fn outcome(action: &str, input: &Value, page: Page) -> Outcome {
     }
 }
 
-/// Reads a token: the input and the continuation. A host may hand over anything, so the input is judged again.
+/// Reads the input and the service's continuation token from a token. The engine may pass any text, so the input is
+/// checked again.
 ///
 /// # Errors
-/// `invalid-input` where it is none of this action's.
+/// `invalid-input` if the token is not one of this action.
 pub fn open(action: &dyn Action, token: &str) -> Result<(Value, String)> {
     let foreign = || Error::field("", "not-a-token", format!("must be a token of the action \"{}\"", action.id()));
     let mut token = json::parse(token.as_bytes()).map_err(|_| foreign())?;

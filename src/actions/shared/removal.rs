@@ -1,4 +1,4 @@
-//! Deleting: the actions differ in what they delete, and in nothing else.
+//! Actions that delete. They differ only in the kind of thing that they delete.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,29 +13,29 @@ use crate::form::{Spec, fields, typed};
 use crate::http::IfMatch;
 use crate::session::Session;
 
-/// An action that deletes one thing, known by an id of this type.
+/// An action that deletes one thing, which has an id of type `I`.
 pub struct Removal<I> {
     /// The action's id.
     pub id: &'static str,
-    /// Its name for a person.
+    /// The action's name for a person.
     pub title: &'static str,
-    /// Markdown.
+    /// The help text, in Markdown.
     pub help: &'static str,
-    /// Heading.
+    /// The heading under which a list shows the action.
     pub group: &'static str,
-    /// The field that names the thing, in input and output.
+    /// The name of the field with the thing's id, both in the input and in the output.
     pub field: &'static str,
     /// The field's name for a person.
     pub field_title: &'static str,
     /// The field's schema in the input.
     pub field_schema: fn() -> Value,
-    /// What it needs.
+    /// The permissions that the action needs.
     pub permissions: &'static [Permission],
-    /// What the service bounds: title, value, unit.
+    /// The service's limits: title, value, unit.
     pub limits: &'static [(&'static str, u64, &'static str)],
-    /// Reads an id that is at this place of the input.
+    /// Reads the id. The second argument is the JSON pointer to its field in the input.
     pub read: fn(&str, &str) -> Result<I>,
-    /// Asks the service.
+    /// Requests the deletion from the service.
     pub delete: fn(&Session, &I, &IfMatch) -> Result<()>,
 }
 

@@ -1,4 +1,4 @@
-//! What reading an input costs, which every call does. Run it with
+//! Measures the cost of reading an input, which happens in every call. Run it with
 //! `cargo test --package azure-iot-connector --lib cost -- --ignored --nocapture`.
 
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Device identities.
+//! Tests of the actions on device identities.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,7 +28,7 @@ fn device() -> Value {
     })
 }
 
-/// A null leaves the member out.
+/// `base` with changes; a change to null removes the member.
 fn with(mut base: Value, changes: &[(&str, Value)]) -> Value {
     for (pointer, value) in changes {
         *base.pointer_mut(pointer).expect(pointer) = value.clone();

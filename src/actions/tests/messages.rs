@@ -1,11 +1,11 @@
-//! Messages to devices and in the name of devices.
+//! Tests of messages to devices and in the name of devices.
 
 use serde_json::json;
 
 use super::*;
 use crate::bindings::workflow::connector::types::EffectState;
 
-/// Bytes, headers and body of the only request.
+/// The path, the headers and the body of the only request.
 fn only(platform: &FakePlatform) -> (String, Vec<(String, String)>, Vec<u8>) {
     let requests = platform.requests.borrow();
     assert_eq!(requests.len(), 1);
@@ -35,7 +35,7 @@ fn a_device_to_cloud_message_has_the_headers_of_a_devices_own() {
     assert_eq!(path, format!("/devices/press-17/messages/events?{HUB}"));
     assert_eq!(body, b"text, not JSON");
     let expected = [
-        // Anything else could be the hub's own form of a batch.
+        // The hub could read another content type as its own format for batches.
         ("content-type", "application/octet-stream"),
         ("iothub-messageid", "m-1"),
         ("iothub-correlationid", "c-1"),

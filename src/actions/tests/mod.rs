@@ -1,4 +1,4 @@
-//! The actions against a scripted platform: what is sent, what comes back, what goes wrong.
+//! Tests of the actions against a scripted platform: the requests, the outcomes and the errors.
 
 mod cost;
 mod devices;
@@ -65,7 +65,7 @@ fn fails(outcome: Result<Outcome>) -> Error {
     }
 }
 
-/// The pointers and codes of bad input; nothing may have been sent.
+/// The pointers and codes of an input's problems. The action must not have sent a request.
 fn problems(platform: &FakePlatform, action: &str, input: Value) -> Vec<(String, String)> {
     let error = fails(invoke(platform, action, input));
     assert_eq!(error.code(), ErrorCode::InvalidInput, "{error}");
@@ -77,7 +77,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(pointer, code)| ((*pointer).to_owned(), (*code).to_owned())).collect()
 }
 
-/// A request as a test states it: method and path, the headers that matter, the body.
+/// The parts of a request that tests compare: method, path, some headers, and the body.
 #[derive(Debug, PartialEq)]
 struct Sent {
     line: String,
@@ -118,11 +118,11 @@ fn host(authority: &str) -> &'static str {
 
 const HUB: &str = "api-version=2021-04-12";
 const DPS: &str = "api-version=2021-10-01";
-/// What identities and enrollments are read at first.
+/// The API versions at which identities and enrollments are read first.
 const NEWEST_HUB: &str = "api-version=2026-11-01-preview";
 const NEWEST_DPS: &str = "api-version=2026-11-01";
 
-/// A refusal as the hub words it.
+/// Lets the next answer be an error as IoT Hub words it.
 fn refusal(platform: &FakePlatform, status: u16, name: &str) {
     platform.then_status(
         status,
@@ -131,7 +131,7 @@ fn refusal(platform: &FakePlatform, status: u16, name: &str) {
     );
 }
 
-/// A refusal as the provisioning service words it.
+/// Lets the next answer be an error as the provisioning service words it.
 fn dps_refusal(platform: &FakePlatform, number: u32) {
     let body = json!({ "errorCode": number, "trackingId": "t", "message": "no", "timestampUtc": "x" }).to_string();
     platform.then_status(u16::try_from(number / 1000).expect("a status"), &[], &body);

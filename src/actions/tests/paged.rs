@@ -1,4 +1,4 @@
-//! Paged actions and their tokens.
+//! Tests of paged actions and their tokens.
 
 use serde_json::json;
 

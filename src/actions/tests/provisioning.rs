@@ -1,4 +1,4 @@
-//! Enrollments and registrations.
+//! Tests of the actions on enrollments and registrations.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,7 +30,7 @@ fn enrollment(attestation: Value) -> Value {
     })
 }
 
-/// What of [`enrollment`] is written back, with changes.
+/// The members of [`enrollment`] that are written back, with changes.
 fn written(attestation: Value, changes: &[(&str, Value)]) -> Value {
     let mut body = enrollment(attestation);
     let members = body.as_object_mut().expect("an object");
@@ -163,7 +163,7 @@ fn symmetric_keys_survive_an_update() {
         assert_eq!(&sent[2].body.as_ref().expect("a body")["attestation"], expected);
     }
 
-    // Both are given, or another attestation: the old ones do not matter.
+    // If the input has both keys or another kind of attestation, the old keys are not read.
     for (input, expected) in [
         (json!({ "type": "symmetricKey", "symmetricKey": { "primaryKey": key(1), "secondaryKey": key(2) } }), &full),
         (json!({ "type": "tpm", "tpm": { "endorsementKey": "AAAA" } }), &tpm()),
@@ -179,7 +179,7 @@ fn symmetric_keys_survive_an_update() {
 
 #[test]
 fn races_are_run_again() {
-    // Created by somebody else, then changed, then deleted; the fourth would be one too many.
+    // First somebody else creates the enrollment, then somebody else changes it. The third attempt succeeds.
     let platform = platform();
     dps_refusal(&platform, 404_201);
     dps_refusal(&platform, 409_201);
@@ -374,7 +374,7 @@ fn deleting_enrollments_and_registrations() {
     }
 }
 
-/// The documents disagree about the ends of an id, so the service judges.
+/// Microsoft's documents disagree about an id's first and last character, so the id is sent and the service decides.
 #[test]
 fn an_id_that_one_document_allows_goes_out() {
     for id in ["press-", "-press", ":press", ".press"] {
@@ -418,7 +418,7 @@ fn custom() -> Value {
     enrollment
 }
 
-/// It was answered in clear by these, although the input calls it write-only.
+/// These actions once returned the function's key in clear text, although the input schema marks it as write-only.
 #[test]
 fn a_functions_key_is_never_answered() {
     let clean = |text: String| {
@@ -454,7 +454,7 @@ fn what_was_read_can_be_written_back() {
     done(invoke(&platform, ACTION, input("update")));
     let written = requests(&platform)[1].body.clone().expect("a body");
     assert_eq!(written["customAllocationDefinition"], json!({ "webhookUrl": URL, "apiVersion": "2" }));
-    // Where there is no such URL, the key that it stands for is nowhere.
+    // If the stored URL is another one or missing, the key that `(secret)` stands for is unknown.
     let mut other = custom();
     other["customAllocationDefinition"]["webhookUrl"] = "https://other.example/?code=1".into();
     for (mode, old) in [("create", None), ("update", Some(other)), ("update", Some(enrollment(tpm())))] {

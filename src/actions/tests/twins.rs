@@ -1,4 +1,4 @@
-//! Twins and direct methods.
+//! Tests of twins and direct methods.
 
 use serde_json::json;
 
@@ -154,9 +154,9 @@ fn a_dry_run_calls_nothing() {
     assert!(requests(&platform).is_empty());
 }
 
-/// Numbers that a double would round, in and out.
+/// Numbers that a double would round. They must stay exact in requests and in outputs.
 const EXACT: &str = r#"{"a":9007199254740993.5,"b":1e-400,"c":[0.1000000000000000055,{"d":1.10}],"e":-0.0}"#;
-/// The same of what a twin takes as well as what it does not: a method's payload may be any number.
+/// More such numbers, some of which a twin does not accept. A direct method's payload may contain any number.
 const HUGE: &str = r#"{"a":123456789012345678901234567890,"b":1e+400,"c":-0,"d":18446744073709551616}"#;
 
 fn body(platform: &FakePlatform, at: usize) -> String {
@@ -249,7 +249,8 @@ fn nested(levels: usize) -> String {
     r#"{"a":"#.repeat(levels) + "1.10" + &"}".repeat(levels)
 }
 
-/// The method has run, and its answer was lost: to the connector that could not read it, or to the host that refused it.
+/// When the answer arrives, the method has already run. In an earlier version a deeply nested answer was lost, because
+/// the connector could not read it or the engine refused it.
 #[test]
 fn a_device_cannot_answer_what_nobody_reads() {
     for levels in [1, 100, 121, 122, 123, 124, 125, 126, 127, 128, 1_000] {
@@ -264,7 +265,7 @@ fn a_device_cannot_answer_what_nobody_reads() {
     }
 }
 
-/// A record of a page stands two levels deep in the output, and stood one level deep in the hub's answer.
+/// A record is nested two levels deep in a page's output, but only one level deep in the hub's answer.
 #[test]
 fn no_record_keeps_others_from_being_delivered() {
     for levels in [1, 122, 123, 124, 125, 126, 127, 128, 1_000] {
@@ -281,7 +282,7 @@ fn no_record_keeps_others_from_being_delivered() {
     }
 }
 
-/// What was left as text when it was read must not become text in the registry.
+/// A value that was too deep to read is kept as text. This text must not be written back to the registry.
 #[test]
 fn a_record_that_was_not_read_whole_is_not_written_back() {
     let platform = platform();
@@ -295,7 +296,7 @@ fn a_record_that_was_not_read_whole_is_not_written_back() {
     assert_eq!(requests(&platform).len(), 1, "nothing was written");
 }
 
-/// It becomes a part of a request and of a plan, which have levels of their own.
+/// An input becomes a part of a request and of a plan, which add levels of nesting around it.
 #[test]
 fn an_input_leaves_room_for_what_is_around_it() {
     let input = |levels: usize| format!(r#"{{"deviceId":"d1","methodName":"m","payload":{}}}"#, nested(levels - 1));

@@ -1,4 +1,5 @@
-//! Members that some versions of the services' APIs do not know: they are neither dropped nor written where they must not.
+//! Tests of members that some versions of the services' APIs do not know: they must neither be dropped nor be written
+//! where this is not allowed.
 
 use serde_json::json;
 
@@ -46,7 +47,7 @@ fn refuse_hub_version(platform: &FakePlatform) {
     platform.then_status(400, &[], r#"{"Message":"ErrorCode:InvalidProtocolVersion;BadRequest"}"#);
 }
 
-/// As seen of the service (Azure/iotedge#4112).
+/// The refusal that the provisioning service was seen to send (Azure/iotedge#4112).
 fn refuse_dps_version(platform: &FakePlatform) {
     let body =
         r#"{"errorCode":400004,"trackingId":"t","message":"Unsupported API version 2026-11-01.","timestampUtc":"x"}"#;
@@ -83,7 +84,7 @@ fn a_linked_device_keeps_all_and_its_registrys_members_are_not_written() {
 fn a_classic_device_is_written_at_the_stable_version() {
     for read in [
         classic_device(),
-        // As a newer version may show one that no registry knows.
+        // A newer API version may show a device that belongs to no registry with these empty members.
         json!({ "attributes": {}, "adrDeviceProperties": null, "deviceResourceId": null }),
     ] {
         let mut read = read;
@@ -107,7 +108,7 @@ fn a_classic_device_is_written_at_the_stable_version() {
 
 #[test]
 fn an_older_hub_is_asked_at_the_version_that_it_speaks() {
-    // 2024-03-31 knows attributes.
+    // API version 2024-03-31 knows attributes.
     let platform = platform();
     refuse_hub_version(&platform);
     let read = without(linked_device(), &OWNED);
@@ -131,7 +132,8 @@ fn an_older_hub_is_asked_at_the_version_that_it_speaks() {
         "a version that was refused is not asked for again in the same call"
     );
 
-    // The oldest one: even there, what a registry owns is not written back, and what it shows is not dropped.
+    // Even at the oldest API version, members that a registry owns are not written back, and the other members are
+    // kept.
     let platform = super::platform();
     refuse_hub_version(&platform);
     refuse_hub_version(&platform);
@@ -142,7 +144,7 @@ fn an_older_hub_is_asked_at_the_version_that_it_speaks() {
     assert_eq!(sent[3].line, at("PUT", "2021-04-12"));
     assert_eq!(sent[3].body, Some(without(linked_device(), &OWNED)));
 
-    // None at all.
+    // The hub offers none of the API versions.
     let platform = super::platform();
     (0..3).for_each(|_| refuse_hub_version(&platform));
     let error = fails(invoke(&platform, "update-device", json!({ "deviceId": "d1", "status": "enabled" })));
@@ -209,7 +211,7 @@ fn certificates_of_an_enrollment_survive_a_change_that_does_not_name_them() {
 
 #[test]
 fn certificates_are_set_where_the_service_knows_them() {
-    // One of three, of an enrollment that exists.
+    // One of the three members is changed in an existing enrollment.
     let platform = platform();
     platform.then_status(200, &[], &enrollment(certificates()).to_string());
     platform.then_status(200, &[], &enrollment(certificates()).to_string());
@@ -221,7 +223,7 @@ fn certificates_are_set_where_the_service_knows_them() {
         (&json!("long-lived"), &json!("Factory-CA"))
     );
 
-    // All of a new one, whether it was looked for or not.
+    // All three members are set in a new enrollment, with and without reading first.
     let new = json!({ "attestation": { "type": "tpm", "tpm": { "endorsementKey": "AAAA" } } });
     for mode in ["create", "createOrUpdate"] {
         let platform = super::platform();
@@ -253,7 +255,7 @@ fn an_older_service_goes_on_as_ever() {
         [at("GET", NEWEST_DPS), at("GET", DPS), at("PUT", DPS), at("GET", DPS), at("PUT", DPS)]
     );
 
-    // A new one: the refusal of the version is not taken for "there is none".
+    // The refusal of an API version must not be mistaken for the answer that the enrollment does not exist.
     let platform = super::platform();
     refuse_dps_version(&platform);
     dps_refusal(&platform, 404_201);
@@ -298,7 +300,7 @@ fn an_older_service_is_not_given_what_it_would_drop() {
             let written =
                 requests(&platform).iter().filter(|sent| sent.line.contains(DPS) && sent.body.is_some()).count();
             assert_eq!(written, 0, "{mode}: nothing is written at a version that would drop them");
-            // A dry run finds out by reading, and says the same.
+            // A dry run finds out by reading, and reports the same error.
             let platform = super::platform();
             refuse_dps_version(&platform);
             platform.then_status(200, &[], &enrollment(json!({})).to_string());

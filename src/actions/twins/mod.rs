@@ -5,5 +5,5 @@ mod update_twin;
 
 use super::shared::Action;
 
-/// In the order in which a person is shown them.
+/// The actions, in the order in which a person sees them.
 pub static ALL: &[&dyn Action] = &[&get_twin::GetTwin, &update_twin::UpdateTwin];

@@ -101,7 +101,7 @@ impl Action for UpdateTwin {
         let input: Input = typed(input)?;
         let id = DeviceId::parse(&input.device_id, "/deviceId")?;
         let if_match = IfMatch::from_input(input.etag.as_deref(), "/etag")?;
-        // The hub's own notes, which come along where a twin that was read is sent back.
+        // If the input is a twin that was read before, it contains the hub's metadata, which cannot be written.
         for note in ["$metadata", "$version"] {
             desired.remove(note);
         }
@@ -121,7 +121,7 @@ impl Action for UpdateTwin {
             return Err(Error::fields(ErrorCode::InvalidInput, "The twin cannot be changed in this way", problems));
         }
         if patch.as_object().is_some_and(Map::is_empty) {
-            return Err(Error::field("", "nothing-to-change", "names nothing to change"));
+            return Err(Error::field("", "nothing-to-change", "must state at least one change"));
         }
         Ok(Outcome::Done(session.hub().update_twin(&id, patch, &if_match)?.document.to_string()))
     }
