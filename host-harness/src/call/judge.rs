@@ -1,8 +1,8 @@
-//! Whether an answer keeps the limits and the rules of the interface.
+//! Checks whether an answer obeys the limits and the rules of the interface.
 //!
-//! What crosses the sandbox has the right types already; the rest of what the interface promises is checked here, before
-//! anybody else sees the answer. An engine may rely on it: a cursor is never empty, JSON is JSON, a page has no more
-//! events than were asked for.
+//! wasmtime has already checked the types of an answer. Every other promise of the interface is checked here, before
+//! the engine sees the answer, so that an engine may rely on it: a cursor is never empty, a JSON field holds valid
+//! JSON, and a page has no more events than were asked for.
 
 use std::fmt;
 
@@ -25,18 +25,18 @@ use crate::options::LONGEST_NAME;
 /// The largest `validation.normalized`, in bytes: a connection without its secrets.
 const LARGEST_NORMALIZED: usize = LARGEST_CONNECTION;
 
-/// Egress rules of a descriptor: each is filled in for every call.
+/// The most egress rules in a descriptor. Each rule is evaluated for every call.
 const EGRESS_RULES: usize = 64;
 
-/// Suffixes of one egress rule.
+/// The most suffixes in one egress rule.
 const SUFFIXES: usize = 32;
 
-/// The longest template of a host, in bytes.
+/// The longest host template of an egress rule, in bytes.
 const LONGEST_TEMPLATE: usize = 512;
 
 type Judged = Result<(), CallError>;
 
-/// Judges one answer, part by part; adds its bytes up on the way.
+/// Checks one answer, field by field, and adds up its size in bytes.
 pub(crate) struct Judge<'a> {
     function: &'static str,
     limits: &'a Limits,
@@ -45,12 +45,12 @@ pub(crate) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// For the answer of `function`.
+    /// A judge for the answer of `function`.
     pub(crate) fn new(function: &'static str, limits: &'a Limits) -> Self {
         Self { function, limits, bytes: 0, events: 0 }
     }
 
-    /// How many events there were.
+    /// The number of events in the answer.
     pub(crate) fn counted_events(&self) -> usize {
         self.events
     }
@@ -63,7 +63,7 @@ impl<'a> Judge<'a> {
         if kept { Ok(()) } else { Err(self.broken(field, problem)) }
     }
 
-    /// A bound that the interface itself sets.
+    /// Checks an upper bound that the interface itself sets.
     fn most(&self, found: usize, allowed: usize, field: impl fmt::Display, unit: &str) -> Judged {
         if found <= allowed {
             Ok(())
@@ -76,7 +76,7 @@ impl<'a> Judge<'a> {
         if wanted > allowed { Err(CallError::Limit(LimitExceeded::new(name, wanted, allowed))) } else { Ok(()) }
     }
 
-    /// Counts a text or byte string.
+    /// Adds the length of a text or byte string to the answer's size.
     fn count(&mut self, part: impl AsRef<[u8]>) -> Judged {
         self.bytes = self.bytes.saturating_add(part.as_ref().len());
         Self::bound(LimitName::OutputBytes, self.bytes, self.limits.output_bytes)
@@ -99,7 +99,8 @@ impl<'a> Judge<'a> {
 
     fn json(&mut self, text: &str, field: impl fmt::Display) -> Judged {
         self.count(text)?;
-        // The connectors' own rule. It says where it is broken, but not what was there: the text may hold a secret.
+        // Connectors check JSON with the same rule. The message says where the rule is broken but quotes nothing,
+        // because the text may hold a secret.
         connector_rules::json::check(text).map_err(|fault| self.broken(field, fault.to_string()))
     }
 
@@ -192,7 +193,7 @@ impl<'a> Judge<'a> {
 
     pub(crate) fn sample(&mut self, events: &[Event], limit: u32) -> Judged {
         self.events(events)?;
-        // None at all would be no sample.
+        // The limit is at least 1, because a sample without events would be none.
         let limit = limit.max(1) as usize;
         let many = format!("has {} events, {limit} were asked for", events.len());
         self.rule(events.len() <= limit, "answer", &many)?;
@@ -312,7 +313,7 @@ impl<'a> Judge<'a> {
         self.all(usable)
     }
 
-    /// The connector's own error.
+    /// Checks an error that the connector itself returned.
     pub(crate) fn error(&mut self, error: &Error) -> Judged {
         let Error { code: _, message, detail, fields, item: _, retry: _, effect: _, service, missing_permission } =
             error;
@@ -400,7 +401,7 @@ impl<'a> Judge<'a> {
         limits.iter().try_for_each(|limit| self.all([&limit.title, &limit.unit]))
     }
 
-    /// `given` and `carried` are before and after `migrate`.
+    /// Checks the result of `migrate`: `carried` is the migrated item, `given` the case of the item that was passed in.
     pub(crate) fn stored(&mut self, carried: &WireStored, given: Kind) -> Judged {
         self.rule(Kind::of(carried) == given, "answer", "is of another case than what was given")?;
         match carried {
@@ -422,7 +423,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Which case of what goes through `migrate`.
+/// The case of an item for `migrate`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Connection,
@@ -440,7 +441,7 @@ impl Kind {
     }
 }
 
-/// How many events a poll asks the connector for: what the engine wants, within the limit.
+/// The number of events that a poll asks the connector for: the engine's number, lowered to the tenant's limit.
 pub(crate) fn asked_events(request: &PollRequest, limits: &Limits) -> u32 {
     request.budget.events.min(u32::try_from(limits.output_events).unwrap_or(u32::MAX)).max(1)
 }
@@ -512,10 +513,10 @@ mod tests {
     fn a_page_within_its_bounds_passes() {
         let few = request(Budget { events: 3, ..Budget::default() });
         judged(|judge| judge.page(&page(vec![event(b"1"), event(b"2"), event(b"3")]), &few)).unwrap();
-        // One event may exceed the budget of bytes alone.
+        // A single event may exceed the budget of bytes.
         let tight = request(Budget { events: 3, bytes: 1, wait_ms: 0 });
         judged(|judge| judge.page(&page(vec![event(b"1")]), &tight)).unwrap();
-        // Events of a poll of all partitions name theirs.
+        // In a poll of all partitions, each event must name its partition.
         let all = PollRequest { partition: String::new(), ..few };
         judged(|judge| judge.page(&page(vec![event(b"1")]), &all)).unwrap();
         let nameless = Event { partition: String::new(), ..event(b"1") };
@@ -543,7 +544,7 @@ mod tests {
         let next = Cursor { snapshot: vec![0; 20], position: vec![0; 21] };
         let exceeded = limit(|judge| judge.page(&Page { next, ..page(Vec::new()) }, &many));
         assert_eq!(exceeded, LimitExceeded { name: LimitName::CursorBytes, wanted: 41, allowed: 40 });
-        // Together with the snapshot that was given.
+        // The cursor's size includes the snapshot that the poll was given.
         let exceeded = limit(|judge| judge.page(&page(vec![event(&[0; 11])]), &many));
         assert_eq!(exceeded, LimitExceeded { name: LimitName::CursorBytes, wanted: 41, allowed: 40 });
         let subscription = Subscription { state: vec![0; 41], expires: None };
@@ -613,7 +614,8 @@ mod tests {
         assert_eq!(broken(|judge| judge.stored(&cursor, Kind::Input)), "answer");
     }
 
-    /// At the edge, by the rule that connectors keep: one level more is refused, and the field and the bound are named.
+    /// Tests the exact bound, with the same rule as connectors: one level more is refused, and the error names the
+    /// field and the bound.
     #[test]
     fn json_is_judged_by_the_rule_that_connectors_keep() {
         let few = request(Budget { events: 3, ..Budget::default() });
@@ -628,7 +630,7 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        // A name that no reader of JSON takes, which was not looked at.
+        // A member name that no JSON reader accepts; `done` is checked as well.
         assert_eq!(broken(|judge| judge.outcome(&Outcome::Done(r#"{"\ud800":1}"#.to_owned()), false)), "done");
     }
 
