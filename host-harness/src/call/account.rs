@@ -242,7 +242,7 @@ impl Account {
             .await
     }
 
-    /// Asks the service to call `url` for each event.
+    /// Asks the service to send the trigger's events to `url`.
     ///
     /// # Errors
     ///

@@ -113,8 +113,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, State::cli)?;
     filesystem::types::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
     filesystem::preopens::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
-    // Only the type names and the network handle, which every guest gets and which grants nothing; UDP only for its
-    // types.
+    // Only the type names, and the network capability that every guest holds; UDP only for its types.
     let options = sockets::network::LinkOptions::default();
     sockets::network::add_to_linker::<State, WasiSockets>(linker, &options, State::sockets)?;
     sockets::instance_network::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
@@ -174,7 +173,7 @@ struct LogBuffer {
     limits: [usize; 2],
 }
 
-/// The bytes logged and dropped in one call.
+/// The number of bytes kept and dropped in one call.
 #[derive(Default)]
 struct ByteCount {
     kept: usize,
