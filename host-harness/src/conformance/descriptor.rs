@@ -1,4 +1,4 @@
-//! What a connector says of itself.
+//! Checks what the connector declares: its imports and its descriptor.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::tenant::Tenant;
 
 /// The packages of WASI 0.2 that a connector may import from.
 const PACKAGES: [&str; 7] = ["io", "clocks", "random", "cli", "filesystem", "sockets", "http"];
-/// What is enough for a descriptor.
+/// The largest descriptor that a connector needs, in bytes.
 const DESCRIPTOR_BYTES: usize = 4 << 20;
 
-/// The names of what the component imports.
+/// Checks the names of the component's imports.
 pub(super) fn imports(wasm: &[u8], trial: &mut Trial) {
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(wasm) {
@@ -36,16 +36,16 @@ pub(super) fn imports(wasm: &[u8], trial: &mut Trial) {
                 }
             }
             Ok(_) => {}
-            // Loading says so in better words.
+            // Loading the component reports the same error in better words.
             Err(_) => return,
         }
     }
-    // A component that imports nothing fits as well.
+    // A component without imports keeps the rule as well.
     trial.kept(Rule::Imports);
 }
 
 fn is_permitted(name: &str) -> bool {
-    // Types are imported by name, and nothing is called.
+    // An interface of types can be imported, because it has no functions to call.
     if name.starts_with("workflow:connector/types@") {
         return true;
     }
@@ -85,7 +85,7 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
     }
 }
 
-/// Another instance must say the same, within less than a connector is given elsewhere.
+/// Another instance must return the same descriptor, with tighter limits than the usual ones.
 async fn again(connector: &Connector, trial: &mut Trial) {
     let limits = Limits {
         cpu: Duration::from_secs(1),
@@ -172,7 +172,7 @@ fn judge_operation(operation: &Operation, descriptor: &Descriptor, trial: &mut T
     }
 }
 
-/// A schema and its validator; where it is for a form, it has to be one of an object.
+/// Checks and returns a schema and its validator; a form's schema must describe an object.
 fn schema(what: &str, text: &str, is_form: bool, trial: &mut Trial) -> Option<(Value, Validator)> {
     let schema: Value = match serde_json::from_str(text) {
         Ok(schema) => schema,
@@ -201,7 +201,7 @@ fn schema(what: &str, text: &str, is_form: bool, trial: &mut Trial) -> Option<(V
     }
 }
 
-/// A validator of the draft that the interface names.
+/// A validator for the JSON Schema draft that the interface prescribes.
 pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
     jsonschema::options()
         .with_draft(jsonschema::Draft::Draft202012)
@@ -210,7 +210,7 @@ pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
         .map_err(|error| error.to_string())
 }
 
-/// The annotations of all fields of a form.
+/// Checks the annotations of all fields of a form.
 fn annotations(what: &str, schema: &Value, trial: &mut Trial) {
     for (name, field) in fields(schema) {
         let mut judge = |annotation: &str, fits: &dyn Fn(&Value) -> bool, needed: &str| {
@@ -242,7 +242,7 @@ fn annotations(what: &str, schema: &Value, trial: &mut Trial) {
     }
 }
 
-/// Fields whose names say that there is a key in them.
+/// Checks that fields whose names suggest a secret are marked as secrets.
 fn secrets(what: &str, schema: &Value, trial: &mut Trial) {
     for (name, field) in fields(schema).filter(|(name, _)| sounds_secret(name)) {
         trial.check(Rule::SecretsMarked, field["writeOnly"] == true, || {
@@ -251,18 +251,18 @@ fn secrets(what: &str, schema: &Value, trial: &mut Trial) {
     }
 }
 
-/// By its last word.
+/// Whether the last word of the name suggests a secret.
 pub(super) fn sounds_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["key", "secret", "password", "token", "passphrase", "connectionstring"].iter().any(|word| name.ends_with(word))
 }
 
-/// The fields of a form, by name.
+/// The fields of a form, with their names.
 pub(super) fn fields(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema["properties"].as_object().into_iter().flatten()
 }
 
-/// The rules of egress, by the fields of the profiles and by those that `validate` derives.
+/// Checks the egress rules. Their templates may name fields of the profiles and fields that `validate` derives.
 pub(super) fn egress(descriptor: &Descriptor, trial: &mut Trial) {
     let schemas =
         descriptor.auth_profiles.iter().filter_map(|profile| serde_json::from_str::<Value>(&profile.schema).ok());
@@ -292,7 +292,7 @@ fn egress_rule(rule: &EgressRule, known: &BTreeSet<String>, trial: &mut Trial) {
     trial.check(Rule::Egress, !purpose.trim().is_empty(), || format!("{host:?} does not say what it is for"));
     trial.check(Rule::Egress, host != "*" || !suffixes.is_empty(), || "any host at all is too wide".to_owned());
     for suffix in suffixes {
-        // A top-level domain belongs to everybody.
+        // A top-level domain contains the domains of many owners.
         let narrow =
             suffix.strip_prefix('.').is_some_and(|domain| domain.split('.').filter(|it| !it.is_empty()).count() >= 2);
         trial.check(Rule::Egress, narrow, || {
@@ -301,7 +301,7 @@ fn egress_rule(rule: &EgressRule, known: &BTreeSet<String>, trial: &mut Trial) {
     }
 }
 
-/// Triggers and actions alike.
+/// The operations of all triggers and actions.
 pub(super) fn operations(descriptor: &Descriptor) -> impl Iterator<Item = &Operation> {
     let triggers = descriptor.triggers.iter().map(|trigger| &trigger.operation);
     triggers.chain(descriptor.actions.iter().map(|action| &action.operation))

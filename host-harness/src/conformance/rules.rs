@@ -1,4 +1,4 @@
-//! The rules, each with the reason why it is there.
+//! The rules, each with its reason.
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ macro_rules! rules {
             /// All rules, in the order in which they are judged.
             pub const ALL: &[Self] = &[$(Self::$rule),*];
 
-            /// Its stable id, as `family.rule`.
+            /// The stable id of the rule, as `family.rule`.
             #[must_use]
             pub fn id(self) -> &'static str {
                 match self {
@@ -26,7 +26,7 @@ macro_rules! rules {
                 }
             }
 
-            /// Why it is a rule, in one sentence.
+            /// The reason for the rule, in one sentence.
             #[must_use]
             pub fn why(self) -> &'static str {
                 match self {

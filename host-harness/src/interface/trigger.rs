@@ -73,7 +73,7 @@ pub struct Event {
 
 impl Event {
     /// The cursor with which a poll continues after this event. `given` is the cursor of the poll that returned the
-    /// event: the new cursor keeps its snapshot and takes the event's position.
+    /// event: the result keeps the snapshot of `given` and takes the position of this event.
     #[must_use]
     pub fn cursor(&self, given: Option<&Cursor>) -> Cursor {
         Cursor {
