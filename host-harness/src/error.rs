@@ -53,7 +53,7 @@ pub enum LoadError {
     #[error("not a component: {0}")]
     NotAComponent(String),
     /// The component exports no interface of `workflow:connector`.
-    #[error("this component is no connector: it exports no interface of `workflow:connector`")]
+    #[error("this component is not a connector: it exports no interface of `workflow:connector`")]
     NotAConnector,
     /// The component was built on an interface version that this host does not support.
     #[error(
@@ -70,7 +70,7 @@ pub enum LoadError {
     #[error("this connector does not export `{0}`")]
     MissingInterface(String),
     /// The type of a function differs from its type in the interface.
-    #[error("this connector's `{function}` does not fit the interface: {reason}")]
+    #[error("the type of this connector's `{function}` differs from the interface: {reason}")]
     FunctionType {
         /// The function, as `interface.function`.
         function: String,
@@ -114,7 +114,7 @@ pub enum LoadError {
 #[non_exhaustive]
 pub enum DomainRefusal {
     /// The value is not a lower-case domain with a leading dot.
-    #[error("is no domain in lower case with a dot before it")]
+    #[error("is not a lower-case domain with a leading dot")]
     Malformed,
     /// The domain is a public suffix such as `.co.uk`: anybody can register names below it.
     #[error("is a public suffix: anybody can register names in it")]
@@ -122,11 +122,11 @@ pub enum DomainRefusal {
     /// The domain is one such as `.github.io`, whose owner gives names below it to anybody. An operator who wants to
     /// allow it adds this exact name to [`LoadOptions::service_domains`](crate::LoadOptions::service_domains).
     #[error(
-        "is a domain in which its owner gives names to anybody; where that is meant, name it as a service's domain"
+        "is a domain whose owner gives names below it to anybody; to allow it, name it as one of the service's domains"
     )]
     Shared,
     /// The domain is not below any of [`LoadOptions::service_domains`](crate::LoadOptions::service_domains).
-    #[error("is under none of the service domains that the operator has named")]
+    #[error("is not below any of the service domains that the operator has set")]
     Foreign,
 }
 
@@ -272,10 +272,10 @@ pub enum CallError {
     #[error("the connector is over a limit: {0}")]
     Limit(LimitExceeded),
     /// The tenant's [`Limits`](crate::Limits) are higher than the host allows; nothing was done.
-    #[error("the tenant's limits are beyond the host's: {0}")]
+    #[error("the tenant's limits exceed those of the host: {0}")]
     HostLimit(LimitExceeded),
     /// The answer breaks a rule of the interface: a defect of the connector. Repeating the call fails again.
-    #[error("the connector's `{function}` broke the interface: {field} {problem}")]
+    #[error("the answer of the connector's `{function}` breaks a rule of the interface: {field} {problem}")]
     Protocol {
         /// `interface.function`.
         function: &'static str,

@@ -168,7 +168,7 @@ mod error;
 #[expect(
     clippy::exhaustive_enums,
     clippy::exhaustive_structs,
-    reason = "records and cases are those of the interface's versions"
+    reason = "the interface's version fixes the fields of these records and the cases of these enums"
 )]
 pub mod interface;
 mod limits;

@@ -41,7 +41,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
         // If wasmtime uses another version of the interface, our functions would stand beside its own and replace
         // nothing.
         if linker.instance(instance)?.func_wrap(function, |_, (): ()| Ok(())).is_ok() {
-            return Err(format_err!("wasmtime links no `{instance}`"));
+            return Err(format_err!("wasmtime does not link `{instance}`"));
         }
     }
     linker.allow_shadowing(true);

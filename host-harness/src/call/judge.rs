@@ -113,7 +113,11 @@ impl<'a> Judge<'a> {
         let Cursor { snapshot, position } = cursor;
         self.all([snapshot, position])?;
         Self::bound(LimitName::CursorBytes, snapshot.len().saturating_add(position.len()), self.limits.cursor_bytes)?;
-        self.rule(!(snapshot.is_empty() && position.is_empty()), field, "is empty: nothing can go on from there")
+        self.rule(
+            !(snapshot.is_empty() && position.is_empty()),
+            field,
+            "is empty, so that no poll can continue from it",
+        )
     }
 
     fn events(&self, events: &[Event]) -> Judged {
@@ -151,7 +155,7 @@ impl<'a> Judge<'a> {
             self.all([name, value])?;
             let kept = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
             let field = format_args!("events[{index}].attributes[{number}].name");
-            self.rule(kept, field, "has more than lower-case letters and digits in it, or nothing")?;
+            self.rule(kept, field, "must consist of lower-case letters and digits only, and must not be empty")?;
         }
         Ok(())
     }
@@ -160,20 +164,22 @@ impl<'a> Judge<'a> {
         let Page { events, next, more: _, wait_hint_ms: _, lag: _, notices } = page;
         self.events(events)?;
         let asked = asked_events(request, self.limits);
-        let many = format!("has {} events, {asked} were asked for", events.len());
+        let many = format!("has {} events, but {asked} were requested", events.len());
         self.rule(events.len() <= asked as usize, "events", &many)?;
         let snapshot = request.cursor.as_ref().map_or(0, |cursor| cursor.snapshot.len());
         let mut bytes = 0_u64;
         for (index, event) in events.iter().enumerate() {
             self.event(event, index)?;
             let field = format_args!("events[{index}].position");
-            self.rule(!event.position.is_empty(), field, "is empty: nothing can go on from there")?;
+            self.rule(!event.position.is_empty(), field, "is empty, so that no poll can continue from it")?;
             let cursor = snapshot.saturating_add(event.position.len());
             Self::bound(LimitName::CursorBytes, cursor, self.limits.cursor_bytes)?;
             let field = format_args!("events[{index}].partition");
             match request.partition.as_str() {
                 // A poll of all partitions.
-                "" => self.rule(!event.partition.is_empty(), field, "is empty: an event has come from a partition")?,
+                "" => {
+                    self.rule(!event.partition.is_empty(), field, "is empty; it must name the partition of the event")?
+                }
                 polled => self.rule(event.partition == polled, field, "is not the partition that was polled")?,
             }
             bytes = bytes.saturating_add(match &event.data {
@@ -182,7 +188,7 @@ impl<'a> Judge<'a> {
             });
         }
         let budget = request.budget.bytes;
-        let heavy = format!("have {bytes} bytes of data, {budget} were asked for");
+        let heavy = format!("have {bytes} bytes of data, but {budget} were requested");
         self.rule(events.len() <= 1 || bytes <= budget, "events", &heavy)?;
         self.cursor(next, "next")?;
         for Notice { severity: _, code, message } in notices {
@@ -195,17 +201,17 @@ impl<'a> Judge<'a> {
         self.events(events)?;
         // The limit is at least 1, because a sample without events would be none.
         let limit = limit.max(1) as usize;
-        let many = format!("has {} events, {limit} were asked for", events.len());
+        let many = format!("has {} events, but {limit} were requested", events.len());
         self.rule(events.len() <= limit, "answer", &many)?;
         events.iter().enumerate().try_for_each(|(index, event)| self.event(event, index))
     }
 
     pub(crate) fn partitions(&mut self, partitions: &[Partition]) -> Judged {
-        self.rule(!partitions.is_empty(), "answer", "has no partition: there is always one")?;
+        self.rule(!partitions.is_empty(), "answer", "has no partition; at least one is required")?;
         let mut seen = std::collections::HashSet::with_capacity(partitions.len());
         for (index, Partition { id, title }) in partitions.iter().enumerate() {
             self.all([id, title])?;
-            self.rule(seen.insert(id), format_args!("partitions[{index}].id"), "is there twice")?;
+            self.rule(seen.insert(id), format_args!("partitions[{index}].id"), "occurs twice")?;
         }
         Ok(())
     }
@@ -219,13 +225,13 @@ impl<'a> Judge<'a> {
 
     pub(crate) fn received(&mut self, received: &Received) -> Judged {
         let Received { status, headers, body, events, wake: _ } = received;
-        self.rule((100..=599).contains(status), "status", "is no HTTP status")?;
+        self.rule((100..=599).contains(status), "status", "is not an HTTP status")?;
         self.count(body)?;
         for (index, Header { name, value }) in headers.iter().enumerate() {
             self.all([name.as_bytes(), value])?;
             let kept = http::HeaderName::from_lowercase(name.as_bytes()).is_ok()
                 && http::HeaderValue::from_bytes(value).is_ok();
-            self.rule(kept, format_args!("headers[{index}]"), "is no HTTP header with a lower-case name")?;
+            self.rule(kept, format_args!("headers[{index}]"), "is not a valid HTTP header with a lower-case name")?;
         }
         self.events(events)?;
         events.iter().enumerate().try_for_each(|(index, event)| self.event(event, index))
@@ -248,7 +254,11 @@ impl<'a> Judge<'a> {
             }
             Outcome::Planned(plan) => {
                 self.json_object(plan, format_args!("{path}planned"))?;
-                self.rule(dry_run, format_args!("{path}planned"), "is the answer to a dry run, and this was none")
+                self.rule(
+                    dry_run,
+                    format_args!("{path}planned"),
+                    "is only allowed in the answer to a dry run, and this call was none",
+                )
             }
         }
     }
@@ -264,7 +274,7 @@ impl<'a> Judge<'a> {
 
     pub(crate) fn choices(&mut self, choices: &Choices, limit: u32) -> Judged {
         let Choices { items, next } = choices;
-        let many = format!("has {} items, {limit} were asked for", items.len());
+        let many = format!("has {} items, but {limit} were requested", items.len());
         self.rule(limit == 0 || items.len() <= limit as usize, "items", &many)?;
         for Choice { value, label, hint } in items {
             self.all([value, label])?;
@@ -403,7 +413,7 @@ impl<'a> Judge<'a> {
 
     /// Checks the result of `migrate`: `carried` is the migrated item, `given` the case of the item that was passed in.
     pub(crate) fn stored(&mut self, carried: &WireStored, given: Kind) -> Judged {
-        self.rule(Kind::of(carried) == given, "answer", "is of another case than what was given")?;
+        self.rule(Kind::of(carried) == given, "answer", "must have the same case as the item that was passed in")?;
         match carried {
             WireStored::Connection(WireOwnedConnection { auth_profile, values }) => {
                 self.count(auth_profile)?;

@@ -201,7 +201,10 @@ impl Run<'_> {
         let [tenant, host] = bounds.map(|bound| bound.clone().try_acquire_owned().ok());
         let permits = tenant.zip(host).map(<[_; 2]>::from);
         if permits.is_none() {
-            tracing::debug!(tenant = self.tenant.name(), "all warm instances are in use; the call runs in its own");
+            tracing::debug!(
+                tenant = self.tenant.name(),
+                "all warm instances are in use; this call runs in a new instance"
+            );
         }
         permits
     }

@@ -105,7 +105,10 @@ async fn reap(slot: Weak<Slot>, tenant: Tenant, runtime: Arc<Runtime>) {
         if let Some(Idle { instance, reaper, _awaited }) = idle.take() {
             // The reaper is this very task, which must still release the instance.
             reaper.detach();
-            tracing::debug!(tenant = tenant.name(), "a warm instance was idle; it is discarded");
+            tracing::debug!(
+                tenant = tenant.name(),
+                "a warm instance was idle for too long, or its tenant or host is ending; it is discarded"
+            );
             release(instance, &tenant, &runtime).await;
         }
     }

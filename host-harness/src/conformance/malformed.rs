@@ -191,13 +191,15 @@ async fn connections(
         let connection = Connection::new(profile.id.as_str(), text);
         if let Some(validation) = validate(connector, tenant, &connection, &what, trial).await {
             let reported = validation.problems.iter().any(|problem| problem.severity == Severity::Error);
-            trial.check(Rule::ValidateReports, fits || reported, || format!("{what}: no problem is reported"));
+            trial.check(Rule::ValidateReports, fits || reported, || {
+                format!("{what}: no problem with the severity `error` is reported")
+            });
         }
     }
     let connection = Connection::new(UNKNOWN, Value::Object(values.clone()).to_string());
     if let Some(validation) = validate(connector, tenant, &connection, "validate of an unknown profile", trial).await {
         let reported = !validation.is_usable();
-        trial.check(Rule::ValidateReports, reported, || "an unknown profile is no problem".to_owned());
+        trial.check(Rule::ValidateReports, reported, || "an unknown profile is not reported as a problem".to_owned());
     }
 }
 
@@ -222,7 +224,7 @@ impl Subject<'_> {
     ) {
         let Some(answered) = trial.settle(rule, what, called) else { return };
         match answered {
-            Ok(_) => trial.breach(rule, format!("{what}: it is taken as if nothing were wrong")),
+            Ok(_) => trial.breach(rule, format!("{what} is accepted without an error")),
             Err(error) => {
                 let function = what.split(' ').next().unwrap_or_default();
                 let declared = |name: &String| name.rsplit('.').next() == Some(function);
@@ -230,7 +232,7 @@ impl Subject<'_> {
                     || !self.usable && error.code == ErrorCode::InvalidConfig
                     || error.code == ErrorCode::Unsupported
                         && self.connector.descriptor().unsupported.iter().any(declared);
-                trial.check(rule, fits, || format!("{what}: answers {:?}, not one of {codes:?}", error.code));
+                trial.check(rule, fits, || format!("{what} returns the error {:?}, not one of {codes:?}", error.code));
             }
         }
     }
@@ -325,7 +327,7 @@ async fn inputs(subject: &Subject<'_>, trial: &mut Trial) {
         }
         if let Some(Ok(results)) = trial.settle(Rule::Batch, &what, called) {
             let refused = results.iter().all(Result::is_err);
-            trial.check(Rule::Batch, refused, || format!("{what}: not all of them are refused"));
+            trial.check(Rule::Batch, refused, || format!("{what}: not all of the inputs are refused"));
             for error in results.iter().filter_map(|result| result.as_ref().err()) {
                 trial.error(&what, error);
             }
@@ -353,7 +355,7 @@ async fn cursors(subject: &Subject<'_>, trial: &mut Trial) {
                 trial.settle(Rule::MalformedCursor, &what, connector.account(tenant, connection).poll(&request).await);
             // Without a network, the connector may report the network error first.
             if let Some(answered) = answered {
-                trial.check(Rule::MalformedCursor, answered.is_err(), || format!("{what}: it is taken for a cursor"));
+                trial.check(Rule::MalformedCursor, answered.is_err(), || format!("{what} is accepted"));
             }
         }
     }
@@ -403,7 +405,7 @@ async fn dry_runs(subject: &Subject<'_>, trial: &mut Trial) {
         let called = connector.account(tenant, connection).invoke(&operation.id, &operation.input_sample, &call).await;
         if let Some(answered) = trial.settle(Rule::DryRun, &what, called) {
             let idle = matches!(&answered, Err(_) | Ok(Outcome::Planned(_)));
-            trial.check(Rule::DryRun, idle, || format!("{what}: answers as if it had been done"));
+            trial.check(Rule::DryRun, idle, || format!("{what}: answers as if the action had been done"));
         }
     }
 }
@@ -426,7 +428,9 @@ async fn migrations(connector: &Connector, tenant: &Tenant, trial: &mut Trial) {
         });
         let sample: Value = serde_json::from_str(&operation.input_sample).unwrap_or_default();
         match trial.settle(rule, &what, migrated) {
-            Some(Ok(migrated)) => trial.check(rule, migrated == sample, || format!("{what}: it comes back changed")),
+            Some(Ok(migrated)) => {
+                trial.check(rule, migrated == sample, || format!("{what}: the input comes back changed"))
+            }
             Some(Err(error)) => trial.breach(rule, format!("{what}: {}", error.message)),
             None => {}
         }
@@ -434,7 +438,7 @@ async fn migrations(connector: &Connector, tenant: &Tenant, trial: &mut Trial) {
             let what = format!("migrate of an input of {} from the version {version:?}", operation.id);
             let migrated = connector.migrate(tenant, version, stored()).await.map(|_| ());
             if let Some(answered) = trial.settle(rule, &what, migrated) {
-                trial.check(rule, answered.is_err(), || format!("{what}: it is taken as if that were known"));
+                trial.check(rule, answered.is_err(), || format!("{what} is accepted although the version is unknown"));
             }
         }
     }

@@ -42,10 +42,7 @@ const MOST_EVIDENCE: usize = 10;
 
 /// An account for the checks that poll triggers.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "a caller that asks for a judgement builds it, and there is no default of it"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers construct this struct, and it has no default value")]
 pub struct TestAccount {
     /// The tenant whose limits and network rights apply to the calls.
     pub tenant: Tenant,
@@ -59,7 +56,7 @@ pub struct TestAccount {
 /// Whether a rule is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::exhaustive_enums, reason = "a rule is kept, broken, or could not be looked at")]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth case: a rule is kept, is broken, or was not checked")]
 pub enum Verdict {
     /// Every check of the rule passed.
     Pass,
@@ -250,21 +247,24 @@ impl Trial {
         let mut judge = |kept: bool, problem: &str| {
             self.check(Rule::ErrorsConsistent, kept, || format!("{what}: {problem}"));
         };
-        judge(!error.message.trim().is_empty(), "an error without a message");
-        judge(error.retry != Retry::After(0), "an error that may be repeated after 0 ms");
-        judge(error.code != ErrorCode::Cancelled, "`cancelled`, which is the host's to say");
+        judge(!error.message.trim().is_empty(), "the error has no message");
+        judge(error.retry != Retry::After(0), "the error allows a repetition after 0 ms");
+        judge(error.code != ErrorCode::Cancelled, "the error code is `cancelled`, which only the host may use");
         if matches!(error.code, ErrorCode::InvalidInput | ErrorCode::InvalidConfig) {
-            judge(!error.fields.is_empty(), "an input is called invalid, and no field is named");
+            judge(!error.fields.is_empty(), "the error calls an input invalid, but names no field");
             judge(
                 !matches!(error.retry, Retry::After(_) | Retry::Backoff),
-                "an input is called invalid, and the same call is to be repeated",
+                "the error calls an input invalid, but says to repeat the call",
             );
-            judge(error.effect == EffectState::None, "an input is called invalid, and something may have been done");
+            judge(
+                error.effect == EffectState::None,
+                "the error calls an input invalid, but says that something may have been done",
+            );
         }
         let permission = error.missing_permission.as_ref();
         judge(
             permission.is_none() || error.code == ErrorCode::PermissionDenied,
-            "a missing permission in an error that is not `permission-denied`",
+            "the error names a missing permission, but its code is not `permission-denied`",
         );
         if let Some(missing) = permission {
             let declared = self.permissions.contains(&missing.permission);
@@ -278,16 +278,16 @@ impl Trial {
 
     fn field(&mut self, rule: Rule, what: &str, field: &FieldProblem) {
         let FieldProblem { pointer, code, message, .. } = field;
-        self.check(rule, is_pointer(pointer), || format!("{what}: {pointer:?} is no JSON Pointer"));
+        self.check(rule, is_pointer(pointer), || format!("{what}: {pointer:?} is not a JSON Pointer"));
         self.check(rule, is_kebab(code), || format!("{what}: the problem's code {code:?} is not kebab-case"));
-        self.check(rule, !message.trim().is_empty(), || format!("{what}: a problem without a message"));
+        self.check(rule, !message.trim().is_empty(), || format!("{what}: the problem has no message"));
     }
 
     fn report(mut self, connector: Option<&Connector>) -> Report {
         let findings = Rule::ALL.iter().map(|rule| {
             let Seen { kept, breaches, more } = self.seen.remove(rule).unwrap_or_default();
             let (verdict, evidence) = match (breaches.is_empty(), kept) {
-                (true, 0) => (Verdict::Skip, vec!["nothing to judge".to_owned()]),
+                (true, 0) => (Verdict::Skip, vec!["nothing to check".to_owned()]),
                 (true, kept) => (Verdict::Pass, vec![format!("{kept} checks")]),
                 (false, _) => {
                     let rest = (more > 0).then(|| format!("and {more} more"));

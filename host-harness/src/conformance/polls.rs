@@ -68,7 +68,9 @@ async fn report(connector: &Connector, account: &TestAccount, trial: &mut Trial)
     let unlocked = report.permissions.iter().flat_map(|row| &row.unlocks);
     for id in report.usable.iter().chain(unlocked) {
         let known = operations(descriptor).any(|operation| operation.id == *id);
-        trial.check(Rule::Report, known, || format!("test: {id:?} is called usable, and is not there"));
+        trial.check(Rule::Report, known, || {
+            format!("test: the report calls {id:?} usable, but there is no such operation")
+        });
     }
 }
 
@@ -184,7 +186,11 @@ impl Stream<'_> {
         if let Some(again) = again {
             let same = ids(&again.events).starts_with(&expected);
             trial.check(Rule::PollRepeats, same, || {
-                format!("{}: {expected:?}, and the same poll again {:?}", self.id(), ids(&again.events))
+                format!(
+                    "{}: the poll returned {expected:?}, and the same poll again returned {:?}",
+                    self.id(),
+                    ids(&again.events)
+                )
             });
         }
         // An instance that has already worked for other calls must return the same events.
@@ -203,14 +209,19 @@ impl Stream<'_> {
             let rest = &expected[index + 1..];
             let got = ids(&after.events);
             trial.check(Rule::PollPositions, got.starts_with(rest), || {
-                format!("{}: after event {index} come {got:?} instead of {rest:?}", self.id())
+                format!("{}: after event {index}, a poll returned {got:?} instead of {rest:?}", self.id())
             });
         }
         let request = PollRequest { budget: Budget { events: 1, ..request.budget }, ..request.clone() };
         if let Some(one) = self.poll(Rule::PollBudget, "a poll for one event", &request, trial).await {
-            trial.check(Rule::PollBudget, one.events.len() <= 1, || format!("{}: more than one", self.id()));
+            trial.check(Rule::PollBudget, one.events.len() <= 1, || {
+                format!("{}: a poll for one event returned more than one", self.id())
+            });
             if one.events.is_empty() {
-                trial.breach(Rule::PollBudget, format!("{}: no event where there is one", self.id()));
+                trial.breach(
+                    Rule::PollBudget,
+                    format!("{}: a poll for one event returned none, although there is one", self.id()),
+                );
             }
         }
         for (what, snapshot, position) in damaged() {
@@ -224,7 +235,11 @@ impl Stream<'_> {
             let Some(page) = self.settle(Rule::PollStateless, &what, warm.poll(request).await, trial) else { break };
             let same = ids(&page.events).starts_with(expected);
             trial.check(Rule::PollStateless, same, || {
-                format!("{}: {expected:?} in a fresh instance, {what} {:?}", self.id(), ids(&page.events))
+                format!(
+                    "{}: a fresh instance returned {expected:?}, but {what} returned {:?}",
+                    self.id(),
+                    ids(&page.events)
+                )
             });
         }
         warm.discard().await;
@@ -240,14 +255,14 @@ impl Stream<'_> {
         let Some(partition) = partitions.first() else { return };
         let budget = Budget { events: 1, bytes: 1 << 16, wait_ms: 0 };
         let request = self.request(&partition.id, Some(cursor), budget);
-        let what = format!("{}: poll with {what} for a cursor", self.id());
+        let what = format!("{}: poll with {what} as its cursor", self.id());
         let polled = self.connector.account(tenant, connection).poll(&request).await;
         let Some(answered) = trial.settle(Rule::MalformedCursor, &what, polled) else { return };
         let code = answered.as_ref().err().map(|error| error.code);
         let refused = matches!(code, Some(ErrorCode::InvalidInput | ErrorCode::PositionLost | ErrorCode::Unsupported));
         trial.check(Rule::MalformedCursor, refused, || match code {
-            Some(code) => format!("{what}: answers {code:?}"),
-            None => format!("{what}: it is taken for one"),
+            Some(code) => format!("{what} returns the error {code:?}"),
+            None => format!("{what} is accepted"),
         });
     }
 
@@ -272,7 +287,7 @@ impl Stream<'_> {
             let mut judge = |kept: bool, problem: &str| {
                 trial.check(Rule::PollEvents, kept, || format!("{}, event {index}: {problem}", self.id()));
             };
-            judge(seen.insert((&event.source, &event.id)), "the same source and id twice in a page");
+            judge(seen.insert((&event.source, &event.id)), "the same source and id occur twice in one page");
             judge(!event.summary.trim().is_empty() && !event.summary.contains('\n'), "the summary is not one line");
             if let (Some(time), Some(instant)) = (&event.time, &instant) {
                 judge(instant.is_valid(&Value::from(time.as_str())), "the time is not RFC 3339");

@@ -107,7 +107,7 @@ impl Checked {
             CursorStoreError::Damaged { path: self.path.clone(), detail }
         };
         let Some(database) = self.database.as_ref().filter(|_| !self.file.refuses()) else {
-            return Err(damaged("it was found to be damaged before".to_owned()));
+            return Err(damaged("damage was found earlier".to_owned()));
         };
         match catch(|| work(database)) {
             Ok(Err(redb::Error::Corrupted(detail))) | Err(detail) => Err(damaged(detail)),
@@ -134,7 +134,7 @@ impl std::fmt::Debug for Checked {
 fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        text.or_else(|| panic.downcast_ref().copied()).unwrap_or("the database gave up").to_owned()
+        text.or_else(|| panic.downcast_ref().copied()).unwrap_or("the database panicked").to_owned()
     })
 }
 

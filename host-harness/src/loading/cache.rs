@@ -47,16 +47,19 @@ impl CompiledCache {
         let name = file_name(engine, wasm);
         match self.read(&name) {
             Ok(compiled) => {
-                #[allow(unsafe_code, reason = "only `store` writes here, and `open` saw to it that nobody else can")]
+                #[allow(
+                    unsafe_code,
+                    reason = "only `store` writes to this directory, and `open` has checked that no other user can"
+                )]
                 // SAFETY: the file belongs to this user and its digest proves that it is complete; `store` of this or
                 // another process wrote it, for an engine with the same compatibility hash.
                 match unsafe { Component::deserialize(engine, compiled) } {
                     Ok(component) => return Ok(component),
-                    Err(error) => tracing::warn!(%error, "a cached component is not usable; compiling"),
+                    Err(error) => tracing::warn!(%error, "a cached component cannot be used; compiling it again"),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, "a cached component cannot be read; compiling"),
+            Err(error) => tracing::warn!(%error, "a cached component cannot be read; compiling it again"),
         }
         let component = Component::from_binary(engine, wasm)?;
         if let Err(error) = self.store(&name, &component.serialize()?) {
@@ -73,7 +76,7 @@ impl CompiledCache {
         let content = compiled.len().checked_sub(DIGEST_BYTES);
         let is_whole = content.is_some_and(|content| compiled[content..] == digest(name, &compiled[..content])[..]);
         if !is_whole {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest is another"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest does not match its content"));
         }
         compiled.truncate(compiled.len() - DIGEST_BYTES);
         // If this fails, the file may only be removed from the cache too early.
@@ -160,7 +163,7 @@ fn refuse<T>(why: &str, path: &Path) -> io::Result<T> {
 fn require_own_directory(directory: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(directory)?;
     if !metadata.is_dir() {
-        return refuse("must be a directory, not a link to one", directory);
+        return refuse("must be a real directory, not a symbolic link", directory);
     }
     require_own(&metadata, directory)
 }
@@ -173,7 +176,7 @@ fn require_own(metadata: &fs::Metadata, path: &Path) -> io::Result<()> {
         return refuse("must belong to the user that the host runs as", path);
     }
     if metadata.mode() & 0o022 != 0 {
-        return refuse(&format!("can be written to by others; run `chmod go-w {}`", path.display()), path);
+        return refuse(&format!("must not be writable by other users; run `chmod go-w {}`", path.display()), path);
     }
     Ok(())
 }
@@ -186,7 +189,7 @@ fn require_own(_metadata: &fs::Metadata, _path: &Path) -> io::Result<()> {
 /// Opens a file, which must be a regular file (no symbolic link) owned by this user.
 fn open_own_file(path: &Path) -> io::Result<File> {
     if !fs::symlink_metadata(path)?.is_file() {
-        return refuse("must be a file, not a link to one", path);
+        return refuse("must be a regular file, not a symbolic link", path);
     }
     let file = File::open(path)?;
     require_own(&file.metadata()?, path)?;

@@ -244,7 +244,7 @@ fn new_engine(options: &HostOptions) -> Result<Engine, SetupError> {
         Ok(engine) => Ok(engine),
         Err(error) => {
             // Each slot of the pool reserves gigabytes of address space, which a container may refuse.
-            tracing::warn!(%error, "no address space for a pool of instances; allocating on demand");
+            tracing::warn!(%error, "there is not enough address space for a pool of instances; instances are allocated on demand");
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
             Engine::new(&config).map_err(|error| SetupError::Engine(format!("{error:#}")))
         }

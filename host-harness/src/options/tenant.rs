@@ -138,7 +138,7 @@ impl HostRule {
 
 /// The error for a text that is not a [`HostRule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no host; write HOST, HOST:PORT or *.DOMAIN")]
+#[error("`{0}` is not a host; write HOST, HOST:PORT or *.DOMAIN")]
 pub struct HostRuleError(String);
 
 impl FromStr for HostRule {
