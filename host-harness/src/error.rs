@@ -191,7 +191,7 @@ pub struct EgressDenied {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Failure {
-    /// The connector's own error.
+    /// The error that the connector returned.
     pub error: types::Error,
     /// The destinations that the host denied during the call. They are often the true cause of the error.
     pub denials: Vec<EgressDenied>,
@@ -241,7 +241,7 @@ pub enum CallError {
     /// The call took longer than its deadline; whether it took effect is unknown.
     #[error("no answer within {} ms (limit: deadline)", limit.as_millis())]
     Deadline {
-        /// The deadline.
+        /// The largest allowed duration of the call.
         #[serde(serialize_with = "as_millis")]
         limit: Duration,
     },
@@ -441,7 +441,7 @@ mod tests {
         let json = serde_json::to_value(&errors[8]).unwrap();
         assert_eq!(json, serde_json::json!({ "kind": "limit", "name": "handles", "wanted": 2, "allowed": 1 }));
         assert_eq!(errors.iter().filter(|error| error.limit().is_some()).count(), 7);
-        // Every word of `CallError::kind` has its error above.
+        // The list above has one error for each word of `CallError::kind`.
         let (_, kinds) = include_str!("error.rs").split_once("pub fn kind(").unwrap();
         let (kinds, _) = kinds.split_once("pub fn limit(").unwrap();
         assert_eq!(errors.len(), kinds.matches(" => \"").count());

@@ -12,7 +12,7 @@
 //! | [`Tenant`] | tenant | limits, rates, permitted hosts, trust roots, pool of HTTP connections, TLS sessions |
 //! | [`Connection`] | linked account | the values that a person entered, as a secret |
 //! | [`Account`] | linked account | connector, tenant and connection; calls are made on it; cold or warm |
-//! | `CursorStore` (feature `cursors`) | engine that has no database of its own | where each partition of each trigger goes on |
+//! | `CursorStore` (feature `cursors`) | engine without a database of its own | the cursor of every partition |
 //!
 //! # Load a connector and call it
 //!
@@ -115,11 +115,11 @@
 //! ```text
 //!  Connector ── account(), open() ──▶ Account ── poll(), invoke() … ─┐             call/account.rs
 //!                                                                    ▼
-//!  admission   the host, and the tenant, take calls; limits are within the host's  call/admission.rs
+//!  admission   host and tenant accept calls; limits are within the host's          call/admission.rs
 //!     │
 //!     ├─ cold ─▶ first instance: `validate`, without a network                     call/loaded.rs
-//!     │             └─▶ what the connection leads to: the allow list               egress/policy.rs
-//!     ├─ warm ─▶ the allow list of when it was opened; the turn of the instance    call/slot.rs
+//!     │             └─▶ the hosts of the connection: the allow list                egress/policy.rs
+//!     ├─ warm ─▶ the allow list of the opened account; the instance's turn         call/slot.rs
 //!     ▼
 //!  turns       of the tenant's calls, then of all tenants'                         call/run.rs, limits/
 //!     ▼
@@ -127,12 +127,12 @@
 //!     │           ▲ ▼
 //!     │        the guest ── WASI ──▶ exchanges and sockets ──▶ names, addresses    egress/
 //!     ▼
-//!  judge       the answer keeps the limits and the rules of the interface          call/judge.rs
+//!  judge       the answer obeys the limits and the rules of the interface          call/judge.rs
 //!     │
 //!     ├─ warm, and no fault ─▶ the instance is kept                                call/slot.rs
-//!     ├─ else ─▶ it is released where it holds a connection, and dropped
+//!     ├─ else ─▶ the instance is released if it holds a connection, and dropped
 //!     ▼
-//!  the answer, or a CallError with what the host refused meanwhile
+//!  the answer, or a CallError with what the host refused during the call
 //! ```
 //!
 //! A cold call uses two instances. The connector itself derives the hosts that a call may connect to, so it must run
@@ -147,7 +147,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `conformance` | the rules by which a connector is judged |
+//! | `conformance` | checks of a connector against the rules of the interface |
 //! | `cursors` | a durable store of cursors, for engines without a database of their own |
 //!
 //! The source folders import each other in one direction only: in the order `interface`, `limits`, `options`,

@@ -272,7 +272,7 @@ impl Account {
             .await
     }
 
-    /// Asks the service to stop its calls for a subscription.
+    /// Asks the service to stop its requests for a subscription.
     ///
     /// # Errors
     ///
@@ -312,8 +312,9 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`CallError`]. After an error, whether the action took effect may be unknown: [`CallError::Connector`] states
-    /// it, and the other errors say so in their documentation where nothing was done, such as [`CallError::Busy`].
+    /// [`CallError`]. After an error, it may be unknown whether the action took effect. [`CallError::Connector`] states
+    /// this in its `effect`; the documentation of the other errors says where nothing was done, as with
+    /// [`CallError::Busy`].
     pub async fn invoke(&self, action: &str, input: &str, call: &Call) -> Result<Outcome, CallError> {
         self.route()
             .of(action)

@@ -70,6 +70,7 @@ fn replace_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     )?;
 
     // wasmtime looks for an error code of the interface, but a body's stream ends with an error of wasmtime's own type.
+    // `body_error_code` translates that error.
     http.func_wrap("http-error-code", |mut store: Store<'_>, (error,): (Resource<IoError>,)| {
         let error = store.data_mut().ctx().table.get(&error)?;
         Ok((error.downcast_ref().and_then(body_error_code),))

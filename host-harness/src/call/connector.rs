@@ -30,7 +30,7 @@ impl Connector {
         Self { loaded: Arc::new(loaded) }
     }
 
-    /// What the connector is and can do.
+    /// The connector's descriptor: its operations, their schemas and the hosts that it needs.
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {
         self.loaded.descriptor()

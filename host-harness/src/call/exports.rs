@@ -34,9 +34,9 @@ pub(crate) trait Export {
     const NAME: &'static str;
     /// The position of its index in [`Exports`].
     const POSITION: usize;
-    /// Its parameters.
+    /// The types of its parameters.
     type Params<'a>: ComponentNamedList + Lower + Send + Sync;
-    /// Its result.
+    /// The type of its result.
     type Answer: Lift + Send + Sync + 'static;
 }
 

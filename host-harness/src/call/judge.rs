@@ -22,7 +22,8 @@ use crate::interface::types::{Cursor, Error, FieldProblem, MissingPermission, Se
 use crate::limits::{LimitExceeded, LimitName, Limits};
 use crate::options::LONGEST_NAME;
 
-/// The largest `validation.normalized`, in bytes: a connection without its secrets.
+/// The largest `validation.normalized`, in bytes. It has the bound of a connection, because it is a connection without
+/// its secrets.
 const LARGEST_NORMALIZED: usize = LARGEST_CONNECTION;
 
 /// The most egress rules in a descriptor. Each rule is evaluated for every call.
@@ -176,7 +177,7 @@ impl<'a> Judge<'a> {
             Self::bound(LimitName::CursorBytes, cursor, self.limits.cursor_bytes)?;
             let field = format_args!("events[{index}].partition");
             match request.partition.as_str() {
-                // A poll of all partitions.
+                // The empty text means a poll of all partitions.
                 "" => {
                     self.rule(!event.partition.is_empty(), field, "is empty; it must name the partition of the event")?
                 }

@@ -1,4 +1,4 @@
-//! Where an instance is kept between the calls on one account: [`Slot`].
+//! Keeps an instance between the calls on one account: [`Slot`].
 
 use std::sync::{Arc, Weak};
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 macro_rules! rules {
     ($($rule:ident = $id:literal: $why:literal;)*) => {
-        /// A rule of the interface that a component is judged by.
+        /// A rule of the interface that every component must obey.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Rule {
@@ -15,7 +15,7 @@ macro_rules! rules {
         }
 
         impl Rule {
-            /// All rules, in the order in which they are judged.
+            /// All rules, in the order in which they are reported.
             pub const ALL: &[Self] = &[$(Self::$rule),*];
 
             /// The stable id of the rule, as `family.rule`.

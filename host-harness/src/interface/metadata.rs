@@ -1,4 +1,4 @@
-//! What the connector is and can do.
+//! The descriptor of a connector, and stored items that a newer version of the connector can convert.
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
@@ -103,7 +103,7 @@ pub struct Operation {
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum TriggerKind {
-    /// The service keeps records, not events; each poll compares the records with the cursor.
+    /// The service keeps records, not events; each poll compares the records with those of the previous poll.
     #[component(name = "polling")]
     Polling,
     /// The service keeps a log of events; each poll continues where the previous one ended.

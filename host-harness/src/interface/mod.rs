@@ -15,7 +15,7 @@ pub mod metadata;
 pub mod trigger;
 pub mod types;
 
-/// A JSON text that is embedded as JSON instead of as a string with JSON in it.
+/// Serializes a JSON text as embedded JSON, not as a string that contains JSON.
 pub(crate) mod json_text {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use serde_json::value::RawValue;
@@ -33,7 +33,7 @@ pub(crate) mod json_text {
     }
 }
 
-/// Bytes as base64 (standard alphabet, padded).
+/// Serializes bytes as base64 (standard alphabet, padded).
 pub(crate) mod base64_bytes {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;

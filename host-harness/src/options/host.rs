@@ -38,9 +38,8 @@ pub struct HostOptions {
     /// The accepted versions of `workflow:connector`. Default: `>=0.1.0, <0.3.0`, all versions that this host supports.
     pub interface: VersionReq,
     /// The directory for compiled components; none: they are not kept. Only the operator may have write access, because
-    /// the machine code in the directory is run without further checks. A missing directory is created with access for
-    /// its owner only. A directory that belongs to another user, is writable by others or is a symbolic link is
-    /// refused.
+    /// the host runs the machine code in the directory. A missing directory is created with access for its owner only.
+    /// A directory that belongs to another user, is writable by others or is a symbolic link is refused.
     /// Default: none.
     pub cache_directory: Option<PathBuf>,
     /// The largest total size of the files in that directory, in bytes. The files used the longest ago are removed
