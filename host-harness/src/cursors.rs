@@ -93,7 +93,7 @@ pub struct StoredCursors {
 
 /// A database that holds one cursor for each partition of each trigger. Only one process at a time can open it.
 ///
-/// A commit is on disk before it returns; after a crash, either the cursor of this commit or the previous one is
+/// [`Self::commit`] returns after the cursor is on disk; after a crash, either this cursor or the previous one is
 /// stored. A cursor's snapshot may be large but changes only once per page, and it is written only then. Each function
 /// blocks while the disk works, for some milliseconds.
 #[derive(Debug)]

@@ -44,7 +44,7 @@ pub enum LoadError {
     /// The file could not be read.
     #[error("{path} could not be read", path = path.display())]
     Read {
-        /// The file.
+        /// The file that could not be read.
         path: PathBuf,
         /// The error that the operating system returned.
         source: std::io::Error,
@@ -74,7 +74,7 @@ pub enum LoadError {
     FunctionType {
         /// The function, as `interface.function`.
         function: String,
-        /// The difference.
+        /// How the types differ.
         reason: String,
     },
     /// The component is larger than [`HostOptions::max_component_bytes`](crate::HostOptions::max_component_bytes).

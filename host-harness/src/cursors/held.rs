@@ -48,7 +48,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// The error of reading the file's length.
+    /// If the file's length cannot be read.
     pub(super) fn new(file: Box<dyn StorageBackend>) -> io::Result<Self> {
         let mode = Mutex::new(Mode::Holding { length: file.len()?, changes: Vec::new() });
         Ok(Self { inner: Arc::new(Inner { file, mode }) })
@@ -59,7 +59,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// An error of the file. Then nothing more is written, and a file that was empty is made empty again.
+    /// If a write to the file fails. Then nothing more is written, and a file that was empty is made empty again.
     pub(super) fn release(&self) -> io::Result<()> {
         let mut mode = self.mode();
         let Mode::Holding { changes, .. } = &*mode else { return Ok(()) };

@@ -138,7 +138,8 @@ impl Default for HostOptions {
     }
 }
 
-/// From the oldest version in `wit/frozen/` up to, but not including, the next minor version that does not exist yet.
+/// The versions that this host supports: from the oldest one in `wit/frozen/` up to, but not including, the next minor
+/// version, which does not exist yet.
 fn spoken() -> VersionReq {
     let bound = |op, minor| semver::Comparator {
         op,
