@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// The largest connection, in bytes: every call reads it.
+/// The largest connection, in bytes. It is bounded because every call reads it.
 pub(crate) const LARGEST_CONNECTION: usize = 64 << 10;
 
-/// A linked account: which way of authorizing was chosen, and the values for it.
+/// A linked account: the chosen way to authorize, and the values for it.
 ///
-/// From JSON or TOML it reads as `{"authProfile": "...", "values": {...}}` (or `auth-profile`). It is never
-/// written: the values hold secrets. Cheap to clone: clones share the values.
+/// It can be deserialized from JSON or TOML as `{"authProfile": "...", "values": {...}}` (or `auth-profile`). It cannot
+/// be serialized, because the values contain secrets. Cheap to clone: clones share the values.
 #[derive(Clone, Debug)]
 pub struct Connection {
     auth_profile: Arc<str>,
@@ -29,7 +29,7 @@ impl Connection {
         Self { auth_profile: auth_profile.into().into(), values: Arc::new(values.into()) }
     }
 
-    /// Id of the chosen profile.
+    /// The id of the chosen profile.
     #[must_use]
     pub fn auth_profile(&self) -> &str {
         &self.auth_profile
@@ -41,13 +41,13 @@ impl Connection {
         &self.values
     }
 
-    /// What a call reads of it, in bytes.
+    /// The number of bytes that a call reads: profile and values.
     pub(crate) fn size(&self) -> usize {
         self.auth_profile.len().saturating_add(self.values.expose().len())
     }
 
-    /// Every text in the values, and every number that can be a port, wherever it is. `form` is what the chosen profile
-    /// says of its fields.
+    /// Every text in the values, and every number that can be a port, at any depth. `form` holds the annotations of the
+    /// chosen profile's fields.
     pub(crate) fn entered(&self, form: &Form) -> Entered {
         let mut entered = Entered::default();
         let values: serde_json::Map<String, Value> = serde_json::from_str(self.values.expose()).unwrap_or_default();
@@ -59,7 +59,7 @@ impl Connection {
     }
 }
 
-/// What a profile's schema says of the fields at its top.
+/// The annotations of the top-level fields in a profile's schema.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
     hosts: BTreeSet<String>,
@@ -67,7 +67,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Reads `x-host` and `writeOnly`. A schema that is none says nothing.
+    /// Reads `x-host` and `writeOnly`. A text that is not a valid schema has no annotations.
     pub(crate) fn read(schema: &str) -> Self {
         let schema: Value = serde_json::from_str(schema).unwrap_or_default();
         let marked = |annotation: &str| {
@@ -86,26 +86,26 @@ impl Form {
     }
 }
 
-/// What a field is for.
+/// The kind of value that a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// A host, which may lack its domain.
+    /// A host, whose domain may be left out.
     Host,
-    /// A secret. It names no host but one that stands in it.
+    /// A secret. It allows only a host that is written out in it.
     Secret,
-    /// Anything else.
+    /// Any other value.
     Other,
 }
 
-/// What a person entered.
+/// The values that a person entered.
 #[derive(Default)]
 pub(crate) struct Entered {
     pub(crate) texts: Vec<EnteredText>,
-    /// Numbers, and texts that are nothing but a number.
+    /// Numbers, and texts that consist only of a number.
     pub(crate) ports: BTreeSet<u16>,
 }
 
-/// A text, and the field at the top of the values that it is in.
+/// A text, and the top-level field that contains it.
 pub(crate) struct EnteredText {
     pub(crate) text: Zeroizing<String>,
     pub(crate) field: Arc<str>,
@@ -184,7 +184,7 @@ mod tests {
             ("policy", "p", Part::Other),
         ];
         assert_eq!(found, expected);
-        // What is no schema marks nothing.
+        // A text that is not a schema marks no field.
         for schema in ["", "[]", "null", r#"{"properties":[1]}"#, r#"{"properties":{"hub":true}}"#] {
             assert!(connection.entered(&Form::read(schema)).texts.iter().all(|text| text.part == Part::Other));
         }

@@ -1,4 +1,4 @@
-//! Cursors of triggers on disk: [`CursorStore`].
+//! Stores the cursors of triggers on disk: [`CursorStore`].
 
 mod checked;
 #[cfg(test)]
@@ -14,18 +14,18 @@ use redb::{ReadableDatabase as _, TableDefinition, TableError};
 pub(crate) use self::checked::Checked;
 use crate::interface::types::Cursor;
 
-/// Connector, trigger and partition.
+/// The ids of connector, trigger and partition.
 type Key = (&'static str, &'static str, &'static str);
 
 const TABLES: [&str; 3] = ["positions", "snapshots", "writers"];
 const POSITIONS: TableDefinition<Key, &[u8]> = TableDefinition::new(TABLES[0]);
 const SNAPSHOTS: TableDefinition<Key, &[u8]> = TableDefinition::new(TABLES[1]);
 
-/// By connector and trigger: the connector's version and the trigger's revision that wrote the cursors, so that a newer
-/// connector can read them.
+/// For each connector and trigger: the connector's version and the trigger's revision with which the cursors were
+/// stored. A newer connector needs them to migrate the cursors.
 const WRITERS: TableDefinition<(&str, &str), (&str, u32)> = TableDefinition::new(TABLES[2]);
 
-/// Why a [`CursorStore`] does not open, read or write.
+/// Why a [`CursorStore`] cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CursorStoreError {
@@ -34,14 +34,14 @@ pub enum CursorStoreError {
     File {
         /// The database's file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error that the operating system returned.
         source: io::Error,
     },
-    /// The file holds something else. It is left as it is.
+    /// The file contains something other than cursors. It was not changed.
     #[error("{} is not a database of this program and was left as it is; name another file, or delete it to start from the beginning", .0.display())]
     Foreign(PathBuf),
-    /// The file is damaged. Where that is found when it is opened, it is left as it is, byte for byte; where it is found
-    /// later, nothing more is written to it. It is never repaired.
+    /// The file is damaged. If the damage is found while opening, the file keeps its content, byte for byte. If it is
+    /// found later, nothing more is written to the file. A damaged file is never repaired.
     #[error(
         "{} is damaged and was not changed: {detail}. Restore the file from a copy; or name another file, and the trigger \
          starts there as if for the first time",
@@ -50,10 +50,10 @@ pub enum CursorStoreError {
     Damaged {
         /// The database's file.
         path: PathBuf,
-        /// What was found, for a log.
+        /// What is damaged, for a log.
         detail: String,
     },
-    /// The file has a format that was in use before. It is left as it is.
+    /// The file has an older format of the database. It was not changed.
     #[error(
         "{} has the older format {version} and was left as it is; read it with the version of this program that wrote it, \
          or name another file",
@@ -65,54 +65,54 @@ pub enum CursorStoreError {
         /// The number of the format.
         version: u8,
     },
-    /// Another process has it open.
+    /// Another process has opened the file.
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// The database could not be used: the disk is full, for one.
+    /// The database cannot be used, for example because the disk is full.
     #[error("{} cannot be {doing}", path.display())]
     Database {
         /// The database's file.
         path: PathBuf,
         /// `opened`, `read` or `written`.
         doing: &'static str,
-        /// What the database said.
+        /// The error that the database returned.
         source: Box<redb::Error>,
     },
 }
 
-/// What is stored for one trigger.
+/// The stored cursors of one trigger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredCursors {
-    /// The connector's version and the trigger's revision that wrote the cursors. Where they are not those of now, the
-    /// cursors go through [`Connector::migrate`](crate::Connector::migrate) first.
+    /// The connector's version and the trigger's revision with which the cursors were stored. If either differs from
+    /// the current one, the cursors must be converted with [`Connector::migrate`](crate::Connector::migrate) first.
     pub writer: Option<(String, u32)>,
     /// The cursors, by partition.
     pub partitions: BTreeMap<String, Cursor>,
 }
 
-/// A database of cursors, one for each partition of each trigger. One process at a time uses it.
+/// A database that holds one cursor for each partition of each trigger. Only one process at a time can open it.
 ///
-/// A commit is on disk before it returns, and a crash leaves either the cursor before it or the one after it. The large
-/// part of a cursor, its snapshot, changes once a page and is written only then. Calls block for as long as the disk
-/// takes, some milliseconds.
+/// [`Self::commit`] returns after the cursor is on disk; after a crash, either this cursor or the previous one is
+/// stored. A cursor's snapshot may be large but changes only once per page, and it is written only then. Each function
+/// blocks while the disk works, for some milliseconds.
 #[derive(Debug)]
 pub struct CursorStore {
     database: Checked,
 }
 
 impl CursorStore {
-    /// Opens or makes a database that its owner alone can read. The whole file is read and checked, and nothing is
-    /// written to one that is not whole.
+    /// Opens a database, or creates one that only its owner can read. The whole file is read and checked first; nothing
+    /// is written to a damaged file.
     ///
     /// # Errors
     ///
-    /// [`CursorStoreError`]. The file is then as it was.
+    /// [`CursorStoreError`]. The file is then unchanged.
     pub fn open(path: &Path) -> Result<Self, CursorStoreError> {
         Ok(Self { database: Checked::open(path, &TABLES)? })
     }
 
-    /// Everything that is stored for one trigger.
+    /// Reads the stored cursors of one trigger, and the versions that wrote them.
     ///
     /// # Errors
     ///
@@ -145,7 +145,7 @@ impl CursorStore {
         })
     }
 
-    /// Stores who writes the cursors from now on, and the cursors that this writer begins with.
+    /// Stores the versions with which cursors are written from now on, and the first cursors.
     ///
     /// # Errors
     ///
@@ -173,7 +173,8 @@ impl CursorStore {
         })
     }
 
-    /// Stores where a partition goes on. `before` is what is stored now, if the caller knows it.
+    /// Stores the cursor with which a partition continues. `before` is the cursor that is stored now, if the caller
+    /// knows it.
     ///
     /// # Errors
     ///
@@ -219,7 +220,7 @@ mod tests {
         first.commit("c", "a", "0", &cursor("s", "1"), None).unwrap();
         first.commit("c", "a", "0", &cursor("s", "2"), Some(&cursor("s", "1"))).unwrap();
         first.commit("c", "a", "1", &cursor("t", "3"), None).unwrap();
-        // Other triggers, the next one in order among them, have cursors of their own.
+        // Other triggers have their own cursors; trigger `b` is the next one in the database's order.
         first.begin("c", "b", ("1.0.0", 7), &BTreeMap::from([("0".to_owned(), cursor("", "9"))])).unwrap();
         drop(first);
         let again = CursorStore::open(&path).unwrap();

@@ -1,4 +1,4 @@
-//! What can go wrong, by who can mend it.
+//! The errors of the host, grouped by the person who can correct them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub enum SetupError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TenantError {
-    /// The trust roots hold no certificate, or one that cannot be read.
+    /// The trust roots contain no certificate, or an unreadable one.
     #[error("the trust roots cannot be used: {0}")]
     TrustRoots(String),
     /// The TLS client could not be set up.
@@ -44,89 +44,89 @@ pub enum LoadError {
     /// The file could not be read.
     #[error("{path} could not be read", path = path.display())]
     Read {
-        /// Which file.
+        /// The file that could not be read.
         path: PathBuf,
-        /// Why.
+        /// The error that the operating system returned.
         source: std::io::Error,
     },
-    /// The bytes are no component.
+    /// The bytes are not a WebAssembly component.
     #[error("not a component: {0}")]
     NotAComponent(String),
-    /// The component exports nothing of `workflow:connector`.
-    #[error("this component is no connector: it exports no interface of `workflow:connector`")]
+    /// The component exports no interface of `workflow:connector`.
+    #[error("this component is not a connector: it exports no interface of `workflow:connector`")]
     NotAConnector,
-    /// The component was built on an interface version that this host does not speak.
+    /// The component was built on an interface version that this host does not support.
     #[error(
         "this connector was built on workflow:connector {}, and this host speaks {accepted}; use a connector or a host of the other's version",
         join(exported)
     )]
     InterfaceVersion {
-        /// What the component exports.
+        /// The versions that the component exports.
         exported: Vec<Version>,
-        /// What the host accepts.
+        /// The versions that the host accepts.
         accepted: VersionReq,
     },
-    /// One of the interfaces is missing, or one of its functions.
+    /// The component lacks an interface, or a function of an interface.
     #[error("this connector does not export `{0}`")]
     MissingInterface(String),
-    /// A function's type is not that of the interface.
-    #[error("this connector's `{function}` does not fit the interface: {reason}")]
+    /// The type of a function differs from its type in the interface.
+    #[error("the type of this connector's `{function}` differs from the interface: {reason}")]
     FunctionType {
-        /// Interface and function.
+        /// The function, as `interface.function`.
         function: String,
-        /// What differs.
+        /// How the types differ.
         reason: String,
     },
     /// The component is larger than [`HostOptions::max_component_bytes`](crate::HostOptions::max_component_bytes).
     #[error("this component has {size} bytes, {limit} are allowed")]
     TooLarge {
-        /// Its size, in bytes.
+        /// The size of the component, in bytes.
         size: usize,
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The component is made of more than a host sets aside for a call.
+    /// The component consists of more parts than the host reserves for one call.
     #[error("this component is over a limit: {0}")]
     Limit(LimitExceeded),
     /// The component could not be compiled or linked.
     #[error("the connector could not be compiled or linked: {0}")]
     Compile(String),
-    /// The host is being drained ([`CallError::Draining`]), or the time for that ran out ([`CallError::Cancelled`]).
+    /// The host is being drained ([`CallError::Draining`]), or the drain's time ran out ([`CallError::Cancelled`]).
     #[error("the connector was not loaded")]
     Refused(#[source] CallError),
-    /// A rule of its manifest names a domain that it may not name.
+    /// An egress rule in the connector's descriptor names a domain that is not allowed there.
     #[error("the connector's {field} is `{domain}`, which {reason}")]
     EgressRule {
-        /// Which part of which rule, such as `egress[2].suffixes[0]`.
+        /// The field of the rule, such as `egress[2].suffixes[0]`.
         field: String,
-        /// What stands there.
+        /// The value of the field.
         domain: String,
-        /// Why it is refused.
+        /// The reason for the refusal.
         reason: DomainRefusal,
     },
-    /// It could not say what it is.
+    /// The connector's `describe` failed.
     #[error("the connector could not describe itself")]
     Describe(#[source] CallError),
 }
 
-/// Why a domain in a connector's manifest is refused.
+/// The reason why a domain in a connector's descriptor is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DomainRefusal {
-    /// It is no domain with a dot before it, in lower case.
-    #[error("is no domain in lower case with a dot before it")]
+    /// The value is not a lower-case domain with a leading dot.
+    #[error("is not a lower-case domain with a leading dot")]
     Malformed,
-    /// It is a public suffix such as `.co.uk`: anybody can register names in it.
+    /// The domain is a public suffix such as `.co.uk`: anybody can register names below it.
     #[error("is a public suffix: anybody can register names in it")]
     Public,
-    /// It is a domain such as `.github.io` whose owner gives names in it to anybody. An operator who means it has it in
-    /// [`LoadOptions::service_domains`](crate::LoadOptions::service_domains), by that very name.
+    /// The domain is one such as `.github.io`, whose owner gives names below it to anybody. An operator who wants to
+    /// allow it adds this exact name to [`LoadOptions::service_domains`](crate::LoadOptions::service_domains).
     #[error(
-        "is a domain in which its owner gives names to anybody; where that is meant, name it as a service's domain"
+        "is a domain whose owner gives names below it to anybody; to allow it, name it as one of the service's domains"
     )]
     Shared,
-    /// It is under none of [`LoadOptions::service_domains`](crate::LoadOptions::service_domains).
-    #[error("is under none of the service domains that the operator has named")]
+    /// The domain is not below any of [`LoadOptions::service_domains`](crate::LoadOptions::service_domains).
+    #[error("is not below any of the service domains that the operator has set")]
     Foreign,
 }
 
@@ -134,23 +134,23 @@ fn join(versions: &[Version]) -> String {
     versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
-/// Which layer of the host denied.
+/// The layer of the host that denied a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum EgressLayer {
-    /// The connection leads to a host that it may not lead to.
+    /// The account's connection leads to a destination that the policy does not permit.
     Policy,
-    /// The connector asked for a host that the connection does not lead to.
+    /// The connector requested a host that does not follow from the account's connection.
     Request,
-    /// The connector used a socket for something that sockets are not there for.
+    /// The connector used a socket for a purpose that the host does not support.
     Socket,
-    /// The name stands for an address that is not public.
+    /// The name resolves to an address that is not public.
     Address,
 }
 
 impl EgressLayer {
-    /// The layer as JSON has it.
+    /// The layer's name in JSON.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Policy => "policy",
@@ -170,92 +170,92 @@ impl EgressLayer {
     }
 }
 
-/// The host did not let the connector reach something.
+/// The host denied the connector a network connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[error("the host's {} does not let the connector reach {destination}: {reason}. {remedy}", layer.name())]
 #[non_exhaustive]
 pub struct EgressDenied {
-    /// Which layer denied.
+    /// The layer that denied the connection.
     pub layer: EgressLayer,
-    /// What was asked for.
+    /// The destination that the connector requested.
     pub destination: String,
-    /// Why it was denied, for a person.
+    /// The reason for the denial, for a person.
     pub reason: String,
-    /// What an operator who wants to permit it does.
+    /// What an operator must change to permit the destination.
     pub remedy: String,
 }
 
-/// The connector answered with an error.
+/// An error that the connector returned, with the host's refusals during the call.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Failure {
-    /// The connector's own error.
+    /// The error that the connector returned.
     pub error: types::Error,
-    /// What the host refused during the call: often the true cause.
+    /// The destinations that the host denied during the call. They are often the true cause of the error.
     pub denials: Vec<EgressDenied>,
-    /// The limits that the connector met during the call: as often the true cause.
+    /// The limits that the connector reached during the call. They, too, are often the true cause of the error.
     pub limits: Vec<LimitExceeded>,
 }
 
-/// What the host refused during a call without ending it.
+/// What the host refused during a call without ending the call.
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Refusals {
-    /// Destinations.
+    /// The denied destinations.
     pub denials: Vec<EgressDenied>,
-    /// Limits that the guest met.
+    /// The limits that the guest reached.
     pub limits: Vec<LimitExceeded>,
 }
 
-/// A call did not come to its end.
+/// The reason why a call failed.
 #[derive(Clone, Debug, thiserror::Error, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 #[non_exhaustive]
 pub enum CallError {
-    /// The connector answered with an error. Everything a caller needs is in it.
+    /// The connector returned an error, which contains everything that the caller needs.
     #[error("{}", .0.error.message)]
     Connector(Box<Failure>),
-    /// The connection leads to a host that the connector may not reach.
+    /// The account's connection leads to a host that the connector may not connect to.
     #[error("{0}")]
     Egress(Box<EgressDenied>),
-    /// The connection, as it was handed in, is larger than connections may be; nothing was done.
+    /// The connection passed in by the caller is too large; nothing was done.
     #[error("the connection has {size} bytes, {limit} are allowed")]
     ConnectionTooLarge {
-        /// Its size, in bytes: profile and values.
+        /// The size of profile and values, in bytes.
         size: usize,
-        /// The bound, in bytes.
+        /// The largest allowed size, in bytes.
         limit: usize,
     },
-    /// The guest crashed, exited or answered with what cannot be read (not UTF-8, say): a defect of the
-    /// connector. Calling again may help.
+    /// The guest crashed, exited, or returned an answer that cannot be decoded (for example, invalid UTF-8): a defect
+    /// of the connector. Repeating the call may help.
     #[error("the connector crashed: {message}")]
     Trap {
-        /// What wasmtime says, with the guest's stack.
+        /// wasmtime's error message, with the guest's stack trace.
         message: String,
-        /// What the host had refused before: often the true cause.
+        /// What the host refused before the crash. This is often the true cause.
         #[serde(flatten)]
         refusals: Box<Refusals>,
     },
-    /// The call took longer than its deadline; its effect is not known.
+    /// The call took longer than its deadline; whether it took effect is unknown.
     #[error("no answer within {} ms (limit: deadline)", limit.as_millis())]
     Deadline {
-        /// The deadline.
+        /// The largest allowed duration of the call.
         #[serde(serialize_with = "as_millis")]
         limit: Duration,
     },
-    /// The guest computed for longer than it may.
+    /// The guest used more CPU time than it may.
     #[error("the connector computed for more than {} ms (limit: cpu)", limit.as_millis())]
     CpuBudget {
-        /// The budget.
+        /// The largest allowed CPU time.
         #[serde(serialize_with = "as_millis")]
         limit: Duration,
     },
     /// The guest asked for more memory than it may have.
     #[error("the connector asked for {wanted} bytes of memory, {limit} are allowed (limit: memory_bytes)")]
     MemoryLimit {
-        /// What it asked for, in bytes.
+        /// The requested memory, in bytes.
         wanted: usize,
         /// The limit, in bytes.
         limit: usize,
@@ -263,69 +263,68 @@ pub enum CallError {
     /// The guest asked for larger tables than it may have.
     #[error("the connector asked for {wanted} table elements, {limit} are allowed (limit: table_elements)")]
     TableLimit {
-        /// What it asked for, in elements.
+        /// The requested number of table elements.
         wanted: usize,
-        /// The limit, in elements.
+        /// The largest allowed number of table elements.
         limit: usize,
     },
-    /// The guest wanted more of something else than it may have: what it answered was too large, or it held too many
-    /// handles.
+    /// The guest exceeded another limit: for example, its answer was too large, or it held too many handles.
     #[error("the connector is over a limit: {0}")]
     Limit(LimitExceeded),
-    /// The tenant's [`Limits`](crate::Limits) grant more than the host has; nothing was done.
-    #[error("the tenant's limits are beyond the host's: {0}")]
+    /// The tenant's [`Limits`](crate::Limits) are higher than the host allows; nothing was done.
+    #[error("the tenant's limits exceed those of the host: {0}")]
     HostLimit(LimitExceeded),
-    /// The answer breaks a rule of the interface: a defect of the connector. The same call fails again.
-    #[error("the connector's `{function}` broke the interface: {field} {problem}")]
+    /// The answer breaks a rule of the interface: a defect of the connector. Repeating the call fails again.
+    #[error("the answer of the connector's `{function}` breaks a rule of the interface: {field} {problem}")]
     Protocol {
         /// `interface.function`.
         function: &'static str,
-        /// Where in the answer, such as `events[3].data`; `answer` for all of it.
+        /// The field of the answer, such as `events[3].data`; `answer` means the whole answer.
         field: String,
-        /// What is wrong with it, for a person. Holds nothing that the connector wrote.
+        /// What is wrong with the field, for a person. Contains no text from the connector.
         problem: String,
     },
-    /// As many calls ran as may run at once, and none ended in time; nothing was done.
+    /// The largest allowed number of calls was running, and none ended in time; nothing was done.
     #[error("{scope} is running {limit} calls already (limit: concurrent_calls)")]
     Busy {
-        /// Whose calls these were.
+        /// Whether the host's or the tenant's calls reached their bound.
         scope: Scope,
-        /// How many calls run at once.
+        /// The largest number of calls that may run at the same time.
         limit: usize,
     },
-    /// The warm instance was busy with other calls until there was no time left; nothing was done.
+    /// The warm instance was busy with other calls until this call ran out of time; nothing was done.
     #[error("the instance was busy with other calls for {} ms", waited.as_millis())]
     Occupied {
         /// How long the call waited for its turn.
         #[serde(serialize_with = "as_millis")]
         waited: Duration,
     },
-    /// The call was withdrawn: by its [`CancellationToken`](crate::CancellationToken), or because its tenant was closed,
-    /// or the time for draining ran out. Whether it had its effect is not known.
+    /// The call was cancelled: by its [`CancellationToken`](crate::CancellationToken), because its tenant was closed,
+    /// or because the time for draining ran out. Whether the call took effect is unknown.
     #[error("the call was cancelled")]
     Cancelled,
-    /// The host, or the tenant, is being drained and takes no more calls; nothing was done.
+    /// The host or the tenant is being drained and accepts no more calls; nothing was done.
     #[error("{scope} is being shut down and takes no more calls")]
     Draining {
-        /// Which of them.
+        /// Whether the host or the tenant is being drained.
         scope: Scope,
     },
-    /// A defect of the host, or a lack of resources.
+    /// The host has a defect or lacks a resource.
     #[error("the host failed: {message}")]
     Host {
-        /// What happened.
+        /// A description of the failure.
         message: String,
     },
 }
 
-/// Whom a condition is about.
+/// Whether something applies to the whole host or to one tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Scope {
-    /// The host: all tenants.
+    /// The host with all its tenants.
     Host,
-    /// The one tenant.
+    /// One tenant.
     Tenant,
 }
 
@@ -343,7 +342,7 @@ fn as_millis<S: serde::Serializer>(value: &Duration, serializer: S) -> Result<S:
 }
 
 impl CallError {
-    /// The connector's own error, where it answered with one.
+    /// The connector's own error, if the connector returned one.
     #[must_use]
     pub fn connector(&self) -> Option<&types::Error> {
         match self {
@@ -352,7 +351,7 @@ impl CallError {
         }
     }
 
-    /// The word for what happened: the same as `kind` in JSON.
+    /// The kebab-case word for this kind of error: the same as `kind` in JSON.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -375,7 +374,7 @@ impl CallError {
         }
     }
 
-    /// The limit that ended the call, where one did.
+    /// The limit that ended the call, if a limit did.
     #[must_use]
     pub fn limit(&self) -> Option<LimitName> {
         match self {
@@ -442,7 +441,7 @@ mod tests {
         let json = serde_json::to_value(&errors[8]).unwrap();
         assert_eq!(json, serde_json::json!({ "kind": "limit", "name": "handles", "wanted": 2, "allowed": 1 }));
         assert_eq!(errors.iter().filter(|error| error.limit().is_some()).count(), 7);
-        // Every word of `CallError::kind` has its error above.
+        // The list above has one error for each word of `CallError::kind`.
         let (_, kinds) = include_str!("error.rs").split_once("pub fn kind(").unwrap();
         let (kinds, _) = kinds.split_once("pub fn limit(").unwrap();
         assert_eq!(errors.len(), kinds.matches(" => \"").count());

@@ -1,18 +1,18 @@
 //! A host for workflow connectors: WebAssembly components that export `workflow:connector`.
 //!
-//! It is made to run the connectors of many authors for many tenants in one process. It trusts neither: every call
-//! has a store of its own, with no files and no environment, bounded memory, computing time, wall-clock
-//! time and output, and reaches only those hosts to which the tenant's own connection leads, over HTTP and, where the
-//! connector has a protocol of its own, over TCP.
+//! This host runs connectors of many authors for many tenants in one process, and trusts neither authors nor tenants.
+//! Every call has a store of its own without files and environment variables. Its memory, CPU time, wall-clock time and
+//! output are bounded. It can connect only to the hosts that follow from the tenant's own connection: over HTTP, and
+//! over TCP if the connector has a protocol of its own.
 //!
 //! | type | one for each | holds |
 //! |---|---|---|
-//! | [`Host`] | process | engine, instance pool, compiled-component cache, turns of all tenants |
+//! | [`Host`] | process | wasmtime engine, instance pool, cache of compiled components, turns of all tenants |
 //! | [`Connector`] | component | compiled code, descriptor |
-//! | [`Tenant`] | tenant | limits, rates, permitted hosts, trust roots, connection pool, TLS sessions |
+//! | [`Tenant`] | tenant | limits, rates, permitted hosts, trust roots, pool of HTTP connections, TLS sessions |
 //! | [`Connection`] | linked account | the values that a person entered, as a secret |
-//! | [`Account`] | linked account | connector, tenant and connection: what calls are made on, cold or warm |
-//! | `CursorStore` (feature `cursors`) | engine that has no database of its own | where each partition of each trigger goes on |
+//! | [`Account`] | linked account | connector, tenant and connection; calls are made on it; cold or warm |
+//! | `CursorStore` (feature `cursors`) | engine without a database of its own | the cursor of every partition |
 //!
 //! # Load a connector and call it
 //!
@@ -21,15 +21,15 @@
 //! use connector_host::{Connection, Host, HostOptions, Tenant, TenantOptions};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! // Once in a process.
+//! // Once per process.
 //! let host = Host::new(HostOptions::default().with_cache_directory("/var/cache/connectors"))?;
 //! let connector = host.load_file("some_connector.wasm").await?;
 //! println!("{}", connector.descriptor().title);
 //!
-//! // Once for each tenant.
+//! // Once per tenant.
 //! let tenant = Tenant::new(TenantOptions::default().with_name("contoso"))?;
 //!
-//! // For each account that the tenant linked.
+//! // Once per account that the tenant linked.
 //! let connection: Connection = serde_json::from_str(&std::fs::read_to_string("connection.json")?)?;
 //! let account = connector.account(&tenant, &connection);
 //! let outcome = account.invoke("get-device", r#"{"deviceId": "pump-1"}"#, &Call::default()).await?;
@@ -39,14 +39,15 @@
 //! ```
 //!
 //! A call ends with its answer, at its deadline, when its future is dropped, when its
-//! [token](Tenant::with_cancellation) is cancelled, or when its [tenant](Tenant::drain) or [host](Host::drain) comes to
-//! an end; its guest and its I/O end with it. [`CallError`] says why, and names the limit or, where the answer breaks the
-//! interface, the field.
+//! [token](Tenant::with_cancellation) is cancelled, or when its [tenant](Tenant::drain) or [host](Host::drain) ends;
+//! the guest and its I/O end with the call. [`CallError`] states the reason, and names the limit that was reached or
+//! the field of an answer that breaks the interface.
 //!
 //! # Poll in a loop, and commit
 //!
-//! The connector keeps no position: each event has the cursor after it, and the engine stores it once the work on the event
-//! is done. Frequent polls belong on a warm account, which keeps the connector's connections open.
+//! The connector stores no position. With each event comes the cursor after it, and the engine stores that cursor after
+//! the event has been processed. Use a warm account for frequent polls, because it keeps the connector's connections
+//! open.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -76,19 +77,20 @@
 //! }
 //! ```
 //!
-//! `examples/engine.rs` works on several events at once, commits through the newest contiguous success and parks an event
-//! whose work keeps failing; `examples/warm.rs` shows the life of a warm account.
+//! `examples/engine.rs` processes several events at once, commits the position of the last event before the first
+//! unfinished one, and parks an event whose processing keeps failing. `examples/warm.rs` shows the life of a warm
+//! account.
 //!
 //! # Serve many tenants
 //!
-//! Each [`Tenant`] has limits, permitted hosts, connections and TLS sessions of its own. Turns for calls, exchanges,
-//! look-ups and computing go to the tenant that has had the least, so that one that floods does not starve another. See
-//! `examples/tenants.rs`.
+//! Each [`Tenant`] has its own limits, permitted hosts, connections and TLS sessions. Turns for calls, HTTP exchanges,
+//! name look-ups and CPU time go to the tenant that has had the least so far, so that a busy tenant cannot starve
+//! another one. See `examples/tenants.rs`.
 //!
 //! # Set limits
 //!
-//! [`Limits`] are for each call and each tenant, [`HostOptions`] for the process; each field states its default and its
-//! unit. An error, and [`Failure::limits`], name the limit that was met.
+//! [`Limits`] apply to each call and each tenant, [`HostOptions`] to the process; each field states its default and its
+//! unit. An error and [`Failure::limits`] name the limit that was reached.
 //!
 //! ```
 //! use std::time::Duration;
@@ -100,23 +102,24 @@
 //! # Ok::<(), connector_host::TenantError>(())
 //! ```
 //!
-//! Measurements go to OpenTelemetry ([`HostOptions::meter`]), spans to `tracing`; `docs/metrics.md` lists them.
+//! Metrics are reported through OpenTelemetry ([`HostOptions::meter`]), spans through `tracing`; `docs/metrics.md`
+//! lists both.
 //!
 //! # Shut down
 //!
-//! [`Tenant::drain`] and [`Host::drain`] take no more calls, wait for those that run, and cancel those that run still when
-//! time is up. [`Account::discard`] lets a warm instance end its connections in good order.
+//! [`Tenant::drain`] and [`Host::drain`] refuse new calls, wait for running calls, and cancel the calls that are still
+//! running when the given time is over. [`Account::discard`] lets a warm instance close its connections properly.
 //!
-//! # The way of a call
+//! # The path of a call
 //!
 //! ```text
 //!  Connector ── account(), open() ──▶ Account ── poll(), invoke() … ─┐             call/account.rs
 //!                                                                    ▼
-//!  admission   the host, and the tenant, take calls; limits are within the host's  call/admission.rs
+//!  admission   host and tenant accept calls; limits are within the host's          call/admission.rs
 //!     │
 //!     ├─ cold ─▶ first instance: `validate`, without a network                     call/loaded.rs
-//!     │             └─▶ what the connection leads to: the allow list               egress/policy.rs
-//!     ├─ warm ─▶ the allow list of when it was opened; the turn of the instance    call/slot.rs
+//!     │             └─▶ the hosts of the connection: the allow list                egress/policy.rs
+//!     ├─ warm ─▶ the allow list of the opened account; the instance's turn         call/slot.rs
 //!     ▼
 //!  turns       of the tenant's calls, then of all tenants'                         call/run.rs, limits/
 //!     ▼
@@ -124,32 +127,34 @@
 //!     │           ▲ ▼
 //!     │        the guest ── WASI ──▶ exchanges and sockets ──▶ names, addresses    egress/
 //!     ▼
-//!  judge       the answer keeps the limits and the rules of the interface          call/judge.rs
+//!  judge       the answer obeys the limits and the rules of the interface          call/judge.rs
 //!     │
 //!     ├─ warm, and no fault ─▶ the instance is kept                                call/slot.rs
-//!     ├─ else ─▶ it is released where it holds a connection, and dropped
+//!     ├─ else ─▶ the instance is released if it holds a connection, and dropped
 //!     ▼
-//!  the answer, or a CallError with what the host refused meanwhile
+//!  the answer, or a CallError with what the host refused during the call
 //! ```
 //!
-//! A cold call takes two instances. What a call may reach follows from what the connector itself derives from the
-//! connection, so that the connector has to run before it may reach anything; and that run must leave nothing behind for
-//! the call that follows. The first instance has no network at all, and its answer counts only as far as it stems from what
-//! the tenant entered. Making an instance takes tens of microseconds. A warm account pays for it once.
+//! A cold call uses two instances. The connector itself derives the hosts that a call may connect to, so it must run
+//! before it may connect to anything, and this first run must leave nothing behind for the actual call. The first
+//! instance therefore has no network at all, and the host accepts a derived host only if it follows from values that
+//! the tenant entered. Making an instance takes tens of microseconds. A warm account needs this first instance only
+//! once.
 //!
 //! # Features
 //!
-//! None is on by default.
+//! No feature is enabled by default.
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `conformance` | the rules by which a connector is judged |
-//! | `cursors` | a durable store of cursors, for engines that have none |
+//! | `conformance` | checks of a connector against the rules of the interface |
+//! | `cursors` | a durable store of cursors, for engines without a database of their own |
 //!
-//! The sources are in wings that import each other in one direction alone: `interface`, `limits`, `options`, `operators`,
-//! `egress`, `tenant`, `call`, `loading`, each above the one before. The head of each says what belongs there.
+//! The source folders import each other in one direction only: in the order `interface`, `limits`, `options`,
+//! `operators`, `egress`, `tenant`, `call`, `loading`, each may import the earlier ones. The head of each folder's
+//! `mod.rs` says what belongs there.
 
-// What embedders match on or read may grow.
+// Types that embedders match on or read may get more cases and fields later, so they must not be exhaustive.
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
 mod call;
@@ -163,7 +168,7 @@ mod error;
 #[expect(
     clippy::exhaustive_enums,
     clippy::exhaustive_structs,
-    reason = "records and cases are those of the interface's versions"
+    reason = "the interface's version fixes the fields of these records and the cases of these enums"
 )]
 pub mod interface;
 mod limits;
@@ -189,7 +194,7 @@ pub use options::{HostOptions, HostRule, HostRuleError, LoadOptions, Resolve, Te
 pub use secret::Secret;
 pub use tenant::Tenant;
 
-// Types of other crates in the signatures of this one.
+// Types of other crates that appear in this crate's signatures.
 pub use ip_network::IpNetwork;
 pub use opentelemetry::metrics::Meter;
 #[cfg(feature = "cursors")]

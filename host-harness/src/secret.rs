@@ -1,21 +1,21 @@
-//! Texts that must not be seen.
+//! Texts that must not appear in logs or remain in memory.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A text that does not print and is overwritten when it is dropped.
+/// A text that is never printed and is overwritten in memory when it is dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Takes ownership of a text.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text itself. Search for this name to find every place that sees it.
+    /// The text itself. Search for calls of this function to find every place that reads a secret.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

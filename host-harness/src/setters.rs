@@ -1,7 +1,8 @@
-//! The macros that write the setters of options.
+//! The macro that generates setters for option structs.
 
-/// Writes `with_FIELD` for fields of a struct, one after the other: `value` for a field that takes just that, `into` for
-/// one that takes whatever becomes its type, `some` for an optional one that takes what becomes the type in it.
+/// Generates one function `with_FIELD` for each listed field. `value` takes a value of the field's type; `into` takes
+/// anything that converts into that type; `some` is for an `Option` and takes anything that converts into the type
+/// inside it.
 macro_rules! setters {
     ($owner:ident { $($how:ident $setter:ident ($field:ident: $type:ty);)* }) => {
         impl $owner {

@@ -24,29 +24,32 @@ use crate::tenant::Tenant;
 
 /// A connector, a tenant and an account that the tenant linked: everything that a call needs. Cheap to clone.
 ///
-/// It is cold or warm, by how it was opened; the functions are the same.
+/// Whether an account is cold or warm depends on the function that opened it; the functions to call are the same.
 ///
 /// - **Cold**, by [`Connector::account`](crate::Connector::account): each call runs in an instance of its own, and any
-///   number of calls may run at the same time. Before each call the connection is validated, and what the call may reach
-///   is derived from the answer.
-/// - **Warm**, by [`Connector::open`](crate::Connector::open): one instance is kept between the calls, so that what the
-///   connector remembers lives on, above all its open connections. It is made with the first call, and clones share it.
+///   number of calls may run at the same time. Before each call the guest validates the connection, and the host
+///   derives the allow list of the call from the guest's answer.
+/// - **Warm**, by [`Connector::open`](crate::Connector::open): one instance is kept between the calls, so that the
+///   connector keeps its memory and its open connections. The first call makes the instance, and clones share it.
 ///
-/// Of a warm account:
+/// For a warm account:
 ///
-/// - One call runs at a time; others wait for their turn, in order, within their deadlines
-///   ([`CallError::Occupied`] where it did not come). For calls side by side, see [`Self::sibling`].
-/// - Every limit is counted from the beginning for each call. Between calls nothing of the guest runs, and no task of the
-///   host works for it: bytes that arrive wait in the kernel.
+/// - One call runs at a time. Other calls wait in order, within their deadlines; a call whose turn does not come in
+///   time fails with [`CallError::Occupied`]. For calls at the same time, see [`Self::sibling`].
+/// - Every limit is counted from zero for each call. Between calls no code of the guest runs, and no task of the host
+///   reads for the instance: bytes that arrive wait in the kernel.
 /// - The instance is discarded after a crash, an exceeded limit, a deadline or a dropped future, and after
-///   [`Limits::warm_idle`](crate::Limits::warm_idle) without a call; the next call is given a new one. A connector's own
-///   error is none of these.
-/// - An instance that is discarded without a fault is released before (`lifecycle.release`), so that it can end its
-///   connections in good order. One whose last clone is dropped is not: [`Self::discard`] it where that matters.
-/// - Where a tenant has [`Limits::warm_instances`](crate::Limits::warm_instances) already, or the host
-///   [`HostOptions::warm_instances`](crate::HostOptions::warm_instances), a call runs in an instance of its own.
+///   [`Limits::warm_idle`](crate::Limits::warm_idle) without a call; the next call makes a new instance. An error that
+///   the connector itself returns does not discard the instance.
+/// - Before an instance without a fault is discarded, the host calls its `lifecycle.release`, so that it can close its
+///   connections properly. An instance whose last clone is dropped is not released: call [`Self::discard`] first where
+///   that matters.
+/// - A call runs in an instance of its own where the tenant already has
+///   [`Limits::warm_instances`](crate::Limits::warm_instances) or the host
+///   [`HostOptions::warm_instances`](crate::HostOptions::warm_instances).
 ///
-/// All functions fail with [`CallError`] and end with the tenant's deadline. Dropping the future ends the call.
+/// Every function returns [`CallError`] on failure and ends with the tenant's deadline. Dropping the future ends the
+/// call.
 #[derive(Clone)]
 pub struct Account {
     loaded: Arc<Loaded>,
@@ -55,10 +58,10 @@ pub struct Account {
     warm: Option<Warm>,
 }
 
-/// What is kept between the calls.
+/// The parts of a warm account that are kept between calls.
 #[derive(Clone)]
 struct Warm {
-    /// What the calls may reach, derived once.
+    /// The hosts and ports that the calls may connect to, derived when the account was opened.
     allowed: Arc<AllowList>,
     slot: Arc<Slot>,
 }
@@ -70,7 +73,7 @@ impl Account {
 
     /// # Errors
     ///
-    /// [`CallError`] where the connection cannot be judged, or leads to what it may not reach.
+    /// [`CallError`] where the connection cannot be validated, or names a host that the tenant may not connect to.
     pub(crate) async fn open(loaded: Arc<Loaded>, tenant: Tenant, connection: Connection) -> Result<Self, CallError> {
         let call = loaded.supervise(&tenant, exports::Validate::NAME, None, None)?;
         let context = call.context();
@@ -91,64 +94,64 @@ impl Account {
         Self { tenant: self.tenant.with_deadline(deadline), ..self.clone() }
     }
 
-    /// The same account, and the same instance; calls through this clone end as those of
-    /// [`Tenant::with_cancellation`](crate::Tenant::with_cancellation), and the instance with them.
+    /// The same account and the same instance. Cancelling `token` ends calls through this clone, as described at
+    /// [`Tenant::with_cancellation`](crate::Tenant::with_cancellation), and then discards the instance.
     #[must_use]
     pub fn with_cancellation(&self, token: CancellationToken) -> Self {
         Self { tenant: self.tenant.with_cancellation(token), ..self.clone() }
     }
 
-    /// The same account with another instance, for calls that run at the same time as this one's. Of a cold account it is
-    /// a clone.
+    /// The same account with another instance, for calls at the same time as calls on this one. For a cold account this
+    /// is a clone.
     #[must_use]
     pub fn sibling(&self) -> Self {
         let warm = self.warm.as_ref().map(|warm| Warm { allowed: warm.allowed.clone(), slot: Arc::default() });
         Self { warm, ..self.clone() }
     }
 
-    /// Discards the instance, and with it its connections, once the calls that wait already are done. The connector is
-    /// asked to release what it holds before, within [`Limits::release_timeout`](crate::Limits::release_timeout). Nothing
-    /// happens where no instance is kept.
+    /// Discards the instance and its connections, after the calls that are already waiting. The connector is first
+    /// asked to release what it holds, within [`Limits::release_timeout`](crate::Limits::release_timeout). Without a
+    /// kept instance, nothing happens.
     pub async fn discard(&self) {
         if let Some(warm) = &self.warm {
             warm.slot.discard(&self.tenant, self.loaded.runtime()).await;
         }
     }
 
-    /// The linear memory of the instance, in bytes, after the calls that wait already; none where no instance is kept.
-    /// Memory of WebAssembly never shrinks: it is the most that any call has used.
+    /// The size of the instance's linear memory, in bytes, read after the calls that are already waiting; `None`
+    /// without a kept instance. WebAssembly memory never shrinks, so this is the largest size that any call has needed.
     pub async fn memory_bytes(&self) -> Option<usize> {
         self.warm.as_ref()?.slot.memory_bytes().await
     }
 
-    /// Handles (streams, requests, timers ...) that the instance holds between calls, after the calls that wait already;
-    /// none where no instance is kept.
+    /// The number of handles (streams, requests, timers ...) that the instance holds between calls, read after the
+    /// calls that are already waiting; `None` without a kept instance.
     pub async fn handles(&self) -> Option<usize> {
         self.warm.as_ref()?.slot.handles().await
     }
 
-    /// Judges the values of a connection, without any network.
+    /// Checks the values of a connection, without any network.
     ///
     /// # Errors
     ///
-    /// [`CallError`], but never the connector's own: what is wrong is in the answer.
+    /// [`CallError`], but never an error of the connector's own: problems with the values are part of the answer.
     pub async fn validate(&self) -> Result<Validation, CallError> {
         let judge = |answer: &Validation, judge: &mut Judge<'_>| judge.validation(answer);
         self.route().pure::<exports::Validate>(|connection| (connection.into(),), judge).await.map(|(answer, _)| answer)
     }
 
-    /// Tries the account out, changing nothing.
+    /// Tests the account, changing nothing at the service.
     ///
     /// # Errors
     ///
-    /// [`CallError`]; a check that fails is part of the report.
+    /// [`CallError`]. A check that fails is part of the report and no error.
     pub async fn test(&self) -> Result<Report, CallError> {
         self.route()
             .online::<exports::Test, _>(|connection, ms| (connection.into(), ms), |report, judge| judge.report(report))
             .await
     }
 
-    /// The connection's name for a list, never with a secret in it.
+    /// The connection's name for a list. The name never contains a secret.
     ///
     /// # Errors
     ///
@@ -158,7 +161,7 @@ impl Account {
         answer(self.route().pure::<exports::Label>(|connection| (connection.into(),), judge).await)
     }
 
-    /// Offers values for a field.
+    /// Lists the values that a person can choose for a field.
     ///
     /// # Errors
     ///
@@ -172,7 +175,7 @@ impl Account {
             .await
     }
 
-    /// The schema of an operation as it is for this account and this partly filled-in input, a JSON text.
+    /// The schema of an operation for this account and this partly filled-in input, as JSON text.
     ///
     /// # Errors
     ///
@@ -192,7 +195,7 @@ impl Account {
             .await
     }
 
-    /// Lists what can be polled in parallel, each with its own cursor.
+    /// Lists the partitions of a trigger. Each one can be polled in parallel with the others and has its own cursor.
     ///
     /// # Errors
     ///
@@ -211,7 +214,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`CallError`]. Polling again with the same cursor loses and doubles nothing.
+    /// [`CallError`]. After an error, polling again with the same cursor neither loses nor duplicates an event.
     pub async fn poll(&self, request: &PollRequest) -> Result<Page, CallError> {
         let events = asked_events(request, self.tenant.limits());
         self.route()
@@ -224,7 +227,7 @@ impl Account {
             .await
     }
 
-    /// Real examples of events; moves no cursor.
+    /// Returns real examples of events; changes no cursor.
     ///
     /// # Errors
     ///
@@ -239,7 +242,7 @@ impl Account {
             .await
     }
 
-    /// Asks the service to call `url`.
+    /// Asks the service to send the trigger's events to `url`.
     ///
     /// # Errors
     ///
@@ -254,7 +257,7 @@ impl Account {
             .await
     }
 
-    /// Puts a subscription's end off; `state` is [`Subscription::state`].
+    /// Extends a subscription; `state` is [`Subscription::state`].
     ///
     /// # Errors
     ///
@@ -269,7 +272,7 @@ impl Account {
             .await
     }
 
-    /// Asks the service to call no more.
+    /// Asks the service to stop its requests for a subscription.
     ///
     /// # Errors
     ///
@@ -284,7 +287,7 @@ impl Account {
             .await
     }
 
-    /// Takes a request that came for a subscription.
+    /// Hands the connector an HTTP request that arrived for a subscription.
     ///
     /// # Errors
     ///
@@ -305,12 +308,13 @@ impl Account {
             .await
     }
 
-    /// Does one thing; `input` is a JSON text.
+    /// Runs one action; `input` is a JSON text.
     ///
     /// # Errors
     ///
-    /// [`CallError`]. Except for [`CallError::Connector`], which says so itself, and [`CallError::Busy`],
-    /// whether the action had its effect is not known.
+    /// [`CallError`]. After an error, it may be unknown whether the action took effect. [`CallError::Connector`] states
+    /// this in its `effect`; the documentation of the other errors says where nothing was done, as with
+    /// [`CallError::Busy`].
     pub async fn invoke(&self, action: &str, input: &str, call: &Call) -> Result<Outcome, CallError> {
         self.route()
             .of(action)
@@ -322,7 +326,7 @@ impl Account {
             .await
     }
 
-    /// Goes on with a page or with pending work.
+    /// Continues an action with its next page, or asks again for the result of pending work.
     ///
     /// # Errors
     ///
@@ -338,7 +342,7 @@ impl Account {
             .await
     }
 
-    /// Does the same thing to many inputs; as many results as inputs, in order.
+    /// Runs one action for each of several inputs. Returns as many results as there are inputs, in the same order.
     ///
     /// # Errors
     ///
@@ -374,7 +378,7 @@ impl fmt::Debug for Account {
     }
 }
 
-/// What a call is about, and how it comes to its instance.
+/// The operation and partition that a call is for, and the account that it runs on.
 struct Route<'a> {
     account: &'a Account,
     operation: Option<&'a str>,
@@ -383,22 +387,22 @@ struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Which trigger or action it is about.
+    /// Sets the trigger or action that the call is for.
     fn of(self, operation: &'a str) -> Self {
         Self { operation: Some(operation), ..self }
     }
 
-    /// Which attempt at the same work it is, from 1.
+    /// Sets the number of this attempt at the same work; the first attempt is 1.
     fn attempt(self, attempt: u32) -> Self {
         Self { attempt, ..self }
     }
 
-    /// Which partition it is about.
+    /// Sets the partition that the call is for.
     fn at(self, partition: &'a str) -> Self {
         Self { partition: Some(partition), ..self }
     }
 
-    /// A call without a network, which needs nothing of what an instance keeps.
+    /// Makes a call without a network. The call needs no kept instance, so it runs in an instance of its own.
     async fn pure<E: Export>(
         self,
         params: impl FnOnce(&'a Connection) -> E::Params<'a>,
@@ -414,7 +418,7 @@ impl<'a> Route<'a> {
         call.run(work).await
     }
 
-    /// A call that may reach what its connection leads to.
+    /// Makes a call that may connect to the hosts of its connection.
     async fn online<E, T>(
         self,
         params: impl FnOnce(&'a Connection, u64) -> E::Params<'a>,

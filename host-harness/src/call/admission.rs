@@ -1,4 +1,4 @@
-//! The frame of every call: whether it may begin, who may end it, and what is reported about it.
+//! The frame of every call: decides whether the call may begin, ends it on cancellation, and reports its metrics.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::CallError;
 use crate::operators::telemetry::{CallMeter, Subject};
 use crate::tenant::Tenant;
 
-/// One call of an engine, which can be several runs of the guest.
+/// One call by the engine. It can run functions of the guest more than once.
 pub(crate) struct Supervised<'a> {
     host: &'a Runtime,
     tenant: &'a Tenant,
@@ -40,7 +40,7 @@ impl<'a> Supervised<'a> {
             tenant = subject.tenant,
             connector = subject.connector,
             function = subject.function,
-            // Escaped: these come from the engine's callers and from the connector.
+            // Logged with escapes, because these texts come from the engine's callers and from the connector.
             operation = subject.operation.map(field::debug),
             partition = subject.partition.map(field::debug),
             outcome = field::Empty,
@@ -59,7 +59,7 @@ impl<'a> Supervised<'a> {
         self.context.clone()
     }
 
-    /// Does the call's work, unless somebody ends it before.
+    /// Does the call's work, unless the host or the tenant closes or the call is cancelled first.
     pub(crate) async fn run<T>(mut self, work: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
         let (host, tenant, span) = (self.host, self.tenant, self.span.clone());
         let result = async {
@@ -95,7 +95,7 @@ impl<'a> Supervised<'a> {
 
 impl Drop for Supervised<'_> {
     fn drop(&mut self) {
-        // The caller has dropped it.
+        // The caller dropped the call's future before the call ended.
         if !self.ended {
             self.end("dropped", None);
         }

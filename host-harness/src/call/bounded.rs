@@ -1,10 +1,11 @@
-//! Functions of WASI that keep as much as a guest likes, with bounds, and one that keeps what it was given.
+//! Replacements for functions of `wasi:http` that wasmtime leaves without bounds.
 //!
-//! wasmtime bounds what crosses the sandbox at once, and the number of handles, those that are lent in a list among
-//! them. What a handle keeps is bounded here.
+//! wasmtime bounds the bytes that cross the sandbox in one call and the number of handles, including handles that a
+//! guest lends in a list. It does not bound the data that a handle keeps, such as a method or headers; that is bounded
+//! here.
 //!
-//! One more is here, since it has to be replaced as well: wasmtime's `http-error-code` finds no code in what broke a
-//! response's body.
+//! Two more functions are replaced here because wasmtime's own fall short: `handle` leaves a request's options in the
+//! table, and `http-error-code` finds no error code where a response's body breaks off.
 
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContextMut, format_err};
@@ -23,9 +24,9 @@ use super::state::State;
 use crate::egress::body_error_code;
 use crate::limits::{LimitExceeded, LimitHit, LimitName};
 
-/// The longest method; the longest registered one has 17 letters.
+/// The longest method, in bytes. The longest registered method has 17 letters.
 const METHOD_BYTES: usize = 64;
-/// The longest authority: a host name has 253 characters, a port five.
+/// The longest authority, in bytes: a host name has up to 253 characters, a port up to five.
 const AUTHORITY_BYTES: usize = 300;
 
 const HTTP_TYPES: &str = "wasi:http/types@0.2.12";
@@ -34,12 +35,13 @@ const SET_METHOD: &str = "[method]outgoing-request.set-method";
 const HTTP_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 const HANDLE: &str = "handle";
 
-/// Replaces these functions among those that wasmtime has linked.
+/// Replaces these functions in a linker to which wasmtime has already added its own.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     for (instance, function) in [(HTTP_TYPES, SET_METHOD), (HTTP_HANDLER, HANDLE)] {
-        // Under another version than wasmtime's these would be beside its own and replace nothing.
+        // If wasmtime uses another version of the interface, our functions would stand beside its own and replace
+        // nothing.
         if linker.instance(instance)?.func_wrap(function, |_, (): ()| Ok(())).is_ok() {
-            return Err(format_err!("wasmtime links no `{instance}`"));
+            return Err(format_err!("wasmtime does not link `{instance}`"));
         }
     }
     linker.allow_shadowing(true);
@@ -67,13 +69,15 @@ fn replace_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         },
     )?;
 
-    // A body's stream ends with an error of wasmtime's own, and wasmtime looks for the interface's in it.
+    // wasmtime looks for an error code of the interface, but a body's stream ends with an error of wasmtime's own type.
+    // `body_error_code` translates that error.
     http.func_wrap("http-error-code", |mut store: Store<'_>, (error,): (Resource<IoError>,)| {
         let error = store.data_mut().ctx().table.get(&error)?;
         Ok((error.downcast_ref().and_then(body_error_code),))
     })?;
 
-    // Whatever makes a set of headers. What else holds one took it from one of these, and is counted with them.
+    // These functions make sets of headers. Other resources that hold headers took them from one of these functions, so
+    // that they are already counted.
     http.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {
         store.data_mut().room_for_headers()?;
         Ok((HostFields::new(&mut store.data_mut().http())?,))
@@ -102,8 +106,8 @@ fn replace_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     )
 }
 
-/// A request takes its options with it. wasmtime's own `handle` reads them and leaves them in the table, where nobody
-/// can drop them any more.
+/// A request consumes its options here. wasmtime's own `handle` only reads them and leaves them in the table, where
+/// nobody can drop them any more.
 fn replace_handler(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.instance(HTTP_HANDLER)?.func_wrap(
         HANDLE,
@@ -124,7 +128,7 @@ fn replace_handler(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 impl State {
-    /// Whether the guest may have another set of headers.
+    /// Fails if the guest already holds as many sets of headers as it may.
     fn room_for_headers(&mut self) -> Result<(), LimitHit> {
         let limit = self.header_sets();
         let held = self.ctx().table.iter_mut().filter(|entry| {

@@ -19,7 +19,7 @@ use crate::tenant::Tenant;
 
 /// A loaded connector. Cheap to clone; any number of accounts may be used at the same time.
 ///
-/// What it does is done on a linked account: see [`Account`].
+/// Its functions are called through a linked account: see [`Account`].
 #[derive(Clone)]
 pub struct Connector {
     loaded: Arc<Loaded>,
@@ -30,13 +30,13 @@ impl Connector {
         Self { loaded: Arc::new(loaded) }
     }
 
-    /// What the connector is and can do.
+    /// The connector's descriptor: its operations, their schemas and the hosts that it needs.
     #[must_use]
     pub fn descriptor(&self) -> &Descriptor {
         self.loaded.descriptor()
     }
 
-    /// Asks another instance.
+    /// Asks a new instance for the descriptor again.
     #[cfg(feature = "conformance")]
     pub(crate) async fn describe_again(&self, tenant: &Tenant) -> Result<Descriptor, CallError> {
         self.loaded.run(tenant, &CallContext::default()).describe().await
@@ -48,16 +48,17 @@ impl Connector {
         self.loaded.interface()
     }
 
-    /// An account whose calls run in instances of their own. Nothing is checked here: the first call does.
+    /// An account whose calls each run in an instance of their own. Nothing is checked here: each call checks the
+    /// connection.
     #[must_use]
     pub fn account(&self, tenant: &Tenant, connection: &Connection) -> Account {
         Account::cold(self.loaded.clone(), tenant.clone(), connection.clone())
     }
 
-    /// An account whose calls share one instance, and with it the connector's open connections. The instance is made with
-    /// the first call.
+    /// An account whose calls share one instance, and with it the connector's open connections. The first call makes
+    /// the instance.
     ///
-    /// What the calls may reach is derived from the connection once, here.
+    /// The allow list for all calls is derived from the connection once, here.
     ///
     /// # Errors
     ///
@@ -66,7 +67,7 @@ impl Connector {
         Account::open(self.loaded.clone(), tenant.clone(), connection.clone()).await
     }
 
-    /// Carries something that was stored with an older version of the connector over to this one.
+    /// Converts a stored item of an older version of the connector to the form of this version.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! The functions of the interface, each with its parameters and its result as they cross the sandbox.
+//! The functions of the interface, each with the types of its parameters and its result at the sandbox boundary.
 //!
-//! What a caller hands over is borrowed on this side, so that a secret is not copied more often than into
-//! the guest's memory. One line of `exports!` is all there is to say about a function.
+//! Parameters are borrowed on the host's side, so that a secret is copied only once, into the guest's memory. One line
+//! in `exports!` defines a function completely.
 
 use semver::Version;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, ComponentType, Instance, Lift, Lower};
@@ -32,11 +32,11 @@ pub(crate) fn export_name(interface: &str, version: &Version) -> String {
 pub(crate) trait Export {
     /// `interface.function`, for logs and errors.
     const NAME: &'static str;
-    /// Where its index is in [`Exports`].
+    /// The position of its index in [`Exports`].
     const POSITION: usize;
-    /// What it takes.
+    /// The types of its parameters.
     type Params<'a>: ComponentNamedList + Lower + Send + Sync;
-    /// What it answers.
+    /// The type of its result.
     type Answer: Lift + Send + Sync + 'static;
 }
 
@@ -57,7 +57,7 @@ macro_rules! exports {
 
         pub(crate) const NAMES: &[(&str, &str)] = &[$(($interface, $function)),*];
 
-        /// Compares every function of the instance with the interface.
+        /// Compares the type of every function of the instance with the interface.
         pub(crate) fn check_types(
             exports: &Exports,
             instance: &Instance,
@@ -94,17 +94,18 @@ exports! {
     InvokeBatch = "action"."invoke-batch" (WireConnection<'a>, &'a str, &'a [String], WireCall<'a>) -> Result<Vec<Result<Outcome, Error>>, Error>;
 }
 
-/// Where a component's functions are, looked up once.
+/// The indices of a component's functions, looked up when the component is loaded.
 pub(crate) struct Exports {
     functions: Vec<ComponentExportIndex>,
-    /// `lifecycle.release`, which takes nothing and answers nothing; connectors of before 0.2.0 have none.
+    /// `lifecycle.release`, without parameters and result. Connectors built on an interface before 0.2.0 do not have
+    /// it.
     release: Option<ComponentExportIndex>,
 }
 
 impl Exports {
     /// # Errors
     ///
-    /// [`LoadError::MissingInterface`] where a function is not there.
+    /// [`LoadError::MissingInterface`] where the component lacks a function.
     pub(crate) fn find(component: &Component, version: &Version) -> Result<Self, LoadError> {
         let find = |interface: &str, function: &str| {
             let interface = export_name(interface, version);
@@ -118,7 +119,7 @@ impl Exports {
         Ok(Self { functions, release })
     }
 
-    /// For tests with components that are no connectors.
+    /// For tests with components that are not connectors.
     #[cfg(test)]
     pub(crate) fn of(indices: Vec<ComponentExportIndex>) -> Self {
         Self { functions: indices, release: None }
@@ -148,7 +149,7 @@ fn misfit(function: &str) -> impl Fn(wasmtime::Error) -> LoadError {
     move |error| LoadError::FunctionType { function: function.to_owned(), reason: format!("{error:#}") }
 }
 
-/// A connection on its way into the guest.
+/// A connection in the form in which it is passed to the guest.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct WireConnection<'a> {
@@ -163,7 +164,7 @@ impl<'a> From<&'a Connection> for WireConnection<'a> {
     }
 }
 
-/// A call on its way into the guest, with its deadline.
+/// The parameters of an action call in the form in which they are passed to the guest, with the deadline.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct WireCall<'a> {
@@ -198,7 +199,7 @@ pub(crate) struct WireBudget {
     deadline_ms: u64,
 }
 
-/// A poll on its way into the guest, with its connection and deadline.
+/// A poll request in the form in which it is passed to the guest, with its connection and deadline.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct WirePollRequest<'a> {
@@ -229,7 +230,7 @@ impl<'a> WirePollRequest<'a> {
     }
 }
 
-/// A connection that goes through `migrate`.
+/// A connection that is converted by `migrate`.
 #[derive(ComponentType, Lift, Lower)]
 #[component(record)]
 pub(crate) struct WireOwnedConnection {
@@ -238,7 +239,7 @@ pub(crate) struct WireOwnedConnection {
     pub(crate) values: String,
 }
 
-/// Something that goes through `migrate`.
+/// A stored item that is converted by `migrate`.
 #[derive(ComponentType, Lift, Lower)]
 #[component(variant)]
 pub(crate) enum WireStored {

@@ -13,22 +13,23 @@ use crate::limits::from_now;
 use crate::operators::telemetry::LiveInstance;
 use crate::tenant::Tenant;
 
-/// An instance in its store.
+/// An instance of a component, with its store.
 pub(crate) struct Instance {
     pub(super) store: Store<State>,
     pub(super) functions: component::Instance,
-    /// `lifecycle.release`, where the connector has it.
+    /// The index of `lifecycle.release`, where the connector has this function.
     pub(super) release: Option<ComponentExportIndex>,
-    /// What the instance's account opens.
+    /// The hosts and ports that the instance's account may connect to.
     pub(super) allowed: Arc<AllowList>,
-    /// The share of the bounds on warm instances. Without it the instance must not outlive its call.
+    /// Its permits to stay warm, one from the tenant and one from the host. Without permits the instance must not
+    /// outlive its call.
     pub(super) warm: Option<[OwnedSemaphorePermit; 2]>,
     pub(super) _counted: LiveInstance,
 }
 
 impl Instance {
-    /// Asks the instance to release what it holds. How it does that is its own affair: it has ended its calls without a
-    /// fault, and whatever goes wrong here harms nobody.
+    /// Asks the instance to release what it holds. A failure is only logged: the instance has already ended its calls
+    /// without a fault, and nobody depends on the release.
     pub(crate) async fn release(mut self, tenant: &Tenant, until: Instant) {
         let limits = tenant.limits();
         let until = until.min(from_now(limits.release_timeout));
@@ -53,12 +54,12 @@ impl Instance {
 }
 
 impl Instance {
-    /// Its linear memory, in bytes; that never shrinks.
+    /// The size of its linear memory in bytes. Linear memory never shrinks.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.store.data().memory_high_water()
     }
 
-    /// Its handles.
+    /// The number of handles that it holds.
     pub(crate) fn handles(&mut self) -> usize {
         self.store.data_mut().handles()
     }

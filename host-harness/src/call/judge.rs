@@ -1,8 +1,8 @@
-//! Whether an answer keeps the limits and the rules of the interface.
+//! Checks whether an answer obeys the limits and the rules of the interface.
 //!
-//! What crosses the sandbox has the right types already; the rest of what the interface promises is checked here, before
-//! anybody else sees the answer. An engine may rely on it: a cursor is never empty, JSON is JSON, a page has no more
-//! events than were asked for.
+//! wasmtime has already checked the types of an answer. Every other promise of the interface is checked here, before
+//! the engine sees the answer, so that an engine may rely on it: a cursor is never empty, a JSON field holds valid
+//! JSON, and a page has no more events than were asked for.
 
 use std::fmt;
 
@@ -22,21 +22,22 @@ use crate::interface::types::{Cursor, Error, FieldProblem, MissingPermission, Se
 use crate::limits::{LimitExceeded, LimitName, Limits};
 use crate::options::LONGEST_NAME;
 
-/// The largest `validation.normalized`, in bytes: a connection without its secrets.
+/// The largest `validation.normalized`, in bytes. It has the bound of a connection, because it is a connection without
+/// its secrets.
 const LARGEST_NORMALIZED: usize = LARGEST_CONNECTION;
 
-/// Egress rules of a descriptor: each is filled in for every call.
+/// The most egress rules in a descriptor. Each rule is evaluated for every call.
 const EGRESS_RULES: usize = 64;
 
-/// Suffixes of one egress rule.
+/// The most suffixes in one egress rule.
 const SUFFIXES: usize = 32;
 
-/// The longest template of a host, in bytes.
+/// The longest host template of an egress rule, in bytes.
 const LONGEST_TEMPLATE: usize = 512;
 
 type Judged = Result<(), CallError>;
 
-/// Judges one answer, part by part; adds its bytes up on the way.
+/// Checks one answer, field by field, and adds up its size in bytes.
 pub(crate) struct Judge<'a> {
     function: &'static str,
     limits: &'a Limits,
@@ -45,12 +46,12 @@ pub(crate) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// For the answer of `function`.
+    /// A judge for the answer of `function`.
     pub(crate) fn new(function: &'static str, limits: &'a Limits) -> Self {
         Self { function, limits, bytes: 0, events: 0 }
     }
 
-    /// How many events there were.
+    /// The number of events in the answer.
     pub(crate) fn counted_events(&self) -> usize {
         self.events
     }
@@ -63,7 +64,7 @@ impl<'a> Judge<'a> {
         if kept { Ok(()) } else { Err(self.broken(field, problem)) }
     }
 
-    /// A bound that the interface itself sets.
+    /// Checks an upper bound that the interface itself sets.
     fn most(&self, found: usize, allowed: usize, field: impl fmt::Display, unit: &str) -> Judged {
         if found <= allowed {
             Ok(())
@@ -76,7 +77,7 @@ impl<'a> Judge<'a> {
         if wanted > allowed { Err(CallError::Limit(LimitExceeded::new(name, wanted, allowed))) } else { Ok(()) }
     }
 
-    /// Counts a text or byte string.
+    /// Adds the length of a text or byte string to the answer's size.
     fn count(&mut self, part: impl AsRef<[u8]>) -> Judged {
         self.bytes = self.bytes.saturating_add(part.as_ref().len());
         Self::bound(LimitName::OutputBytes, self.bytes, self.limits.output_bytes)
@@ -99,7 +100,8 @@ impl<'a> Judge<'a> {
 
     fn json(&mut self, text: &str, field: impl fmt::Display) -> Judged {
         self.count(text)?;
-        // The connectors' own rule. It says where it is broken, but not what was there: the text may hold a secret.
+        // Connectors check JSON with the same rule. The message says where the rule is broken but quotes nothing,
+        // because the text may hold a secret.
         connector_rules::json::check(text).map_err(|fault| self.broken(field, fault.to_string()))
     }
 
@@ -112,7 +114,11 @@ impl<'a> Judge<'a> {
         let Cursor { snapshot, position } = cursor;
         self.all([snapshot, position])?;
         Self::bound(LimitName::CursorBytes, snapshot.len().saturating_add(position.len()), self.limits.cursor_bytes)?;
-        self.rule(!(snapshot.is_empty() && position.is_empty()), field, "is empty: nothing can go on from there")
+        self.rule(
+            !(snapshot.is_empty() && position.is_empty()),
+            field,
+            "is empty, so that no poll can continue from it",
+        )
     }
 
     fn events(&self, events: &[Event]) -> Judged {
@@ -150,7 +156,7 @@ impl<'a> Judge<'a> {
             self.all([name, value])?;
             let kept = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
             let field = format_args!("events[{index}].attributes[{number}].name");
-            self.rule(kept, field, "has more than lower-case letters and digits in it, or nothing")?;
+            self.rule(kept, field, "must consist of lower-case letters and digits only, and must not be empty")?;
         }
         Ok(())
     }
@@ -159,20 +165,22 @@ impl<'a> Judge<'a> {
         let Page { events, next, more: _, wait_hint_ms: _, lag: _, notices } = page;
         self.events(events)?;
         let asked = asked_events(request, self.limits);
-        let many = format!("has {} events, {asked} were asked for", events.len());
+        let many = format!("has {} events, but {asked} were requested", events.len());
         self.rule(events.len() <= asked as usize, "events", &many)?;
         let snapshot = request.cursor.as_ref().map_or(0, |cursor| cursor.snapshot.len());
         let mut bytes = 0_u64;
         for (index, event) in events.iter().enumerate() {
             self.event(event, index)?;
             let field = format_args!("events[{index}].position");
-            self.rule(!event.position.is_empty(), field, "is empty: nothing can go on from there")?;
+            self.rule(!event.position.is_empty(), field, "is empty, so that no poll can continue from it")?;
             let cursor = snapshot.saturating_add(event.position.len());
             Self::bound(LimitName::CursorBytes, cursor, self.limits.cursor_bytes)?;
             let field = format_args!("events[{index}].partition");
             match request.partition.as_str() {
-                // A poll of all partitions.
-                "" => self.rule(!event.partition.is_empty(), field, "is empty: an event has come from a partition")?,
+                // The empty text means a poll of all partitions.
+                "" => {
+                    self.rule(!event.partition.is_empty(), field, "is empty; it must name the partition of the event")?
+                }
                 polled => self.rule(event.partition == polled, field, "is not the partition that was polled")?,
             }
             bytes = bytes.saturating_add(match &event.data {
@@ -181,7 +189,7 @@ impl<'a> Judge<'a> {
             });
         }
         let budget = request.budget.bytes;
-        let heavy = format!("have {bytes} bytes of data, {budget} were asked for");
+        let heavy = format!("have {bytes} bytes of data, but {budget} were requested");
         self.rule(events.len() <= 1 || bytes <= budget, "events", &heavy)?;
         self.cursor(next, "next")?;
         for Notice { severity: _, code, message } in notices {
@@ -192,19 +200,19 @@ impl<'a> Judge<'a> {
 
     pub(crate) fn sample(&mut self, events: &[Event], limit: u32) -> Judged {
         self.events(events)?;
-        // None at all would be no sample.
+        // The limit is at least 1, because a sample without events would be none.
         let limit = limit.max(1) as usize;
-        let many = format!("has {} events, {limit} were asked for", events.len());
+        let many = format!("has {} events, but {limit} were requested", events.len());
         self.rule(events.len() <= limit, "answer", &many)?;
         events.iter().enumerate().try_for_each(|(index, event)| self.event(event, index))
     }
 
     pub(crate) fn partitions(&mut self, partitions: &[Partition]) -> Judged {
-        self.rule(!partitions.is_empty(), "answer", "has no partition: there is always one")?;
+        self.rule(!partitions.is_empty(), "answer", "has no partition; at least one is required")?;
         let mut seen = std::collections::HashSet::with_capacity(partitions.len());
         for (index, Partition { id, title }) in partitions.iter().enumerate() {
             self.all([id, title])?;
-            self.rule(seen.insert(id), format_args!("partitions[{index}].id"), "is there twice")?;
+            self.rule(seen.insert(id), format_args!("partitions[{index}].id"), "occurs twice")?;
         }
         Ok(())
     }
@@ -218,13 +226,13 @@ impl<'a> Judge<'a> {
 
     pub(crate) fn received(&mut self, received: &Received) -> Judged {
         let Received { status, headers, body, events, wake: _ } = received;
-        self.rule((100..=599).contains(status), "status", "is no HTTP status")?;
+        self.rule((100..=599).contains(status), "status", "is not an HTTP status")?;
         self.count(body)?;
         for (index, Header { name, value }) in headers.iter().enumerate() {
             self.all([name.as_bytes(), value])?;
             let kept = http::HeaderName::from_lowercase(name.as_bytes()).is_ok()
                 && http::HeaderValue::from_bytes(value).is_ok();
-            self.rule(kept, format_args!("headers[{index}]"), "is no HTTP header with a lower-case name")?;
+            self.rule(kept, format_args!("headers[{index}]"), "is not a valid HTTP header with a lower-case name")?;
         }
         self.events(events)?;
         events.iter().enumerate().try_for_each(|(index, event)| self.event(event, index))
@@ -247,7 +255,11 @@ impl<'a> Judge<'a> {
             }
             Outcome::Planned(plan) => {
                 self.json_object(plan, format_args!("{path}planned"))?;
-                self.rule(dry_run, format_args!("{path}planned"), "is the answer to a dry run, and this was none")
+                self.rule(
+                    dry_run,
+                    format_args!("{path}planned"),
+                    "is only allowed in the answer to a dry run, and this call was none",
+                )
             }
         }
     }
@@ -263,7 +275,7 @@ impl<'a> Judge<'a> {
 
     pub(crate) fn choices(&mut self, choices: &Choices, limit: u32) -> Judged {
         let Choices { items, next } = choices;
-        let many = format!("has {} items, {limit} were asked for", items.len());
+        let many = format!("has {} items, but {limit} were requested", items.len());
         self.rule(limit == 0 || items.len() <= limit as usize, "items", &many)?;
         for Choice { value, label, hint } in items {
             self.all([value, label])?;
@@ -312,7 +324,7 @@ impl<'a> Judge<'a> {
         self.all(usable)
     }
 
-    /// The connector's own error.
+    /// Checks an error that the connector itself returned.
     pub(crate) fn error(&mut self, error: &Error) -> Judged {
         let Error { code: _, message, detail, fields, item: _, retry: _, effect: _, service, missing_permission } =
             error;
@@ -400,9 +412,9 @@ impl<'a> Judge<'a> {
         limits.iter().try_for_each(|limit| self.all([&limit.title, &limit.unit]))
     }
 
-    /// `given` and `carried` are before and after `migrate`.
+    /// Checks the result of `migrate`: `carried` is the migrated item, `given` the case of the item that was passed in.
     pub(crate) fn stored(&mut self, carried: &WireStored, given: Kind) -> Judged {
-        self.rule(Kind::of(carried) == given, "answer", "is of another case than what was given")?;
+        self.rule(Kind::of(carried) == given, "answer", "must have the same case as the item that was passed in")?;
         match carried {
             WireStored::Connection(WireOwnedConnection { auth_profile, values }) => {
                 self.count(auth_profile)?;
@@ -422,7 +434,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Which case of what goes through `migrate`.
+/// The case of an item for `migrate`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Connection,
@@ -440,7 +452,7 @@ impl Kind {
     }
 }
 
-/// How many events a poll asks the connector for: what the engine wants, within the limit.
+/// The number of events that a poll asks the connector for: the engine's number, lowered to the tenant's limit.
 pub(crate) fn asked_events(request: &PollRequest, limits: &Limits) -> u32 {
     request.budget.events.min(u32::try_from(limits.output_events).unwrap_or(u32::MAX)).max(1)
 }
@@ -512,10 +524,10 @@ mod tests {
     fn a_page_within_its_bounds_passes() {
         let few = request(Budget { events: 3, ..Budget::default() });
         judged(|judge| judge.page(&page(vec![event(b"1"), event(b"2"), event(b"3")]), &few)).unwrap();
-        // One event may exceed the budget of bytes alone.
+        // A single event may exceed the budget of bytes.
         let tight = request(Budget { events: 3, bytes: 1, wait_ms: 0 });
         judged(|judge| judge.page(&page(vec![event(b"1")]), &tight)).unwrap();
-        // Events of a poll of all partitions name theirs.
+        // In a poll of all partitions, each event must name its partition.
         let all = PollRequest { partition: String::new(), ..few };
         judged(|judge| judge.page(&page(vec![event(b"1")]), &all)).unwrap();
         let nameless = Event { partition: String::new(), ..event(b"1") };
@@ -543,7 +555,7 @@ mod tests {
         let next = Cursor { snapshot: vec![0; 20], position: vec![0; 21] };
         let exceeded = limit(|judge| judge.page(&Page { next, ..page(Vec::new()) }, &many));
         assert_eq!(exceeded, LimitExceeded { name: LimitName::CursorBytes, wanted: 41, allowed: 40 });
-        // Together with the snapshot that was given.
+        // The cursor's size includes the snapshot that the poll was given.
         let exceeded = limit(|judge| judge.page(&page(vec![event(&[0; 11])]), &many));
         assert_eq!(exceeded, LimitExceeded { name: LimitName::CursorBytes, wanted: 41, allowed: 40 });
         let subscription = Subscription { state: vec![0; 41], expires: None };
@@ -613,7 +625,8 @@ mod tests {
         assert_eq!(broken(|judge| judge.stored(&cursor, Kind::Input)), "answer");
     }
 
-    /// At the edge, by the rule that connectors keep: one level more is refused, and the field and the bound are named.
+    /// Tests the exact bound, with the same rule as connectors: one level more is refused, and the error names the
+    /// field and the bound.
     #[test]
     fn json_is_judged_by_the_rule_that_connectors_keep() {
         let few = request(Budget { events: 3, ..Budget::default() });
@@ -628,7 +641,7 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        // A name that no reader of JSON takes, which was not looked at.
+        // A member name that no JSON reader accepts; `done` is checked as well.
         assert_eq!(broken(|judge| judge.outcome(&Outcome::Done(r#"{"\ud800":1}"#.to_owned()), false)), "done");
     }
 

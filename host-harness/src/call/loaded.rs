@@ -20,7 +20,7 @@ use crate::interface::metadata::Descriptor;
 use crate::operators::telemetry::Subject;
 use crate::tenant::Tenant;
 
-/// The compiled code of a connector, and what it says of itself.
+/// The compiled code of a connector, and its descriptor.
 pub(crate) struct Loaded {
     runtime: Arc<Runtime>,
     pre: InstancePre<State>,
@@ -28,7 +28,7 @@ pub(crate) struct Loaded {
     descriptor: Descriptor,
     /// The ids of all triggers and actions.
     operations: HashSet<String>,
-    /// What each profile says of its fields.
+    /// For each authorization profile, the host fields and secrets that its schema declares.
     forms: HashMap<String, Form>,
     interface: Version,
 }
@@ -61,7 +61,7 @@ impl Loaded {
         &self.interface
     }
 
-    /// What a call on this account may reach, and until when.
+    /// Derives the allow list and the deadline of a call on this account.
     pub(crate) async fn prepare(
         &self,
         tenant: &Tenant,
@@ -87,7 +87,7 @@ impl Loaded {
         Run { runtime, pre, exports, tenant, context: context.clone() }
     }
 
-    /// A call begins.
+    /// Begins a call: checks whether it may run, and starts its metrics.
     pub(crate) fn supervise<'a>(
         &'a self,
         tenant: &'a Tenant,
@@ -103,7 +103,7 @@ impl Loaded {
     }
 }
 
-/// Whether a call may read a connection.
+/// Checks that a connection is small enough for a call.
 ///
 /// # Errors
 ///

@@ -1,15 +1,15 @@
-//! The life of one call, from the account that it is made on to the guest and back.
+//! The life of one call: from the account through the sandbox to the guest, and back.
 //!
 //! | file | part of a call |
 //! |---|---|
 //! | `connector.rs`, `account.rs` | what embedders call |
-//! | `loaded.rs` | what is common to the calls of one component: admission, and what a connection leads to |
-//! | `admission.rs` | whether it may begin, who may end it, what is reported about it |
-//! | `run.rs` | turns, deadline and computing time of one run of the guest; what its end means |
-//! | `slot.rs`, `instance.rs` | the instance that is kept between calls, and any instance |
-//! | `state.rs`, `bounded.rs` | what a store holds and links |
+//! | `loaded.rs` | what all calls of one component share: admission, and the allow list derived from a connection |
+//! | `admission.rs` | whether a call may begin, who may end it, which metrics it reports |
+//! | `run.rs` | turn, deadline and CPU time of one run of a guest's function; what the end of a run means |
+//! | `slot.rs`, `instance.rs` | the instance that is kept between calls; instances in general |
+//! | `state.rs`, `bounded.rs` | the contents of a store, and the functions that a guest may import |
 //! | `exports.rs` | the functions of the interface as they cross the sandbox |
-//! | `judge.rs` | whether an answer keeps the limits and the rules |
+//! | `judge.rs` | whether an answer obeys the limits and the rules of the interface |
 //! | `runtime.rs` | what all calls of a process share |
 
 mod account;

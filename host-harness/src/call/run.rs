@@ -1,4 +1,4 @@
-//! One run of a guest's function, within its bounds: in an instance of its own, or in one that is kept.
+//! One run of a guest's function within its bounds, in an instance of its own or in a kept one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::interface::types;
 use crate::limits::{LimitExceeded, LimitHit, LimitName, from_now};
 use crate::tenant::Tenant;
 
-/// What a call of a guest is made of, the connection's hosts among it.
+/// The allow list and the deadline of one run.
 pub(crate) struct Prepared {
     pub(crate) allowed: Arc<AllowList>,
     pub(crate) deadline: Instant,
@@ -36,25 +36,26 @@ impl Prepared {
         Self::new(tenant, Arc::default())
     }
 
-    /// When a call that has had no turn gives up. It has done nothing, which its error has time to say.
+    /// The instant at which a call that has not had its turn gives up. It is before the deadline, so that the caller
+    /// still receives the error, which says that nothing was done.
     fn turn(&self) -> Instant {
         self.deadline - self.deadline.saturating_duration_since(Instant::now()) / 8
     }
 }
 
-/// An answer, and what the host refused on the way to it.
+/// An answer, and the list of what the host refused during the call.
 pub(crate) type WithRefusals<T> = (T, Refusals);
 
-/// Judges an answer before it leaves its call.
+/// The result of checking an answer before it leaves its call.
 pub(crate) type Verdict = Result<(), CallError>;
 
-/// The connector's own error becomes one of the call, with what the host refused.
+/// Turns the connector's own error into an error of the call, together with what the host refused.
 pub(crate) fn answer<T>(result: Result<WithRefusals<Result<T, types::Error>>, CallError>) -> Result<T, CallError> {
     let (answer, Refusals { denials, limits }) = result?;
     answer.map_err(|error| CallError::Connector(Box::new(Failure { error, denials, limits })))
 }
 
-/// Judges either an answer or the connector's own error.
+/// Checks either an answer or the connector's own error.
 pub(crate) fn either<T>(
     judge: impl FnOnce(&T, &mut Judge<'_>) -> Verdict,
 ) -> impl FnOnce(&Result<T, types::Error>, &mut Judge<'_>) -> Verdict {
@@ -84,8 +85,8 @@ impl Run<'_> {
         self.call_in::<E>(None, prepared, params, judge).await
     }
 
-    /// Runs one function within the CPU budget and the deadline; in a slot, in the instance that is kept
-    /// there, which goes back only after a run without a fault.
+    /// Runs one function within the CPU budget and the deadline. With a slot, the function runs in the instance kept
+    /// there, which is put back only after a run without a fault.
     pub(crate) async fn call_in<'p, E: Export>(
         &self,
         slot: Option<&Arc<Slot>>,
@@ -119,8 +120,8 @@ impl Run<'_> {
             },
             None => None,
         };
-        // A full pool is an error in wasmtime, so that calls queue here instead: first the tenant's own among
-        // themselves, so that no more of them stand in the line of all than may run.
+        // In wasmtime a full pool is an error, so calls queue here instead. Calls of one tenant queue among themselves
+        // first, so that no tenant has more calls in the common queue than it may run.
         let limits = self.tenant.limits();
         let Ok(Ok(_permit)) = timeout_at(turn, self.tenant.inner().call_permits.acquire()).await else {
             return Err(CallError::Busy { scope: Scope::Tenant, limit: limits.concurrent_calls });
@@ -133,9 +134,9 @@ impl Run<'_> {
         let allowed = prepared.allowed;
         let context = self.context.clone();
         let exchange = Exchange::within(self.tenant.network(), allowed.clone(), deadline, context);
-        // Whatever way this future ends, its exchanges end with it.
+        // However this future ends, its HTTP exchanges end with it.
         let _ending = exchange.until_dropped();
-        // From here on the instance is not in its slot: whatever ends this future early ends the instance, too.
+        // From here on the instance is outside its slot: if this future ends early, the instance is dropped with it.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
         let mut instance = match kept {
             Some(mut instance) => {
@@ -164,7 +165,7 @@ impl Run<'_> {
         let result = tokio::select! {
             biased;
             result = running => result,
-            // By its connections, while the guest waits: no epoch asks it then.
+            // While the guest waits, no epoch checks the budget, but its connections still use CPU time.
             () = exchange.exhausted() => Err(LimitHit::Cpu.into()),
         };
         meter.memory(instance.store.data().memory_high_water());
@@ -188,7 +189,7 @@ impl Run<'_> {
             _ => instance.store.data().has_open_sockets().then_some(instance),
         };
         if let Some(instance) = leaving {
-            // The answer is there: at the most half of what is left may be spent on the release.
+            // The answer is ready, so the release may take at most half of the time that is left.
             let left = deadline.saturating_duration_since(Instant::now());
             instance.release(self.tenant, Instant::now() + left / 2).await;
         }
@@ -200,19 +201,22 @@ impl Run<'_> {
         let [tenant, host] = bounds.map(|bound| bound.clone().try_acquire_owned().ok());
         let permits = tenant.zip(host).map(<[_; 2]>::from);
         if permits.is_none() {
-            tracing::debug!(tenant = self.tenant.name(), "all warm instances are in use; the call runs in its own");
+            tracing::debug!(
+                tenant = self.tenant.name(),
+                "all warm instances are in use; this call runs in a new instance"
+            );
         }
         permits
     }
 
-    /// Asks the connector what it is.
+    /// Asks the connector for its descriptor.
     pub(crate) async fn describe(&self) -> Result<Descriptor, CallError> {
         let judge = |descriptor: &Descriptor, judge: &mut Judge<'_>| judge.descriptor(descriptor);
         let described = self.call::<exports::Describe>(Prepared::without_network(self.tenant), |_| (), judge).await;
         described.map(|(descriptor, _)| descriptor)
     }
 
-    /// Compares the functions with the interface, which takes an instance.
+    /// Compares the types of the functions with the interface. This needs an instance.
     pub(crate) async fn check_types(&self) -> Result<(), LoadError> {
         let prepared = Prepared::without_network(self.tenant);
         let deadline = prepared.deadline;
@@ -223,29 +227,29 @@ impl Run<'_> {
     }
 
     async fn check_types_unbounded(&self, prepared: Prepared) -> Result<(), LoadError> {
-        // The instance is one of those that the pool has for calls.
+        // The instance comes from the pool that serves calls, so it needs a turn as a call does.
         let Ok(_turn) = timeout_at(prepared.turn(), self.runtime.calls.enter(self.tenant.id())).await else {
             return Err(LoadError::Describe(CallError::Busy { scope: Scope::Host, limit: self.runtime.calls.limit() }));
         };
         let Prepared { allowed, deadline } = prepared;
         let exchange = Exchange::within(self.tenant.network(), allowed, deadline, self.context.clone());
         let mut store = new_store(&self.runtime.engine, self.tenant.limits(), exchange);
-        // Making an instance can run code of the guest, which can wait in the host.
+        // Instantiation can run code of the guest, and that code can wait in the host.
         let made = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store)).await;
         let instance = made.map_err(|error| LoadError::Describe(instantiation_error(&error, self.tenant)))?;
         exports::check_types(self.exports, &instance, &mut store)
     }
 }
 
-/// The milliseconds that the guest is granted: a bit less than the host allows.
+/// The milliseconds that the guest is told it has: a bit less than the host allows.
 fn guest_deadline_ms(deadline: Instant, margin: Duration) -> u64 {
     let left = deadline.saturating_duration_since(Instant::now());
-    // Where little is left, the margin must not eat it up.
+    // When little time is left, the margin takes at most a quarter of it.
     let granted = left.saturating_sub(margin.min(left / 4));
     u64::try_from(granted.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// An instance could not be made: where the guest is not to blame, the host lacks something.
+/// The error for an instance that could not be made. Where the guest did not exceed a limit, the host lacks a resource.
 fn instantiation_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
     if let Some(limit) = limit_error(error, tenant) {
         return limit;
@@ -258,7 +262,7 @@ fn instantiation_error(error: &wasmtime::Error, tenant: &Tenant) -> CallError {
     }
 }
 
-/// A call broke off: a trap, an exit, or an answer that cannot be read.
+/// The error for a call that broke off: a trap, an exit, or an answer that cannot be read.
 fn guest_error(error: &wasmtime::Error, tenant: &Tenant, exchange: &Exchange) -> CallError {
     limit_error(error, tenant).unwrap_or_else(|| CallError::Trap {
         message: format!("{error:#}"),
@@ -281,7 +285,8 @@ fn limit_error(error: &wasmtime::Error, tenant: &Tenant) -> Option<CallError> {
     if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
         return one_more(LimitName::Handles, limits.handles);
     }
-    // For these wasmtime has words alone. They are its own: what a guest writes is in none of its errors.
+    // wasmtime reports these limits only as text. The text is wasmtime's own: no error of wasmtime contains text from a
+    // guest.
     let cause = error.root_cause().to_string();
     if cause.ends_with("store handle limit exceeded") {
         return one_more(LimitName::Handles, limits.handles);
@@ -311,7 +316,7 @@ mod tests {
     use crate::options::TenantOptions;
     use wasmtime::component::Component;
 
-    /// `run: func() -> u32` of a component that is no connector.
+    /// A component that exports only `run: func() -> u32` and is not a connector.
     struct Guest {
         host: Host,
         pre: InstancePre<State>,
@@ -328,13 +333,13 @@ mod tests {
     }
 
     impl Guest {
-        /// `body` is that of the core function; `$memory` is its memory, `$wait` waits that many nanoseconds
-        /// in the host.
+        /// `body` is the body of the core function. In it, `$memory` is the memory, and `$wait` waits in the host for
+        /// the given number of nanoseconds.
         fn new(body: &str) -> Self {
             Self::made_of("", body, HostOptions::default())
         }
 
-        /// `parts` are more of the component.
+        /// `parts` is added to the text of the component.
         fn made_of(parts: &str, body: &str, options: HostOptions) -> Self {
             let wasm = wat::parse_str(format!(
                 r#"(component
@@ -405,7 +410,7 @@ mod tests {
     async fn a_guest_that_computes_for_ever_does_not_hold_up_others() {
         let tenant = tenant(Limits { cpu: Duration::from_millis(300), ..Limits::default() });
         let guest = Guest::new(SPIN);
-        // On the test's single thread the second call gets its turn only if the first one yields.
+        // The test has a single thread, so the second call gets its turn only if the first one yields.
         let waiting = Guest::new("(call $wait (i64.const 1000000)) (i32.const 7)");
         let begun = Instant::now();
         let (spun, waited) = tokio::join!(guest.run(&tenant), async { (waiting.run(&tenant).await, begun.elapsed()) });
@@ -414,7 +419,7 @@ mod tests {
         assert!(waited.1 < Duration::from_millis(200), "{:?}", waited.1);
     }
 
-    /// Epochs do not end a guest that waits in the host; only the wall clock does.
+    /// Epochs do not end a guest that waits in the host; only the deadline does.
     #[tokio::test]
     async fn a_guest_that_waits_for_ever_meets_the_deadline() {
         let limit = Duration::from_millis(200);
@@ -432,7 +437,7 @@ mod tests {
         assert_eq!(guest.run(&tenant).await.unwrap(), 1);
     }
 
-    /// Each wait is longer than an epoch, so that one begins whenever the guest goes on.
+    /// Each wait is longer than an epoch, so that a new epoch has begun whenever the guest continues.
     #[tokio::test]
     async fn coming_back_from_a_wait_costs_no_cpu() {
         let tenant = tenant(Limits { cpu: Duration::from_millis(50), ..Limits::default() });
@@ -473,7 +478,7 @@ mod tests {
         assert_eq!(exceeded, LimitExceeded { name: LimitName::Memories, wanted: 1, allowed: 0 });
     }
 
-    /// At once, and bit by bit.
+    /// Tries one large growth, and many small ones.
     #[tokio::test]
     async fn tables_are_bounded_and_the_limit_is_named() {
         let tenant = tenant(Limits { table_elements: 1_000, ..Limits::default() });
@@ -487,7 +492,7 @@ mod tests {
         }
     }
 
-    /// Each call holds as many core instances and tables as a component may have.
+    /// Each call holds as many core instances and tables as one component may have.
     #[tokio::test]
     async fn a_component_of_many_parts_leaves_those_of_others() {
         let parts = format!(
@@ -518,7 +523,7 @@ mod tests {
         assert!(matches!(error, LoadError::Describe(CallError::Busy { scope: Scope::Host, limit: 1 })), "{error}");
     }
 
-    /// Each of them is within the bound.
+    /// Each single table is within the bound; all together exceed it.
     #[tokio::test]
     async fn tables_are_bounded_together() {
         let parts =

@@ -13,7 +13,7 @@ use crate::operators::lifecycle::Lifecycle;
 use crate::operators::telemetry::Metrics;
 use crate::options::HostOptions;
 
-/// The engine, and the bounds over all tenants.
+/// The wasmtime engine, and the bounds that all tenants share.
 pub(crate) struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) calls: Gate,
@@ -27,7 +27,8 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// What of a tenant's limits the pool has to provide for, as far as this host grants it.
+    /// The limits that the host's instance pool must provide for: name, value for this tenant, and the most that this
+    /// host allows.
     fn pooled<'l>(&self, limits: &'l mut Limits) -> [(LimitName, &'l mut usize, usize); 4] {
         let &HostOptions { max_memory_bytes, max_table_elements, max_core_instances, max_memories, .. } = &self.options;
         let Limits { memory_bytes, table_elements, instances, memories, .. } = limits;
@@ -39,7 +40,7 @@ impl Runtime {
         ]
     }
 
-    /// Whether this host can grant what a tenant's limits do.
+    /// Checks that the tenant's limits are within what this host allows.
     ///
     /// # Errors
     ///
@@ -51,7 +52,7 @@ impl Runtime {
         }
     }
 
-    /// These limits, as far as this host grants them.
+    /// The given limits, lowered to what this host allows.
     pub(crate) fn granted(&self, mut limits: Limits) -> Limits {
         for (_, wanted, allowed) in self.pooled(&mut limits) {
             *wanted = allowed.min(*wanted);

@@ -1,4 +1,4 @@
-//! Where an instance is kept between the calls on one account: [`Slot`].
+//! Keeps an instance between the calls on one account: [`Slot`].
 
 use std::sync::{Arc, Weak};
 
@@ -11,23 +11,23 @@ use super::runtime::Runtime;
 use crate::limits::from_now;
 use crate::tenant::Tenant;
 
-/// Where an instance is kept; empty while it is at work.
+/// Holds a kept instance; empty while the instance runs a call.
 #[derive(Default)]
 pub(crate) struct Slot(Mutex<Option<Idle>>);
 
 /// An instance between two calls.
 struct Idle {
     instance: Instance,
-    /// Empties the slot after a while, unless a call was faster.
+    /// The task that empties the slot after the idle time, unless a call takes the instance first.
     reaper: AbortOnDrop,
-    /// What waits for the instance's end when the tenant or the host is drained.
+    /// While these exist, draining the tenant or the host waits for the end of the instance.
     _awaited: [TaskTrackerToken; 2],
 }
 
 struct AbortOnDrop(Option<JoinHandle<()>>);
 
 impl AbortOnDrop {
-    /// Lets the task go on.
+    /// Lets the task continue when this value is dropped.
     fn detach(mut self) {
         self.0 = None;
     }
@@ -42,9 +42,10 @@ impl Drop for AbortOnDrop {
 }
 
 impl Slot {
-    /// Discards the instance, once the calls that wait already are done, and releases what it holds.
+    /// Discards the instance after the calls that are already waiting, and releases what it holds.
     pub(crate) async fn discard(self: &Arc<Self>, tenant: &Tenant, runtime: &Runtime) {
-        // The slot stays occupied until the end: the next call must not meet its predecessor at the service.
+        // The slot stays occupied until the release is over: the next instance must not meet its predecessor at the
+        // service.
         let mut occupied = self.occupy().await;
         if let Some(instance) = occupied.take() {
             release(instance, tenant, runtime).await;
@@ -61,25 +62,26 @@ impl Slot {
         self.0.lock().await.as_mut().map(|idle| idle.instance.handles())
     }
 
-    /// Waits for the turn of a call.
+    /// Waits until no other call uses the slot.
     pub(crate) async fn occupy(self: &Arc<Self>) -> Occupied<'_> {
         Occupied { slot: self, idle: self.0.lock().await }
     }
 }
 
-/// The slot of an instance, for the length of a call.
+/// Exclusive use of a slot, for the length of one call.
 pub(crate) struct Occupied<'a> {
     slot: &'a Arc<Slot>,
     idle: MutexGuard<'a, Option<Idle>>,
 }
 
 impl Occupied<'_> {
-    /// The instance, which is not in its slot from here on.
+    /// Takes the instance out of its slot.
     pub(crate) fn take(&mut self) -> Option<Instance> {
         self.idle.take().map(|idle| idle.instance)
     }
 
-    /// Keeps the instance for the next call. It comes back where there is to be none.
+    /// Keeps the instance for the next call. Returns the instance where none may be kept: the tenant or the host is
+    /// ending.
     pub(crate) fn put(&mut self, instance: Instance, tenant: &Tenant, runtime: &Arc<Runtime>) -> Option<Instance> {
         let Some(awaited) = runtime.lifecycle.keep().zip(tenant.inner().lifecycle.keep()) else {
             return Some(instance);
@@ -90,7 +92,7 @@ impl Occupied<'_> {
     }
 }
 
-/// Empties a slot once it was idle for too long, or its tenant or host comes to an end.
+/// Empties a slot that was idle for too long, or whose tenant or host is ending.
 async fn reap(slot: Weak<Slot>, tenant: Tenant, runtime: Arc<Runtime>) {
     tokio::select! {
         () = tokio::time::sleep(tenant.limits().warm_idle) => {}
@@ -98,12 +100,15 @@ async fn reap(slot: Weak<Slot>, tenant: Tenant, runtime: Arc<Runtime>) {
         () = runtime.lifecycle.ending() => {}
     }
     if let Some(slot) = slot.upgrade() {
-        // A call that came first has ended this task by taking the instance.
+        // A call that took the instance first has also ended this task.
         let mut idle = slot.0.lock().await;
         if let Some(Idle { instance, reaper, _awaited }) = idle.take() {
-            // This very task, which has work left.
+            // The reaper is this very task, which must still release the instance.
             reaper.detach();
-            tracing::debug!(tenant = tenant.name(), "a warm instance was idle; it is discarded");
+            tracing::debug!(
+                tenant = tenant.name(),
+                "a warm instance was idle for too long, or its tenant or host is ending; it is discarded"
+            );
             release(instance, &tenant, &runtime).await;
         }
     }

@@ -1,4 +1,4 @@
-//! What a store holds: WASI with nothing granted, and the host's side of HTTP and sockets.
+//! The contents of a store: WASI without any granted resource, and the host's side of HTTP and sockets.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use super::bounded;
 use crate::egress::{Exchange, Hooks, Sockets, SocketsView, add_sockets_to_linker};
 use crate::limits::{LimitExceeded, LimitHit, LimitName, Limits, StoreLimiter};
 
-/// What belongs to one instance; a part of it is renewed with each call.
+/// The data that belongs to one instance. A part of it is reset for each call.
 pub(crate) struct State {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -27,20 +27,21 @@ pub(crate) struct State {
     limiter: StoreLimiter,
     log: GuestLog,
     header_sets: usize,
-    /// What the call's guest may compute, see [`Limits::cpu`].
+    /// The CPU time that the guest may use in one call, see [`Limits::cpu`].
     cpu: Duration,
 }
 
-/// A store for one call, every bound in force.
+/// A store for one call, with every bound in force.
 ///
-/// Files, environment and arguments are empty. Sockets reach what the rules of protocol `tls` open.
+/// The guest sees no files, no environment variables and no arguments. Its sockets can connect only to hosts that
+/// egress rules with the protocol `tls` open.
 pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange>) -> Store<State> {
     let log = GuestLog::new(limits, exchange.clone());
     let wasi = WasiCtx::builder()
         .stdout(log.clone())
         .stderr(log.clone())
         .max_random_size(limits.random_bytes)
-        // Not linked, see `add_to_linker`; denied all the same.
+        // `add_to_linker` does not link wasmtime's sockets; they are denied here all the same.
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
@@ -59,7 +60,8 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     store.set_hostcall_fuel(limits.hostcall_bytes);
     store.set_max_component_handles(limits.handles);
 
-    // An epoch asks what was computed and lets others run; whatever passed while the guest waited costs nothing.
+    // At each epoch, the callback compares the computed time with the budget and lets other calls run. Epochs that
+    // passed while the guest waited cost nothing.
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
         let state = store.data();
@@ -72,7 +74,7 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
     store
 }
 
-/// Another call in a store that has ended one: everything that is counted for a call is counted from the beginning.
+/// Prepares a store for its next call: every per-call counter starts again at zero.
 pub(crate) fn begin_call(store: &mut Store<State>, limits: &Limits, exchange: Arc<Exchange>) {
     store.set_epoch_deadline(1);
     let state = store.data_mut();
@@ -82,14 +84,15 @@ pub(crate) fn begin_call(store: &mut Store<State>, limits: &Limits, exchange: Ar
     state.hooks = Hooks(exchange);
 }
 
-/// A call has ended, and its instance is kept.
+/// Ends a call whose instance is kept.
 pub(crate) fn end_call(store: &Store<State>) {
     store.data().log.end_call();
 }
 
-/// Links all that a connector may import: wasmtime's WASI, and sockets and HTTP of our own.
+/// Links everything that a connector may import: wasmtime's WASI, and our own sockets and HTTP.
 ///
-/// wasmtime's sockets are left out rather than replaced, so that no version of their names leads to them.
+/// wasmtime's sockets are never linked, rather than replaced afterwards, so that no version of their names leads to
+/// them.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
     use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
@@ -110,7 +113,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, State::cli)?;
     filesystem::types::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
     filesystem::preopens::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
-    // The names of things and the capability that everybody holds; UDP for its types.
+    // Only the type names, and the network capability that every guest holds; UDP only for its types.
     let options = sockets::network::LinkOptions::default();
     sockets::network::add_to_linker::<State, WasiSockets>(linker, &options, State::sockets)?;
     sockets::instance_network::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
@@ -121,22 +124,22 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 }
 
 impl State {
-    /// Whether the guest keeps a connection open.
+    /// Whether the guest holds an open connection.
     pub(crate) fn has_open_sockets(&self) -> bool {
         self.sockets.are_open()
     }
 
-    /// The most linear memory that the instance has had, in bytes.
+    /// The largest size of the instance's linear memory so far, in bytes.
     pub(crate) fn memory_high_water(&self) -> usize {
         self.limiter.memory_high_water()
     }
 
-    /// What the guest holds of the host.
+    /// The number of host resources that the guest holds.
     pub(crate) fn handles(&mut self) -> usize {
         self.table.iter_mut().count()
     }
 
-    /// How many sets of headers the guest may have.
+    /// The largest number of header sets that the guest may hold.
     pub(crate) fn header_sets(&self) -> usize {
         self.header_sets
     }
@@ -158,7 +161,7 @@ impl WasiHttpView for State {
     }
 }
 
-/// Standard output and error of a guest: lines to the log, up to a number of bytes and lines, the rest dropped.
+/// A guest's standard output and error. Lines go to the log, up to a number of bytes and lines; the rest is dropped.
 #[derive(Clone)]
 struct GuestLog(Arc<Mutex<LogBuffer>>);
 
@@ -170,7 +173,7 @@ struct LogBuffer {
     limits: [usize; 2],
 }
 
-/// Bytes of one call.
+/// The number of bytes kept and dropped in one call.
 #[derive(Default)]
 struct ByteCount {
     kept: usize,
@@ -183,7 +186,7 @@ impl GuestLog {
     }
 
     fn begin_call(&self, limits: &Limits, exchange: Arc<Exchange>) {
-        // What is replaced ends its own call's log.
+        // Dropping the old buffer ends the log of the previous call.
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = LogBuffer::new(limits, exchange);
     }
 
@@ -229,7 +232,7 @@ impl LogBuffer {
         let line = line.trim_end();
         if !line.is_empty() {
             self.lines += 1;
-            // Escaped: a guest must not be able to forge lines of the log or drive a terminal.
+            // Escaped, because a guest must not be able to forge log lines or control a terminal.
             tracing::info!(target: "connector_host::guest", tenant = %self.tenant(), "{}", line.escape_debug());
         }
     }
@@ -311,7 +314,7 @@ mod tests {
         assert_eq!(exceeded, [LimitExceeded { name: LimitName::LogBytes, wanted: 15, allowed: 10 }]);
     }
 
-    /// Everything that is logged on this thread.
+    /// Collects everything that is logged on this thread.
     #[derive(Clone, Default)]
     struct Logged(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! What a connector says of itself.
+//! Checks what the connector declares: its imports and its descriptor.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::tenant::Tenant;
 
 /// The packages of WASI 0.2 that a connector may import from.
 const PACKAGES: [&str; 7] = ["io", "clocks", "random", "cli", "filesystem", "sockets", "http"];
-/// What is enough for a descriptor.
+/// The largest descriptor that a connector needs, in bytes.
 const DESCRIPTOR_BYTES: usize = 4 << 20;
 
-/// The names of what the component imports.
+/// Checks the names of the component's imports.
 pub(super) fn imports(wasm: &[u8], trial: &mut Trial) {
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(wasm) {
@@ -36,16 +36,16 @@ pub(super) fn imports(wasm: &[u8], trial: &mut Trial) {
                 }
             }
             Ok(_) => {}
-            // Loading says so in better words.
+            // Loading the component reports the same error in better words.
             Err(_) => return,
         }
     }
-    // A component that imports nothing fits as well.
+    // A component without imports keeps the rule as well.
     trial.kept(Rule::Imports);
 }
 
 fn is_permitted(name: &str) -> bool {
-    // Types are imported by name, and nothing is called.
+    // The connector's own types are imported by name; this import contains no function to call.
     if name.starts_with("workflow:connector/types@") {
         return true;
     }
@@ -75,9 +75,9 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
     for trigger in &descriptor.triggers {
         let modes = &trigger.start_modes;
         let id = &trigger.operation.id;
-        trial.check(Rule::Operations, !modes.is_empty(), || format!("{id} can begin nowhere"));
+        trial.check(Rule::Operations, !modes.is_empty(), || format!("{id} has no start mode"));
         let distinct = modes.iter().enumerate().all(|(index, mode)| !modes[..index].contains(mode));
-        trial.check(Rule::Operations, distinct, || format!("{id} has a start mode twice"));
+        trial.check(Rule::Operations, distinct, || format!("{id} lists a start mode twice"));
     }
     for name in &descriptor.unsupported {
         let known = NAMES.iter().any(|(interface, function)| *name == format!("{interface}.{function}"));
@@ -85,7 +85,7 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
     }
 }
 
-/// Another instance must say the same, within less than a connector is given elsewhere.
+/// Another instance must return the same descriptor, with tighter limits than the usual ones.
 async fn again(connector: &Connector, trial: &mut Trial) {
     let limits = Limits {
         cpu: Duration::from_secs(1),
@@ -113,13 +113,16 @@ fn identity(connector: &Connector, descriptor: &Descriptor, trial: &mut Trial) {
     let Descriptor { id, version, interface_version, title, auth_profiles, .. } = descriptor;
     trial.check(Rule::Identity, is_kebab(id), || format!("the id {id:?} is not kebab-case"));
     let semantic = version.parse::<Version>().is_ok();
-    trial.check(Rule::Identity, semantic, || format!("the version {version:?} is no semantic version"));
+    trial.check(Rule::Identity, semantic, || format!("the version {version:?} is not a semantic version"));
     let same = interface_version.parse::<Version>().ok().as_ref() == Some(connector.interface_version());
     trial.check(Rule::Identity, same, || {
-        format!("says it was built on {interface_version:?}, and exports {}", connector.interface_version())
+        format!(
+            "the descriptor states the interface version {interface_version:?}, but the component exports {}",
+            connector.interface_version()
+        )
     });
-    trial.check(Rule::Identity, !title.trim().is_empty(), || "it has no title".to_owned());
-    trial.check(Rule::Identity, !auth_profiles.is_empty(), || "there is no way of authorizing".to_owned());
+    trial.check(Rule::Identity, !title.trim().is_empty(), || "the descriptor has no title".to_owned());
+    trial.check(Rule::Identity, !auth_profiles.is_empty(), || "the descriptor has no authorization profile".to_owned());
 }
 
 fn ids(descriptor: &Descriptor, trial: &mut Trial) {
@@ -132,7 +135,7 @@ fn ids(descriptor: &Descriptor, trial: &mut Trial) {
         let mut seen = BTreeSet::new();
         for id in ids {
             trial.check(Rule::Ids, is_kebab(id), || format!("the {family} {id:?} is not kebab-case"));
-            trial.check(Rule::Ids, seen.insert(id), || format!("the {family} {id:?} is there twice"));
+            trial.check(Rule::Ids, seen.insert(id), || format!("the {family} {id:?} occurs twice"));
         }
     }
 }
@@ -143,7 +146,7 @@ fn judge_operation(operation: &Operation, descriptor: &Descriptor, trial: &mut T
     trial.check(Rule::Operations, !title.trim().is_empty(), || format!("{id} has no title"));
     if let Some(successor) = deprecated_by {
         let known = successor != id && operations(descriptor).any(|other| other.id == *successor);
-        trial.check(Rule::Operations, known, || format!("{id} is deprecated by {successor:?}, which is not there"));
+        trial.check(Rule::Operations, known, || format!("{id} is deprecated by {successor:?}, which does not exist"));
     }
     for permission in permissions {
         let declared = descriptor.permissions.iter().any(|declared| declared.id == *permission);
@@ -172,7 +175,7 @@ fn judge_operation(operation: &Operation, descriptor: &Descriptor, trial: &mut T
     }
 }
 
-/// A schema and its validator; where it is for a form, it has to be one of an object.
+/// Checks and returns a schema and its validator; a form's schema must describe an object.
 fn schema(what: &str, text: &str, is_form: bool, trial: &mut Trial) -> Option<(Value, Validator)> {
     let schema: Value = match serde_json::from_str(text) {
         Ok(schema) => schema,
@@ -187,7 +190,7 @@ fn schema(what: &str, text: &str, is_form: bool, trial: &mut Trial) -> Option<(V
     }
     if is_form {
         let is_object = schema["type"] == "object";
-        trial.check(Rule::Schemas, is_object, || format!("{what}: a form is of type `object`"));
+        trial.check(Rule::Schemas, is_object, || format!("{what}: the schema of a form must have the type `object`"));
     }
     match validator(&schema) {
         Ok(validator) => {
@@ -201,7 +204,7 @@ fn schema(what: &str, text: &str, is_form: bool, trial: &mut Trial) -> Option<(V
     }
 }
 
-/// A validator of the draft that the interface names.
+/// A validator for the JSON Schema draft that the interface prescribes.
 pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
     jsonschema::options()
         .with_draft(jsonschema::Draft::Draft202012)
@@ -210,13 +213,13 @@ pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
         .map_err(|error| error.to_string())
 }
 
-/// The annotations of all fields of a form.
+/// Checks the annotations of all fields of a form.
 fn annotations(what: &str, schema: &Value, trial: &mut Trial) {
     for (name, field) in fields(schema) {
         let mut judge = |annotation: &str, fits: &dyn Fn(&Value) -> bool, needed: &str| {
             if let Some(value) = field.get(annotation) {
                 trial.check(Rule::Annotations, fits(value), || {
-                    format!("{what}: {annotation} of {name} is {value}, and must be {needed}")
+                    format!("{what}: {annotation} of {name} is {value}, but must be {needed}")
                 });
             }
         };
@@ -242,27 +245,27 @@ fn annotations(what: &str, schema: &Value, trial: &mut Trial) {
     }
 }
 
-/// Fields whose names say that there is a key in them.
+/// Checks that fields whose names suggest a secret are marked as secrets.
 fn secrets(what: &str, schema: &Value, trial: &mut Trial) {
     for (name, field) in fields(schema).filter(|(name, _)| sounds_secret(name)) {
         trial.check(Rule::SecretsMarked, field["writeOnly"] == true, || {
-            format!("{what}: {name} sounds like a secret and is not `writeOnly`")
+            format!("{what}: the name {name} suggests a secret, but the field is not `writeOnly`")
         });
     }
 }
 
-/// By its last word.
+/// Whether the last word of the name suggests a secret.
 pub(super) fn sounds_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["key", "secret", "password", "token", "passphrase", "connectionstring"].iter().any(|word| name.ends_with(word))
 }
 
-/// The fields of a form, by name.
+/// The fields of a form, with their names.
 pub(super) fn fields(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema["properties"].as_object().into_iter().flatten()
 }
 
-/// The rules of egress, by the fields of the profiles and by those that `validate` derives.
+/// Checks the egress rules. Their templates may name fields of the profiles and fields that `validate` derives.
 pub(super) fn egress(descriptor: &Descriptor, trial: &mut Trial) {
     let schemas =
         descriptor.auth_profiles.iter().filter_map(|profile| serde_json::from_str::<Value>(&profile.schema).ok());
@@ -283,25 +286,27 @@ fn egress_rule(rule: &EgressRule, known: &BTreeSet<String>, trial: &mut Trial) {
             break;
         };
         trial.check(Rule::Egress, known.contains(field), || {
-            format!("{host:?} names the field {field:?}, which no profile has and `validate` does not derive")
+            format!("{host:?} refers to the field {field:?}, which no profile has and `validate` does not derive")
         });
         rest = after;
     }
-    trial.check(Rule::Egress, !host.is_empty(), || "a rule without a host".to_owned());
+    trial.check(Rule::Egress, !host.is_empty(), || "an egress rule has no host".to_owned());
     trial.check(Rule::Egress, *default_port > 0, || format!("{host:?} has the port 0"));
-    trial.check(Rule::Egress, !purpose.trim().is_empty(), || format!("{host:?} does not say what it is for"));
-    trial.check(Rule::Egress, host != "*" || !suffixes.is_empty(), || "any host at all is too wide".to_owned());
+    trial.check(Rule::Egress, !purpose.trim().is_empty(), || format!("{host:?} has no purpose"));
+    trial.check(Rule::Egress, host != "*" || !suffixes.is_empty(), || {
+        "a rule for any host must have suffixes".to_owned()
+    });
     for suffix in suffixes {
-        // A top-level domain belongs to everybody.
+        // A top-level domain contains the domains of many owners.
         let narrow =
             suffix.strip_prefix('.').is_some_and(|domain| domain.split('.').filter(|it| !it.is_empty()).count() >= 2);
         trial.check(Rule::Egress, narrow, || {
-            format!("{host:?} has the suffix {suffix:?}, which is no domain below a top-level one")
+            format!("{host:?} has the suffix {suffix:?}, which is not a domain below a top-level domain")
         });
     }
 }
 
-/// Triggers and actions alike.
+/// The operations of all triggers and actions.
 pub(super) fn operations(descriptor: &Descriptor) -> impl Iterator<Item = &Operation> {
     let triggers = descriptor.triggers.iter().map(|trigger| &trigger.operation);
     triggers.chain(descriptor.actions.iter().map(|action| &action.operation))

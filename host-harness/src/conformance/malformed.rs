@@ -1,4 +1,4 @@
-//! How a connector takes what is malformed or unknown. Nothing here leaves the machine.
+//! How a connector handles malformed and unknown values. These checks send nothing to the network.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ use crate::options::Resolve;
 use crate::options::TenantOptions;
 use crate::tenant::Tenant;
 
-/// What no connector has.
+/// An id that no connector declares.
 const UNKNOWN: &str = "conformance-no-such-thing";
-/// A secret that must not come back; also readable as base64, which keys often are.
+/// A secret that must not appear in an answer. It is valid base64, because many keys are base64.
 const CANARY: &str = "Q29uZm9ybWFuY2VDYW5hcnlTZWNyZXREb05vdEVjaG8=";
 
-/// A connector, an account that looks like one, and nothing to reach with it.
+/// A connector, and a plausible account for it whose hosts cannot be reached.
 struct Subject<'a> {
     connector: &'a Connector,
     tenant: Tenant,
     connection: Connection,
-    /// Whether the connector takes the account for one that can be used.
+    /// Whether the connector accepts the account as usable.
     usable: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
         let what = format!("validate of a likely connection of the profile {}", profile.id);
         let validation = validate(connector, &tenant, &connection, &what, trial).await;
         trial.derived(validation.as_ref());
-        // What is derived may depend on what was chosen.
+        // The derived fields may depend on the choices in the form.
         for (name, choice) in choices(&schema) {
             let mut values = values.clone();
             values.insert(name.clone(), choice.clone());
@@ -60,7 +60,7 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
             let validation = validate(connector, &tenant, &connection, &what, trial).await;
             trial.derived(validation.as_ref());
         }
-        // The operator of an engine may permit any host; here none of them leads anywhere.
+        // An operator may permit any host, so every derived host is permitted here. None of the names can be resolved.
         let mut options = options.clone();
         let normalized =
             validation.as_ref().and_then(|it| serde_json::from_str::<Map<String, Value>>(&it.normalized).ok());
@@ -72,7 +72,7 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
         connections(connector, &tenant, profile, &schema, &values, trial).await;
         subjects.push(Subject { connector, tenant: tenant.clone(), connection, usable });
     }
-    // One that can be used says more.
+    // A usable account lets more checks run, so it comes first.
     subjects.sort_by_key(|subject| !subject.usable);
     if let Some(subject) = subjects.first() {
         label_and_test(subject, trial).await;
@@ -86,7 +86,7 @@ pub(super) async fn judge(connector: &Connector, trial: &mut Trial) {
     trial.secrets.clear();
 }
 
-/// Values as a person might enter them, with a secret that can be recognized.
+/// Values that a person might enter, with a secret that can be recognized in answers.
 fn likely(schema: &Value) -> Map<String, Value> {
     let required = |name: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|it| it == name));
     let mut values = Map::new();
@@ -102,12 +102,12 @@ fn likely(schema: &Value) -> Map<String, Value> {
     values
 }
 
-/// Each choice that a field of a form offers.
+/// Each choice that a field of a form offers, with the field's name.
 fn choices(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     fields(schema).flat_map(|(name, field)| field["enum"].as_array().into_iter().flatten().map(move |it| (name, it)))
 }
 
-/// A secret after the pattern of an example: where it is one of `name=value;…`, the value that is the key.
+/// A secret in the format of an example. In an example such as `name=value;…`, only the value of the key is replaced.
 fn planted(example: &str) -> String {
     let mut planted = false;
     let parts = example.split(';').map(|part| match part.split_once('=') {
@@ -129,7 +129,7 @@ async fn validate(
     trial: &mut Trial,
 ) -> Option<Validation> {
     let validation = match connector.account(tenant, connection).validate().await {
-        // What cannot be read is a problem, and never an error.
+        // Values that cannot be read must be reported as a problem, never as an error.
         Err(error @ (CallError::Connector(_) | CallError::Trap { .. })) => {
             trial.breach(Rule::ValidateAnswers, format!("{what}: {error}"));
             return None;
@@ -143,7 +143,7 @@ async fn validate(
     Some(validation)
 }
 
-/// Everything that can be wrong with a connection, as far as its schema says.
+/// Checks `validate` with many wrong values, derived from the profile's schema.
 async fn connections(
     connector: &Connector,
     tenant: &Tenant,
@@ -185,19 +185,21 @@ async fn connections(
         validator.as_ref().map(|validator| validator.is_valid(&values))
     };
     for (what, text) in corpus {
-        // Not JSON at all, or not what the schema allows.
+        // `fits` is false for a text that is not JSON, and for JSON that the schema does not allow.
         let fits = judged(&text).unwrap_or(false);
         let what = format!("validate, profile {}, {what}", profile.id);
         let connection = Connection::new(profile.id.as_str(), text);
         if let Some(validation) = validate(connector, tenant, &connection, &what, trial).await {
             let reported = validation.problems.iter().any(|problem| problem.severity == Severity::Error);
-            trial.check(Rule::ValidateReports, fits || reported, || format!("{what}: no problem is reported"));
+            trial.check(Rule::ValidateReports, fits || reported, || {
+                format!("{what}: no problem with the severity `error` is reported")
+            });
         }
     }
     let connection = Connection::new(UNKNOWN, Value::Object(values.clone()).to_string());
     if let Some(validation) = validate(connector, tenant, &connection, "validate of an unknown profile", trial).await {
         let reported = !validation.is_usable();
-        trial.check(Rule::ValidateReports, reported, || "an unknown profile is no problem".to_owned());
+        trial.check(Rule::ValidateReports, reported, || "an unknown profile is not reported as a problem".to_owned());
     }
 }
 
@@ -210,8 +212,8 @@ async fn label_and_test(subject: &Subject<'_>, trial: &mut Trial) {
 }
 
 impl Subject<'_> {
-    /// An error of a code that is expected; where the account itself is no good, that may come first, and so may that the
-    /// connector does not have the function at all.
+    /// Expects an error with one of `codes`. Two other errors are accepted as well: `invalid-config` if the account is
+    /// not usable, and `unsupported` if the descriptor declares the function as unsupported.
     fn expect<T: serde::Serialize>(
         &self,
         rule: Rule,
@@ -222,7 +224,7 @@ impl Subject<'_> {
     ) {
         let Some(answered) = trial.settle(rule, what, called) else { return };
         match answered {
-            Ok(_) => trial.breach(rule, format!("{what}: it is taken as if nothing were wrong")),
+            Ok(_) => trial.breach(rule, format!("{what} is accepted without an error")),
             Err(error) => {
                 let function = what.split(' ').next().unwrap_or_default();
                 let declared = |name: &String| name.rsplit('.').next() == Some(function);
@@ -230,7 +232,7 @@ impl Subject<'_> {
                     || !self.usable && error.code == ErrorCode::InvalidConfig
                     || error.code == ErrorCode::Unsupported
                         && self.connector.descriptor().unsupported.iter().any(declared);
-                trial.check(rule, fits, || format!("{what}: answers {:?}, not one of {codes:?}", error.code));
+                trial.check(rule, fits, || format!("{what} returns the error {:?}, not one of {codes:?}", error.code));
             }
         }
     }
@@ -275,7 +277,7 @@ async fn unknown(subject: &Subject<'_>, trial: &mut Trial) {
     subject.expect(Rule::UnknownSource, "options of an unknown source", called, &codes, trial);
 }
 
-/// Inputs that an operation's own schema forbids.
+/// Inputs that the operation's own schema does not allow.
 fn forbidden(operation: &Operation) -> Vec<(String, String)> {
     let mut wrong: Vec<(String, String)> = ["", "{", "[]", "\"text\"", "7"]
         .iter()
@@ -325,7 +327,7 @@ async fn inputs(subject: &Subject<'_>, trial: &mut Trial) {
         }
         if let Some(Ok(results)) = trial.settle(Rule::Batch, &what, called) {
             let refused = results.iter().all(Result::is_err);
-            trial.check(Rule::Batch, refused, || format!("{what}: not all of them are refused"));
+            trial.check(Rule::Batch, refused, || format!("{what}: not all of the inputs are refused"));
             for error in results.iter().filter_map(|result| result.as_ref().err()) {
                 trial.error(&what, error);
             }
@@ -351,15 +353,15 @@ async fn cursors(subject: &Subject<'_>, trial: &mut Trial) {
             let request = subject.poll(id, &trigger.operation.input_sample, Some(Cursor { snapshot, position }));
             let answered =
                 trial.settle(Rule::MalformedCursor, &what, connector.account(tenant, connection).poll(&request).await);
-            // Without a network, that may be what is reported first.
+            // Without a network, the connector may report the network error first.
             if let Some(answered) = answered {
-                trial.check(Rule::MalformedCursor, answered.is_err(), || format!("{what}: it is taken for a cursor"));
+                trial.check(Rule::MalformedCursor, answered.is_err(), || format!("{what} is accepted"));
             }
         }
     }
 }
 
-/// Bytes that no trigger made.
+/// Cursors that no trigger has made.
 pub(super) fn damaged() -> [(&'static str, Vec<u8>, Vec<u8>); 5] {
     [
         ("text", b"conformance".to_vec(), b"no cursor".to_vec()),
@@ -403,7 +405,7 @@ async fn dry_runs(subject: &Subject<'_>, trial: &mut Trial) {
         let called = connector.account(tenant, connection).invoke(&operation.id, &operation.input_sample, &call).await;
         if let Some(answered) = trial.settle(Rule::DryRun, &what, called) {
             let idle = matches!(&answered, Err(_) | Ok(Outcome::Planned(_)));
-            trial.check(Rule::DryRun, idle, || format!("{what}: answers as if it had been done"));
+            trial.check(Rule::DryRun, idle, || format!("{what}: answers as if the action had been done"));
         }
     }
 }
@@ -426,7 +428,9 @@ async fn migrations(connector: &Connector, tenant: &Tenant, trial: &mut Trial) {
         });
         let sample: Value = serde_json::from_str(&operation.input_sample).unwrap_or_default();
         match trial.settle(rule, &what, migrated) {
-            Some(Ok(migrated)) => trial.check(rule, migrated == sample, || format!("{what}: it comes back changed")),
+            Some(Ok(migrated)) => {
+                trial.check(rule, migrated == sample, || format!("{what}: the input comes back changed"))
+            }
             Some(Err(error)) => trial.breach(rule, format!("{what}: {}", error.message)),
             None => {}
         }
@@ -434,7 +438,7 @@ async fn migrations(connector: &Connector, tenant: &Tenant, trial: &mut Trial) {
             let what = format!("migrate of an input of {} from the version {version:?}", operation.id);
             let migrated = connector.migrate(tenant, version, stored()).await.map(|_| ());
             if let Some(answered) = trial.settle(rule, &what, migrated) {
-                trial.check(rule, answered.is_err(), || format!("{what}: it is taken as if that were known"));
+                trial.check(rule, answered.is_err(), || format!("{what} is accepted although the version is unknown"));
             }
         }
     }
@@ -444,7 +448,7 @@ async fn migrations(connector: &Connector, tenant: &Tenant, trial: &mut Trial) {
             let value = Cursor { snapshot, position };
             let stored = Stored::Cursor(StoredCursor { trigger: id.clone(), revision, value });
             let what = format!("migrate of a cursor of {id} with {bytes} in it");
-            // Whether it is a cursor may be left to the next poll; but it must be reported in words.
+            // The connector may leave it to the next poll to refuse the cursor, but it must not crash.
             let migrated = connector.migrate(tenant, &descriptor.version, stored).await.map(|_| ());
             if trial.settle(rule, &what, migrated).is_some() {
                 trial.kept(rule);

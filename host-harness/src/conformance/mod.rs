@@ -1,7 +1,8 @@
-//! Whether a component keeps the rules of the connector interface: any component, by an engine's lights.
+//! Checks whether a component obeys the rules of the connector interface. Works for every connector, from an engine's
+//! point of view.
 //!
-//! Without an account nothing leaves the machine: the connector is judged by what it says of itself and by how it takes
-//! malformed and unknown things. With an account its triggers are polled, too; nothing is changed.
+//! Without an account, no check uses the network: the connector is judged by its descriptor and by its answers to
+//! malformed and unknown values. With an account, its triggers are polled as well; nothing is changed at the service.
 //!
 //! ```no_run
 //! use connector_host::conformance;
@@ -36,66 +37,63 @@ use crate::interface::types::{EffectState, Error, ErrorCode, FieldProblem, Retry
 use crate::loading::Host;
 use crate::tenant::Tenant;
 
-/// Evidence of one rule at the most; what is wrong in one place tends to be wrong in many.
+/// The largest number of breaches to report for one rule. A single defect often shows in many places.
 const MOST_EVIDENCE: usize = 10;
 
-/// An account to poll triggers with.
+/// An account for the checks that poll triggers.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "a caller that asks for a judgement builds it, and there is no default of it"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers construct this struct, and it has no default value")]
 pub struct TestAccount {
-    /// What the calls may use and reach.
+    /// The tenant whose limits and network rights apply to the calls.
     pub tenant: Tenant,
     /// The account.
     pub connection: Connection,
-    /// Configurations, JSON texts, by their triggers' ids. Other triggers are polled with `{}` where that fits their
-    /// schema, otherwise with their sample.
+    /// Configurations as JSON texts, by the id of their trigger. A trigger without a configuration is polled with `{}`
+    /// if its schema allows that, otherwise with its sample.
     pub configurations: BTreeMap<String, String>,
 }
 
-/// How a rule was found kept.
+/// Whether a rule is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::exhaustive_enums, reason = "a rule is kept, broken, or could not be looked at")]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth case: a rule is kept, is broken, or was not checked")]
 pub enum Verdict {
-    /// It was kept wherever it was looked at.
+    /// Every check of the rule passed.
     Pass,
-    /// It was broken.
+    /// At least one check of the rule failed.
     Fail,
-    /// There was nothing to judge, or no account to judge with.
+    /// The rule was not checked: there was nothing to check, or no account was given.
     Skip,
 }
 
-/// What was found about one rule.
+/// The result for one rule.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Finding {
-    /// Which rule.
+    /// The rule.
     pub rule: Rule,
-    /// Why it is a rule.
+    /// The reason for the rule.
     pub why: &'static str,
-    /// How it was found kept.
+    /// Whether the rule is kept.
     pub verdict: Verdict,
-    /// What was seen: each breach, or what was looked at. Holds no secret of the account.
+    /// Each breach, or the number of checks. Contains no secret of the account.
     pub evidence: Vec<String>,
 }
 
-/// What was found about a component.
+/// The result for a component.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Report {
-    /// Its id, version and interface version, as it says; none where it could not be loaded.
+    /// The connector's id, version and interface version, as it declares them; none if it could not be loaded.
     pub connector: Option<[String; 3]>,
-    /// A finding for each rule, in the order of [`Rule::ALL`].
+    /// One finding for each rule, in the order of [`Rule::ALL`].
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// The findings about rules that were broken.
+    /// The findings for rules that are broken.
     pub fn failed(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.verdict == Verdict::Fail)
     }
@@ -107,11 +105,11 @@ impl Report {
     }
 }
 
-/// Judges a component.
+/// Checks a component against all rules.
 ///
 /// # Panics
 ///
-/// Outside of a tokio runtime.
+/// If called outside of a tokio runtime.
 pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&TestAccount>) -> Report {
     let mut trial = Trial::default();
     descriptor::imports(&wasm, &mut trial);
@@ -139,13 +137,13 @@ pub async fn judge(host: &Host, wasm: Vec<u8>, account: Option<&TestAccount>) ->
     trial.report(Some(&connector))
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes, in one line.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// What was seen of a rule.
+/// The results of the checks of one rule.
 #[derive(Default)]
 struct Seen {
     kept: usize,
@@ -153,15 +151,15 @@ struct Seen {
     more: usize,
 }
 
-/// What was seen of all of them.
+/// The results of the checks of all rules.
 #[derive(Default)]
 struct Trial {
     seen: BTreeMap<Rule, Seen>,
     /// Ids of the permissions that the descriptor declares.
     permissions: Vec<String>,
-    /// The fields that `validate` fills in, of one profile or another.
+    /// The fields that `validate` fills in, of all profiles together.
     normalized: BTreeSet<String>,
-    /// What must never come back.
+    /// The texts that must never appear in an answer.
     secrets: Vec<String>,
 }
 
@@ -173,7 +171,7 @@ impl Trial {
     fn breach(&mut self, rule: Rule, evidence: impl Into<String>) {
         let seen = self.seen.entry(rule).or_default();
         let mut evidence: String = evidence.into();
-        // Evidence of a leak must not be one.
+        // The evidence of a leak must not itself contain the secret.
         for secret in &self.secrets {
             evidence = evidence.replace(secret.as_str(), "(secret)");
         }
@@ -188,8 +186,8 @@ impl Trial {
         if kept { self.kept(rule) } else { self.breach(rule, evidence()) }
     }
 
-    /// What every call is judged by. `rule` is broken where the call did not come to an answer or an error of the
-    /// connector's own; none also where the host did not let it begin.
+    /// The checks that apply to every call. `rule` is broken if the call ended neither with an answer nor with an error
+    /// of the connector's own. Returns none in that case, and also if the host refused the call.
     fn settle<T: Serialize>(
         &mut self,
         rule: Rule,
@@ -212,7 +210,7 @@ impl Trial {
                 self.breach(Rule::Answers, format!("{what}: {function}: {field} {problem}"));
                 None
             }
-            // The host's doing.
+            // Here the host refused or ended the call, so the connector has broken no rule.
             Err(
                 CallError::Egress(_)
                 | CallError::ConnectionTooLarge { .. }
@@ -230,40 +228,43 @@ impl Trial {
         if self.secrets.is_empty() {
             return;
         }
-        // In a JSON text some characters are escaped, so each text is looked at as it is.
+        // JSON escapes some characters, so the search looks at each unescaped text.
         let mut texts = Vec::new();
         collect_texts(answer, &mut texts);
         let leaked = texts.iter().any(|text| self.secrets.iter().any(|secret| text.contains(secret.as_str())));
         self.check(Rule::SecretsKept, !leaked, || format!("{what}: a secret of the connection is in the answer"));
     }
 
-    /// Notes which fields `validate` filled in.
+    /// Records which fields `validate` filled in.
     fn derived(&mut self, validation: Option<&Validation>) {
         if let Some(Ok(Value::Object(fields))) = validation.map(|it| serde_json::from_str(&it.normalized)) {
             self.normalized.extend(fields.into_iter().map(|(name, _)| name));
         }
     }
 
-    /// An error's members, one by one and together.
+    /// Checks each member of an error, and whether the members agree.
     fn error(&mut self, what: &str, error: &Error) {
         let mut judge = |kept: bool, problem: &str| {
             self.check(Rule::ErrorsConsistent, kept, || format!("{what}: {problem}"));
         };
-        judge(!error.message.trim().is_empty(), "an error without a message");
-        judge(error.retry != Retry::After(0), "an error that may be repeated after 0 ms");
-        judge(error.code != ErrorCode::Cancelled, "`cancelled`, which is the host's to say");
+        judge(!error.message.trim().is_empty(), "the error has no message");
+        judge(error.retry != Retry::After(0), "the error allows a repetition after 0 ms");
+        judge(error.code != ErrorCode::Cancelled, "the error code is `cancelled`, which only the host may use");
         if matches!(error.code, ErrorCode::InvalidInput | ErrorCode::InvalidConfig) {
-            judge(!error.fields.is_empty(), "an input is called invalid, and no field is named");
+            judge(!error.fields.is_empty(), "the error calls an input invalid, but names no field");
             judge(
                 !matches!(error.retry, Retry::After(_) | Retry::Backoff),
-                "an input is called invalid, and the same call is to be repeated",
+                "the error calls an input invalid, but says to repeat the call",
             );
-            judge(error.effect == EffectState::None, "an input is called invalid, and something may have been done");
+            judge(
+                error.effect == EffectState::None,
+                "the error calls an input invalid, but says that something may have been done",
+            );
         }
         let permission = error.missing_permission.as_ref();
         judge(
             permission.is_none() || error.code == ErrorCode::PermissionDenied,
-            "a missing permission in an error that is not `permission-denied`",
+            "the error names a missing permission, but its code is not `permission-denied`",
         );
         if let Some(missing) = permission {
             let declared = self.permissions.contains(&missing.permission);
@@ -277,16 +278,16 @@ impl Trial {
 
     fn field(&mut self, rule: Rule, what: &str, field: &FieldProblem) {
         let FieldProblem { pointer, code, message, .. } = field;
-        self.check(rule, is_pointer(pointer), || format!("{what}: {pointer:?} is no JSON Pointer"));
+        self.check(rule, is_pointer(pointer), || format!("{what}: {pointer:?} is not a JSON Pointer"));
         self.check(rule, is_kebab(code), || format!("{what}: the problem's code {code:?} is not kebab-case"));
-        self.check(rule, !message.trim().is_empty(), || format!("{what}: a problem without a message"));
+        self.check(rule, !message.trim().is_empty(), || format!("{what}: the problem has no message"));
     }
 
     fn report(mut self, connector: Option<&Connector>) -> Report {
         let findings = Rule::ALL.iter().map(|rule| {
             let Seen { kept, breaches, more } = self.seen.remove(rule).unwrap_or_default();
             let (verdict, evidence) = match (breaches.is_empty(), kept) {
-                (true, 0) => (Verdict::Skip, vec!["nothing to judge".to_owned()]),
+                (true, 0) => (Verdict::Skip, vec!["nothing to check".to_owned()]),
                 (true, kept) => (Verdict::Pass, vec![format!("{kept} checks")]),
                 (false, _) => {
                     let rest = (more > 0).then(|| format!("and {more} more"));
@@ -317,7 +318,7 @@ fn collect_texts<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
     }
 }
 
-/// Lower-case words of letters and digits, joined by single hyphens; the first begins with a letter.
+/// Whether a text is kebab-case: lower-case words of letters and digits, joined by single hyphens, with a letter first.
 fn is_kebab(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text
@@ -325,7 +326,7 @@ fn is_kebab(text: &str) -> bool {
             .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
 }
 
-/// A JSON Pointer (RFC 6901).
+/// Whether a text is a JSON Pointer (RFC 6901).
 fn is_pointer(text: &str) -> bool {
     (text.is_empty() || text.starts_with('/'))
         && text.split('~').skip(1).all(|after| after.starts_with('0') || after.starts_with('1'))

@@ -1,4 +1,4 @@
-//! What triggers do for an account. Reads alone.
+//! How triggers behave with an account. These checks only read.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use crate::interface::metadata::{StartMode, TriggerDescriptor, TriggerKind};
 use crate::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use crate::interface::types::{Cursor, ErrorCode};
 
-/// Pages of one partition at the most, until there are events.
+/// The largest number of pages to read from one partition while no events arrive.
 const PATIENCE: usize = 20;
-/// Partitions looked at, until there are events.
+/// The largest number of partitions to poll while no events arrive.
 const PARTITIONS: usize = 8;
-/// Events of the page that is looked at.
+/// The number of events to request in a page.
 const EVENTS: u32 = 5;
-/// For a call that would like to wait for longer.
+/// The deadline for a poll that is asked to wait longer than it may.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 pub(super) async fn judge(connector: &Connector, account: &TestAccount, trial: &mut Trial) {
     trial.secrets = secrets(connector, account);
     report(connector, account, trial).await;
     let mut found: Vec<(String, Cursor)> = Vec::new();
-    // Others are not polled: the service calls.
+    // Webhook triggers are not polled, because the service sends their events.
     let polled = connector.descriptor().triggers.iter().filter(|trigger| trigger.kind != TriggerKind::Webhook);
     for trigger in polled {
         let Some(config) = configuration(trigger, account) else { continue };
@@ -42,7 +42,7 @@ pub(super) async fn judge(connector: &Connector, account: &TestAccount, trial: &
     trial.secrets.clear();
 }
 
-/// The account's own secrets, as far as they are long enough to be recognized.
+/// The account's secrets, without those that are too short to be recognized in an answer.
 fn secrets(connector: &Connector, account: &TestAccount) -> Vec<String> {
     let values: Value = serde_json::from_str(account.connection.values().expose()).unwrap_or_default();
     let profiles = connector.descriptor().auth_profiles.iter();
@@ -68,11 +68,13 @@ async fn report(connector: &Connector, account: &TestAccount, trial: &mut Trial)
     let unlocked = report.permissions.iter().flat_map(|row| &row.unlocks);
     for id in report.usable.iter().chain(unlocked) {
         let known = operations(descriptor).any(|operation| operation.id == *id);
-        trial.check(Rule::Report, known, || format!("test: {id:?} is called usable, and is not there"));
+        trial.check(Rule::Report, known, || {
+            format!("test: the report calls {id:?} usable, but there is no such operation")
+        });
     }
 }
 
-/// What to poll a trigger with; none where nobody knows.
+/// The configuration with which to poll a trigger; none if neither the caller nor the schema yields one.
 fn configuration(trigger: &TriggerDescriptor, account: &TestAccount) -> Option<String> {
     let operation = &trigger.operation;
     if let Some(given) = account.configurations.get(&operation.id) {
@@ -92,7 +94,7 @@ struct Stream<'a> {
     config: String,
 }
 
-/// Ids, in order: what an engine distinguishes events by.
+/// The ids of events, in order. An engine distinguishes events by their ids.
 fn ids(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.id.as_str()).collect()
 }
@@ -141,14 +143,15 @@ impl Stream<'_> {
         }
     }
 
-    /// Judges a partition that has events, and answers a cursor of it.
+    /// Checks a partition that has events, and returns a cursor of it.
     async fn judge(&self, trial: &mut Trial) -> Option<Cursor> {
         let TestAccount { tenant, connection, .. } = self.account;
         let partitions = self.connector.account(tenant, connection).partitions(self.id(), &self.config).await;
         let what = format!("partitions of {}", self.id());
         let partitions = match trial.settle(Rule::PollRepeats, &what, partitions)? {
             Ok(partitions) => partitions,
-            // The account may lack what this trigger needs: an error says so, and was judged.
+            // The account may lack something that this trigger needs. The connector's error reports that, and has
+            // already been checked.
             Err(_) => return None,
         };
         let budget = Budget { events: EVENTS, bytes: 1 << 20, wait_ms: 0 };
@@ -183,15 +186,19 @@ impl Stream<'_> {
         if let Some(again) = again {
             let same = ids(&again.events).starts_with(&expected);
             trial.check(Rule::PollRepeats, same, || {
-                format!("{}: {expected:?}, and the same poll again {:?}", self.id(), ids(&again.events))
+                format!(
+                    "{}: the poll returned {expected:?}, and the same poll again returned {:?}",
+                    self.id(),
+                    ids(&again.events)
+                )
             });
         }
-        // An instance that has done other work before must answer alike.
+        // An instance that has already worked for other calls must return the same events.
         match self.connector.open(&self.account.tenant, &self.account.connection).await {
             Ok(warm) => self.warm(&warm, request, &expected, trial).await,
             Err(error) => trial.breach(Rule::PollStateless, format!("{}: {error}", self.id())),
         }
-        // After each event but the last of the page, the rest follows.
+        // A poll from the position of each event but the last must return the remaining events of the page.
         let snapshot = request.cursor.as_ref().map(|cursor| cursor.snapshot.clone()).unwrap_or_default();
         for (index, event) in page.events.iter().enumerate().take(page.events.len() - 1) {
             let cursor = Cursor { snapshot: snapshot.clone(), position: event.position.clone() };
@@ -202,14 +209,19 @@ impl Stream<'_> {
             let rest = &expected[index + 1..];
             let got = ids(&after.events);
             trial.check(Rule::PollPositions, got.starts_with(rest), || {
-                format!("{}: after event {index} come {got:?} instead of {rest:?}", self.id())
+                format!("{}: after event {index}, a poll returned {got:?} instead of {rest:?}", self.id())
             });
         }
         let request = PollRequest { budget: Budget { events: 1, ..request.budget }, ..request.clone() };
         if let Some(one) = self.poll(Rule::PollBudget, "a poll for one event", &request, trial).await {
-            trial.check(Rule::PollBudget, one.events.len() <= 1, || format!("{}: more than one", self.id()));
+            trial.check(Rule::PollBudget, one.events.len() <= 1, || {
+                format!("{}: a poll for one event returned more than one", self.id())
+            });
             if one.events.is_empty() {
-                trial.breach(Rule::PollBudget, format!("{}: no event where there is one", self.id()));
+                trial.breach(
+                    Rule::PollBudget,
+                    format!("{}: a poll for one event returned none, although there is one", self.id()),
+                );
             }
         }
         for (what, snapshot, position) in damaged() {
@@ -223,13 +235,17 @@ impl Stream<'_> {
             let Some(page) = self.settle(Rule::PollStateless, &what, warm.poll(request).await, trial) else { break };
             let same = ids(&page.events).starts_with(expected);
             trial.check(Rule::PollStateless, same, || {
-                format!("{}: {expected:?} in a fresh instance, {what} {:?}", self.id(), ids(&page.events))
+                format!(
+                    "{}: a fresh instance returned {expected:?}, but {what} returned {:?}",
+                    self.id(),
+                    ids(&page.events)
+                )
             });
         }
         warm.discard().await;
     }
 
-    /// A cursor that is none of this trigger's is refused, or its position is reported as gone.
+    /// Checks that the trigger refuses a foreign cursor, or reports its position as lost.
     async fn refuses(&self, what: &str, cursor: Cursor, trial: &mut Trial) {
         let TestAccount { tenant, connection, .. } = self.account;
         let Ok(partitions) = self.connector.account(tenant, connection).partitions(self.id(), &self.config).await
@@ -239,18 +255,18 @@ impl Stream<'_> {
         let Some(partition) = partitions.first() else { return };
         let budget = Budget { events: 1, bytes: 1 << 16, wait_ms: 0 };
         let request = self.request(&partition.id, Some(cursor), budget);
-        let what = format!("{}: poll with {what} for a cursor", self.id());
+        let what = format!("{}: poll with {what} as its cursor", self.id());
         let polled = self.connector.account(tenant, connection).poll(&request).await;
         let Some(answered) = trial.settle(Rule::MalformedCursor, &what, polled) else { return };
         let code = answered.as_ref().err().map(|error| error.code);
         let refused = matches!(code, Some(ErrorCode::InvalidInput | ErrorCode::PositionLost | ErrorCode::Unsupported));
         trial.check(Rule::MalformedCursor, refused, || match code {
-            Some(code) => format!("{what}: answers {code:?}"),
-            None => format!("{what}: it is taken for one"),
+            Some(code) => format!("{what} returns the error {code:?}"),
+            None => format!("{what} is accepted"),
         });
     }
 
-    /// Asked to wait for longer than it may, it answers in time all the same.
+    /// Checks that a poll that is asked to wait longer than its deadline still answers in time.
     async fn waits(&self, partition: &str, next: &Cursor, trial: &mut Trial) {
         let budget = Budget { events: 1_000, bytes: 1 << 20, wait_ms: 3_600_000 };
         let request = self.request(partition, Some(next.clone()), budget);
@@ -271,7 +287,7 @@ impl Stream<'_> {
             let mut judge = |kept: bool, problem: &str| {
                 trial.check(Rule::PollEvents, kept, || format!("{}, event {index}: {problem}", self.id()));
             };
-            judge(seen.insert((&event.source, &event.id)), "the same source and id twice in a page");
+            judge(seen.insert((&event.source, &event.id)), "the same source and id occur twice in one page");
             judge(!event.summary.trim().is_empty() && !event.summary.contains('\n'), "the summary is not one line");
             if let (Some(time), Some(instant)) = (&event.time, &instant) {
                 judge(instant.is_valid(&Value::from(time.as_str())), "the time is not RFC 3339");

@@ -1,8 +1,8 @@
 //! [`Checked`]: a database of `redb` that is checked before anything is written to its file.
 //!
-//! A plain open trusts the file: it can panic on a damaged one, or repair it. Here the whole file is checked first, with
-//! the changes that this needs held in memory. A file that fails is left as it is, byte for byte. Recovery after a crash
-//! is no repair: the last commit that is whole counts, as `redb` promises.
+//! If `redb` opens a damaged file itself, it can panic or repair the file. This module therefore checks the whole file
+//! first and keeps the changes that the check makes in memory. A file that fails the check is not changed. Recovery
+//! after a crash is not a repair: `redb` promises that the last complete commit is valid, and continues from it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _};
@@ -15,25 +15,26 @@ use redb::{Builder, Database, ReadableDatabase as _, StorageBackend, TableHandle
 use super::CursorStoreError;
 use super::held::Held;
 
-/// How the file of a database begins.
+/// The first bytes of a `redb` file.
 const MAGIC: &[u8; 4] = b"redb";
 
-/// A database that was whole when it was opened. Should it turn out to be damaged later, nothing more is written to it.
+/// A database that was undamaged when it was opened. If damage is found later, nothing more is written to the file.
 pub(crate) struct Checked {
     path: PathBuf,
-    /// None only while it is dropped.
+    /// `None` only while this value is being dropped.
     database: Option<Database>,
     file: Held,
 }
 
 impl Checked {
-    /// Opens or makes a database that its owner alone can read. An empty file is a new one.
+    /// Opens a database, or creates one that only its owner can read. An empty file becomes a new database.
     ///
-    /// `tables` are its own: a database that has others alone is somebody else's.
+    /// `tables` are the tables of this program: a database that has tables, but none of these, belongs to another
+    /// program.
     ///
     /// # Errors
     ///
-    /// [`CursorStoreError`]; the file is then as it was.
+    /// [`CursorStoreError`]; the file is then unchanged.
     pub(crate) fn open(path: &Path, tables: &[&str]) -> Result<Self, CursorStoreError> {
         let failed = |source| CursorStoreError::File { path: path.to_owned(), source };
         let mut file = open(path).map_err(failed)?;
@@ -47,7 +48,7 @@ impl Checked {
         Self::open_storage(path, Box::new(file), tables)
     }
 
-    /// As [`Self::open`]; `path` is for errors.
+    /// Works like [`Self::open`] on an open file; `path` is only used in errors.
     pub(super) fn open_storage(
         path: &Path,
         file: Box<dyn StorageBackend>,
@@ -81,7 +82,7 @@ impl Checked {
             }
             Err(detail) => return Err(damaged(detail)),
         };
-        // From here on dropping it is safe, whatever the database does then.
+        // From here on, `checked` may be dropped: its `Drop` catches a panic of the database.
         let checked = Self { path: path.to_owned(), database: Some(database), file };
         if !own {
             checked.file.refuse();
@@ -91,7 +92,7 @@ impl Checked {
         Ok(checked)
     }
 
-    /// Reads or writes; `doing` is `read` or `written`, for the error.
+    /// Runs `work` on the database; `doing` is `read` or `written`, for the error message.
     ///
     /// # Errors
     ///
@@ -106,7 +107,7 @@ impl Checked {
             CursorStoreError::Damaged { path: self.path.clone(), detail }
         };
         let Some(database) = self.database.as_ref().filter(|_| !self.file.refuses()) else {
-            return Err(damaged("it was found to be damaged before".to_owned()));
+            return Err(damaged("damage was found earlier".to_owned()));
         };
         match catch(|| work(database)) {
             Ok(Err(redb::Error::Corrupted(detail))) | Err(detail) => Err(damaged(detail)),
@@ -117,7 +118,7 @@ impl Checked {
 
 impl Drop for Checked {
     fn drop(&mut self) {
-        // Closing writes, and there is nobody to report to.
+        // Dropping the database writes to the file; an error here cannot be reported to anybody.
         let database = self.database.take();
         let _ = catch(move || drop(database));
     }
@@ -129,15 +130,15 @@ impl std::fmt::Debug for Checked {
     }
 }
 
-/// The one place where a panic of the database ends. What it leaves behind is not used again.
+/// Turns a panic of the database into an error. Only this function catches panics; the database is not used afterwards.
 fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        text.or_else(|| panic.downcast_ref().copied()).unwrap_or("the database gave up").to_owned()
+        text.or_else(|| panic.downcast_ref().copied()).unwrap_or("the database panicked").to_owned()
     })
 }
 
-/// Whether a database is empty or has one of these tables.
+/// Whether a database is empty or has at least one of these tables.
 fn is_own(database: &Database, tables: &[&str]) -> Result<bool, redb::Error> {
     let found: Vec<_> = database.begin_read()?.list_tables()?.collect();
     Ok(found.is_empty() || found.iter().any(|table| tables.contains(&table.name())))

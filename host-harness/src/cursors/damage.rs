@@ -1,4 +1,5 @@
-//! Damaged files: each is refused with a typed error and left as it is, or opens with what was once committed.
+//! Tests with damaged files: each file is refused with a typed error and not changed, or opens with cursors that were
+//! once committed.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
@@ -16,11 +17,11 @@ use super::{CursorStore, CursorStoreError, StoredCursors, TABLES};
 use crate::interface::types::Cursor;
 
 const PAGE: usize = 4096;
-/// The header with both commit slots.
+/// The length of the header, which contains both commit slots, in bytes.
 const HEADER: usize = 320;
 const CASES: u64 = 480;
 
-/// Numbers from a seed (SplitMix64).
+/// Pseudo-random numbers from a seed (SplitMix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -36,7 +37,7 @@ impl Numbers {
     }
 }
 
-/// Files as a closed and as a killed process leave them, and what was stored after each commit.
+/// The files that a cleanly closed and a killed process leave, and the stored cursors after each commit.
 struct Files {
     closed: Vec<u8>,
     killed: Vec<u8>,
@@ -62,7 +63,7 @@ fn files(folder: &Path) -> Files {
     Files { closed: std::fs::read(&path).unwrap(), killed, history }
 }
 
-/// One way of damaging a file.
+/// A function that damages a file in one way.
 type Damage = fn(&mut Vec<u8>, &mut Numbers);
 
 const DAMAGES: [(&str, Damage); 12] = [
@@ -136,7 +137,7 @@ fn a_damaged_file_is_refused_and_left_as_it_is() {
                 assert!(text.contains("name another file") && text.contains(path.to_str().unwrap()), "{case}: {text}");
                 counts.entry(name).or_default()[0] += 1;
             }
-            // The damage is where nothing is, or in a commit that a crash may have cut off.
+            // The file opens if the damage is in an unused place, or in a commit that a crash may have cut off.
             Ok(store) => {
                 let stored = store.read("c", "a").unwrap();
                 let known = history.iter().rposition(|state| *state == stored).unwrap_or(usize::MAX);
@@ -156,7 +157,7 @@ fn a_damaged_file_is_refused_and_left_as_it_is() {
     assert_eq!(counts.len(), DAMAGES.len());
 }
 
-/// What a process that is killed leaves behind opens with its last commit.
+/// The file of a killed process opens with the last commit.
 #[test]
 fn what_a_kill_leaves_behind_is_recovered() {
     let folder = tempfile::tempdir().unwrap();
@@ -203,12 +204,12 @@ fn other_files_and_older_formats_are_refused_and_left_as_they_are() {
         assert!(error.to_string().contains("name another file"), "{error}");
         assert!(std::fs::read(&path).unwrap() == bytes, "{error}");
     }
-    // An empty file is a new database: a process may have been killed before it wrote to it.
+    // An empty file is accepted as a new database, because a process may have been killed before its first write.
     std::fs::write(&path, "").unwrap();
     assert_eq!(CursorStore::open(&path).unwrap().read("c", "a").unwrap(), StoredCursors::default());
 }
 
-/// A disk that takes so many writes more.
+/// A disk that accepts a given number of further writes and is then full.
 #[derive(Clone, Debug)]
 struct Disk {
     file: Arc<FileBackend>,
@@ -257,8 +258,8 @@ impl StorageBackend for Disk {
     }
 }
 
-/// The disk is full at every write in turn, of a new database and of one that is there: the error says so, and what was
-/// committed is there once there is room.
+/// The disk becomes full at each write in turn, for a new and for an existing database. Each time the error says so,
+/// and the committed cursors are still there when the disk has space again.
 #[test]
 fn a_full_disk_loses_nothing_that_was_committed() {
     let folder = tempfile::tempdir().unwrap();
@@ -296,7 +297,7 @@ fn a_full_disk_loses_nothing_that_was_committed() {
             store.begin("c", "a", ("1.0.0", 1), &BTreeMap::new()).unwrap();
             let stored = store.read("c", "a").unwrap();
             if let Some(committed) = committed {
-                // The commit that failed may have got through.
+                // The failed commit may still have reached the disk.
                 let next = cursor(usize::from_be_bytes(committed.position.clone().try_into().unwrap()) + 1);
                 let found = &stored.partitions["0"];
                 assert!(*found == committed || *found == next, "room for {room} writes");
@@ -312,7 +313,8 @@ fn a_full_disk_loses_nothing_that_was_committed() {
     }
 }
 
-/// Damage that is found later: the panic of the database ends here, and nothing more is written.
+/// Damage that is found after opening: a panic of the database becomes an error, and nothing more is written to the
+/// file.
 #[test]
 fn a_panic_of_the_database_is_an_error_and_the_last_thing_it_does() {
     let folder = tempfile::tempdir().unwrap();
@@ -327,6 +329,6 @@ fn a_panic_of_the_database_is_an_error_and_the_last_thing_it_does() {
     assert!(matches!(store.commit("c", "a", "0", &cursor(1), None), Err(CursorStoreError::Damaged { .. })));
     drop(store);
     assert!(std::fs::read(&path).unwrap() == before);
-    // The lock is given back.
+    // The file is no longer locked.
     CursorStore::open(&path).unwrap();
 }

@@ -1,4 +1,4 @@
-//! [`Held`]: a file that nothing is written to before it is known to be whole.
+//! [`Held`]: a file to which nothing is written until it is known to be undamaged.
 
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, StorageBackend};
 
-/// The storage of a database. It is created holding: writes stay in memory, in their order, and reads see them.
-/// [`Self::release`] then writes them; [`Self::refuse`] drops them. Clones share one file.
+/// The storage of a database. At first it holds back all writes in memory, in their order, and reads include them.
+/// [`Self::release`] then writes them to the file; [`Self::refuse`] discards them. Clones share one file.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     inner: Arc<Inner>,
@@ -44,22 +44,22 @@ impl Change {
 }
 
 impl Held {
-    /// Holds a file.
+    /// Starts to hold back writes to a file.
     ///
     /// # Errors
     ///
-    /// Where its length cannot be read.
+    /// If the file's length cannot be read.
     pub(super) fn new(file: Box<dyn StorageBackend>) -> io::Result<Self> {
         let mode = Mutex::new(Mode::Holding { length: file.len()?, changes: Vec::new() });
         Ok(Self { inner: Arc::new(Inner { file, mode }) })
     }
 
-    /// Writes what was held, in the order and with the flushes of the database, so that a crash in between is one that
-    /// the database recovers from. From now on writes go to the file.
+    /// Writes the held changes in the order and with the flushes of the database, so that the database can recover from
+    /// a crash in between. Later writes go directly to the file.
     ///
     /// # Errors
     ///
-    /// Those of the file. Then no more is written, and a file that was empty is empty again.
+    /// If a write to the file fails. Then nothing more is written, and a file that was empty is made empty again.
     pub(super) fn release(&self) -> io::Result<()> {
         let mut mode = self.mode();
         let Mode::Holding { changes, .. } = &*mode else { return Ok(()) };
@@ -67,25 +67,25 @@ impl Held {
         let empty = file.len().is_ok_and(|length| length == 0);
         let written = changes.iter().try_for_each(|change| change.apply(&**file));
         if written.is_err() && empty {
-            // The first error counts.
+            // This error is ignored, because the first one is returned.
             let _ = file.set_len(0);
         }
         *mode = if written.is_ok() { Mode::Through } else { Mode::Refusing };
         written
     }
 
-    /// Drops what was held. From now on nothing is written.
+    /// Discards the held changes. From now on nothing is written.
     pub(super) fn refuse(&self) {
         *self.mode() = Mode::Refusing;
     }
 
-    /// Whether nothing is written any more.
+    /// Whether nothing may be written any more.
     pub(super) fn refuses(&self) -> bool {
         matches!(*self.mode(), Mode::Refusing)
     }
 
     fn mode(&self) -> MutexGuard<'_, Mode> {
-        // Each change of it is one assignment.
+        // A poisoned lock is harmless: every change of the mode is a single assignment.
         self.inner.mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,7 +129,7 @@ impl StorageBackend for Held {
         out[on_disk..].fill(0);
         for change in changes {
             match change {
-                // What a file loses and has again is zeros.
+                // If a file is shortened and extended again, the new part contains zeros.
                 Change::Length(to) => {
                     let kept = within(offset, out, *to);
                     out[kept..].fill(0);
@@ -182,17 +182,17 @@ impl StorageBackend for Held {
     }
 }
 
-/// Where so many bytes end.
+/// The offset after `bytes` bytes that begin at `offset`.
 fn end(offset: u64, bytes: usize) -> io::Result<u64> {
     offset.checked_add(bytes as u64).ok_or_else(|| ErrorKind::UnexpectedEof.into())
 }
 
-/// How many bytes of a buffer that begins at `offset` are in a file of this length.
+/// The number of bytes of a buffer at `offset` that lie within a file of this length.
 fn within(offset: u64, buffer: &[u8], length: u64) -> usize {
     usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX).min(buffer.len())
 }
 
-/// Puts what was written at `at` into a buffer that begins at `offset`.
+/// Copies the part of `bytes`, written at `at`, that overlaps a buffer at `offset`.
 fn overlay(offset: u64, buffer: &mut [u8], at: u64, bytes: &[u8]) {
     let from = within(at, bytes, offset);
     let to = within(offset, buffer, at);

@@ -1,4 +1,4 @@
-//! Doing something.
+//! Actions: operations that are called with an input.
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift};
@@ -6,7 +6,7 @@ use wasmtime::component::{ComponentType, Lift};
 use super::json_text;
 use crate::setters::setters;
 
-/// How an action is called. Its deadline is the call's.
+/// How an action is called. The deadline comes from the tenant.
 ///
 /// ```
 /// use connector_host::interface::action::Call;
@@ -17,13 +17,13 @@ use crate::setters::setters;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Call {
-    /// The same text for every attempt at the same work; none: the engine keeps none.
+    /// A text that is the same for every attempt at the same work. None: the engine keeps no such text.
     /// Default: none.
     pub idempotency_key: Option<String>,
-    /// Which attempt this is, from 1.
+    /// The number of this attempt; the first attempt is 1.
     /// Default: 1.
     pub attempt: u32,
-    /// Say what would be done, and do nothing.
+    /// Whether to state only what the action would do, and change nothing.
     /// Default: false.
     pub dry_run: bool,
 }
@@ -37,35 +37,35 @@ setters! {
 }
 
 impl Default for Call {
-    /// A first attempt, for real, without an idempotency key.
+    /// A first attempt that really runs, without an idempotency key.
     fn default() -> Self {
         Self { idempotency_key: None, attempt: 1, dry_run: false }
     }
 }
 
-/// A part of a longer answer.
+/// One part of an output that comes in several parts.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Partial {
-    /// Output so far, following the output schema.
+    /// This part of the output, following the output schema.
     #[serde(with = "json_text")]
     pub output: String,
-    /// For `resume`, to fetch the next part.
+    /// The token for `resume` to fetch the next part.
     pub token: String,
 }
 
-/// Work that the service goes on with.
+/// Work that continues at the service after the call.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Pending {
-    /// For `resume`, to ask again.
+    /// The token for `resume` to ask for the result again.
     pub token: String,
-    /// Asking before this many milliseconds have passed gains nothing.
+    /// The shortest useful pause before the next `resume`, in milliseconds.
     #[component(name = "after-ms")]
     pub after_ms: u64,
-    /// How far it is, for a person.
+    /// The progress of the work, for a person.
     pub message: String,
 }
 
@@ -74,16 +74,16 @@ pub struct Pending {
 #[component(variant)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Done, with its output.
+    /// The action is done; this is its output.
     #[component(name = "done")]
     Done(#[serde(with = "json_text")] String),
-    /// Done, with a part of its output; the rest comes by `resume`.
+    /// The action is done; this is a part of its output, and `resume` fetches the rest.
     #[component(name = "page")]
     Page(Partial),
-    /// Under way.
+    /// The work is still in progress.
     #[component(name = "pending")]
     Pending(Pending),
-    /// What would be done: the answer to a dry run.
+    /// What the action would do: the answer to a dry run.
     #[component(name = "planned")]
     Planned(#[serde(with = "json_text")] String),
 }

@@ -1,4 +1,4 @@
-//! Linking an account.
+//! Linking an account: its values are checked, tested and named.
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift};
@@ -6,42 +6,42 @@ use wasmtime::component::{ComponentType, Lift};
 use super::json_text;
 use super::types::{FieldProblem, Severity};
 
-/// What `validate` found.
+/// The result of `validate`.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Validation {
-    /// Everything that is wrong or worth saying, all at once.
+    /// All errors, warnings and remarks about the values, in one answer.
     pub problems: Vec<FieldProblem>,
-    /// What was understood: a JSON object with the same field names, secrets left out.
+    /// The values as the connector understood them: a JSON object with the same field names, without secrets.
     #[serde(with = "json_text")]
     pub normalized: String,
 }
 
 impl Validation {
-    /// Whether the values can be used: there is no problem of severity `error`.
+    /// Whether the values can be used: no problem has the severity `error`.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.problems.iter().all(|problem| problem.severity != Severity::Error)
     }
 }
 
-/// How one check ended.
+/// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum CheckOutcome {
-    /// As it should be.
+    /// The check found no problem.
     #[component(name = "pass")]
     Pass,
-    /// It works, and something is worth knowing.
+    /// The check passed, but a person should read the message.
     #[component(name = "warn")]
     Warn,
-    /// It does not work.
+    /// The check found something that does not work.
     #[component(name = "fail")]
     Fail,
-    /// It was not tried.
+    /// The check was not made.
     #[component(name = "skipped")]
     Skipped,
 }
@@ -55,13 +55,13 @@ pub struct Check {
     pub id: String,
     /// What was checked, for a person.
     pub title: String,
-    /// How it ended.
+    /// The result of the check.
     pub outcome: CheckOutcome,
-    /// What was seen, for a person.
+    /// What the check found, for a person.
     pub message: String,
-    /// What to change and where, unless all is well.
+    /// What to change and where, unless the check passed.
     pub remedy: Option<String>,
-    /// How long it took, in milliseconds.
+    /// The duration of the check, in milliseconds.
     #[component(name = "elapsed-ms")]
     pub elapsed_ms: u64,
 }
@@ -72,43 +72,43 @@ pub struct Check {
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Grant {
-    /// It does.
+    /// The account holds the permission.
     #[component(name = "granted")]
     Granted,
-    /// It does not.
+    /// The account does not hold the permission.
     #[component(name = "denied")]
     Denied,
-    /// It cannot be found out without changing something, or the service could not be asked.
+    /// This cannot be tested without changing something, or the service did not answer.
     #[component(name = "cannot-be-probed")]
     CannotBeProbed,
 }
 
-/// What was found about one permission.
+/// The finding about one permission.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct PermissionFinding {
     /// Id of the permission in the descriptor.
     pub permission: String,
-    /// Whether it is there.
+    /// Whether the account holds the permission.
     pub grant: Grant,
-    /// How that was found out, for a person.
+    /// How this was found out, for a person.
     pub evidence: String,
-    /// Ids of the triggers and actions that need it.
+    /// Ids of the triggers and actions that need the permission.
     pub unlocks: Vec<String>,
-    /// What to change and where, unless it is there.
+    /// What to change and where, unless the permission is granted.
     pub remedy: Option<String>,
 }
 
-/// What `test` found.
+/// The result of `test`.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The steps, in the order they were taken.
+    /// The checks, in the order in which they were made.
     pub checks: Vec<Check>,
-    /// A row for every permission of the descriptor.
+    /// One row for every permission of the descriptor.
     pub permissions: Vec<PermissionFinding>,
-    /// Ids of the operations that all is there for.
+    /// Ids of the operations that this account can use.
     pub usable: Vec<String>,
 }

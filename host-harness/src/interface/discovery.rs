@@ -1,4 +1,4 @@
-//! What a form can offer once an account is linked.
+//! Values and schemas that a form can offer after an account is linked.
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
@@ -11,26 +11,26 @@ use crate::setters::setters;
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Choice {
-    /// What goes into the field.
+    /// The value that is written into the field.
     pub value: String,
-    /// What a person sees.
+    /// The text that a person sees.
     pub label: String,
-    /// A second line, such as a state.
+    /// A second line of text, such as a state.
     pub hint: Option<String>,
 }
 
-/// A part of a dropdown.
+/// One part of a dropdown's entries.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Choices {
     /// The entries.
     pub items: Vec<Choice>,
-    /// Asks for more of them; none: that was all.
+    /// The value of `page` that requests the next part. None: there are no more entries.
     pub next: Option<String>,
 }
 
-/// What to offer.
+/// A request for the entries of a dropdown.
 ///
 /// ```
 /// use connector_host::interface::discovery::ChoicesRequest;
@@ -48,19 +48,19 @@ pub struct Choices {
 pub struct ChoicesRequest {
     /// The source that a field's `x-options` names.
     pub source: String,
-    /// The rest of the form so far, a JSON object.
+    /// The other values of the form so far, as a JSON object.
     #[serde(with = "json_text")]
     pub context: String,
-    /// What the person has typed.
+    /// The text that the person has typed.
     pub search: Option<String>,
-    /// `Choices::next` of the part before.
+    /// `Choices::next` of the previous part.
     pub page: Option<String>,
-    /// How many at the most; 0: as the connector likes.
+    /// The largest number of entries to return; 0 leaves the number to the connector.
     pub limit: u32,
 }
 
 impl ChoicesRequest {
-    /// The first part of all entries, for a form in which nothing was filled in.
+    /// Requests the first part of all entries, for a form without any values.
     #[must_use]
     pub fn new(source: impl Into<String>) -> Self {
         Self { source: source.into(), context: "{}".to_owned(), search: None, page: None, limit: 0 }
@@ -76,7 +76,7 @@ setters! {
     }
 }
 
-/// Which side of an operation.
+/// The input or the output side of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]

@@ -1,4 +1,4 @@
-//! What the connector is and can do.
+//! The descriptor of a connector, and stored items that a newer version of the connector can convert.
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
@@ -7,7 +7,7 @@ use super::json_text;
 use super::types::Cursor;
 use crate::connection::Connection;
 
-/// One way of authorizing.
+/// One way to authorize.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
@@ -16,14 +16,14 @@ pub struct AuthProfile {
     pub id: String,
     /// A short name for a person.
     pub title: String,
-    /// Markdown: when to choose it and where to find the values.
+    /// Markdown: when to choose this way, and where to find the values.
     pub help: String,
     /// JSON Schema 2020-12 of the connection's values.
     #[serde(with = "json_text")]
     pub schema: String,
 }
 
-/// A permission of the service that some operations need.
+/// A permission of the service that some operations require.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
@@ -32,9 +32,9 @@ pub struct Permission {
     pub id: String,
     /// The service's own name for it.
     pub title: String,
-    /// Which service grants it.
+    /// The service that grants the permission.
     pub service: String,
-    /// Markdown: what it is for and where to grant it.
+    /// Markdown: what the permission is for, and where to grant it.
     pub help: String,
 }
 
@@ -43,31 +43,31 @@ pub struct Permission {
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Limit {
-    /// What is bounded, for a person.
+    /// The name of the bounded quantity, for a person.
     pub title: String,
-    /// The bound.
+    /// The largest allowed value.
     pub value: u64,
-    /// Its unit, such as `bytes`, `requests/minute`, `items`.
+    /// The unit of the value, such as `bytes`, `requests/minute`, `items`.
     pub unit: String,
 }
 
-/// What triggers and actions have in common.
+/// The properties that triggers and actions have in common.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
     /// Stable kebab-case id, unique among all operations of the connector.
     pub id: String,
-    /// Counts up when the input or output changes in a way that `migrate` has to bridge. From 1.
+    /// Increases when the input or output changes so that stored data needs `migrate`. The first revision is 1.
     pub revision: u32,
-    /// The id of the operation to use instead.
+    /// The id of the operation that replaces this one.
     #[component(name = "deprecated-by")]
     pub deprecated_by: Option<String>,
     /// A short name for a person.
     pub title: String,
-    /// Markdown: what it does, what it costs, what to watch out for.
+    /// Markdown: what the operation does, what it costs, and what a person must be careful about.
     pub help: String,
-    /// The heading to show it under.
+    /// The heading under which a person sees the operation.
     pub group: String,
     /// JSON Schema 2020-12 of the configuration (trigger) or input (action).
     #[component(name = "input-schema")]
@@ -85,71 +85,72 @@ pub struct Operation {
     #[component(name = "output-sample")]
     #[serde(with = "json_text")]
     pub output_sample: String,
-    /// `resolve_schema` can say more about the input once a connection is there.
+    /// Whether `resolve_schema` can describe the input in more detail for a linked account.
     #[component(name = "dynamic-input")]
     pub dynamic_input: bool,
-    /// `resolve_schema` can say more about the output once a connection is there.
+    /// Whether `resolve_schema` can describe the output in more detail for a linked account.
     #[component(name = "dynamic-output")]
     pub dynamic_output: bool,
-    /// Ids of the permissions that it needs, all of them.
+    /// Ids of the permissions that the operation requires, all of them.
     pub permissions: Vec<String>,
-    /// What the service bounds.
+    /// The bounds that the service sets for this operation.
     pub limits: Vec<Limit>,
 }
 
-/// How a trigger comes by its events.
+/// How a trigger obtains its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum TriggerKind {
-    /// The service keeps records, not events; each poll compares.
+    /// The service keeps records, not events; each poll compares the records with those of the previous poll.
     #[component(name = "polling")]
     Polling,
-    /// The service keeps a log of events; each poll reads on.
+    /// The service keeps a log of events; each poll continues where the previous one ended.
     #[component(name = "streaming")]
     Streaming,
-    /// The service calls.
+    /// The service sends its events to the engine in HTTP requests.
     #[component(name = "webhook")]
     Webhook,
-    /// The service calls to wake the poll up, and the poll is the truth.
+    /// The service's request only starts a poll; the events come from the poll.
     #[component(name = "hybrid")]
     Hybrid,
 }
 
-/// Where a trigger can begin.
+/// Where a trigger can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum StartMode {
-    /// With what changes from now on.
+    /// Starts with changes from now on.
     #[component(name = "now")]
     Now,
-    /// With everything that is there.
+    /// Starts with the oldest data that the service holds.
     #[component(name = "earliest")]
     Earliest,
-    /// With what is younger than an instant.
+    /// Starts with data newer than a given instant.
     #[component(name = "at-time")]
     AtTime,
-    /// With what follows a position of the service's own.
+    /// Starts after a position in the service's own notation.
     #[component(name = "at-position")]
     AtPosition,
 }
 
-/// A trigger: an operation that yields events.
+/// A trigger: an operation that returns events.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct TriggerDescriptor {
-    /// What it has in common with actions.
+    /// The properties that it shares with actions.
     pub operation: Operation,
-    /// How it comes by its events.
+    /// How the trigger obtains its events.
     pub kind: TriggerKind,
-    /// Where it can begin; the first one is the default.
+    /// The supported start modes; the first one is the default.
     #[component(name = "start-modes")]
     pub start_modes: Vec<StartMode>,
-    /// Polling more often than this many milliseconds gains nothing or meets the service's limits.
+    /// The shortest useful pause between polls, in milliseconds. Polling more often returns nothing new or meets the
+    /// service's limits.
     #[component(name = "min-interval-ms")]
     pub min_interval_ms: u64,
 }
@@ -160,33 +161,33 @@ pub struct TriggerDescriptor {
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Effect {
-    /// It changes nothing.
+    /// The action changes nothing.
     #[component(name = "read")]
     Read,
-    /// It creates or changes something.
+    /// The action creates or changes something.
     #[component(name = "write")]
     Write,
-    /// It removes something that cannot be brought back.
+    /// The action deletes something that cannot be restored.
     #[component(name = "destructive")]
     Destructive,
 }
 
-/// Whether an action may be called twice.
+/// Whether an action may be repeated safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Idempotency {
-    /// Twice is the same as once.
+    /// Repeating the call has the same result as one call.
     #[component(name = "natural")]
     Natural,
-    /// Twice is the same as once where the same idempotency key is given.
+    /// Repeating the call has the same result as one call, if the idempotency key is the same.
     #[component(name = "keyed")]
     Keyed,
-    /// Twice is the same as once where the input states the ETag.
+    /// Repeating the call has the same result as one call, if the input states the ETag.
     #[component(name = "conditional")]
     Conditional,
-    /// Twice is twice.
+    /// Each call has its effect again.
     #[component(name = "none")]
     None,
 }
@@ -196,17 +197,17 @@ pub enum Idempotency {
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionDescriptor {
-    /// What it has in common with triggers.
+    /// The properties that it shares with triggers.
     pub operation: Operation,
-    /// What it does to the service.
+    /// What the action does to the service.
     pub effect: Effect,
-    /// Whether it may be called twice.
+    /// Whether the action may be repeated safely.
     pub idempotency: Idempotency,
-    /// `invoke` can answer with a page, to be continued with `resume`.
+    /// Whether `invoke` can return a page, to be continued with `resume`.
     pub paged: bool,
 }
 
-/// What an egress rule opens.
+/// The protocol that an egress rule allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ComponentType, Lift, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
@@ -220,26 +221,26 @@ pub enum EgressProtocol {
     Tls,
 }
 
-/// A place that the connector must be able to reach.
+/// A host that the connector must be able to connect to.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct EgressRule {
-    /// What is opened.
+    /// The protocol that is allowed.
     pub protocol: EgressProtocol,
-    /// The host, with an optional `:port`; `{field}` stands for that field of the normalized connection. `*` alone is for
-    /// hosts that the service names at run time: any below one of `suffixes`, on `default_port`.
+    /// The host, with an optional `:port`; `{field}` stands for that field of the normalized connection. `*` alone is
+    /// for hosts that the service names at run time: it allows any host below one of `suffixes`, on `default_port`.
     pub host: String,
-    /// The port where `host` yields none.
+    /// The port to use where `host` states none.
     #[component(name = "default-port")]
     pub default_port: u16,
-    /// Host name suffixes, with the leading dot.
+    /// The allowed endings of host names, each with a leading dot.
     pub suffixes: Vec<String>,
-    /// What it is for, for a person.
+    /// What the connection is used for, for a person.
     pub purpose: String,
 }
 
-/// All that an engine needs to know before an account is linked.
+/// Everything that an engine must know before an account is linked.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
@@ -248,56 +249,56 @@ pub struct Descriptor {
     pub id: String,
     /// The connector's own version (semver).
     pub version: String,
-    /// The version of the interface that it was built on (semver).
+    /// The version of the interface that the connector was built on (semver).
     #[component(name = "interface-version")]
     pub interface_version: String,
     /// A short name for a person.
     pub title: String,
-    /// Markdown: what it connects to and how to begin.
+    /// Markdown: which service the connector connects to, and how to begin.
     pub help: String,
-    /// The ways of authorizing, best first.
+    /// The ways to authorize; the recommended one comes first.
     #[component(name = "auth-profiles")]
     pub auth_profiles: Vec<AuthProfile>,
-    /// All permissions that operations name.
+    /// All permissions that operations refer to.
     pub permissions: Vec<Permission>,
     /// The triggers.
     pub triggers: Vec<TriggerDescriptor>,
     /// The actions.
     pub actions: Vec<ActionDescriptor>,
-    /// Where it must be able to connect to, and nowhere else.
+    /// The hosts that the connector may connect to; it may connect to no other host.
     pub egress: Vec<EgressRule>,
     /// Functions that always answer `unsupported`, as `interface.function`.
     pub unsupported: Vec<String>,
 }
 
-/// A configuration or input that was stored with an older version of the connector.
+/// A configuration or input that was stored by an engine with an older version of the connector.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Lower, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredInput {
-    /// The operation's id at the time.
+    /// The operation's id in that version.
     pub operation: String,
-    /// The operation's revision at the time.
+    /// The operation's revision in that version.
     pub revision: u32,
-    /// What was stored, a JSON text.
+    /// The stored value, a JSON text.
     #[serde(with = "json_text")]
     pub value: String,
 }
 
-/// A cursor that was stored with an older version of the connector.
+/// A cursor that was stored by an engine with an older version of the connector.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Lower, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredCursor {
-    /// The trigger's id at the time.
+    /// The trigger's id in that version.
     pub trigger: String,
-    /// The trigger's revision at the time.
+    /// The trigger's revision in that version.
     pub revision: u32,
-    /// What was stored.
+    /// The stored cursor.
     pub value: Cursor,
 }
 
-/// Something that the host stored with an older version of the connector.
+/// An item that was stored by an engine with an older version of the connector.
 #[derive(Clone, Debug)]
 pub enum Stored {
     /// A linked account.

@@ -9,7 +9,7 @@ use super::types::{Cursor, Severity};
 use super::{base64_bytes, json_text};
 use crate::setters::setters;
 
-/// What an event carries.
+/// The data of an event.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(variant)]
 #[serde(rename_all = "kebab-case")]
@@ -20,7 +20,7 @@ pub enum Payload {
     /// Text that is not JSON.
     #[component(name = "text")]
     Text(String),
-    /// Anything else.
+    /// Other data, as bytes.
     #[component(name = "bytes")]
     Bytes(#[serde(with = "base64_bytes")] Vec<u8>),
 }
@@ -30,13 +30,13 @@ pub enum Payload {
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Attribute {
-    /// Lower-case letters and digits.
+    /// The name, in lower-case letters and digits.
     pub name: String,
     /// The value as text.
     pub value: String,
 }
 
-/// One event: a CloudEvent 1.0 and what an engine needs to commit it.
+/// One event: a CloudEvent 1.0, with the fields that an engine needs to commit it.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
@@ -59,20 +59,21 @@ pub struct Event {
     pub data: Payload,
     /// CloudEvents extension attributes.
     pub attributes: Vec<Attribute>,
-    /// The partition that it comes from.
+    /// The partition that the event comes from.
     pub partition: String,
-    /// Events with the same key are to be processed in the order they come.
+    /// Events with the same key must be processed in the order in which they are delivered.
     #[component(name = "order-key")]
     pub order_key: String,
-    /// One line for a person.
+    /// A description of the event in one line, for a person.
     pub summary: String,
-    /// Where to go on after this event; see [`Event::cursor`].
+    /// The position after this event, from which a poll can continue; see [`Event::cursor`].
     #[serde(with = "base64_bytes")]
     pub position: Vec<u8>,
 }
 
 impl Event {
-    /// The cursor that goes on after this event: its position and the snapshot that its poll was given.
+    /// The cursor with which a poll continues after this event. `given` is the cursor of the poll that returned the
+    /// event: the result keeps the snapshot of `given` and takes the position of this event.
     #[must_use]
     pub fn cursor(&self, given: Option<&Cursor>) -> Cursor {
         Cursor {
@@ -82,45 +83,45 @@ impl Event {
     }
 }
 
-/// Where to begin where there is no cursor.
+/// Where a poll without a cursor starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ComponentType, Lower, Serialize, Deserialize)]
 #[component(variant)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
-    /// With what changes from now on.
+    /// Starts with changes from now on.
     #[default]
     #[component(name = "now")]
     Now,
-    /// With everything that is there.
+    /// Starts with the oldest data that the service holds.
     #[component(name = "earliest")]
     Earliest,
-    /// With what is younger than this instant (RFC 3339).
+    /// Starts with data newer than this instant (RFC 3339).
     #[component(name = "at-time")]
     AtTime(String),
-    /// With what follows this position of the service's own.
+    /// Starts after this position in the service's own notation.
     #[component(name = "at-position")]
     AtPosition(String),
 }
 
-/// What to do when the cursor points at something that is gone.
+/// What a poll does when the service no longer holds the data at the cursor's position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ComponentType, Lower, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum LostPolicy {
-    /// Fail with `position-lost`.
+    /// The poll fails with `position-lost`.
     #[default]
     #[component(name = "stop")]
     Stop,
-    /// Go on with the oldest that is there, with a notice.
+    /// The poll continues with the oldest data that is left, and returns a notice.
     #[component(name = "earliest")]
     Earliest,
-    /// Go on with what comes from now on, with a notice.
+    /// The poll continues with new data only, and returns a notice.
     #[component(name = "now")]
     Now,
 }
 
-/// What one poll may use up. Its deadline is the call's.
+/// The bounds of one poll. The deadline comes from the tenant.
 ///
 /// ```
 /// use connector_host::interface::trigger::Budget;
@@ -131,14 +132,14 @@ pub enum LostPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Budget {
-    /// Events at the most. At least 1.
+    /// The largest number of events to return. At least 1.
     /// Default: 100 events.
     pub events: u32,
-    /// Bytes of event data at the most; one event may exceed it alone.
+    /// The largest number of bytes of event data to return. A single event may exceed it.
     /// Default: 1 MiB.
     pub bytes: u64,
-    /// How many milliseconds to wait for a first event where there is none yet.
-    /// Default: 0, which is not at all.
+    /// How long the poll may wait for a first event, in milliseconds.
+    /// Default: 0, which means no waiting.
     pub wait_ms: u64,
 }
 
@@ -157,7 +158,7 @@ impl Default for Budget {
     }
 }
 
-/// One poll, without the connection.
+/// The parameters of one poll, without the connection.
 ///
 /// ```
 /// use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
@@ -177,24 +178,25 @@ impl Default for Budget {
 pub struct PollRequest {
     /// The trigger's id.
     pub trigger: String,
-    /// Id of one of the trigger's partitions; empty: all of them by one poll, with one cursor.
+    /// The id of one of the trigger's partitions. Empty: one poll reads all partitions, with one cursor.
     pub partition: String,
     /// The trigger's configuration, a JSON text.
     #[serde(with = "json_text")]
     pub config: String,
-    /// Where to begin where there is no cursor.
+    /// Where the poll starts when it has no cursor.
     pub start: Start,
-    /// What to do when the cursor's position is gone.
+    /// What to do when the service no longer holds the data at the cursor's position.
     pub on_position_lost: LostPolicy,
-    /// Where to go on; none: at `start`.
+    /// The cursor from which the poll continues. None: the poll starts at `start`.
     pub cursor: Option<Cursor>,
-    /// What it may use up.
+    /// The bounds of this poll.
     pub budget: Budget,
 }
 
 impl PollRequest {
-    /// Of one partition; an empty one: of all. With the configuration `{}`, from now on, stopping where the position is
-    /// lost, without a cursor, and with the default budget.
+    /// A poll of one partition; an empty `partition` means all partitions. The configuration is `{}`, there is no
+    /// cursor, the poll starts with changes from now on and stops where the position is lost, and the budget is the
+    /// default one.
     #[must_use]
     pub fn new(trigger: impl Into<String>, partition: impl Into<String>) -> Self {
         Self {
@@ -219,59 +221,59 @@ setters! {
     }
 }
 
-/// Something worth reporting that is no event and no error.
+/// A message about a poll that is neither an event nor an error.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
-    /// How grave it is.
+    /// The severity of the notice.
     pub severity: Severity,
     /// Stable kebab-case name.
     pub code: String,
-    /// For a person.
+    /// The message, for a person.
     pub message: String,
 }
 
-/// What one poll yields.
+/// The result of one poll.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Page {
-    /// The events, in order. May be empty while there is more.
+    /// The events, in order. The list may be empty although more events are waiting.
     pub events: Vec<Event>,
-    /// Where to go on once all of them are done.
+    /// The cursor with which to continue after all these events have been processed.
     pub next: Cursor,
-    /// There is more right now: poll again at once.
+    /// Whether more events are available now: poll again at once.
     pub more: bool,
-    /// Otherwise poll again after this many milliseconds.
+    /// If `more` is false: how many milliseconds to wait before the next poll.
     #[component(name = "wait-hint-ms")]
     pub wait_hint_ms: u64,
-    /// How many events are known to be waiting, where that is known.
+    /// The number of events that are known to be waiting, where this is known.
     pub lag: Option<u64>,
-    /// What is worth reporting.
+    /// Messages about this poll.
     pub notices: Vec<Notice>,
 }
 
-/// Something that can be polled by itself.
+/// A part of a trigger that can be polled by itself.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Partition {
-    /// Its id, stable.
+    /// The stable id of the partition.
     pub id: String,
-    /// Its name for a person.
+    /// The name of the partition, for a person.
     pub title: String,
 }
 
-/// What the service must call.
+/// A subscription at the service, which sends requests to the engine.
 #[derive(Clone, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {
-    /// Opaque; hand it back to `renew`, `unsubscribe` and `receive`. May hold a secret.
+    /// Opaque data of the connector, to be passed to `renew`, `unsubscribe` and `receive`. It may contain a secret.
     #[serde(with = "base64_bytes")]
     pub state: Vec<u8>,
-    /// When it runs out unless it is renewed (RFC 3339).
+    /// The instant at which the subscription expires unless it is renewed (RFC 3339).
     pub expires: Option<String>,
 }
 
@@ -286,28 +288,28 @@ impl fmt::Debug for Subscription {
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Header {
-    /// Its name, lower case.
+    /// The name, in lower case.
     pub name: String,
-    /// Its value.
+    /// The value.
     #[serde(with = "base64_bytes")]
     pub value: Vec<u8>,
 }
 
 impl fmt::Debug for Header {
-    /// Names only: values may be credentials.
+    /// Prints only the names, because values may be credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Header").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// An HTTP request that came to the engine for a subscription.
+/// An HTTP request that the engine received for a subscription.
 #[derive(Clone, Debug, ComponentType, Lower, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct ReceivedRequest {
-    /// The method, upper case.
+    /// The method, in upper case.
     pub method: String,
-    /// Path and query as they came.
+    /// Path and query, exactly as received.
     #[component(name = "path-with-query")]
     pub path_with_query: String,
     /// The headers.
@@ -317,20 +319,20 @@ pub struct ReceivedRequest {
     pub body: Vec<u8>,
 }
 
-/// What the engine has to answer, and what it has to fire.
+/// The response that the engine must send to a received request, and the events that it must fire.
 #[derive(Clone, Debug, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Received {
-    /// HTTP status.
+    /// The HTTP status of the response.
     pub status: u16,
-    /// Headers.
+    /// The headers of the response.
     pub headers: Vec<Header>,
-    /// Body.
+    /// The body of the response.
     #[serde(with = "base64_bytes")]
     pub body: Vec<u8>,
-    /// The events to fire, before answering.
+    /// The events to fire before the response is sent.
     pub events: Vec<Event>,
-    /// Poll the trigger now.
+    /// Whether the engine must poll the trigger now.
     pub wake: bool,
 }

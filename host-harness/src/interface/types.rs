@@ -1,23 +1,23 @@
-//! The vocabulary that all interfaces share.
+//! The types that all interfaces share.
 
 use serde::{Deserialize, Serialize};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use super::base64_bytes;
 
-/// How grave a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum Severity {
-    /// Nothing works until it is mended.
+    /// The connector or the operation cannot work until this is corrected.
     #[component(name = "error")]
     Error,
-    /// Something works otherwise than a person may think.
+    /// Something works differently from what a person may expect.
     #[component(name = "warning")]
     Warning,
-    /// Good to know.
+    /// Useful information; nothing needs to be changed.
     #[component(name = "info")]
     Info,
 }
@@ -27,7 +27,7 @@ pub enum Severity {
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldProblem {
-    /// JSON Pointer to the field, within the document that was judged.
+    /// JSON Pointer to the field, within the document that was checked.
     pub pointer: String,
     /// A stable kebab-case name of what is wrong.
     pub code: String,
@@ -35,80 +35,80 @@ pub struct FieldProblem {
     pub message: String,
     /// What to do about it, for a person.
     pub fix: Option<String>,
-    /// How grave it is.
+    /// The severity of the problem.
     pub severity: Severity,
 }
 
-/// What went wrong, by what the caller can do about it.
+/// What went wrong. Errors with different remedies for the caller have different codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum ErrorCode {
-    /// The input of an action does not fit.
+    /// The input of an action is not valid.
     #[component(name = "invalid-input")]
     InvalidInput,
-    /// The connection's or the trigger's configuration does not fit.
+    /// The configuration of the connection or of the trigger is not valid.
     #[component(name = "invalid-config")]
     InvalidConfig,
     /// The service does not accept the credentials.
     #[component(name = "auth-failed")]
     AuthFailed,
-    /// The credentials were good and have run out.
+    /// The credentials were valid and have expired.
     #[component(name = "auth-expired")]
     AuthExpired,
-    /// The credentials are good and lack a permission.
+    /// The credentials are valid, but lack a permission.
     #[component(name = "permission-denied")]
     PermissionDenied,
-    /// The thing named does not exist.
+    /// The object that the call refers to does not exist.
     #[component(name = "not-found")]
     NotFound,
-    /// The thing named exists already, or another change is under way.
+    /// The object that the call refers to exists already, or another change to it is in progress.
     #[component(name = "conflict")]
     Conflict,
-    /// The thing named was changed since it was read.
+    /// The object that the call refers to has changed since it was read.
     #[component(name = "precondition-failed")]
     PreconditionFailed,
-    /// The device is not connected, or did not take the request.
+    /// The device is not connected, or did not accept the request.
     #[component(name = "device-offline")]
     DeviceOffline,
-    /// No answer within the time allowed.
+    /// No answer arrived within the allowed time.
     #[component(name = "timeout")]
     Timeout,
-    /// The service asks to slow down.
+    /// The service asks the caller to send fewer requests.
     #[component(name = "rate-limited")]
     RateLimited,
     /// A quota is used up.
     #[component(name = "quota-exceeded")]
     QuotaExceeded,
-    /// The service or the way to it is down.
+    /// The service, or the network path to it, is down.
     #[component(name = "unavailable")]
     Unavailable,
-    /// What the cursor points at is gone, and the policy is to stop.
+    /// The service no longer holds the data at the cursor's position, and the request says to stop in this case.
     #[component(name = "position-lost")]
     PositionLost,
-    /// Another reader holds what was asked for.
+    /// Another reader already reads the requested data.
     #[component(name = "consumer-conflict")]
     ConsumerConflict,
-    /// Something is larger than the service, the host or the connector takes.
+    /// Something is larger than the service, the host or the connector accepts.
     #[component(name = "payload-too-large")]
     PayloadTooLarge,
-    /// The connector does not do this.
+    /// The connector does not support this function.
     #[component(name = "unsupported")]
     Unsupported,
-    /// The host withdrew the call.
+    /// The host cancelled the call.
     #[component(name = "cancelled")]
     Cancelled,
-    /// The service answered with what its own description does not allow.
+    /// The service's answer breaks the service's own documentation.
     #[component(name = "protocol")]
     Protocol,
-    /// A defect of the connector.
+    /// The connector has a defect.
     #[component(name = "internal")]
     Internal,
 }
 
 impl ErrorCode {
-    /// The code as the interface writes it.
+    /// The word for the code in the interface.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -136,55 +136,55 @@ impl ErrorCode {
     }
 }
 
-/// Whether, and when, calling again can help.
+/// Whether, and when, repeating the call can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(variant)]
 #[serde(rename_all = "kebab-case")]
 pub enum Retry {
-    /// The same call fails again.
+    /// Do not repeat the call: it would fail again.
     #[component(name = "never")]
     Never,
-    /// Call again after this many milliseconds, not earlier.
+    /// Repeat the call after this many milliseconds, not earlier.
     #[component(name = "after")]
     After(u64),
-    /// Call again after a growing pause of the host's own choice.
+    /// Repeat the call, with growing pauses that the host chooses.
     #[component(name = "backoff")]
     Backoff,
-    /// Call again once the account has been linked again.
+    /// Repeat the call after the account has been linked again.
     #[component(name = "after-reauthentication")]
     AfterReauthentication,
-    /// Call again once the configuration or a setting of the service was changed.
+    /// Repeat the call after the configuration or a setting of the service has been changed.
     #[component(name = "after-reconfiguration")]
     AfterReconfiguration,
 }
 
-/// What the failed call may have done.
+/// What the failed call may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(enum)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum EffectState {
-    /// Nothing was changed.
+    /// The call changed nothing.
     #[component(name = "none")]
     None,
-    /// The change may or may not have been made: no answer came back.
+    /// The call may or may not have made its change: no answer arrived.
     #[component(name = "unknown")]
     Unknown,
-    /// The change was made; what failed came after it.
+    /// The call made its change; a later step failed.
     #[component(name = "applied")]
     Applied,
 }
 
-/// What the service itself said.
+/// The service's own description of the error.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceFault {
-    /// HTTP status, or none where no answer came.
+    /// The HTTP status, or none if no answer arrived.
     pub status: Option<u16>,
-    /// The service's own error code or name, as it sent it.
+    /// The service's own error code or name, exactly as the service sent it.
     pub code: Option<String>,
-    /// The id to quote to the service's support.
+    /// The id that a person should give to the service's support.
     #[component(name = "tracking-id")]
     pub tracking_id: Option<String>,
 }
@@ -200,42 +200,42 @@ pub struct MissingPermission {
     pub remedy: String,
 }
 
-/// The one error of every function of a connector.
+/// The error type of every function of a connector.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Serialize, Deserialize, thiserror::Error)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 #[error("{message}")]
 pub struct Error {
-    /// What the caller can do about it.
+    /// The error code, which tells the caller what it can do.
     pub code: ErrorCode,
     /// One or two sentences for a person.
     pub message: String,
-    /// Technical detail for a log.
+    /// Technical details for a log.
     pub detail: Option<String>,
-    /// The fields at fault, all at once.
+    /// All fields that are wrong, in one list.
     pub fields: Vec<FieldProblem>,
-    /// Which item of a batch or list is meant, from 0.
+    /// The index of the item in a batch or list that failed; the first item is 0.
     pub item: Option<u32>,
-    /// Whether calling again can help.
+    /// Whether, and when, repeating the call can help.
     pub retry: Retry,
-    /// What the call may have done.
+    /// What the failed call may have changed.
     pub effect: EffectState,
-    /// What the service said, where it said something.
+    /// The service's own description of the error, if the service sent one.
     pub service: Option<ServiceFault>,
-    /// The permission that was lacking.
+    /// The permission that the credentials lack.
     #[component(name = "missing-permission")]
     pub missing_permission: Option<MissingPermission>,
 }
 
-/// Where a poll goes on. Opaque: store it, hand it back.
+/// The place where a poll continues. Opaque: the engine stores it and passes it back unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ComponentType, Lift, Lower, Serialize, Deserialize)]
 #[component(record)]
 #[serde(rename_all = "camelCase")]
 pub struct Cursor {
-    /// What was known when the page was begun. May be empty.
+    /// What the connector knew when the page began. May be empty.
     #[serde(with = "base64_bytes")]
     pub snapshot: Vec<u8>,
-    /// What came after the snapshot.
+    /// The progress since the snapshot.
     #[serde(with = "base64_bytes")]
     pub position: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! Compiled components on disk.
+//! A cache of compiled components on disk.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -12,50 +12,54 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 const ENDING: &str = "cwasm";
-/// What begins the name of a file that is being written.
+/// The prefix of a file's name while the file is being written.
 const UNFINISHED: &str = ".writing-";
-/// After so long nobody writes it any more.
+/// A file that has not been written for this long is abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// SHA-256, at the end of each file.
+/// The length of the SHA-256 digest at the end of each file.
 const DIGEST_BYTES: usize = 32;
 
 /// A directory of compiled components.
 ///
-/// Loading one runs whatever machine code is in it, so the directory must be the operator's alone.
+/// Loading a component from the cache runs the machine code in its file, so only the operator may have write access to
+/// the directory.
 #[derive(Debug)]
 pub(crate) struct CompiledCache {
     directory: PathBuf,
-    /// All files together.
+    /// The largest total size of all files.
     most_bytes: u64,
 }
 
 impl CompiledCache {
-    /// Creates the directory where it is missing, for nobody else.
+    /// Creates the directory if it is missing, with access for its owner only.
     ///
     /// # Errors
     ///
-    /// Where it cannot be created, is somebody else's, or others may write to it.
+    /// If it cannot be created, belongs to another user, or is writable by others.
     pub(crate) fn open(directory: &Path, most_bytes: u64) -> io::Result<Self> {
         create(directory)?;
         require_own_directory(directory)?;
         Ok(Self { directory: directory.to_owned(), most_bytes })
     }
 
-    /// The component, from the cache or compiled and then put there.
+    /// Loads the component from the cache, or compiles it and then stores it there.
     pub(crate) fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
         let name = file_name(engine, wasm);
         match self.read(&name) {
             Ok(compiled) => {
-                #[allow(unsafe_code, reason = "only `store` writes here, and `open` saw to it that nobody else can")]
-                // SAFETY: the file is of this user and whole, as its digest says, and it was written by `store` of
-                // this or another process for an engine with the same compatibility hash.
+                #[allow(
+                    unsafe_code,
+                    reason = "only `store` writes to this directory, and `open` has checked that no other user can"
+                )]
+                // SAFETY: the file belongs to this user and its digest proves that it is complete; `store` of this or
+                // another process wrote it, for an engine with the same compatibility hash.
                 match unsafe { Component::deserialize(engine, compiled) } {
                     Ok(component) => return Ok(component),
-                    Err(error) => tracing::warn!(%error, "a cached component is not usable; compiling"),
+                    Err(error) => tracing::warn!(%error, "a cached component cannot be used; compiling it again"),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, "a cached component cannot be read; compiling"),
+            Err(error) => tracing::warn!(%error, "a cached component cannot be read; compiling it again"),
         }
         let component = Component::from_binary(engine, wasm)?;
         if let Err(error) = self.store(&name, &component.serialize()?) {
@@ -64,7 +68,7 @@ impl CompiledCache {
         Ok(component)
     }
 
-    /// What was stored under that name, and now was used last.
+    /// Reads the file with this name, and marks it as the most recently used one.
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut file = open_own_file(&self.directory.join(name))?;
         let mut compiled = Vec::new();
@@ -72,10 +76,10 @@ impl CompiledCache {
         let content = compiled.len().checked_sub(DIGEST_BYTES);
         let is_whole = content.is_some_and(|content| compiled[content..] == digest(name, &compiled[..content])[..]);
         if !is_whole {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest is another"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest does not match its content"));
         }
         compiled.truncate(compiled.len() - DIGEST_BYTES);
-        // Where that fails, it is thrown out earlier than it might be.
+        // If this fails, the file may only be removed from the cache too early.
         let _ = file.set_modified(SystemTime::now());
         Ok(compiled)
     }
@@ -84,18 +88,19 @@ impl CompiledCache {
         let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.directory)?;
         file.write_all(compiled)?;
         file.write_all(&digest(name, compiled))?;
-        // On disk before its name is: otherwise a power loss leaves the name of a file without its end.
+        // The content must be on disk before the name is: otherwise a power loss can leave an incomplete file under
+        // this name.
         file.as_file().sync_all()?;
         file.persist(self.directory.join(name))?;
         self.shrink(name)
     }
 
-    /// Throws out what was used the longest ago, until the rest has room.
+    /// Removes the files that were used the longest ago, until the rest fits into the limit.
     fn shrink(&self, newest: &str) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            // One that another process has thrown out meanwhile is no concern.
+            // Another process has removed this file in the meantime.
             let Ok(metadata) = entry.metadata() else { continue };
             let (name, path) = (entry.file_name(), entry.path());
             let used = metadata.modified()?;
@@ -104,7 +109,7 @@ impl CompiledCache {
                     let _ = fs::remove_file(path);
                 }
             } else if path.extension().is_some_and(|ending| ending == ENDING) && metadata.is_file() {
-                // What was just stored stays, whatever the clocks say.
+                // The newest file is kept, whatever the clocks say.
                 files.push((name == newest, used, metadata.len(), path));
             }
         }
@@ -123,11 +128,11 @@ impl CompiledCache {
     }
 }
 
-/// The hash of the component and that of everything about the engine that its code depends on.
+/// The name consists of the component's hash and the hash of every engine setting on which the machine code depends.
 fn file_name(engine: &Engine, wasm: &[u8]) -> String {
     let mut name = String::with_capacity(64 + 1 + 16 + 6);
     for byte in Sha256::digest(wasm) {
-        // Writing to a string does not fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(name, "{byte:02x}");
     }
     let mut hasher = DefaultHasher::new();
@@ -136,7 +141,7 @@ fn file_name(engine: &Engine, wasm: &[u8]) -> String {
     name
 }
 
-/// Of the content under that name: under another one it is not whole.
+/// The digest covers the name, too, so that a file copied to another name is not accepted.
 fn digest(name: &str, compiled: &[u8]) -> [u8; DIGEST_BYTES] {
     Sha256::new().chain_update(name).chain_update(compiled).finalize().into()
 }
@@ -153,11 +158,12 @@ fn refuse<T>(why: &str, path: &Path) -> io::Result<T> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", path.display())))
 }
 
-/// The directory is no link, this user's, and nobody else may write to it.
+/// The directory must be a real directory (no symbolic link), owned by the user who runs this process, and not writable
+/// by others.
 fn require_own_directory(directory: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(directory)?;
     if !metadata.is_dir() {
-        return refuse("must be a directory, not a link to one", directory);
+        return refuse("must be a real directory, not a symbolic link", directory);
     }
     require_own(&metadata, directory)
 }
@@ -170,7 +176,7 @@ fn require_own(metadata: &fs::Metadata, path: &Path) -> io::Result<()> {
         return refuse("must belong to the user that the host runs as", path);
     }
     if metadata.mode() & 0o022 != 0 {
-        return refuse(&format!("can be written to by others; run `chmod go-w {}`", path.display()), path);
+        return refuse(&format!("must not be writable by other users; run `chmod go-w {}`", path.display()), path);
     }
     Ok(())
 }
@@ -180,10 +186,10 @@ fn require_own(_metadata: &fs::Metadata, _path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file of this user's, not one that a link leads to.
+/// Opens a file, which must be a regular file (no symbolic link) owned by this user.
 fn open_own_file(path: &Path) -> io::Result<File> {
     if !fs::symlink_metadata(path)?.is_file() {
-        return refuse("must be a file, not a link to one", path);
+        return refuse("must be a regular file, not a symbolic link", path);
     }
     let file = File::open(path)?;
     require_own(&file.metadata()?, path)?;
@@ -211,7 +217,7 @@ mod tests {
             fs::read_dir(&self.cache.directory).unwrap().map(|entry| entry.unwrap().path()).collect()
         }
 
-        /// Loads a component of its own for each number, and says whether it was in the cache.
+        /// Loads a different component for each number, and returns whether it was in the cache.
         fn load(&self, number: u32) -> bool {
             let wasm = wat::parse_str(format!("(component (core module (func (result i32) i32.const {number})))"));
             let wasm = wasm.unwrap();
@@ -229,7 +235,7 @@ mod tests {
         assert!(scene.load(1));
     }
 
-    /// What a power loss, or anything else, leaves of a file is replaced, not trusted.
+    /// An incomplete file, for example after a power loss, is replaced and not trusted.
     #[test]
     fn a_file_that_is_not_whole_is_not_used() {
         let scene = Scene::new(u64::MAX);
@@ -245,7 +251,7 @@ mod tests {
             assert!(!scene.load(1));
             assert!(scene.load(1));
         }
-        // A whole file, but another component's.
+        // A complete file, but of another component.
         scene.load(2);
         let other = scene.files().into_iter().find(|other| other != file).unwrap();
         fs::copy(file, &other).unwrap();
@@ -259,7 +265,7 @@ mod tests {
             assert!(!scene.load(number));
             std::thread::sleep(Duration::from_millis(20));
         }
-        // From here on the second one is the oldest.
+        // From here on the file of the second component is the oldest one.
         assert!(scene.load(1));
         let bytes: u64 = scene.files().iter().map(|file| fs::metadata(file).unwrap().len()).sum();
         let scene = Scene { cache: CompiledCache { most_bytes: bytes, ..scene.cache }, ..scene };
@@ -269,7 +275,7 @@ mod tests {
         assert!(!scene.load(4));
         assert_eq!(scene.files().len(), 3);
         assert!(scene.load(1) && scene.load(3) && scene.load(4));
-        // One that has no room by itself stays alone.
+        // The newest file stays, even if it alone exceeds the limit.
         let scene = Scene { cache: CompiledCache { most_bytes: 0, ..scene.cache }, ..scene };
         assert!(!scene.load(5));
         assert_eq!(scene.files().len(), 1);
@@ -319,7 +325,7 @@ mod tests {
             assert!(fs::symlink_metadata(file).unwrap().is_file(), "the link is replaced");
         }
 
-        /// Only the superuser can give something away.
+        /// Only the superuser can give a file to another user.
         #[test]
         fn what_belongs_to_another_user_is_refused() {
             let directory = tempfile::tempdir().unwrap();

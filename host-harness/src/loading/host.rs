@@ -1,4 +1,4 @@
-//! The engine, and how components get into it.
+//! The host with its wasmtime engine, and how components are loaded into it.
 
 use std::fmt;
 use std::fs::File;
@@ -27,7 +27,7 @@ use crate::operators::telemetry::Metrics;
 use crate::options::{HostOptions, LoadOptions, TenantOptions};
 use crate::tenant::Tenant;
 
-/// The engine. Cheap to clone.
+/// The host of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
     pub(crate) inner: Arc<HostInner>,
@@ -41,7 +41,7 @@ pub(crate) struct HostInner {
 }
 
 impl Host {
-    /// Sets the engine up, and starts the thread that counts its epochs; the thread ends with the engine.
+    /// Sets up the wasmtime engine, and starts the thread that counts its epochs; the thread ends with the engine.
     ///
     /// # Errors
     ///
@@ -72,12 +72,12 @@ impl Host {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Ends the host in good order: takes no more calls ([`CallError::Draining`]) and no
-    /// more components ([`LoadError::Refused`]), discards warm instances, waits for the calls that run, and cancels
-    /// those that run still after `within`. The connections of a tenant's pool end with the tenant.
+    /// Shuts the host down: refuses new calls ([`CallError::Draining`]) and new components ([`LoadError::Refused`]),
+    /// discards warm instances, waits for running calls, and cancels the calls that are still running after `within`.
+    /// The connections in a tenant's pool end with the tenant.
     ///
-    /// Where the future is dropped, calls stay refused and nothing is cancelled any more: drain again, with whatever time
-    /// there is.
+    /// If the future is dropped, new calls are still refused, but running calls are no longer cancelled. Call this
+    /// function again to finish, with as much time as is left.
     pub async fn drain(&self, within: Duration) -> DrainReport {
         self.inner.runtime.lifecycle.drain(within).await
     }
@@ -100,13 +100,13 @@ impl Host {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub async fn load(&self, wasm: impl Into<Vec<u8>>) -> Result<Connector, LoadError> {
         self.load_with(wasm, &LoadOptions::default()).await
     }
 
-    /// Loads a component: checks its interface version, then compiles it or takes it from the cache, then
-    /// checks its functions, asks it for its descriptor and judges the domains that its egress rules name.
+    /// Loads a component: checks its interface version, compiles it or takes it from the cache, checks its functions,
+    /// asks it for its descriptor, and checks the domains that its egress rules name.
     ///
     /// # Errors
     ///
@@ -114,13 +114,13 @@ impl Host {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub async fn load_with(&self, wasm: impl Into<Vec<u8>>, options: &LoadOptions) -> Result<Connector, LoadError> {
         let wasm = wasm.into();
         self.load_from(move |_| Ok(wasm), options).await
     }
 
-    /// `wasm` is given the most bytes that a component may have, on a thread for work that takes a while.
+    /// `wasm` runs on a thread for blocking work. Its parameter is the largest allowed size of a component, in bytes.
     async fn load_from(
         &self,
         wasm: impl FnOnce(usize) -> Result<Vec<u8>, LoadError> + Send + 'static,
@@ -129,7 +129,7 @@ impl Host {
         let inner = &self.inner;
         let _running = inner.runtime.lifecycle.begin().map_err(LoadError::Refused)?;
         let loading = async {
-            // Held until it is compiled, even if nobody waits for it any more.
+            // The permit is held until the component is compiled, even if the caller no longer waits for it.
             let permit = inner.loads.clone().acquire_owned().await;
             let permit = permit.map_err(|error| LoadError::Compile(error.to_string()))?;
             let compiling = inner.clone();
@@ -149,7 +149,7 @@ impl Host {
         }
     }
 
-    /// Lets go of the host's own hold on the engine; for tests of its end.
+    /// Drops the host's own reference to the engine; for tests of the engine's end.
     #[cfg(test)]
     fn weak(&self) -> EngineWeak {
         self.inner.runtime.engine.weak()
@@ -179,7 +179,7 @@ impl HostInner {
     }
 }
 
-/// Judges a component by what it is and says, in an instance of its own.
+/// Checks a component's functions and descriptor, in an instance of its own.
 async fn inspect(
     runtime: Arc<Runtime>,
     pre: InstancePre<State>,
@@ -200,7 +200,7 @@ async fn inspect(
     Ok(Connector::new(Loaded::new(runtime, pre, exports, descriptor, interface)))
 }
 
-/// Reads a file, or of one that has grown meanwhile a byte more than the limit.
+/// Reads a file. If the file grew in the meantime, stops one byte after the limit.
 fn read(path: PathBuf, limit: usize) -> Result<Vec<u8>, LoadError> {
     let reading = || {
         let file = File::open(&path)?;
@@ -215,12 +215,12 @@ fn read(path: PathBuf, limit: usize) -> Result<Vec<u8>, LoadError> {
     reading().map_err(|source| LoadError::Read { path: path.clone(), source })?
 }
 
-/// A component that is made of too much, or another failure to compile it.
+/// The error for a component that has too many parts, or for another failure to compile it.
 fn compile_error(error: &wasmtime::Error) -> LoadError {
     composition_error(error).unwrap_or_else(|| LoadError::Compile(format!("{error:#}")))
 }
 
-/// For these wasmtime has words alone.
+/// wasmtime reports these limits only as text.
 fn composition_error(error: &wasmtime::Error) -> Option<LoadError> {
     let cause = error.root_cause().to_string();
     let (wanted, what) = cause.strip_prefix("The component transitively contains ")?.split_once(' ')?;
@@ -243,8 +243,8 @@ fn new_engine(options: &HostOptions) -> Result<Engine, SetupError> {
     match Engine::new(&config) {
         Ok(engine) => Ok(engine),
         Err(error) => {
-            // Each slot reserves gigabytes of address space, which a container may not grant.
-            tracing::warn!(%error, "no address space for a pool of instances; allocating on demand");
+            // Each slot of the pool reserves gigabytes of address space, which a container may refuse.
+            tracing::warn!(%error, "there is not enough address space for a pool of instances; instances are allocated on demand");
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
             Engine::new(&config).map_err(|error| SetupError::Engine(format!("{error:#}")))
         }
@@ -252,7 +252,7 @@ fn new_engine(options: &HostOptions) -> Result<Engine, SetupError> {
 }
 
 fn pool(options: &HostOptions) -> PoolingAllocationConfig {
-    // A store is that of a call that has its turn, or of a warm instance.
+    // Each store belongs to a call that has its turn or to a warm instance.
     let &HostOptions { max_core_instances, max_memories, .. } = options;
     let calls = options.concurrent_calls.saturating_add(options.warm_instances);
     let mut pool = PoolingAllocationConfig::new();
@@ -271,7 +271,7 @@ fn pool(options: &HostOptions) -> PoolingAllocationConfig {
     pool
 }
 
-/// Counts the engine's epochs up for as long as it lives, and looks after the processors.
+/// Starts the thread that counts the engine's epochs and supervises the processors, for as long as the engine lives.
 fn start_ticking(engine: &Engine, processors: Processors) -> Result<(), SetupError> {
     let engine: EngineWeak = engine.weak();
     thread::Builder::new()
@@ -297,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn refuses_a_wrong_version_before_compiling() {
         let host = Host::new(HostOptions::default()).unwrap();
-        // The core function is ill-typed, so that compiling would fail with another error.
+        // The core function has a type error, so an attempt to compile it would fail with another error.
         let wasm = wat::parse_str(
             r#"(component
                 (core module (func (result i32) i64.const 0))
@@ -341,7 +341,7 @@ mod tests {
     async fn a_file_that_is_too_large_is_not_read() {
         let host = Host::new(HostOptions::default()).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        // It takes no room on the disk, and would in memory.
+        // The file is sparse: it uses no disk space, but reading it would use that much memory.
         file.as_file().set_len(1 << 40).unwrap();
         let error = host.load_file(file.path()).await.unwrap_err();
         assert!(matches!(error, LoadError::TooLarge { size: 0x100_0000_0000, limit: 0x200_0000 }), "{error}");
@@ -387,7 +387,7 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(5));
 
             let weak = host.weak();
-            // The backtrace and the function hold the engine, too.
+            // The backtrace and the function also hold references to the engine.
             drop((error, spin, instance, store, module, host));
             let begun = Instant::now();
             while weak.upgrade().is_some() {

@@ -1,4 +1,5 @@
-//! From the bytes of a component to a connector that can be called: the engine, versions, the cache of machine code.
+//! Turns the bytes of a component into a connector that can be called: the engine, interface versions, and the cache of
+//! machine code.
 
 mod cache;
 mod host;

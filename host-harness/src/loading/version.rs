@@ -1,4 +1,4 @@
-//! Which version of the interface a component was built on, read from its bytes before anything is compiled.
+//! Determines which version of the interface a component was built on, from its bytes and before anything is compiled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,15 @@ use wasmparser::{Parser, Payload};
 use crate::call::exports::{LIFECYCLE_SINCE, PACKAGE, export_name};
 use crate::error::LoadError;
 
-/// The interfaces that a connector must export, from the first version on.
+/// The interfaces that a connector must export in every version.
 const INTERFACES: [&str; 5] = ["metadata", "connection", "discovery", "trigger", "action"];
 
-/// Those that a connector of some version must export.
+/// The interfaces that a connector of this version must export.
 fn interfaces(version: &Version) -> impl Iterator<Item = &'static str> {
     INTERFACES.into_iter().chain((*version >= LIFECYCLE_SINCE).then_some("lifecycle"))
 }
 
-/// The newest version within `accepted` of which the component exports every interface.
+/// The newest version that `accepted` allows and of which the component exports every interface.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ fn exported_interfaces(wasm: &[u8]) -> Result<BTreeMap<Version, BTreeSet<String>
         return Err(LoadError::NotAComponent("this is no WebAssembly component".to_owned()));
     }
     let mut found = BTreeMap::<Version, BTreeSet<String>>::new();
-    // Components and modules nest; only the exports of the outermost one count.
+    // Components and modules can be nested; only the exports of the outermost component count.
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(malformed)? {

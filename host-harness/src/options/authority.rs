@@ -1,10 +1,10 @@
-//! The text that names a host, and perhaps a port.
+//! Parses a text that names a host and optionally a port.
 
-/// The longest host name that there is, in characters.
+/// The longest possible host name, in characters.
 pub(crate) const LONGEST_NAME: usize = 253;
 
-/// Splits `host`, `host:port`, `[ipv6]` or `[ipv6]:port`; the host comes out lower case, without brackets and
-/// without a trailing dot. None where it is none of these.
+/// Splits `host`, `host:port`, `[ipv6]` or `[ipv6]:port`. The returned host is in lower case, without brackets and
+/// without a trailing dot. Returns none for any other text.
 pub(crate) fn split_authority(text: &str) -> Option<(String, Option<u16>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
@@ -23,7 +23,8 @@ pub(crate) fn split_authority(text: &str) -> Option<(String, Option<u16>)> {
     Some((host, parse_port(port)?))
 }
 
-/// Empty: no port. `:1` to `:65535`: that port. Otherwise none.
+/// Parses the text after the host: an empty text is no port, and `:1` to `:65535` is that port. Returns none for any
+/// other text.
 fn parse_port(text: &str) -> Option<Option<u16>> {
     if text.is_empty() {
         return Some(None);

@@ -1,4 +1,4 @@
-//! What an operator sets for a process.
+//! The options that an operator sets for a process.
 
 use std::path::PathBuf;
 use std::thread;
@@ -8,7 +8,7 @@ use semver::VersionReq;
 
 use crate::setters::setters;
 
-/// How a [`Host`](crate::Host) is set up. Start from [`HostOptions::default`] and change what differs.
+/// The options of a [`Host`](crate::Host). Start from [`HostOptions::default`] and change individual fields.
 ///
 /// ```
 /// use connector_host::HostOptions;
@@ -35,58 +35,62 @@ use crate::setters::setters;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HostOptions {
-    /// Which versions of `workflow:connector` are accepted. Default: `>=0.1.0, <0.3.0`, all that this host speaks.
+    /// The accepted versions of `workflow:connector`. Default: `>=0.1.0, <0.3.0`, all versions that this host supports.
     pub interface: VersionReq,
-    /// Where compiled components are kept; none: nowhere. The directory must be the operator's alone,
-    /// since the machine code in it is run as it is: one that is missing is made for nobody else, and one that is
-    /// another user's, that others may write to or that is a link is refused.
+    /// The directory for compiled components; none: they are not kept. Only the operator may have write access, because
+    /// the host runs the machine code in the directory. A missing directory is created with access for its owner only.
+    /// A directory that belongs to another user, is writable by others or is a symbolic link is refused.
     /// Default: none.
     pub cache_directory: Option<PathBuf>,
-    /// The most that is kept there, in bytes; what was used the longest ago makes room.
+    /// The largest total size of the files in that directory, in bytes. The files used the longest ago are removed
+    /// first.
     /// Default: 1 GiB.
     pub cache_bytes: u64,
-    /// Calls that run at the same time, over all tenants; more wait for their turn until their deadline. A turn goes to
-    /// the tenant that has the fewest calls running.
+    /// The largest number of calls that run at the same time, over all tenants. Further calls wait for a turn until
+    /// their deadline. A turn goes to the tenant with the fewest running calls.
     /// Default: 256 calls.
     pub concurrent_calls: u32,
-    /// How many of those compute at the same time, the others waiting for an answer or for their turn: a turn goes to the
-    /// tenant that has computed the least. A single tenant gets all but one of them, but at least one, so that the next
-    /// tenant finds one free, and a thread is left for connections. Default: as many as there are processors. Connections
-    /// are looked after all the sooner with a runtime whose `event_interval` is small: tokio's own looks at them after 61
-    /// polls.
+    /// The largest number of running calls that compute at the same time; the other running calls wait for an answer or
+    /// for a turn. A turn goes to the tenant that has computed the least. A single tenant gets all turns but one (at
+    /// least one), so that the next tenant finds a turn free, and a thread remains for connections. Default: the number
+    /// of processors.
+    /// The runtime serves connections sooner if its `event_interval` is small: tokio's default is to look at them only
+    /// after every 61 polls.
     pub computing_calls: u32,
-    /// HTTP exchanges at the same time, over all tenants; turns are given as for calls.
+    /// The largest number of HTTP exchanges at the same time, over all tenants; turns are given as for calls.
     /// Default: 4,096 exchanges.
     pub concurrent_exchanges: u32,
-    /// Name look-ups at the same time, over all tenants; turns are given as for calls. Each takes a thread of the runtime's
-    /// for blocking work until the name server answers, whatever becomes of its call.
+    /// The largest number of name look-ups at the same time, over all tenants; turns are given as for calls. Each
+    /// look-up occupies one of the runtime's threads for blocking work until the name server answers, even if its call
+    /// has ended.
     /// Default: 64 look-ups.
     pub concurrent_lookups: u32,
-    /// Instances that are kept warm between calls, over all tenants; see [`Connector::open`](crate::Connector::open).
+    /// The largest number of instances that are kept warm between calls, over all tenants; see
+    /// [`Connector::open`](crate::Connector::open).
     /// Default: 256 instances.
     pub warm_instances: u32,
-    /// Components that are read and compiled at the same time; more wait for their turn. One of them takes all
-    /// processors already.
+    /// The largest number of components that are read and compiled at the same time; further components wait for a
+    /// turn. Compiling a single component already uses all processors.
     /// Default: 1 component.
     pub concurrent_loads: usize,
-    /// The largest component that is compiled, in bytes.
+    /// The largest component that the host compiles, in bytes.
     /// Default: 32 MiB.
     pub max_component_bytes: usize,
-    /// The most linear memory that any tenant's limits may grant, in bytes.
+    /// The largest linear memory that a tenant's limits may set, in bytes.
     /// Default: 512 MiB.
     pub max_memory_bytes: usize,
-    /// The most elements of all tables that any tenant's limits may grant.
+    /// The largest number of table elements (sum over all tables of an instance) that a tenant's limits may set.
     /// Default: 20,000 elements.
     pub max_table_elements: usize,
-    /// The most core instances that a component may be made of, and as many tables. So many are set aside for each call
-    /// and each warm instance, so that no component takes those of others.
+    /// The largest number of core instances in a component, and also of tables. The host reserves this number for each
+    /// call and each warm instance, so that no component can use up the share of others.
     /// Default: 8 instances.
     pub max_core_instances: u32,
-    /// As [`HostOptions::max_core_instances`], the most linear memories. Each takes gigabytes of address space, though
-    /// no memory.
+    /// The largest number of linear memories in a component, reserved like [`HostOptions::max_core_instances`]. Each
+    /// reserves gigabytes of address space, but no physical memory.
     /// Default: 1 memory.
     pub max_memories: u32,
-    /// Where measurements go; none: to OpenTelemetry's global provider, as it is when the host is set up.
+    /// The OpenTelemetry meter for metrics; none: a meter of the provider that is global when the host is set up.
     /// Default: none.
     pub meter: Option<Meter>,
 }
@@ -134,7 +138,8 @@ impl Default for HostOptions {
     }
 }
 
-/// From the oldest version that is kept in `wit/frozen/` to before the one that does not exist yet.
+/// The versions that this host supports: from the oldest one in `wit/frozen/` up to, but not including, the next minor
+/// version, which does not exist yet.
 fn spoken() -> VersionReq {
     let bound = |op, minor| semver::Comparator {
         op,
@@ -154,10 +159,10 @@ mod tests {
     #[test]
     fn stated_defaults_are_the_defaults() {
         let stated = stated_defaults(include_str!("host.rs"), "pub struct HostOptions {");
-        // The range of versions has numbers of its own.
+        // The version requirement contains numbers that are not defaults.
         let options = HostOptions::default().with_interface(semver::VersionReq::STAR);
         let mut defaults = defaults(&format!("{options:?}"));
-        // As many as there are processors.
+        // Its default is the number of processors, which differs between machines.
         defaults.remove("computing_calls");
         assert_eq!(stated, defaults);
     }

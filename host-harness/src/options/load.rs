@@ -1,6 +1,6 @@
-//! What an operator sets for one connector.
+//! The options that an operator sets for one connector.
 
-/// How one connector is loaded. Start from [`LoadOptions::default`] and change what differs.
+/// The options for loading one connector. Start from [`LoadOptions::default`] and change individual fields.
 ///
 /// ```
 /// use connector_host::LoadOptions;
@@ -11,9 +11,10 @@
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LoadOptions {
-    /// The domains of the service that the connector is for, such as `azure-devices.net`: every suffix and every literal
-    /// host of its egress rules has to be one of them or below one. None: whatever the connector names, but public
-    /// suffixes. State it for every connector whose author you do not trust: below its suffixes goes what tenants enter.
+    /// The domains of the service that the connector is for, such as `azure-devices.net`. Every suffix and every
+    /// literal host in the connector's egress rules must be one of these domains or below one. None: every domain is
+    /// accepted except public suffixes. Set this for every connector whose author you do not trust, because values that
+    /// tenants enter are sent to hosts below these suffixes.
     /// Default: none.
     pub service_domains: Option<Vec<String>>,
 }

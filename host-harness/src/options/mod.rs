@@ -1,7 +1,7 @@
-//! What an operator sets: for the process, for one connector and for one tenant.
+//! The options that an operator sets: for the process, for one connector and for one tenant.
 //!
-//! Here are the options and what they are written with, and nothing that acts on them. Limits have a wing of their own,
-//! since they are enforced there, too.
+//! This folder contains the options and their setters, but no code that acts on them. Limits are in the folder
+//! `limits`, because they are enforced there, too.
 
 mod authority;
 mod host;

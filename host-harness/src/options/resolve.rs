@@ -1,15 +1,16 @@
-//! Who finds the addresses behind names.
+//! The trait for looking up the addresses of host names.
 
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-/// Finds the addresses behind names, in place of the operating system's resolver.
+/// Looks up the addresses of host names, in place of the operating system's resolver.
 ///
-/// It is asked for names that an egress rule opens, at the tenant's rate ([`Limits::lookups_per_second`](crate::Limits::lookups_per_second)) and within the
-/// time for connecting; a future that takes longer is dropped. Its answers are vetted as the operating system's are: an
-/// address that is not public is of no use where the tenant may not reach private networks.
+/// The host asks it only for names that an egress rule allows, at the tenant's rate
+/// ([`Limits::lookups_per_second`](crate::Limits::lookups_per_second)) and within the time for connecting; a future
+/// that takes longer is dropped. Its addresses are checked like those of the operating system's resolver: an address
+/// that is not public is refused unless the tenant may connect to private networks.
 ///
 /// ```
 /// use std::future::{Future, ready};
@@ -17,7 +18,7 @@ use std::pin::Pin;
 /// use std::net::IpAddr;
 /// use std::pin::Pin;
 ///
-/// /// Knows one name.
+/// /// Resolves a single name.
 /// #[derive(Debug)]
 /// struct Fixed;
 ///
@@ -38,12 +39,12 @@ use std::pin::Pin;
 /// # connector_host::Tenant::new(options).unwrap();
 /// ```
 pub trait Resolve: fmt::Debug + Send + Sync {
-    /// The addresses behind a host name, which is in lower case and no address itself. The port is that of the connection;
-    /// none: the name is looked up for a socket, which states its port later.
+    /// Looks up the addresses of a host name, which is in lower case and is not itself an address. `port` is the port
+    /// of the connection; none: the look-up is for a socket, which states its port later.
     ///
     /// # Errors
     ///
-    /// Where the name has no address, or none can be found out.
+    /// If the name has no address, or the look-up fails.
     fn resolve<'a>(
         &'a self,
         host: &'a str,

@@ -1,4 +1,4 @@
-//! What an operator sets for a tenant.
+//! The options that an operator sets for a tenant.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use super::resolve::Resolve;
 use crate::limits::Limits;
 use crate::setters::setters;
 
-/// What a tenant may do. Start from [`TenantOptions::default`] and change what differs.
+/// The options of a tenant. Start from [`TenantOptions::default`] and change individual fields.
 ///
 /// ```
 /// use connector_host::{HostAddresses, Limits, Tenant, TenantOptions, TrustRoots};
@@ -31,30 +31,30 @@ use crate::setters::setters;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TenantOptions {
-    /// For logs, spans and measurements.
+    /// The tenant's name in logs, spans and metrics.
     /// Default: empty.
     pub name: String,
-    /// What one call, and all of its calls together, may use up.
+    /// The limits of each call, and of all calls of the tenant together.
     /// Default: those of [`Limits::default`].
     pub limits: Limits,
-    /// Whose certificates are accepted.
+    /// The certification authorities whose certificates are accepted.
     /// Default: the public ones.
     pub trust_roots: TrustRoots,
-    /// Hosts that connections may lead to beside those under the connector's own suffixes.
+    /// The hosts that accounts may connect to in addition to those below the connector's own suffixes.
     /// Default: none.
     pub allow_hosts: Vec<HostRule>,
-    /// Whether loopback, private, link-local and other addresses that are not public may be reached. For
-    /// emulators; where it is about certain networks, permit those alone: [`Self::allow_networks`].
+    /// Whether connections to loopback, private, link-local and other non-public addresses are allowed. Meant for
+    /// emulators; to allow certain networks only, use [`Self::allow_networks`].
     /// Default: false.
     pub allow_private_networks: bool,
-    /// Networks whose addresses may be reached beside public ones, such as `10.1.0.0/16`. What is in none of them stays
-    /// refused: loopback, link-local, metadata.
+    /// The networks whose addresses are allowed in addition to public addresses, such as `10.1.0.0/16`. All other
+    /// non-public addresses (loopback, link-local, metadata services) stay refused.
     /// Default: none.
     pub allow_networks: Vec<IpNetwork>,
-    /// Whether a connector may reach hosts that its service names at run time: those that an egress rule with the
-    /// host `*` covers. Default: true.
+    /// Whether a connector may connect to hosts that its service names at run time, if an egress rule with the host `*`
+    /// covers them. Default: true.
     pub allow_redirected_hosts: bool,
-    /// Who finds the addresses behind names; none: the operating system.
+    /// The resolver for host names; none: the operating system's resolver.
     /// Default: none.
     pub resolver: Option<Arc<dyn Resolve>>,
 }
@@ -95,16 +95,16 @@ impl Default for TenantOptions {
     }
 }
 
-/// Whose certificates are accepted.
+/// The certification authorities whose certificates are accepted.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum TrustRoots {
     /// The certification authorities of the Mozilla programme.
     #[default]
     Public,
-    /// Only these, in PEM.
+    /// Only these certificates, in PEM.
     Only(String),
-    /// The public ones and these, in PEM.
+    /// The public ones and these certificates, in PEM.
     PublicAnd(String),
 }
 
@@ -127,7 +127,7 @@ impl HostRule {
         self.port
     }
 
-    /// Whether the rule covers this host on some port.
+    /// Whether the rule covers this host, on any port.
     pub(crate) fn names(&self, host: &str) -> bool {
         match self.host.strip_prefix('*') {
             Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
@@ -136,9 +136,9 @@ impl HostRule {
     }
 }
 
-/// A text is no [`HostRule`].
+/// The error for a text that is not a [`HostRule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no host; write HOST, HOST:PORT or *.DOMAIN")]
+#[error("`{0}` is not a host; write HOST, HOST:PORT or *.DOMAIN")]
 pub struct HostRuleError(String);
 
 impl FromStr for HostRule {

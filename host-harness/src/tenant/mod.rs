@@ -1,4 +1,4 @@
-//! Who calls: limits, permissions and connections of one tenant, shared with no other.
+//! The tenants on whose behalf calls are made. Each tenant has its own limits, permissions and connections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl Tenant {
     ///
     /// # Errors
     ///
-    /// [`TenantError`] where its trust roots cannot be read.
+    /// [`TenantError`] if its trust roots cannot be read.
     pub fn new(options: TenantOptions) -> Result<Self, TenantError> {
         let deadline = options.limits.deadline;
         let call_permits = Semaphore::new(permits(options.limits.concurrent_calls));
@@ -50,45 +50,46 @@ impl Tenant {
         Self { deadline, ..self.clone() }
     }
 
-    /// The same tenant; its calls end with [`CallError::Cancelled`](crate::CallError::Cancelled) once the token is
-    /// cancelled. Dropping a call's future ends it as well, without an answer.
+    /// The same tenant. When the token is cancelled, calls through this clone end with
+    /// [`CallError::Cancelled`](crate::CallError::Cancelled). Dropping a call's future also ends the call, without an
+    /// answer.
     #[must_use]
     pub fn with_cancellation(&self, token: CancellationToken) -> Self {
         Self { cancellation: Some(token), ..self.clone() }
     }
 
-    /// Ends all running calls with [`CallError::Cancelled`](crate::CallError::Cancelled), and every later one, and
-    /// closes the connections of the HTTP pool: idle ones at once, others a second later at the latest.
+    /// Ends all running and all later calls with [`CallError::Cancelled`](crate::CallError::Cancelled), and closes the
+    /// connections of the HTTP pool: idle connections at once, all others within a second.
     pub fn close(&self) {
         self.inner.lifecycle.close();
         self.inner.network.pool.close();
     }
 
-    /// Closes the connections of the HTTP pool that no exchange uses; the next exchanges connect again. They are closed
-    /// after [`Limits::http_idle`] by themselves.
+    /// Closes the connections of the HTTP pool that no exchange uses; later exchanges connect again. Without this call,
+    /// idle connections are closed after [`Limits::http_idle`].
     pub fn close_idle_connections(&self) {
         self.inner.network.pool.close_idle();
     }
 
-    /// Ends the tenant in good order: takes no more calls ([`CallError::Draining`](crate::CallError::Draining)),
-    /// discards its warm instances, waits for the calls that run, and cancels those that run still after `within`; then
+    /// Shuts the tenant down: refuses new calls ([`CallError::Draining`](crate::CallError::Draining)), discards its
+    /// warm instances, waits for running calls, and cancels the calls that are still running after `within`. Then
     /// closes the connections of the HTTP pool as [`Self::close`] does.
     ///
-    /// Where the future is dropped, calls stay refused and nothing is cancelled any more: drain again, with whatever time
-    /// there is.
+    /// If the future is dropped, new calls are still refused, but running calls are no longer cancelled. Call this
+    /// function again to finish, with as much time as is left.
     pub async fn drain(&self, within: Duration) -> DrainReport {
         let report = self.inner.lifecycle.drain(within).await;
         self.inner.network.pool.close();
         report
     }
 
-    /// For logs, spans and measurements.
+    /// The tenant's name in logs, spans and metrics.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.network.options.name
     }
 
-    /// From the beginning of a call to its end.
+    /// The longest duration of a call, from its beginning to its end.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.deadline
@@ -106,12 +107,12 @@ impl Tenant {
         &self.inner.network.options.limits
     }
 
-    /// The same for all clones, and for no other tenant.
+    /// The id is the same for all clones of a tenant, and differs from that of every other tenant.
     pub(crate) fn id(&self) -> TenantId {
         self.inner.network.id()
     }
 
-    /// Resolves once the calls of this very clone are to end.
+    /// Waits until the token of this clone is cancelled.
     pub(crate) async fn cancelled(&self) {
         match &self.cancellation {
             Some(token) => token.cancelled().await,
