@@ -22,7 +22,7 @@ use serde_json::{Map, Value as Json, json};
 use super::Value;
 
 impl Value {
-    /// As JSON; see the table of this module's source for what becomes of which type.
+    /// As JSON. The table at the top of this module's source shows the JSON form of each type.
     pub fn into_json(self) -> Json {
         match self {
             Self::Null => Json::Null,
@@ -44,12 +44,12 @@ impl Value {
         }
     }
 
-    /// As [`Value::into_json`], of a copy.
+    /// As [`Value::into_json`], but leaves the value unchanged.
     pub fn to_json(&self) -> Json {
         self.clone().into_json()
     }
 
-    /// As text, where it is text, a number or a UUID: ids come in all of these.
+    /// As text, if the value is a text, a number or a UUID: senders use all of these types for ids.
     pub fn into_text(self) -> Option<String> {
         match self.into_json() {
             Json::String(text) => Some(text),
@@ -58,13 +58,13 @@ impl Value {
         }
     }
 
-    /// As [`Value::into_text`], of a copy.
+    /// As [`Value::into_text`], but leaves the value unchanged.
     pub fn to_text(&self) -> Option<String> {
         self.clone().into_text()
     }
 }
 
-/// A map's pairs as an object; of equal keys, the first counts, as it does for [`Value::get`].
+/// A map's pairs as a JSON object. Of several equal keys the first one counts, as for [`Value::get`].
 pub fn object(pairs: Vec<(Value, Value)>) -> Map<String, Json> {
     let mut object = Map::new();
     for (key, value) in pairs {
