@@ -1,8 +1,9 @@
-//! Why a reader has no slot in a partition, in plain words, and how it gets one.
+//! Explains why a reader has no slot in a partition, and how it gets one.
 //!
-//! Three rules of Event Hubs decide it: a reader with an owner level (epoch) reads alone; a higher or newer one sends the others
-//! away; without one, five may read side by side in a consumer group. The service names the rule in a sentence, of which the
-//! beginnings used here are in its own clients' documentation and in their users' reports.
+//! Three rules of Event Hubs decide this. A reader with an owner level (epoch) reads alone. A reader with a higher or a
+//! newer owner level disconnects the others. Without an owner level, up to five readers may read in a consumer group.
+//! The service names the rule in a sentence; the beginnings of these sentences are taken from its clients'
+//! documentation and their users' reports.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use crate::error::{FieldProblem, problem};
 /// The consumer group that every hub has.
 const DEFAULT_GROUP: &str = "$Default";
 
-/// A reader that wants a slot.
+/// A reader that needs a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Contender {
     group: String,
@@ -20,16 +21,16 @@ pub(super) struct Contender {
     owner_level: Option<i64>,
 }
 
-/// Which rule keeps a reader out.
+/// The rule that keeps a reader out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    /// Another reader was there with an owner level that this one does not reach.
+    /// Another reader already reads with an owner level that is higher than this reader's.
     Outranked(Option<i64>),
-    /// Another reader came later, with an owner level.
+    /// Another reader with an owner level connected later and disconnected this reader.
     Displaced(Option<i64>),
-    /// Five read already.
+    /// Five readers already read the partition.
     Crowded,
-    /// The service does not say.
+    /// The service does not state the rule.
     Unknown,
 }
 
@@ -39,8 +40,8 @@ impl Contender {
         Self { group: consumer_group.clone(), partition: partition.clone(), owner_level: *owner_level }
     }
 
-    /// The conflict as a finding about the consumer group that was asked for: the message says which rule keeps the reader
-    /// out, the fix how it gets a slot.
+    /// The conflict as a problem of the field `consumerGroup`. Its message states which rule keeps the reader out, and
+    /// its fix how the reader gets a slot.
     pub fn conflict(&self, said: &str) -> FieldProblem {
         let rule = Rule::of(said);
         let mut conflict = problem("/consumerGroup", rule.code(), self.cause(rule, said));
@@ -131,7 +132,7 @@ impl Rule {
     }
 }
 
-/// The other reader's level: the first number in quotes after the word.
+/// The other reader's owner level: the first number in quotes after the word "epoch".
 fn level(text: &str) -> Option<i64> {
     let (_, rest) = text.split_once("epoch")?;
     let (_, rest) = rest.split_once('\'')?;
