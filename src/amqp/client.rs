@@ -18,10 +18,10 @@ const READ_PIECE: usize = 16 * 1024;
 /// The longest time that a close may take from the caller. The service notices a broken connection by itself.
 const TIME_TO_CLOSE: Duration = Duration::from_millis(250);
 
-/// A message that the peer did not confirm.
+/// A message that the peer refused, or whose outcome is not known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Undelivered {
-    /// Why the message was not confirmed.
+    /// The reason.
     pub error: Error,
     /// Whether the peer may have taken the message nevertheless: it was sent, and no answer came.
     pub sent: bool,
@@ -399,7 +399,7 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Sends the peer the reason for the close, where that does not keep the caller.
+    /// Tells the peer why the connection closes, but waits for that only a short time.
     fn close_with_reason(&mut self, deadline: &Deadline) {
         let deadline = deadline.or_at(self.platform.monotonic().saturating_add(TIME_TO_CLOSE));
         let _ = self.flush(&deadline);

@@ -149,7 +149,7 @@ impl Lossy {
             (Some(0x76), Some(Body::Sequence(sections))) => sections.push(list(decoder.value()?)?),
             (Some(0x77), None) => *body = Some(Body::Value(decoder.value()?)),
             (Some(0x75..=0x77), _) => return Err(DecodeError::Body),
-            // Header and footer say nothing that the connector uses.
+            // The connector uses nothing of the header and the footer.
             (Some(0x70 | 0x78), _) => drop(decoder.value()?),
             (Some(0x71), _) => self.message.delivery_annotations = self.annotations(decoder)?,
             (Some(0x72), _) => self.message.message_annotations = self.annotations(decoder)?,

@@ -24,7 +24,7 @@ pub(super) struct Contender {
 /// The rule that keeps a reader out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    /// Another reader already reads with an owner level that is higher than this reader's.
+    /// Another reader already reads with an owner level, and this reader has a lower one or none.
     Outranked(Option<i64>),
     /// Another reader with an owner level connected later and disconnected this reader.
     Displaced(Option<i64>),

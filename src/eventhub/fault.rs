@@ -304,7 +304,7 @@ fn by_condition(condition: &str) -> Option<Verdict> {
         "com.microsoft:entity-disabled" | "com.microsoft:iot-hub-suspended" => {
             with(ErrorCode::Unavailable, Retry::AfterReconfiguration)
         }
-        // The endpoint of the connection no longer belongs to the hub.
+        // The endpoint that the connection states no longer belongs to the hub.
         "amqp:link:redirect" | "amqp:connection:redirect" => with(ErrorCode::Unavailable, Retry::AfterReconfiguration),
         "amqp:not-allowed" | "amqp:not-implemented" => plain(ErrorCode::Unsupported),
         "amqp:precondition-failed" | "com.microsoft:precondition-failed" | "com.microsoft:message-lock-lost" => {

@@ -67,7 +67,7 @@ impl Access {
     }
 }
 
-/// An Event Hub's own description.
+/// The description of an Event Hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubProperties {
     /// The Event Hub's name.
@@ -354,7 +354,7 @@ impl<'p> EventHub<'p> {
         attached.map_err(|error| self.reading(&receiver.contender).error(&error))
     }
 
-    /// Gives a partition up. Its slot for readers is free at once.
+    /// Detaches from a partition. The reader's slot is free at once.
     pub fn release(&mut self, receiver: Receiver) {
         self.client.detach(receiver.link);
     }

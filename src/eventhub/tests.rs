@@ -441,7 +441,7 @@ fn a_hub_that_takes_no_password_is_asked_with_a_token() {
         let inits = |peer: &Peer| {
             peer.frames().into_iter().filter(|frame| matches!(frame, Performative::SaslInit(_))).collect::<Vec<_>>()
         };
-        // The client authenticates only with a mechanism that the hub offers: a hub without PLAIN receives no password.
+        // A hub that does not offer PLAIN is sent no SASL init at all.
         assert_eq!(!inits(&first).is_empty(), sent, "{mechanisms:?}");
         for init in inits(&first).iter().chain(&inits(&second)) {
             let Performative::SaslInit(init) = init else { unreachable!("as filtered") };

@@ -271,8 +271,8 @@ enum Handover {
     Member(Value),
 }
 
-/// Distinguishes the two cases: a document's deserializer supports newtype wrappers, that of `serde_json`'s own number
-/// texts does not.
+/// Distinguishes the two cases: the deserializer of a document calls the visitor for newtypes, that of a number's text
+/// in memory calls the visitor for texts.
 struct Handed<'b>(Exact<'b>);
 
 impl<'de> DeserializeSeed<'de> for Handed<'_> {

@@ -51,8 +51,8 @@ pub enum DecodeError {
     Size,
     /// A map has a key without a value.
     OddMap,
-    /// A map whose key is a compound with such a key in it. As JSON such keys are texts within texts, and each level doubles
-    /// the backslashes of those within.
+    /// A map has a compound key that itself contains a compound key. In JSON a compound key becomes text, a key within
+    /// it becomes text within that text, and each level doubles the backslashes of the levels inside it.
     Key,
     /// A text is not UTF-8.
     Utf8,
@@ -271,7 +271,8 @@ impl<'a> Decoder<'a> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
-    /// A length or count: one byte for the short format codes (0xa0, 0xc0 and 0xe0 to 0xef), four bytes otherwise.
+    /// A length or count: one byte if the first hexadecimal digit of the format code is a, c or e, otherwise four
+    /// bytes.
     fn length(&mut self, code: u8) -> Result<u32> {
         if matches!(code >> 4, 0xa | 0xc | 0xe) {
             Ok(self.byte()?.into())
@@ -355,8 +356,7 @@ impl<'a> Decoder<'a> {
         result
     }
 
-    /// How many values memory is reserved for: at most as many as there are bytes left, because each value takes up at
-    /// least one byte.
+    /// Checks an announced number of values before memory is reserved for them: each value takes up at least one byte.
     fn announced(&self, count: u32) -> Result<usize> {
         if count.saturating_mul(VALUE) > self.memory_left {
             return Err(DecodeError::Memory);
