@@ -20,7 +20,7 @@ const SAS_TYPE: &str = "servicebus.windows.net:sastoken";
 
 /// How long a caller waits for `$cbs` to take a new token while the previous token is still valid.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long after such a failed renewal the token is put again.
+/// How long after an unanswered renewal the next one is tried.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Signs a token for an audience. The argument is the time of day; the results are the token and the time when it

@@ -9,7 +9,8 @@ use super::transport::Deadline;
 
 /// The node's address.
 const NODE: &str = "$management";
-/// Answers to other requests are ignored. After this many of them, the node counts as not answering.
+/// Answers that belong to no request of ours are ignored. After this many such answers, the node counts as not
+/// answering.
 const MOST_STRAY_ANSWERS: usize = 32;
 /// How many requests are under way at a time: the requests for a hub's 32 partitions take three round trips.
 const MOST_AT_ONCE: usize = 16;

@@ -33,7 +33,7 @@ pub enum Stage {
     Drain,
     /// A message from the peer.
     Message,
-    /// Room to write, until the network accepts more bytes.
+    /// The network, until it accepts more bytes.
     Write,
     /// The peer's close frame.
     Close,

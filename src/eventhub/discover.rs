@@ -1,9 +1,9 @@
 //! Finds an IoT hub's Event Hub-compatible endpoint from the hub's own values. The endpoint changes when the hub fails
 //! over.
 //!
-//! The hub redirects a link to its `/messages/events` to that endpoint, which Microsoft's clients for JavaScript and
-//! the Azure CLI use, too. Those clients follow any redirect. This one follows it only to hosts that the caller allows,
-//! because the target of the redirect receives a token.
+//! The hub redirects a link to its `/messages/events` to that endpoint. Microsoft's clients for JavaScript and the
+//! Azure CLI use this redirect, too, and follow it to any host. This client follows it only to hosts that the caller
+//! allows, because the target of the redirect receives a token.
 //!
 //! The first attempt uses a password (SASL PLAIN), which has worked for years. If the hub does not offer PLAIN or
 //! refuses the password, a token is put to `$cbs` instead. The password is never sent to a server that does not offer

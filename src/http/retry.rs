@@ -1,12 +1,12 @@
 //! Whether a request is tried again in the same call, and after which pause.
 //!
-//! | what happened | read, or twice is once | anything else |
+//! | result of an attempt | reads and repeatable changes | other changes |
 //! |---|---|---|
-//! | nothing reached the service (no address, refused, TLS) | again | again |
-//! | a code of the table that asks to come again, and that says nothing was done (404012, 429001, …) | again | again |
-//! | 429, or 503 with `Retry-After`: the service did not begin | again | again |
-//! | any other code or status that may pass (400029, 500001, 502, …), a broken or silent connection | again | not: it may have been done |
-//! | all else, also where only a long wait helps (a quota, a device that is offline) | not | not |
+//! | nothing reached the service (no address, connection refused) | repeated | repeated |
+//! | a code of the table that asks for a retry and means that nothing was done (404012, 429001, …) | repeated | repeated |
+//! | 429, or 503 with `Retry-After`: the service did not begin | repeated | repeated |
+//! | another temporary code or status (400029, 500001, 502, …), a broken or silent connection | repeated | not repeated: the change may have been made |
+//! | anything else, including problems that only a long wait solves (a quota, an offline device) | not repeated | not repeated |
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Whether a service supports the API version that a request was made at.
 //!
-//! | service | its answer to a version that it does not have | seen in |
+//! | service | its answer to a version that it does not support | seen in |
 //! |---|---|---|
 //! | IoT Hub | 400, `ErrorCode:InvalidProtocolVersion;BadRequest` (400001) | Azure/azure-iot-sdks#828, Azure/Industrial-IoT#708 |
 //! | DPS | 400, `errorCode` 400004, "Unsupported API version 2019-04-15." | Azure/iotedge#4112, #6631 |

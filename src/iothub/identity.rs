@@ -5,9 +5,9 @@
 //! Device Registry, it is written at the version at which it was read. Any other identity is written at the usual
 //! version, which is stable.
 //!
-//! | version | what it added to Device and Module |
+//! | version | the members that it added to Device and Module |
 //! |---|---|
-//! | 2021-04-12 | the usual one |
+//! | 2021-04-12 | none: this is the usual version |
 //! | 2024-03-31 | `attributes` |
 //! | 2026-11-01-preview | `adrDeviceProperties`, `deviceResourceId`, `armSyncStatus`; in `authentication`: `policyResourceId`, `x509CaValidation` |
 //!

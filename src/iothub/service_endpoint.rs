@@ -23,8 +23,8 @@ const DEVICE_BOUND: &str = "/messages/devicebound";
 const PREFETCH: u32 = 16;
 /// The largest notice that is accepted, in bytes: a notice with 64 feedback records has about 20 KB.
 const LARGEST_NOTICE: u64 = 256 * 1024;
-/// A connection from an earlier call may have been lost without notice. This is how long it is waited for before a new
-/// one is made.
+/// A connection from an earlier call may have been lost without notice. After this time without an answer on it, a new
+/// connection is made.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The recipient of a message.

@@ -78,7 +78,7 @@ impl<'t> Decimal<'t> {
 
     /// The number as an integer, if it is whole and fits into 128 bits.
     pub fn as_i128(&self) -> Option<i128> {
-        // 38 digits always fit.
+        // A number of at most 38 digits always fits into 128 bits.
         if !self.is_whole() || (!self.is_zero() && self.point > 38) {
             return None;
         }

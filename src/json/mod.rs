@@ -4,8 +4,9 @@
 //! `serde_json` keeps the text of each number (its feature `arbitrary_precision`), and [`Decimal`] compares numbers.
 //! Only the exponent is rewritten (`1E5` as `1e+5`); all digits stay.
 //!
-//! `serde_json` passes numbers and raw texts between its own types as objects with a secret key, and takes every object
-//! with that key for such a value. So documents from outside are read by [`parse`], which distinguishes the two cases.
+//! `serde_json` passes numbers and raw texts between its own types as objects with an internal key, and takes every
+//! object with that key for such a value. So documents from outside are read by [`parse`], which distinguishes the two
+//! cases.
 
 mod decimal;
 
@@ -263,7 +264,7 @@ impl<'de> Visitor<'de> for Exact<'_> {
     }
 }
 
-/// A value under the secret key.
+/// A value under the internal key of `serde_json`.
 enum Handover {
     /// The text of a number, from `serde_json` itself.
     Number(Number),

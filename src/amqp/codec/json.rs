@@ -7,11 +7,11 @@
 //! | decimals | their bytes in hexadecimal, after `0x` |
 //! | string, symbol, char | text |
 //! | timestamp | milliseconds since the Unix epoch |
-//! | uuid | text, as of RFC 4122 |
+//! | uuid | text in the form of RFC 4122 |
 //! | binary | base64 |
 //! | list, array | array |
-//! | map | object; a key that is no text becomes its JSON |
-//! | described | the value described, the descriptor beside it: `{"descriptor": …, "value": …}` |
+//! | map | object; a key that is not a text becomes its JSON text |
+//! | described | the described value, with its descriptor: `{"descriptor": …, "value": …}` |
 
 use std::fmt::Write as _;
 

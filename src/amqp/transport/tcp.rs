@@ -16,7 +16,7 @@ use crate::amqp::stage::Stage;
 
 /// How many addresses of a host are tried, in the resolver's order.
 pub(super) const MOST_ADDRESSES: usize = 4;
-/// The shortest time for one address, if that much is left. An address that does not answer must leave time for the
+/// Each address gets at least this time, if as much is left. An address that does not answer must leave time for the
 /// next one.
 const LEAST_FOR_AN_ADDRESS: Duration = Duration::from_secs(2);
 
