@@ -93,15 +93,15 @@ impl fmt::Display for Misbehaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ProtocolHeader(bytes) => write!(f, "it does not speak AMQP 1.0: it began with {}", printable(bytes)),
-            Self::FrameHeader => f.write_str("a frame's header is impossible"),
-            Self::FrameTooLarge { size, limit } => write!(f, "a frame has {size} bytes, and {limit} were agreed"),
+            Self::FrameHeader => f.write_str("the header of a frame is invalid"),
+            Self::FrameTooLarge { size, limit } => write!(f, "a frame has {size} bytes, more than the agreed {limit}"),
             Self::Decode(error) => write!(f, "a frame cannot be read: {error}"),
-            Self::Unexpected(what) => write!(f, "it sent {what}, which may not come then"),
-            Self::SaslRounds => f.write_str("the authentication asks without end"),
+            Self::Unexpected(what) => write!(f, "it sent {what}, which is not allowed at that point"),
+            Self::SaslRounds => f.write_str("it sent too many SASL challenges"),
             Self::Terms(what) => write!(f, "its {what} is too small"),
             Self::Channel(channel) => write!(f, "a frame came on channel {channel}, which is not open"),
             Self::UnknownLink => f.write_str("it attached a link that was not asked for"),
-            Self::Handle(handle) => write!(f, "a frame came for the handle {handle}, which is not attached"),
+            Self::Handle(handle) => write!(f, "a frame uses the handle {handle}, which no link has"),
             Self::Credit => f.write_str("it sent more messages than there was credit for"),
             Self::Window => f.write_str("it sent more transfers than the window has room for"),
             Self::Delivery => f.write_str("the parts of a message do not belong together"),
@@ -251,16 +251,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let remote = |f: &mut fmt::Formatter<'_>, what: &str, error: &Option<RemoteError>| match error {
             Some(error) => write!(f, "{what}: {error}"),
-            None => write!(f, "{what} and did not say why"),
+            None => write!(f, "{what} without stating a reason"),
         };
         match self {
             Self::Transport(error) => error.fmt(f),
             Self::Timeout(stage) => write!(f, "the time was up while waiting for {stage}"),
-            Self::Disconnected(stage) => write!(f, "the peer hung up while it should have sent {stage}"),
+            Self::Disconnected(stage) => write!(f, "the peer ended the connection while this side waited for {stage}"),
             Self::Silent(time) => write!(f, "the peer was silent for {} s", time.as_secs()),
             Self::Peer(misbehaviour) => write!(f, "the peer broke the protocol: {misbehaviour}"),
             Self::NoMechanism(offered) => {
-                write!(f, "the server takes none of our ways to authenticate, only {}", offered.join(", "))
+                write!(f, "the server accepts none of this client's ways to authenticate, only {}", offered.join(", "))
             }
             Self::Sasl(1) => f.write_str("the server refused the credentials"),
             Self::Sasl(code) => write!(f, "the server could not authenticate (SASL outcome {code})"),
@@ -274,7 +274,7 @@ impl fmt::Display for Error {
             }
             Self::Answer(what) => write!(f, "an answer has no {what}"),
             Self::MessageTooLarge { limit } => write!(f, "a message is larger than {limit} bytes"),
-            Self::Limit(what) => write!(f, "a limit of this side was met: {what}"),
+            Self::Limit(what) => write!(f, "a limit of this side was reached: {what}"),
         }
     }
 }

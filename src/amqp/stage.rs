@@ -51,12 +51,12 @@ impl fmt::Display for Stage {
             Self::Open => "the connection to be opened",
             Self::Begin => "the session to begin",
             Self::Attach => "the link to be attached",
-            Self::Credit => "leave to send a request",
+            Self::Credit => "credit to send a request",
             Self::Answer => "the answer to a request",
-            Self::Outcome => "word of what became of a message",
-            Self::Drain => "the credit to come back",
+            Self::Outcome => "the outcome of a message",
+            Self::Drain => "the return of the credit",
             Self::Message => "a message",
-            Self::Write => "the peer to take what is sent",
+            Self::Write => "the peer to read the sent bytes",
             Self::Close => "the connection to be closed",
         })
     }

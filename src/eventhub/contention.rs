@@ -63,13 +63,13 @@ impl Contender {
                 format!("Another reader has claimed {self} with {} and reads it alone; {own}.", with(level))
             }
             Rule::Displaced(level) => format!(
-                "Another reader took {self} over with {}; {own}, and was sent away. It may be a second copy of this very one.",
+                "Another reader took {self} over with {}; {own}, so that it was disconnected. The other reader may be a second copy of this one.",
                 with(level)
             ),
             Rule::Crowded => {
-                format!("Five readers are on {self} already, and more than five may not read side by side.")
+                format!("Five readers already read {self}, and more than five may not read side by side.")
             }
-            Rule::Unknown => format!("Another reader holds {self}, so that no slot is free for this one."),
+            Rule::Unknown => format!("Another reader already reads {self}, so that no slot is free for this reader."),
         };
         let shared = if self.group.eq_ignore_ascii_case(DEFAULT_GROUP) {
             " $Default is the group that Azure Functions, Stream Analytics, event processors and monitoring tools use \
@@ -86,16 +86,16 @@ impl Contender {
                          Built-in endpoints, enter a new name under Consumer groups, and set that name here.";
         match rule {
             Rule::Outranked(Some(level)) | Rule::Displaced(Some(level)) => format!(
-                "{own_group} Or, to send the other reader away, set an owner level of {} or more; or stop the other one.",
+                "{own_group} Or, to send the other reader away, set an owner level of {} or more; or stop the other reader.",
                 level.saturating_add(1)
             ),
             Rule::Outranked(None) | Rule::Displaced(None) => {
                 format!(
-                    "{own_group} Or, to send the other reader away, set a higher owner level; or stop the other one."
+                    "{own_group} Or, to send the other reader away, set a higher owner level; or stop the other reader."
                 )
             }
             Rule::Crowded => format!(
-                "{own_group} Or stop one of the five; or set an owner level (0 will do), which sends all of them away."
+                "{own_group} Or stop one of the five; or set an owner level (0 is enough), which disconnects all five."
             ),
             Rule::Unknown => format!("{own_group} Or stop the other reader."),
         }

@@ -146,7 +146,7 @@ fn follow(redirect: &Redirect, transport: AmqpTransport, may_follow: &dyn Fn(&st
     if !may_follow(&host) {
         let host = quoted(&host, 256).unwrap_or_default();
         return refuse(format!(
-            "The hub names {host} as its Event Hub-compatible endpoint, which is not one of Azure's hosts; it was not contacted"
+            "The hub names {host} as its Event Hub-compatible endpoint, which is not one of Azure's hosts; the connector did not contact this host"
         ));
     }
     match redirect.address.as_deref().and_then(entity) {
@@ -156,7 +156,7 @@ fn follow(redirect: &Redirect, transport: AmqpTransport, may_follow: &dyn Fn(&st
             let named = (redirect.port != AmqpTransport::Tcp.port()).then_some(redirect.port);
             Ok(Endpoint { host, port: named.unwrap_or(transport.port()), transport, hub })
         }
-        None => refuse("The hub names an Event Hub-compatible endpoint without an Event Hub".to_owned()),
+        None => refuse("The hub names an Event Hub-compatible endpoint without the name of an Event Hub".to_owned()),
     }
 }
 

@@ -141,19 +141,19 @@ impl Context {
                 let title = Permission::ServiceConnect.title();
                 format!("The policy \"{policy}\" lacks \"{title}\", which {service} at {host} asks for.{said}")
             }
-            ErrorCode::NotFound => format!("{service} at {host} knows no {what}.{said}"),
+            ErrorCode::NotFound => format!("{service} at {host} does not know {what}.{said}"),
             ErrorCode::ConsumerConflict => {
                 format!("Other readers use {what} of {host}, so that no slot is free.{said}")
             }
             ErrorCode::PositionLost => {
-                format!("The position is not one of {what} of {host}; the Event Hub may be a new one.{said}")
+                format!("The position does not exist in {what} of {host}; the Event Hub may be a new one.{said}")
             }
             ErrorCode::RateLimited => format!("{service} at {host} asks to slow down.{said}"),
             ErrorCode::QuotaExceeded => format!("A quota of {service} at {host} is used up: {what}.{said}"),
             ErrorCode::InvalidInput | ErrorCode::PayloadTooLarge => {
-                format!("{service} at {host} does not take it: {what}.{said}")
+                format!("{service} at {host} does not accept the request for {what}.{said}")
             }
-            ErrorCode::DeviceOffline => format!("{service} at {host} does not reach {what}.{said}"),
+            ErrorCode::DeviceOffline => format!("{service} at {host} cannot reach {what}.{said}"),
             ErrorCode::Timeout => {
                 format!("{service} at {host} did not answer in time: {error}{}", self.if_blocked(error))
             }

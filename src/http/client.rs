@@ -290,7 +290,7 @@ impl Response {
         }
         crate::json::parse_records(&self.wire.body).map_err(|error| {
             if crate::json::is_too_large(&error) {
-                let message = "The service's answer takes up more memory than this connector has for it";
+                let message = "The service's answer takes up more memory than the connector may use for an answer";
                 return Error::new(ErrorCode::PayloadTooLarge, message).with_effect(self.effect);
             }
             self.unexpected("valid JSON").with_detail(error.to_string())
@@ -301,7 +301,7 @@ impl Response {
     /// changed.
     pub fn unexpected(&self, wanted: &str) -> Error {
         let retry = if self.effect == EffectState::None { Retry::Backoff } else { Retry::Never };
-        Error::new(ErrorCode::Protocol, format!("The service's answer is not {wanted}, which its description promises"))
+        Error::new(ErrorCode::Protocol, format!("The service's answer is not {wanted}, which its API promises"))
             .with_effect(self.effect)
             .with_retry(retry)
     }
@@ -387,7 +387,7 @@ impl<'a> Client<'a> {
         {
             return Err(Error::new(
                 ErrorCode::InvalidInput,
-                format!("A value for the header `{name}` has characters that cannot stand there"),
+                format!("A value for the header `{name}` has characters that are not allowed in a header"),
             ));
         }
         if self.dry_run && request.safety != Safety::Read {
@@ -538,7 +538,7 @@ impl<'a> Client<'a> {
     fn version_refusal(&self, version: &str, fault: &Fault) -> Error {
         let said = fault.message.as_deref().map(|message| format!(" It says: {message}")).unwrap_or_default();
         let message = format!(
-            "{} at {} does not speak version {version} of its API, which this needs.{said}",
+            "{} at {} does not support version {version} of its API, which the request needs.{said}",
             self.api.service.title(),
             self.api.host
         );
@@ -624,7 +624,7 @@ impl<'a> Client<'a> {
         };
         let mut message = self.words(request, fault, code);
         if effect == EffectState::Unknown {
-            message += " It may have been done all the same.";
+            message += " Nevertheless, the request may have been carried out.";
         }
         if let Some(said) = &fault.message {
             message += &format!(" It says: {said}");
@@ -654,7 +654,7 @@ impl<'a> Client<'a> {
             }
             ErrorCode::AuthFailed if fault.is_about_the_host() => {
                 format!(
-                    "{service} has nothing at {host}: the host name is wrong, or what it named was deleted ({status})."
+                    "{service} has no instance at {host}: the host name is wrong, or the instance was deleted ({status})."
                 )
             }
             ErrorCode::AuthFailed => format!(
@@ -665,18 +665,18 @@ impl<'a> Client<'a> {
                 "{host} answered with {status} and not in the form of {service}: a gateway, proxy or firewall on the way may \
                  have answered in its place, so nothing is known of the {what}."
             ),
-            ErrorCode::NotFound => format!("{service} knows no {what}."),
+            ErrorCode::NotFound => format!("{service} has no {what}."),
             ErrorCode::Conflict => format!("{service} has a {what} already, or is changing it."),
             ErrorCode::PreconditionFailed => format!("The {what} was changed since it was read."),
             ErrorCode::DeviceOffline => format!("The device is not connected or is disabled ({status})."),
             ErrorCode::RateLimited => format!("{service} asks to slow down."),
             ErrorCode::QuotaExceeded => format!("A quota of {service} is used up ({status})."),
             ErrorCode::Timeout => format!("{service} or the device did not answer in time."),
-            ErrorCode::InvalidInput => format!("{service} does not take the {what}."),
+            ErrorCode::InvalidInput => format!("{service} does not accept the {what}."),
             ErrorCode::PayloadTooLarge => format!("The {what} is too large for {service}."),
             ErrorCode::Unsupported => format!("The tier or version of {service} here does not offer this ({status})."),
             _ if fault.status == 403 => {
-                format!("{service} refused the {what} ({status}), for another reason than a permission of the policy.")
+                format!("{service} refused the {what} ({status}) for a reason other than a missing permission.")
             }
             _ if fault.status == 404 => {
                 format!("{service} could not answer for the {what} ({status}), which does not mean that there is none.")
@@ -706,7 +706,7 @@ impl<'a> Client<'a> {
             Kind::Broken => (ErrorCode::Unavailable, format!("The connection to {host} broke."), None),
             Kind::TooLarge => (
                 ErrorCode::PayloadTooLarge,
-                format!("The answer of {host} is larger than this connector or its host reads."),
+                format!("The answer of {host} is larger than the connector or its host allows."),
                 None,
             ),
             Kind::Denied => (

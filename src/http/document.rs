@@ -28,7 +28,7 @@ impl ETag {
         if fine {
             Ok(Self(bare.to_owned()))
         } else {
-            Err(Error::field(pointer, "characters", "is not an ETag as the service gives it out"))
+            Err(Error::field(pointer, "characters", "is not an ETag that the service issues"))
         }
     }
 

@@ -72,7 +72,7 @@ impl Check {
                 self.add(
                     &at,
                     "too-long",
-                    format!("must have keys of at most {LONGEST_KEY} bytes, and has one of {}", key.len()),
+                    format!("must have keys of at most {LONGEST_KEY} bytes, and has a key of {} bytes", key.len()),
                 );
             }
             if key.contains(|c: char| c.is_control() || matches!(c, '.' | '$' | ' ')) {

@@ -23,7 +23,7 @@ impl DeviceId {
             return Err(Error::field(
                 pointer,
                 "not-addressable",
-                "is an id that no path of the service's API can hold",
+                "is an id that cannot be used in a path of the service's API",
             ));
         }
         if (1..=128).contains(&text.len()) && text.bytes().all(sign) {

@@ -75,15 +75,15 @@ impl fmt::Display for DecodeError {
             Self::UnknownFormat(code) => write!(f, "there is no type with the format code {code:#04x}"),
             Self::TooDeep => f.write_str("its values are nested too deep"),
             Self::Memory => f.write_str("its values take up too much memory"),
-            Self::Size => f.write_str("a compound's size does not fit what is in it"),
+            Self::Size => f.write_str("the stated size of a list, map or array differs from the size of its contents"),
             Self::OddMap => f.write_str("a map has a key without a value"),
             Self::Key => f.write_str("a map's key has itself a key of several values"),
             Self::Utf8 => f.write_str("a text is not UTF-8"),
-            Self::Char => f.write_str("a character is none"),
+            Self::Char => f.write_str("a number is not a Unicode character"),
             Self::Boolean => f.write_str("a boolean is neither true nor false"),
-            Self::Composite => f.write_str("a composite is not one that may stand there"),
-            Self::Field(name) => write!(f, "the field `{name}` is missing or of another type"),
-            Self::Body => f.write_str("the body is missing or of several kinds"),
+            Self::Composite => f.write_str("a value is not a composite that is allowed at its place"),
+            Self::Field(name) => write!(f, "the field `{name}` is missing or has a wrong type"),
+            Self::Body => f.write_str("the body is missing or has sections of several kinds"),
         }
     }
 }

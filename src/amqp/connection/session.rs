@@ -444,7 +444,7 @@ impl Session {
             self.held_transfers = self.held_transfers.saturating_add(delivery.transfers);
             wire.held_bytes = wire.held_bytes.saturating_add(delivery.payload.len());
             if wire.held_bytes > wire.max_held_bytes {
-                return Err(Error::Limit("bytes of messages that were received and not used"));
+                return Err(Error::Limit("bytes of received messages that are not consumed yet"));
             }
             wire.events.push_back(Event::Delivery(delivery));
         }

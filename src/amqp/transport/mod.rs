@@ -168,8 +168,8 @@ impl fmt::Display for TransportError {
         let what = match self.kind {
             TransportErrorKind::Dns => "the host name has no address",
             TransportErrorKind::Connect => "no connection could be made",
-            TransportErrorKind::Denied => "the plugin's host does not allow the connection",
-            TransportErrorKind::Tls => "there is no trusted TLS connection",
+            TransportErrorKind::Denied => "the connector's host does not allow the connection",
+            TransportErrorKind::Tls => "no trusted TLS connection could be made",
             TransportErrorKind::Upgrade => "the server does not open a WebSocket",
             TransportErrorKind::Timeout => "the time was up",
             TransportErrorKind::Broken => "the connection broke",

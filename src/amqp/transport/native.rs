@@ -38,7 +38,7 @@ impl Transport for Tcp {
             let left = deadline.remaining().ok_or_else(|| TransportError::timeout(Stage::Write))?;
             self.0.set_write_timeout(Some(at_least(left))).map_err(|error| from_io(&error, Stage::Write))?;
             match self.0.write(bytes) {
-                Ok(0) => return Err(TransportError::new(TransportErrorKind::Broken, Stage::Write, "nothing is taken")),
+                Ok(0) => return Err(TransportError::new(TransportErrorKind::Broken, Stage::Write, "no byte is taken")),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => return other.map_err(|error| from_io(&error, Stage::Write)),
             }

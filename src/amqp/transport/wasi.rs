@@ -159,7 +159,7 @@ fn from_code(code: ErrorCode, stage: Stage) -> TransportError {
 
 fn from_stream(error: &StreamError, stage: Stage) -> TransportError {
     let detail = match error {
-        StreamError::Closed => "the peer takes no more".to_owned(),
+        StreamError::Closed => "the peer accepts no more bytes".to_owned(),
         StreamError::LastOperationFailed(error) => error.to_debug_string(),
     };
     TransportError::new(TransportErrorKind::Broken, stage, detail)
