@@ -674,12 +674,12 @@ impl<'a> Client<'a> {
             ErrorCode::Timeout => format!("{service} or the device did not answer in time."),
             ErrorCode::InvalidInput => format!("{service} does not accept the {what}."),
             ErrorCode::PayloadTooLarge => format!("The {what} is too large for {service}."),
-            ErrorCode::Unsupported => format!("The tier or version of {service} here does not offer this ({status})."),
+            ErrorCode::Unsupported => format!("The tier or version of {service} does not offer the call ({status})."),
             _ if fault.status == 403 => {
                 format!("{service} refused the {what} ({status}) for a reason other than a missing permission.")
             }
             _ if fault.status == 404 => {
-                format!("{service} could not answer for the {what} ({status}), which does not mean that there is none.")
+                format!("{service} could not answer for the {what} ({status}), which does not mean that it does not exist.")
             }
             _ => format!("{service} answered with {status}."),
         }
