@@ -679,7 +679,7 @@ impl<'a> Client<'a> {
                 format!("{service} refused the {what} ({status}) for a reason other than a missing permission.")
             }
             _ if fault.status == 404 => {
-                format!("{service} could not answer for the {what} ({status}), which does not mean that it does not exist.")
+                format!("{service} could not answer for the {what} ({status}), which does not mean that it is gone.")
             }
             _ => format!("{service} answered with {status}."),
         }
