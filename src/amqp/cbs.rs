@@ -42,7 +42,7 @@ impl<'s> Claim<'s> {
     /// Logs in to a host with SASL ANONYMOUS, and puts the first token for this audience.
     ///
     /// # Errors
-    /// `Answered` where the token is refused, with the node's status (401, 404, …); those of [`Client`].
+    /// `Answered` where the token is refused, with the node's status (401, 404, …); the errors of [`Client`].
     pub fn open(
         platform: &'s dyn Platform,
         transport: impl Transport + 's,

@@ -21,7 +21,7 @@ const TIME_TO_CLOSE: Duration = Duration::from_millis(250);
 /// A message that the peer refused, or whose outcome is not known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Undelivered {
-    /// The reason.
+    /// Why the message counts as undelivered.
     pub error: Error,
     /// Whether the peer may have taken the message nevertheless: it was sent, and no answer came.
     pub sent: bool,
@@ -122,7 +122,8 @@ impl<'p> Client<'p> {
     /// `prefetch` messages.
     ///
     /// # Errors
-    /// `Detached` or `Ended` with the peer's reason where the peer does not attach the link; those of the connection.
+    /// `Detached` or `Ended` with the peer's reason where the peer does not attach the link; the errors of the
+    /// connection.
     pub fn attach(&mut self, options: &LinkOptions, prefetch: u32, deadline: &Deadline) -> Result<LinkId> {
         let link = self.start_attach(options, prefetch)?;
         self.attached(link, deadline)?;
@@ -199,7 +200,7 @@ impl<'p> Client<'p> {
     /// `deadline` even if `wait` is shorter; otherwise the credit for the next messages would never reach the peer.
     ///
     /// # Errors
-    /// `Detached` or `Ended` where the link is gone and all its messages were returned; those of the connection.
+    /// `Detached` or `Ended` where the link is gone and all its messages were returned; the errors of the connection.
     pub fn receive(&mut self, link: LinkId, wait: Duration, deadline: &Deadline) -> Result<Option<Delivery>> {
         let until = self.until(wait, deadline);
         loop {
@@ -221,7 +222,7 @@ impl<'p> Client<'p> {
     /// bytes are sent by `deadline`.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// The errors of the connection.
     pub fn wait(&mut self, links: &[LinkId], wait: Duration, deadline: &Deadline) -> Result<bool> {
         let until = self.until(wait, deadline);
         loop {
@@ -240,7 +241,7 @@ impl<'p> Client<'p> {
     /// Sends a message and waits until the peer has taken it. The link must have no other message under way.
     ///
     /// # Errors
-    /// `Refused` where the peer did not take the message; `Answer` where the peer states no outcome; those of the
+    /// `Refused` where the peer did not take the message; `Answer` where the peer states no outcome; the errors of the
     /// connection. Each error states whether the message may have been sent.
     pub fn deliver(&mut self, link: LinkId, message: Vec<u8>, deadline: &Deadline) -> Result<(), Undelivered> {
         self.outcomes.remove(&link);
@@ -285,7 +286,7 @@ impl<'p> Client<'p> {
     /// that arrived before can still be received.
     ///
     /// # Errors
-    /// `Detached` where the link is gone; those of the connection.
+    /// `Detached` where the link is gone; the errors of the connection.
     pub fn drain(&mut self, link: LinkId, deadline: &Deadline) -> Result<()> {
         self.connection.drain(link);
         while self.connection.credit(link) > 0 {

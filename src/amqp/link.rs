@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::error::{Error, Misbehaviour, Result};
 use super::performative::{Attach, Flow, Properties, Role, Source, Target, Transfer};
 
-/// A link of a connection. An id is not reused while the connection lasts.
+/// The id of a link. It is not reused while the connection lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinkId {
     /// The id of the link's session.
@@ -269,7 +269,7 @@ impl Link {
                     return Ok(flow.echo);
                 };
                 // The receiver's count may be behind ours by the messages on their way. If no credit is left after
-                // those, the credit is 0.
+                // these messages, the credit is 0.
                 let ahead = self.delivery_count.wrapping_sub(count);
                 self.credit = if ahead > u32::MAX / 2 { 0 } else { credit.saturating_sub(ahead) };
                 if flow.drain && self.sending.queue.is_empty() {

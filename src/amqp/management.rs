@@ -31,7 +31,7 @@ impl RequestLink {
     /// Attaches both links.
     ///
     /// # Errors
-    /// Those of [`Client::attach`].
+    /// The errors of [`Client::attach`].
     pub fn open(client: &mut Client, node: &str, deadline: &Deadline) -> Result<Self> {
         let reply_to = client.name("reply");
         let name = client.name("request");
@@ -83,7 +83,7 @@ impl RequestLink {
     ///
     /// # Errors
     /// `Answered` with the node's status where a status is not a success; `Refused`; `Answer` where an answer has no
-    /// status; those of [`Client`].
+    /// status; the errors of [`Client`].
     pub fn requests(
         &mut self,
         client: &mut Client,
@@ -133,7 +133,7 @@ impl Management {
     /// Attaches the pair of links.
     ///
     /// # Errors
-    /// Those of [`Client::attach`].
+    /// The errors of [`Client::attach`].
     pub fn open(client: &mut Client, deadline: &Deadline) -> Result<Self> {
         Ok(Self(RequestLink::open(client, NODE, deadline)?))
     }

@@ -20,7 +20,8 @@ pub enum Mechanism {
     },
 }
 
-/// Neither mechanism has challenges. This many are answered with empty responses before the server is given up.
+/// Neither mechanism has challenges. This number of challenges is answered with empty responses; after one more, the
+/// server is given up.
 const MOST_CHALLENGES: u8 = 4;
 
 /// The client's side of the negotiation.

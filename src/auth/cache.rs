@@ -1,6 +1,6 @@
 //! The tokens that the instance keeps between calls, and how far each service's clock differs from the local one.
 //!
-//! It is only a cache: a fresh instance behaves the same and signs once more.
+//! The cache changes no behaviour: a new instance only has to sign its tokens again.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};

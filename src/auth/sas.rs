@@ -1,4 +1,4 @@
-//! Shared access signatures, identical to those of Microsoft's SDKs.
+//! Shared access signatures, identical to the signatures of Microsoft's SDKs.
 //!
 //! There are two formats, which differ only in the key: IoT Hub and DPS sign with the decoded key, Event Hubs with the
 //! key's base64 text ("Control access to IoT Hub with shared access signatures"; the SDKs' `sas_credential`).

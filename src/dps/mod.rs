@@ -44,7 +44,7 @@ impl<'a> Dps<'a> {
     /// An individual enrollment.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn enrollment(&self, id: &impl PathId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead)
             .first_of(ENROLLMENT_VERSIONS);
@@ -54,7 +54,7 @@ impl<'a> Dps<'a> {
     /// The attestation of an individual enrollment's device, including its keys.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn attestation(&self, id: &RegistrationId) -> Result<Value> {
         let segments = ["enrollments", id.as_str(), "attestationmechanism"];
         let request = Request::new(Method::Post, segments, Safety::Read, Permission::EnrollmentWrite);
@@ -65,7 +65,7 @@ impl<'a> Dps<'a> {
     ///
     /// # Errors
     /// `conflict`; `unsupported` where the enrollment has [`CERTIFICATE_MEMBERS`] and the service does not support
-    /// them; those of the service.
+    /// them; the errors of the service.
     pub fn create_enrollment(&self, id: &RegistrationId, enrollment: Value) -> Result<Tagged> {
         let newest = CERTIFICATE_MEMBERS.iter().any(|member| enrollment.get(member).is_some());
         let mut request =
@@ -80,7 +80,7 @@ impl<'a> Dps<'a> {
     /// in the same call. It is written at the version that it was read at, so that no member is lost.
     ///
     /// # Errors
-    /// `conflict`, `precondition-failed`, and those of the service.
+    /// `conflict`, `precondition-failed`, and the errors of the service.
     pub fn put_enrollment(&self, id: &RegistrationId, enrollment: Value, if_match: Option<&IfMatch>) -> Result<Tagged> {
         let safety = if_match.map_or(Safety::Once, IfMatch::safety);
         let mut request = Request::new(Method::Put, ["enrollments", id.as_str()], safety, Permission::EnrollmentWrite)
@@ -107,7 +107,7 @@ impl<'a> Dps<'a> {
     /// Deletes an individual enrollment.
     ///
     /// # Errors
-    /// `precondition-failed`, `not-found`, and those of the service.
+    /// `precondition-failed`, `not-found`, and the errors of the service.
     pub fn delete_enrollment(&self, id: &RegistrationId, if_match: &IfMatch) -> Result<()> {
         self.delete("enrollments", id, if_match, Permission::EnrollmentWrite)
     }
@@ -115,8 +115,8 @@ impl<'a> Dps<'a> {
     /// One page of the individual enrollments that a query selects.
     ///
     /// # Errors
-    /// `invalid-input` where the service does not understand the query or does not know the continuation, and those of
-    /// the service.
+    /// `invalid-input` where the service does not understand the query or does not know the continuation, and the
+    /// errors of the service.
     pub fn query_enrollments(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Self::query("enrollments", query).first_of(ENROLLMENT_VERSIONS);
         Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
@@ -134,7 +134,7 @@ impl<'a> Dps<'a> {
     /// The state of a registration.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn registration(&self, id: &impl PathId) -> Result<Tagged> {
         let request =
             Request::new(Method::Get, ["registrations", id.as_str()], Safety::Read, Permission::RegistrationStatusRead);
@@ -144,7 +144,7 @@ impl<'a> Dps<'a> {
     /// Deletes the state of a registration, after which the device must register again.
     ///
     /// # Errors
-    /// `precondition-failed`, `not-found`, and those of the service.
+    /// `precondition-failed`, `not-found`, and the errors of the service.
     pub fn delete_registration(&self, id: &RegistrationId, if_match: &IfMatch) -> Result<()> {
         self.delete("registrations", id, if_match, Permission::RegistrationStatusWrite)
     }
@@ -152,7 +152,7 @@ impl<'a> Dps<'a> {
     /// One page of the registrations of an enrollment group.
     ///
     /// # Errors
-    /// `not-found` where the enrollment group does not exist, and those of the service.
+    /// `not-found` where the enrollment group does not exist, and the errors of the service.
     pub fn query_registrations(&self, group: &impl PathId, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Request::new(
             Method::Post,

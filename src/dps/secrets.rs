@@ -59,7 +59,8 @@ pub fn without_secrets(url: &str) -> String {
     shown
 }
 
-/// The secrets of an enrollment that is sent, the longest first. They are struck out of the service's answer.
+/// The secrets of an enrollment that is sent, the longest first. They are struck out of errors, because the service may
+/// quote the enrollment.
 pub(super) fn secrets(enrollment: &Value) -> Vec<String> {
     let keys = enrollment.pointer("/attestation/symmetricKey").and_then(Value::as_object);
     let keys = keys.into_iter().flat_map(|keys| keys.values()).filter_map(Value::as_str).map(str::to_owned);

@@ -240,8 +240,8 @@ impl<'p> EventHub<'p> {
         self.deadline = deadline;
     }
 
-    /// Does work that the rest of the call does not wait for. It may take `limit`, and at most a quarter of the time
-    /// left.
+    /// Does work that the rest of the call does not depend on. The work may take at most `limit`, and at most a quarter
+    /// of the time left.
     pub fn within<T>(&mut self, limit: Duration, work: impl FnOnce(&mut Self) -> T) -> T {
         let deadline = self.deadline;
         self.deadline = self.until().soon(limit).moment();
@@ -253,7 +253,7 @@ impl<'p> EventHub<'p> {
     /// The Event Hub's properties, with the ids of its partitions.
     ///
     /// # Errors
-    /// `not-found`, `auth-failed`, `permission-denied` and those of the connection.
+    /// `not-found`, `auth-failed`, `permission-denied` and the errors of the connection.
     pub fn properties(&mut self) -> Result<HubProperties> {
         let context = self.context("its properties");
         let maps = self.read(vec![("com.microsoft:eventhub", None)]).map_err(|error| context.error(&error))?;
@@ -305,7 +305,7 @@ impl<'p> EventHub<'p> {
     /// # Errors
     /// `consumer-conflict` where another reader has a higher owner level, or too many readers have none;
     /// `position-lost` where the position does not belong to this partition; `not-found` for the consumer group or
-    /// partition; those of the connection.
+    /// partition; the errors of the connection.
     pub fn receiver(&mut self, options: &ReceiverOptions) -> Result<Receiver> {
         let receiver = self.ask(options)?;
         self.settle(&receiver).map(|()| receiver)
@@ -362,7 +362,7 @@ impl<'p> EventHub<'p> {
     /// Waits until one of these receivers has an event or an error. Returns false if none has within `wait`.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// The errors of the connection.
     pub fn wait(&mut self, receivers: &[&Receiver], wait: Duration) -> Result<bool> {
         if receivers.iter().any(|receiver| !receiver.kept.is_empty() || receiver.failed.is_some()) {
             return Ok(true);

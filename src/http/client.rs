@@ -129,7 +129,7 @@ impl Body {
     }
 }
 
-/// Bytes for a plan: as text if they are UTF-8, otherwise as base64.
+/// Bytes in the plan of a dry run: as text if the bytes are UTF-8, otherwise as base64.
 pub fn readable(bytes: &[u8]) -> Value {
     std::str::from_utf8(bytes).map_or_else(|_| STANDARD.encode(bytes), str::to_owned).into()
 }
@@ -169,8 +169,8 @@ impl Request {
         }
     }
 
-    /// Makes the request at the first of these versions that the service supports. Not for a body that was read at one
-    /// of the versions: at another version the service would not accept all of the body.
+    /// Makes the request at the first of these versions that the service supports. It must not be used with a body that
+    /// was read at one of the versions: at another version the service would not accept all of the body.
     #[must_use]
     pub fn first_of(mut self, versions: &'static [&'static str]) -> Self {
         self.at = AtVersion::FirstOf(versions);

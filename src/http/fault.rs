@@ -476,7 +476,7 @@ mod tests {
             (404, "", r#"{"Message":"ErrorCode:SomethingNotFound;x"}"#, ErrorCode::Unavailable),
             (404, "", "<html><head><title>404 Not Found</title></head></html>", ErrorCode::Protocol),
             (404, "", "Not Found", ErrorCode::Protocol),
-            // A page that the service did not write stays one, even if a header has a code of the service.
+            // A page that the service did not write stays foreign, even if a header has a code of the service.
             (404, "DeviceNotFound", "<html><head><title>404 Not Found</title></head></html>", ErrorCode::Protocol),
             (404, "DeviceNotFound", "Not Found", ErrorCode::Protocol),
             (404, "DeviceNotFound", r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#, ErrorCode::Protocol),

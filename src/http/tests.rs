@@ -321,7 +321,7 @@ fn an_answer_that_is_no_json_is_a_protocol_error() {
     assert_eq!(error.code(), ErrorCode::Protocol);
 }
 
-/// A login page of a network in between: a deletion that was answered with one was once reported as done.
+/// A login page of a network in between: a deletion that was answered with such a page used to be reported as done.
 #[test]
 fn a_page_with_a_success_is_no_success() {
     let delete = Request::new(Method::Delete, ["devices", "d"], Safety::Repeatable, Permission::RegistryWrite);

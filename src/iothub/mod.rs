@@ -28,7 +28,8 @@ use crate::platform::Method;
 /// How long the hub waits for a device's response if the caller states no timeout ("Invoke direct methods from IoT
 /// Hub").
 const METHOD_RESPONSE: Duration = Duration::from_secs(30);
-/// The largest number of configurations that a hub can have ("IoT Hub quotas and throttling"); as many are requested.
+/// The largest number of configurations that a hub can have ("IoT Hub quotas and throttling"). One request asks for
+/// this number.
 const MOST_CONFIGURATIONS: u32 = 100;
 
 /// An IoT hub, for one call.
@@ -55,7 +56,7 @@ impl<'a> IotHub<'a> {
     /// A device identity, including its keys.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn device(&self, id: &DeviceId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["devices", id.as_str()], Safety::Read, Permission::RegistryRead);
         Tagged::from_response(&self.client.send(&request)?)
@@ -64,7 +65,7 @@ impl<'a> IotHub<'a> {
     /// A device identity with all members that the hub has, to be changed and passed to [`Self::replace_device`].
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn device_to_change(&self, id: &DeviceId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["devices", id.as_str()], Safety::Read, Permission::RegistryRead)
             .first_of(identity::VERSIONS);
@@ -74,7 +75,7 @@ impl<'a> IotHub<'a> {
     /// Creates a device identity.
     ///
     /// # Errors
-    /// `conflict` where it exists, and those of the service.
+    /// `conflict` where it exists, and the errors of the service.
     pub fn create_device(&self, id: &DeviceId, device: Value) -> Result<Tagged> {
         let request =
             Request::new(Method::Put, ["devices", id.as_str()], Safety::Once, Permission::RegistryWrite).json(device);
@@ -84,7 +85,7 @@ impl<'a> IotHub<'a> {
     /// Replaces a device identity by a changed one. [`Self::device_to_change`] must have read it in the same call.
     ///
     /// # Errors
-    /// `precondition-failed` where its ETag differs, `not-found`, and those of the service.
+    /// `precondition-failed` where its ETag differs, `not-found`, and the errors of the service.
     pub fn replace_device(&self, id: &DeviceId, mut device: Value, if_match: &IfMatch) -> Result<Tagged> {
         whole(&device)?;
         let mut request =
@@ -100,7 +101,7 @@ impl<'a> IotHub<'a> {
     /// Deletes a device identity and its twin.
     ///
     /// # Errors
-    /// `precondition-failed`, `not-found`, and those of the service.
+    /// `precondition-failed`, `not-found`, and the errors of the service.
     pub fn delete_device(&self, id: &DeviceId, if_match: &IfMatch) -> Result<()> {
         let request =
             Request::new(Method::Delete, ["devices", id.as_str()], Safety::Repeatable, Permission::RegistryWrite)
@@ -111,7 +112,7 @@ impl<'a> IotHub<'a> {
     /// A device's twin.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn twin(&self, id: &impl PathId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["twins", id.as_str()], Safety::Read, Permission::ServiceConnect);
         Tagged::from_response(&self.client.send(&request)?)
@@ -120,7 +121,7 @@ impl<'a> IotHub<'a> {
     /// Merges a patch into a twin's tags and desired properties; a null removes a key.
     ///
     /// # Errors
-    /// `precondition-failed`, `not-found`, and those of the service.
+    /// `precondition-failed`, `not-found`, and the errors of the service.
     pub fn update_twin(&self, id: &DeviceId, patch: Value, if_match: &IfMatch) -> Result<Tagged> {
         // Repeating a merge has no further effect, unless another client wrote in between; a stated ETag detects that.
         let request =
@@ -133,8 +134,8 @@ impl<'a> IotHub<'a> {
     /// One page of a query in the hub's query language.
     ///
     /// # Errors
-    /// `invalid-input` where the hub does not understand the query or does not know the continuation, and those of the
-    /// service.
+    /// `invalid-input` where the hub does not understand the query or does not know the continuation, and the errors of
+    /// the service.
     pub fn query(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Request::new(Method::Post, ["devices", "query"], Safety::Read, Permission::ServiceConnect)
             .json(json!({ "query": query }));
@@ -144,7 +145,7 @@ impl<'a> IotHub<'a> {
     /// How many devices are connected.
     ///
     /// # Errors
-    /// Those of the service.
+    /// The errors of the service.
     pub fn connected_devices(&self) -> Result<u64> {
         let request = Request::new(Method::Get, ["statistics", "service"], Safety::Read, Permission::ServiceConnect);
         let response = self.client.send(&request)?;
@@ -156,7 +157,7 @@ impl<'a> IotHub<'a> {
     /// to connect.
     ///
     /// # Errors
-    /// `device-offline`, `timeout` (the method may have run), `not-found`, and those of the service.
+    /// `device-offline`, `timeout` (the method may have run), `not-found`, and the errors of the service.
     pub fn invoke_method(
         &self,
         id: &DeviceId,
@@ -183,7 +184,7 @@ impl<'a> IotHub<'a> {
     /// Deletes all messages in a device's queue. Returns the hub's answer, which states how many messages were deleted.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn purge_messages(&self, id: &DeviceId) -> Result<Value> {
         // A repeated purge would delete messages that arrived since, and state only their number.
         let segments = ["devices", id.as_str(), "commands"];
@@ -195,7 +196,7 @@ impl<'a> IotHub<'a> {
     /// for devices.
     ///
     /// # Errors
-    /// `not-found`, `device-offline` where the device is disabled, and those of the service.
+    /// `not-found`, `device-offline` where the device is disabled, and the errors of the service.
     pub fn send_event(&self, id: &DeviceId, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<()> {
         let segments = ["devices", id.as_str(), "messages", "events"];
         let request = Request::new(Method::Post, segments, Safety::Once, Permission::DeviceConnect).bytes(body);
@@ -206,7 +207,7 @@ impl<'a> IotHub<'a> {
     /// All automatic device configurations. The API has no pages for configurations.
     ///
     /// # Errors
-    /// Those of the service.
+    /// The errors of the service.
     pub fn configurations(&self) -> Result<Vec<Value>> {
         let request = Request::new(Method::Get, ["configurations"], Safety::Read, Permission::RegistryRead)
             .query("top", MOST_CONFIGURATIONS);
@@ -216,7 +217,7 @@ impl<'a> IotHub<'a> {
     /// One automatic device configuration.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn configuration(&self, id: &GivenId) -> Result<Tagged> {
         let request =
             Request::new(Method::Get, ["configurations", id.as_str()], Safety::Read, Permission::RegistryRead);

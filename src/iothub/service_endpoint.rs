@@ -185,8 +185,8 @@ impl<'p> ServiceEndpoint<'p> {
     /// Sends a message to a device or module, and waits until the message is in its queue.
     ///
     /// # Errors
-    /// `not-found`; `quota-exceeded` where the queue is full; `payload-too-large`; those of the connection. `effect` is
-    /// `unknown` where the message was sent and no answer came.
+    /// `not-found`; `quota-exceeded` where the queue is full; `payload-too-large`; the errors of the connection.
+    /// `effect` is `unknown` where the message was sent and no answer came.
     pub fn send(&mut self, recipient: &Recipient, message: &Message) -> Result<()> {
         let context = self.context(&recipient.to_string());
         self.keep_claim(&context)?;
@@ -208,7 +208,7 @@ impl<'p> ServiceEndpoint<'p> {
     /// Attaches to a queue, unless it is attached already. This accepts no messages.
     ///
     /// # Errors
-    /// Those of the service.
+    /// The errors of the service.
     pub fn open(&mut self, queue: ServiceQueue) -> Result<()> {
         let context = self.context(queue.address());
         self.keep_claim(&context)?;
@@ -229,7 +229,7 @@ impl<'p> ServiceEndpoint<'p> {
     /// The next notice of the opened queue; none if no notice arrives within `wait`.
     ///
     /// # Errors
-    /// Those of the service.
+    /// The errors of the service.
     pub fn next(&mut self, wait: Duration) -> Result<Option<Notice>> {
         let until = self.until();
         let Some(reading) = &self.reading else { return Ok(None) };

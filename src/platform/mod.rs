@@ -11,7 +11,7 @@ pub mod fake;
 #[cfg(target_family = "wasm")]
 pub mod wasi;
 
-/// The capabilities that a call is given. Those of the component come from WASI; tests use a scripted platform.
+/// The capabilities that a call is given. In the component they come from WASI; tests use a scripted platform.
 pub trait Platform {
     /// The time of day since the Unix epoch.
     fn unix_time(&self) -> Duration;
@@ -126,11 +126,11 @@ pub enum ExchangeErrorKind {
     Broken,
     /// The answer is larger than allowed.
     TooLarge,
-    /// The connector's host does not allow this destination.
+    /// The engine does not allow this destination.
     Denied,
     /// The answer is not HTTP.
     Protocol,
-    /// A limit of the connector's host was reached.
+    /// A limit that the engine sets was reached.
     HostLimit,
 }
 

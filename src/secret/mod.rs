@@ -30,7 +30,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself. Only code that signs or sends it may call this.
+    /// The text itself, for code that signs with it or sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -179,9 +179,9 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Reads the next value, a map of annotations: the pairs, and, if some pairs had to be left out, the reason. The
-    /// service writes an event's position beside annotations that others wrote, and the position must be found whatever
-    /// those contain. The service's own annotation names begin with one of `reserved`.
+    /// Reads the next value, a map of annotations. Returns the pairs and, if some pairs had to be left out, the reason.
+    /// The service writes an event's position beside annotations of other senders, and the position must be found even
+    /// if the other annotations are invalid. The names of the service's own annotations begin with one of `reserved`.
     ///
     /// # Errors
     /// [`DecodeError`] where the map itself cannot be read.

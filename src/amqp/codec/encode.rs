@@ -68,7 +68,8 @@ fn fixed(code: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// `code` is the short form's format code. The long form's code is 0x10 higher, for all variable and compound types.
+/// Appends a value with its size. `code` is the format code of the type's short form. The long form's code is 0x10
+/// higher, for all variable and compound types.
 fn sized(code: u8, bytes: &[u8], out: &mut Vec<u8>) {
     match u8::try_from(bytes.len()) {
         Ok(length) => out.extend([code, length]),

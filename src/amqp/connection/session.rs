@@ -498,7 +498,8 @@ impl Session {
                 let Some(message) = link.sending.queue.front_mut() else { break };
                 let first = message.delivery.is_none();
                 if first {
-                    // Each message must get an outcome. A peer that never states outcomes is sent no more messages.
+                    // Each message waits for an outcome, and only a limited number may wait: a peer that never states
+                    // outcomes is sent no more messages.
                     if link.credit == 0 || self.unsettled.len() >= MOST_UNSETTLED {
                         break;
                     }

@@ -73,8 +73,8 @@ fn a_peer_that_takes_nothing_is_a_timeout_of_the_call() {
     assert_eq!(platform.monotonic(), peer::NOW + Duration::from_secs(30));
 }
 
-/// Each conversation has its own session if the peer accepts that many sessions. If the peer accepts two, one is for
-/// requests.
+/// Each conversation has its own session if the peer accepts that many sessions. If the peer accepts two sessions, one
+/// is reserved for requests.
 #[test]
 fn sessions_are_as_many_as_the_peer_takes() {
     for (channel_max, expected) in [(4_999, vec![0, 1, 2]), (1, vec![0, 0, 1]), (0, vec![0, 0, 0])] {

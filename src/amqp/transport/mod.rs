@@ -40,8 +40,8 @@ impl<'p> Deadline<'p> {
         Self { at: self.at.min(at), ..self }
     }
 
-    /// A deadline for work that other work does not wait for: at most `limit` from now, and at most a quarter of the
-    /// time left.
+    /// A deadline for work that the rest of the call does not depend on: at most `limit` from now, and at most a
+    /// quarter of the time left.
     #[must_use]
     pub fn soon(self, limit: Duration) -> Self {
         let left = self.remaining().unwrap_or_default();
@@ -119,7 +119,7 @@ pub enum TransportErrorKind {
     Dns,
     /// Nobody listens at the address, or the network has no route to it.
     Connect,
-    /// The connector's host does not allow the connection.
+    /// The engine does not allow the connection.
     Denied,
     /// The TLS handshake failed, or the certificate is not trusted.
     Tls,
@@ -134,7 +134,7 @@ pub enum TransportErrorKind {
 /// A failure of the transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportError {
-    /// Why.
+    /// The kind of failure.
     pub kind: TransportErrorKind,
     /// What the transport waited for when it failed.
     pub stage: Stage,
@@ -168,7 +168,7 @@ impl fmt::Display for TransportError {
         let what = match self.kind {
             TransportErrorKind::Dns => "the host name has no address",
             TransportErrorKind::Connect => "no connection could be made",
-            TransportErrorKind::Denied => "the connector's host does not allow the connection",
+            TransportErrorKind::Denied => "the engine does not allow the connection",
             TransportErrorKind::Tls => "no trusted TLS connection could be made",
             TransportErrorKind::Upgrade => "the server does not open a WebSocket",
             TransportErrorKind::Timeout => "the time was up",

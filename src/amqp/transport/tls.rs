@@ -16,7 +16,7 @@ use crate::amqp::stage::Stage;
 /// The certificate authorities that are trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Roots<'a> {
-    /// The authorities of Mozilla's root programme, which include those that Azure uses.
+    /// The authorities of Mozilla's root programme, which include the authorities that Azure uses.
     #[default]
     WebPki,
     /// Only the authorities of this PEM text: a private authority that the connection states.
@@ -45,7 +45,7 @@ impl<T: Transport> Tls<T> {
     ///
     /// # Errors
     /// `Tls` where the handshake fails or the certificate is not trusted for `host`; `Broken` where the connection ends
-    /// before the handshake does; `Timeout`; those of `inner`.
+    /// before the handshake does; `Timeout`; the errors of `inner`.
     pub fn connect(inner: T, host: &str, roots: Roots, deadline: &Deadline) -> Result<Self, TransportError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| failed("the host is not a name that a certificate can have"))?;

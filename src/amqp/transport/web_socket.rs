@@ -55,7 +55,7 @@ impl<T: Transport> WebSocket<T> {
     ///
     /// # Errors
     /// `Upgrade` where the server refuses; `Broken` where the connection ends before the server has answered;
-    /// `Timeout`; those of `inner`.
+    /// `Timeout`; the errors of `inner`.
     pub fn connect(
         mut inner: T,
         host: &str,
