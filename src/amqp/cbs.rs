@@ -1,5 +1,5 @@
-//! Claims-based security: a token is put to the node `$cbs` for an audience, and again before it expires
-//! (OASIS "AMQP Claims-based Security", draft; as Microsoft's clients speak it).
+//! Claims-based security: the client puts a token for an audience to the node `$cbs`, and puts a new one before the old
+//! one expires (OASIS "AMQP Claims-based Security", draft, as Microsoft's clients implement it).
 
 use std::time::Duration;
 
@@ -18,12 +18,13 @@ const NODE: &str = "$cbs";
 /// The type of a shared access signature.
 const SAS_TYPE: &str = "servicebus.windows.net:sastoken";
 
-/// How long the work waits for a new token while the last one is still good.
+/// How long a caller waits for `$cbs` to take a new token while the previous token is still valid.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// When a token that was not taken in time is put again.
+/// How long after an unanswered renewal the next one is tried.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// Signs a token for an audience: given the time of day, the token and when it expires, since the Unix epoch.
+/// Signs a token for an audience. The argument is the time of day; the results are the token and the time when it
+/// expires. Both times count from the Unix epoch.
 pub type Signer<'s> = dyn Fn(Duration) -> (Secret, Duration) + 's;
 
 /// A token that is kept valid.
@@ -31,17 +32,17 @@ pub struct Claim<'s> {
     link: RequestLink,
     audience: String,
     sign: Box<Signer<'s>>,
-    /// When to put the next one, by the time of day.
+    /// When the next token must be put, by the time of day.
     renew_at: Duration,
-    /// When the last one expires, by the time of day.
+    /// When the current token expires, by the time of day.
     expires_at: Duration,
 }
 
 impl<'s> Claim<'s> {
-    /// Logs in to a host as nobody, and puts the first token for this audience.
+    /// Logs in to a host with SASL ANONYMOUS, and puts the first token for this audience.
     ///
     /// # Errors
-    /// `Answered` where the token is refused, with the node's status (401, 404, …); those of [`Client`].
+    /// `Answered` where the token is refused, with the node's status (401, 404, …); the errors of [`Client`].
     pub fn open(
         platform: &'s dyn Platform,
         transport: impl Transport + 's,
@@ -68,8 +69,9 @@ impl<'s> Claim<'s> {
         Ok(claim)
     }
 
-    /// Puts the next token, once nine tenths of the time of the last one are over (as Microsoft's Python client does). While
-    /// that one is still good, a node that does not answer in time is asked again later, and costs nobody the connection.
+    /// Puts the next token after nine tenths of the current token's lifetime (as Microsoft's Python client does). If
+    /// `$cbs` does not answer in time while the current token is still valid, the connection stays usable and the token
+    /// is put again later.
     ///
     /// # Errors
     /// As [`Claim::open`].

@@ -1,4 +1,5 @@
-//! The blocking side: a connection's state machine, a transport, and deadlines that end every wait.
+//! The blocking side of the client: it drives the connection's state machine over a transport, and a deadline ends
+//! every wait.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -12,42 +13,42 @@ use super::stage::Stage;
 use super::transport::{Deadline, Transport, TransportErrorKind};
 use crate::platform::Platform;
 
-/// What is read at once: a record of TLS has no more.
+/// How many bytes one read asks for: a TLS record holds at most this many.
 const READ_PIECE: usize = 16 * 1024;
-/// The most that closing may take of a caller's time: the service notices a broken connection by itself.
+/// The longest time that a close may take from the caller. The service notices a broken connection by itself.
 const TIME_TO_CLOSE: Duration = Duration::from_millis(250);
 
-/// A message that the peer is not known to have taken.
+/// A message that the peer refused, or whose outcome is not known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Undelivered {
-    /// Why.
+    /// Why the message counts as undelivered.
     pub error: Error,
-    /// Whether it may have been taken all the same: it went out, and nothing came back.
+    /// Whether the peer may have taken the message nevertheless: it was sent, and no answer came.
     pub sent: bool,
 }
 
-/// One connection that is driven while its methods run, and only then: between calls nothing is sent or received.
+/// One connection. It is driven only while one of its methods runs: between calls nothing is sent or received.
 pub struct Client<'p> {
     platform: &'p dyn Platform,
     connection: Connection,
     transport: Box<dyn Transport + 'p>,
-    /// What is read is put here first.
+    /// The buffer that bytes are read into.
     piece: Vec<u8>,
     ready: bool,
     attached: HashSet<LinkId>,
-    /// Links that are gone, and why, until somebody asks.
+    /// Links that are gone, with the reason, until the caller asks about them.
     detached: HashMap<LinkId, Error>,
-    /// Links that we have left: nobody will ask.
+    /// Links that this side has detached: no caller will ask about them.
     left: HashSet<LinkId>,
-    /// Messages that came while another link was waited for.
+    /// Messages that arrived while the caller waited for another link.
     inbox: HashMap<LinkId, VecDeque<Delivery>>,
-    /// What the peer said last about a message of ours, until somebody asks.
+    /// The last outcome that the peer stated for a message of ours, until the caller asks for it.
     outcomes: HashMap<LinkId, Outcome>,
-    /// The state machine's final error; reported once all that came before it was handed out.
+    /// The state machine's final error. It is reported after all earlier events were returned.
     error: Option<Error>,
     names: u32,
     random: u64,
-    /// Until when the connection was driven.
+    /// The last moment at which the connection was driven.
     driven: Duration,
 }
 
@@ -58,7 +59,7 @@ impl std::fmt::Debug for Client<'_> {
 }
 
 impl<'p> Client<'p> {
-    /// Logs in to a host with the usual options, under a name that no other connection has.
+    /// Logs in to a host with the default options, and a container id that no other connection has.
     ///
     /// # Errors
     /// As [`Client::open`].
@@ -76,7 +77,7 @@ impl<'p> Client<'p> {
     /// Opens a connection and its session over a transport.
     ///
     /// # Errors
-    /// Typed, by the deadline.
+    /// Any error of the connection, at the latest at the deadline.
     pub fn open(
         platform: &'p dyn Platform,
         transport: impl Transport + 'p,
@@ -106,21 +107,23 @@ impl<'p> Client<'p> {
         Ok(client)
     }
 
-    /// The platform that it runs on.
+    /// The platform that the connection runs on.
     pub fn platform(&self) -> &'p dyn Platform {
         self.platform
     }
 
-    /// A name for a link, not used before.
+    /// A link name that this connection has not used before.
     pub fn name(&mut self, what: &str) -> String {
         self.names = self.names.wrapping_add(1);
         format!("{what}-{:016x}-{}", self.random, self.names)
     }
 
-    /// Attaches a link and waits until the peer has done the same. A receiver gets `prefetch` messages ahead.
+    /// Attaches a link and waits until the peer has attached it, too. The sender of a receiver link gets credit for
+    /// `prefetch` messages.
     ///
     /// # Errors
-    /// `Detached` or `Ended` with the peer's reason where it does not; those of the connection.
+    /// `Detached` or `Ended` with the peer's reason where the peer does not attach the link; the errors of the
+    /// connection.
     pub fn attach(&mut self, options: &LinkOptions, prefetch: u32, deadline: &Deadline) -> Result<LinkId> {
         let link = self.start_attach(options, prefetch)?;
         self.attached(link, deadline)?;
@@ -130,7 +133,7 @@ impl<'p> Client<'p> {
     /// Asks for a link. [`Client::attached`] waits for it.
     ///
     /// # Errors
-    /// `Limit` where there are too many.
+    /// `Limit` where there are too many links.
     pub fn start_attach(&mut self, options: &LinkOptions, prefetch: u32) -> Result<LinkId> {
         let link = self.connection.attach(options)?;
         self.connection.set_prefetch(link, prefetch);
@@ -147,7 +150,7 @@ impl<'p> Client<'p> {
         Ok(link)
     }
 
-    /// Waits for a link that was asked for.
+    /// Waits until a link that was asked for is attached.
     ///
     /// # Errors
     /// As [`Client::attach`].
@@ -155,7 +158,8 @@ impl<'p> Client<'p> {
         self.all_attached(&[link], deadline)
     }
 
-    /// Waits for links that are of use together only: where one is refused, the others are not waited for.
+    /// Waits until several links are attached that are useful only together: if the peer refuses one link, the wait
+    /// ends.
     ///
     /// # Errors
     /// As [`Client::attach`].
@@ -171,8 +175,8 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Gives a link up, with all that it brought and that nobody took. It is detached with the next bytes that are sent;
-    /// nothing is waited for.
+    /// Gives a link up, together with its messages that nobody has received. The detach is sent with the next bytes;
+    /// this method does not wait.
     pub fn detach(&mut self, link: LinkId) {
         for delivery in self.inbox.remove(&link).unwrap_or_default() {
             self.connection.consumed(&delivery);
@@ -184,7 +188,7 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Sends a message as soon as there is credit.
+    /// Queues a message, which is sent as soon as the link has credit.
     ///
     /// # Errors
     /// As [`Connection::send`].
@@ -192,11 +196,11 @@ impl<'p> Client<'p> {
         self.connection.send(link, message)
     }
 
-    /// The next message of a link; none where none comes within `wait`. What there is to send is sent by `deadline`, however
-    /// short the wait is: without it the credit for the next messages would never reach the peer.
+    /// Returns the link's next message, or none if no message arrives within `wait`. Pending bytes are sent by
+    /// `deadline` even if `wait` is shorter; otherwise the credit for the next messages would never reach the peer.
     ///
     /// # Errors
-    /// `Detached` or `Ended` where the link is gone and all that it brought was handed out; those of the connection.
+    /// `Detached` or `Ended` where the link is gone and all its messages were returned; the errors of the connection.
     pub fn receive(&mut self, link: LinkId, wait: Duration, deadline: &Deadline) -> Result<Option<Delivery>> {
         let until = self.until(wait, deadline);
         loop {
@@ -214,11 +218,11 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Waits until there is something to be had of one of these links: a message, or why it is gone. False where nothing
-    /// comes within `wait`. What there is to send is sent by `deadline`.
+    /// Waits until one of these links has a message or is gone. Returns false if neither happens within `wait`. Pending
+    /// bytes are sent by `deadline`.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// The errors of the connection.
     pub fn wait(&mut self, links: &[LinkId], wait: Duration, deadline: &Deadline) -> Result<bool> {
         let until = self.until(wait, deadline);
         loop {
@@ -234,16 +238,16 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Sends a message, the only one under way on its link, and waits until the peer has taken it.
+    /// Sends a message and waits until the peer has taken it. The link must have no other message under way.
     ///
     /// # Errors
-    /// `Refused` where it has not; `Answer` where it does not say; those of the connection. Each with whether the message
-    /// may have gone out.
+    /// `Refused` where the peer did not take the message; `Answer` where the peer states no outcome; the errors of the
+    /// connection. Each error states whether the message may have been sent.
     pub fn deliver(&mut self, link: LinkId, message: Vec<u8>, deadline: &Deadline) -> Result<(), Undelivered> {
         self.outcomes.remove(&link);
         self.send(link, message).map_err(|error| Undelivered { error, sent: false })?;
         loop {
-            // A message that is not whole is none to the peer.
+            // The peer ignores a message that it received only in part.
             let sent = !self.connection.is_waiting(link);
             match self.outcomes.remove(&link) {
                 Some(Outcome::Accepted) => return Ok(()),
@@ -268,20 +272,21 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Takes a message of a link that peeks, with the next bytes that are sent.
+    /// Accepts a message of a link that peeks. The disposition is sent with the next bytes.
     pub fn accept(&mut self, delivery: &Delivery) {
         self.connection.accept(delivery);
     }
 
-    /// Keeps this much credit at a receiver's sender.
+    /// Sets how much credit the sender of a receiver link is kept at, in messages.
     pub fn set_prefetch(&mut self, link: LinkId, messages: u32) {
         self.connection.set_prefetch(link, messages);
     }
 
-    /// Takes a receiver's credit back and waits until the peer agrees: nothing more comes, but for what has come by then.
+    /// Takes a receiver's credit back and waits until the peer confirms it. After that no message arrives; messages
+    /// that arrived before can still be received.
     ///
     /// # Errors
-    /// `Detached` where the link is gone; those of the connection.
+    /// `Detached` where the link is gone; the errors of the connection.
     pub fn drain(&mut self, link: LinkId, deadline: &Deadline) -> Result<()> {
         self.connection.drain(link);
         while self.connection.credit(link) > 0 {
@@ -293,10 +298,10 @@ impl<'p> Client<'p> {
         self.flush(deadline)
     }
 
-    /// The next message of `receiver`, after a request on `sender`.
+    /// Returns the next message of `receiver`, which answers a request on `sender`.
     ///
     /// # Errors
-    /// `Refused` where the request is; `Timeout` naming what was missing; as [`Client::receive`].
+    /// `Refused` where the peer refuses the request; `Timeout` with what was missing; as [`Client::receive`].
     pub fn answer(&mut self, sender: LinkId, receiver: LinkId, deadline: &Deadline) -> Result<Delivery> {
         loop {
             if let Some(delivery) = self.inbox.get_mut(&receiver).and_then(VecDeque::pop_front) {
@@ -316,7 +321,7 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Closes the connection, in a quarter of a second at the most. What is not said by then is not said.
+    /// Closes the connection, in at most a quarter of a second. Bytes that are not sent by then are dropped.
     pub fn close(mut self, deadline: &Deadline) {
         self.connection.close();
         let deadline = deadline.or_at(self.platform.monotonic().saturating_add(TIME_TO_CLOSE));
@@ -327,18 +332,18 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// When a wait that begins now is over.
+    /// When a wait that begins now must end.
     fn until(&self, wait: Duration, deadline: &Deadline) -> Duration {
         deadline.moment().min(self.platform.monotonic().saturating_add(wait))
     }
 
-    /// Sends what there is to send, then waits for one piece of the peer's, or for a heartbeat to be due.
+    /// Sends pending bytes, then waits until bytes arrive from the peer or a heartbeat is due.
     fn step(&mut self, stage: Stage, deadline: &Deadline) -> Result<()> {
         self.step_until(stage, deadline.moment(), deadline)
     }
 
-    /// As [`Client::step`], but the peer is waited for only until a moment before the deadline: what is sent has the whole
-    /// time.
+    /// As [`Client::step`], but waits for the peer only until `until`, a moment before the deadline. Sending may take
+    /// until the deadline.
     fn step_until(&mut self, stage: Stage, until: Duration, deadline: &Deadline) -> Result<()> {
         if let Some(error) = &self.error {
             return Err(error.clone());
@@ -347,14 +352,14 @@ impl<'p> Client<'p> {
         self.connection.unattended(now.saturating_sub(self.driven));
         let result = self.exchange(stage, until, deadline);
         self.driven = self.platform.monotonic();
-        // Timeouts end a wait, not the connection.
+        // A timeout ends this wait, but the connection stays usable.
         if let Err(error) = &result
             && !matches!(error, Error::Timeout(_))
         {
             self.close_with_reason(deadline);
             self.error = Some(error.clone());
         }
-        // What came before an error counts: the caller sees it first, and the error with the next step.
+        // Events from before an error are reported first; the next step returns the error.
         if self.dispatch() && self.error.is_some() { Ok(()) } else { result }
     }
 
@@ -395,13 +400,13 @@ impl<'p> Client<'p> {
         }
     }
 
-    /// Sends the peer the reason for the close, where that does not keep the caller.
+    /// Tells the peer why the connection closes, but waits for that only a short time.
     fn close_with_reason(&mut self, deadline: &Deadline) {
         let deadline = deadline.or_at(self.platform.monotonic().saturating_add(TIME_TO_CLOSE));
         let _ = self.flush(&deadline);
     }
 
-    /// Sorts events. Returns whether there were any.
+    /// Sorts the connection's events by link. Returns whether there were any.
     fn dispatch(&mut self) -> bool {
         let mut any = false;
         while let Some(event) = self.connection.event() {
@@ -417,7 +422,8 @@ impl<'p> Client<'p> {
                 }
                 Event::Delivery(delivery) => self.inbox.entry(delivery.link).or_default().push_back(delivery),
                 Event::Outcome(link, outcome) => {
-                    // Of several requests under way, one that was refused is not forgotten for the next one.
+                    // With several requests under way, a later `Accepted` must not replace the refusal of an earlier
+                    // request.
                     let known = self.outcomes.entry(link).or_insert(Outcome::Accepted);
                     if *known == Outcome::Accepted {
                         *known = outcome;

@@ -6,7 +6,7 @@ use super::performative::{Properties, Role};
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
-/// A method for each type that a field can have: none where it is null, and an error where it is of another type.
+/// One method for each type that a field can have. It returns none for null, and an error for any other type.
 macro_rules! typed_fields {
     ($($method:ident $type:ty = $variant:ident,)*) => {
         impl Fields {
@@ -29,7 +29,7 @@ typed_fields! {
     pairs Properties = Map,
 }
 
-/// The fields of a composite, one after the other; those that are left out are null.
+/// The fields of a composite in their order. Fields that were left out at the end are null.
 pub(super) struct Fields(std::vec::IntoIter<Value>);
 
 impl Fields {
@@ -58,7 +58,7 @@ impl Fields {
         Ok(self.pairs(name)?.unwrap_or_default())
     }
 
-    /// A field that may be one symbol or an array of them.
+    /// A field that may be one symbol or an array of symbols.
     pub fn symbols(&mut self, name: &'static str) -> Result<Vec<String>> {
         let symbol = |value| if let Value::Symbol(text) = value { Some(text) } else { None };
         let several = self.take(name, |value| match value {
@@ -115,7 +115,7 @@ pub(super) fn error_value(error: &Option<RemoteError>) -> Value {
     error.as_ref().map(value).into()
 }
 
-/// The number of a descriptor, also where it is spelt out.
+/// The numeric code of a descriptor, also where the descriptor is a symbol.
 pub(crate) fn composite_code(descriptor: &Value) -> Option<u64> {
     match descriptor {
         Value::Ulong(code) => Some(*code),

@@ -1,4 +1,4 @@
-//! What can go wrong, and who did it.
+//! The errors of the protocol, and which side caused them.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,29 +7,29 @@ use super::codec::{DecodeError, Value};
 use super::stage::Stage;
 use super::transport::TransportError;
 
-/// What every fallible function of the protocol answers.
+/// The result of every fallible function of the protocol.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a conversation came to nothing. Once one was given, the connection is of no more use, except after
-/// [`Error::Timeout`], which ends a wait, [`Error::Ended`], which concerns the links of one session, and
-/// [`Error::Detached`], [`Error::Refused`] and [`Error::Answered`], which concern one link or one request.
+/// Why a conversation failed. After an error the connection is no longer usable, except after [`Error::Timeout`], which
+/// ends a wait, [`Error::Ended`], which concerns the links of one session, and [`Error::Detached`], [`Error::Refused`]
+/// and [`Error::Answered`], which concern one link or one request.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The bytes do not flow.
+    /// The transport failed.
     Transport(TransportError),
-    /// The time was up, while waiting for this.
+    /// The deadline passed while the connection waited for this.
     Timeout(Stage),
-    /// The peer ended the byte stream, while this was waited for.
+    /// The peer ended the byte stream while the connection waited for this.
     Disconnected(Stage),
-    /// The peer said nothing, not even an empty frame, for so long.
+    /// The peer sent nothing, not even an empty frame, for this time.
     Silent(Duration),
     /// The peer broke the protocol.
     Peer(Misbehaviour),
-    /// The server takes none of our ways to authenticate; what it takes.
+    /// The server accepts none of our ways to authenticate. These are the mechanisms that it offers.
     NoMechanism(Vec<String>),
-    /// The server refused the user: SASL outcome 1 is wrong credentials, 2 to 4 are troubles of the server's, of which 4
-    /// may pass.
+    /// The server refused the login, with this SASL outcome: 1 is wrong credentials, 2 to 4 are failures of the server.
+    /// Only 4 may be temporary.
     Sasl(u8),
     /// The peer closed the connection.
     Closed(Option<RemoteError>),
@@ -37,18 +37,18 @@ pub enum Error {
     Ended(Option<RemoteError>),
     /// The peer detached the link, or never attached it.
     Detached(Option<RemoteError>),
-    /// The peer did not take a message.
+    /// The peer refused a message.
     Refused(Option<RemoteError>),
-    /// A request was answered with a status that is no success.
+    /// A request was answered with a status that is not a success.
     Answered(Box<StatusError>),
-    /// The answer to a request is not one.
+    /// The answer to a request is malformed.
     Answer(&'static str),
-    /// A message is larger than this side takes, in bytes.
+    /// A message is larger than one side accepts.
     MessageTooLarge {
-        /// The limit that it exceeds.
+        /// The limit that the message exceeds, in bytes.
         limit: u64,
     },
-    /// A limit of this side was met; which one.
+    /// This limit of our own side was reached.
     Limit(&'static str),
 }
 
@@ -56,36 +56,36 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Misbehaviour {
-    /// It speaks something else: its first bytes.
+    /// The peer speaks another protocol. These are its first bytes.
     ProtocolHeader(Vec<u8>),
-    /// A frame's header is impossible.
+    /// The header of a frame is invalid.
     FrameHeader,
-    /// A frame is larger than agreed.
+    /// A frame is larger than the agreed limit.
     FrameTooLarge {
-        /// The frame's size.
+        /// The frame's size, in bytes.
         size: u32,
-        /// The largest that was agreed.
+        /// The largest size that was agreed, in bytes.
         limit: u32,
     },
-    /// A frame's body or a message cannot be read.
+    /// The body of a frame, or a message, cannot be decoded.
     Decode(DecodeError),
-    /// A frame that may not come now, or not from a server; what it was.
+    /// This kind of frame is not allowed now, or never from a server.
     Unexpected(&'static str),
-    /// It asks more questions than the mechanism has.
+    /// The server sends more SASL challenges than the mechanism has.
     SaslRounds,
-    /// Its largest frame or its idle time-out is smaller than the standard or reason allows.
+    /// The peer's largest frame or idle time-out is smaller than the standard allows or than is workable.
     Terms(&'static str),
     /// A frame on a channel that is not open.
     Channel(u16),
-    /// A link that was not asked for.
+    /// The peer attached a link that nobody asked for.
     UnknownLink,
-    /// A handle that is not attached.
+    /// The peer used a handle that no link is attached with.
     Handle(u32),
-    /// More messages than there was credit for.
+    /// The peer sent more messages than it had credit for.
     Credit,
-    /// More transfers than the session's window has room for.
+    /// The peer sent more transfers than the session's window had room for.
     Window,
-    /// A delivery's parts do not belong together.
+    /// The parts of a delivery do not belong together.
     Delivery,
 }
 
@@ -93,15 +93,15 @@ impl fmt::Display for Misbehaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ProtocolHeader(bytes) => write!(f, "it does not speak AMQP 1.0: it began with {}", printable(bytes)),
-            Self::FrameHeader => f.write_str("a frame's header is impossible"),
-            Self::FrameTooLarge { size, limit } => write!(f, "a frame has {size} bytes, and {limit} were agreed"),
+            Self::FrameHeader => f.write_str("the header of a frame is invalid"),
+            Self::FrameTooLarge { size, limit } => write!(f, "a frame has {size} bytes, more than the agreed {limit}"),
             Self::Decode(error) => write!(f, "a frame cannot be read: {error}"),
-            Self::Unexpected(what) => write!(f, "it sent {what}, which may not come then"),
-            Self::SaslRounds => f.write_str("the authentication asks without end"),
+            Self::Unexpected(what) => write!(f, "it sent {what}, which is not allowed at that point"),
+            Self::SaslRounds => f.write_str("it sent too many SASL challenges"),
             Self::Terms(what) => write!(f, "its {what} is too small"),
             Self::Channel(channel) => write!(f, "a frame came on channel {channel}, which is not open"),
             Self::UnknownLink => f.write_str("it attached a link that was not asked for"),
-            Self::Handle(handle) => write!(f, "a frame came for the handle {handle}, which is not attached"),
+            Self::Handle(handle) => write!(f, "a frame uses the handle {handle}, which no link has"),
             Self::Credit => f.write_str("it sent more messages than there was credit for"),
             Self::Window => f.write_str("it sent more transfers than the window has room for"),
             Self::Delivery => f.write_str("the parts of a message do not belong together"),
@@ -110,7 +110,7 @@ impl fmt::Display for Misbehaviour {
 }
 
 impl Misbehaviour {
-    /// The standard's condition for it, for the close that reports it to the peer.
+    /// The standard's condition name for this violation, for the close frame that reports it to the peer.
     pub fn condition(&self) -> &'static str {
         match self {
             Self::ProtocolHeader(_) | Self::FrameHeader | Self::FrameTooLarge { .. } => "amqp:connection:framing-error",
@@ -123,32 +123,32 @@ impl Misbehaviour {
     }
 }
 
-/// An error of the peer's, as it said it.
+/// An error as the peer stated it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RemoteError {
-    /// What: a symbol, of the standard (`amqp:…`) or of a vendor (`com.microsoft:…`).
+    /// The condition: a symbol of the standard (`amqp:…`) or of a vendor (`com.microsoft:…`).
     pub condition: String,
-    /// For a person.
+    /// An explanation for a person.
     pub description: Option<String>,
-    /// More about it.
+    /// More about the error.
     pub info: Vec<(Value, Value)>,
 }
 
-/// Where a peer sends its client to (condition `amqp:link:redirect` or `amqp:connection:redirect`).
+/// Another place that the peer refers its client to (condition `amqp:link:redirect` or `amqp:connection:redirect`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// The host for the open and the token.
+    /// The host name for the open frame and the token.
     pub hostname: String,
-    /// The host to connect to, where it is another.
+    /// The host to connect to, if it differs from `hostname`.
     pub network_host: Option<String>,
-    /// The port; 5671 where none was said.
+    /// The port; 5671 if the peer stated none.
     pub port: u16,
     /// The address to attach to.
     pub address: Option<String>,
 }
 
 impl RemoteError {
-    /// Where to, where it is a redirect.
+    /// The redirect, if the error is one.
     pub fn redirect(&self) -> Option<Redirect> {
         if !matches!(self.condition.as_str(), "amqp:link:redirect" | "amqp:connection:redirect") {
             return None;
@@ -163,12 +163,12 @@ impl RemoteError {
         })
     }
 
-    /// The service's tracking id: a member of `info`, or in the description's text.
+    /// The service's tracking id, from a member of `info` or from the description.
     pub fn tracking_id(&self) -> Option<String> {
         self.info_text("com.microsoft:tracking-id").or_else(|| tracking_id_in(self.description.as_deref()?))
     }
 
-    /// The six digits that IoT Hub adds to the condition ("Troubleshoot Azure IoT Hub error codes").
+    /// The six-digit code that IoT Hub adds to the condition ("Troubleshoot Azure IoT Hub error codes").
     pub fn error_code(&self) -> Option<u32> {
         let code = self.member("com.microsoft:error-code")?;
         let number = code.as_i64().or_else(|| code.as_str()?.parse().ok())?;
@@ -194,28 +194,28 @@ impl fmt::Display for RemoteError {
     }
 }
 
-/// A status that is no success, of `$cbs` or `$management`.
+/// An answer of `$cbs` or `$management` whose status is not a success.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusError {
-    /// Which of the two nodes said it.
+    /// The node that answered.
     pub node: &'static str,
-    /// As in HTTP.
+    /// The status code, with the same meaning as in HTTP.
     pub status: u16,
-    /// For a person.
+    /// An explanation for a person.
     pub description: Option<String>,
-    /// The condition, where one was said.
+    /// The condition, if the node stated one.
     pub condition: Option<String>,
 }
 
 impl StatusError {
-    /// The service's tracking id, where the description has it.
+    /// The service's tracking id, if the description contains one.
     pub fn tracking_id(&self) -> Option<String> {
         tracking_id_in(self.description.as_deref()?)
     }
 }
 
 impl Error {
-    /// What the peer said, where it is that.
+    /// The error that the peer stated, if this error is one.
     pub fn remote(&self) -> Option<&RemoteError> {
         match self {
             Self::Closed(error) | Self::Ended(error) | Self::Detached(error) | Self::Refused(error) => error.as_ref(),
@@ -223,7 +223,7 @@ impl Error {
         }
     }
 
-    /// Where to, where it is a redirect.
+    /// The redirect, if the error is one.
     pub fn redirect(&self) -> Option<Redirect> {
         self.remote()?.redirect()
     }
@@ -251,16 +251,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let remote = |f: &mut fmt::Formatter<'_>, what: &str, error: &Option<RemoteError>| match error {
             Some(error) => write!(f, "{what}: {error}"),
-            None => write!(f, "{what} and did not say why"),
+            None => write!(f, "{what} without stating a reason"),
         };
         match self {
             Self::Transport(error) => error.fmt(f),
             Self::Timeout(stage) => write!(f, "the time was up while waiting for {stage}"),
-            Self::Disconnected(stage) => write!(f, "the peer hung up while it should have sent {stage}"),
+            Self::Disconnected(stage) => write!(f, "the peer ended the connection while this side waited for {stage}"),
             Self::Silent(time) => write!(f, "the peer was silent for {} s", time.as_secs()),
             Self::Peer(misbehaviour) => write!(f, "the peer broke the protocol: {misbehaviour}"),
             Self::NoMechanism(offered) => {
-                write!(f, "the server takes none of our ways to authenticate, only {}", offered.join(", "))
+                write!(f, "the server accepts none of this client's ways to authenticate, only {}", offered.join(", "))
             }
             Self::Sasl(1) => f.write_str("the server refused the credentials"),
             Self::Sasl(code) => write!(f, "the server could not authenticate (SASL outcome {code})"),
@@ -274,14 +274,15 @@ impl fmt::Display for Error {
             }
             Self::Answer(what) => write!(f, "an answer has no {what}"),
             Self::MessageTooLarge { limit } => write!(f, "a message is larger than {limit} bytes"),
-            Self::Limit(what) => write!(f, "a limit of this side was met: {what}"),
+            Self::Limit(what) => write!(f, "a limit of this side was reached: {what}"),
         }
     }
 }
 
 impl std::error::Error for Error {}
 
-/// `TrackingId:…` of Event Hubs, `Tracking ID:…` of IoT Hub. Event Hubs adds one per hop; the first is its own.
+/// The tracking id in a text: Event Hubs writes `TrackingId:…`, IoT Hub `Tracking ID:…`. Event Hubs adds one id for
+/// each hop; the first id is that of Event Hubs itself.
 fn tracking_id_in(text: &str) -> Option<String> {
     let rest = text.split_once("TrackingId:").or_else(|| text.split_once("Tracking ID:"))?.1.trim_start();
     let id: String = rest

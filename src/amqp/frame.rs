@@ -1,39 +1,40 @@
-//! Frames: the eight bytes before each, and the protocol headers before all of them (part 2 of the standard, 2.2, 2.3).
+//! Frames: the eight-byte header of each frame, and the protocol headers that precede all frames (part 2 of the
+//! standard, 2.2, 2.3).
 
 use super::error::Misbehaviour;
 
-/// Introduces the SASL layer.
+/// The protocol header of the SASL layer.
 pub const SASL_HEADER: [u8; 8] = *b"AMQP\x03\x01\x00\x00";
-/// Introduces AMQP itself.
+/// The protocol header of AMQP itself.
 pub const AMQP_HEADER: [u8; 8] = *b"AMQP\x00\x01\x00\x00";
-/// Frames of this size must be taken by everybody, before and after anything is agreed (MIN-MAX-FRAME-SIZE).
+/// Every peer must accept frames of this size, in bytes, even before a frame size is agreed (MIN-MAX-FRAME-SIZE).
 pub const SMALLEST_MAX_FRAME: u32 = 512;
 
-/// The size of a frame's own header.
+/// The size of a frame's header, in bytes.
 pub const HEADER_SIZE: usize = 8;
-/// Frame type of AMQP.
+/// The frame type of AMQP.
 pub const TYPE_AMQP: u8 = 0;
-/// Frame type of SASL.
+/// The frame type of SASL.
 pub const TYPE_SASL: u8 = 1;
 
-/// A frame's header, and where its body is.
+/// A frame's header, and the position of the frame's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// [`TYPE_AMQP`] or [`TYPE_SASL`].
     pub kind: u8,
-    /// The channel.
+    /// The channel number.
     pub channel: u16,
-    /// Where the body begins, from the frame's first byte.
+    /// The offset of the body from the frame's first byte.
     pub body_at: usize,
-    /// The whole frame's size.
+    /// The size of the whole frame, in bytes.
     pub size: usize,
 }
 
-/// Reads the header of the frame that `bytes` begin with; none where not all of the frame is there yet.
+/// Reads the header of the frame at the start of `bytes`; none if the frame is not complete yet.
 ///
 /// # Errors
-/// [`Misbehaviour`] where the frame can be no frame, or is larger than `largest`: said as soon as its first bytes are
-/// there, so that nothing is ever kept for it.
+/// [`Misbehaviour`] where the header is invalid, or the frame is larger than `largest`. The error is returned as soon
+/// as the first bytes have arrived, so that no memory is ever kept for such a frame.
 pub fn read_header(bytes: &[u8], largest: u32) -> Result<Option<FrameHeader>, Misbehaviour> {
     let Some(size) = bytes.first_chunk::<4>() else { return Ok(None) };
     let size = u32::from_be_bytes(*size);
@@ -55,7 +56,7 @@ pub fn read_header(bytes: &[u8], largest: u32) -> Result<Option<FrameHeader>, Mi
     Ok(Some(FrameHeader { kind, channel: u16::from_be_bytes([high, low]), body_at, size }))
 }
 
-/// Appends a frame: `body` writes its body. Returns its size.
+/// Appends a frame whose body is written by `body`. Returns the frame's size in bytes.
 pub fn write_frame(kind: u8, channel: u16, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> usize {
     let start = out.len();
     out.extend([0, 0, 0, 0, 2, kind]);

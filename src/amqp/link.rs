@@ -1,19 +1,19 @@
-//! One end of a link: its credit, what waits to be sent, and the message that is coming in.
+//! One end of a link: its credit, the messages that wait to be sent, and the message that is being received.
 
 use std::collections::VecDeque;
 
 use super::error::{Error, Misbehaviour, Result};
 use super::performative::{Attach, Flow, Properties, Role, Source, Target, Transfer};
 
-/// A link of a connection. Ids are not used again while the connection lasts.
+/// The id of a link. It is not reused while the connection lasts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinkId {
-    /// Its session.
+    /// The id of the link's session.
     pub(super) session: u32,
     pub(super) number: u32,
 }
 
-/// What a link is for. Links of one purpose share a session where the peer takes few of them.
+/// What a link is for. Links of the same purpose share a session if the peer accepts few sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Requests and their answers, which must not wait for anything else.
@@ -22,34 +22,34 @@ pub enum Purpose {
     Messages,
 }
 
-/// What to attach.
+/// How to attach a link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkOptions {
-    /// Its name, unique between the two containers.
+    /// The link's name, unique between the two containers.
     pub name: String,
-    /// Which end we are.
+    /// The end of the link that this side has.
     pub role: Role,
-    /// Where messages come from.
+    /// The address that messages come from.
     pub source: Source,
-    /// Where they go to.
+    /// The address that messages go to.
     pub target: Target,
-    /// Properties, such as the owner level.
+    /// Link properties, such as the owner level.
     pub properties: Properties,
-    /// What would be liked of the peer.
+    /// Capabilities that this side asks the peer for.
     pub desired_capabilities: Vec<String>,
-    /// A receiver's largest message, in bytes.
+    /// The largest message that a receiver accepts, in bytes.
     pub max_message_size: u64,
-    /// Whether a receiver's messages stay the peer's until each is taken by [`Connection::accept`]. What was not when the
-    /// link ends is the peer's to give again.
+    /// Whether the peer keeps each message of a receiver until [`Connection::accept`] is called for it. When the link
+    /// ends, the peer may deliver messages again that were not accepted.
     ///
     /// [`Connection::accept`]: super::connection::Connection::accept
     pub peek: bool,
-    /// What it is for.
+    /// What the link is for.
     pub purpose: Purpose,
 }
 
 impl LinkOptions {
-    /// A receiver from an address. `name` is its target, too: some peers want one.
+    /// A receiver from an address. `name` is also used as the target's address, which some peers require.
     pub fn receiver(name: impl Into<String>, from: impl Into<String>) -> Self {
         let name = name.into();
         Self {
@@ -65,7 +65,7 @@ impl LinkOptions {
         }
     }
 
-    /// A sender to an address. `name` is its source, too: some peers want one.
+    /// A sender to an address. `name` is also used as the source's address, which some peers require.
     pub fn sender(name: impl Into<String>, to: impl Into<String>) -> Self {
         let name = name.into();
         Self {
@@ -86,9 +86,9 @@ impl LinkOptions {
             name: self.name.clone(),
             handle,
             role: self.role,
-            // A receiver asks for settled messages, since nothing is acknowledged in Event Hubs (the .NET client does the
-            // same); a sender leaves its requests unsettled, to hear of it when one is refused. A receiver that peeks settles second,
-            // as the .NET client of IoT Hub.
+            // A receiver asks for settled messages, since messages of Event Hubs are not acknowledged (the .NET client
+            // does the same). A sender leaves its requests unsettled, to be told when one is refused. A receiver that
+            // peeks uses settle mode `second`, as the .NET client of IoT Hub does.
             snd_settle_mode: Some(if self.role == Role::Receiver && !self.peek { 1 } else { 0 }),
             rcv_settle_mode: Some(u8::from(self.peek)),
             source: Some(self.source.clone()),
@@ -101,33 +101,34 @@ impl LinkOptions {
     }
 }
 
-/// The largest message that a receiver takes unless it is set otherwise: Event Hubs' 1 MB publication and its annotations.
+/// The largest message that a receiver accepts by default, in bytes: an Event Hubs publication of 1 MB and its
+/// annotations.
 pub const LARGEST_MESSAGE: u64 = 1_200_000;
-/// Messages that wait for credit. A request link has one at a time.
+/// How many messages of a link may wait for credit. A request link sends one message at a time.
 const LONGEST_QUEUE: usize = 16;
 
-/// A complete message as it came in.
+/// A complete message as it was received.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivery {
-    /// The link that it came on.
+    /// The link that received the message.
     pub link: LinkId,
-    /// Its bytes, for [`Message::decode`](super::Message::decode).
+    /// The message's bytes, for [`Message::decode`](super::Message::decode).
     pub payload: Vec<u8>,
     pub(super) id: u32,
     pub(super) settled: bool,
-    /// Transfers that it came in, to be given back to the window.
+    /// How many transfers the message arrived in. They are returned to the window when the message is consumed.
     pub(super) transfers: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// We have asked.
+    /// This side has sent its attach.
     Attaching,
-    /// Both have attached.
+    /// Both sides have attached.
     Attached,
-    /// The peer has answered without an end of its own: it will detach and say why.
+    /// The peer has attached without a source or target: it will detach the link with the reason.
     Refused,
-    /// We have detached.
+    /// This side has detached.
     Detaching,
 }
 
@@ -137,13 +138,13 @@ pub(super) struct Link {
     pub name: String,
     pub role: Role,
     pub state: State,
-    /// The peer's number for it.
+    /// The peer's handle for the link.
     pub remote_handle: Option<u32>,
-    /// Ours is its place in the table.
+    /// Our own handle: the link's index in the session's table.
     pub handle: u32,
     pub delivery_count: u32,
     pub credit: u32,
-    /// Messages are settled one by one, by hand.
+    /// The caller accepts each message itself.
     pub peek: bool,
     receiving: Receiving,
     pub sending: Sending,
@@ -151,9 +152,9 @@ pub(super) struct Link {
 
 #[derive(Debug, Default)]
 struct Receiving {
-    /// Credit that is kept up.
+    /// How many messages of credit the receiver keeps up.
     prefetch: u32,
-    /// Messages handed out and not yet given back.
+    /// How many messages were returned to the caller and are not consumed yet.
     unconsumed: u32,
     max_message_size: u64,
     partial: Option<Partial>,
@@ -170,7 +171,7 @@ struct Partial {
 #[derive(Debug, Default)]
 pub(super) struct Sending {
     pub queue: VecDeque<Outgoing>,
-    /// The peer's largest message; 0 is no limit.
+    /// The largest message that the peer accepts, in bytes; 0 means no limit.
     pub max_message_size: u64,
     next_tag: u32,
 }
@@ -179,9 +180,9 @@ pub(super) struct Sending {
 pub(super) struct Outgoing {
     pub tag: Vec<u8>,
     pub payload: Vec<u8>,
-    /// How much of it is sent.
+    /// How many bytes of the message were sent.
     pub sent: usize,
-    /// Its number, once it has begun.
+    /// The delivery id, after the first transfer was sent.
     pub delivery: Option<u32>,
 }
 
@@ -202,14 +203,14 @@ impl Link {
         }
     }
 
-    /// Takes in the peer's attach. Returns whether the link can be used.
+    /// Processes the peer's attach. Returns whether the link can be used.
     pub fn attached(&mut self, attach: &Attach) -> Result<bool, Misbehaviour> {
         if self.state != State::Attaching && self.state != State::Detaching {
             return Err(Misbehaviour::Unexpected("a second attach"));
         }
         self.remote_handle = Some(attach.handle);
         if self.role == Role::Receiver {
-            // Mandatory for a sender; where a refusal leaves it out, nothing comes of the link anyway.
+            // A sender must state the count. A refusal may leave the count out, and then the link is not used anyway.
             self.delivery_count = attach.initial_delivery_count.unwrap_or(0);
         } else {
             self.sending.max_message_size = attach.max_message_size.unwrap_or(0);
@@ -229,7 +230,8 @@ impl Link {
         self.receiving.prefetch = prefetch;
     }
 
-    /// Whether credit is to be granted again: when half of it was used, so that there are few flows and no gaps.
+    /// Whether credit must be granted again: after half of it was used, so that there are few flow frames and no
+    /// interruptions.
     pub fn top_up(&mut self) -> bool {
         if self.role != Role::Receiver || self.state != State::Attached {
             return false;
@@ -247,12 +249,12 @@ impl Link {
         self.receiving.unconsumed = self.receiving.unconsumed.saturating_sub(1);
     }
 
-    /// Takes in a flow of the peer's. Returns whether an answer is due.
+    /// Processes a flow from the peer. Returns whether the peer expects an answer.
     pub fn flow(&mut self, flow: &Flow) -> Result<bool, Misbehaviour> {
         match self.role {
             Role::Receiver => {
-                // A sender that skips messages moves its count on, within the credit it had. One that is in the middle of a
-                // message may count it at its end, where we count it at its beginning.
+                // A sender that skips messages increases its count, within the credit that it had. A sender may count a
+                // message at the message's end, where this side counts it at its beginning.
                 if let Some(count) = flow.delivery_count {
                     let skipped = count.wrapping_sub(self.delivery_count);
                     if skipped <= u32::MAX / 2 {
@@ -266,7 +268,8 @@ impl Link {
                 let (Some(count), Some(credit)) = (flow.delivery_count.or(Some(0)), flow.link_credit) else {
                     return Ok(flow.echo);
                 };
-                // The receiver's view may be behind ours by what is on its way; a negative rest is none.
+                // The receiver's count may be behind ours by the messages on their way. If no credit is left after
+                // these messages, the credit is 0.
                 let ahead = self.delivery_count.wrapping_sub(count);
                 self.credit = if ahead > u32::MAX / 2 { 0 } else { credit.saturating_sub(ahead) };
                 if flow.drain && self.sending.queue.is_empty() {
@@ -279,7 +282,7 @@ impl Link {
         }
     }
 
-    /// Takes in a transfer. Returns the message where it is complete.
+    /// Processes a transfer. Returns the message if it is now complete.
     pub fn transfer(&mut self, transfer: &Transfer, payload: &[u8]) -> Result<Option<Delivery>> {
         let partial = match &mut self.receiving.partial {
             Some(partial) => {
@@ -315,7 +318,7 @@ impl Link {
         Ok(Some(Delivery { link: self.id, payload, id, settled, transfers }))
     }
 
-    /// Adds a message to what waits to be sent.
+    /// Adds a message to the queue of messages to be sent.
     pub fn queue(&mut self, payload: Vec<u8>) -> Result<()> {
         if self.role != Role::Sender || !matches!(self.state, State::Attached | State::Attaching) {
             return Err(Error::Limit("this link does not send"));

@@ -9,14 +9,16 @@ use super::transport::Deadline;
 
 /// The node's address.
 const NODE: &str = "$management";
-/// Answers that are not ours are passed over; a node that sends more of them than this does not answer.
+/// Answers that belong to no request of ours are ignored. After this many such answers, the node counts as not
+/// answering.
 const MOST_STRAY_ANSWERS: usize = 32;
-/// Requests under way at a time: those of a hub with 32 partitions take three round trips.
+/// How many requests are under way at a time: the requests for a hub's 32 partitions take three round trips.
 const MOST_AT_ONCE: usize = 16;
 /// The largest answer, in bytes: the description of an Event Hub lists the ids of up to 1024 partitions.
 const LARGEST_ANSWER: u64 = 64 * 1024;
 
-/// A pair of links to a node that answers, in a session of their own: an answer does not wait for anything else.
+/// A pair of links to a node that answers requests, in its own session: an answer does not wait for messages of other
+/// links.
 #[derive(Debug)]
 pub struct RequestLink {
     sender: LinkId,
@@ -26,16 +28,16 @@ pub struct RequestLink {
 }
 
 impl RequestLink {
-    /// Attaches both.
+    /// Attaches both links.
     ///
     /// # Errors
-    /// Those of [`Client::attach`].
+    /// The errors of [`Client::attach`].
     pub fn open(client: &mut Client, node: &str, deadline: &Deadline) -> Result<Self> {
         let reply_to = client.name("reply");
         let name = client.name("request");
         let options =
             |link: LinkOptions| LinkOptions { purpose: Purpose::Requests, max_message_size: LARGEST_ANSWER, ..link };
-        // Both at once: one round trip.
+        // Both links are attached at once, which takes one round trip.
         let credit = u32::try_from(MOST_AT_ONCE).unwrap_or(u32::MAX);
         let receiver = client.start_attach(&options(LinkOptions::receiver(&reply_to, node)), credit)?;
         let sender = match client.start_attach_beside(receiver, &options(LinkOptions::sender(name, node)), 0) {
@@ -55,7 +57,7 @@ impl RequestLink {
         }
     }
 
-    /// Gives both up, with the requests that were not sent. Nothing is waited for.
+    /// Detaches both links and drops the requests that were not sent. This method does not wait.
     pub fn close(self, client: &mut Client) {
         client.detach(self.sender);
         client.detach(self.receiver);
@@ -76,12 +78,12 @@ impl RequestLink {
         answers.pop().ok_or(Error::Answer("correlation id of a request"))
     }
 
-    /// Sends requests, some of them ahead of the answers to the others, and waits for all answers, in the order of the
-    /// requests.
+    /// Sends requests, some of them before earlier ones are answered, and waits for all answers. The answers are in the
+    /// order of the requests.
     ///
     /// # Errors
-    /// `Answered` with the node's status where one is no success; `Refused`; `Answer` where one has no status; those of
-    /// [`Client`].
+    /// `Answered` with the node's status where a status is not a success; `Refused`; `Answer` where an answer has no
+    /// status; the errors of [`Client`].
     pub fn requests(
         &mut self,
         client: &mut Client,
@@ -106,7 +108,7 @@ impl RequestLink {
             let answer = Message::decode(&delivery.payload)?;
             let of = match answer.properties.correlation_id.as_ref() {
                 Some(id) => id.as_str().and_then(|id| id.parse::<u64>().ok()?.checked_sub(first)),
-                // A node that does not say which request it answers does so in their order.
+                // A node that does not state which request it answers must answer them in order.
                 None => answers.iter().position(Option::is_none).and_then(|index| u64::try_from(index).ok()),
             };
             let place = of.and_then(|of| answers.get_mut(usize::try_from(of).ok()?));
@@ -123,26 +125,26 @@ impl RequestLink {
     }
 }
 
-/// A link to `$management`.
+/// A pair of links to `$management`.
 #[derive(Debug)]
 pub struct Management(RequestLink);
 
 impl Management {
-    /// Attaches it.
+    /// Attaches the pair of links.
     ///
     /// # Errors
-    /// Those of [`Client::attach`].
+    /// The errors of [`Client::attach`].
     pub fn open(client: &mut Client, deadline: &Deadline) -> Result<Self> {
         Ok(Self(RequestLink::open(client, NODE, deadline)?))
     }
 
-    /// Gives it up. Nothing is waited for.
+    /// Detaches the pair of links. This method does not wait.
     pub fn close(self, client: &mut Client) {
         self.0.close(client);
     }
 
-    /// Reads entities: the fields of each are its type, its name and what else the node wants to know. Answers their maps,
-    /// in the same order.
+    /// Reads the descriptions of entities. The fields of each entity are its type, its name and what else the node
+    /// needs to know. Returns one map for each entity, in the same order.
     ///
     /// # Errors
     /// As [`RequestLink::requests`]; `Answer` where an answer has no map.
@@ -155,7 +157,8 @@ impl Management {
         let request = |fields| {
             let mut application_properties = properties([("operation", "READ".into())]);
             application_properties.extend::<Vec<_>>(fields);
-            // The body says nothing: Microsoft's JavaScript client sends an empty list, its Rust client an empty value.
+            // The body has no meaning: Microsoft's JavaScript client sends an empty list, its Rust client an empty
+            // value.
             Message { application_properties, body: Body::Value(Value::string("")), ..Message::default() }
         };
         let requests = entities.into_iter().map(request).collect();
@@ -168,12 +171,13 @@ impl Management {
     }
 }
 
-/// Application properties: strings as keys.
+/// Application properties, with strings as keys.
 pub(super) fn properties<const N: usize>(pairs: [(&str, Value); N]) -> Vec<(Value, Value)> {
     pairs.into_iter().map(|(name, value)| (Value::string(name), value)).collect()
 }
 
-/// Names differ between the services: `status-code` of Event Hubs, `statusCode` of older nodes.
+/// Checks an answer's status. Its name differs between the services: `status-code` in Event Hubs, `statusCode` in older
+/// nodes.
 fn judge(node: &'static str, answer: Message) -> Result<Message> {
     let status = ["status-code", "statusCode"].iter().find_map(|name| answer.property(name));
     let status = status.and_then(Value::as_i64).and_then(|status| u16::try_from(status).ok());

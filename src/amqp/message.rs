@@ -1,4 +1,4 @@
-//! Messages (part 3 of the standard, 3.2): sections one after the other.
+//! Messages (part 3 of the standard, 3.2): a message is a series of sections.
 
 use super::codec::{DecodeError, Decoder, Limits, Value, encode, encode_binary_section};
 use super::composite::composite_code;
@@ -8,50 +8,50 @@ type Pairs = Vec<(Value, Value)>;
 /// A message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Message {
-    /// About this delivery, from the peer.
+    /// Annotations of the peer for this delivery only.
     pub delivery_annotations: Pairs,
-    /// From the infrastructure, for all the way.
+    /// Annotations of the services on the way, for all receivers.
     pub message_annotations: Pairs,
     /// The standard's own properties.
     pub properties: Properties,
     /// The sender's properties.
     pub application_properties: Pairs,
-    /// What it is about.
+    /// The body.
     pub body: Body,
 }
 
 /// The standard's own properties.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Properties {
-    /// Its id: a ulong, uuid, binary or string.
+    /// The message's id: a ulong, uuid, binary or string.
     pub message_id: Option<Value>,
-    /// Who sent it.
+    /// The user who sent the message.
     pub user_id: Option<Vec<u8>>,
-    /// Where it goes.
+    /// The address that the message goes to.
     pub to: Option<String>,
-    /// What about.
+    /// The subject.
     pub subject: Option<String>,
-    /// Where an answer goes.
+    /// The address for an answer.
     pub reply_to: Option<String>,
-    /// Which message it answers.
+    /// The id of the message that this message answers.
     pub correlation_id: Option<Value>,
     /// The media type of the data.
     pub content_type: Option<String>,
-    /// How the data is compressed.
+    /// The encoding of the data, such as its compression.
     pub content_encoding: Option<String>,
-    /// When it is of no more use, in milliseconds since the Unix epoch.
+    /// When the message expires, in milliseconds since the Unix epoch.
     pub absolute_expiry_time: Option<i64>,
-    /// When it was made, in milliseconds since the Unix epoch.
+    /// When the message was created, in milliseconds since the Unix epoch.
     pub creation_time: Option<i64>,
-    /// The group that it belongs to.
+    /// The group that the message belongs to.
     pub group_id: Option<String>,
-    /// Its place in the group.
+    /// The message's number in the group.
     pub group_sequence: Option<u32>,
-    /// The group for answers.
+    /// The group that an answer belongs to.
     pub reply_to_group_id: Option<String>,
 }
 
-/// What a message is about: one of three kinds.
+/// The body of a message: one of three kinds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// Bytes, in one section or several.
@@ -69,7 +69,7 @@ impl Default for Body {
 }
 
 impl Message {
-    /// Its bytes.
+    /// The message's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut section = |code, pairs: &Pairs| {
@@ -95,16 +95,16 @@ impl Message {
         out
     }
 
-    /// Reads a message. A body that is missing is empty data: not allowed, but harmless.
+    /// Reads a message. A missing body is read as empty data: the standard does not allow it, but it does no harm.
     ///
     /// # Errors
-    /// [`DecodeError`]; `Body` where its sections are of several kinds.
+    /// [`DecodeError`]; `Body` where the body has sections of several kinds.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let Lossy { message, error, left_out, .. } = Self::decode_lossy(bytes);
         error.or(left_out).map_or(Ok(message), Err)
     }
 
-    /// Reads as much of a message as can be read: a sender can write anything, and the service passes it on.
+    /// Reads as much of a message as can be decoded: a sender can write any bytes, and the service passes them on.
     pub fn decode_lossy(bytes: &[u8]) -> Lossy {
         let mut decoder = Decoder::new(bytes, Limits::MESSAGE);
         let mut lossy = Lossy::default();
@@ -123,20 +123,20 @@ impl Message {
     }
 }
 
-/// What could be read of a message.
+/// The readable part of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lossy {
-    /// The message. Where there is an error, its body is the bytes from the section on that cannot be read.
+    /// The message. If there is an error, its body is the bytes from the first unreadable section on.
     pub message: Message,
     /// Why a section cannot be read.
     pub error: Option<DecodeError>,
-    /// Why annotations were left out.
+    /// Why some annotations were left out.
     pub left_out: Option<DecodeError>,
-    /// What was read takes up so much memory, in bytes.
+    /// How much memory the decoded values take up, in bytes.
     pub memory: usize,
 }
 
-/// What the names of annotations begin with that Event Hubs and IoT Hub write.
+/// The prefixes of the annotation names that Event Hubs and IoT Hub write themselves.
 const OF_THE_SERVICE: [&str; 2] = ["x-opt-", "iothub-"];
 
 impl Lossy {
@@ -149,7 +149,7 @@ impl Lossy {
             (Some(0x76), Some(Body::Sequence(sections))) => sections.push(list(decoder.value()?)?),
             (Some(0x77), None) => *body = Some(Body::Value(decoder.value()?)),
             (Some(0x75..=0x77), _) => return Err(DecodeError::Body),
-            // Header and footer say nothing that the connector uses.
+            // The connector uses nothing of the header and the footer.
             (Some(0x70 | 0x78), _) => drop(decoder.value()?),
             (Some(0x71), _) => self.message.delivery_annotations = self.annotations(decoder)?,
             (Some(0x72), _) => self.message.message_annotations = self.annotations(decoder)?,
@@ -168,17 +168,17 @@ impl Lossy {
 }
 
 impl Message {
-    /// An application property.
+    /// The application property with this name.
     pub fn property(&self, name: &str) -> Option<&Value> {
         find(&self.application_properties, name)
     }
 
-    /// A message annotation.
+    /// The message annotation with this name.
     pub fn annotation(&self, name: &str) -> Option<&Value> {
         find(&self.message_annotations, name)
     }
 
-    /// Takes a message annotation out: the first of that name, where there are several, and the others are forgotten.
+    /// Removes the message annotations with this name, and returns the first of them.
     pub fn take_annotation(&mut self, name: &str) -> Option<Value> {
         let all = self.message_annotations.extract_if(.., |(key, _)| key.as_str() == Some(name));
         all.fold(None, |first, (_, value)| first.or(Some(value)))
@@ -205,7 +205,8 @@ impl Properties {
         ]
     }
 
-    /// Text may come as a string or a symbol: senders differ in it, and devices write these.
+    /// Reads the properties. A text may be encoded as a string or as a symbol, because devices write these properties
+    /// and their clients differ.
     fn read(fields: Vec<Value>) -> Result<Self, DecodeError> {
         let mut fields = fields.into_iter();
         let mut next = || fields.next().filter(|value| *value != Value::Null);

@@ -1,11 +1,11 @@
-//! An AMQP 1.0 client (OASIS Standard, October 2012): what is needed to read from Event Hubs and IoT Hub, and
-//! to send to devices.
+//! An AMQP 1.0 client (OASIS Standard, October 2012). It has the parts that are needed to read from Event Hubs and IoT
+//! Hub, and to send messages to devices.
 //!
-//! | layer | knows of |
+//! | layer | task |
 //! |---|---|
 //! | [`codec`] | types and their bytes |
-//! | [`performative`], [`message`], [`frame`] | what is said in them |
-//! | [`connection`], [`link`], [`sasl`] | the order of it: a state machine without sockets and clocks |
+//! | [`performative`], [`message`], [`frame`] | the contents of frames and messages |
+//! | [`connection`], [`link`], [`sasl`] | the order of frames: a state machine without sockets and clocks |
 //! | [`transport`], [`client`] | sockets, TLS and deadlines, which drive the state machine |
 //! | [`management`], [`cbs`] | conversations over a pair of links |
 

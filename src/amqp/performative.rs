@@ -1,30 +1,30 @@
-//! The bodies of frames (part 2 of the standard, 2.7; part 5, 5.3.3), both ways.
+//! The bodies of frames (part 2 of the standard, 2.7; part 5, 5.3.3), in both directions.
 //!
-//! All fields are always written, nulls at the end as well: the standard lets them be left out, but the service never
-//! does, and Microsoft's own Python client reads them by position.
+//! All fields are always written, including nulls at the end. The standard allows leaving them out, but Azure's
+//! services never do, and Microsoft's own Python client reads fields by position.
 
 use super::codec::{DecodeError, Decoder, Limits, Value, encode};
 use super::composite::{Fields, composite, composite_code, error_value, map, must, symbols};
 use super::error::RemoteError;
 
-/// An open's or attach's map of properties.
+/// The properties in an open or attach frame.
 pub type Properties = Vec<(Value, Value)>;
 type Result<T> = std::result::Result<T, DecodeError>;
 
-/// What a frame can be.
+/// The kinds of frame bodies.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Performative {
     /// Opens the connection.
     Open(Open),
     /// Begins a session.
     Begin(Begin),
-    /// Attaches a link; boxed, since it is the largest and rare.
+    /// Attaches a link. It is boxed because it is the largest variant and rare.
     Attach(Box<Attach>),
-    /// Grants credit and window.
+    /// Grants credit, and announces the session's windows.
     Flow(Flow),
-    /// Carries a message or a part of it; the payload follows it in the frame.
+    /// Carries a message or a part of a message; the payload follows in the same frame.
     Transfer(Transfer),
-    /// States what became of deliveries.
+    /// States the outcome of deliveries.
     Disposition(Disposition),
     /// Detaches a link.
     Detach(Detach),
@@ -32,58 +32,58 @@ pub enum Performative {
     End(Option<RemoteError>),
     /// Closes the connection.
     Close(Option<RemoteError>),
-    /// What the server takes for authentication.
+    /// The mechanisms that the server accepts for authentication.
     SaslMechanisms(Vec<String>),
-    /// What the client chose.
+    /// The mechanism that the client chose.
     SaslInit(SaslInit),
-    /// A question of the server's.
+    /// A question from the server.
     SaslChallenge(Vec<u8>),
-    /// The answer to it.
+    /// The client's answer to a challenge.
     SaslResponse(Vec<u8>),
-    /// How it came out; 0 is good.
+    /// The result of the authentication; 0 is success.
     SaslOutcome(u8),
 }
 
 /// Opens the connection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Open {
-    /// The peer's name.
+    /// The name of the sender of this frame.
     pub container_id: String,
-    /// The host that is meant.
+    /// The host name that the client wants to reach.
     pub hostname: Option<String>,
-    /// The largest frame that the sender takes, in bytes.
+    /// The largest frame that the sender accepts, in bytes.
     pub max_frame_size: Option<u32>,
-    /// The highest channel number.
+    /// The highest channel number that the sender accepts.
     pub channel_max: Option<u16>,
-    /// After how many milliseconds without a frame the sender gives up.
+    /// After how many milliseconds without a frame the sender gives the peer up.
     pub idle_time_out: Option<u32>,
-    /// What the sender would like.
+    /// The capabilities that the sender asks for.
     pub desired_capabilities: Vec<String>,
-    /// More about it.
+    /// More about the sender.
     pub properties: Properties,
 }
 
 /// Begins a session.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Begin {
-    /// The channel that this answers.
+    /// The channel of the begin that this frame answers.
     pub remote_channel: Option<u16>,
-    /// The number of the first transfer.
+    /// The number of the first transfer that the sender will send.
     pub next_outgoing_id: u32,
-    /// How many transfers it takes.
+    /// How many transfers the sender accepts.
     pub incoming_window: u32,
-    /// How many it may send.
+    /// How many transfers the sender may send.
     pub outgoing_window: u32,
-    /// The highest handle.
+    /// The highest handle that the sender accepts.
     pub handle_max: Option<u32>,
 }
 
-/// Which end of a link somebody is.
+/// The end of a link: its sender or its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Messages go out.
+    /// The end that sends messages.
     Sender,
-    /// Messages come in.
+    /// The end that receives messages.
     Receiver,
 }
 
@@ -92,137 +92,137 @@ pub enum Role {
 pub struct Attach {
     /// The link's name, the same on both sides.
     pub name: String,
-    /// Its number on the sender's side.
+    /// The link's handle on the side that sends this frame.
     pub handle: u32,
-    /// Which end the sender of this is.
+    /// The end of the link that the side sending this frame has.
     pub role: Role,
-    /// 0 unsettled, 1 settled, 2 mixed.
+    /// How the link's sender settles: 0 unsettled, 1 settled, 2 mixed.
     pub snd_settle_mode: Option<u8>,
-    /// 0 first, 1 second.
+    /// How the link's receiver settles: 0 first, 1 second.
     pub rcv_settle_mode: Option<u8>,
     /// Where messages come from.
     pub source: Option<Source>,
-    /// Where they go to.
+    /// Where messages go to.
     pub target: Option<Target>,
-    /// The sender's count at the beginning.
+    /// The delivery count at which the link's sender begins.
     pub initial_delivery_count: Option<u32>,
-    /// The largest message that the sender of this takes; 0 and none are no limit.
+    /// The largest message that the side sending this frame accepts, in bytes; 0 and none both mean no limit.
     pub max_message_size: Option<u64>,
-    /// What would be liked.
+    /// The capabilities that the side sending this frame asks for.
     pub desired_capabilities: Vec<String>,
-    /// More about it.
+    /// More about the link.
     pub properties: Properties,
 }
 
 /// Where messages come from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Source {
-    /// Its address.
+    /// The address.
     pub address: Option<String>,
-    /// Which of its messages.
+    /// A filter that selects some of the source's messages.
     pub filter: Properties,
 }
 
 /// Where messages go to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
-    /// Its address.
+    /// The address.
     pub address: Option<String>,
 }
 
-/// Grants credit and window.
+/// Grants credit, and announces the session's windows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Flow {
-    /// The number of the next transfer expected.
+    /// The number of the next transfer that the sender of this frame expects.
     pub next_incoming_id: Option<u32>,
-    /// How many transfers are taken.
+    /// How many transfers the sender of this frame accepts.
     pub incoming_window: u32,
-    /// The number of the next transfer sent.
+    /// The number of the next transfer that the sender of this frame will send.
     pub next_outgoing_id: u32,
-    /// How many may be sent.
+    /// How many transfers the sender of this frame may send.
     pub outgoing_window: u32,
-    /// The link, where it is about one.
+    /// The link's handle, if the frame concerns a link.
     pub handle: Option<u32>,
-    /// The link's count.
+    /// The link's delivery count.
     pub delivery_count: Option<u32>,
-    /// Messages that may be sent from that count on.
+    /// How many messages may be sent, counted from that delivery count.
     pub link_credit: Option<u32>,
-    /// Messages waiting at the sender.
+    /// How many messages wait at the link's sender.
     pub available: Option<u32>,
-    /// Use up the credit now.
+    /// Whether the link's sender must use up or return the credit now.
     pub drain: bool,
-    /// Please answer.
+    /// Whether the peer must answer with a flow of its own.
     pub echo: bool,
 }
 
-/// Carries a message or a part of it.
+/// Carries a message or a part of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transfer {
-    /// The link.
+    /// The link's handle.
     pub handle: u32,
-    /// The delivery; must be there in its first transfer.
+    /// The delivery's id; mandatory in the delivery's first transfer.
     pub delivery_id: Option<u32>,
-    /// The sender's mark of the delivery.
+    /// The tag with which the sender identifies the delivery.
     pub delivery_tag: Option<Vec<u8>>,
-    /// 0 for AMQP messages.
+    /// The message format; 0 for AMQP messages.
     pub message_format: Option<u32>,
-    /// Whether the sender has forgotten about it.
+    /// Whether the sender has already settled the delivery.
     pub settled: Option<bool>,
     /// Whether more of the message follows.
     pub more: bool,
-    /// Whether it is to be forgotten.
+    /// Whether the sender cancels the message.
     pub aborted: bool,
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Taken.
+    /// The message was accepted.
     Accepted,
-    /// Refused, and why.
+    /// The message was refused, and the reason.
     Rejected(Option<RemoteError>),
-    /// Not taken.
+    /// The message was not processed.
     Released,
-    /// Not taken, and changed.
+    /// The message was not processed, and was changed.
     Modified,
-    /// None of the standard's terminal ones.
+    /// A state that is not one of the standard's terminal outcomes.
     Other,
 }
 
-/// States what became of deliveries.
+/// States the outcome of deliveries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Disposition {
-    /// Which end the sender of this is.
+    /// The end of the link that the side sending this frame has.
     pub role: Role,
-    /// The first delivery.
+    /// The id of the first delivery.
     pub first: u32,
-    /// The last; the first where there is none.
+    /// The id of the last delivery; none means that `first` is the only one.
     pub last: Option<u32>,
-    /// Whether the sender has forgotten about them.
+    /// Whether the side sending this frame has settled the deliveries.
     pub settled: bool,
-    /// What became of them.
+    /// The outcome of the deliveries.
     pub state: Option<Outcome>,
 }
 
 /// Detaches a link.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detach {
-    /// The link.
+    /// The link's handle.
     pub handle: u32,
-    /// Whether it is gone for good.
+    /// Whether the link is closed for good.
     pub closed: bool,
-    /// Why.
+    /// The reason.
     pub error: Option<RemoteError>,
 }
 
 /// The client's choice of a mechanism.
 #[derive(Clone, PartialEq)]
 pub struct SaslInit {
-    /// The mechanism.
+    /// The mechanism's name.
     pub mechanism: String,
-    /// Its first response: with PLAIN, the password. Hence no derived `Debug`.
+    /// The mechanism's first response. With PLAIN it contains the password, so `Debug` is not derived.
     pub initial_response: Vec<u8>,
-    /// The host that is meant.
+    /// The host name that the client wants to reach.
     pub hostname: Option<String>,
 }
 
@@ -233,16 +233,17 @@ impl std::fmt::Debug for SaslInit {
 }
 
 impl Performative {
-    /// Appends its bytes.
+    /// Appends the frame body's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (code, fields) = self.fields();
         encode(&Value::described(code, Value::List(fields)), out);
     }
 
-    /// Reads the one that `body` begins with; the rest of it is a transfer's payload.
+    /// Reads the performative at the start of `body`. Returns it with the remaining bytes, which are a transfer's
+    /// payload.
     ///
     /// # Errors
-    /// [`DecodeError`]; `Composite` where it is none of the standard's.
+    /// [`DecodeError`]; `Composite` where the value is not a performative of the standard.
     pub fn decode(body: &[u8]) -> Result<(Self, &[u8])> {
         let mut decoder = Decoder::new(body, Limits::PERFORMATIVE);
         let code = composite_code(&decoder.descriptor()?).ok_or(DecodeError::Composite)?;
@@ -456,7 +457,7 @@ impl Target {
 
     fn read(value: Value) -> Result<Option<Self>> {
         let fields = composite(value, 0x29, "target");
-        // A coordinator of transactions is a target, too; it is none of ours.
+        // The target can also be a coordinator of transactions, which the connector does not use.
         Ok(fields?.map(|mut fields| Self { address: fields.next().as_str().map(str::to_owned) }))
     }
 }
@@ -557,7 +558,7 @@ impl Outcome {
             Self::Rejected(error) => (0x25, vec![error_value(error)]),
             Self::Released => (0x26, vec![]),
             Self::Modified => (0x27, vec![Value::Null, Value::Null, Value::Null]),
-            // The one of the standard's that is not terminal: received, up to here.
+            // The standard's only state that is not terminal: received, up to this section and offset.
             Self::Other => (0x23, vec![Value::Uint(0), Value::Ulong(0)]),
         };
         Value::described(code, Value::List(fields))

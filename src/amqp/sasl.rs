@@ -1,4 +1,5 @@
-//! Authentication before AMQP (part 5 of the standard, 5.3): ANONYMOUS, with a token put later, or PLAIN (RFC 4616).
+//! Authentication before AMQP (part 5 of the standard, 5.3): ANONYMOUS, followed later by a token put to `$cbs`, or
+//! PLAIN (RFC 4616).
 
 use super::error::{Error, Misbehaviour, Result};
 use super::performative::SaslInit;
@@ -7,18 +8,20 @@ use crate::secret::Secret;
 /// How the client authenticates.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mechanism {
-    /// Not here: a token is put to `$cbs` later. `MSSBCBS`, Microsoft's name for the same, does where it is all there is.
+    /// No authentication at this point: a token is put to `$cbs` later. If the server offers only `MSSBCBS`,
+    /// Microsoft's name for the same mechanism, that name is used.
     Anonymous,
     /// With a name and a password.
     Plain {
-        /// Who.
+        /// The name of the user.
         user: String,
-        /// The password: with IoT Hub, a shared access signature.
+        /// The password. For IoT Hub it is a shared access signature.
         password: Secret,
     },
 }
 
-/// Neither mechanism has a question; this many are answered with nothing before the server is given up.
+/// Neither mechanism has challenges. This number of challenges is answered with empty responses; after one more, the
+/// server is given up.
 const MOST_CHALLENGES: u8 = 4;
 
 /// The client's side of the negotiation.
@@ -34,10 +37,10 @@ impl Negotiation {
         Self { mechanism, challenges: 0 }
     }
 
-    /// Answers the server's list of mechanisms.
+    /// Chooses from the server's list of mechanisms.
     ///
     /// # Errors
-    /// `NoMechanism` where ours is not among them.
+    /// `NoMechanism` where the server does not offer our mechanism.
     pub fn choose(&self, offered: &[String], hostname: &str) -> Result<SaslInit> {
         let names: &[&str] = match self.mechanism {
             Mechanism::Anonymous => &["ANONYMOUS", "MSSBCBS"],
@@ -45,7 +48,7 @@ impl Negotiation {
         };
         let name = names.iter().find(|name| offered.iter().any(|offer| offer == *name));
         let Some(name) = name else {
-            // A server may offer anything of any length; a person needs some of it.
+            // A server may send a list of any length; a part of it is enough for a person.
             let offered = offered.iter().take(8).map(|name| name.chars().take(32).collect()).collect();
             return Err(Error::NoMechanism(offered));
         };
@@ -61,7 +64,7 @@ impl Negotiation {
     /// Answers a challenge.
     ///
     /// # Errors
-    /// [`Misbehaviour::SaslRounds`] where there were too many.
+    /// [`Misbehaviour::SaslRounds`] after too many challenges.
     pub fn challenge(&mut self) -> Result<Vec<u8>> {
         self.challenges += 1;
         if self.challenges > MOST_CHALLENGES {

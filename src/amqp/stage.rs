@@ -1,8 +1,8 @@
-//! What a wait is for, to name it where the time runs out.
+//! The purpose of a wait, to name it in an error when the time runs out.
 
 use std::fmt;
 
-/// What was waited for.
+/// What a wait is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The address of the host.
@@ -13,29 +13,29 @@ pub enum Stage {
     Tls,
     /// The WebSocket handshake.
     Upgrade,
-    /// The protocol header.
+    /// The protocol header of the peer.
     Header,
     /// The end of the authentication.
     Sasl,
-    /// The open.
+    /// The peer's open frame.
     Open,
-    /// The begin.
+    /// The peer's begin frame.
     Begin,
-    /// An attach.
+    /// The peer's attach frame.
     Attach,
     /// Credit to send a request.
     Credit,
     /// The answer to a request.
     Answer,
-    /// What became of a message that was sent.
+    /// The outcome of a message that was sent.
     Outcome,
-    /// The end of the credit that was given.
+    /// The confirmation that a receiver's credit is used up or returned.
     Drain,
-    /// A message.
+    /// A message from the peer.
     Message,
-    /// Room to write.
+    /// The network, until it accepts more bytes.
     Write,
-    /// The close.
+    /// The peer's close frame.
     Close,
 }
 
@@ -51,12 +51,12 @@ impl fmt::Display for Stage {
             Self::Open => "the connection to be opened",
             Self::Begin => "the session to begin",
             Self::Attach => "the link to be attached",
-            Self::Credit => "leave to send a request",
+            Self::Credit => "credit to send a request",
             Self::Answer => "the answer to a request",
-            Self::Outcome => "word of what became of a message",
-            Self::Drain => "the credit to come back",
+            Self::Outcome => "the outcome of a message",
+            Self::Drain => "the return of the credit",
             Self::Message => "a message",
-            Self::Write => "the peer to take what is sent",
+            Self::Write => "the peer to read the sent bytes",
             Self::Close => "the connection to be closed",
         })
     }

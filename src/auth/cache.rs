@@ -1,6 +1,6 @@
-//! What the instance remembers between calls: tokens, and the service's clock.
+//! The tokens that the instance keeps between calls, and how far each service's clock differs from the local one.
 //!
-//! It is only a cache: a fresh instance behaves the same and signs once more.
+//! The cache changes no behaviour: a new instance only has to sign its tokens again.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::sas::{Dialect, SharedAccessKey};
 use crate::secret::Secret;
 
-/// How long a token is good for. The SDKs use 20 minutes to an hour.
+/// How long a token is valid. Microsoft's SDKs use 20 minutes to one hour.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
-/// A token this close to its end is not used any more: a request may wait, and clocks differ.
+/// A token that expires within this many seconds is no longer used: the request may be delayed, and clocks differ.
 const RENEW_BEFORE: u64 = 5 * 60;
-/// Tokens kept; an instance that meets more resources starts over.
+/// The largest number of tokens kept. When it is reached, the cache is emptied.
 const CAPACITY: usize = 256;
 
 #[derive(PartialEq, Eq, Hash)]
@@ -26,19 +26,19 @@ struct TokenKey {
 struct Cache {
     tokens: HashMap<TokenKey, (Secret, u64)>,
     skews: HashMap<String, i64>,
-    /// Hosts that go by the clock of another one.
+    /// Hosts that use the clock of another host.
     clocks: HashMap<String, String>,
     host_scope: HashSet<String>,
 }
 
 impl Cache {
-    /// By how many seconds the clock that a host goes by is known to be ahead of ours.
+    /// By how many seconds the clock that the host uses is known to be ahead of the local clock.
     fn skew(&self, host: &str) -> i64 {
         let host = self.clocks.get(host).map_or(host, String::as_str);
         self.skews.get(host).copied().unwrap_or(0)
     }
 
-    /// The time of day as a host's tokens have it.
+    /// The time of day by the host's clock, for its tokens.
     fn service_time(&self, host: &str, unix_time: Duration) -> Duration {
         let ahead = self.skew(host);
         let skew = Duration::from_secs(ahead.unsigned_abs());
@@ -50,9 +50,9 @@ thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
 }
 
-/// A token of IoT Hub's dialect for `host` and `path`, taken from the cache or signed now.
+/// A token in the format of IoT Hub for `host` and `path`, from the cache or newly signed.
 ///
-/// `path` narrows the token to that resource, unless the service was seen to want one for the whole host.
+/// `path` narrows the token to that resource, unless the service was found to require tokens for the whole host.
 pub fn token(key: &SharedAccessKey, host: &str, path: Option<&str>, unix_time: Duration) -> Secret {
     CACHE.with_borrow_mut(|cache| {
         let now = cache.service_time(host, unix_time).as_secs();
@@ -74,16 +74,16 @@ pub fn token(key: &SharedAccessKey, host: &str, path: Option<&str>, unix_time: D
     })
 }
 
-/// A token of IoT Hub's dialect for all of a host, and when it expires, by our clock, since the Unix epoch. It is not kept: a
-/// connection signs one an hour.
+/// A token in the format of IoT Hub for a whole host, and when it expires by the local clock, since the Unix epoch. The
+/// token is not cached, because a connection needs only about one an hour.
 pub fn hub_token(key: &SharedAccessKey, host: &str, unix_time: Duration) -> (Secret, Duration) {
     let now = CACHE.with_borrow(|cache| cache.service_time(host, unix_time));
     let token = key.token(Dialect::IotHub, host, now.saturating_add(TOKEN_LIFETIME).as_secs());
     (token, unix_time.saturating_add(TOKEN_LIFETIME))
 }
 
-/// A token of Event Hubs' dialect for an Event Hub, and when it expires, by our clock, since the Unix epoch. It is not kept:
-/// a connection signs one an hour.
+/// A token in the format of Event Hubs for one Event Hub, and when it expires by the local clock, since the Unix epoch.
+/// The token is not cached, because a connection needs only about one an hour.
 pub fn event_hub_token(key: &SharedAccessKey, host: &str, hub: &str, unix_time: Duration) -> (Secret, Duration) {
     let now = CACHE.with_borrow(|cache| cache.service_time(host, unix_time));
     let token =
@@ -91,20 +91,21 @@ pub fn event_hub_token(key: &SharedAccessKey, host: &str, hub: &str, unix_time: 
     (token, unix_time.saturating_add(TOKEN_LIFETIME))
 }
 
-/// What a token for an Event Hub is for.
+/// The resource that a token for an Event Hub grants access to.
 pub fn event_hub_resource(host: &str, hub: &str) -> String {
     format!("sb://{host}/{hub}")
 }
 
-/// Remembers that `host` goes by the clock of `known`: an IoT hub's endpoints are one service, and only its HTTPS API says
-/// what time it is.
+/// Remembers that `host` uses the same clock as `known`: an IoT hub's endpoints belong to one service, and only its
+/// HTTPS API states the time.
 pub fn same_clock(host: &str, known: &str) {
     if host != known {
         CACHE.with_borrow_mut(|cache| cache.clocks.insert(host.to_owned(), known.to_owned()));
     }
 }
 
-/// Remembers by how many seconds the service's clock is ahead of ours, and drops the tokens that were signed by ours.
+/// Remembers by how many seconds the service's clock is ahead of the local clock, and drops the tokens that were signed
+/// with the wrong time.
 pub fn learn_skew(host: &str, seconds: i64) {
     CACHE.with_borrow_mut(|cache| {
         cache.skews.insert(host.to_owned(), seconds);
@@ -112,12 +113,12 @@ pub fn learn_skew(host: &str, seconds: i64) {
     });
 }
 
-/// By how many seconds the service's clock is known to be ahead of ours.
+/// By how many seconds the service's clock is known to be ahead of the local clock.
 pub fn skew(host: &str) -> i64 {
     CACHE.with_borrow(|cache| cache.skew(host))
 }
 
-/// Remembers that the service wants tokens for the whole host.
+/// Remembers that the service requires tokens for the whole host.
 pub fn learn_host_scope(host: &str) {
     CACHE.with_borrow_mut(|cache| cache.host_scope.insert(host.to_owned()));
 }

@@ -1,11 +1,12 @@
-//! The permissions of a shared access policy, and a harmless request that shows whether a key holds one.
+//! The permissions of a shared access policy, and for each a harmless request that shows whether a key has the
+//! permission.
 //!
 //! Sources: "Control access to IoT Hub with shared access signatures", "Control access to DPS with shared access
-//! signatures"; which operation needs which is in the services' API descriptions.
+//! signatures". The services' API descriptions state which operation needs which permission.
 
 use crate::platform::Method;
 
-/// A permission that the connection guide names.
+/// A permission that the connection guide can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the service's own names")]
 pub enum Permission {
@@ -20,24 +21,24 @@ pub enum Permission {
     RegistrationStatusWrite,
 }
 
-/// A request that needs one permission and changes nothing, with whatever key it is sent.
+/// A request that needs one permission and changes nothing, whichever key signs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
     /// The method.
     pub method: Method,
-    /// The path, of a thing that does not exist.
+    /// The path's segments. They name a thing that does not exist.
     pub segments: Vec<String>,
-    /// An ETag that nothing has, for those that would delete.
+    /// An ETag that no document has, for requests that would delete something.
     pub if_match: Option<&'static str>,
 }
 
-/// An ETag that the services never give out: should the probed thing exist after all, nothing happens to it.
+/// An ETag that the services never issue: if the probed thing exists after all, the request does not change it.
 const NO_ETAG: &str = "\"permission-probe\"";
 
 impl Permission {
-    /// All of the hub's.
+    /// All permissions of IoT Hub.
     pub const HUB: [Self; 4] = [Self::RegistryRead, Self::RegistryWrite, Self::ServiceConnect, Self::DeviceConnect];
-    /// All of DPS's.
+    /// All permissions of the Device Provisioning Service.
     pub const DPS: [Self; 5] = [
         Self::ServiceConfig,
         Self::EnrollmentRead,
@@ -46,7 +47,7 @@ impl Permission {
         Self::RegistrationStatusWrite,
     ];
 
-    /// Its id in the manifest.
+    /// The permission's id in the manifest.
     pub fn id(self) -> &'static str {
         match self {
             Self::RegistryRead => "registry-read",
@@ -61,7 +62,7 @@ impl Permission {
         }
     }
 
-    /// The portal's name for it.
+    /// The permission's name in the Azure portal.
     pub fn title(self) -> &'static str {
         match self {
             Self::RegistryRead => "Registry Read",
@@ -76,12 +77,12 @@ impl Permission {
         }
     }
 
-    /// The service that grants it.
+    /// The service that grants the permission.
     pub fn service(self) -> &'static str {
         if Self::HUB.contains(&self) { "Azure IoT Hub" } else { "Device Provisioning Service" }
     }
 
-    /// What to change, and where in the portal.
+    /// What a person must change to grant the permission, and where in the Azure portal.
     pub fn remedy(self, policy: &str) -> String {
         let place = if Self::HUB.contains(&self) { "the IoT Hub" } else { "the Device Provisioning Service" };
         format!(
@@ -90,7 +91,8 @@ impl Permission {
         )
     }
 
-    /// The harmless request, for a thing named `name`. None where no request of the service API needs this permission.
+    /// The harmless request that needs this permission, for a thing named `name`. None if no request of the service API
+    /// needs the permission.
     pub fn probe(self, name: &str) -> Option<Probe> {
         let (method, collection, if_match) = match self {
             Self::RegistryRead => (Method::Get, "devices", None),
@@ -100,7 +102,8 @@ impl Permission {
             Self::EnrollmentWrite => (Method::Delete, "enrollments", Some(NO_ETAG)),
             Self::RegistrationStatusRead => (Method::Get, "registrations", None),
             Self::RegistrationStatusWrite => (Method::Delete, "registrations", Some(NO_ETAG)),
-            // Completing a message with a lock that nobody holds: refused as lost, unless the device is not ours to act for.
+            // Completes a message with a lock token that nobody holds. The hub answers that the lock is lost, or
+            // refuses the device.
             Self::DeviceConnect => {
                 let segments = ["devices", name, "messages", "deviceBound", "00000000-0000-0000-0000-000000000000"];
                 return Some(Probe {

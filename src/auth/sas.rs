@@ -1,7 +1,7 @@
-//! Shared access signatures, exact to Microsoft's SDKs.
+//! Shared access signatures, identical to the signatures of Microsoft's SDKs.
 //!
-//! Two dialects share one form and differ in the key: IoT Hub and DPS sign with the decoded key, Event Hubs with
-//! the key's text as it is ("Control access to IoT Hub with shared access signatures"; the SDKs' `sas_credential`).
+//! There are two formats, which differ only in the key: IoT Hub and DPS sign with the decoded key, Event Hubs with the
+//! key's base64 text ("Control access to IoT Hub with shared access signatures"; the SDKs' `sas_credential`).
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::{Secret, percent_encode, remember};
 
-/// As Microsoft's SDKs decode: bits that the last character has too many are ignored.
+/// Decodes base64 as Microsoft's SDKs do: surplus bits in the last character are ignored.
 const LENIENT: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
@@ -23,7 +23,7 @@ const LENIENT: GeneralPurpose =
 pub enum Dialect {
     /// IoT Hub and DPS: the key is base64 and is decoded.
     IotHub,
-    /// Event Hubs: the key's text is the key.
+    /// Event Hubs: the key's text is used as the key.
     EventHubs,
 }
 
@@ -32,14 +32,16 @@ pub enum Dialect {
 pub struct SharedAccessKey {
     /// The policy's name (`skn`).
     pub policy: String,
-    /// One of its two keys, base64 as the portal shows it.
+    /// One of the policy's two keys, in base64 as the Azure portal shows it.
     pub key: Secret,
 }
 
 impl SharedAccessKey {
-    /// Signs `resource` (host and path, not encoded) until `expiry`, seconds since the Unix epoch.
+    /// Signs `resource` (host and path, not percent-encoded). The token is valid until `expiry`, in seconds since the
+    /// Unix epoch.
     ///
-    /// A key that is not base64 was refused when the connection was read; should one come here all the same, its text is used.
+    /// A key that is not base64 is already refused when the connection is read. If one is used here nevertheless, its
+    /// text is the key.
     pub fn token(&self, dialect: Dialect, resource: &str, expiry: u64) -> Secret {
         let sr = percent_encode(resource);
         let sig = sign(dialect, &self.key, &sr, expiry);
@@ -49,7 +51,7 @@ impl SharedAccessKey {
         Secret::new(format!("SharedAccessSignature sr={sr}&sig={sig}&se={expiry}&skn={skn}"))
     }
 
-    /// A name for this very key in a cache, from which the key cannot be had.
+    /// A name for this key in a cache. The key cannot be recovered from it.
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(self.policy.as_bytes());
@@ -59,7 +61,7 @@ impl SharedAccessKey {
     }
 }
 
-/// A key's bytes; none where its text is not base64.
+/// The bytes of a key; none if its text is not base64.
 pub fn decode_key(key: &Secret) -> Option<Zeroizing<Vec<u8>>> {
     LENIENT.decode(key.expose()).ok().map(Zeroizing::new)
 }
@@ -71,7 +73,8 @@ pub fn sign(dialect: Dialect, key: &Secret, sr: &str, expiry: u64) -> String {
         Dialect::IotHub => decode_key(key).unwrap_or_else(|| Zeroizing::new(text.to_vec())),
         Dialect::EventHubs => Zeroizing::new(text.to_vec()),
     };
-    // HMAC takes a key of any length: the error cannot happen, and an empty signature would merely be refused.
+    // HMAC takes keys of any length, so the error cannot happen. If it did, the service would refuse the empty
+    // signature.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
     mac.update(format!("{sr}\n{expiry}").as_bytes());
     let sig = STANDARD.encode(mac.finalize().into_bytes());
@@ -88,7 +91,7 @@ mod tests {
         assert_eq!(sign(dialect, &Secret::new(key), sr, se), sig, "{sr}");
     }
 
-    /// Vectors of the Azure CLI extension, the Node SDK and the Rust SDK.
+    /// Test vectors of the Azure CLI extension, the Node SDK and the Rust SDK.
     #[test]
     fn agrees_with_microsofts_vectors() {
         let hub = "iot-hub-for-test.azure-devices.net";

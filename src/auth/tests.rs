@@ -1,4 +1,4 @@
-//! Tokens are known as secrets, in whatever form a service quotes them.
+//! Tokens are recognized as secrets, in every form in which a service quotes them.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn a_token_is_struck_out_in_whatever_form_it_comes_back() {
     let time = Duration::from_secs(1_700_000_000);
     for token in [
         auth::token(&key(), "known.azure-devices.net", None, time),
-        // From the cache.
+        // A token from the cache.
         auth::token(&key(), "known.azure-devices.net", None, time),
         auth::hub_token(&key(), "known.azure-devices.net", time).0,
         auth::event_hub_token(&key(), "ns.servicebus.windows.net", "h", time).0,

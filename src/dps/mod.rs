@@ -1,5 +1,5 @@
 //! The service API of the Device Provisioning Service, version 2021-10-01: enrollments and registrations. Individual
-//! enrollments are read and changed at version 2026-11-01 where the service speaks it.
+//! enrollments are read and changed at version 2026-11-01 if the service supports it.
 
 mod secrets;
 mod types;
@@ -15,28 +15,28 @@ use crate::host_name;
 use crate::http::{Client, IfMatch, Page, PathId, Request, Safety, Tagged, whole};
 use crate::platform::Method;
 
-/// Selects all individual enrollments.
+/// The query for all individual enrollments.
 pub const ALL_ENROLLMENTS: &str = "SELECT * FROM enrollments";
-/// The versions that individual enrollments are read at, the newest first. 2026-11-01 added [`CERTIFICATE_MEMBERS`]; an
-/// older version does not show them, and a PUT at it may clear them.
+/// The versions at which individual enrollments are read, the newest first. Version 2026-11-01 added
+/// [`CERTIFICATE_MEMBERS`]: an older version does not show these members, and a PUT at an older version may clear them.
 const ENROLLMENT_VERSIONS: &[&str] = &["2026-11-01", "2021-10-01"];
-/// What an enrollment says of the certificates that its device can have issued by Azure Device Registry.
+/// The members of an enrollment that concern certificates which Azure Device Registry can issue to the device.
 pub const CERTIFICATE_MEMBERS: [&str; 3] = ["namespaceName", "certificateAuthorityName", "certificatePolicyName"];
-/// Selects all enrollment groups.
+/// The query for all enrollment groups.
 pub const ALL_ENROLLMENT_GROUPS: &str = "SELECT * FROM enrollmentGroups";
 
-/// The provisioning service, for the time of one call.
+/// The Device Provisioning Service, for one call.
 pub struct Dps<'a> {
     client: &'a Client<'a>,
 }
 
 impl<'a> Dps<'a> {
-    /// The service behind a client.
+    /// The service that a client sends to.
     pub fn new(client: &'a Client<'a>) -> Self {
         Self { client }
     }
 
-    /// The host that names the service in events: the same by whatever name it is spoken to.
+    /// The host name that identifies the service in events. It is the same for each of the service's host names.
     pub fn identity(&self) -> String {
         host_name::identity(&self.client.api().host)
     }
@@ -44,28 +44,28 @@ impl<'a> Dps<'a> {
     /// An individual enrollment.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn enrollment(&self, id: &impl PathId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead)
             .first_of(ENROLLMENT_VERSIONS);
         Tagged::from_response(&self.client.send(&request)?)
     }
 
-    /// How the device of an individual enrollment proves who it is, keys included.
+    /// The attestation of an individual enrollment's device, including its keys.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn attestation(&self, id: &RegistrationId) -> Result<Value> {
         let segments = ["enrollments", id.as_str(), "attestationmechanism"];
         let request = Request::new(Method::Post, segments, Safety::Read, Permission::EnrollmentWrite);
         Tagged::from_response(&self.client.send(&request)?).map(|found| found.document)
     }
 
-    /// Creates an individual enrollment that nobody has looked for in this call.
+    /// Creates an individual enrollment that was not read before in this call.
     ///
     /// # Errors
-    /// `conflict`, `unsupported` where it has [`CERTIFICATE_MEMBERS`] and the service knows none, and those of the
-    /// service.
+    /// `conflict`; `unsupported` where the enrollment has [`CERTIFICATE_MEMBERS`] and the service does not support
+    /// them; the errors of the service.
     pub fn create_enrollment(&self, id: &RegistrationId, enrollment: Value) -> Result<Tagged> {
         let newest = CERTIFICATE_MEMBERS.iter().any(|member| enrollment.get(member).is_some());
         let mut request =
@@ -76,11 +76,11 @@ impl<'a> Dps<'a> {
         self.write(request, enrollment)
     }
 
-    /// Creates an individual enrollment (`if_match` none) or replaces one, after [`Self::enrollment`] was asked for it in
-    /// the same call: at the version that answered then, so that nothing of what was read gets lost.
+    /// Creates an individual enrollment (`if_match` none) or replaces one, after [`Self::enrollment`] was called for it
+    /// in the same call. It is written at the version that it was read at, so that no member is lost.
     ///
     /// # Errors
-    /// `conflict`, `precondition-failed`, and those of the service.
+    /// `conflict`, `precondition-failed`, and the errors of the service.
     pub fn put_enrollment(&self, id: &RegistrationId, enrollment: Value, if_match: Option<&IfMatch>) -> Result<Tagged> {
         let safety = if_match.map_or(Safety::Once, IfMatch::safety);
         let mut request = Request::new(Method::Put, ["enrollments", id.as_str()], safety, Permission::EnrollmentWrite)
@@ -91,7 +91,7 @@ impl<'a> Dps<'a> {
         self.write(request, enrollment)
     }
 
-    /// Sends an enrollment. What of it is secret is in no error, where the service repeats it, too.
+    /// Sends an enrollment. Its secrets are removed from errors, even if the service repeats them.
     fn write(&self, request: Request, enrollment: Value) -> Result<Tagged> {
         whole(&enrollment)?;
         let secrets = secrets::secrets(&enrollment);
@@ -99,7 +99,7 @@ impl<'a> Dps<'a> {
         written.map_err(|error| error.without(&secrets))
     }
 
-    /// Whether enrollments may have [`CERTIFICATE_MEMBERS`], as far as this call has seen of the service.
+    /// Whether the service supports [`CERTIFICATE_MEMBERS`], as far as this call has found out.
     pub fn knows_certificates(&self) -> bool {
         self.client.spoken(ENROLLMENT_VERSIONS) == ENROLLMENT_VERSIONS[0]
     }
@@ -107,7 +107,7 @@ impl<'a> Dps<'a> {
     /// Deletes an individual enrollment.
     ///
     /// # Errors
-    /// `precondition-failed`, `not-found`, and those of the service.
+    /// `precondition-failed`, `not-found`, and the errors of the service.
     pub fn delete_enrollment(&self, id: &RegistrationId, if_match: &IfMatch) -> Result<()> {
         self.delete("enrollments", id, if_match, Permission::EnrollmentWrite)
     }
@@ -115,7 +115,8 @@ impl<'a> Dps<'a> {
     /// One page of the individual enrollments that a query selects.
     ///
     /// # Errors
-    /// `invalid-input` where the service does not understand it or knows no such continuation, and those of the service.
+    /// `invalid-input` where the service does not understand the query or does not know the continuation, and the
+    /// errors of the service.
     pub fn query_enrollments(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Self::query("enrollments", query).first_of(ENROLLMENT_VERSIONS);
         Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
@@ -133,17 +134,17 @@ impl<'a> Dps<'a> {
     /// The state of a registration.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn registration(&self, id: &impl PathId) -> Result<Tagged> {
         let request =
             Request::new(Method::Get, ["registrations", id.as_str()], Safety::Read, Permission::RegistrationStatusRead);
         Tagged::from_response(&self.client.send(&request)?)
     }
 
-    /// Deletes the state of a registration: the device has to register again.
+    /// Deletes the state of a registration, after which the device must register again.
     ///
     /// # Errors
-    /// `precondition-failed`, `not-found`, and those of the service.
+    /// `precondition-failed`, `not-found`, and the errors of the service.
     pub fn delete_registration(&self, id: &RegistrationId, if_match: &IfMatch) -> Result<()> {
         self.delete("registrations", id, if_match, Permission::RegistrationStatusWrite)
     }
@@ -151,7 +152,7 @@ impl<'a> Dps<'a> {
     /// One page of the registrations of an enrollment group.
     ///
     /// # Errors
-    /// `not-found` where there is no such group, and those of the service.
+    /// `not-found` where the enrollment group does not exist, and the errors of the service.
     pub fn query_registrations(&self, group: &impl PathId, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Request::new(
             Method::Post,
@@ -174,7 +175,7 @@ impl<'a> Dps<'a> {
     }
 }
 
-/// Whether the device of an enrollment has symmetric keys.
+/// Whether an enrollment's device uses symmetric keys.
 pub fn has_symmetric_keys(enrollment: &Value) -> bool {
     enrollment.pointer("/attestation/type").and_then(Value::as_str) == Some("symmetricKey")
 }

@@ -1,18 +1,19 @@
-//! What of an enrollment opens something, and is not shown.
+//! Hides the secrets of an enrollment.
 //!
-//! The service answers a custom allocation's URL as it was written, with the key of the function in it. A person who reads the
-//! enrollment sees where the function is and not what opens it; what is written back is the document as it was read.
+//! The service returns the URL of a custom allocation's function unchanged, including the function's key. A person who
+//! reads the enrollment sees the URL without the key. When an enrollment is written back, the document is the one that
+//! was read.
 
 use serde_json::Value;
 
-/// Stands for what is not shown.
+/// The text that replaces a secret.
 pub const HIDDEN: &str = "(secret)";
 
-/// A secret that is shorter is too likely a word of its own to be looked for in a text.
+/// A shorter secret is not struck out of texts, because it could be part of an ordinary word.
 const SHORTEST: usize = 4;
 
-/// An enrollment as it is shown: without the device's keys unless they were asked for, and its function's URL without
-/// what opens the function.
+/// An enrollment in the form that is shown: without the device's keys unless they were asked for, and without the
+/// secrets in its function's URL.
 pub fn shown(mut enrollment: Value, with_keys: bool) -> Value {
     if !with_keys && let Some(attestation) = enrollment.get_mut("attestation").and_then(Value::as_object_mut) {
         attestation.remove("symmetricKey");
@@ -26,8 +27,8 @@ pub fn shown(mut enrollment: Value, with_keys: bool) -> Value {
     enrollment
 }
 
-/// A URL without what may be secret in it: the values of its query, its fragment, and who calls. Scheme, host, path and
-/// the names in the query stay.
+/// A URL without the parts that may be secret: the values of its query, its fragment, and its user information. The
+/// scheme, the host, the path and the names in the query stay.
 pub fn without_secrets(url: &str) -> String {
     let (url, fragment) = url.split_once('#').map_or((url, None), |(url, fragment)| (url, Some(fragment)));
     let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
@@ -58,7 +59,8 @@ pub fn without_secrets(url: &str) -> String {
     shown
 }
 
-/// The secrets of an enrollment that is sent, to be taken out of what the service says about it: the longest first.
+/// The secrets of an enrollment that is sent, the longest first. They are struck out of errors, because the service may
+/// quote the enrollment.
 pub(super) fn secrets(enrollment: &Value) -> Vec<String> {
     let keys = enrollment.pointer("/attestation/symmetricKey").and_then(Value::as_object);
     let keys = keys.into_iter().flat_map(|keys| keys.values()).filter_map(Value::as_str).map(str::to_owned);

@@ -1,14 +1,14 @@
-//! Ids of the provisioning service.
+//! Ids of the Device Provisioning Service.
 
 use crate::error::{Error, Result};
 use crate::http::PathId;
 
-/// A registration id or the id of an enrollment group: up to 128 letters, digits and `- . _ :`. Case does not matter; the
-/// service keeps it.
+/// A registration id or the id of an enrollment group: up to 128 letters, digits and `- . _ :`. The service ignores
+/// upper and lower case when it compares ids, and keeps the spelling.
 ///
-/// The documents disagree about the ends: the API's description of `registrationId` wants a letter or digit at both, the
-/// articles on the service want a letter, a digit or `-` at the last place and say nothing of the first. What one of them
-/// allows goes out, and the service judges.
+/// Microsoft's documents disagree about the first and last character. The API's description of `registrationId`
+/// requires a letter or digit for both. The articles on DPS require a letter, a digit or `-` at the end and do not
+/// mention the first character. An id that one of them allows is sent, and the service decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationId(String);
 

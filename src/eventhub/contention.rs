@@ -1,8 +1,9 @@
-//! Why a reader has no slot in a partition, in plain words, and how it gets one.
+//! Explains why a reader has no slot in a partition, and how it gets one.
 //!
-//! Three rules of Event Hubs decide it: a reader with an owner level (epoch) reads alone; a higher or newer one sends the others
-//! away; without one, five may read side by side in a consumer group. The service names the rule in a sentence, of which the
-//! beginnings used here are in its own clients' documentation and in their users' reports.
+//! Three rules of Event Hubs decide this. A reader with an owner level (epoch) reads alone. A reader with a higher or a
+//! newer owner level disconnects the others. Without an owner level, up to five readers may read in a consumer group.
+//! The service names the rule in a sentence; the beginnings of these sentences are taken from its clients'
+//! documentation and their users' reports.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use crate::error::{FieldProblem, problem};
 /// The consumer group that every hub has.
 const DEFAULT_GROUP: &str = "$Default";
 
-/// A reader that wants a slot.
+/// A reader that needs a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Contender {
     group: String,
@@ -20,16 +21,16 @@ pub(super) struct Contender {
     owner_level: Option<i64>,
 }
 
-/// Which rule keeps a reader out.
+/// The rule that keeps a reader out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    /// Another reader was there with an owner level that this one does not reach.
+    /// Another reader already reads with an owner level, and this reader has a lower one or none.
     Outranked(Option<i64>),
-    /// Another reader came later, with an owner level.
+    /// Another reader with an owner level connected later and disconnected this reader.
     Displaced(Option<i64>),
-    /// Five read already.
+    /// Five readers already read the partition.
     Crowded,
-    /// The service does not say.
+    /// The service does not state the rule.
     Unknown,
 }
 
@@ -39,8 +40,8 @@ impl Contender {
         Self { group: consumer_group.clone(), partition: partition.clone(), owner_level: *owner_level }
     }
 
-    /// The conflict as a finding about the consumer group that was asked for: the message says which rule keeps the reader
-    /// out, the fix how it gets a slot.
+    /// The conflict as a problem of the field `consumerGroup`. Its message states which rule keeps the reader out, and
+    /// its fix how the reader gets a slot.
     pub fn conflict(&self, said: &str) -> FieldProblem {
         let rule = Rule::of(said);
         let mut conflict = problem("/consumerGroup", rule.code(), self.cause(rule, said));
@@ -62,13 +63,13 @@ impl Contender {
                 format!("Another reader has claimed {self} with {} and reads it alone; {own}.", with(level))
             }
             Rule::Displaced(level) => format!(
-                "Another reader took {self} over with {}; {own}, and was sent away. It may be a second copy of this very one.",
+                "Another reader took {self} over with {}; {own}, so that it was disconnected. The other reader may be a second copy of this one.",
                 with(level)
             ),
             Rule::Crowded => {
-                format!("Five readers are on {self} already, and more than five may not read side by side.")
+                format!("Five readers already read {self}, and more than five may not read side by side.")
             }
-            Rule::Unknown => format!("Another reader holds {self}, so that no slot is free for this one."),
+            Rule::Unknown => format!("Another reader already reads {self}, so that no slot is free for this reader."),
         };
         let shared = if self.group.eq_ignore_ascii_case(DEFAULT_GROUP) {
             " $Default is the group that Azure Functions, Stream Analytics, event processors and monitoring tools use \
@@ -85,16 +86,16 @@ impl Contender {
                          Built-in endpoints, enter a new name under Consumer groups, and set that name here.";
         match rule {
             Rule::Outranked(Some(level)) | Rule::Displaced(Some(level)) => format!(
-                "{own_group} Or, to send the other reader away, set an owner level of {} or more; or stop the other one.",
+                "{own_group} Or, to send the other reader away, set an owner level of {} or more; or stop the other reader.",
                 level.saturating_add(1)
             ),
             Rule::Outranked(None) | Rule::Displaced(None) => {
                 format!(
-                    "{own_group} Or, to send the other reader away, set a higher owner level; or stop the other one."
+                    "{own_group} Or, to send the other reader away, set a higher owner level; or stop the other reader."
                 )
             }
             Rule::Crowded => format!(
-                "{own_group} Or stop one of the five; or set an owner level (0 will do), which sends all of them away."
+                "{own_group} Or stop one of the five; or set an owner level (0 is enough), which disconnects all five."
             ),
             Rule::Unknown => format!("{own_group} Or stop the other reader."),
         }
@@ -131,7 +132,7 @@ impl Rule {
     }
 }
 
-/// The other reader's level: the first number in quotes after the word.
+/// The other reader's owner level: the first number in quotes after the word "epoch".
 fn level(text: &str) -> Option<i64> {
     let (_, rest) = text.split_once("epoch")?;
     let (_, rest) = rest.split_once('\'')?;

@@ -1,10 +1,13 @@
-//! From an IoT hub's own values to its Event Hub-compatible endpoint, which changes when a hub fails over.
+//! Finds an IoT hub's Event Hub-compatible endpoint from the hub's own values. The endpoint changes when the hub fails
+//! over.
 //!
-//! The hub redirects a link on its `/messages/events` there. Microsoft's clients for JavaScript and the Azure CLI do the
-//! same; they follow anywhere, this one only where the caller allows it: the redirect decides who gets a token.
+//! The hub redirects a link to its `/messages/events` to that endpoint. Microsoft's clients for JavaScript and the
+//! Azure CLI use this redirect, too, and follow it to any host. This client follows it only to hosts that the caller
+//! allows, because the target of the redirect receives a token.
 //!
-//! A hub is asked with a password first, as has worked for years; where it offers no such thing, or refuses it, with a token
-//! that is put to `$cbs`. A password goes to nobody who does not offer to take one.
+//! The first attempt uses a password (SASL PLAIN), which has worked for years. If the hub does not offer PLAIN or
+//! refuses the password, a token is put to `$cbs` instead. The password is never sent to a server that does not offer
+//! PLAIN.
 
 use std::time::Duration;
 
@@ -22,19 +25,19 @@ use crate::error::{Error, ErrorCode, Result, Retry};
 use crate::platform::Platform;
 use crate::quoted::quoted;
 
-/// Where an IoT hub's AMQP endpoint is.
+/// The address of an IoT hub's AMQP endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubAddress {
-    /// Its host.
+    /// The hub's host.
     pub host: String,
-    /// Its port; that of the transport on Azure.
+    /// The port; on Azure it is the transport's default port.
     pub port: u16,
-    /// What AMQP is spoken over.
+    /// The transport under AMQP.
     pub transport: AmqpTransport,
 }
 
 impl HubAddress {
-    /// Connects.
+    /// Connects to the hub.
     ///
     /// # Errors
     /// As [`transport::open`].
@@ -43,11 +46,12 @@ impl HubAddress {
     }
 }
 
-/// Asks a hub for its Event Hub-compatible endpoint. `may_follow` says whether a host, in lower case, can be trusted.
+/// Asks a hub for its Event Hub-compatible endpoint. `may_follow` decides whether a host, in lower case, is trusted.
 ///
 /// # Errors
-/// `auth-failed` where the hub refuses the policy's token; `permission-denied`; `protocol` where it does not redirect, or
-/// to a host that may not be followed; `unavailable` and `timeout`, by `deadline` on the monotonic clock.
+/// `auth-failed` where the hub refuses the policy's token; `permission-denied`; `protocol` where the hub does not
+/// redirect, or redirects to a host that `may_follow` refuses; `unavailable` and `timeout`, by `deadline` on the
+/// monotonic clock.
 pub fn discover(
     platform: &dyn Platform,
     hub: &HubAddress,
@@ -61,7 +65,7 @@ pub fn discover(
     discover_over(platform, &mut open, hub, key, may_follow, deadline)
 }
 
-/// The same over transports that `open` makes: one, or two where the hub takes no password.
+/// As [`discover`], over transports that `open` makes: one, or two if the hub does not accept a password.
 pub(super) fn discover_over<T: Transport>(
     platform: &dyn Platform,
     open: &mut dyn FnMut() -> Result<T, TransportError>,
@@ -80,7 +84,7 @@ pub(super) fn discover_over<T: Transport>(
     };
     if let Some(not_offered) = refused {
         let second = by_claim(platform, open, hub, key, &until);
-        // Where both ways are closed, the first one says why, unless it was none.
+        // If both ways fail, the error of the first way is reported, unless the hub does not offer passwords.
         if second.is_ok() || not_offered {
             answer = second;
         }
@@ -91,7 +95,7 @@ pub(super) fn discover_over<T: Transport>(
     }
 }
 
-/// Logs in with the policy's name and a token as password (Microsoft's JavaScript client).
+/// Logs in with the policy's name, and a token as the password (as Microsoft's JavaScript client does).
 fn by_password<T: Transport>(
     platform: &dyn Platform,
     open: &mut dyn FnMut() -> Result<T, TransportError>,
@@ -106,7 +110,7 @@ fn by_password<T: Transport>(
     ask(client, hub, until)
 }
 
-/// Logs in as nobody and puts a token for the host (Azure CLI since 2026).
+/// Logs in with SASL ANONYMOUS and puts a token for the host (as the Azure CLI does since 2026).
 fn by_claim<T: Transport>(
     platform: &dyn Platform,
     open: &mut dyn FnMut() -> Result<T, TransportError>,
@@ -122,7 +126,7 @@ fn by_claim<T: Transport>(
 fn ask(mut client: Client, hub: &HubAddress, until: &Deadline) -> Result<Redirect, AmqpError> {
     let name = client.name("receiver");
     let link = LinkOptions::receiver(name, format!("amqps://{}/messages/events/$management", hub.host));
-    // The redirect comes instead of the attach, or right after it.
+    // The hub sends the redirect instead of the attach, or right after it.
     let outcome = client.attach(&link, 1, until).and_then(|link| client.receive(link, Duration::MAX, until));
     let outcome = match outcome {
         Err(error) => error.redirect().ok_or(error),
@@ -137,24 +141,26 @@ fn follow(redirect: &Redirect, transport: AmqpTransport, may_follow: &dyn Fn(&st
     let host = redirect.hostname.to_ascii_lowercase();
     let refuse =
         |message: String| Err(Error::new(ErrorCode::Protocol, message).with_retry(Retry::AfterReconfiguration));
-    // A network host besides the host name is not followed: the certificate is checked for the host name.
+    // The redirect's network host is ignored: the certificate is checked for the host name, so the connection is made
+    // to that.
     if !may_follow(&host) {
         let host = quoted(&host, 256).unwrap_or_default();
         return refuse(format!(
-            "The hub names {host} as its Event Hub-compatible endpoint, which is not one of Azure's hosts; it was not contacted"
+            "The hub names {host} as its Event Hub-compatible endpoint, which is not one of Azure's hosts; the connector did not contact this host"
         ));
     }
     match redirect.address.as_deref().and_then(entity) {
         Some(hub) => {
-            // Azure names AMQP's own port, whatever the question came over; Microsoft's clients look at the host alone.
+            // Azure states the port of AMQP over TLS even if the request came over a WebSocket. Microsoft's clients
+            // ignore the port.
             let named = (redirect.port != AmqpTransport::Tcp.port()).then_some(redirect.port);
             Ok(Endpoint { host, port: named.unwrap_or(transport.port()), transport, hub })
         }
-        None => refuse("The hub names an Event Hub-compatible endpoint without an Event Hub".to_owned()),
+        None => refuse("The hub names an Event Hub-compatible endpoint without the name of an Event Hub".to_owned()),
     }
 }
 
-/// The Event Hub's name in `amqps://{host}:5671/{hub}/$management` or a consumer group's address below it.
+/// The Event Hub's name in `amqps://{host}:5671/{hub}/$management`, or in the address of a consumer group below it.
 fn entity(address: &str) -> Option<String> {
     let path = match address.split_once("://") {
         Some((_, rest)) => rest.split_once('/')?.1,

@@ -1,4 +1,4 @@
-//! One event of a partition.
+//! An event of a partition.
 
 use serde_json::{Map, Value as Json};
 
@@ -6,94 +6,95 @@ use crate::amqp::codec::json::object;
 use crate::amqp::message::Lossy;
 use crate::amqp::{Body, Message, Value};
 
-/// The longest offset, in bytes: those of Event Hubs have some twenty.
+/// The longest offset, in bytes: offsets of Event Hubs have about twenty.
 const LONGEST_OFFSET: usize = 1_024;
 
-/// An event as it was enqueued.
+/// An event with the values that Event Hubs stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Event {
-    /// Its number in the partition.
+    /// The event's number in the partition.
     pub sequence_number: i64,
-    /// Its place in the partition: opaque, since it is no number with geo-replication.
+    /// The event's position in the partition. It is opaque text, because with geo-replication it is not a number.
     pub offset: String,
-    /// When it was enqueued, in milliseconds since the Unix epoch.
+    /// When the event was enqueued, in milliseconds since the Unix epoch.
     pub enqueued_time_ms: i64,
-    /// What its partition was chosen by.
+    /// The key by which the event's partition was chosen.
     pub partition_key: Option<String>,
-    /// Annotations of the service besides those above: `iothub-…` of IoT Hub, `dt-…` of IoT Plug and Play.
+    /// Other annotations of the service: `iothub-…` of IoT Hub, `dt-…` of IoT Plug and Play.
     pub system_properties: Map<String, Json>,
-    /// What the sender added: a device's properties, or `opType` and the like of IoT Hub's own events.
+    /// The properties that the sender added: a device's own properties, or those of IoT Hub's own events, such as
+    /// `opType`.
     pub application_properties: Map<String, Json>,
-    /// What it is about.
+    /// The body.
     pub body: EventBody,
-    /// The sender's id of it.
+    /// The id that the sender gave the event.
     pub message_id: Option<String>,
-    /// Who sent it, as text where it is text and base64 otherwise.
+    /// The user who sent the event, as text if the value is text, otherwise as base64.
     pub user_id: Option<String>,
-    /// Where it was sent to; with IoT Hub, `/devices/{id}/messages/events`.
+    /// The address that the event was sent to. IoT Hub uses `/devices/{id}/messages/events`.
     pub to: Option<String>,
-    /// Its subject.
+    /// The subject.
     pub subject: Option<String>,
-    /// Where an answer goes.
+    /// The address for an answer.
     pub reply_to: Option<String>,
-    /// The group that it belongs to.
+    /// The group that the event belongs to.
     pub group_id: Option<String>,
-    /// Its place in the group.
+    /// The event's number in the group.
     pub group_sequence: Option<u32>,
-    /// The group for answers.
+    /// The group that an answer belongs to.
     pub reply_to_group_id: Option<String>,
-    /// What it answers.
+    /// The id of the message that this event answers.
     pub correlation_id: Option<String>,
-    /// The media type of its data.
+    /// The media type of the data.
     pub content_type: Option<String>,
-    /// The character set or compression of its data, as the sender said it; IoT Hub means the character set.
+    /// The character set or compression of the data, as the sender stated it. IoT Hub uses it for the character set.
     pub content_encoding: Option<String>,
-    /// When it is of no more use, in milliseconds since the Unix epoch.
+    /// When the event expires, in milliseconds since the Unix epoch.
     pub absolute_expiry_time_ms: Option<i64>,
-    /// When it was made, in milliseconds since the Unix epoch.
+    /// When the event was created, in milliseconds since the Unix epoch.
     pub creation_time_ms: Option<i64>,
-    /// Why the message cannot be read from some section on, where it cannot: the body is the bytes from there on. Its
-    /// place in the partition is known all the same, so that no sender can block a reader.
+    /// Why the message cannot be decoded from some section on; then the body holds the bytes from that section on. The
+    /// event still has its position in the partition, so that no sender can block a reader.
     pub malformed: Option<String>,
-    /// Why annotations are left out, where some are.
+    /// Why some annotations were left out.
     pub left_out: Option<String>,
-    /// Bytes of the whole message.
+    /// The size of the whole message, in bytes.
     pub size: usize,
-    /// Bytes of memory that it takes up, counted by what it was decoded to and not by what came.
+    /// How much memory the event takes up, in bytes. It counts the decoded values, not the received bytes.
     pub memory: usize,
-    /// The partition's end when this was sent, where the receiver asked for it.
+    /// The end of the partition when this event was sent, if the receiver asked for it.
     pub last_enqueued: Option<LastEnqueued>,
 }
 
-/// What an event is about.
+/// The body of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventBody {
-    /// Bytes: what devices send.
+    /// Bytes, which is what devices send.
     Data(Vec<u8>),
     /// One value.
     Value(Json),
-    /// A list of values; of several such lists, their items one after the other.
+    /// A list of values. If the message has several lists, their items are joined into one list.
     Sequence(Vec<Json>),
 }
 
-/// A partition's end.
+/// The end of a partition: its last event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LastEnqueued {
-    /// The last event's number.
+    /// The last event's sequence number.
     pub sequence_number: Option<i64>,
     /// The last event's offset.
     pub offset: Option<String>,
-    /// When it was enqueued, in milliseconds since the Unix epoch.
+    /// When the last event was enqueued, in milliseconds since the Unix epoch.
     pub enqueued_time_ms: Option<i64>,
 }
 
 impl Event {
-    /// Reads an event; none where it lacks what makes it one: number, offset and time.
+    /// Reads an event; none if its number, offset or time is missing.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let Lossy { mut message, error, left_out, memory } = Message::decode_lossy(bytes);
         let sequence_number = message.take_annotation("x-opt-sequence-number")?.as_i64()?;
         let offset = message.take_annotation("x-opt-offset")?.into_text()?;
-        // It goes into the position of each event.
+        // The length is limited because the offset becomes part of the position of each event.
         let offset = Some(offset).filter(|offset| offset.len() <= LONGEST_OFFSET)?;
         let enqueued_time_ms = message.take_annotation("x-opt-enqueued-time")?.as_i64()?;
         let partition_key = message.take_annotation("x-opt-partition-key").and_then(Value::into_text);
@@ -138,7 +139,7 @@ impl Default for EventBody {
 }
 
 impl EventBody {
-    /// Its bytes: what the sender sent; of values, those of their JSON text.
+    /// The body's size, in bytes: of data, the bytes that the sender sent; of values, the bytes of their JSON text.
     pub fn size(&self) -> usize {
         let text = match self {
             Self::Data(bytes) => return bytes.len(),
@@ -150,7 +151,7 @@ impl EventBody {
 
     fn read(body: Body) -> Self {
         match body {
-            // One section is the rule, and needs no copy.
+            // Most messages have one data section, which is not copied.
             Body::Data(mut sections) if sections.len() == 1 => Self::Data(sections.pop().unwrap_or_default()),
             Body::Data(sections) => Self::Data(sections.concat()),
             Body::Value(value) => Self::Value(value.into_json()),

@@ -1,7 +1,9 @@
-//! What went wrong, as the connector's own error: code, advice and words by the condition that the service named.
+//! Converts a failure to the connector's own error: the code, the retry advice and the message follow from the
+//! service's condition.
 //!
-//! Sources: the retry policies of Microsoft's clients (Python: `_pyamqp/error.py`; Rust: `retry.rs`), and texts that the
-//! service is known to say. Reading changes nothing, so no error has an effect; a caller that sends adds its own.
+//! Sources: the retry policies of Microsoft's clients (Python: `_pyamqp/error.py`; Rust: `retry.rs`), and texts that
+//! the service is known to send. Reading changes nothing, so these errors have no effect; a caller that sends a message
+//! sets the effect itself.
 
 use std::time::Duration;
 
@@ -17,10 +19,10 @@ use crate::host_name;
 use crate::http::{Fault, NETWORK_REFUSES_LIKE_THAT};
 use crate::quoted::quoted;
 
-/// The longest text of the service's that is passed on.
+/// The longest text from the service that is passed on, in characters.
 const LONGEST_MESSAGE: usize = 512;
 
-/// What an error is about.
+/// What an error concerns.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     service: &'static str,
@@ -29,7 +31,7 @@ pub(crate) struct Context {
     what: String,
     contender: Option<Contender>,
     is_iot_hub: bool,
-    /// Of the connection.
+    /// The port and the transport of the connection.
     port: u16,
     transport: AmqpTransport,
 }
@@ -48,7 +50,7 @@ impl Context {
         }
     }
 
-    /// Of a reader of a partition.
+    /// The context of a reader of a partition.
     pub(super) fn reader(endpoint: &Endpoint, key: &SharedAccessKey, contender: &Contender) -> Self {
         Self { contender: Some(contender.clone()), ..Self::event_hub(endpoint, key, &contender.to_string()) }
     }
@@ -66,7 +68,7 @@ impl Context {
         }
     }
 
-    /// The connector's error for one of the protocol's.
+    /// The connector's error for an AMQP error.
     pub fn error(&self, error: &AmqpError) -> Error {
         let verdict = judge(error);
         let conflict = self.contender.as_ref().filter(|_| verdict.code == ErrorCode::ConsumerConflict);
@@ -86,7 +88,8 @@ impl Context {
             result = result.with_service(fault);
         }
         if verdict.code == ErrorCode::PermissionDenied {
-            // A policy that may read telemetry of an IoT hub has "Service Connect", which is "Listen" of the Event Hub.
+            // A policy that may read an IoT hub's telemetry has the permission "Service Connect", which corresponds to
+            // "Listen" of the Event Hub.
             let permission = Permission::ServiceConnect;
             result = result.with_missing_permission(MissingPermission {
                 permission: permission.id().to_owned(),
@@ -96,8 +99,8 @@ impl Context {
         result
     }
 
-    /// What to do where no connection comes about: many networks let HTTPS out, and AMQP's port not; and what stands at their
-    /// edge may know HTTP, and WebSockets not.
+    /// What to do if no connection can be made. Many networks allow outgoing HTTPS but not AMQP's port, and a proxy or
+    /// firewall at the edge of a network may know HTTP but not WebSockets.
     fn if_blocked(&self, error: &AmqpError) -> String {
         use TransportErrorKind::{Broken, Connect, Denied, Timeout, Upgrade};
         let AmqpError::Transport(error) = error else { return String::new() };
@@ -138,19 +141,19 @@ impl Context {
                 let title = Permission::ServiceConnect.title();
                 format!("The policy \"{policy}\" lacks \"{title}\", which {service} at {host} asks for.{said}")
             }
-            ErrorCode::NotFound => format!("{service} at {host} knows no {what}.{said}"),
+            ErrorCode::NotFound => format!("{service} at {host} does not know {what}.{said}"),
             ErrorCode::ConsumerConflict => {
                 format!("Other readers use {what} of {host}, so that no slot is free.{said}")
             }
             ErrorCode::PositionLost => {
-                format!("The position is not one of {what} of {host}; the Event Hub may be a new one.{said}")
+                format!("The position does not exist in {what} of {host}; the Event Hub may be a new one.{said}")
             }
             ErrorCode::RateLimited => format!("{service} at {host} asks to slow down.{said}"),
             ErrorCode::QuotaExceeded => format!("A quota of {service} at {host} is used up: {what}.{said}"),
             ErrorCode::InvalidInput | ErrorCode::PayloadTooLarge => {
-                format!("{service} at {host} does not take it: {what}.{said}")
+                format!("{service} at {host} does not accept the request for {what}.{said}")
             }
-            ErrorCode::DeviceOffline => format!("{service} at {host} does not reach {what}.{said}"),
+            ErrorCode::DeviceOffline => format!("{service} at {host} cannot reach {what}.{said}"),
             ErrorCode::Timeout => {
                 format!("{service} at {host} did not answer in time: {error}{}", self.if_blocked(error))
             }
@@ -172,7 +175,7 @@ impl Context {
 
 struct Verdict {
     code: ErrorCode,
-    /// None for the code's usual one.
+    /// The retry advice; none means the default advice of the error code.
     retry: Option<Retry>,
 }
 
@@ -223,7 +226,7 @@ fn judge(error: &AmqpError) -> Verdict {
     }
 }
 
-/// Some conditions mean several things, which only their texts distinguish.
+/// Judges an error from the peer. Some conditions have several meanings, which only the error's text distinguishes.
 fn judge_remote(error: &RemoteError) -> Verdict {
     let text = error.description.as_deref().unwrap_or_default().to_ascii_lowercase();
     let fault = fault_of(error);
@@ -235,23 +238,25 @@ fn judge_remote(error: &RemoteError) -> Verdict {
         _ if text.contains("epoch") && text.contains("receiver") => plain(ErrorCode::ConsumerConflict),
         // "Exceeded the maximum number of allowed receivers per partition in a consumer group which is 5."
         "amqp:resource-limit-exceeded" if text.contains("receivers") => plain(ErrorCode::ConsumerConflict),
-        // "The supplied offset '…' is invalid. The last offset in the system is '…'"; with sequence numbers likewise.
+        // "The supplied offset '…' is invalid. The last offset in the system is '…'"; the text for sequence numbers is
+        // similar.
         _ if text.contains("the supplied offset") || text.contains("the supplied sequence number") => {
             plain(ErrorCode::PositionLost)
         }
         "amqp:unauthorized-access" | "com.microsoft:auth-failed" => unauthorized(&text),
-        // A code that is not known makes the condition mean something else than that a thing is gone.
+        // With an unknown code, the condition can mean something other than a thing that does not exist.
         "amqp:not-found" if error.error_code().is_some() => plain(ErrorCode::Unavailable),
         condition => by_condition(condition).unwrap_or_else(|| plain(ErrorCode::Unavailable)),
     }
 }
 
-/// What IoT Hub says over AMQP: six digits in `info`, and a text that may be one of the shapes of HTTP's bodies.
+/// An error of IoT Hub over AMQP: a six-digit code in `info`, and a text that may have one of the shapes of HTTP
+/// bodies.
 fn fault_of(error: &RemoteError) -> Fault {
     Fault::of_text(None, error.error_code(), error.description.as_deref().unwrap_or_default())
 }
 
-/// What a code of IoT Hub means, where there is one that is known.
+/// The verdict for a code of IoT Hub, if the code is known.
 fn coded(fault: &Fault, text: &str) -> Option<Verdict> {
     let verdict = fault.verdict();
     let judged = match verdict.code {
@@ -262,7 +267,8 @@ fn coded(fault: &Fault, text: &str) -> Option<Verdict> {
 }
 
 fn unauthorized(text: &str) -> Verdict {
-    // "Ip has been prevented to connect to the endpoint": the namespace's firewall, which knows no key.
+    // "Ip has been prevented to connect to the endpoint": sent by the namespace's firewall, so the key is not the
+    // problem.
     if text.contains("prevented to connect") {
         return with(ErrorCode::Unavailable, Retry::AfterReconfiguration);
     }
@@ -291,14 +297,14 @@ fn by_condition(condition: &str) -> Option<Verdict> {
         "amqp:unauthorized-access" | "com.microsoft:auth-failed" => plain(ErrorCode::AuthFailed),
         "amqp:link:stolen" => plain(ErrorCode::ConsumerConflict),
         "amqp:not-found" | "amqp:resource-deleted" => plain(ErrorCode::NotFound),
-        // There is no such hub, which says nothing of what was asked for.
+        // The hub's host name is wrong, which says nothing about the requested thing.
         "com.microsoft:iot-hub-not-found-error" => plain(ErrorCode::AuthFailed),
         "com.microsoft:device-already-exists" => plain(ErrorCode::Conflict),
         "amqp:resource-limit-exceeded" | "com.microsoft:quota-exceeded" => plain(ErrorCode::QuotaExceeded),
         "com.microsoft:entity-disabled" | "com.microsoft:iot-hub-suspended" => {
             with(ErrorCode::Unavailable, Retry::AfterReconfiguration)
         }
-        // The pinned endpoint is not the hub's any more.
+        // The endpoint that the connection states no longer belongs to the hub.
         "amqp:link:redirect" | "amqp:connection:redirect" => with(ErrorCode::Unavailable, Retry::AfterReconfiguration),
         "amqp:not-allowed" | "amqp:not-implemented" => plain(ErrorCode::Unsupported),
         "amqp:precondition-failed" | "com.microsoft:precondition-failed" | "com.microsoft:message-lock-lost" => {
@@ -313,17 +319,17 @@ fn by_condition(condition: &str) -> Option<Verdict> {
     })
 }
 
-/// What a server said that refused a WebSocket.
+/// The answer of a server that refused a WebSocket.
 fn refused_web_socket(error: &AmqpError) -> Option<Fault> {
     let AmqpError::Transport(error) = error else { return None };
     let mut fault = Fault::read(error.answer.as_deref()?, Duration::MAX);
-    // A date to come again at cannot be understood without a clock.
+    // A `Retry-After` with a date is ignored, because no clock is available here.
     fault.retry_after = fault.retry_after.filter(|wait| !wait.is_zero());
     Some(fault)
 }
 
-/// The request for a WebSocket has no key: a server that refuses it judges neither that nor what is asked for, so that it is
-/// always about the network, the host or the service's settings.
+/// The request for a WebSocket contains no key. A server that refuses it therefore judges neither the key nor the
+/// requested thing: the cause is always the network, the host or the service's settings.
 fn by_refused_web_socket(error: &AmqpError) -> Verdict {
     let Some(fault) = refused_web_socket(error) else { return with(ErrorCode::Protocol, Retry::AfterReconfiguration) };
     let verdict = fault.verdict();
@@ -338,7 +344,7 @@ fn by_refused_web_socket(error: &AmqpError) -> Verdict {
     }
 }
 
-/// The status of an answer of `$cbs` or `$management`. A code in the text counts before it.
+/// Judges the status of an answer of `$cbs` or `$management`. A known code in the text has priority over the status.
 fn by_status(status: u16, text: &str) -> Verdict {
     let fault = Fault::of_text(Some(status), None, text);
     let text = text.to_ascii_lowercase();
@@ -347,7 +353,8 @@ fn by_status(status: u16, text: &str) -> Verdict {
     }
     match status {
         401 => unauthorized(&text),
-        // Without a claim that is named it is a firewall, a quota or a service that is closed, and not a permission.
+        // If the text names no claim, a firewall, a quota or a disabled service is the cause, and not a missing
+        // permission.
         403 if text.contains("claim") => plain(ErrorCode::PermissionDenied),
         403 => with(ErrorCode::Unavailable, Retry::AfterReconfiguration),
         404 | 410 if ["not be found", "not found", "not exist"].iter().any(|words| text.contains(words)) => {
@@ -394,14 +401,14 @@ fn said(error: &AmqpError) -> Option<String> {
         AmqpError::Answered(error) => error.description.as_deref(),
         other => other.remote()?.description.as_deref(),
     };
-    // Where the tracking ids begin, the sentence is over; they have a field of their own.
-    // IoT Hub's texts have the shapes of its HTTP bodies at times.
+    // The sentence ends where the tracking ids begin, which have their own field. IoT Hub's texts sometimes have the
+    // shape of its HTTP bodies.
     let text = Fault::of_text(None, None, text?).message?;
     let text = text.split("TrackingId:").next()?.split("Tracking ID:").next()?;
     Some(clean(text)).filter(|text| !text.is_empty())
 }
 
-/// Cuts a text of the service's down to what can stand in a message.
+/// Shortens and cleans a text from the service, so that it can be part of a message.
 fn clean(text: &str) -> String {
     quoted(text, LONGEST_MESSAGE).unwrap_or_default()
 }
@@ -499,7 +506,7 @@ mod tests {
         assert_eq!(record.service.as_ref().and_then(|fault| fault.tracking_id.as_deref()), Some("abc_G1"));
     }
 
-    /// A service that answers with what it was sent, and with what no terminal should get.
+    /// A service that quotes the request in its answer, and adds characters that a terminal must not receive.
     #[test]
     fn what_a_service_repeats_or_hides_is_in_no_error() {
         let key = SharedAccessKey {
@@ -653,7 +660,7 @@ mod tests {
                 .message
                 .contains("\"AMQP transport\" of the connection to amqp-web-sockets")
         }));
-        // Once there was a connection, the port is not the reason.
+        // A timeout after the connection was made is not caused by a blocked port.
         let later = context().error(&AmqpError::Transport(TransportError::new(
             TransportErrorKind::Timeout,
             Stage::Message,
@@ -688,7 +695,7 @@ mod tests {
             (answer(400, &[], ""), Unavailable, AfterReconfiguration, "no proxy"),
             (answer(401, &[], page), Unavailable, AfterReconfiguration, "Blocked by policy 7"),
             (answer(403, &[], page), Unavailable, AfterReconfiguration, "Blocked by policy 7"),
-            // What has no WebSocket is not a device that is gone.
+            // A server without WebSockets must not be reported as a device that does not exist.
             (
                 answer(404, &[], r#"{"Message":"ErrorCode:DeviceNotFound;x"}"#),
                 Unavailable,

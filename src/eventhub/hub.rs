@@ -1,4 +1,4 @@
-//! A connection to one Event Hub: what it is, what its partitions are, and their events.
+//! A connection to one Event Hub: its properties, its partitions and their events.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,41 +20,42 @@ use crate::error::{Error, Result};
 use crate::platform::Platform;
 use crate::secret;
 
-/// Messages ahead of what is used (Microsoft's clients: 300).
+/// How many messages are requested ahead (Microsoft's clients: 300).
 const PREFETCH: u32 = 300;
-/// Once events come, a pause of this length ends the reading: what is there is worth more than what may come.
+/// After the first event, a pause of this length ends the read: returning the events at hand matters more than waiting
+/// for more events.
 const LULL: Duration = Duration::from_millis(100);
-/// The descriptor of a selector filter, as a number (Microsoft's JavaScript and Rust clients).
+/// The numeric descriptor of a selector filter (as in Microsoft's JavaScript and Rust clients).
 const SELECTOR_CODE: u64 = 0x0000_468c_0000_0004;
-/// Its name, which is also its key in the filter's map.
+/// The selector filter's name, which is also its key in the filter map.
 const SELECTOR_NAME: &str = "apache.org:selector-filter:string";
 
-/// Where an Event Hub is.
+/// The address of an Event Hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The namespace's host.
+    /// The host of the Event Hub's namespace.
     pub host: String,
-    /// Its port; that of the transport on Azure.
+    /// The port; on Azure it is the transport's default port.
     pub port: u16,
-    /// What AMQP is spoken over.
+    /// The transport under AMQP.
     pub transport: AmqpTransport,
     /// The Event Hub's name.
     pub hub: String,
 }
 
 impl Endpoint {
-    /// Connects.
+    /// Connects to the Event Hub.
     fn open(&self, roots: Roots, deadline: &Deadline) -> Result<Box<dyn Transport>, TransportError> {
         transport::open(self.transport, (&self.host, self.port), "/$servicebus/websocket", roots, deadline)
     }
 }
 
-/// How to get in.
+/// How to authenticate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Access {
-    /// A signed token, put to `$cbs`: the key itself is never sent.
+    /// With a signed token that is put to `$cbs`; the key itself is never sent.
     Claim(SharedAccessKey),
-    /// The policy's name and key, by SASL PLAIN.
+    /// With the policy's name and key, by SASL PLAIN.
     Plain(SharedAccessKey),
 }
 
@@ -66,55 +67,56 @@ impl Access {
     }
 }
 
-/// An Event Hub's own description.
+/// The description of an Event Hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubProperties {
-    /// Its name.
+    /// The Event Hub's name.
     pub name: String,
-    /// When it was created, in milliseconds since the Unix epoch.
+    /// When the Event Hub was created, in milliseconds since the Unix epoch.
     pub created_at_ms: Option<i64>,
-    /// The ids of its partitions.
+    /// The ids of the partitions.
     pub partition_ids: Vec<String>,
 }
 
-/// A partition's own description.
+/// The description of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionProperties {
-    /// Its id.
+    /// The partition's id.
     pub id: String,
-    /// The oldest event's number that is retained.
+    /// The sequence number of the oldest retained event.
     pub begin_sequence_number: i64,
-    /// The last event's number; -1 where there never was one.
+    /// The sequence number of the last event; -1 if there never was one.
     pub last_enqueued_sequence_number: i64,
-    /// The last event's offset; `-1` where there never was one.
+    /// The offset of the last event; `-1` if there never was one.
     pub last_enqueued_offset: String,
     /// When the last event was enqueued, in milliseconds since the Unix epoch.
     pub last_enqueued_time_ms: i64,
-    /// Whether nothing is retained.
+    /// Whether the partition retains no events.
     pub is_empty: bool,
 }
 
-/// What to receive.
+/// What to receive, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiverOptions {
     /// The partition's id.
     pub partition: String,
-    /// The consumer group; `$Default` is always there.
+    /// The consumer group; `$Default` always exists.
     pub consumer_group: String,
-    /// Where to begin.
+    /// The position to begin at.
     pub position: StartPosition,
-    /// Owner level (epoch): the reader with the highest one reads alone. Without, up to five read together.
+    /// The owner level (epoch): the reader with the highest level reads alone. Without an owner level, up to five
+    /// readers read side by side.
     pub owner_level: Option<i64>,
-    /// Events sent ahead; none for the usual number.
+    /// How many events are requested ahead; none for the default number.
     pub prefetch: Option<u32>,
-    /// The largest event that is taken, in bytes: Event Hubs' own limit is 1 MB, of dedicated clusters 20 MB.
+    /// The largest event that is accepted, in bytes. Event Hubs' own limit is 1 MB, and 20 MB in dedicated clusters.
     pub largest_event: u64,
-    /// Whether events state the partition's end, for a lag without another request.
+    /// Whether each event states the partition's end, so that the lag is known without another request.
     pub track_last_enqueued: bool,
 }
 
 impl ReceiverOptions {
-    /// The usual options.
+    /// The default options for a reader.
     pub fn new(consumer_group: impl Into<String>, partition: impl Into<String>, position: StartPosition) -> Self {
         Self {
             partition: partition.into(),
@@ -128,38 +130,40 @@ impl ReceiverOptions {
     }
 }
 
-/// How much to receive at once.
+/// How much one read may return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadBudget {
-    /// Events at the most.
+    /// The largest number of events.
     pub events: usize,
-    /// Bytes of memory that the events take up at the most, see [`Event::memory`]; one event is given in any case.
+    /// The largest memory that the events may take up, in bytes, see [`Event::memory`]; a single event is returned even
+    /// if it is larger.
     pub bytes: usize,
     /// How long to wait for the first event.
     pub wait: Duration,
 }
 
-/// A link that events come in by.
+/// A link that receives events.
 #[derive(Debug)]
 pub struct Receiver {
     link: LinkId,
     contender: Contender,
-    /// Events for which the last budget had no room, and those that were given back.
+    /// Events that did not fit the last budget, and events that were given back.
     kept: VecDeque<Kept>,
-    /// An error that came after events.
+    /// An error that occurred after events that were still to be returned.
     failed: Option<Error>,
 }
 
-/// An event that waits.
+/// An event that waits to be returned.
 #[derive(Debug)]
 enum Kept {
     Read(Box<Event>),
-    /// As it came: a few bytes may be megabytes once they are read, and each partition may keep one.
+    /// The message's bytes. Decoding is delayed, because a few bytes may become megabytes, and each partition may keep
+    /// one event.
     AsItCame(Vec<u8>),
 }
 
 impl Receiver {
-    /// Takes the last events back, in their order: they come again with the next ones.
+    /// Takes back the last events, in their order. The next read returns them first.
     pub fn give_back(&mut self, events: Vec<Event>) {
         events.into_iter().rev().for_each(|event| self.kept.push_front(Kept::Read(Box::new(event))));
     }
@@ -172,15 +176,15 @@ pub struct EventHub<'p> {
     access: Access,
     claim: Option<Claim<'p>>,
     management: Option<Management>,
-    /// On the monotonic clock.
+    /// The deadline, on the monotonic clock.
     deadline: Duration,
 }
 
 impl<'p> EventHub<'p> {
-    /// Connects and authorizes. All that is done with the connection must be done by `deadline`, on the monotonic clock.
+    /// Connects and authenticates. All work on the connection must end by `deadline`, on the monotonic clock.
     ///
     /// # Errors
-    /// `unavailable`, `timeout`, `auth-failed`, `not-found`, `protocol`: each typed, by the deadline.
+    /// `unavailable`, `timeout`, `auth-failed`, `not-found` and `protocol`, at the latest at the deadline.
     pub fn connect(
         platform: &'p dyn Platform,
         endpoint: &Endpoint,
@@ -194,7 +198,7 @@ impl<'p> EventHub<'p> {
         Self::over(platform, transport, endpoint, access, deadline)
     }
 
-    /// Opens the connection over a transport that is there already.
+    /// Opens the connection over an existing transport.
     ///
     /// # Errors
     /// As [`EventHub::connect`].
@@ -226,18 +230,18 @@ impl<'p> EventHub<'p> {
         Ok(Self { client, endpoint: endpoint.clone(), access: access.clone(), claim, management: None, deadline })
     }
 
-    /// The platform that it runs on.
+    /// The platform that the connection runs on.
     pub fn platform(&self) -> &'p dyn Platform {
         self.client.platform()
     }
 
-    /// Puts the deadline off, for another call over the same connection.
+    /// Sets a later deadline, for another call on the same connection.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = deadline;
     }
 
-    /// Does something that the rest of the call does not wait for: it has `limit` at the most, and no more than a quarter of
-    /// what is left.
+    /// Does work that the rest of the call does not depend on. The work may take at most `limit`, and at most a quarter
+    /// of the time left.
     pub fn within<T>(&mut self, limit: Duration, work: impl FnOnce(&mut Self) -> T) -> T {
         let deadline = self.deadline;
         self.deadline = self.until().soon(limit).moment();
@@ -246,15 +250,15 @@ impl<'p> EventHub<'p> {
         result
     }
 
-    /// What the Event Hub is, with the ids of its partitions.
+    /// The Event Hub's properties, with the ids of its partitions.
     ///
     /// # Errors
-    /// `not-found`, `auth-failed`, `permission-denied` and those of the connection.
+    /// `not-found`, `auth-failed`, `permission-denied` and the errors of the connection.
     pub fn properties(&mut self) -> Result<HubProperties> {
         let context = self.context("its properties");
         let maps = self.read(vec![("com.microsoft:eventhub", None)]).map_err(|error| context.error(&error))?;
         let map = maps.first().ok_or_else(|| context.error(&AmqpError::Answer("map of the entity")))?;
-        // Microsoft's service writes an array of strings; a list does as well.
+        // Microsoft's service writes an array of strings; a list is accepted, too.
         let ids = match map.get("partition_ids") {
             Some(Value::Array(ids) | Value::List(ids)) => ids.iter().map(Value::to_text).collect(),
             _ => None,
@@ -269,7 +273,7 @@ impl<'p> EventHub<'p> {
         })
     }
 
-    /// What partitions are, and where their events begin and end, in the order of these ids.
+    /// The properties of partitions, including where their events begin and end, in the order of these ids.
     ///
     /// # Errors
     /// As [`EventHub::properties`].
@@ -299,17 +303,18 @@ impl<'p> EventHub<'p> {
     /// Attaches to a partition.
     ///
     /// # Errors
-    /// `consumer-conflict` where others read with a higher owner level, or too many without one; `position-lost` where
-    /// the position is not of this partition; `not-found` for the consumer group or partition; those of the connection.
+    /// `consumer-conflict` where another reader has a higher owner level, or too many readers have none;
+    /// `position-lost` where the position does not belong to this partition; `not-found` for the consumer group or
+    /// partition; the errors of the connection.
     pub fn receiver(&mut self, options: &ReceiverOptions) -> Result<Receiver> {
         let receiver = self.ask(options)?;
         self.settle(&receiver).map(|()| receiver)
     }
 
-    /// Attaches to several partitions, all at the same time.
+    /// Attaches to several partitions at the same time.
     ///
     /// # Errors
-    /// As [`EventHub::receiver`]; none of them is attached then.
+    /// As [`EventHub::receiver`]; after an error none of the partitions is attached.
     pub fn receivers(&mut self, options: &[ReceiverOptions]) -> Result<Vec<Receiver>> {
         let mut receivers = Vec::new();
         let mut result = Ok(());
@@ -331,7 +336,7 @@ impl<'p> EventHub<'p> {
         }
     }
 
-    /// Asks for a link. [`EventHub::settle`] waits for it.
+    /// Asks for a link to a partition. [`EventHub::settle`] waits for the answer.
     fn ask(&mut self, options: &ReceiverOptions) -> Result<Receiver> {
         let contender = Contender::of(options);
         let name = self.client.name("receiver");
@@ -349,15 +354,15 @@ impl<'p> EventHub<'p> {
         attached.map_err(|error| self.reading(&receiver.contender).error(&error))
     }
 
-    /// Gives a partition up. Its slot for readers is free at once.
+    /// Detaches from a partition. The reader's slot is free at once.
     pub fn release(&mut self, receiver: Receiver) {
         self.client.detach(receiver.link);
     }
 
-    /// Waits until one of these receivers has something: an event, or an error. False where nothing came within `wait`.
+    /// Waits until one of these receivers has an event or an error. Returns false if none has within `wait`.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// The errors of the connection.
     pub fn wait(&mut self, receivers: &[&Receiver], wait: Duration) -> Result<bool> {
         if receivers.iter().any(|receiver| !receiver.kept.is_empty() || receiver.failed.is_some()) {
             return Ok(true);
@@ -369,10 +374,10 @@ impl<'p> EventHub<'p> {
         self.client.wait(&links, wait, &deadline).map_err(|error| context.error(&error))
     }
 
-    /// Receives events: waits for the first one, then takes what comes without a pause.
+    /// Receives events: waits for the first one, then takes further events until there is a pause.
     ///
     /// # Errors
-    /// As [`EventHub::receiver`], once the events that came before were given.
+    /// As [`EventHub::receiver`], after the events before the error were returned.
     pub fn receive(&mut self, receiver: &mut Receiver, budget: ReadBudget) -> Result<Vec<Event>> {
         let context = self.reading(&receiver.contender);
         let deadline = self.until();
@@ -391,7 +396,7 @@ impl<'p> EventHub<'p> {
                 None => match self.client.receive(receiver.link, wait, &deadline) {
                     Ok(None) => break,
                     Ok(Some(delivery)) => Kept::AsItCame(delivery.payload),
-                    // What came before is worth having; the error is there the next time, too.
+                    // The events before the error are returned first. The next call reports the error again.
                     Err(_) if !events.is_empty() => break,
                     Err(error) => return Err(context.error(&error)),
                 },
@@ -421,7 +426,8 @@ impl<'p> EventHub<'p> {
         Ok(events)
     }
 
-    /// Closes the connection. Shortly; what the service does not hear of it notices by itself.
+    /// Closes the connection, with a short time limit. If the service does not receive the close, it notices the end by
+    /// itself.
     pub fn close(self) {
         let deadline = self.until();
         self.client.close(&deadline);
@@ -452,7 +458,7 @@ impl<'p> EventHub<'p> {
         if let Some(level) = options.owner_level {
             properties.push((Value::symbol("com.microsoft:epoch"), Value::Long(level)));
         }
-        // Says that an offset need not be a number, as Microsoft's clients always do.
+        // Tells the service that offsets need not be numbers, as Microsoft's clients always do.
         let mut capabilities = vec!["com.microsoft:georeplication".to_owned()];
         if options.track_last_enqueued {
             capabilities.push("com.microsoft:enable-receiver-runtime-metric".to_owned());
@@ -468,7 +474,7 @@ impl<'p> EventHub<'p> {
     fn read(&mut self, entities: Vec<(&str, Option<&str>)>) -> Result<Vec<Value>, AmqpError> {
         let deadline = self.until();
         self.keep_claim(&deadline)?;
-        // Microsoft's Python and JavaScript clients send the token along as well.
+        // Microsoft's Python and JavaScript clients also send the token in each request.
         let Endpoint { host, hub, .. } = &self.endpoint;
         let now = self.client.platform().unix_time();
         let token = self.claim.as_ref().map(|_| auth::event_hub_token(self.access.key(), host, hub, now).0);
@@ -485,7 +491,8 @@ impl<'p> EventHub<'p> {
             None => Management::open(&mut self.client, &deadline)?,
         };
         let read = management.read(&mut self.client, entities, &deadline);
-        // After a failure an answer may still be on its way, or a request may wait to be sent: the next look-up begins again.
+        // After a failure an answer may still arrive, or a request may still wait to be sent. So the next look-up uses
+        // new links.
         match &read {
             Ok(_) => self.management = Some(management),
             Err(_) => management.close(&mut self.client),

@@ -1,7 +1,7 @@
-//! Event Hubs, and IoT Hub's Event Hub-compatible endpoint, as a consumer sees them. There is no way to them but AMQP.
+//! Event Hubs, and IoT Hub's Event Hub-compatible endpoint, from a consumer's side. Both are read over AMQP only.
 //!
-//! Addresses, filters and names are those of Microsoft's clients for .NET, Python, JavaScript and Rust, which differ only
-//! where it does not matter.
+//! Addresses, filters and names are the same as in Microsoft's clients for .NET, Python, JavaScript and Rust. These
+//! clients differ only in unimportant details.
 
 mod contention;
 mod discover;

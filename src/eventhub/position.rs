@@ -1,9 +1,10 @@
-//! Where in a partition to begin, as the selector filter that says so.
+//! A start position in a partition, and the selector filter for it.
 
-/// A place in a partition. Events are numbered without gaps; offsets are opaque text and only good for coming back.
+/// A position in a partition. Sequence numbers have no gaps; offsets are opaque text, and can only be used to return to
+/// an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartPosition {
-    /// The oldest event that is retained.
+    /// The oldest retained event.
     Earliest,
     /// The next event that is enqueued after the link is attached.
     Latest,
@@ -11,30 +12,30 @@ pub enum StartPosition {
     EnqueuedTime {
         /// The moment.
         ms: i64,
-        /// Whether those of the very moment count.
+        /// Whether events of exactly this moment are included.
         inclusive: bool,
     },
     /// Events from this offset on.
     Offset {
-        /// An offset that an event had.
+        /// The offset of an event.
         offset: String,
-        /// Whether that event counts.
+        /// Whether that event is included.
         inclusive: bool,
     },
     /// Events from this sequence number on.
     SequenceNumber {
-        /// The number.
+        /// The sequence number of an event.
         number: i64,
-        /// Whether that event counts.
+        /// Whether that event is included.
         inclusive: bool,
     },
 }
 
 impl StartPosition {
-    /// The filter's expression (as `_utils.py` of Microsoft's Python client writes it).
+    /// The filter expression (in the format of `_utils.py` in Microsoft's Python client).
     pub fn selector(&self) -> String {
         let write = |annotation: &str, inclusive: bool, value: &str| {
-            // A quote inside of a text is written twice, as in SQL; none of the service's own offsets has one.
+            // As in SQL, a quote in a text is written twice. No offset of the service contains a quote.
             let value = value.replace('\'', "''");
             format!("amqp.annotation.{annotation} {} '{value}'", if inclusive { ">=" } else { ">" })
         };

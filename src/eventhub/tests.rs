@@ -1,4 +1,4 @@
-//! The typed API against a scripted service: what is asked for, what is understood, what an error becomes.
+//! The typed API against a scripted service: which requests are sent, how answers are read, and which errors result.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -78,7 +78,7 @@ fn telemetry(number: i64) -> Message {
     }
 }
 
-/// A partition with these messages; everything else as a service.
+/// A partition with these messages. In everything else the peer answers like the service.
 fn partition(platform: &Rc<FakePlatform>, messages: Vec<Message>) -> Peer {
     let mut messages = Some(messages);
     Peer::new(platform, move |seen, out| {
@@ -190,7 +190,7 @@ fn budgets_are_kept() {
     assert_eq!(numbers(hub.receive(&mut receiver, budget(2, 1 << 20, 1)).expect("events")), [0, 1]);
     assert_eq!(numbers(hub.receive(&mut receiver, budget(10, size + 5, 1)).expect("events")), [2]);
     assert_eq!(numbers(hub.receive(&mut receiver, budget(10, 1, 1)).expect("one in any case")), [3]);
-    // What is given back comes again, before all else and in its order.
+    // Events that were given back come first in the next read, in their order.
     let rest = hub.receive(&mut receiver, budget(10, 1 << 20, 1)).expect("the rest");
     receiver.give_back(rest);
     assert_eq!(numbers(hub.receive(&mut receiver, budget(1, 1 << 20, 1)).expect("again")), [4]);
@@ -198,7 +198,7 @@ fn budgets_are_kept() {
     let before = platform.monotonic();
     assert_eq!(numbers(hub.receive(&mut receiver, budget(10, 1 << 20, 3)).expect("nothing")), [] as [i64; 0]);
     assert_eq!(platform.monotonic() - before, Duration::from_secs(3));
-    // The call's own deadline comes before a longer wait.
+    // The call's own deadline ends a longer wait.
     hub.receive(&mut receiver, budget(10, 1 << 20, 500)).expect("nothing");
     assert!(platform.monotonic() <= peer::NOW + Duration::from_secs(20));
 }
@@ -268,7 +268,7 @@ fn an_answer_that_is_not_as_described_is_a_protocol_error() {
     assert_eq!((error.code(), error.record().retry), (ErrorCode::Protocol, Retry::Backoff));
 }
 
-/// A client that may send can write anything after the annotations; a reader must get past it.
+/// A client that may send can write anything after the annotations; a reader must be able to skip it.
 #[test]
 fn a_malformed_event_does_not_block_the_partition() {
     let platform = platform();
@@ -293,14 +293,14 @@ fn a_malformed_event_does_not_block_the_partition() {
     assert!(events[0].malformed.is_some() && events[1].malformed.is_none());
     assert_eq!(events[0].body, EventBody::Data(b"\x00\x53\x77\xc0\xff\x01".to_vec()));
     assert_eq!(events[0].application_properties["level"], "hot");
-    // The third says not even where it is: the events before it are given, then the error.
+    // The third event lacks its position: the events before it are returned, and the next read reports the error.
     for _ in 0..2 {
         let error = hub.receive(&mut receiver, budget(10, 1 << 20, 1)).expect_err("no event");
         assert_eq!(error.code(), ErrorCode::Protocol);
     }
 }
 
-/// A service that detaches receivers of partitions, or of `messages/events`, with this error.
+/// A service that detaches every receiver of a partition or of `messages/events` with this error.
 fn detaches(platform: &Rc<FakePlatform>, error: RemoteError) -> Peer {
     Peer::new(platform, move |seen, out: &mut Out| {
         let Seen::Frame(_, Performative::Attach(attach), _) = seen else { return false };
@@ -400,7 +400,7 @@ fn ask(platform: &FakePlatform, peer: &Peer) -> Result<Endpoint> {
     discover_over(platform, &mut || Ok(peer.clone()), &hub, &key(), &may_follow, deadline)
 }
 
-/// Asks hubs that are met one after another.
+/// Asks for the endpoint; each connection reaches the next one of these peers.
 fn ask_each(platform: &FakePlatform, host: &str, peers: &[Peer]) -> Result<Endpoint> {
     let hub = HubAddress { host: host.into(), port: 5671, transport: AmqpTransport::Tcp };
     let may_follow = |host: &str| host.ends_with(".servicebus.windows.net");
@@ -410,7 +410,7 @@ fn ask_each(platform: &FakePlatform, host: &str, peers: &[Peer]) -> Result<Endpo
     discover_over(platform, &mut open, &hub, &key(), &may_follow, deadline)
 }
 
-/// A hub that offers these mechanisms, and answers PLAIN with a refusal.
+/// A hub that offers these mechanisms and refuses PLAIN.
 fn without_passwords(platform: &Rc<FakePlatform>, mechanisms: &'static [&'static str]) -> Peer {
     Peer::new(platform, move |seen, out: &mut Out| match seen {
         Seen::Header(header) if *header == crate::amqp::frame::SASL_HEADER => {
@@ -441,13 +441,13 @@ fn a_hub_that_takes_no_password_is_asked_with_a_token() {
         let inits = |peer: &Peer| {
             peer.frames().into_iter().filter(|frame| matches!(frame, Performative::SaslInit(_))).collect::<Vec<_>>()
         };
-        // Nothing at all goes to a hub that offers no PLAIN.
+        // A hub that does not offer PLAIN is sent no SASL init at all.
         assert_eq!(!inits(&first).is_empty(), sent, "{mechanisms:?}");
         for init in inits(&first).iter().chain(&inits(&second)) {
             let Performative::SaslInit(init) = init else { unreachable!("as filtered") };
             let response = String::from_utf8_lossy(&init.initial_response).into_owned();
             match init.mechanism.as_str() {
-                // The user is by the first label, the token for the whole host.
+                // The user name contains the first label of the host name; the token is for the whole host.
                 "PLAIN" => assert!(
                     response.starts_with(
                         "\0service@sas.root.plant\0SharedAccessSignature sr=plant.service.azure-devices.net&"
@@ -518,12 +518,12 @@ fn a_hub_is_not_followed_anywhere() {
     let peer =
         detaches(&platform, RemoteError { condition: "amqp:unauthorized-access".into(), ..RemoteError::default() });
     assert_eq!(ask(&platform, &peer).expect_err("refused").code(), ErrorCode::AuthFailed);
-    // One that attaches and says nothing more.
+    // A peer that attaches the link and then sends nothing.
     let peer = Peer::good(&platform);
     assert_eq!(ask(&platform, &peer).expect_err("no answer").code(), ErrorCode::Timeout);
 }
 
-/// Whether the client has another link in the session of this one.
+/// Whether a link to a partition is in the same session as this link.
 fn shares_its_session(out: &Out, handle: u32) -> bool {
     out.links.iter().any(|(other, link)| other / peer::SESSION == handle / peer::SESSION && is_partition(link))
 }
@@ -541,7 +541,7 @@ fn description() -> Body {
     ]))
 }
 
-/// Some servers hold an answer back while messages of the same session wait for credit.
+/// Some servers delay an answer while messages of the same session wait for credit.
 #[test]
 fn an_answer_does_not_wait_behind_events() {
     let platform = platform();
@@ -562,8 +562,8 @@ fn an_answer_does_not_wait_behind_events() {
     assert_eq!(platform.monotonic(), peer::NOW, "at once");
 }
 
-/// A look-up beside a stream ends soon, and the stream goes on whatever becomes of the look-up: no answer, a session that is
-/// ended, a link that is refused.
+/// A look-up beside a stream ends soon, and the stream continues even if the look-up fails: by no answer, an ended
+/// session, or a refused link.
 #[test]
 fn a_look_up_costs_the_stream_nothing() {
     #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! A request from its parts to its judged answer.
+//! Sends a request and judges the answer.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -17,20 +17,21 @@ use crate::host_name;
 use crate::platform::{ExchangeError, ExchangeErrorKind, ExchangeLimits, Method, Platform, WireRequest, WireResponse};
 use crate::secret::percent_encode;
 
-/// Until a connection, TLS included, is there.
+/// The longest time to make a connection, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
-/// From then until the service begins to answer; direct methods add their own waiting.
+/// The longest time after that until the service begins to answer. Direct methods add their own response timeout.
 const FIRST_BYTE: Duration = Duration::from_secs(30);
-/// The largest answer that is read. The largest of the service's own is a page of 1,000 twins of 8 KB tags and twice
-/// 32 KB properties, which nobody has in full; a page that is larger can be asked for in smaller ones.
+/// The largest answer that is read, in bytes. The services' largest answer is a page of 1,000 twins, each with 8 KB of
+/// tags and twice 32 KB of properties, which nobody uses in full. A larger page can be asked for in smaller pages.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
-/// An IP filter and public network access that is off are answered with 401 and no word of either ("IoT Hub IP filters").
+/// An IP filter, or public network access that is off, is answered with 401, and the answer mentions neither ("IoT Hub
+/// IP filters").
 pub const NETWORK_REFUSES_LIKE_THAT: &str =
     "An IP filter, or public network access that is switched off, is answered in the same way.";
-/// Clocks that differ by less cannot be why a token was refused.
+/// A smaller difference between the clocks cannot be the reason why a token was refused, in seconds.
 const SKEW_THAT_MATTERS: i64 = 60;
 
-/// Which service.
+/// The service that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Azure IoT Hub's service API.
@@ -40,7 +41,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// Its name for a person.
+    /// The service's name for a person.
     pub fn title(self) -> &'static str {
         match self {
             Self::IotHub => "Azure IoT Hub",
@@ -48,7 +49,8 @@ impl Service {
         }
     }
 
-    /// The newest stable version of its API in Microsoft's SDKs. A request is made at this one, unless it says otherwise.
+    /// The newest stable version of the service's API in Microsoft's SDKs. Requests use this version unless they state
+    /// another one.
     pub fn api_version(self) -> &'static str {
         match self {
             Self::IotHub => "2021-04-12",
@@ -64,40 +66,40 @@ impl Service {
     }
 }
 
-/// Where a service is and what opens it.
+/// The address of a service, and the key for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Api {
-    /// Which service.
+    /// The service.
     pub service: Service,
-    /// Its host, lower case, with `:port` where it is not 443.
+    /// The service's host in lower case, with `:port` if the port is not 443.
     pub host: String,
-    /// The policy that signs.
+    /// The shared access policy whose key signs the tokens.
     pub key: SharedAccessKey,
 }
 
 /// Whether a request may be sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Safety {
-    /// It changes nothing.
+    /// The request changes nothing.
     Read,
-    /// Twice is the same as once.
+    /// Sending the request twice has the same effect as sending it once.
     Repeatable,
-    /// Twice may be twice.
+    /// Sending the request twice may have the effect twice.
     Once,
 }
 
-/// The version of the service's API that a request is made at.
+/// The version of the service's API that a request uses.
 #[derive(Clone, Copy, Debug)]
 enum AtVersion {
-    /// The service's usual one.
+    /// The service's default version.
     Usual,
-    /// This one and no other.
+    /// This version and no other.
     Exactly(&'static str),
-    /// The first of these that the service speaks.
+    /// The first of these versions that the service supports.
     FirstOf(&'static [&'static str]),
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone, Debug)]
 enum Body {
     Json(Value),
@@ -127,7 +129,7 @@ impl Body {
     }
 }
 
-/// Bytes in a plan: as text, or as base64 where they are none.
+/// Bytes in the plan of a dry run: as text if the bytes are UTF-8, otherwise as base64.
 pub fn readable(bytes: &[u8]) -> Value {
     std::str::from_utf8(bytes).map_or_else(|_| STANDARD.encode(bytes), str::to_owned).into()
 }
@@ -147,7 +149,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request for the path of these segments, which are percent-encoded here.
+    /// A request whose path has these segments. They are percent-encoded here.
     pub fn new<'s>(
         method: Method,
         segments: impl IntoIterator<Item = &'s str>,
@@ -167,15 +169,15 @@ impl Request {
         }
     }
 
-    /// Makes the request at the first of these versions that the service speaks. Not for a body that was read at one
-    /// of them: at another one the service would not take all of it.
+    /// Makes the request at the first of these versions that the service supports. It must not be used with a body that
+    /// was read at one of the versions: at another version the service would not accept all of the body.
     #[must_use]
     pub fn first_of(mut self, versions: &'static [&'static str]) -> Self {
         self.at = AtVersion::FirstOf(versions);
         self
     }
 
-    /// Makes the request at this version, whatever the service says to it.
+    /// Makes the request at this version, even if the service refuses the version.
     #[must_use]
     pub fn at(mut self, version: &'static str) -> Self {
         self.at = AtVersion::Exactly(version);
@@ -189,7 +191,7 @@ impl Request {
         self
     }
 
-    /// Adds a header; what cannot stand in one is refused when the request is sent.
+    /// Adds a header. A name or value that is not valid in a header is refused when the request is sent.
     #[must_use]
     pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl ToString) -> Self {
         self.headers.push((name.into(), value.to_string()));
@@ -210,14 +212,14 @@ impl Request {
         self
     }
 
-    /// Lets the service take this much longer before it answers.
+    /// Lets the service take this much longer before it begins to answer.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Whether the thing that the path names is gone where this is.
+    /// Whether a code that reports this subject as gone can concern the thing that the path names.
     fn is_about(&self, subject: Subject) -> bool {
         let mut segments = self.segments.iter().map(String::as_str);
         let collection = segments.next().unwrap_or_default();
@@ -243,9 +245,10 @@ impl Request {
         text + "api-version=" + version
     }
 
-    /// The resource that a token for this request can be narrowed to: the collection and the id in it.
+    /// The resource that a token for this request can be narrowed to: the path's first two segments, a collection and
+    /// an id.
     ///
-    /// None where the path needs percent-encoding: how the services compare such a resource is not documented.
+    /// None if the path needs percent-encoding, because how the services compare such a resource is not documented.
     fn scope(&self) -> Option<String> {
         let narrow: Vec<&str> = self.segments.iter().take(2).map(String::as_str).collect();
         let plain = narrow.iter().all(|segment| percent_encode(segment) == *segment);
@@ -253,12 +256,12 @@ impl Request {
     }
 }
 
-/// What a dry run would have sent.
+/// The request that a dry run would have sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub method: &'static str,
     pub url: String,
-    /// The headers besides the authorization.
+    /// The headers, without the authorization.
     pub headers: Vec<(Cow<'static, str>, String)>,
     pub body: Option<Value>,
 }
@@ -267,43 +270,44 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub struct Response {
     wire: WireResponse,
-    /// What the request has done, for an error that comes after it.
+    /// What the request may have changed, for an error that occurs after it.
     effect: EffectState,
 }
 
 impl Response {
-    /// The first header of that name.
+    /// The first header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.wire.header(name)
     }
 
-    /// The body as JSON, of records as [`json::parse_records`](crate::json::parse_records) reads them; an empty one is null.
+    /// The body as JSON, read like [`json::parse_records`](crate::json::parse_records); an empty body is null.
     ///
     /// # Errors
-    /// `protocol` where it is not JSON, `payload-too-large` where it takes up too much memory.
+    /// `protocol` where the body is not JSON, `payload-too-large` where it takes up too much memory.
     pub fn json(&self) -> Result<Value> {
         if self.wire.body.is_empty() {
             return Ok(Value::Null);
         }
         crate::json::parse_records(&self.wire.body).map_err(|error| {
             if crate::json::is_too_large(&error) {
-                let message = "The service's answer takes up more memory than this connector has for it";
+                let message = "The service's answer takes up more memory than the connector may use for an answer";
                 return Error::new(ErrorCode::PayloadTooLarge, message).with_effect(self.effect);
             }
             self.unexpected("valid JSON").with_detail(error.to_string())
         })
     }
 
-    /// The error of an answer that is not what the service's description says. What was done stays done.
+    /// The error for an answer that differs from the service's API description. Its effect states what the request has
+    /// changed.
     pub fn unexpected(&self, wanted: &str) -> Error {
         let retry = if self.effect == EffectState::None { Retry::Backoff } else { Retry::Never };
-        Error::new(ErrorCode::Protocol, format!("The service's answer is not {wanted}, which its description promises"))
+        Error::new(ErrorCode::Protocol, format!("The service's answer is not {wanted}, which its API promises"))
             .with_effect(self.effect)
             .with_retry(retry)
     }
 }
 
-/// Whether an answer is a web page, which the services never send: a success of theirs is JSON or empty.
+/// Whether an answer is a web page. The services never send one: their successful answers are JSON or empty.
 fn is_page(answer: &WireResponse) -> bool {
     let html = answer
         .header("content-type")
@@ -311,32 +315,33 @@ fn is_page(answer: &WireResponse) -> bool {
     html || answer.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
 }
 
-/// How a permission probe came out.
+/// The result of a permission probe.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ProbeAnswer {
     /// The request got past authorization.
     Granted,
-    /// It was refused with this status.
+    /// The service refused the request with this status.
     Refused(u16),
     /// No request of the service API needs this permission.
     NoProbe,
 }
 
-/// One service, for the time of one call.
+/// One service, for one call.
 pub struct Client<'a> {
     platform: &'a dyn Platform,
     api: &'a Api,
-    /// On the monotonic clock.
+    /// The deadline, on the monotonic clock.
     deadline: Duration,
     dry_run: bool,
     planned: RefCell<Option<Plan>>,
     effects: Cell<u32>,
-    /// Versions that the service was seen not to speak. Kept for the call only: a service learns new ones any time.
+    /// API versions that the service refused. They are kept for this call only, because a service can be updated any
+    /// time.
     refused: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Client<'a> {
-    /// A client that must be done at `deadline` on the monotonic clock. In a dry run nothing but reads is sent.
+    /// A client whose work must end at `deadline` on the monotonic clock. A dry run sends only reads.
     pub fn new(platform: &'a dyn Platform, api: &'a Api, deadline: Duration, dry_run: bool) -> Self {
         Self {
             platform,
@@ -349,12 +354,12 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Where it sends to.
+    /// The service that this client sends to.
     pub fn api(&self) -> &Api {
         self.api
     }
 
-    /// What a dry run stopped at.
+    /// The request at which a dry run stopped.
     pub fn planned(&self) -> Option<Plan> {
         self.planned.borrow().clone()
     }
@@ -364,25 +369,25 @@ impl<'a> Client<'a> {
         self.deadline.saturating_sub(self.platform.monotonic())
     }
 
-    /// The first of these versions that the service has not refused in this call; the last one at the worst.
+    /// The first of these versions that the service has not refused in this call; the last one if it has refused all.
     pub fn spoken(&self, versions: &'static [&'static str]) -> &'static str {
         let refused = self.refused.borrow();
         let spoken = versions.iter().find(|version| !refused.contains(version));
         spoken.or(versions.last()).copied().unwrap_or(self.api.service.api_version())
     }
 
-    /// Sends a request: signed, within the time left, tried again where that is safe.
+    /// Sends a request: signs it, keeps to the deadline, and repeats the request where that is safe.
     ///
     /// # Errors
-    /// Every refusal and failure, typed; `effect` says what the request may have done. In a dry run, a request that
-    /// would change something is kept as the plan and answered with `cancelled`.
+    /// Every refusal and failure, typed; `effect` states what the request may have changed. In a dry run, a request
+    /// that would change something is kept as the plan, and the error is `cancelled`.
     pub fn send(&self, request: &Request) -> Result<Response> {
         if let Some((name, _)) =
             request.headers.iter().find(|(_, value)| !value.bytes().all(|b| (0x20..0x7f).contains(&b)))
         {
             return Err(Error::new(
                 ErrorCode::InvalidInput,
-                format!("A value for the header `{name}` has characters that cannot stand there"),
+                format!("A value for the header `{name}` has characters that are not allowed in a header"),
             ));
         }
         if self.dry_run && request.safety != Safety::Read {
@@ -406,7 +411,8 @@ impl<'a> Client<'a> {
                     continue;
                 }
                 Ok(answer) if answer.status == 401 && scope.is_some() => {
-                    // A token for the whole host is the widest that there is; where it opens, it is what this service wants.
+                    // A token for the whole host is the widest one. If the service accepts it after refusing a narrower
+                    // one, the service requires it.
                     scope = None;
                     widened = true;
                     continue;
@@ -421,7 +427,7 @@ impl<'a> Client<'a> {
                         return Err(self.version_refusal(version, &fault));
                     }
                     let verdict = judge(request, &fault);
-                    // An attempt before this one got through after all: what it was to remove is gone.
+                    // An earlier attempt succeeded although its answer was lost: the thing to delete is already gone.
                     if verdict.code == ErrorCode::NotFound && request.method == Method::Delete && unsure {
                         return Ok(self.response(request, answer));
                     }
@@ -443,10 +449,10 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Finds out whether the key holds a permission, with one request that changes nothing.
+    /// Tests whether the key has a permission, with one request that changes nothing.
     ///
     /// # Errors
-    /// Where the service could not be asked.
+    /// Where the service did not judge the request.
     pub fn probe(&self, permission: Permission, name: &str) -> Result<ProbeAnswer> {
         let Some(probe) = permission.probe(name) else { return Ok(ProbeAnswer::NoProbe) };
         let mut request =
@@ -470,8 +476,9 @@ impl<'a> Client<'a> {
             let verdict = judge(&request, &fault);
             match verdict.code {
                 ErrorCode::AuthFailed | ErrorCode::PermissionDenied => return Ok(ProbeAnswer::Refused(answer.status)),
-                // The service looked at the request itself, which it does for who may send it. That it was the service is
-                // known by its code; a condition on an ETag is judged by nobody else.
+                // The service judged the request itself, which it does only if the key has the permission. A known code
+                // proves that the answer is the service's own; a failed precondition proves it, too, because only the
+                // service judges ETags.
                 ErrorCode::NotFound | ErrorCode::InvalidInput | ErrorCode::DeviceOffline if verdict.known => {
                     return Ok(ProbeAnswer::Granted);
                 }
@@ -500,8 +507,8 @@ impl<'a> Client<'a> {
         Response { wire, effect: self.effect_so_far() }
     }
 
-    /// An answer with a status of success. One that is a web page is none: somebody on the way answered, and nobody knows
-    /// what the service did.
+    /// Accepts an answer whose status is a success. A web page is not accepted: something between the connector and the
+    /// service sent it, so it is unknown what the service did.
     fn success(&self, request: &Request, answer: WireResponse) -> Result<Response> {
         if !is_page(&answer) {
             return Ok(self.response(request, answer));
@@ -531,7 +538,7 @@ impl<'a> Client<'a> {
     fn version_refusal(&self, version: &str, fault: &Fault) -> Error {
         let said = fault.message.as_deref().map(|message| format!(" It says: {message}")).unwrap_or_default();
         let message = format!(
-            "{} at {} does not speak version {version} of its API, which this needs.{said}",
+            "{} at {} does not support version {version} of its API, which the request needs.{said}",
             self.api.service.title(),
             self.api.host
         );
@@ -569,7 +576,8 @@ impl<'a> Client<'a> {
         self.platform.exchange(&wire, &limits)
     }
 
-    /// Where a request goes: what devices do has a name of its own where the hub is known by its name for back ends.
+    /// The host that a request goes to. If the hub is configured with its host name for back ends, requests on behalf
+    /// of devices go to its other host name.
     fn host_of(&self, request: &Request) -> String {
         match request.permission {
             Permission::DeviceConnect => host_name::for_devices(&self.api.host),
@@ -577,7 +585,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Whether the service's clock explains a refusal; if so, later tokens go by it.
+    /// Whether the service's clock explains a refusal. If it does, later tokens use that clock.
     fn learn_skew(&self, answer: &WireResponse) -> bool {
         let Some(theirs) = answer.header("date").and_then(|date| httpdate::parse_http_date(date).ok()) else {
             return false;
@@ -616,7 +624,7 @@ impl<'a> Client<'a> {
         };
         let mut message = self.words(request, fault, code);
         if effect == EffectState::Unknown {
-            message += " It may have been done all the same.";
+            message += " Nevertheless, the request may have been carried out.";
         }
         if let Some(said) = &fault.message {
             message += &format!(" It says: {said}");
@@ -631,7 +639,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// What a refusal means, in words. The service's own sentence comes after it.
+    /// A message that explains a refusal. The service's own sentence follows it.
     fn words(&self, request: &Request, fault: &Fault, code: ErrorCode) -> String {
         let service = self.api.service.title();
         let Api { host, key, .. } = self.api;
@@ -646,7 +654,7 @@ impl<'a> Client<'a> {
             }
             ErrorCode::AuthFailed if fault.is_about_the_host() => {
                 format!(
-                    "{service} has nothing at {host}: the host name is wrong, or what it named was deleted ({status})."
+                    "{service} has no instance at {host}: the host name is wrong, or the instance was deleted ({status})."
                 )
             }
             ErrorCode::AuthFailed => format!(
@@ -657,21 +665,21 @@ impl<'a> Client<'a> {
                 "{host} answered with {status} and not in the form of {service}: a gateway, proxy or firewall on the way may \
                  have answered in its place, so nothing is known of the {what}."
             ),
-            ErrorCode::NotFound => format!("{service} knows no {what}."),
+            ErrorCode::NotFound => format!("{service} has no {what}."),
             ErrorCode::Conflict => format!("{service} has a {what} already, or is changing it."),
             ErrorCode::PreconditionFailed => format!("The {what} was changed since it was read."),
             ErrorCode::DeviceOffline => format!("The device is not connected or is disabled ({status})."),
             ErrorCode::RateLimited => format!("{service} asks to slow down."),
             ErrorCode::QuotaExceeded => format!("A quota of {service} is used up ({status})."),
             ErrorCode::Timeout => format!("{service} or the device did not answer in time."),
-            ErrorCode::InvalidInput => format!("{service} does not take the {what}."),
+            ErrorCode::InvalidInput => format!("{service} does not accept the {what}."),
             ErrorCode::PayloadTooLarge => format!("The {what} is too large for {service}."),
-            ErrorCode::Unsupported => format!("The tier or version of {service} here does not offer this ({status})."),
+            ErrorCode::Unsupported => format!("The tier or version of {service} does not offer the call ({status})."),
             _ if fault.status == 403 => {
-                format!("{service} refused the {what} ({status}), for another reason than a permission of the policy.")
+                format!("{service} refused the {what} ({status}) for a reason other than a missing permission.")
             }
             _ if fault.status == 404 => {
-                format!("{service} could not answer for the {what} ({status}), which does not mean that there is none.")
+                format!("{service} could not answer for the {what} ({status}), which does not mean that it is gone.")
             }
             _ => format!("{service} answered with {status}."),
         }
@@ -698,7 +706,7 @@ impl<'a> Client<'a> {
             Kind::Broken => (ErrorCode::Unavailable, format!("The connection to {host} broke."), None),
             Kind::TooLarge => (
                 ErrorCode::PayloadTooLarge,
-                format!("The answer of {host} is larger than this connector or its host reads."),
+                format!("The answer of {host} is larger than the connector or its host allows."),
                 None,
             ),
             Kind::Denied => (
@@ -713,7 +721,7 @@ impl<'a> Client<'a> {
                 (ErrorCode::Unavailable, "A limit of the engine that runs this connector is reached.".to_owned(), None)
             }
         };
-        // A request that got through has the right name.
+        // If a request has reached the host, the host's name is right.
         if matches!(error.kind, Kind::Dns | Kind::Connect | Kind::Timeout | Kind::Tls)
             && !error.sent
             && let Some(hint) = host_name::hint(host)
@@ -726,8 +734,9 @@ impl<'a> Client<'a> {
         advice.map_or(result.clone(), |advice| result.with_retry(advice))
     }
 
-    /// Whether the service accepts this key for anything at all; asked only after a refusal, and each time: a key that was
-    /// good a moment ago may have been replaced, or the service may be closed to this network since.
+    /// Whether the service accepts this key for any other permission. It is asked only after a refusal, and each time
+    /// again: since the last success the key may have been replaced, or the service may have been closed to this
+    /// network.
     pub fn key_is_good(&self, refused: Permission) -> bool {
         let name = self.probe_name();
         self.api
@@ -738,7 +747,7 @@ impl<'a> Client<'a> {
             .any(|permission| matches!(self.probe(*permission, &name), Ok(ProbeAnswer::Granted)))
     }
 
-    /// The thing that a path names, for a person.
+    /// The thing that a path names, in words for a person.
     fn what(&self, request: &Request) -> String {
         let mut segments = request.segments.iter().map(String::as_str);
         let collection = segments.next().unwrap_or("resource");
@@ -754,21 +763,21 @@ impl<'a> Client<'a> {
         match (segments.next(), segments.next()) {
             (None, _) => format!("{noun} request"),
             (Some("query"), _) => "query".to_owned(),
-            // Registrations are asked for by their group.
+            // A query for registrations names their enrollment group.
             (Some(group), Some("query")) => format!("enrollment group \"{group}\""),
             (Some(id), _) => format!("{noun} \"{id}\""),
         }
     }
 }
 
-/// What a refusal means for this request: what a code calls gone has to be what was asked for.
+/// Judges a refusal of this request. A code that reports a thing as gone must concern the thing that was requested.
 fn judge(request: &Request, fault: &Fault) -> Verdict {
     let verdict = fault.verdict();
     match verdict.about {
         Some(about) if !request.is_about(about) => {
             let effect = verdict.effect;
             if matches!(request.method, Method::Put | Method::Post | Method::Patch) && request.body.is_some() {
-                // It refers to something that does not exist, such as a hub that is not linked.
+                // The body refers to something that does not exist, such as an IoT hub that is not linked to DPS.
                 return Verdict { code: ErrorCode::InvalidInput, retry: Retry::Never, effect, ..verdict };
             }
             Verdict { code: ErrorCode::Protocol, retry: Retry::Backoff, effect, ..verdict }
@@ -777,7 +786,7 @@ fn judge(request: &Request, fault: &Fault) -> Verdict {
     }
 }
 
-/// Names the connector to the service, as Microsoft asks clients to.
+/// Identifies the connector to the service, as Microsoft asks of clients.
 const USER_AGENT: &str = concat!("azure-iot-connector/", env!("CARGO_PKG_VERSION"));
 
 impl From<Plan> for Value {

@@ -1,50 +1,50 @@
-//! The services' error codes, as `error_codes.csv` has them: one row a code, found by number or by name.
+//! The services' error codes from `error_codes.csv`: one row for each code, looked up by number or by name.
 
 use crate::error::{EffectState, ErrorCode, Retry};
 
-/// The data file; its head says what the columns are.
+/// The data file. Its first lines explain the columns.
 const TABLE: &str = include_str!("error_codes.csv");
 
-/// What is known of a code.
+/// The meaning of one error code.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Entry {
-    /// Its six digits, where they are known.
+    /// The code's six digits, if they are known.
     pub number: Option<u32>,
-    /// Its symbolic name.
+    /// The code's symbolic name.
     pub name: &'static str,
-    /// The connector's own code for it.
+    /// The connector's own error code for it.
     pub code: ErrorCode,
-    /// The connector's advice.
+    /// The connector's retry advice.
     pub retry: Retry,
-    /// What a change that was answered so may have done: none or unknown.
+    /// The possible effect of a change that was answered with this code: none or unknown.
     pub effect: EffectState,
-    /// What is gone, where the code says that something is.
+    /// The kind of thing that is gone, if the code reports one.
     pub about: Option<Subject>,
 }
 
-/// What a code calls gone.
+/// The kind of thing that a code reports as gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A device identity, and so its twin.
+    /// A device identity, and with it the device's twin.
     Device,
     /// A module identity.
     Module,
     Job,
     /// An automatic device configuration.
     Configuration,
-    /// An enrollment, an enrollment group or a registration: DPS has several names for each.
+    /// An enrollment, an enrollment group or a registration. DPS has several code names for each of them.
     Provisioning,
-    /// Something that an enrollment refers to, and not the enrollment itself.
+    /// Something that an enrollment refers to, but not the enrollment itself.
     Reference,
 }
 
 impl Entry {
-    /// The entry with these six digits.
+    /// The entry with this six-digit number.
     pub fn by_number(number: u32) -> Option<Self> {
         Self::all().find(|entry| entry.number == Some(number))
     }
 
-    /// The entry with this name, in any case: Microsoft's own texts differ in it.
+    /// The entry with this name, in upper or lower case: the spelling differs between Microsoft's own texts.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::all().find(|entry| entry.name.eq_ignore_ascii_case(name))
     }
@@ -87,7 +87,7 @@ impl Subject {
     }
 }
 
-/// The rows below the heading.
+/// The data rows, without comments and the heading.
 fn rows() -> impl Iterator<Item = &'static str> {
     TABLE.lines().filter(|line| !line.starts_with('#')).skip(1)
 }
@@ -125,7 +125,7 @@ fn retry_of(text: &str) -> Option<Retry> {
 mod tests {
     use super::*;
 
-    /// Rows of the table, and those of them that have a number: a change of the file has to state the new count here.
+    /// The number of rows in the table, and of rows with a number. A change of the file must state the new counts here.
     const ROWS: usize = 224;
     const NUMBERED: usize = 203;
 
@@ -149,7 +149,7 @@ mod tests {
                 assert!((400_000..600_000).contains(&number), "{number}");
             }
             let named = Entry::by_name(&entry.name.to_lowercase()).expect("found by name");
-            // Two names have two numbers in Microsoft's documents; they mean the same.
+            // Two names have two numbers each in Microsoft's documents; both numbers have the same meaning.
             assert_eq!(Entry { number: entry.number, ..named }, entry);
         }
         let twice = |name: &str| Entry::all().filter(|entry| entry.name == name).count() == 2;
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// The names of the service's own description are all there.
+    /// All names of the service's API description must be in the table.
     #[test]
     fn the_published_names_are_there() {
         let Some(folder) = std::env::var_os("AZURE_API_SPECS") else { return };

@@ -1,4 +1,4 @@
-//! What the services' APIs share: ETags, documents that have one, pages.
+//! What the APIs of IoT Hub and DPS share: ETags, documents with an ETag, and pages of results.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::client::{Request, Response, Safety};
 use crate::error::{Error, ErrorCode, Result};
 use crate::json;
 
-/// Characters of an entity tag at the most. No document states a length: it is the services' own.
+/// The longest entity tag, in characters. It is our own limit, because no document states one.
 const LONGEST_TAG: usize = 1024;
 
 /// An entity tag, without its quotes.
@@ -16,7 +16,7 @@ const LONGEST_TAG: usize = 1024;
 pub struct ETag(String);
 
 impl ETag {
-    /// Reads one, quoted or not.
+    /// Reads a tag, with or without quotes.
     ///
     /// # Errors
     /// `invalid-input` at `pointer`.
@@ -28,7 +28,7 @@ impl ETag {
         if fine {
             Ok(Self(bare.to_owned()))
         } else {
-            Err(Error::field(pointer, "characters", "is not an ETag as the service gives it out"))
+            Err(Error::field(pointer, "characters", "is not an ETag that the service issues"))
         }
     }
 
@@ -38,17 +38,17 @@ impl ETag {
     }
 }
 
-/// What must be so for a change to be made.
+/// The condition under which a change is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {
-    /// The thing exists.
+    /// The document exists.
     Any,
-    /// The thing is as it was when it had this tag.
+    /// The document has not changed since it had this tag.
     Tag(ETag),
 }
 
 impl IfMatch {
-    /// From an optional input field.
+    /// The condition from an optional input field.
     ///
     /// # Errors
     /// `invalid-input` at `pointer`.
@@ -59,8 +59,8 @@ impl IfMatch {
         }
     }
 
-    /// Where a tag is stated, a repetition is refused and cannot undo another's change; but it would hide the first
-    /// one's success, so only the unconditional change is repeated.
+    /// With a tag, a repeated request is refused and cannot undo another client's change. But the refusal would hide
+    /// that the first attempt succeeded, so only unconditional changes are repeated.
     pub fn safety(&self) -> Safety {
         match self {
             Self::Any => Safety::Repeatable,
@@ -72,27 +72,27 @@ impl IfMatch {
 impl fmt::Display for IfMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The services want the quotes, around the star as well (seen of Microsoft's Python client).
+            // The services require the quotes, even around the star (as Microsoft's Python client sends them).
             Self::Any => f.write_str("\"*\""),
             Self::Tag(tag) => write!(f, "\"{}\"", tag.as_str()),
         }
     }
 }
 
-/// A document and its entity tag.
+/// A document with its entity tag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tagged {
     /// The document, a JSON object.
     pub document: Value,
-    /// Its tag, where the service gave one.
+    /// The document's tag, if the service stated one.
     pub etag: Option<ETag>,
 }
 
 impl Tagged {
-    /// Reads a successful answer. The header counts before the body's own `etag`, as in the C# SDK.
+    /// Reads a successful answer. The `ETag` header has priority over the body's `etag` member, as in the C# SDK.
     ///
     /// # Errors
-    /// `protocol` where it is no JSON object.
+    /// `protocol` where the answer is not a JSON object.
     pub fn from_response(response: &Response) -> Result<Self> {
         let document = response.json()?;
         if !document.is_object() {
@@ -105,7 +105,7 @@ impl Tagged {
     }
 }
 
-/// Refuses to write a document back of which a part was left as text when it was read.
+/// Refuses to write a document back if a part of it was kept as text when it was read, because it was nested too deep.
 ///
 /// # Errors
 /// `unsupported`.
@@ -125,12 +125,12 @@ pub fn whole(document: &Value) -> Result<()> {
 pub struct Page {
     /// The records.
     pub items: Vec<Value>,
-    /// Asks for the next page; none: that was the last one.
+    /// The token that asks for the next page; none on the last page.
     pub continuation: Option<String>,
 }
 
 impl Page {
-    /// Asks for a page, the first or another.
+    /// Asks for the first page, or for the page that `continuation` names.
     pub fn asked(request: Request, page_size: u32, continuation: Option<&str>) -> Request {
         let request = request.header("x-ms-max-item-count", page_size);
         match continuation {
@@ -142,7 +142,7 @@ impl Page {
     /// Reads a successful answer.
     ///
     /// # Errors
-    /// `protocol` where it is no JSON list.
+    /// `protocol` where the answer is not a JSON list.
     pub fn from_response(response: &Response) -> Result<Self> {
         let continuation = response.header("x-ms-continuation").filter(|text| !text.is_empty()).map(str::to_owned);
         match response.json()? {

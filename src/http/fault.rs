@@ -1,12 +1,13 @@
-//! What the services say when they refuse: four shapes of body, two headers, and the table of codes.
+//! Reads the services' refusals: four shapes of body, two headers, and the table of codes.
 //!
-//! Codes come from the body (six digits or a name) and from the headers `iothub-errorcode` (a name) and `x-ms-error-code`,
-//! and a .NET client of Microsoft's warns that they can differ. The order is: the body before the headers, and there the
-//! digits before the name; the first code that the table knows counts. "Gone" is the exception, since it cannot be taken
-//! back: it counts only with status 404 or 410, and where no other code of the answer says something else.
+//! Codes come from the body (six digits or a name) and from the headers `iothub-errorcode` (a name) and
+//! `x-ms-error-code`. A .NET client of Microsoft's warns that they can differ. The order is: the body before the
+//! headers, and in the body digits before names. The first code that the table knows decides. "Gone" is the exception,
+//! because a wrong "gone" cannot be taken back: it counts only with status 404 or 410, and only if no other code of the
+//! answer contradicts it.
 //!
-//! What comes without a code of the services is judged by its status, and a page or document that is not theirs by that,
-//! too: a gateway, proxy or firewall on the way knows nothing of devices and permissions.
+//! An answer without a code of the services is judged by its status, and so is a page or document that the services did
+//! not write: a gateway, proxy or firewall knows nothing about devices and permissions.
 //!
 //! Sources: the C# SDK's `ServiceExceptionHandlingHelper` (shapes), "Troubleshoot Azure IoT Hub error codes" (codes),
 //! `ProvisioningServiceErrorDetails` of the DPS service API, and answers in public reports (DPS uses the hub's shapes, too).
@@ -22,33 +23,33 @@ use crate::platform::WireResponse;
 use crate::quoted::quoted;
 use crate::secret;
 
-/// The longest message of a service that is passed on, in characters.
+/// The longest message from a service that is passed on, in characters.
 const LONGEST_MESSAGE: usize = 512;
 /// The longest code that is passed on, in characters.
 const LONGEST_CODE: usize = 64;
 /// The longest tracking id that is passed on, in characters.
 const LONGEST_ID: usize = 128;
-/// Messages within messages that are opened: the services nest one, a gateway adds another.
+/// How many nested messages are opened: the services nest one, and a gateway adds another.
 const DEEPEST: u8 = 3;
-/// Codes of one answer that are kept: body and headers have four at the most.
+/// How many codes of one answer are kept: body and headers have at most four.
 const MOST_CODES: usize = 4;
-/// DPS's codes for what is gone.
+/// The range of DPS's codes for things that are gone.
 const GONE_AT_DPS: std::ops::Range<u32> = 404_200..404_300;
 
-/// A refusal, understood as far as it goes.
+/// A refusal, as far as it could be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     /// HTTP status.
     pub status: u16,
-    /// The service's own sentence, cut and cleaned.
+    /// The service's own sentence, shortened and cleaned.
     pub message: Option<String>,
     /// The id to quote to the service's support.
     pub tracking_id: Option<String>,
     /// How long the service asks to wait.
     pub retry_after: Option<Duration>,
-    /// The answer is a page or document that is not the service's.
+    /// Whether the answer is a page or document that the service did not write.
     pub foreign: bool,
-    /// All codes that it has, in the order in which they count.
+    /// All codes of the answer, in order of priority.
     codes: Vec<Code>,
 }
 
@@ -63,7 +64,7 @@ impl Code {
         let text = text.trim();
         match text.parse() {
             Ok(number) => Self::of_number(number),
-            // What has other characters is a sentence, not a name.
+            // Text with other characters is a sentence, not a name.
             Err(_) if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
                 quoted(text, LONGEST_CODE).map(Self::Name)
             }
@@ -71,7 +72,7 @@ impl Code {
         }
     }
 
-    /// Six digits, the first three of an error's status; a gateway's document has others.
+    /// A code of six digits, of which the first three are an error status. Documents from gateways have other numbers.
     fn of_number(number: u64) -> Option<Self> {
         let number = u32::try_from(number).ok()?;
         (400_000..600_000).contains(&number).then_some(Self::Number(number))
@@ -84,7 +85,8 @@ impl Code {
         }
     }
 
-    /// Whether it says that something is gone: a code of the table, or one of DPS's that is not in it.
+    /// Whether the code reports that something is gone: by the table, or by DPS's range for codes that are not in the
+    /// table.
     fn says_gone(&self) -> bool {
         match (self.entry(), self) {
             (Some(entry), _) => entry.code == ErrorCode::NotFound,
@@ -94,23 +96,23 @@ impl Code {
     }
 }
 
-/// What a refusal means to the caller.
+/// The meaning of a refusal for the caller.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
-    /// The connector's code.
+    /// The connector's error code.
     pub code: ErrorCode,
-    /// The connector's advice.
+    /// The connector's retry advice.
     pub retry: Retry,
-    /// What a change that was answered so may have done: none or unknown.
+    /// The possible effect of a change that was refused like this: none or unknown.
     pub effect: EffectState,
-    /// What is gone, where the service says that something is.
+    /// The kind of thing that is gone, if the service reports one.
     pub about: Option<Subject>,
-    /// The service itself said so, by a code that is known.
+    /// Whether the verdict comes from a known code of the service, and not from the status.
     pub known: bool,
 }
 
 impl Fault {
-    /// Reads a response whose status is not a success. `now` is the time of day, for a `Retry-After` that is a date.
+    /// Reads an answer whose status is not a success. `now` is the time of day, for a `Retry-After` header with a date.
     pub fn read(response: &WireResponse, now: Duration) -> Self {
         let mut fault = Self {
             status: response.status,
@@ -126,14 +128,15 @@ impl Fault {
             fault.add(response.header(header).and_then(Code::read));
         }
         if !is_the_services {
-            // Where somebody else wrote the page, nobody knows who wrote the headers: nothing is gone by them.
+            // If the service did not write the page, the headers may not be the service's either, so they cannot report
+            // a thing as gone.
             fault.codes.retain(|code| !code.says_gone());
         }
         fault.foreign = !is_the_services && fault.codes.is_empty();
         fault
     }
 
-    /// Whether one of its codes is this one, by the six digits or by name.
+    /// Whether one of the codes is this one, by its six digits or by its name.
     pub fn has_code(&self, number: u32) -> bool {
         let is_it = |code: &Code| {
             *code == Code::Number(number) || code.entry().is_some_and(|entry| entry.number == Some(number))
@@ -141,8 +144,8 @@ impl Fault {
         self.codes.iter().any(is_it)
     }
 
-    /// A refusal that came over AMQP: a status, as far as there is one, six digits, and a text, which may be one of the
-    /// shapes that bodies have.
+    /// A refusal that came over AMQP: a status if there is one, a six-digit code, and a text that may have one of the
+    /// shapes of HTTP bodies.
     pub fn of_text(status: Option<u16>, number: Option<u32>, text: &str) -> Self {
         let mut fault = Self {
             status: status.unwrap_or(0),
@@ -168,7 +171,7 @@ impl Fault {
         fault
     }
 
-    /// Reads a body; answers whether it is the service's. An empty one is, as far as can be known.
+    /// Reads a body. Returns whether the service wrote it; an empty body is taken for the service's.
     fn read_document(&mut self, body: &[u8]) -> bool {
         if body.iter().all(u8::is_ascii_whitespace) {
             return true;
@@ -182,7 +185,7 @@ impl Fault {
         }
     }
 
-    /// One of the four shapes, or a document of somebody else's: answers which.
+    /// Reads a JSON body. Returns whether it has one of the services' four shapes.
     fn read_body(&mut self, body: &Value, depth: u8) -> bool {
         let message = body.get("Message").or_else(|| body.get("message"));
         match message {
@@ -232,16 +235,17 @@ impl Fault {
         }
     }
 
-    /// The first code that is known, or the first one.
+    /// The first code that the table knows; if it knows none, the first code.
     fn known_code(&self) -> Option<&Code> {
         self.codes.iter().find(|code| code.entry().is_some()).or_else(|| self.codes.first())
     }
 
-    /// What it means.
+    /// The meaning of the refusal.
     pub fn verdict(&self) -> Verdict {
         let gone = self.codes.iter().all(Code::says_gone) && matches!(self.status, 404 | 410);
         let counts = |code: &&Code| gone || !code.says_gone();
-        // A generic code (400000, 404000, …) says no more than its status, so another status says more than it.
+        // A generic code (400000, 404000, …) only repeats a status. If it differs from the answer's status, the
+        // answer's status counts.
         let adds = |entry: &Entry| {
             let is_generic = |number: u32| number.is_multiple_of(1_000) && number / 1_000 != u32::from(self.status);
             !entry.number.is_some_and(is_generic)
@@ -257,7 +261,7 @@ impl Fault {
             None => self.by_status(),
         };
         match self.retry_after {
-            // Who says when to come again has not begun.
+            // A service that states when to retry has not begun to process the request.
             Some(wait) if matches!(self.status, 429 | 503) => {
                 Verdict { retry: retry_after(wait), effect: EffectState::None, ..verdict }
             }
@@ -266,12 +270,12 @@ impl Fault {
         }
     }
 
-    /// What a status means that comes without a known code.
+    /// The meaning of a status without a known code.
     fn by_status(&self) -> Verdict {
         use EffectState::{None as Nothing, Unknown};
         match self.status {
             401 => plain(ErrorCode::AuthFailed, Retry::AfterReauthentication, Nothing),
-            // The services say 401 to who lacks a permission; a firewall or proxy says 403 to whatever it does not like.
+            // The services send 401 if a permission is missing. A 403 comes from a firewall or proxy.
             403 => plain(ErrorCode::Unavailable, Retry::AfterReconfiguration, Nothing),
             408 | 504 => plain(ErrorCode::Timeout, Retry::Backoff, Unknown),
             413 => plain(ErrorCode::PayloadTooLarge, Retry::Never, Nothing),
@@ -286,12 +290,12 @@ impl Fault {
         }
     }
 
-    /// Whether it says that there is no such hub, rather than anything about a key.
+    /// Whether the refusal states that the hub does not exist, and so says nothing about a key.
     pub fn is_about_the_host(&self) -> bool {
         self.known_code().and_then(Code::entry).is_some_and(|entry| entry.name == "IotHubNotFound")
     }
 
-    /// The codes as a person reads them: `404001 DeviceNotFound`.
+    /// The codes in a form for a person: `404001 DeviceNotFound`.
     pub fn label(&self) -> Option<String> {
         let named = self.codes.iter().find_map(|code| match code {
             Code::Name(name) => Some(name.as_str()),
@@ -309,27 +313,27 @@ impl Fault {
         }
     }
 
-    /// As the interface has it.
+    /// The refusal in the form of the interface.
     pub fn service(&self) -> ServiceFault {
         let status = Some(self.status).filter(|status| *status != 0);
         ServiceFault { status, code: self.label(), tracking_id: self.tracking_id.clone() }
     }
 }
 
-/// The part of a page that is looked at, in bytes.
+/// How many bytes of a page are examined.
 const LONGEST_PAGE: usize = 16 * 1024;
 
 fn plain(code: ErrorCode, retry: Retry, effect: EffectState) -> Verdict {
     Verdict { code, retry, effect, about: None, known: false }
 }
 
-/// The sentence of a document that is none of the services' shapes.
+/// The error sentence in a document that has none of the services' shapes.
 fn sentence_of(document: &Value) -> Option<String> {
     let places = ["/error/message", "/error", "/error_description", "/errorMessage", "/detail", "/title"];
     places.iter().find_map(|place| document.pointer(place)?.as_str()).and_then(clean)
 }
 
-/// The title of a page, or its text without the tags.
+/// The title of a page; without a title, the page's text without tags.
 fn text_of_page(page: &str) -> Option<String> {
     let lower = page.to_ascii_lowercase();
     let title = lower.find("<title>").map(|start| start + "<title>".len()).and_then(|start| {
@@ -367,7 +371,7 @@ fn read_retry_after(text: &str, now: Duration) -> Option<Duration> {
 }
 
 fn tracking_id_in(text: &str) -> Option<String> {
-    // Before it is taken apart: a part of a secret would not be known as one.
+    // Secrets are struck out before the text is split: a part of a secret would not be recognized.
     let text = secret::strike(text);
     let rest = text.split_once("Tracking ID:").or_else(|| text.split_once("TrackingId:"))?.1.trim_start();
     let id: String =
@@ -376,7 +380,7 @@ fn tracking_id_in(text: &str) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// Cuts a text of the service's down to what can stand in a message.
+/// Shortens and cleans a text from the service, so that it can be part of a message.
 fn clean(text: &str) -> Option<String> {
     quoted(text, LONGEST_MESSAGE)
 }
@@ -424,7 +428,8 @@ mod tests {
     fn every_code_by_number_and_by_name_in_every_place() {
         let mut tried = 0;
         for entry in Entry::all() {
-            // Names without digits stand with the status that their row is sorted under; only "gone" depends on it.
+            // Codes without digits are tried with status 500: the status matters only for codes that report a thing as
+            // gone.
             let status = entry.number.map_or(500, |number| u16::try_from(number / 1_000).expect("a status"));
             let number = entry.number.map(|number| (number.to_string(), false));
             for (stated, quote) in number.into_iter().chain([(entry.name.to_owned(), true)]) {
@@ -436,8 +441,8 @@ mod tests {
                     assert!(fault.label().is_some_and(|label| label.contains(&stated)), "{body}");
                     tried += 1;
                 }
-                // Digits in quotes, an empty body, a body that says nothing, a page: the header is enough, but for a page and
-                // what cannot be taken back.
+                // Digits in quotes, an empty body, and a body without a code: the header's code counts. With a page, it
+                // counts only if it does not report a thing as gone.
                 same(&read(status, &[], &shapes(&stated, true)[3]), &entry, "in quotes");
                 for header in ["iothub-errorcode", "x-ms-error-code"] {
                     for body in ["", r#"{"Message":"no"}"#] {
@@ -471,7 +476,7 @@ mod tests {
             (404, "", r#"{"Message":"ErrorCode:SomethingNotFound;x"}"#, ErrorCode::Unavailable),
             (404, "", "<html><head><title>404 Not Found</title></head></html>", ErrorCode::Protocol),
             (404, "", "Not Found", ErrorCode::Protocol),
-            // A page of somebody else's is not the service's for a header of the service's.
+            // A page that the service did not write stays foreign, even if a header has a code of the service.
             (404, "DeviceNotFound", "<html><head><title>404 Not Found</title></head></html>", ErrorCode::Protocol),
             (404, "DeviceNotFound", "Not Found", ErrorCode::Protocol),
             (404, "DeviceNotFound", r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#, ErrorCode::Protocol),
@@ -479,7 +484,7 @@ mod tests {
             (404, "", r#"{"error":{"code":"ResourceNotFound","message":"x"}}"#, ErrorCode::Protocol),
             (404, "", r#"{"errorCode":404,"errorMessage":"DeviceNotFound"}"#, ErrorCode::Protocol),
             (404, "", "null", ErrorCode::Protocol),
-            // Two codes that differ, and a status that does not fit.
+            // Two codes that contradict each other, and a status that does not fit the code.
             (404, "IotHubFailingOver", gone, ErrorCode::Unavailable),
             (404, "DeviceNotFound", r#"{"errorCode":404012}"#, ErrorCode::Unavailable),
             (404, "DeviceNotFound", r#"{"errorCode":404999}"#, ErrorCode::Unavailable),
@@ -503,7 +508,7 @@ mod tests {
         assert_eq!(fault.verdict().code, ErrorCode::InvalidInput);
         assert_eq!(fault.label().as_deref(), Some("400004 ThrottlingException"), "both are named");
         assert_eq!(code(418, &[], r#"{"errorCode":400000}"#), ErrorCode::Protocol, "generic: the status says more");
-        // What is not known does not hide what is.
+        // An unknown code does not hide a known one.
         assert_eq!(code(400, &[("iothub-errorcode", "ServerBusy")], r#"{"errorCode":400999}"#), ErrorCode::Unavailable);
     }
 
@@ -537,7 +542,7 @@ mod tests {
         assert_eq!(message("<html><h1>Access</h1><p>denied</p></html>"), "Access denied");
         assert_eq!(message(r#"{"error":{"code":"x","message":"It is elsewhere"}}"#), "It is elsewhere");
         assert_eq!(message(r#"{"statusCode":404,"message":"Resource not found"}"#), "Resource not found");
-        // The portal's API wraps the hub's body once more.
+        // The Azure portal's API wraps the hub's body once more.
         let twice = r#"{"message":"{\"Message\":\"{\\\"errorCode\\\":504101,\\\"message\\\":\\\"Timed out\\\"}\",\"ExceptionMessage\":\"\"}"}"#;
         assert_eq!((message(twice).as_str(), code(504, &[], twice)), ("Timed out", ErrorCode::Timeout));
         let long = read(400, &[], &format!(r#"{{"Message":"{}"}}"#, "é".repeat(5_000)));
@@ -590,7 +595,8 @@ mod tests {
         ] {
             assert_eq!(code(500, &[], body), ErrorCode::Unavailable, "{body}");
         }
-        // Few bytes that would be more memory than there is: its beginning is passed on like that of a page.
+        // A small body that would take up too much memory when it is parsed: its beginning is passed on like that of a
+        // page.
         let large = format!(r#"{{"Message":[{}0]}}"#, r#"{"":0},"#.repeat(200_000));
         assert_eq!(code(500, &[], &large), ErrorCode::Unavailable);
         assert!(read(500, &[], &large).message.is_some_and(|message| message.chars().count() <= LONGEST_MESSAGE));

@@ -1,12 +1,12 @@
 //! Ids in the paths of requests.
 //!
-//! An id that a person gives is checked before anything is sent, by the type of its service. An id that a service gave out
-//! is opaque: the service knows its own rules, which its documents need not agree on, so nothing of it is judged here.
-//! Either stands percent-encoded in a path, and so cannot lead out of its segment.
+//! An id from a person is checked by the service's id type before anything is sent. An id from a service is opaque: the
+//! service's own rules may differ from its documents, so such an id is not checked. Both kinds are percent-encoded in a
+//! path, and so cannot leave their segment.
 
-/// An id that a path can hold as one of its segments.
+/// An id that can be one segment of a path.
 pub trait PathId {
-    /// The id as the service knows it.
+    /// The id in the service's own spelling.
     fn as_str(&self) -> &str;
 }
 
@@ -15,8 +15,8 @@ pub trait PathId {
 pub struct GivenId(String);
 
 impl GivenId {
-    /// None for what no path can name: nothing, and the segments `.` and `..`, which servers take for steps, also where
-    /// they are percent-encoded.
+    /// None for ids that no path can contain: the empty text, and the segments `.` and `..`, which servers resolve as
+    /// steps even if they are percent-encoded.
     pub fn new(text: &str) -> Option<Self> {
         (!matches!(text, "" | "." | "..")).then(|| Self(text.to_owned()))
     }

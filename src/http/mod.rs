@@ -1,4 +1,4 @@
-//! The one way to the services' HTTP APIs: a request is built here, signed here, sent, retried and judged here.
+//! The only way to the HTTP APIs of IoT Hub and DPS: requests are built, signed, sent, retried and judged here.
 
 mod client;
 mod codes;

@@ -1,12 +1,12 @@
-//! When to try again, and after how long.
+//! Whether a request is tried again in the same call, and after which pause.
 //!
-//! | what happened | read, or twice is once | anything else |
+//! | result of an attempt | reads and repeatable changes | other changes |
 //! |---|---|---|
-//! | nothing reached the service (no address, refused, TLS) | again | again |
-//! | a code of the table that asks to come again, and that says nothing was done (404012, 429001, …) | again | again |
-//! | 429, or 503 with `Retry-After`: the service did not begin | again | again |
-//! | any other code or status that may pass (400029, 500001, 502, …), a broken or silent connection | again | not: it may have been done |
-//! | all else, also where only a long wait helps (a quota, a device that is offline) | not | not |
+//! | nothing reached the service (no address, connection refused) | repeated | repeated |
+//! | a code of the table that asks for a retry and means that nothing was done (404012, 429001, …) | repeated | repeated |
+//! | 429, or 503 with `Retry-After`: the service did not begin | repeated | repeated |
+//! | another temporary code or status (400029, 500001, 502, …), a broken or silent connection | repeated | not repeated: the change may have been made |
+//! | anything else, including problems that only a long wait solves (a quota, an offline device) | not repeated | not repeated |
 
 use std::time::Duration;
 
@@ -16,14 +16,15 @@ use crate::error::{EffectState, ErrorCode, Retry};
 use crate::platform::{ExchangeError, ExchangeErrorKind};
 
 pub const ATTEMPTS: u32 = 4;
-/// No attempt is begun with less time than this left: it would end in a time-out that hides what is really wrong.
+/// No attempt is begun with less time left: it would end in a time-out that hides the real problem.
 pub const TIME_FOR_AN_ATTEMPT: Duration = Duration::from_millis(500);
-/// The first pause; doubled each time. IoT Hub asks for one to thirty seconds ("IoT Hub quotas and throttling").
+/// The first pause, which doubles with each attempt. IoT Hub asks for pauses of one to thirty seconds ("IoT Hub quotas
+/// and throttling").
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause of our own choice.
+/// The longest pause, unless the service asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Whether a request that was refused so may be sent again in the same call.
+/// Whether a request with this refusal may be sent again in the same call.
 pub fn refusal_is_transient(verdict: &Verdict, status: u16, safety: Safety) -> bool {
     let may_pass = matches!(verdict.code, ErrorCode::RateLimited | ErrorCode::Unavailable | ErrorCode::Timeout)
         && matches!(verdict.retry, Retry::Backoff | Retry::After(_));
@@ -31,23 +32,24 @@ pub fn refusal_is_transient(verdict: &Verdict, status: u16, safety: Safety) -> b
     may_pass && (safety != Safety::Once || not_begun)
 }
 
-/// Whether an exchange without an answer may be tried again.
+/// Whether a request without an answer may be sent again in the same call.
 pub fn failure_is_transient(error: &ExchangeError, safety: Safety) -> bool {
     match error.kind {
         ExchangeErrorKind::Denied | ExchangeErrorKind::TooLarge | ExchangeErrorKind::HostLimit => false,
-        // The certificate will not be a better one in a moment.
+        // The certificate will be the same in a moment.
         ExchangeErrorKind::Tls => false,
         _ => !error.sent || safety != Safety::Once,
     }
 }
 
-/// The pause before attempt `next` (2, 3, …): what the service asked for, or a random share of a doubling span.
+/// The pause before attempt number `next` (2, 3, …): the pause that the service asked for, or a random part of a span
+/// that doubles with each attempt.
 pub fn pause(next: u32, asked: Option<Duration>, random: u64) -> Duration {
     if let Some(asked) = asked {
         return asked;
     }
     let span = FIRST_PAUSE.saturating_mul(1 << next.saturating_sub(2).min(16)).min(LONGEST_PAUSE);
-    // Between half and all of the span: spread out, and never at once.
+    // The pause is between half of the span and the whole span, so that attempts are spread out and never immediate.
     let share = 0.5 + 0.5 * (random >> 11) as f64 / (1_u64 << 53) as f64;
     span.mul_f64(share)
 }

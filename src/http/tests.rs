@@ -1,4 +1,4 @@
-//! The request path against a scripted platform: what is signed, what is tried again, what an error says.
+//! Requests against a scripted platform: which requests are signed and repeated, and what errors state.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::secret::Secret;
 
 const NOW: u64 = 1_800_000_000;
 
-/// Each test has a host of its own: the instance's cache is shared.
+/// Each test uses its own host, because all tests share the instance's cache.
 fn api(host: &str) -> Api {
     let key = SharedAccessKey { policy: "service".into(), key: Secret::new("c2VjcmV0IGtleSBvZiB0aGUgdGVzdA==") };
     Api { service: Service::IotHub, host: format!("{host}.azure-devices.net"), key }
@@ -106,8 +106,8 @@ fn a_wrong_clock_is_noticed_and_made_up_for() {
     assert!(requests[1].authorization.expose().contains(&format!("&se={}&", NOW + 9_000 + 3600)));
 }
 
-/// The clock jumps by a day, either way, and back; the service's own time goes on. No request fails, and each jump costs one
-/// more attempt at the most.
+/// The local clock jumps by a day, forward or back, and returns, while the service's time continues. No request fails,
+/// and each jump costs at most one more attempt.
 #[test]
 fn a_clock_that_jumps_costs_an_attempt_at_the_most() {
     for (host, jump) in [("jumps-ahead", 86_400), ("jumps-back", -86_400)] {
@@ -116,7 +116,7 @@ fn a_clock_that_jumps_costs_an_attempt_at_the_most() {
             service_time += hours * 3_600;
             let platform = FakePlatform::at(service_time);
             platform.jump.set(jump);
-            // The service takes a token that has not ended by its own time.
+            // The service accepts a token that has not expired by its own clock.
             for _ in 0..2 {
                 platform.then(move |request, _| {
                     let token = request.authorization.expose().to_owned();
@@ -150,7 +150,7 @@ fn a_token_that_is_too_narrow_is_widened_and_stays_so() {
 
 #[test]
 fn a_missing_permission_is_distinguished_from_a_wrong_key() {
-    // Narrow and wide are refused; then the probe of another permission is let through: the key is good.
+    // The narrow and the wide token are refused. Then the probe of another permission succeeds: the key is good.
     let platform = FakePlatform::at(NOW);
     platform.then_status(401, &[], "").then_status(401, &[], "");
     platform.then_status(404, &[("iothub-errorcode", "DeviceNotFound")], "");
@@ -198,7 +198,7 @@ fn a_delete_that_may_have_got_through_is_not_a_success_by_a_gateways_word() {
     assert_eq!((error.code(), error.record().retry), (ErrorCode::Protocol, Retry::Backoff));
 }
 
-/// A code of another thing than the one that was asked for says nothing of that one.
+/// A code that reports another kind of thing as gone says nothing about the requested thing.
 #[test]
 fn what_is_gone_has_to_be_what_was_asked_for() {
     let cases = [
@@ -225,7 +225,7 @@ fn what_is_gone_has_to_be_what_was_asked_for() {
     }
 }
 
-/// A key that worked a moment ago may have been replaced: the instance does not go by what it remembers.
+/// A key that worked a moment ago may have been replaced, so an earlier success is not relied on.
 #[test]
 fn a_key_that_was_good_is_asked_about_again() {
     let platform = FakePlatform::at(NOW);
@@ -301,7 +301,7 @@ fn probes_distinguish_granted_from_refused() {
     assert_eq!(probe(Permission::ServiceConnect), ProbeAnswer::Refused(401));
     assert_eq!(probe(Permission::RegistryWrite), ProbeAnswer::Granted);
     assert_eq!(probe(Permission::ServiceConfig), ProbeAnswer::NoProbe);
-    // What the service did not say itself proves nothing, either way.
+    // An answer that the service did not write proves nothing about the permission.
     for (status, body) in [(404, "<html>"), (403, "<html>"), (400, "<html>"), (403, r#"{"errorCode":403002}"#)] {
         platform.then_status(status, &[], body);
         assert!(client.probe(Permission::RegistryRead, "nothing").is_err(), "{status} {body}");
@@ -321,7 +321,7 @@ fn an_answer_that_is_no_json_is_a_protocol_error() {
     assert_eq!(error.code(), ErrorCode::Protocol);
 }
 
-/// A login page of a network on the way: a deletion that it answered was once taken for done.
+/// A login page of a network in between: a deletion that was answered with such a page used to be reported as done.
 #[test]
 fn a_page_with_a_success_is_no_success() {
     let delete = Request::new(Method::Delete, ["devices", "d"], Safety::Repeatable, Permission::RegistryWrite);
@@ -346,10 +346,10 @@ fn a_page_with_a_success_is_no_success() {
     }
 }
 
-/// A service that answers with what it was sent, in each place that is passed on.
+/// A service that quotes the request in its answer, in each place that is passed on.
 #[test]
 fn a_token_that_comes_back_is_in_no_error() {
-    /// Headers and body, made of a token.
+    /// Makes headers and a body that contain a token.
     type Echo = fn(&str) -> (Vec<(String, String)>, String);
     let bodies: [Echo; 8] = [
         |token| {

@@ -1,22 +1,22 @@
-//! Whether a service speaks the version of its API that a request was made at.
+//! Whether a service supports the API version that a request was made at.
 //!
-//! | service | its answer to a version that it does not have | seen in |
+//! | service | its answer to a version that it does not support | seen in |
 //! |---|---|---|
 //! | IoT Hub | 400, `ErrorCode:InvalidProtocolVersion;BadRequest` (400001) | Azure/azure-iot-sdks#828, Azure/Industrial-IoT#708 |
 //! | DPS | 400, `errorCode` 400004, "Unsupported API version 2019-04-15." | Azure/iotedge#4112, #6631 |
 //!
-//! 400004 stands for any bad argument, so there the sentence decides. It must name the very version that was sent: an
-//! enrollment has an API version of its own, which the service may find wanting as well.
+//! 400004 stands for any bad argument, so for that code the sentence decides. It must name exactly the version that was
+//! sent: an enrollment has an API version of its own, which the service may refuse as well.
 
 use super::fault::Fault;
 use crate::platform::WireResponse;
 
-/// `InvalidProtocolVersion`.
+/// The code `InvalidProtocolVersion`.
 const INVALID_PROTOCOL_VERSION: u32 = 400_001;
-/// How much of an answer is looked at. The services' refusals have a few hundred bytes.
+/// How many bytes of an answer are examined. The services' refusals have a few hundred bytes.
 const LOOKED_AT: usize = 4096;
 
-/// Whether an answer refuses the version of the API and nothing else of the request.
+/// Whether an answer refuses only the API version, and nothing else in the request.
 pub fn refused(answer: &WireResponse, fault: &Fault, version: &str) -> bool {
     if answer.status != 400 {
         return false;

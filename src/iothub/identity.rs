@@ -1,26 +1,29 @@
-//! Changing an identity without losing what the usual version of the API does not know.
+//! Changes an identity without losing members that the usual version of the API does not know.
 //!
-//! A PUT replaces the identity, and a version shows and takes only the members that it has. So an identity is read at the
-//! newest version that the hub speaks. Where it holds more than the usual version knows, or belongs to a Device Registry,
-//! it is written at the version it was read at; any other is written at the usual one, which is stable.
+//! A PUT replaces the identity, and each API version shows and accepts only its own members. So an identity is read at
+//! the newest version that the hub supports. If it has members that the usual version does not know, or belongs to a
+//! Device Registry, it is written at the version at which it was read. Any other identity is written at the usual
+//! version, which is stable.
 //!
-//! | version | what it added to Device and Module |
+//! | version | the members that it added to Device and Module |
 //! |---|---|
-//! | 2021-04-12 | the usual one |
+//! | 2021-04-12 | none: this is the usual version |
 //! | 2024-03-31 | `attributes` |
 //! | 2026-11-01-preview | `adrDeviceProperties`, `deviceResourceId`, `armSyncStatus`; in `authentication`: `policyResourceId`, `x509CaValidation` |
 //!
-//! Source: the generated clients of the Azure CLI's IoT extension, whose released versions use these two newer ones.
+//! Source: the generated clients of the Azure CLI's IoT extension, whose released versions use the two newer API
+//! versions.
 
 use serde_json::Value;
 
-/// The versions that an identity is read at, the newest first.
+/// The versions at which an identity is read, the newest first.
 pub const VERSIONS: &[&str] = &["2026-11-01-preview", "2024-03-31", "2021-04-12"];
 
-/// What Device Registry and Resource Manager keep. The CLI never writes it (`OWNED_IDENTITY_FIELDS`).
+/// Members that Device Registry and Azure Resource Manager manage. The Azure CLI never writes them
+/// (`OWNED_IDENTITY_FIELDS`).
 const OWNED: [&str; 3] = ["adrDeviceProperties", "deviceResourceId", "armSyncStatus"];
 
-/// The members of a device that version 2021-04-12 has.
+/// The members of a device in version 2021-04-12.
 const USUAL: [&str; 14] = [
     "deviceId",
     "generationId",
@@ -37,10 +40,10 @@ const USUAL: [&str; 14] = [
     "deviceScope",
     "parentScopes",
 ];
-/// The members of its authentication.
+/// The members of a device's `authentication` in version 2021-04-12.
 const USUAL_AUTHENTICATION: [&str; 3] = ["symmetricKey", "x509Thumbprint", "type"];
 
-/// Whether the usual version knows less of the device than is in it.
+/// Whether the device has members that the usual version does not know.
 pub fn needs_newer_version(device: &Value) -> bool {
     let beyond = |object: Option<&Value>, known: &[&str]| {
         let members = object.and_then(Value::as_object);
@@ -51,7 +54,7 @@ pub fn needs_newer_version(device: &Value) -> bool {
     beyond(Some(device), &USUAL) || beyond(device.get("authentication"), &USUAL_AUTHENTICATION)
 }
 
-/// Takes out what only the service may write, and members of newer versions that hold nothing.
+/// Removes the members that only the service may write, and empty members of newer versions.
 pub fn make_writable(device: &mut Value) {
     let clear = |object: Option<&mut Value>, known: &[&str]| {
         if let Some(members) = object.and_then(Value::as_object_mut) {

@@ -1,6 +1,6 @@
-//! The service API of Azure IoT Hub, version 2021-04-12: device identities, twins, queries, direct methods,
-//! configurations; and its endpoints for messages. Documents are passed on as the service has them, so that members this
-//! code does not know survive. To change an identity, newer versions are used where the hub has them (`identity`).
+//! The service API of Azure IoT Hub, version 2021-04-12: device identities, twins, queries, direct methods and
+//! configurations; and the hub's endpoints for messages. Documents are passed on unchanged, so that members that this
+//! code does not know are kept. To change an identity, newer versions are used if the hub supports them (`identity`).
 
 mod identity;
 mod query;
@@ -25,45 +25,47 @@ use crate::host_name;
 use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Safety, Tagged, whole};
 use crate::platform::Method;
 
-/// How long the hub waits for a device's answer where the caller does not say ("Invoke direct methods from IoT Hub").
+/// How long the hub waits for a device's response if the caller states no timeout ("Invoke direct methods from IoT
+/// Hub").
 const METHOD_RESPONSE: Duration = Duration::from_secs(30);
-/// Configurations that a hub can have ("IoT Hub quotas and throttling"), and so the most that are asked for.
+/// The largest number of configurations that a hub can have ("IoT Hub quotas and throttling"). One request asks for
+/// this number.
 const MOST_CONFIGURATIONS: u32 = 100;
 
-/// The hub, for the time of one call.
+/// An IoT hub, for one call.
 pub struct IotHub<'a> {
     client: &'a Client<'a>,
 }
 
 impl<'a> IotHub<'a> {
-    /// The hub behind a client.
+    /// The hub that a client sends to.
     pub fn new(client: &'a Client<'a>) -> Self {
         Self { client }
     }
 
-    /// Whether the hub accepts the key for anything but what `refused` permits.
+    /// Whether the hub accepts the key for any permission other than `refused`.
     pub fn key_is_good(&self, refused: Permission) -> bool {
         self.client.key_is_good(refused)
     }
 
-    /// The host that names the hub in events: the same by whatever name it is spoken to.
+    /// The host name that identifies the hub in events. It is the same for each of the hub's host names.
     pub fn identity(&self) -> String {
         host_name::identity(&self.client.api().host)
     }
 
-    /// A device identity, keys included.
+    /// A device identity, including its keys.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn device(&self, id: &DeviceId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["devices", id.as_str()], Safety::Read, Permission::RegistryRead);
         Tagged::from_response(&self.client.send(&request)?)
     }
 
-    /// A device identity with all that the hub has of it, to be changed and handed to [`Self::replace_device`].
+    /// A device identity with all members that the hub has, to be changed and passed to [`Self::replace_device`].
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn device_to_change(&self, id: &DeviceId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["devices", id.as_str()], Safety::Read, Permission::RegistryRead)
             .first_of(identity::VERSIONS);
@@ -73,17 +75,17 @@ impl<'a> IotHub<'a> {
     /// Creates a device identity.
     ///
     /// # Errors
-    /// `conflict` where it exists, and those of the service.
+    /// `conflict` where it exists, and the errors of the service.
     pub fn create_device(&self, id: &DeviceId, device: Value) -> Result<Tagged> {
         let request =
             Request::new(Method::Put, ["devices", id.as_str()], Safety::Once, Permission::RegistryWrite).json(device);
         Tagged::from_response(&self.client.send(&request)?)
     }
 
-    /// Replaces a device identity by a changed one that [`Self::device_to_change`] has read in the same call.
+    /// Replaces a device identity by a changed one. [`Self::device_to_change`] must have read it in the same call.
     ///
     /// # Errors
-    /// `precondition-failed` where its ETag differs, `not-found`, and those of the service.
+    /// `precondition-failed` where its ETag differs, `not-found`, and the errors of the service.
     pub fn replace_device(&self, id: &DeviceId, mut device: Value, if_match: &IfMatch) -> Result<Tagged> {
         whole(&device)?;
         let mut request =
@@ -99,7 +101,7 @@ impl<'a> IotHub<'a> {
     /// Deletes a device identity and its twin.
     ///
     /// # Errors
-    /// `precondition-failed`, `not-found`, and those of the service.
+    /// `precondition-failed`, `not-found`, and the errors of the service.
     pub fn delete_device(&self, id: &DeviceId, if_match: &IfMatch) -> Result<()> {
         let request =
             Request::new(Method::Delete, ["devices", id.as_str()], Safety::Repeatable, Permission::RegistryWrite)
@@ -110,7 +112,7 @@ impl<'a> IotHub<'a> {
     /// A device's twin.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn twin(&self, id: &impl PathId) -> Result<Tagged> {
         let request = Request::new(Method::Get, ["twins", id.as_str()], Safety::Read, Permission::ServiceConnect);
         Tagged::from_response(&self.client.send(&request)?)
@@ -119,9 +121,9 @@ impl<'a> IotHub<'a> {
     /// Merges a patch into a twin's tags and desired properties; a null removes a key.
     ///
     /// # Errors
-    /// `precondition-failed`, `not-found`, and those of the service.
+    /// `precondition-failed`, `not-found`, and the errors of the service.
     pub fn update_twin(&self, id: &DeviceId, patch: Value, if_match: &IfMatch) -> Result<Tagged> {
-        // A merge that is made twice is the same as once, unless someone else wrote in between, which their ETag shows.
+        // Repeating a merge has no further effect, unless another client wrote in between; a stated ETag detects that.
         let request =
             Request::new(Method::Patch, ["twins", id.as_str()], if_match.safety(), Permission::ServiceConnect)
                 .header("if-match", if_match)
@@ -132,7 +134,8 @@ impl<'a> IotHub<'a> {
     /// One page of a query in the hub's query language.
     ///
     /// # Errors
-    /// `invalid-input` where the hub does not understand it or knows no such continuation, and those of the service.
+    /// `invalid-input` where the hub does not understand the query or does not know the continuation, and the errors of
+    /// the service.
     pub fn query(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Request::new(Method::Post, ["devices", "query"], Safety::Read, Permission::ServiceConnect)
             .json(json!({ "query": query }));
@@ -142,7 +145,7 @@ impl<'a> IotHub<'a> {
     /// How many devices are connected.
     ///
     /// # Errors
-    /// Those of the service.
+    /// The errors of the service.
     pub fn connected_devices(&self) -> Result<u64> {
         let request = Request::new(Method::Get, ["statistics", "service"], Safety::Read, Permission::ServiceConnect);
         let response = self.client.send(&request)?;
@@ -150,10 +153,11 @@ impl<'a> IotHub<'a> {
         count.ok_or_else(|| response.unexpected("a count of connected devices"))
     }
 
-    /// Calls a direct method: the device's status and payload. `connect` is how long to wait for the device to connect.
+    /// Calls a direct method and returns the device's status and payload. `connect` is how long to wait for the device
+    /// to connect.
     ///
     /// # Errors
-    /// `device-offline`, `timeout` (the method may have run), `not-found`, and those of the service.
+    /// `device-offline`, `timeout` (the method may have run), `not-found`, and the errors of the service.
     pub fn invoke_method(
         &self,
         id: &DeviceId,
@@ -177,21 +181,22 @@ impl<'a> IotHub<'a> {
         self.client.send(&request)?.json()
     }
 
-    /// Takes all messages out of a device's queue: what the hub says of it, above all how many there were.
+    /// Deletes all messages in a device's queue. Returns the hub's answer, which states how many messages were deleted.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn purge_messages(&self, id: &DeviceId) -> Result<Value> {
-        // A second time would answer how many had come since, and take those as well.
+        // A repeated purge would delete messages that arrived since, and state only their number.
         let segments = ["devices", id.as_str(), "commands"];
         let request = Request::new(Method::Delete, segments, Safety::Once, Permission::ServiceConnect);
         self.client.send(&request)?.json()
     }
 
-    /// Sends a message to the hub as a device does. `headers` are the message's properties, as the API for devices has them.
+    /// Sends a message to the hub on behalf of a device. `headers` are the message's properties, named as in the API
+    /// for devices.
     ///
     /// # Errors
-    /// `not-found`, `device-offline` where the device is disabled, and those of the service.
+    /// `not-found`, `device-offline` where the device is disabled, and the errors of the service.
     pub fn send_event(&self, id: &DeviceId, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<()> {
         let segments = ["devices", id.as_str(), "messages", "events"];
         let request = Request::new(Method::Post, segments, Safety::Once, Permission::DeviceConnect).bytes(body);
@@ -199,10 +204,10 @@ impl<'a> IotHub<'a> {
         self.client.send(&request).map(drop)
     }
 
-    /// All automatic device configurations: the API has no pages for them.
+    /// All automatic device configurations. The API has no pages for configurations.
     ///
     /// # Errors
-    /// Those of the service.
+    /// The errors of the service.
     pub fn configurations(&self) -> Result<Vec<Value>> {
         let request = Request::new(Method::Get, ["configurations"], Safety::Read, Permission::RegistryRead)
             .query("top", MOST_CONFIGURATIONS);
@@ -212,7 +217,7 @@ impl<'a> IotHub<'a> {
     /// One automatic device configuration.
     ///
     /// # Errors
-    /// `not-found`, and those of the service.
+    /// `not-found`, and the errors of the service.
     pub fn configuration(&self, id: &GivenId) -> Result<Tagged> {
         let request =
             Request::new(Method::Get, ["configurations", id.as_str()], Safety::Read, Permission::RegistryRead);

@@ -1,6 +1,6 @@
-//! The hub's query language, as far as this code writes it.
+//! The part of the hub's query language that this code writes.
 
-/// A text as the query language writes one. Its escapes are `\'`, `\"`, `\\` and `\uXXXX` ("IoT Hub query language",
+/// A text literal of the query language. Its escapes are `\'`, `\"`, `\\` and `\uXXXX` ("IoT Hub query language",
 /// Expressions and conditions).
 pub fn text_literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))

@@ -1,5 +1,5 @@
-//! The hub's own AMQP endpoint, as services use it: messages to devices go in, and two queues come out, of feedback on
-//! those messages and of notices about uploaded files ("Communicate with your IoT hub by using the AMQP Protocol").
+//! The hub's own AMQP endpoint for services. It accepts messages to devices, and it has two queues to read: feedback on
+//! those messages, and notifications about uploaded files ("Communicate with your IoT hub by using the AMQP Protocol").
 
 use std::fmt;
 use std::time::Duration;
@@ -17,25 +17,26 @@ use crate::eventhub::fault::Context;
 use crate::platform::Platform;
 use crate::secret::percent_encode;
 
-/// Where messages to devices go.
+/// The address for messages to devices.
 const DEVICE_BOUND: &str = "/messages/devicebound";
-/// Notices under way at a time: those that are not used go back when the link ends.
+/// How many notices are requested ahead: notices that are not accepted return to the queue when the link ends.
 const PREFETCH: u32 = 16;
-/// The largest notice that is taken, in bytes: 64 records of feedback have some 20 KB.
+/// The largest notice that is accepted, in bytes: a notice with 64 feedback records has about 20 KB.
 const LARGEST_NOTICE: u64 = 256 * 1024;
-/// A connection from an earlier call may be gone without a word: so long it is waited for before a new one is made.
+/// A connection from an earlier call may have been lost without notice. After this time without an answer on it, a new
+/// connection is made.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whom a message is for.
+/// The recipient of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     pub device: DeviceId,
-    /// One of its modules, where it is not the device itself.
+    /// One of the device's modules; none for the device itself.
     pub module: Option<ModuleId>,
 }
 
 impl Recipient {
-    /// The message's `to`, with ids percent-encoded as the .NET client does.
+    /// The message's `to` property, with ids percent-encoded as by the .NET client.
     pub fn address(&self) -> String {
         let device = percent_encode(self.device.as_str());
         match &self.module {
@@ -54,17 +55,17 @@ impl fmt::Display for Recipient {
     }
 }
 
-/// A queue that the hub keeps for services. It has each message once: readers share it.
+/// A queue that the hub keeps for services. Each message is delivered to only one of the queue's readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceQueue {
-    /// What became of messages to devices.
+    /// The outcome of messages to devices.
     Feedback,
-    /// Files that devices have uploaded.
+    /// Notifications about files that devices have uploaded.
     FileNotifications,
 }
 
 impl ServiceQueue {
-    /// Both.
+    /// Both queues.
     pub const ALL: [Self; 2] = [Self::Feedback, Self::FileNotifications];
 
     pub fn address(self) -> &'static str {
@@ -75,7 +76,7 @@ impl ServiceQueue {
     }
 }
 
-/// A message of a queue. It stays the hub's until it is accepted.
+/// A message of a queue. The hub keeps it until it is accepted.
 #[derive(Clone, Debug)]
 pub struct Notice {
     pub body: Vec<u8>,
@@ -84,7 +85,7 @@ pub struct Notice {
 
 impl Notice {
     fn read(delivery: Delivery) -> Self {
-        // What cannot be read is delivered as it is.
+        // A message that cannot be decoded is delivered undecoded.
         let body = match Message::decode_lossy(&delivery.payload).message.body {
             Body::Data(sections) => sections.concat(),
             Body::Value(Value::String(text)) => text.into_bytes(),
@@ -97,7 +98,7 @@ impl Notice {
 
 #[cfg(test)]
 impl Notice {
-    /// A notice with this body, of no link.
+    /// A notice with this body that belongs to no link.
     pub fn of(body: Vec<u8>) -> Self {
         Self { body, delivery: Delivery::default() }
     }
@@ -108,7 +109,7 @@ impl Notice {
 struct Reading {
     queue: ServiceQueue,
     link: LinkId,
-    /// Read and not yet accepted.
+    /// Notices that were read and are not accepted yet.
     held: Vec<Notice>,
 }
 
@@ -119,18 +120,18 @@ pub struct ServiceEndpoint<'p> {
     hub: HubAddress,
     key: SharedAccessKey,
     reading: Option<Reading>,
-    /// On the monotonic clock.
+    /// The deadline, on the monotonic clock.
     deadline: Duration,
-    /// It was made by an earlier call.
+    /// Whether an earlier call made the connection.
     kept: bool,
     sound: bool,
 }
 
 impl<'p> ServiceEndpoint<'p> {
-    /// Connects and authorizes. All that is done with the connection must be done by `deadline`, on the monotonic clock.
+    /// Connects and authenticates. All work on the connection must end by `deadline`, on the monotonic clock.
     ///
     /// # Errors
-    /// `unavailable`, `timeout`, `auth-failed`, `permission-denied`, `protocol`: each typed, by the deadline.
+    /// `unavailable`, `timeout`, `auth-failed`, `permission-denied` and `protocol`, at the latest at the deadline.
     pub fn connect(
         platform: &'p dyn Platform,
         hub: &HubAddress,
@@ -144,7 +145,7 @@ impl<'p> ServiceEndpoint<'p> {
         Self::over(platform, transport, hub, key, deadline)
     }
 
-    /// Opens the connection over a transport that is there already.
+    /// Opens the connection over an existing transport.
     ///
     /// # Errors
     /// As [`ServiceEndpoint::connect`].
@@ -158,20 +159,20 @@ impl<'p> ServiceEndpoint<'p> {
         let until = Deadline::at(platform, deadline);
         let (signer, resource) = (key.clone(), hub.host.clone());
         let sign = move |now: Duration| auth::hub_token(&signer, &resource, now);
-        // The audience is the token's own resource, as with the JavaScript client.
+        // The audience is the resource that the token is signed for, as in the JavaScript client.
         let opened = Claim::open(platform, transport, &hub.host, hub.host.clone(), Box::new(sign), &until);
         let (client, claim) = opened.map_err(|error| Context::iot_hub(hub, key, "connection").error(&error))?;
         let (hub, key) = (hub.clone(), key.clone());
         Ok(Self { client, claim, hub, key, reading: None, deadline, kept: false, sound: true })
     }
 
-    /// Goes on with the connection in another call.
+    /// Prepares the connection for another call.
     pub fn resume(&mut self, deadline: Duration) {
         self.deadline = deadline;
         self.kept = true;
     }
 
-    /// Whether the connection can be gone on with.
+    /// Whether the connection can be used again.
     pub fn is_sound(&self) -> bool {
         self.sound
     }
@@ -181,17 +182,17 @@ impl<'p> ServiceEndpoint<'p> {
         self.until().remaining().unwrap_or_default()
     }
 
-    /// Sends a message to a device or module, and waits until it is in the queue there.
+    /// Sends a message to a device or module, and waits until the message is in its queue.
     ///
     /// # Errors
-    /// `not-found`; `quota-exceeded` where the queue is full; `payload-too-large`; those of the connection. `effect` is
-    /// `unknown` where the message went out and nothing came back.
+    /// `not-found`; `quota-exceeded` where the queue is full; `payload-too-large`; the errors of the connection.
+    /// `effect` is `unknown` where the message was sent and no answer came.
     pub fn send(&mut self, recipient: &Recipient, message: &Message) -> Result<()> {
         let context = self.context(&recipient.to_string());
         self.keep_claim(&context)?;
         let name = self.client.name("sender");
-        // A link of its own for each message: one that was not used for long may be gone, and that has to be known before
-        // the message goes out.
+        // Each message has its own link: a link that was idle for long may be lost, and that must be known before the
+        // message is sent.
         let link = self.attach(&LinkOptions::sender(name, DEVICE_BOUND), &context)?;
         let until = self.until();
         let delivered = self.client.deliver(link, message.encode(), &until);
@@ -204,10 +205,10 @@ impl<'p> ServiceEndpoint<'p> {
         })
     }
 
-    /// Attaches to a queue, unless it is attached. Nothing is taken by it.
+    /// Attaches to a queue, unless it is attached already. This accepts no messages.
     ///
     /// # Errors
-    /// Those of the service.
+    /// The errors of the service.
     pub fn open(&mut self, queue: ServiceQueue) -> Result<()> {
         let context = self.context(queue.address());
         self.keep_claim(&context)?;
@@ -225,10 +226,10 @@ impl<'p> ServiceEndpoint<'p> {
         Ok(())
     }
 
-    /// The next notice of the queue that was opened; none where none comes within `wait`.
+    /// The next notice of the opened queue; none if no notice arrives within `wait`.
     ///
     /// # Errors
-    /// Those of the service.
+    /// The errors of the service.
     pub fn next(&mut self, wait: Duration) -> Result<Option<Notice>> {
         let until = self.until();
         let Some(reading) = &self.reading else { return Ok(None) };
@@ -238,7 +239,7 @@ impl<'p> ServiceEndpoint<'p> {
         received.map(|delivery| delivery.map(Notice::read)).map_err(|error| self.broken(what, &error))
     }
 
-    /// Accepts a notice at the hub: it does not come again.
+    /// Accepts a notice: the hub then does not deliver it again.
     pub fn accept(&mut self, notice: &Notice) {
         self.client.accept(&notice.delivery);
     }
@@ -250,13 +251,13 @@ impl<'p> ServiceEndpoint<'p> {
         }
     }
 
-    /// Hands out what was kept.
+    /// Returns the notices that were kept.
     pub fn held(&mut self) -> Vec<Notice> {
         self.reading.as_mut().map(|reading| std::mem::take(&mut reading.held)).unwrap_or_default()
     }
 
-    /// Ends the reading for this call and hands out what had come by then. No notice comes while nobody reads: it would be
-    /// locked for nothing, and the hub counts how often it was.
+    /// Stops reading for this call and returns the notices that have arrived. No notice is requested while nobody
+    /// reads, because the hub would lock it in vain and counts its deliveries.
     pub fn rest(&mut self) -> Vec<Notice> {
         let until = self.until();
         let until = until.or_at(until.now().saturating_add(PATIENCE));
@@ -270,7 +271,7 @@ impl<'p> ServiceEndpoint<'p> {
         rest
     }
 
-    /// Closes the connection. What was not accepted comes again.
+    /// Closes the connection. The hub delivers notices again that were not accepted.
     pub fn close(self) {
         let deadline = self.until();
         self.client.close(&deadline);

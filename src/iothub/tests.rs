@@ -1,4 +1,4 @@
-//! The hub's AMQP endpoint against a scripted peer: what goes over the wire, and what comes of each answer.
+//! The hub's AMQP endpoint against a scripted peer: which frames are sent, and what each answer results in.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::platform::fake::FakePlatform;
 use crate::secret::Secret;
 
 fn endpoint(platform: &Rc<FakePlatform>, peer: &Peer) -> ServiceEndpoint<'static> {
-    // The platform has to outlive the connection; a test's ends with its process.
+    // The platform must outlive the connection, so it is leaked: the test's process ends soon.
     let platform: &'static FakePlatform = Box::leak(Box::new(platform.clone()));
     let hub = HubAddress { host: "plant.azure-devices.net".into(), port: 5671, transport: AmqpTransport::Tcp };
     let key = SharedAccessKey { policy: "service".into(), key: Secret::new("c2VjcmV0") };
@@ -32,7 +32,7 @@ fn message() -> Message {
     Message { body: Body::Data(vec![b"cool down".to_vec()]), ..Message::default() }
 }
 
-/// Whether a transfer is a message to a device, and not one to `$cbs`.
+/// The delivery id, if the transfer is a message to a device and not one to `$cbs`.
 fn is_device_bound(seen: &Seen, out: &Out) -> Option<u32> {
     let Seen::Frame(_, Performative::Transfer(transfer), _) = seen else { return None };
     let target = out.links.get(&transfer.handle)?.target.clone()?.address?;
@@ -48,7 +48,7 @@ fn error(condition: &str, code: Option<i32>) -> RemoteError {
     RemoteError { condition: condition.into(), description: None, info: info.into_iter().collect() }
 }
 
-/// A peer that answers messages to devices with `states`.
+/// A peer that answers messages to devices as `answer` does.
 fn peer(platform: &Rc<FakePlatform>, mut answer: impl FnMut(u32, &mut Out) + 'static) -> Peer {
     Peer::new(platform, move |seen, out| match is_device_bound(seen, out) {
         Some(id) => {
@@ -81,7 +81,7 @@ fn an_accepted_message_is_sent_and_the_next_one_has_a_link_of_its_own() {
     assert_eq!(tokens, 2 + 40, "two to $cbs, one for each message, and the places of those that are gone are free");
 }
 
-/// Not all that comes before the outcome is one.
+/// A state before the final outcome does not end the wait.
 #[test]
 fn a_message_that_was_received_in_part_is_still_waited_for() {
     let platform = platform();
@@ -111,7 +111,7 @@ fn every_outcome_is_typed() {
         (Some(Outcome::Rejected(None)), Code::Unavailable, Nothing, true),
         (Some(Outcome::Released), Code::Unavailable, Nothing, true),
         (Some(Outcome::Modified), Code::Unavailable, Nothing, true),
-        // Forgotten without a word: it may be in the queue.
+        // The hub settled the message without an outcome: the message may be in the queue.
         (None, Code::Protocol, Unknown, false),
     ];
     for (outcome, code, effect, sound) in cases {
@@ -135,7 +135,7 @@ fn every_outcome_is_typed() {
 
 #[test]
 fn a_break_before_the_outcome_leaves_the_effect_unknown() {
-    // The stream ends, nothing comes until the deadline, the link is taken away.
+    // The stream ends, or nothing arrives until the deadline, or the link is detached.
     type End = fn(&mut Out);
     let ends: [(End, ErrorCode, EffectState); 4] = [
         (|out| out.ends = true, ErrorCode::Unavailable, EffectState::Unknown),
@@ -166,7 +166,7 @@ fn without_leave_to_send_nothing_was_done() {
         Seen::Frame(_, Performative::Attach(attach), _)
             if attach.target.as_ref().and_then(|target| target.address.as_deref()) == Some("/messages/devicebound") =>
         {
-            // Attached, and no credit.
+            // The link is attached, but gets no credit.
             let mirrored = Attach { handle: attach.handle + 100, role: Role::Receiver, ..(**attach).clone() };
             out.frame(&Performative::Attach(Box::new(mirrored)));
             true
@@ -194,7 +194,7 @@ fn a_refused_token_is_refused_access() {
     assert_eq!((error.code(), error.record().retry), (ErrorCode::AuthFailed, Retry::AfterReauthentication));
 }
 
-/// A queue with these bodies: gives what there is credit for, and uses up what a drain asks for.
+/// A queue with these bodies. It sends as many as there is credit for, and uses up the credit when it is drained.
 fn queue(platform: &Rc<FakePlatform>, bodies: Vec<&'static [u8]>) -> Peer {
     let mut bodies = bodies.into_iter();
     let mut sent = 0_u32;
@@ -268,7 +268,7 @@ fn notices_stay_the_hubs_until_they_are_accepted() {
     assert!(endpoint.rest().is_empty());
     let accepted = dispositions(&peer);
     assert_eq!(accepted.len(), 1);
-    // The first delivery of the connection was the answer of `$cbs`.
+    // The connection's first delivery was the answer of `$cbs`.
     assert_eq!((accepted[0].first, accepted[0].last, &accepted[0].state), (1, None, &Some(Outcome::Accepted)));
     assert!(endpoint.is_sound());
 }

@@ -1,22 +1,23 @@
 //! The limits of twins, checked before anything is sent ("Understand and use device twins in IoT Hub").
 //!
-//! A patch is refused only where no twin could take it; what depends on the twin as it is, the hub decides.
+//! A patch is refused only if no twin could accept it. If the answer depends on the twin's present content, the hub
+//! decides.
 
 use serde_json::{Map, Value};
 
 use crate::error::{FieldProblem, problem};
 
-/// Objects within each other below tags or properties; the documentation's own example has ten.
+/// The deepest nesting of objects below tags or properties; the documentation's own example has ten levels.
 const DEEPEST: usize = 10;
-/// Bytes of a key.
+/// The longest key, in bytes.
 const LONGEST_KEY: usize = 1024;
-/// Bytes of a text.
+/// The longest text, in bytes.
 const LONGEST_TEXT: usize = 4096;
 const INTEGERS: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..=4_503_599_627_370_495;
-/// Problems reported for one patch at the most.
+/// The largest number of problems reported for one patch.
 const MOST_PROBLEMS: usize = 64;
 
-/// A part of a twin that the cloud's side writes.
+/// A part of a twin that back ends write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TwinPart {
     /// Tags: the device does not see them.
@@ -26,7 +27,7 @@ pub enum TwinPart {
 }
 
 impl TwinPart {
-    /// Bytes of the whole part.
+    /// The largest size of the whole part, in bytes.
     fn largest(self) -> usize {
         match self {
             Self::Tags => 8 * 1024,
@@ -35,7 +36,7 @@ impl TwinPart {
     }
 }
 
-/// Every problem of a patch, which stands at the pointer `at` of the input.
+/// All problems of a patch. `at` is the pointer to the patch within the input.
 pub fn check_patch(part: TwinPart, patch: &Value, at: &str) -> Vec<FieldProblem> {
     let mut check = Check { problems: Vec::new() };
     let size = patch.as_object().map_or(0, |members| check.object(members, at, 0, false));
@@ -57,8 +58,8 @@ impl Check {
         }
     }
 
-    /// The size of what would be kept: a null removes its key. An array takes the place of the one there was, so that in it
-    /// nothing is removed, and no twin keeps a null.
+    /// The size that these members would have in the twin. A null removes its key, so it has no size. An array replaces
+    /// the former value as a whole, so a null in an array would be stored, which no twin allows.
     fn object(&mut self, members: &Map<String, Value>, at: &str, depth: usize, in_array: bool) -> usize {
         if depth > DEEPEST {
             self.add(at, "too-deep", format!("must not be nested deeper than {DEEPEST} levels"));
@@ -71,7 +72,7 @@ impl Check {
                 self.add(
                     &at,
                     "too-long",
-                    format!("must have keys of at most {LONGEST_KEY} bytes, and has one of {}", key.len()),
+                    format!("must have keys of at most {LONGEST_KEY} bytes, and has a key of {} bytes", key.len()),
                 );
             }
             if key.contains(|c: char| c.is_control() || matches!(c, '.' | '$' | ' ')) {
@@ -98,7 +99,7 @@ impl Check {
             }
             Value::Bool(_) => 4,
             Value::Number(number) => {
-                // What has a point or an exponent is no integer to the hub.
+                // The hub treats numbers with a decimal point or an exponent as floating point.
                 let is_integer = !number.as_str().contains(['.', 'e', 'E']);
                 let fits = !is_integer || number.as_i64().is_some_and(|whole| INTEGERS.contains(&whole));
                 if !fits {
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn limits() {
         let text = |length: usize| "x".repeat(length);
-        // Two texts as long as a text may be, and keys, come to one part's limit for tags.
+        // Two texts of nearly the largest length, with their keys, exactly fill the size limit for tags.
         let full = json!({ "a": text(4096), "b": text(4094) });
         let table = [
             (TwinPart::Tags, json!({ "site": "north", "n": [1, { "a": true }], "gone": null }), None),

@@ -1,9 +1,10 @@
-//! Ids of the hub.
+//! Ids of IoT Hub.
 
 use crate::error::{Error, Result};
 use crate::http::PathId;
 
-/// The id of a device: 1 to 128 ASCII letters, digits and the signs of "Identity registry"; case matters.
+/// The id of a device: 1 to 128 ASCII letters, digits and the special characters of the article "Identity registry".
+/// Case matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceId(String);
 
@@ -17,12 +18,12 @@ impl DeviceId {
     /// `invalid-input` at `pointer`.
     pub fn parse(text: &str, pointer: &str) -> Result<Self> {
         let sign = |b: u8| b.is_ascii_alphanumeric() || b"-:.+%_#*?!(),=@;$'".contains(&b);
-        // The registry may take such an id. A path that is made of it leads elsewhere, to all devices at once.
+        // The registry may accept such an id. But in a path it would lead to another resource: all devices at once.
         if matches!(text, "." | "..") {
             return Err(Error::field(
                 pointer,
                 "not-addressable",
-                "is an id that no path of the service's API can hold",
+                "is an id that cannot be used in a path of the service's API",
             ));
         }
         if (1..=128).contains(&text.len()) && text.bytes().all(sign) {
@@ -48,7 +49,7 @@ impl PathId for DeviceId {
     }
 }
 
-/// The id of a module of a device: the same rule.
+/// The id of a module, with the same rule as for devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleId(String);
 

@@ -1,32 +1,35 @@
-//! Numbers as they are written in decimal, compared without rounding.
+//! Decimal numbers as they are written, compared without rounding.
 
 use std::cmp::Ordering;
 
 use serde_json::Number;
 
-/// Digits of an exponent. What has more is larger, or nearer to zero, than anything that is counted or measured.
+/// The longest exponent, in digits. A number with a longer exponent is larger, or nearer to zero, than any real
+/// quantity.
 const LONGEST_EXPONENT: usize = 17;
 
-/// A decimal number. It borrows the digits, so that a comparison takes no memory, however many there are; and an
-/// exponent only moves the point, so that `1e999999999` costs no more than `1`.
+/// A decimal number. It borrows its digits, so that a comparison takes no memory for any number of digits. An exponent
+/// only moves the decimal point, so that `1e999999999` costs no more than `1`.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal<'t> {
     negative: bool,
-    /// Digits before the point and after it, together without zeros at the beginning and at the end.
+    /// The digits before the decimal point and after it. Taken together, they have no zeros at the beginning and at the
+    /// end.
     digits: (&'t [u8], &'t [u8]),
-    /// Where the point is: the value is 0.DIGITS times ten to this. Of no meaning for zero, which has no digits.
+    /// The position of the decimal point: the value is 0.DIGITS times ten to the power of `point`. Zero has no digits,
+    /// and `point` then has no meaning.
     point: i64,
     infinite: bool,
 }
 
 impl<'t> Decimal<'t> {
-    /// A number of a JSON document. None where its exponent has more than 17 digits.
+    /// A number of a JSON document. None if its exponent has more than 17 digits.
     pub fn of(number: &'t Number) -> Option<Self> {
         Self::finite(number.as_str())
     }
 
-    /// Reads a text as devices write numbers: as in JSON, also with a plus sign, without digits before or after the point,
-    /// or as `Infinity`.
+    /// Reads a text in the forms that devices use for numbers: as in JSON, but also with a plus sign, without digits
+    /// before or after the decimal point, or as `Infinity`.
     pub fn read(text: &'t str) -> Option<Self> {
         let text = text.trim();
         let (negative, size) = match text.strip_prefix('-') {
@@ -67,15 +70,15 @@ impl<'t> Decimal<'t> {
         Some(Self { negative, digits: (first, second), point, infinite: false })
     }
 
-    /// Whether it is a whole number.
+    /// Whether the number is a whole number.
     pub fn is_whole(&self) -> bool {
         let digits = self.digits.0.len() + self.digits.1.len();
         !self.infinite && (digits == 0 || i64::try_from(digits).is_ok_and(|digits| digits <= self.point))
     }
 
-    /// Its value, where it is a whole number that fits.
+    /// The number as an integer, if it is whole and fits into 128 bits.
     pub fn as_i128(&self) -> Option<i128> {
-        // 38 digits always fit.
+        // A number of at most 38 digits always fits into 128 bits.
         if !self.is_whole() || (!self.is_zero() && self.point > 38) {
             return None;
         }
@@ -93,7 +96,7 @@ impl<'t> Decimal<'t> {
         self.digits.0.iter().chain(self.digits.1).copied()
     }
 
-    /// -1, 0 or 1.
+    /// -1, 0 or 1, as the number is negative, zero or positive.
     fn sign(&self) -> i8 {
         match (self.is_zero(), self.negative) {
             (true, _) => 0,
@@ -104,7 +107,8 @@ impl<'t> Decimal<'t> {
 
     fn compare_size(&self, other: &Self) -> Ordering {
         let size = |it: &Self| (it.infinite, it.point);
-        // Of digits that differ in number alone, the longer ones are more: none ends in a zero.
+        // Of two digit strings with the same beginning, the longer one is larger, because no digit string ends in a
+        // zero.
         size(self).cmp(&size(other)).then_with(|| self.digits().cmp(other.digits()))
     }
 }
@@ -171,7 +175,7 @@ mod tests {
 
     #[test]
     fn in_order() {
-        // Each line is worth the same; the lines are in order.
+        // All numbers of a line are equal, and the lines are in ascending order.
         let lines: [&[&str]; 22] = [
             &["-Infinity", "-inf"],
             &["-1e99999999999999999"],

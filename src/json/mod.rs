@@ -1,11 +1,12 @@
-//! JSON whose numbers are what was written, digit for digit.
+//! JSON whose numbers keep every digit that was written.
 //!
-//! A double holds 15 to 17 digits, and services and devices write more: serial numbers, counters, amounts. So `serde_json`
-//! keeps the text of each number (its feature `arbitrary_precision`), and [`Decimal`] compares them. An exponent is
-//! written again (`1E5` as `1e+5`), all digits stay.
+//! A double holds 15 to 17 digits, but services and devices write longer numbers: serial numbers, counters, amounts. So
+//! `serde_json` keeps the text of each number (its feature `arbitrary_precision`), and [`Decimal`] compares numbers.
+//! Only the exponent is rewritten (`1E5` as `1e+5`); all digits stay.
 //!
-//! `serde_json` hands numbers and raw texts from one of its types to another as objects with a secret key, and takes any
-//! object with that key for one. So documents from outside are read by [`parse`], which distinguishes the two.
+//! `serde_json` passes numbers and raw texts between its own types as objects with an internal key, and takes every
+//! object with that key for such a value. So documents from outside are read by [`parse`], which distinguishes the two
+//! cases.
 
 mod decimal;
 
@@ -19,35 +20,37 @@ use serde_json::{Map, Number, Value};
 
 pub use decimal::Decimal;
 
-/// The key under which `serde_json` hands over a number that is no integer of 64 bits.
+/// The key under which `serde_json` passes on a number that is not an integer of 64 bits.
 const NUMBER: &str = "$serde_json::private::Number";
 
-/// The member of an object that stands for a value that is nested too deep: its text.
+/// The only member of an object that replaces a value nested too deep. The member holds the value's text.
 pub const FOLDED: &str = "$tooDeep";
 
-/// Levels of a record of a service, which stands in an event or in an output: less than a text may have, for those around it.
+/// How many levels a record of a service may have. It is less than a whole text may have, because the record becomes
+/// part of an event or an output.
 pub const RECORD_LEVELS: usize = DEEPEST - 4;
 
-/// Memory that one document may take up, in bytes as they are counted below: half of what an instance usually has.
+/// How much memory one document may take up, in bytes: half of what an instance usually has.
 const MOST_MEMORY: usize = 32 << 20;
-/// What a value counts for besides its text: itself, and what allocating wastes.
+/// How much a value counts in addition to its text, in bytes: its own size, and the allocator's overhead.
 const VALUE_MEMORY: usize = 48;
-/// What the members of an object count for besides: the first one allocates room for eleven, 316 bytes on 32 bits.
+/// How much an object's members count in addition, in bytes: the first member allocates room for eleven, which takes
+/// 316 bytes on 32-bit systems.
 const MEMBERS_MEMORY: usize = 352;
-/// Why a document was not read that has valid JSON.
+/// Why valid JSON was not read.
 const TOO_LARGE: &str = "it takes up too much memory";
 
-/// Reads a document: JSON of any kind, nested up to 127 levels, that does not take up too much memory.
+/// Reads a document: any JSON that is nested up to 127 levels and does not take up too much memory.
 ///
 /// # Errors
-/// Where it is not; see [`is_too_large`].
+/// Where the text is not such a document; [`is_too_large`] tells whether memory is the reason.
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     read(text, &Budget::new(false), DEEPEST)
 }
 
-/// Reads records of a service: a list of them, where the document is one, or the document itself. A value that is nested
-/// deeper than [`RECORD_LEVELS`] in a record is an object with its text as [`FOLDED`], so that no record keeps others from
-/// being read, and each can be passed on.
+/// Reads records of a service: each record of a list, or the only record. If a value in a record is nested deeper than
+/// [`RECORD_LEVELS`], an object with its text as [`FOLDED`] replaces the value. So one record cannot prevent the others
+/// from being read, and each record can be passed on.
 ///
 /// # Errors
 /// Where the text is not JSON, or takes up too much memory.
@@ -62,12 +65,12 @@ pub fn parse_records(text: &[u8]) -> Result<Value, serde_json::Error> {
     Ok(records)
 }
 
-/// Whether a document was refused for its memory, rather than for what it is.
+/// Whether a document was refused because of the memory it takes up, and not because it is invalid.
 pub fn is_too_large(error: &serde_json::Error) -> bool {
     error.to_string().contains(TOO_LARGE)
 }
 
-/// Whether a part of a value is left as text, so that it must not be written back as it is.
+/// Whether a part of a value was kept as text, so that the value must not be written back.
 pub fn is_folded(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(is_folded),
@@ -83,18 +86,18 @@ fn read(text: &[u8], budget: &Budget, levels: usize) -> Result<Value, serde_json
     Ok(value)
 }
 
-/// Takes a member out of an object, null where it has none: what a caller may put there is any JSON, which must not go
-/// through `serde`'s own types (they lose the sign of zero and refuse whole numbers of more than 64 bits).
+/// Removes a member from an object; null if there is no such member. A caller may put any JSON there, so the member
+/// must not pass through `serde`'s own types, which lose the sign of zero and refuse integers of more than 64 bits.
 pub fn take(object: &mut Value, name: &str) -> Value {
     object.as_object_mut().and_then(|members| members.remove(name)).unwrap_or_default()
 }
 
-/// As [`take`], none where there is no such member or it is null.
+/// As [`take`], but none if there is no such member or the member is null.
 pub fn take_some(object: &mut Value, name: &str) -> Option<Value> {
     Some(take(object, name)).filter(|value| !value.is_null())
 }
 
-/// As [`take`], the members of an object.
+/// As [`take`], for a member that is an object: returns that object's members.
 pub fn take_members(object: &mut Value, name: &str) -> Map<String, Value> {
     match take(object, name) {
         Value::Object(members) => members,
@@ -102,7 +105,7 @@ pub fn take_members(object: &mut Value, name: &str) -> Map<String, Value> {
     }
 }
 
-/// Whether two values are the same, numbers by what they are worth: `1`, `1.0` and `1e0` are one number.
+/// Whether two values are equal. Numbers are compared by value: `1`, `1.0` and `1e0` are equal.
 pub fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => one == other || Decimal::of(one) == Decimal::of(other),
@@ -117,10 +120,10 @@ pub fn same(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// What one reading has used up, and may.
+/// What reading one text may still use.
 struct Budget {
     memory_left: Cell<usize>,
-    /// Whether what is nested too deep is kept as text.
+    /// Whether values that are nested too deep are kept as text.
     folds: bool,
 }
 
@@ -140,7 +143,7 @@ impl Budget {
     }
 }
 
-/// A list of records, each read by itself.
+/// A list of records, each read separately.
 struct Records<'b>(&'b Budget);
 
 impl<'de> Visitor<'de> for Records<'_> {
@@ -158,7 +161,7 @@ impl<'de> Visitor<'de> for Records<'_> {
     }
 }
 
-/// A value that is read as it is written, with so many levels left for it.
+/// A value that is read without a change, and may have this many levels.
 #[derive(Clone, Copy)]
 struct Exact<'b> {
     budget: &'b Budget,
@@ -171,7 +174,7 @@ impl<'b> Exact<'b> {
         Ok(Self { levels, ..self })
     }
 
-    /// A value on the last level: what has more levels than are left becomes its text.
+    /// A value on the last level: if it has more levels than are left, it is kept as text.
     fn folded<'de, D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         if has_levels(raw, self.levels) {
@@ -190,14 +193,14 @@ impl<'de> DeserializeSeed<'de> for Exact<'_> {
     }
 }
 
-/// A value inside of another one.
+/// A value inside another value.
 struct Inner<'b>(Exact<'b>);
 
 impl<'de> DeserializeSeed<'de> for Inner<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        // What stands for a folded value has a level itself.
+        // The object that replaces a value nested too deep takes up one level itself.
         if self.0.budget.folds && self.0.levels <= 1 {
             return self.0.folded(deserializer);
         }
@@ -256,20 +259,21 @@ impl<'de> Visitor<'de> for Exact<'_> {
             let value = members.next_value_seed(Inner(inner))?;
             all.insert(name, value);
         }
-        // An empty one has no member that would have found out.
+        // An empty object has no member that would have checked the level.
         self.inner().map(|_: Self| all.into())
     }
 }
 
-/// What stands under the secret key.
+/// A value under the internal key of `serde_json`.
 enum Handover {
-    /// `serde_json`'s own text of a number.
+    /// The text of a number, from `serde_json` itself.
     Number(Number),
-    /// A member of a document, which happens to have this name.
+    /// A member of a document that happens to have this name.
     Member(Value),
 }
 
-/// Distinguishes the two: a deserializer of a document knows wrappers, one of a text in memory does not.
+/// Distinguishes the two cases: the deserializer of a document calls the visitor for newtypes, that of a number's text
+/// in memory calls the visitor for texts.
 struct Handed<'b>(Exact<'b>);
 
 impl<'de> DeserializeSeed<'de> for Handed<'_> {
@@ -322,13 +326,13 @@ mod tests {
         ] {
             assert_eq!(read(text).to_string(), text);
         }
-        // Worth the same, with all digits.
+        // The value is the same, with all digits.
         assert_eq!(read("[1E5,1e400]").to_string(), "[1e+5,1e+400]");
         let long = "7".repeat(100_000);
         assert_eq!(read(&long).to_string(), long);
     }
 
-    /// `serde_json`'s own reader would make numbers, other documents or errors of these.
+    /// `serde_json`'s own reader would turn these documents into numbers, other documents or errors.
     #[test]
     fn a_document_cannot_pass_for_what_serde_json_hands_over() {
         for text in [
@@ -357,7 +361,7 @@ mod tests {
         assert!(parse(b"\"\xff\"").is_err());
     }
 
-    /// Two of the services' lists in one: a record that is too deep took all others with it.
+    /// Two lists as the services send them: a record that was nested too deep made all other records unreadable.
     #[test]
     fn what_is_too_deep_in_a_record_is_its_text() {
         let nested = |levels: usize| r#"{"a":"#.repeat(levels) + "1.10" + &"}".repeat(levels);
@@ -373,14 +377,14 @@ mod tests {
             assert_eq!((is_folded(&records), is_folded(&records[1])), (true, false));
             let text = records[0].to_string();
             assert_eq!(connector_rules::json::levels(&text), RECORD_LEVELS, "{levels}");
-            // Nothing is lost: the text is the rest of it.
+            // Nothing is lost: the text holds the remaining levels.
             let folded = (0..RECORD_LEVELS - 2).fold(&records[0]["deep"], |value, _| &value["a"]);
             assert_eq!(folded[FOLDED], nested(levels - RECORD_LEVELS + 1), "{levels}");
         }
         assert!(parse_records(format!("{}1", "[".repeat(400)).as_bytes()).is_err(), "not JSON");
     }
 
-    /// Few bytes that are many values: the instance had no memory left, and the next poll met the same.
+    /// A small text with many values: the instance ran out of memory, and each further poll did again.
     #[test]
     fn memory_is_counted_and_not_bytes() {
         let objects = format!("[{}0]", r#"{"":0},"#.repeat(200_000));

@@ -1,4 +1,4 @@
-//! A scripted platform: time passes only when it is slept, and answers come from a queue.
+//! A scripted platform: only sleeping lets time pass, and answers come from a queue.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -8,25 +8,25 @@ use super::{ExchangeError, ExchangeLimits, Platform, WireRequest, WireResponse};
 
 type Answer = Box<dyn FnOnce(&WireRequest, &ExchangeLimits) -> Result<WireResponse, ExchangeError>>;
 
-/// The script and what came of it.
+/// The script, and a record of the calls.
 #[derive(Default)]
 pub struct FakePlatform {
-    /// Time since both epochs.
+    /// The time since both epochs.
     pub now: Cell<Duration>,
-    /// By how many seconds the time of day is ahead of that.
+    /// By how many seconds the time of day is ahead of `now`.
     pub jump: Cell<i64>,
-    /// Answers still to be given.
+    /// The answers that are still to be given.
     pub answers: RefCell<VecDeque<Answer>>,
-    /// Requests seen.
+    /// The requests that were sent.
     pub requests: RefCell<Vec<WireRequest>>,
-    /// Sleeps asked for.
+    /// The sleeps that were requested.
     pub sleeps: RefCell<Vec<Duration>>,
-    /// How often numbers for keys were drawn; each draw yields its own count.
+    /// How often random bytes for keys were drawn; each draw fills the bytes with its own number.
     pub draws: Cell<u8>,
 }
 
 impl FakePlatform {
-    /// A platform at a moment in the Unix epoch.
+    /// A platform at this many seconds of the Unix epoch.
     pub fn at(seconds: u64) -> Self {
         let fake = Self::default();
         fake.now.set(Duration::from_secs(seconds));
@@ -42,7 +42,7 @@ impl FakePlatform {
         self
     }
 
-    /// Adds a plain answer to the script.
+    /// Adds an answer with this status, headers and body to the script.
     pub fn then_status(&self, status: u16, headers: &[(&str, &str)], body: &str) -> &Self {
         let response = WireResponse {
             status,

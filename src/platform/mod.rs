@@ -1,4 +1,5 @@
-//! What the connector asks of the world: time, chance and one HTTP exchange. Everything above this line is pure.
+//! What the connector needs from outside: the time, random numbers and one HTTP exchange. All code above this layer is
+//! pure.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,17 +11,17 @@ pub mod fake;
 #[cfg(target_family = "wasm")]
 pub mod wasi;
 
-/// The capabilities that a call is given. The real ones are WASI's; tests script their own.
+/// The capabilities that a call is given. In the component they come from WASI; tests use a scripted platform.
 pub trait Platform {
     /// The time of day since the Unix epoch.
     fn unix_time(&self) -> Duration;
     /// A clock that never steps back, from an arbitrary origin.
     fn monotonic(&self) -> Duration;
-    /// Waits.
+    /// Waits for this long.
     fn sleep(&self, duration: Duration);
     /// A random number, for jitter and names; not for keys.
     fn random(&self) -> u64;
-    /// Fills `bytes` with numbers that nobody can guess, for keys.
+    /// Fills `bytes` with numbers that nobody can predict, for keys.
     fn secure_random(&self, bytes: &mut [u8]);
     /// Sends one request and reads the whole answer, within `limits`.
     ///
@@ -29,7 +30,8 @@ pub trait Platform {
     fn exchange(&self, request: &WireRequest, limits: &ExchangeLimits) -> Result<WireResponse, ExchangeError>;
 }
 
-/// The platform that outlives a call, for connections that are kept open between calls; only an instance has one.
+/// A platform that outlives a call, for connections that stay open between calls. It exists only in the component's
+/// instance.
 pub fn lasting() -> Option<&'static dyn Platform> {
     #[cfg(target_family = "wasm")]
     return Some(&wasi::WasiPlatform);
@@ -49,7 +51,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// As it is written.
+    /// The method's name in a request.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -61,16 +63,16 @@ impl Method {
     }
 }
 
-/// A request as it goes over the wire, always by HTTPS.
+/// A request as it is sent, always over HTTPS.
 #[derive(Clone, Debug)]
 pub struct WireRequest {
     /// The method.
     pub method: Method,
-    /// Host, with `:port` where it is not 443.
+    /// The host, with `:port` if the port is not 443.
     pub authority: String,
-    /// Path and query, percent-encoded.
+    /// The path and the query, percent-encoded.
     pub path_with_query: String,
-    /// Headers besides `authorization`; names in lower case.
+    /// The headers without `authorization`; names are in lower case.
     pub headers: Vec<(Cow<'static, str>, String)>,
     /// The `authorization` header.
     pub authorization: Secret,
@@ -78,16 +80,16 @@ pub struct WireRequest {
     pub body: Option<Vec<u8>>,
 }
 
-/// What one exchange may use up.
+/// The limits of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct ExchangeLimits {
-    /// Until the connection, TLS included, is there.
+    /// The longest time to make the connection, TLS included.
     pub connect: Duration,
-    /// From then until the first byte of the answer.
+    /// The longest time after that until the first byte of the answer.
     pub first_byte: Duration,
-    /// Until all of the answer is there, counted from the start.
+    /// The longest time until the answer is complete, counted from the start.
     pub total: Duration,
-    /// Bytes of the answer's body.
+    /// The largest body of an answer, in bytes.
     pub body_bytes: usize,
 }
 
@@ -96,14 +98,14 @@ pub struct ExchangeLimits {
 pub struct WireResponse {
     /// HTTP status.
     pub status: u16,
-    /// Headers, names in lower case; values that are not text are left out.
+    /// The headers, with names in lower case. Values that are not text are left out.
     pub headers: Vec<(String, String)>,
     /// The whole body.
     pub body: Vec<u8>,
 }
 
 impl WireResponse {
-    /// The first header of that name.
+    /// The first header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -114,31 +116,31 @@ impl WireResponse {
 pub enum ExchangeErrorKind {
     /// The host name has no address.
     Dns,
-    /// Nobody listens there, or the network has no way.
+    /// Nobody listens at the address, or the network has no route to it.
     Connect,
     /// The TLS handshake failed, or the certificate is not trusted.
     Tls,
-    /// A time-out ran out.
+    /// A time limit was exceeded.
     Timeout,
     /// The connection broke.
     Broken,
     /// The answer is larger than allowed.
     TooLarge,
-    /// The host of the plugin does not allow this destination.
+    /// The engine does not allow this destination.
     Denied,
-    /// What came is not HTTP.
+    /// The answer is not HTTP.
     Protocol,
-    /// A limit of the plugin's host.
+    /// A limit that the engine sets was reached.
     HostLimit,
 }
 
 /// An exchange without a complete answer.
 #[derive(Clone, Debug)]
 pub struct ExchangeError {
-    /// Why.
+    /// The kind of failure.
     pub kind: ExchangeErrorKind,
     /// Whether the service may have received the request.
     pub sent: bool,
-    /// For a log; never a header's value.
+    /// Details for a log; they never contain the value of a header.
     pub detail: String,
 }

@@ -1,7 +1,8 @@
-//! The platform that WASI 0.2 gives.
+//! The platform on WASI 0.2.
 //!
-//! One exchange waits on three things together: the answer, room in the body's stream, and the deadline. Waiting on
-//! the stream alone would hide a refused connection, and waiting on the answer alone would never send a large body.
+//! One exchange waits for three things at the same time: the answer, room in the body's stream, and the deadline. If it
+//! waited for the stream alone, a refused connection would not be noticed; if it waited for the answer alone, a large
+//! body would never be sent.
 
 use std::time::Duration;
 
@@ -21,9 +22,10 @@ use super::{ExchangeError, ExchangeErrorKind, ExchangeLimits, Method, Platform, 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WasiPlatform;
 
-/// The host hands a body over in pieces of this size at the most.
+/// The largest piece of a body that the host returns at once, in bytes.
 const READ_PIECE: u64 = 64 * 1024;
-/// What is reserved for a body before it has come; a server may announce anything.
+/// The most memory that is reserved for a body before it has arrived, in bytes, because a server may announce any
+/// length.
 const RESERVE_AT_MOST: usize = 1024 * 1024;
 
 impl Platform for WasiPlatform {
@@ -88,7 +90,7 @@ fn prepare(request: &WireRequest, limits: &ExchangeLimits) -> Result<(OutgoingRe
         return Err(local("the host or the path is not valid in a request"));
     }
     let options = RequestOptions::new();
-    // A host that knows none of these answers with an error; the deadline below holds all the same.
+    // A host that does not support these options returns an error. The deadline below applies anyway.
     let _ = options.set_connect_timeout(Some(nanos(limits.connect)));
     let _ = options.set_first_byte_timeout(Some(nanos(limits.first_byte)));
     let _ = options.set_between_bytes_timeout(Some(nanos(limits.total)));
@@ -107,7 +109,8 @@ fn send_body(
         drop(stream);
         match written {
             Ok(Written::All) => {}
-            // The service answered early (a refusal, say): what it said is the result.
+            // The service answered before it had read the whole body (with a refusal, for example). Its answer is the
+            // result.
             Ok(Written::AnsweredEarly) => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -155,7 +158,7 @@ fn write_all(
     Ok(Written::All)
 }
 
-/// A stream that closes while it is written to has its cause in the answer's future.
+/// If the stream closes during a write, the answer's future states the cause.
 fn broken_or_answered(answered: &Pollable, deadline: &Pollable) -> Result<Written, ExchangeError> {
     poll(&[answered, deadline]);
     if answered.ready() { Ok(Written::AnsweredEarly) } else { Err(timeout("the cause of a broken connection", true)) }

@@ -1,7 +1,8 @@
-//! The secrets that this instance has used, so that they can be struck out where a service repeats what it was sent.
+//! The secrets that this instance has used. They are struck out of a service's texts, which may repeat what the service
+//! was sent.
 //!
-//! A service that is asked with a token may quote it in its refusal, and that refusal is shown, stored and logged. A
-//! token is known by its signature, which opens everything that the token does; its other fields are no secret.
+//! A service may quote the request's token in its refusal, and the refusal is shown, stored and logged. A token is
+//! recognized by its signature, which grants everything that the token does; the token's other fields are not secret.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -12,14 +13,15 @@ use zeroize::Zeroizing;
 
 use super::percent_encode;
 
-/// Secrets remembered: more than the tokens that are kept, and the keys that sign them.
+/// How many secrets are remembered: more than the cached tokens and the keys that sign them.
 const CAPACITY: usize = 512;
 
 thread_local! {
     static KNOWN: RefCell<VecDeque<Forms>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// The forms in which a secret may come back: as it is, and percent-encoded with digits of either case.
+/// The forms in which a service may repeat a secret: unchanged, and percent-encoded with hexadecimal digits in upper or
+/// lower case.
 struct Forms([Zeroizing<String>; 3]);
 
 impl Forms {
@@ -30,7 +32,7 @@ impl Forms {
     }
 }
 
-/// Remembers a key or the signature of a token. Its padding is not looked for: some leave it out.
+/// Remembers a key or the signature of a token, without its padding, because some texts leave the padding out.
 pub fn remember(secret: &str) {
     let secret = secret.trim_end_matches('=');
     if secret.len() < SHORTEST_SECRET {
@@ -47,7 +49,7 @@ pub fn remember(secret: &str) {
     });
 }
 
-/// A text without the secrets that are known, and without any signature that is named as one.
+/// A text without the known secrets, and without any signature that the text names as one.
 pub fn strike(text: &str) -> Cow<'_, str> {
     if !may_hold_a_secret(text) {
         return Cow::Borrowed(text);
@@ -66,12 +68,12 @@ pub fn strike(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether there are as many characters of such a text in a row.
+/// Whether a text has a run of characters that is long enough to be a secret.
 fn may_hold_a_secret(text: &str) -> bool {
     text.len() >= SHORTEST_SECRET && text.split(|c| !is_of_secret(c)).any(|run| run.len() >= SHORTEST_SECRET)
 }
 
-/// Percent-encoding with the digits that .NET writes.
+/// Percent-encoding with hexadecimal digits in lower case, as .NET writes it.
 pub(crate) fn lower_digits(encoded: &str) -> String {
     let mut digits = 0;
     encoded

@@ -1,4 +1,4 @@
-//! Text that must not be seen: wrapped while it is used, and struck out of what is shown.
+//! Secret texts: a wrapper while they are used, and their removal from texts that are shown.
 
 mod known;
 
@@ -11,15 +11,16 @@ use zeroize::Zeroizing;
 pub(crate) use known::lower_digits;
 pub use known::{remember, strike};
 
-/// All but the unreserved characters of RFC 3986, as the C# and Node SDKs encode.
+/// All characters except RFC 3986's unreserved ones, as the C# and Node SDKs encode.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Percent-encodes all but the unreserved characters: the `sr` field of a token, and a segment of a path.
+/// Percent-encodes all characters except the unreserved ones: for the `sr` field of a token, and for a segment of a
+/// path.
 pub fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// A secret text: it does not print, it is not serialised, and its memory is cleared when it goes.
+/// A secret text: it cannot be printed or serialised, and its memory is cleared when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
@@ -29,7 +30,7 @@ impl Secret {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself, for the one place that signs.
+    /// The text itself, for code that signs with it or sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }

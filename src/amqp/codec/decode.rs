@@ -1,69 +1,70 @@
-//! Bytes to values. Everything here is hostile input: nothing is reserved before the bytes for it are known to be there,
-//! and depth and memory are bounded. Memory is counted, and not bytes: an array's elements can take up none, and a few
-//! hundred bytes say that there are tens of thousands of them.
+//! Bytes to values. All input may be hostile: memory is reserved only for bytes that have arrived, and depth and memory
+//! are bounded. The bound counts memory instead of bytes, because the elements of an array can take up no bytes: a few
+//! hundred bytes can announce tens of thousands of elements.
 
 use std::fmt;
 
 use super::Value;
 
-/// What one decoding may use up.
+/// What decoding one input may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How deep values may be nested.
     pub depth: u8,
-    /// How much memory the values may take up, in bytes, nested ones counted: by [`VALUE`], [`MEMBERS`] and the length of
-    /// their texts.
+    /// How much memory the values may take up, in bytes, including nested values. It is counted by [`VALUE`],
+    /// [`MEMBERS`] and the length of the texts.
     pub memory: u32,
 }
 
 impl Limits {
-    /// For a performative: its fields, their maps and filters.
+    /// For a performative: its fields with their maps and filters.
     pub const PERFORMATIVE: Self = Self { depth: 12, memory: 512 << 10 };
-    /// For a message. The services' own need some kilobytes; 256 KB of the smallest properties that IoT Hub takes have
-    /// fewer than 65,536 values.
+    /// For a message. Messages of the services themselves need some kilobytes; 256 KB of the smallest properties that
+    /// IoT Hub accepts hold fewer than 65,536 values.
     pub const MESSAGE: Self = Self { depth: 32, memory: 65_536 * VALUE + (256 << 10) };
-    /// For one annotation: the services' own are numbers and short texts.
+    /// For one annotation: the services themselves write numbers and short texts.
     const ANNOTATION: Self = Self { depth: 12, memory: 1 << 20 };
-    /// Of a message's memory, what is kept for the annotations of the service.
+    /// The part of a message's memory that is reserved for the service's annotations, in bytes.
     const RESERVE: u32 = 64 << 10;
 }
 
-/// What a value counts for, in bytes: 32 as it is, as many as JSON, and what allocating its text may waste.
+/// How much a value counts, in bytes: 32 for the value, about as many for its JSON form, and the allocator's overhead
+/// for its text.
 pub const VALUE: u32 = 96;
-/// What a map, or a value with its descriptor, counts for besides: the first member of a JSON object allocates room for
-/// eleven, 632 bytes on 64 bits.
+/// How much a map, or a value with its descriptor, counts in addition, in bytes: the first member of a JSON object
+/// allocates room for eleven, which takes 632 bytes on 64-bit systems.
 pub const MEMBERS: u32 = 640;
 
-/// Why bytes are not a value.
+/// Why bytes are not a valid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// They end in the middle of one.
+    /// The bytes end in the middle of a value.
     Truncated,
-    /// There is no type with this format code.
+    /// AMQP has no type with this format code.
     UnknownFormat(u8),
-    /// Nested deeper than allowed.
+    /// Values are nested deeper than allowed.
     TooDeep,
-    /// Its values take up more memory than allowed.
+    /// The values take up more memory than allowed.
     Memory,
-    /// A compound's own size does not fit what is in it.
+    /// The stated size of a list, map or array differs from the size of its contents.
     Size,
-    /// A map with a key and no value.
+    /// A map has a key without a value.
     OddMap,
-    /// A map whose key is a compound with such a key in it. As JSON such keys are texts within texts, and each level doubles
-    /// the backslashes of those within.
+    /// A map has a compound key that itself contains a compound key. In JSON a compound key becomes text, a key within
+    /// it becomes text within that text, and each level doubles the backslashes of the levels inside it.
     Key,
-    /// Text that is not UTF-8.
+    /// A text is not UTF-8.
     Utf8,
-    /// A number that is no character.
+    /// A number is not a Unicode character.
     Char,
-    /// A boolean byte that is neither 0 nor 1.
+    /// A boolean's byte is neither 0 nor 1.
     Boolean,
-    /// Not a composite of the standard, or not one that may stand here.
+    /// The value is not a composite of the standard, or not one that is allowed at this place.
     Composite,
-    /// A field that is of another type, or a mandatory one that is missing; its name.
+    /// This field has a wrong type, or it is mandatory and missing.
     Field(&'static str),
-    /// The body's sections are of several kinds, or there is none.
+    /// The body has sections of several kinds, or no section.
     Body,
 }
 
@@ -74,15 +75,15 @@ impl fmt::Display for DecodeError {
             Self::UnknownFormat(code) => write!(f, "there is no type with the format code {code:#04x}"),
             Self::TooDeep => f.write_str("its values are nested too deep"),
             Self::Memory => f.write_str("its values take up too much memory"),
-            Self::Size => f.write_str("a compound's size does not fit what is in it"),
+            Self::Size => f.write_str("the stated size of a list, map or array differs from the size of its contents"),
             Self::OddMap => f.write_str("a map has a key without a value"),
             Self::Key => f.write_str("a map's key has itself a key of several values"),
             Self::Utf8 => f.write_str("a text is not UTF-8"),
-            Self::Char => f.write_str("a character is none"),
+            Self::Char => f.write_str("a number is not a Unicode character"),
             Self::Boolean => f.write_str("a boolean is neither true nor false"),
-            Self::Composite => f.write_str("a composite is not one that may stand there"),
-            Self::Field(name) => write!(f, "the field `{name}` is missing or of another type"),
-            Self::Body => f.write_str("the body is missing or of several kinds"),
+            Self::Composite => f.write_str("a value is not a composite that is allowed at its place"),
+            Self::Field(name) => write!(f, "the field `{name}` is missing or has a wrong type"),
+            Self::Body => f.write_str("the body is missing or has sections of several kinds"),
         }
     }
 }
@@ -94,10 +95,10 @@ type Pairs = Vec<(Value, Value)>;
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
-/// Decodes the one value that `bytes` hold.
+/// Decodes the only value in `bytes`.
 ///
 /// # Errors
-/// [`DecodeError`]; `Size` where bytes are left over.
+/// [`DecodeError`]; `Size` where bytes follow the value.
 pub fn decode_one(bytes: &[u8], limits: Limits) -> Result<Value> {
     let mut decoder = Decoder::new(bytes, limits);
     let value = decoder.value()?;
@@ -111,7 +112,7 @@ pub struct Decoder<'a> {
     depth_left: u8,
     memory_left: u32,
     memory: u32,
-    /// Compound keys around what is read.
+    /// How many compound keys enclose the value that is being read.
     keys: u8,
 }
 
@@ -121,17 +122,17 @@ impl<'a> Decoder<'a> {
         Self { rest: bytes, depth_left: limits.depth, memory_left: limits.memory, memory: limits.memory, keys: 0 }
     }
 
-    /// How much memory what was read takes up, in bytes, as [`Limits::memory`] counts it.
+    /// How much memory the values read so far take up, in bytes, as [`Limits::memory`] counts it.
     pub fn memory(&self) -> usize {
         usize::try_from(self.memory.saturating_sub(self.memory_left)).unwrap_or(usize::MAX)
     }
 
-    /// Whether nothing is left.
+    /// Whether all bytes were read.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// What is left.
+    /// The bytes that were not read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -152,23 +153,23 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// The descriptor of the described value that must come next; what it describes is left to read.
+    /// The descriptor of the next value, which must be a described one. The value itself is still to be read.
     ///
     /// # Errors
-    /// [`DecodeError`]; `Composite` where it is not described.
+    /// [`DecodeError`]; `Composite` where the next value is not described.
     pub fn descriptor(&mut self) -> Result<Value> {
         if self.byte()? != 0 {
             return Err(DecodeError::Composite);
         }
-        // A descriptor that is itself deep or long is no descriptor of the standard.
+        // The standard's descriptors are numbers and symbols; any other value is refused.
         let value = self.value()?;
         if matches!(value, Value::Ulong(_) | Value::Symbol(_)) { Ok(value) } else { Err(DecodeError::Composite) }
     }
 
-    /// The bytes of the binary that must come next, not copied.
+    /// The bytes of the next value, which must be a binary. The bytes are not copied.
     ///
     /// # Errors
-    /// [`DecodeError`]; `Composite` where it is of another type.
+    /// [`DecodeError`]; `Composite` where the next value is not a binary.
     pub fn binary(&mut self) -> Result<&'a [u8]> {
         let code = self.byte()?;
         self.take_memory(VALUE)?;
@@ -178,12 +179,12 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// The pairs of the map of annotations that must come next, and why some are left out, where some are. The service writes
-    /// where an event is beside what others have written: that must be found, whatever the others are. `reserved` is what
-    /// the names of the service's own begin with.
+    /// Reads the next value, a map of annotations. Returns the pairs and, if some pairs had to be left out, the reason.
+    /// The service writes an event's position beside annotations of other senders, and the position must be found even
+    /// if the other annotations are invalid. The names of the service's own annotations begin with one of `reserved`.
     ///
     /// # Errors
-    /// [`DecodeError`] of the map itself.
+    /// [`DecodeError`] where the map itself cannot be read.
     pub fn annotations(&mut self, reserved: &[&str]) -> Result<(Pairs, Option<DecodeError>)> {
         let code = self.byte()?;
         if !matches!(code, 0xc1 | 0xd1) {
@@ -192,7 +193,7 @@ impl<'a> Decoder<'a> {
         self.compound(code, |inner, count| {
             let (mut pairs, mut left_out) = (Vec::new(), None);
             for _ in 0..count / 2 {
-                // Each has limits of its own, so that none uses up what the next one needs.
+                // Each annotation has its own limits, so that one cannot use up what the next one needs.
                 let mut own = Self::new(inner.rest, Limits::ANNOTATION);
                 let pair = own.key().and_then(|key| Ok((key, own.value()?)));
                 let pair = pair.and_then(|(key, value)| {
@@ -221,7 +222,8 @@ impl<'a> Decoder<'a> {
 
     /// Passes over the next value without looking into it.
     fn skip(&mut self) -> Result<()> {
-        // Each descriptor is followed by one more value; there is no end to them but that of the bytes.
+        // Each descriptor is followed by one more value. Only the end of the input bounds how many descriptors follow
+        // each other.
         let mut values = 1_u32;
         while values > 0 {
             values -= 1;
@@ -269,7 +271,8 @@ impl<'a> Decoder<'a> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
-    /// A length or count: one byte where bit 4 of the high nibble's width says so, four otherwise.
+    /// A length or count: one byte if the first hexadecimal digit of the format code is a, c or e, otherwise four
+    /// bytes.
     fn length(&mut self, code: u8) -> Result<u32> {
         if matches!(code >> 4, 0xa | 0xc | 0xe) {
             Ok(self.byte()?.into())
@@ -283,7 +286,7 @@ impl<'a> Decoder<'a> {
         self.take(usize::try_from(length).map_err(|_| DecodeError::Truncated)?)
     }
 
-    /// The bytes of a text or a binary, which will be copied.
+    /// The bytes of a text or a binary. The caller will copy them, so they are counted as memory.
     fn text_bytes(&mut self, code: u8) -> Result<&'a [u8]> {
         let bytes = self.sized(code)?;
         self.take_memory(u32::try_from(bytes.len()).unwrap_or(u32::MAX))?;
@@ -331,7 +334,7 @@ impl<'a> Decoder<'a> {
             0xa0 | 0xb0 => Value::Binary(self.text_bytes(code)?.to_vec()),
             0xa1 | 0xb1 => Value::String(self.text(code)?),
             0xa3 | 0xb3 => Value::Symbol(self.text(code)?),
-            // A level like any other list, in whatever form it is written.
+            // The empty list counts as one level like any other list, in each of its encodings.
             0x45 => self.nested(|_| Ok(Value::List(Vec::new())))?,
             0xc0 | 0xd0 => Value::List(self.compound(code, |inner, count| inner.items(count))?),
             0xc1 | 0xd1 => Value::Map(self.compound(code, Self::pairs)?),
@@ -340,7 +343,7 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    /// Reads a compound within its own size, which must be used up.
+    /// Reads a compound value within its stated size, which its contents must fill exactly.
     fn compound<T>(&mut self, code: u8, read: impl FnOnce(&mut Self, u32) -> Result<T>) -> Result<T> {
         let within = self.sized(code)?;
         let after = std::mem::replace(&mut self.rest, within);
@@ -353,7 +356,7 @@ impl<'a> Decoder<'a> {
         result
     }
 
-    /// How many values can be reserved for: each takes up a byte at the least.
+    /// Checks an announced number of values before memory is reserved for them: each value takes up at least one byte.
     fn announced(&self, count: u32) -> Result<usize> {
         if count.saturating_mul(VALUE) > self.memory_left {
             return Err(DecodeError::Memory);
@@ -382,9 +385,10 @@ impl<'a> Decoder<'a> {
         Ok(pairs)
     }
 
-    /// A key. One of several values becomes a text of JSON, and one within it a text in that text.
+    /// Reads a key of a map. In JSON a compound key becomes a text, and a compound key within it a text within that
+    /// text.
     fn key(&mut self) -> Result<Value> {
-        // Lists, maps and arrays, and what has a descriptor.
+        // Compound keys are lists, maps, arrays and described values.
         let is_compound = self.rest.first().is_some_and(|code| matches!(code >> 4, 0x0 | 0xc..=0xf));
         if !is_compound {
             return self.value();
@@ -402,20 +406,21 @@ impl<'a> Decoder<'a> {
         let mut descriptors = Vec::new();
         let mut code = self.byte()?;
         while code == 0 {
-            // A described element type, once for all elements; descriptors of descriptors are bounded by the depth.
+            // A described element type, stated once for all elements. The depth limit bounds how many descriptors
+            // follow each other.
             if descriptors.len() >= self.depth_left.into() {
                 return Err(DecodeError::TooDeep);
             }
             descriptors.push(self.value()?);
             code = self.byte()?;
         }
-        // Elements of no width (nulls, say) have no bytes that would bound them: only their memory does.
+        // Elements without width (such as nulls) take up no bytes, so only the memory limit bounds their number.
         let described = u32::try_from(descriptors.len()).unwrap_or(u32::MAX).saturating_mul(VALUE + MEMBERS);
         if count.saturating_mul(VALUE.saturating_add(described)) > self.memory_left {
             return Err(DecodeError::Memory);
         }
         let within = self.depth_left;
-        // Each descriptor is a level, as it is for a single value.
+        // Each descriptor counts as one level, as it does for a single value.
         self.depth_left = u8::try_from(descriptors.len())
             .ok()
             .and_then(|levels| within.checked_sub(levels))
@@ -436,7 +441,8 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// A large descriptor, repeated for each element, would be memory for no bytes.
+/// Copies a descriptor for one more element. Large descriptors are refused: they would take up memory for which no
+/// bytes were sent.
 fn copy_of_descriptor(descriptor: &Value) -> Result<Value> {
     match descriptor {
         Value::Ulong(code) => Ok(Value::Ulong(*code)),

@@ -46,7 +46,7 @@ pub fn encode(value: &Value, out: &mut Vec<u8>) {
         Value::Map(pairs) => compound(0xc1, pairs.len() * 2, &map_body(pairs), out),
         Value::Array(items) => match array_code(items) {
             Some(code) => compound(0xe0, items.len(), &array_body(code, items), out),
-            // Elements of several types are no array.
+            // Elements of several types cannot be an array, so they are written as a list.
             None => encode(&Value::List(items.clone()), out),
         },
         Value::Described(both) => {
@@ -57,7 +57,7 @@ pub fn encode(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a described binary: a data section, without a copy of its bytes before.
+/// Appends a described binary, such as a data section, without first copying its bytes.
 pub fn encode_binary_section(code: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend([0x00, 0x53, code]);
     sized(0xa0, bytes, out);
@@ -68,7 +68,8 @@ fn fixed(code: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// `code` is the short form's; the long one's is 0x10 above it, for all variable and compound types.
+/// Appends a value with its size. `code` is the format code of the type's short form. The long form's code is 0x10
+/// higher, for all variable and compound types.
 fn sized(code: u8, bytes: &[u8], out: &mut Vec<u8>) {
     match u8::try_from(bytes.len()) {
         Ok(length) => out.extend([code, length]),
@@ -92,7 +93,7 @@ fn compound(code: u8, count: usize, body: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(body);
 }
 
-/// What does not fit is never sent: frames are smaller by far.
+/// The length as four bytes. A length that does not fit is never sent, because frames are much smaller.
 fn length32(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
 }
@@ -112,7 +113,7 @@ fn map_body(pairs: &[(Value, Value)]) -> Vec<u8> {
     body
 }
 
-/// The one format code for all elements, the widest of their type.
+/// The one format code for all elements: the widest form of their type. None if the elements have several types.
 fn array_code(items: &[Value]) -> Option<u8> {
     let code = items.first().map_or(Some(0x40), element_code)?;
     items.iter().all(|item| element_code(item) == Some(code)).then_some(code)
@@ -143,7 +144,7 @@ fn element_code(value: &Value) -> Option<u8> {
         Value::Symbol(_) => 0xb3,
         Value::List(_) => 0xd0,
         Value::Map(_) => 0xd1,
-        // Nothing that the connector sends has these in an array.
+        // The connector sends no array with these types as elements.
         Value::Array(_) | Value::Described(_) => return None,
     })
 }
@@ -162,7 +163,7 @@ fn array_body(code: u8, items: &[Value]) -> Vec<u8> {
             Value::String(text) | Value::Symbol(text) => long(text.as_bytes(), &mut body),
             Value::List(items) => long_compound(items.len(), &list_body(items), &mut body),
             Value::Map(pairs) => long_compound(pairs.len() * 2, &map_body(pairs), &mut body),
-            // The rest has one form only: the code, left out here, and the bytes.
+            // All other types have one form only: the format code, which is left out here, and the bytes.
             other => {
                 let mut one = Vec::new();
                 encode(other, &mut one);

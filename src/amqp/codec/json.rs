@@ -7,11 +7,11 @@
 //! | decimals | their bytes in hexadecimal, after `0x` |
 //! | string, symbol, char | text |
 //! | timestamp | milliseconds since the Unix epoch |
-//! | uuid | text, as of RFC 4122 |
+//! | uuid | text in the form of RFC 4122 |
 //! | binary | base64 |
 //! | list, array | array |
-//! | map | object; a key that is no text becomes its JSON |
-//! | described | the value described, the descriptor beside it: `{"descriptor": …, "value": …}` |
+//! | map | object; a key that is not a text becomes its JSON text |
+//! | described | the described value, with its descriptor: `{"descriptor": …, "value": …}` |
 
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ use serde_json::{Map, Value as Json, json};
 use super::Value;
 
 impl Value {
-    /// As JSON; see the table of this module's source for what becomes of which type.
+    /// As JSON. The table at the top of this module's source shows the JSON form of each type.
     pub fn into_json(self) -> Json {
         match self {
             Self::Null => Json::Null,
@@ -44,12 +44,12 @@ impl Value {
         }
     }
 
-    /// As [`Value::into_json`], of a copy.
+    /// As [`Value::into_json`], but leaves the value unchanged.
     pub fn to_json(&self) -> Json {
         self.clone().into_json()
     }
 
-    /// As text, where it is text, a number or a UUID: ids come in all of these.
+    /// As text, if the value is a text, a number or a UUID: senders use all of these types for ids.
     pub fn into_text(self) -> Option<String> {
         match self.into_json() {
             Json::String(text) => Some(text),
@@ -58,13 +58,13 @@ impl Value {
         }
     }
 
-    /// As [`Value::into_text`], of a copy.
+    /// As [`Value::into_text`], but leaves the value unchanged.
     pub fn to_text(&self) -> Option<String> {
         self.clone().into_text()
     }
 }
 
-/// A map's pairs as an object; of equal keys, the first counts, as it does for [`Value::get`].
+/// A map's pairs as a JSON object. Of several equal keys the first one counts, as for [`Value::get`].
 pub fn object(pairs: Vec<(Value, Value)>) -> Map<String, Json> {
     let mut object = Map::new();
     for (key, value) in pairs {

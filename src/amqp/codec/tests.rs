@@ -1,4 +1,4 @@
-//! Bytes of the standard's examples, values that come back as they went, and bytes that are nobody's.
+//! The standard's example bytes, values that are written and read back, and invalid bytes.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -53,7 +53,7 @@ fn the_standards_encodings_are_written_and_read() {
             Value::Array(vec![Value::symbol("a"), Value::symbol("b")]),
             &[0xe0, 12, 2, 0xb3, 0, 0, 0, 1, b'a', 0, 0, 0, 1, b'b'],
         ),
-        // The book of part 1, 1.2: a described URL.
+        // The example of the standard, part 1, section 1.2: a described URL.
         (
             Value::Described(Box::new((Value::string("URL"), Value::string("http://example.org/hello-world")))),
             b"\x00\xa1\x03URL\xa1\x1ehttp://example.org/hello-world",
@@ -83,13 +83,13 @@ fn other_encodings_of_the_same_are_read() {
         (&[0xe0, 2, 3, 0x40], Value::Array(vec![Value::Null; 3])),
         (&[0xe0, 4, 2, 0x56, 1, 0], Value::Array(vec![Value::Boolean(true), Value::Boolean(false)])),
         (
-            // An empty array has a constructor as well, and the next value one of its own (findings/).
+            // An empty array has an element constructor, too, and so does the value after it (findings/).
             &[0xc0, 9, 2, 0xe0, 2, 0, 0xa3, 0xa1, 2, b'o', b'k'],
             Value::List(vec![Value::Array(vec![]), Value::string("ok")]),
         ),
         (&[0x80, 0, 0x20, 0, 0, 0, 0, 0, 1], Value::Ulong(9_007_199_254_740_993)),
         (
-            // An array of described values: the descriptor once for all.
+            // An array of described values: the descriptor is stated once for all elements.
             &[0xe0, 7, 2, 0x00, 0x53, 0x24, 0x50, 1, 2],
             Value::Array(vec![Value::described(0x24, Value::Ubyte(1)), Value::described(0x24, Value::Ubyte(2))]),
         ),
@@ -102,7 +102,7 @@ fn other_encodings_of_the_same_are_read() {
 #[test]
 fn bounds_hold_before_anything_is_reserved() {
     let cases: Vec<(Vec<u8>, DecodeError)> = vec![
-        // Four thousand million nulls in six bytes.
+        // Four billion nulls in six bytes.
         (vec![0xf0, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0x40], DecodeError::Memory),
         (vec![0xf0, 0, 0, 0, 5, 0x7f, 0xff, 0xff, 0xff, 0x45], DecodeError::Memory),
         (vec![0xd0, 0, 0, 0, 4, 0, 0, 255, 255], DecodeError::Size),
@@ -124,7 +124,7 @@ fn bounds_hold_before_anything_is_reserved() {
     assert_eq!(read(&deep), Err(DecodeError::TooDeep));
     let many = bytes(&Value::List(vec![Value::Null; 70_000]));
     assert_eq!(read(&many), Err(DecodeError::Memory));
-    // A long descriptor that each element would repeat.
+    // A long descriptor that would be copied for each element.
     let mut wide = vec![0x00, 0xb3, 0, 0, 1, 0];
     wide.extend([b'x'; 256]);
     wide.push(0x40);
@@ -137,14 +137,14 @@ fn bounds_hold_before_anything_is_reserved() {
     assert_eq!(read(&array), Err(DecodeError::Composite));
 }
 
-/// An array of elements that take up no byte, each with this descriptor in front of it.
+/// An array of `count` elements that take up no bytes, with this descriptor for each element.
 fn described_nulls(count: u32, descriptor: &[u8]) -> Vec<u8> {
     let mut within = count.to_be_bytes().to_vec();
     within.extend([&[0x00, 0xa3, u8::try_from(descriptor.len()).expect("short")], descriptor, &[0x40]].concat());
     [&[0xf0][..], &u32::try_from(within.len()).expect("short").to_be_bytes(), &within].concat()
 }
 
-/// 150 bytes were 20 MB as values and as JSON: few enough values, and each of them large.
+/// 150 bytes became 20 MB as values and as JSON: the values were few, but each one was large.
 #[test]
 fn memory_is_counted_and_not_bytes() {
     assert_eq!(read(&described_nulls(20_000, &[b'd'; 120])), Err(DecodeError::Memory));
@@ -153,7 +153,7 @@ fn memory_is_counted_and_not_bytes() {
     let value = decoder.value().expect("a value");
     assert!(decoder.memory() >= 5_000 * (2 * 96 + 640 + 120), "{}", decoder.memory());
     assert!(value.to_json().to_string().len() < decoder.memory(), "as JSON it is no larger than it counts for");
-    // Texts count with their length, whatever holds them.
+    // Texts count with their length, whichever type holds them.
     let limits = Limits { depth: 4, memory: 1_000 };
     assert!(decode_one(&bytes(&Value::from("x".repeat(900).as_str())), limits).is_ok());
     for value in [Value::from("x".repeat(905).as_str()), Value::symbol("x".repeat(905)), Value::Binary(vec![0; 905])] {
@@ -161,7 +161,7 @@ fn memory_is_counted_and_not_bytes() {
     }
 }
 
-/// Each level doubled the backslashes of the one within: 200 bytes were gigabytes.
+/// Each level doubled the backslashes of the level inside it: 200 bytes became gigabytes.
 #[test]
 fn keys_within_keys_do_not_double_for_ever() {
     let one = Value::Map(vec![(Value::from("\""), Value::Null)]);
@@ -172,12 +172,12 @@ fn keys_within_keys_do_not_double_for_ever() {
     assert_eq!(read(&bytes(&three)), Err(DecodeError::Key));
     let hidden = Value::Map(vec![(Value::List(vec![Value::described(1, two.clone())]), Value::Null)]);
     assert_eq!(read(&bytes(&hidden)), Err(DecodeError::Key));
-    // As values they are no texts.
+    // As AMQP values, nested keys are valid: they only become texts in JSON.
     let values = Value::Map(vec![(Value::from("a"), Value::Map(vec![(Value::from("b"), two)]))]);
     assert_eq!(read(&bytes(&values)), Ok(values));
 }
 
-/// What others have written beside the place of an event cannot hide it.
+/// Annotations that others wrote cannot hide an event's position.
 #[test]
 fn annotations_that_cannot_be_kept_are_left_out() {
     let deep = (0..40).fold(Value::Null, |value, _| Value::List(vec![value]));
@@ -197,7 +197,7 @@ fn annotations_that_cannot_be_kept_are_left_out() {
         assert_eq!((read.error, read.left_out), (None, Some(why)));
         assert_eq!(read.message.message_annotations.last(), Some(&place));
     }
-    // Where the bytes do not hold together, nothing is found any more.
+    // Where the map's own encoding is broken, no annotation is found.
     let broken = Message::decode_lossy(b"\x00\x53\x72\xc1\x05\x02\xa3\x09ab");
     assert_eq!(broken.error, Some(DecodeError::Truncated));
 }
@@ -240,7 +240,7 @@ fn json_keeps_what_it_can() {
 
 #[test]
 fn messages_of_every_kind_are_read() {
-    // As a device's message arrives: annotations, properties, application properties, data.
+    // A device's message as it arrives: annotations, properties, application properties, data.
     let wire = b"\x00\x53\x72\xc1\x24\x04\xa3\x15x-opt-sequence-number\x55\x05\xa3\x05other\xa1\x01v\
                  \x00\x53\x73\xc0\x03\x01\xa1\x00\
                  \x00\x53\x74\xc1\x07\x02\xa1\x01k\xa1\x01v\
@@ -277,7 +277,8 @@ fn messages_of_every_kind_are_read() {
     }
 }
 
-/// Found by fuzzing: an empty list, and elements under a descriptor, went one level deeper when they were written again.
+/// Found by fuzzing: an empty list, and elements with a descriptor, became one level deeper when they were written
+/// again.
 #[test]
 fn what_is_read_at_the_greatest_depth_can_be_written_and_read() {
     let innermost: [&[u8]; 3] = [b"\x45", b"\xe0\x02\x01\x45", b"\xe0\x08\x01\x00\x44\x00\x44\x00\x44\x40"];
@@ -295,7 +296,7 @@ fn what_is_read_at_the_greatest_depth_can_be_written_and_read() {
     }
 }
 
-/// A value of any type, nested a little.
+/// A value of any type, nested a few levels deep.
 pub(crate) fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -325,7 +326,7 @@ pub(crate) fn value() -> impl Strategy<Value = Value> {
             proptest::collection::vec(inner.clone(), 0..8).prop_map(Value::List),
             proptest::collection::vec((inner.clone(), inner.clone()), 0..5).prop_map(Value::Map),
             (inner.clone(), 0_usize..5).prop_map(|(one, count)| {
-                // What cannot be written as an array comes back as a list, and is not tried here.
+                // Elements that cannot be written as an array come back as a list, so they are not tried here.
                 match one {
                     Value::Array(_) | Value::Described(_) => one,
                     one => Value::Array(vec![one; count]),
@@ -336,7 +337,7 @@ pub(crate) fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Whether a key of several values has another such key in it.
+/// Whether a compound key contains another compound key.
 fn has_keys_within_keys(value: &Value, within: bool) -> bool {
     let is_compound = |key: &Value| {
         let empty_list = matches!(key, Value::List(items) if items.is_empty());
@@ -354,7 +355,7 @@ fn has_keys_within_keys(value: &Value, within: bool) -> bool {
     }
 }
 
-/// What reading gives of a value that was written.
+/// The expected result of reading a value that was written.
 fn expected(value: &Value) -> Result<Value, DecodeError> {
     if has_keys_within_keys(value, false) { Err(DecodeError::Key) } else { Ok(value.clone()) }
 }
@@ -363,7 +364,7 @@ proptest! {
     #[test]
     fn values_come_back_as_they_went(value in value()) {
         prop_assert_eq!(read(&bytes(&value)), expected(&value));
-        // Whatever it is, it has a JSON form.
+        // Every value has a JSON form.
         let _ = value.to_json();
     }
 
@@ -377,7 +378,7 @@ proptest! {
     #[test]
     fn any_bytes_are_a_value_or_an_error(wire in proptest::collection::vec(any::<u8>(), 0..512)) {
         if let Ok(value) = read(&wire) {
-            // What was read can be written, and is the same then.
+            // A value that was read can be written, and is the same when it is read again.
             prop_assert!(size(&value) * 96 <= Limits::MESSAGE.memory as usize);
             let _ = bytes(&value);
         }

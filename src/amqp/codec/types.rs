@@ -1,43 +1,43 @@
 //! A value of any AMQP type.
 
-/// A value of AMQP's type system. What it was encoded as (one byte or four, say) is not kept.
+/// A value of AMQP's type system. Its encoding (one byte or four, for example) is not kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// No value.
     Null,
     /// True or false.
     Boolean(bool),
-    /// 8 bits without sign.
+    /// An unsigned integer of 8 bits.
     Ubyte(u8),
-    /// 16 bits without sign.
+    /// An unsigned integer of 16 bits.
     Ushort(u16),
-    /// 32 bits without sign.
+    /// An unsigned integer of 32 bits.
     Uint(u32),
-    /// 64 bits without sign.
+    /// An unsigned integer of 64 bits.
     Ulong(u64),
-    /// 8 bits.
+    /// A signed integer of 8 bits.
     Byte(i8),
-    /// 16 bits.
+    /// A signed integer of 16 bits.
     Short(i16),
-    /// 32 bits.
+    /// A signed integer of 32 bits.
     Int(i32),
-    /// 64 bits.
+    /// A signed integer of 64 bits.
     Long(i64),
     /// IEEE 754 binary32.
     Float(f32),
     /// IEEE 754 binary64.
     Double(f64),
-    /// IEEE 754 decimal32, its bytes as they came.
+    /// IEEE 754 decimal32, as the bytes that were received.
     Decimal32([u8; 4]),
-    /// IEEE 754 decimal64, its bytes as they came.
+    /// IEEE 754 decimal64, as the bytes that were received.
     Decimal64([u8; 8]),
-    /// IEEE 754 decimal128, its bytes as they came.
+    /// IEEE 754 decimal128, as the bytes that were received.
     Decimal128([u8; 16]),
     /// One Unicode character.
     Char(char),
     /// Milliseconds since the Unix epoch.
     Timestamp(i64),
-    /// A UUID of RFC 4122.
+    /// A UUID (RFC 4122).
     Uuid([u8; 16]),
     /// Bytes.
     Binary(Vec<u8>),
@@ -47,9 +47,9 @@ pub enum Value {
     Symbol(String),
     /// Values of any types.
     List(Vec<Value>),
-    /// Pairs in the order that they came in.
+    /// Pairs, in the order in which they arrived.
     Map(Vec<(Value, Value)>),
-    /// Values of one type. Where they are of several, it is written as a list.
+    /// Values of one type. Values of several types are written as a list instead.
     Array(Vec<Value>),
     /// A descriptor and the value that it describes.
     Described(Box<(Value, Value)>),
@@ -79,7 +79,7 @@ impl Value {
         }
     }
 
-    /// The number of any integer type, where it fits.
+    /// The value of any integer type, if it fits into 64 bits with sign.
     pub fn as_i64(&self) -> Option<i64> {
         Some(match *self {
             Self::Ubyte(n) => n.into(),
@@ -114,14 +114,14 @@ impl From<&str> for Value {
     }
 }
 
-/// Null for none.
+/// An option without a value becomes null.
 impl<T: Into<Self>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
 }
 
-/// The types of Rust that stand for just one of AMQP's.
+/// Rust types that correspond to exactly one AMQP type.
 macro_rules! from_rust {
     ($($type:ty => $variant:ident,)*) => {
         $(impl From<$type> for Value {

@@ -1,7 +1,8 @@
-//! The protocol without its bytes' transport: bytes go in, bytes and events come out, and time is a parameter.
+//! The protocol without a transport: bytes go in, bytes and events come out, and the time is a parameter.
 //!
-//! One connection with a session for each conversation. Nothing here waits, reads a clock or trusts the peer: sizes, counts
-//! and credit are checked before anything is kept, and the first violation ends the connection with a typed error.
+//! A connection has one session for each conversation. Nothing here waits, reads a clock or trusts the peer: sizes,
+//! counts and credit are checked before anything is stored, and the first violation ends the connection with a typed
+//! error.
 
 mod session;
 
@@ -17,26 +18,27 @@ use super::sasl::{Mechanism, Negotiation};
 use super::stage::Stage;
 use session::Session;
 
-/// What a connection is opened with.
+/// The options of a connection.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Our name; new for each connection.
+    /// The container id, which must be new for each connection.
     pub container_id: String,
-    /// The host that is meant, as the token names it.
+    /// The host name for the open frame, as the token names it.
     pub hostname: String,
     /// How to authenticate.
     pub mechanism: Mechanism,
-    /// The largest frame that is taken, in bytes; at least 512.
+    /// The largest frame that this side accepts, in bytes; at least 512.
     pub max_frame_size: u32,
-    /// The peer must send something at least this often. Twice the time passes before it is given up, as the standard
+    /// The peer must send something at least this often. The peer is given up after twice this time, as the standard
     /// advises.
     pub idle_time_out: Duration,
-    /// Bytes of messages that were received and not consumed.
+    /// The limit for received messages that the caller has not consumed yet, in bytes.
     pub max_held_bytes: usize,
 }
 
 impl Options {
-    /// The usual ones: frames of 64 KiB as most of Microsoft's clients, 30 s until silence is noticed.
+    /// The default options: frames of up to 64 KiB as in most of Microsoft's clients, and an idle time-out of 30
+    /// seconds.
     pub fn new(container_id: impl Into<String>, hostname: impl Into<String>, mechanism: Mechanism) -> Self {
         Self {
             container_id: container_id.into(),
@@ -56,9 +58,9 @@ pub enum Event {
     Ready,
     /// A link can be used.
     Attached(LinkId),
-    /// A link is gone: the peer has detached it or ended its session, with what it said.
+    /// A link is gone: the peer has detached it or ended its session. The error holds the peer's reason.
     Detached(LinkId, Error),
-    /// A message.
+    /// A complete message was received.
     Delivery(Delivery),
     /// The peer stated what became of a message of ours.
     Outcome(LinkId, Outcome),
@@ -66,7 +68,7 @@ pub enum Event {
     Closed,
 }
 
-/// A peer that wants a frame more often than this would have us do nothing else.
+/// The shortest idle time-out accepted from a peer. A shorter one would leave time for nothing but heartbeats.
 const SHORTEST_IDLE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ enum Phase {
     Open,
     Begin,
     Running,
-    /// We have closed.
+    /// This side has closed, and the peer has not answered yet.
     Closing,
     Closed,
 }
@@ -92,26 +94,26 @@ pub struct Connection {
     incoming: Vec<u8>,
     wire: Wire,
     error: Option<Error>,
-    /// Half the peer's idle time-out.
+    /// How often this side must send something: half the peer's idle time-out.
     heartbeat: Option<Duration>,
     last_received: Duration,
     last_sent: Duration,
-    /// Each at our channel for it.
+    /// The sessions. A session's index is its channel number on this side.
     sessions: Vec<Option<Session>>,
-    /// Sessions that both sides have room for.
+    /// How many sessions both sides accept.
     most_sessions: usize,
     next_session: u32,
     next_link: u32,
 }
 
-/// What all sessions write to.
+/// The outgoing state that all sessions share.
 #[derive(Debug)]
 struct Wire {
     outgoing: Vec<u8>,
     events: VecDeque<Event>,
-    /// The peer's largest frame.
+    /// The largest frame that the peer accepts, in bytes.
     max_frame_size: u32,
-    /// Bytes of messages that were received and not consumed.
+    /// The size of received messages that the caller has not consumed yet, in bytes.
     held_bytes: usize,
     max_held_bytes: usize,
 }
@@ -127,7 +129,7 @@ impl Wire {
 }
 
 impl Connection {
-    /// Begins. `now` is on any clock that does not step back, the same for all calls.
+    /// Starts a connection. `now` must come from a clock that never steps back, the same clock in all calls.
     pub fn new(mut options: Options, now: Duration) -> Self {
         options.max_frame_size = options.max_frame_size.max(SMALLEST_MAX_FRAME);
         let negotiation = Negotiation::new(options.mechanism.clone());
@@ -155,7 +157,7 @@ impl Connection {
         }
     }
 
-    /// What is waited for now, before the connection is ready.
+    /// What the connection waits for, before it is ready.
     pub fn stage(&self) -> Stage {
         match self.phase {
             Phase::SaslHeader | Phase::Header => Stage::Header,
@@ -167,15 +169,16 @@ impl Connection {
         }
     }
 
-    /// Takes in bytes of the peer's.
+    /// Processes bytes received from the peer.
     ///
     /// # Errors
-    /// The first violation of the protocol, or the peer's own closing error; from then on always the same.
+    /// The first violation of the protocol, or the error with which the peer closed. All later calls return the same
+    /// error.
     pub fn receive(&mut self, bytes: &[u8], now: Duration) -> Result<()> {
         self.check()?;
         self.last_received = now;
         self.incoming.extend_from_slice(bytes);
-        // The buffer is taken out, so that frames can be read from it while the state changes.
+        // The buffer is taken out of `self`, so that frames can be read from it while the state changes.
         let buffer = std::mem::take(&mut self.incoming);
         let mut at = 0;
         let result = loop {
@@ -194,10 +197,10 @@ impl Connection {
         result.map_err(|error| self.fail(error))
     }
 
-    /// Notes that the byte stream has ended.
+    /// Reports to the state machine that the byte stream has ended.
     ///
     /// # Errors
-    /// `Disconnected`, unless the connection was closed.
+    /// `Disconnected`, unless the connection was already closed.
     pub fn end_of_stream(&mut self) -> Result<()> {
         self.check()?;
         if matches!(self.phase, Phase::Closed | Phase::Closing) {
@@ -208,10 +211,10 @@ impl Connection {
         Err(self.fail(Error::Disconnected(stage)))
     }
 
-    /// Does what is due at this time: an empty frame, or giving up a silent peer.
+    /// Does what is due at this time: sends an empty frame, or gives up a silent peer.
     ///
     /// # Errors
-    /// `Silent`.
+    /// `Silent` where the peer has sent nothing for twice the idle time-out.
     pub fn tick(&mut self, now: Duration) -> Result<()> {
         self.check()?;
         let silence = self.options.idle_time_out.saturating_mul(2);
@@ -226,24 +229,24 @@ impl Connection {
         Ok(())
     }
 
-    /// Notes that nobody read from the peer for so long: its silence in that time is none.
+    /// Reports that nobody read from the peer for `time`, so that this time does not count as the peer's silence.
     pub fn unattended(&mut self, time: Duration) {
         self.last_received = self.last_received.saturating_add(time);
     }
 
-    /// When [`Connection::tick`] has something to do, at the latest.
+    /// The latest moment at which [`Connection::tick`] must be called.
     pub fn next_tick(&self) -> Duration {
         let silent = self.last_received.saturating_add(self.options.idle_time_out.saturating_mul(2));
         self.heartbeat.map_or(silent, |beat| silent.min(self.last_sent.saturating_add(beat)))
     }
 
-    /// The bytes to send.
+    /// The bytes that are to be sent.
     pub fn outgoing(&mut self) -> &[u8] {
         self.settle();
         &self.wire.outgoing
     }
 
-    /// Notes that this many of them were sent.
+    /// Reports that the first `bytes` of the outgoing bytes were sent.
     pub fn sent(&mut self, bytes: usize, now: Duration) {
         self.wire.outgoing.drain(..bytes.min(self.wire.outgoing.len()));
         self.last_sent = now;
@@ -254,7 +257,7 @@ impl Connection {
         self.wire.events.pop_front()
     }
 
-    /// Closes the connection; [`Event::Closed`] follows.
+    /// Closes the connection; [`Event::Closed`] follows when the peer has closed it, too.
     pub fn close(&mut self) {
         if matches!(self.phase, Phase::Closing | Phase::Closed) || self.error.is_some() {
             return;
@@ -276,7 +279,7 @@ impl Connection {
         self.error.clone().map_or(Ok(()), Err)
     }
 
-    /// Keeps the error, and reports its violation to the peer where that can still read it.
+    /// Keeps the error. A violation of the protocol is reported to the peer if the peer can still read it.
     fn fail(&mut self, error: Error) -> Error {
         if let Error::Peer(misbehaviour) = &error
             && matches!(self.phase, Phase::Open | Phase::Begin | Phase::Running)
@@ -291,7 +294,7 @@ impl Connection {
         error
     }
 
-    /// Reads one header or frame. Returns how many bytes it took; 0 where not all of it is there.
+    /// Reads one header or frame. Returns how many bytes it took; 0 if it is not complete yet.
     fn one(&mut self, bytes: &[u8]) -> Result<usize> {
         match self.phase {
             Phase::SaslHeader => self.header(bytes, SASL_HEADER, Phase::SaslMechanisms),
@@ -342,8 +345,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends header, open and begin together: two round trips less. Microsoft's clients do so, too. They fit the 512 bytes
-    /// that any peer takes before it has said more.
+    /// Sends header, open and begin together, as Microsoft's clients do: this saves two round trips. Together they fit
+    /// into the 512 bytes that every peer must accept before it has announced a larger frame size.
     fn open(&mut self) {
         self.wire.outgoing.extend(AMQP_HEADER);
         let product = |name, value| (Value::symbol(name), Value::string(value));
@@ -375,7 +378,7 @@ impl Connection {
                 }
                 self.wire.events.push_back(Event::Closed);
             }
-            // After our close, what was on its way is of no interest.
+            // After this side has closed, frames that were still on their way are ignored.
             (Phase::Closing, _) => {}
             (Phase::Open, Performative::Open(open)) => self.opened(&open)?,
             (Phase::Begin, Performative::Begin(begin)) => {
@@ -394,7 +397,7 @@ impl Connection {
         if self.wire.max_frame_size < SMALLEST_MAX_FRAME {
             return Err(Misbehaviour::Terms("largest frame").into());
         }
-        // None and 0 are no time-out.
+        // None and 0 both mean that the peer has no idle time-out.
         if let Some(idle) = open.idle_time_out.filter(|idle| *idle != 0) {
             let idle = Duration::from_millis(idle.into());
             if idle < SHORTEST_IDLE {

@@ -1,8 +1,8 @@
-//! A session: links, credit and windows, messages both ways and what becomes of them.
+//! A session: its links, credit and windows, messages in both directions and their outcomes.
 //!
-//! Links of one session share its window, and some servers let an answer wait behind messages of another link that have no
-//! credit. So each conversation has a session of its own, as with Microsoft's clients for .NET and JavaScript: `$cbs`,
-//! `$management`, and each partition. Only where the server takes fewer sessions do links share one.
+//! Links of one session share its window, and some servers delay an answer until messages of another link in the same
+//! session have credit. So each conversation has its own session, as with Microsoft's clients for .NET and JavaScript:
+//! `$cbs`, `$management`, and each partition. Links share a session only if the server accepts fewer sessions.
 
 use std::collections::VecDeque;
 
@@ -12,59 +12,60 @@ use crate::amqp::frame;
 use crate::amqp::link::{Delivery, Link, LinkId, LinkOptions, Purpose, State};
 use crate::amqp::performative::{Attach, Begin, Detach, Disposition, Flow, Outcome, Performative, Role, Transfer};
 
-/// Sessions of a connection at a time: a reader of each of a hub's 32 partitions, `$cbs`, `$management`, and as many readers
-/// that are on their way out.
+/// The largest number of sessions open at a time: one for the reader of each of a hub's 32 partitions, `$cbs`,
+/// `$management`, and as many for readers that are being detached.
 pub(super) const MOST_SESSIONS: usize = 66;
-/// Transfers that a session takes. Credit is what bounds messages; this bounds the parts of large ones.
+/// How many transfers a session accepts. Credit bounds the number of messages; this window bounds the parts of large
+/// messages.
 const WINDOW: u32 = 2_048;
-/// Links of a connection at a time, in all its sessions: a reader of each of a hub's 32 partitions, the two
-/// ends of `$cbs` and of `$management`, and readers that are on their way out.
+/// The largest number of links open at a time, in all sessions of a connection: a reader of each of a hub's 32
+/// partitions, the two ends of `$cbs` and of `$management`, and readers that are being detached.
 const MOST_LINKS: usize = 72;
-/// Deliveries of ours whose outcome is awaited.
+/// The largest number of sent messages whose outcome is not known yet.
 const MOST_UNSETTLED: usize = 64;
-/// The room that a transfer's own fields take up in a frame, rounded up.
+/// The space that a transfer's own fields take up in a frame, in bytes, rounded up.
 const TRANSFER_OVERHEAD: usize = 64;
 
 /// The state of one session.
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    /// Its number among all that the connection has had.
+    /// The session's number among all sessions that this connection has had.
     id: u32,
-    /// Our channel for it.
+    /// The channel number on this side.
     number: u16,
-    /// The peer's channel for it, once it has begun.
+    /// The channel number on the peer's side, after the peer has begun the session.
     channel: Option<u16>,
-    /// What its links are for; none where there was none yet.
+    /// The purpose of the session's links; none while the session has had no link.
     purpose: Option<Purpose>,
-    /// Each at our number for it.
+    /// The links. A link's index is its handle on this side.
     links: Vec<Option<Link>>,
-    /// Links that both sides have room for.
+    /// How many links both sides accept.
     most_links: usize,
     next_outgoing_id: u32,
     next_incoming_id: u32,
-    /// Transfers that the peer may still send.
+    /// How many transfers the peer may still send.
     incoming_window: u32,
-    /// Transfers that we may still send.
+    /// How many transfers this side may still send.
     remote_incoming_window: u32,
     next_delivery_id: u32,
     held_transfers: u32,
-    /// Deliveries of the peer's to be settled: a range.
+    /// The range of received deliveries that are still to be settled: the first and the last id.
     to_settle: Option<(u32, u32)>,
     unsettled: VecDeque<(u32, LinkId)>,
 }
 
 impl Connection {
-    /// Attaches a link, in a session of its own where the peer takes so many. Nothing is sent before the connection is ready.
+    /// Attaches a link, in its own session if the peer accepts that many sessions. The connection must be ready.
     ///
     /// # Errors
-    /// `Limit` where there are too many, or the connection is not ready.
+    /// `Limit` where there are too many links, or the connection is not ready.
     pub fn attach(&mut self, options: &LinkOptions) -> Result<LinkId> {
         self.check_running()?;
         let place = self.session_for(options.purpose);
         self.attach_in(place, options)
     }
 
-    /// Attaches a link in the session of another one: the other end of a conversation.
+    /// Attaches a link in the session of another link, as the other end of the same conversation.
     ///
     /// # Errors
     /// As [`Connection::attach`].
@@ -92,8 +93,9 @@ impl Connection {
         Ok(id)
     }
 
-    /// The place of the session for the next link: one that is free, or a new one; where the peer takes no more, the one
-    /// that has the fewest links, if possible of the same purpose. The last one is kept for the other purpose.
+    /// The index of the session for the next link: a session without links, or a new one. If the peer accepts no more
+    /// sessions, it is the session with the fewest links, preferably one of the same purpose. The last session is
+    /// reserved for the other purpose.
     fn session_for(&mut self, purpose: Purpose) -> usize {
         if let Some(place) = self.sessions.iter().position(|session| session.as_ref().is_some_and(Session::is_free)) {
             return place;
@@ -110,7 +112,7 @@ impl Connection {
         shared.map_or(0, |(_, place)| place)
     }
 
-    /// Asks for a new session. Links can be attached at once: the peer reads the frames in their order.
+    /// Asks for a new session. Links can be attached at once, because the peer reads the frames in order.
     fn begin_session(&mut self) -> usize {
         let place = self.sessions.iter().position(Option::is_none).unwrap_or(self.sessions.len());
         let number = u16::try_from(place).unwrap_or(u16::MAX);
@@ -128,13 +130,14 @@ impl Connection {
         self.sessions.iter().position(|session| session.as_ref().is_some_and(|session| session.id == link.session))
     }
 
-    /// The session of a link, where it has not ended, and what it writes to.
+    /// The session of a link, if it has not ended, and the outgoing state that it writes to.
     fn session_of(&mut self, link: LinkId) -> Option<(&mut Session, &mut Wire)> {
         let session = self.sessions.iter_mut().flatten().find(|session| session.id == link.session)?;
         Some((session, &mut self.wire))
     }
 
-    /// Keeps this much credit at a receiver's sender: messages on their way and messages not consumed, together.
+    /// Sets how many messages a receiver may have in total: messages that its sender has credit for, and messages that
+    /// are received but not consumed.
     pub fn set_prefetch(&mut self, link: LinkId, messages: u32) {
         let Some((session, wire)) = self.session_of(link) else { return };
         if let Some(link) = session.link_mut(link) {
@@ -143,7 +146,7 @@ impl Connection {
         session.top_up(link, wire);
     }
 
-    /// Notes that a message was used, so that the peer may send others.
+    /// Reports that the caller has used a message, so that the peer may send more.
     pub fn consumed(&mut self, delivery: &Delivery) {
         self.wire.held_bytes = self.wire.held_bytes.saturating_sub(delivery.payload.len());
         if let Some((session, wire)) = self.session_of(delivery.link) {
@@ -151,7 +154,7 @@ impl Connection {
         }
     }
 
-    /// Takes a message of a link that peeks: the peer may forget it.
+    /// Accepts a message of a link that peeks: after that the peer may delete the message.
     pub fn accept(&mut self, delivery: &Delivery) {
         let Some((session, wire)) = self.session_of(delivery.link) else { return };
         if !delivery.settled && session.link_mut(delivery.link).is_some() {
@@ -168,7 +171,7 @@ impl Connection {
         }
     }
 
-    /// Takes a receiver's credit back: the peer uses it up or gives it up, and says so.
+    /// Takes a receiver's credit back. The peer uses the credit up or returns it, and then confirms it with a flow.
     pub fn drain(&mut self, link: LinkId) {
         self.set_prefetch(link, 0);
         if self.credit(link) > 0
@@ -178,15 +181,16 @@ impl Connection {
         }
     }
 
-    /// How many more messages the peer may send on a link, or take.
+    /// The link's credit: how many more messages the sending end may send.
     pub fn credit(&self, link: LinkId) -> u32 {
         self.link(link).map_or(0, |link| link.credit)
     }
 
-    /// Sends a message, as soon as there is credit and room for it.
+    /// Queues a message. It is sent as soon as the link has credit and the session's window has room.
     ///
     /// # Errors
-    /// `Limit` where the link cannot send or too many wait; `MessageTooLarge` by the peer's limit.
+    /// `Limit` where the link cannot send or too many messages wait; `MessageTooLarge` where the peer accepts no
+    /// message of this size.
     pub fn send(&mut self, link: LinkId, message: Vec<u8>) -> Result<()> {
         self.check()?;
         let gone = || Error::Limit("this link is gone");
@@ -196,7 +200,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether messages of this link wait to be sent: for credit, or for room in the session's window.
+    /// Whether messages of this link wait for credit, or for room in the session's window.
     pub fn is_waiting(&self, link: LinkId) -> bool {
         self.link(link).is_some_and(|link| !link.sending.queue.is_empty())
     }
@@ -212,7 +216,7 @@ impl Connection {
         }
     }
 
-    /// Takes in the peer's answer to a begin of ours.
+    /// Processes the peer's answer to a begin of this side.
     pub(super) fn began(&mut self, channel: u16, begin: &Begin) -> Result<()> {
         if self.sessions.iter().flatten().any(|session| session.channel == Some(channel)) {
             return Err(Misbehaviour::Unexpected("a second begin").into());
@@ -225,7 +229,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes in a frame of a session's.
+    /// Processes a frame that belongs to a session.
     pub(super) fn in_session(&mut self, channel: u16, performative: Performative, payload: &[u8]) -> Result<()> {
         match performative {
             Performative::Open(_) => return Err(Misbehaviour::Unexpected("a second open").into()),
@@ -246,7 +250,7 @@ impl Connection {
         session.take_in(performative, payload, &mut self.wire)
     }
 
-    /// Settles the deliveries that are to be.
+    /// Settles all deliveries that are still to be settled.
     pub(super) fn settle(&mut self) {
         for session in self.sessions.iter_mut().flatten() {
             session.settle(&mut self.wire);
@@ -255,12 +259,12 @@ impl Connection {
 }
 
 impl Session {
-    /// Not begun yet.
+    /// A session that has not begun yet.
     pub fn new(id: u32, number: u16) -> Self {
         Self { id, number, most_links: MOST_LINKS, incoming_window: WINDOW, ..Self::default() }
     }
 
-    /// What asks the peer for it.
+    /// The begin frame that asks the peer for this session.
     pub fn begin(&self) -> Performative {
         Performative::Begin(Begin {
             remote_channel: None,
@@ -271,7 +275,7 @@ impl Session {
         })
     }
 
-    /// Takes in the peer's answer.
+    /// Processes the peer's begin.
     fn began(&mut self, channel: u16, begin: &Begin) {
         self.channel = Some(channel);
         let theirs = begin.handle_max.and_then(|most| usize::try_from(most).ok()?.checked_add(1));
@@ -280,7 +284,7 @@ impl Session {
         self.remote_incoming_window = begin.incoming_window;
     }
 
-    /// Whether it has no link, but for some that are on their way out.
+    /// Whether the session has no link, apart from links that are being detached.
     fn is_free(&self) -> bool {
         self.links.iter().flatten().all(|link| link.state == State::Detaching)
     }
@@ -359,7 +363,7 @@ impl Session {
         }
     }
 
-    /// The peer has ended it, and its links with it. Other sessions go on.
+    /// The peer has ended the session, and the session's links with it. Other sessions continue.
     fn ended(self, error: Option<&RemoteError>, wire: &mut Wire) {
         self.write(&Performative::End(None), wire);
         for link in self.links.into_iter().flatten() {
@@ -397,7 +401,8 @@ impl Session {
     }
 
     fn flow(&mut self, flow: &Flow, wire: &mut Wire) -> Result<()> {
-        // What we may send: the peer's window, less what is on its way (2.5.6 of the standard).
+        // How many transfers this side may send: the peer's window minus the transfers that the peer has not seen yet
+        // (2.5.6 of the standard).
         let seen = flow.next_incoming_id.unwrap_or(0);
         let on_its_way = self.next_outgoing_id.wrapping_sub(seen);
         if on_its_way > u32::MAX / 2 {
@@ -430,7 +435,7 @@ impl Session {
         }
         match link.state {
             State::Attached => {}
-            // It was on its way when we detached.
+            // The transfer was already on its way when this side detached the link.
             State::Detaching => return Ok(()),
             _ => return Err(Misbehaviour::Handle(transfer.handle).into()),
         }
@@ -439,7 +444,7 @@ impl Session {
             self.held_transfers = self.held_transfers.saturating_add(delivery.transfers);
             wire.held_bytes = wire.held_bytes.saturating_add(delivery.payload.len());
             if wire.held_bytes > wire.max_held_bytes {
-                return Err(Error::Limit("bytes of messages that were received and not used"));
+                return Err(Error::Limit("bytes of received messages that are not consumed yet"));
             }
             wire.events.push_back(Event::Delivery(delivery));
         }
@@ -448,7 +453,7 @@ impl Session {
     }
 
     fn disposition(&mut self, disposition: &Disposition, wire: &mut Wire) {
-        // Those of a sender settle what we have settled already.
+        // A disposition of the sending end concerns messages that this side has already settled.
         if disposition.role != Role::Receiver {
             return;
         }
@@ -456,13 +461,13 @@ impl Session {
         let span = last.wrapping_sub(disposition.first);
         let mut settled_here = Vec::new();
         let events = &mut wire.events;
-        // Over our own few, not over the range, which can be anything.
+        // The loop runs over the few unsettled deliveries of this side: the peer could state a range of any length.
         self.unsettled.retain(|(delivery, link)| {
             if delivery.wrapping_sub(disposition.first) > span {
                 return true;
             }
             match (&disposition.state, disposition.settled) {
-                // Received in part, or nothing at all: what becomes of it is still to come.
+                // The message was received in part, or no state is given: the final outcome is still to come.
                 (Some(Outcome::Other) | None, false) => return true,
                 (Some(state), settled) => {
                     events.push_back(Event::Outcome(*link, state.clone()));
@@ -470,7 +475,7 @@ impl Session {
                         settled_here.push(*delivery);
                     }
                 }
-                // Forgotten without a word.
+                // The peer settled the delivery without stating an outcome.
                 (None, true) => events.push_back(Event::Outcome(*link, Outcome::Other)),
             }
             false
@@ -481,7 +486,7 @@ impl Session {
         }
     }
 
-    /// Sends what there is credit and room for.
+    /// Sends queued messages, as far as credit and the peer's window allow.
     fn pump(&mut self, wire: &mut Wire) {
         let room = usize::try_from(wire.max_frame_size).unwrap_or(usize::MAX);
         let room = room.saturating_sub(TRANSFER_OVERHEAD).clamp(1, 1024 * 1024);
@@ -493,7 +498,8 @@ impl Session {
                 let Some(message) = link.sending.queue.front_mut() else { break };
                 let first = message.delivery.is_none();
                 if first {
-                    // An outcome is awaited for each; a peer that never states one is not sent more.
+                    // Each message waits for an outcome, and only a limited number may wait: a peer that never states
+                    // outcomes is sent no more messages.
                     if link.credit == 0 || self.unsettled.len() >= MOST_UNSETTLED {
                         break;
                     }
@@ -536,7 +542,7 @@ impl Session {
         }
     }
 
-    /// Gives the peer room for transfers again once half of it is used up.
+    /// Announces a larger window to the peer after half of the window is used up.
     fn widen(&mut self, id: LinkId, wire: &mut Wire) {
         let wanted = WINDOW.saturating_sub(self.held_transfers);
         if self.incoming_window <= wanted / 2 && self.incoming_window < wanted {
@@ -544,7 +550,7 @@ impl Session {
         }
     }
 
-    /// A flow of the session, and of a link where it is attached.
+    /// Sends a flow for the session, and for a link if that link is attached.
     fn write_flow(&mut self, link: Option<LinkId>, drain: bool, wire: &mut Wire) {
         self.incoming_window = self.incoming_window.max(WINDOW.saturating_sub(self.held_transfers));
         let mut flow = Flow {
@@ -563,7 +569,7 @@ impl Session {
         self.write(&Performative::Flow(flow), wire);
     }
 
-    /// Adds a delivery to the range to be settled; one that does not continue it settles the range first.
+    /// Adds a delivery to the range to be settled. A delivery that does not continue the range first settles the range.
     fn settle_later(&mut self, id: u32, wire: &mut Wire) {
         match &mut self.to_settle {
             Some((_, last)) if id == last.wrapping_add(1) => *last = id,
@@ -574,7 +580,7 @@ impl Session {
         }
     }
 
-    /// Settles the deliveries that are to be.
+    /// Settles the deliveries in the range.
     fn settle(&mut self, wire: &mut Wire) {
         if let Some((first, last)) = self.to_settle.take() {
             let settled = Disposition {

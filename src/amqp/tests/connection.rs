@@ -1,4 +1,4 @@
-//! A peer without fault: what goes over the wire, and what comes of it.
+//! A peer without faults: which frames the client sends, and which events result.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn receiver() -> LinkOptions {
     LinkOptions::receiver("r1", "amqps://ns/h/ConsumerGroups/$Default/Partitions/0")
 }
 
-/// A rule that sends these messages as soon as there is credit, `part` bytes a transfer.
+/// A rule that sends these messages as soon as there is credit, in transfers of `part` bytes.
 fn sends(messages: Vec<Vec<u8>>, part: usize) -> impl FnMut(&Seen, &mut Out) -> bool {
     let mut messages = messages.into_iter();
     let mut sent = 0;
@@ -64,7 +64,7 @@ fn the_opening_is_byte_for_byte_as_the_standard_has_it() {
     connection.receive(b"\x00\x00\x00\x10\x02\x01\x00\x00\x00\x53\x44\xc0\x03\x01\x50\x00", NOW).expect("outcome");
     let sent = connection.outgoing().to_vec();
     assert!(sent.starts_with(b"AMQP\x00\x01\x00\x00"));
-    // Ten fields in the open, eight in the begin: nulls at the end as well.
+    // Ten fields in the open and eight in the begin: nulls at the end are written, too.
     let open = &sent[8..];
     assert_eq!(&open[4..11], b"\x02\x00\x00\x00\x00\x53\x10");
     assert_eq!((open[11], open[13]), (0xc0, 10));
@@ -121,7 +121,7 @@ fn all_is_the_same_in_fragments_of_any_size() {
 
 #[test]
 fn a_stream_can_be_cut_at_every_byte() {
-    // All that the peer says in a whole conversation, recorded once.
+    // All bytes that the peer sends in a whole conversation, recorded once.
     let platform = platform();
     let record = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
     let kept = record.clone();
@@ -139,7 +139,7 @@ fn a_stream_can_be_cut_at_every_byte() {
     client.receive(link, Duration::MAX, &deadline(&platform, 5)).expect("no error").expect("a message");
     assert!(record.borrow().len() >= 6);
 
-    // A scripted stream, given in two pieces at every place.
+    // A scripted stream, split into two pieces at every possible place.
     let mut stream = Out::default();
     stream.raw(b"AMQP\x03\x01\x00\x00");
     stream.sasl(&Performative::SaslMechanisms(vec!["ANONYMOUS".into()]));
@@ -216,7 +216,7 @@ fn a_message_in_many_transfers_and_beyond_the_window_arrives() {
     let delivery =
         client.receive(link, Duration::MAX, &deadline(&platform, 5)).expect("no error").expect("the message");
     assert_eq!(delivery.payload, big);
-    // It was not settled by the sender, so it is by us.
+    // The sender did not settle the message, so the client settles it.
     client.receive(link, Duration::MAX, &deadline(&platform, 1)).expect("no error");
     let settled = peer.frames().into_iter().any(|frame| {
         matches!(
@@ -306,7 +306,7 @@ fn heartbeats_go_out_at_half_the_peers_time_out() {
             out.frame(&Performative::Open(Open { idle_time_out: Some(20_000), ..peer::good_open() }));
             true
         }
-        // It keeps its side up, too.
+        // The server sends heartbeats, too.
         Seen::Empty => {
             out.raw(&[0, 0, 0, 8, 2, 0, 0, 0]);
             true
@@ -357,7 +357,7 @@ fn a_detach_is_answered_and_reported_after_the_messages_before_it() {
         let error = client.receive(link, Duration::MAX, &deadline(&platform, 5)).expect_err("gone");
         assert_eq!(error, Error::Detached(Some(stolen.clone())));
     }
-    // The connection is good for another link.
+    // The connection can still attach another link.
     client.attach(&LinkOptions::receiver("r2", "x"), 1, &deadline(&platform, 5)).expect("attached");
     assert!(peer.frames().iter().any(|frame| matches!(frame, Performative::Detach(Detach { closed: true, .. }))));
 }
@@ -436,7 +436,8 @@ fn a_token_is_put_and_put_again_before_it_expires() {
     platform.now.set(NOW + Duration::from_secs(3_239));
     kept.keep(&mut client, &deadline(&platform, 10)).expect("not due");
     assert_eq!(tokens().len(), 1);
-    // Ninety percent are over. Nobody drove the connection meanwhile, which is no silence of the peer's.
+    // Ninety percent of the token's lifetime are over. Nobody drove the connection in this time, so it does not count
+    // as the peer's silence.
     platform.now.set(NOW + Duration::from_secs(3_240));
     kept.keep(&mut client, &deadline(&platform, 10)).expect("renewed");
     assert_eq!(tokens().len(), 2);
@@ -448,7 +449,8 @@ fn a_token_is_put_and_put_again_before_it_expires() {
     assert!(request.properties.reply_to.is_some() && request.properties.message_id.is_some());
 }
 
-/// A jump ahead puts one more token, a jump back none before its time: what is there is still good.
+/// A clock that jumps ahead causes one more token. A clock that jumps back causes no early token, because the current
+/// one is still valid.
 #[test]
 fn a_clock_that_jumps_puts_one_more_token_at_the_most() {
     for (jump, expected) in [(86_400, 2), (-86_400, 1)] {
@@ -568,7 +570,7 @@ fn drained_and_absurd_credit_is_taken_as_it_is_meant() {
         let left = flow.link_credit.expect("credit");
         let expected = match (count, credit, drain) {
             (_, _, true) => 0,
-            // The receiver counts one message less than we have sent, or seven more, which is nonsense.
+            // The receiver counts one message fewer than we have sent, or seven more, which is impossible.
             (u32::MAX, credit, _) => credit - 1,
             (7, ..) => 0,
             _ => credit,

@@ -1,4 +1,5 @@
-//! Servers that are broken, hostile or silent: each ends in a typed error, by the deadline, and none in a panic.
+//! Broken, hostile or silent servers: each conversation must end in a typed error by the deadline, and never in a
+//! panic.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::amqp::performative::*;
 use crate::amqp::stage::Stage;
 use crate::platform::Platform;
 
-/// How far the conversation gets before the server goes wrong.
+/// How far the conversation gets before the server misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     SaslHeader,
@@ -38,7 +39,7 @@ impl At {
     }
 }
 
-/// Runs a conversation with a server that does `wrong` in the place of its answer.
+/// Runs a conversation with a server that runs `wrong` instead of giving its answer.
 fn run(at: At, wrong: impl Fn(&Seen, &mut Out) + 'static) -> Error {
     let platform = platform();
     let peer = Peer::new(&platform, move |seen, out| {
@@ -105,7 +106,7 @@ fn silence_ends_at_the_deadline_and_names_its_place() {
         (At::Attach, Stage::Attach),
         (At::Flow, Stage::Message),
     ] {
-        // With the header withheld, the open behind it comes first and is no header.
+        // The header is left out, so the open frame arrives where a header is expected.
         if at == At::Header {
             let error = run(at, |_, _| ());
             assert!(matches!(error, Error::Peer(Misbehaviour::ProtocolHeader(_))), "{error:?}");
@@ -172,7 +173,7 @@ fn sasl_goes_wrong_in_many_ways() {
         out.frame(&Performative::Open(peer::good_open()));
     });
     check(At::Init, decode(DecodeError::Composite), |_, out| out.raw(&body(TYPE_SASL, &composite(0x99, vec![]))));
-    // Endless questions.
+    // A server that sends challenges without end.
     let platform = platform();
     let peer = Peer::new(&platform, |seen, out| {
         let asks = matches!(seen, Seen::Frame(_, Performative::SaslInit(_) | Performative::SaslResponse(_), _));
@@ -195,7 +196,7 @@ fn frames_are_bounded_before_they_are_kept() {
         check(at, peer_error(Misbehaviour::FrameHeader), |_, out| out.raw(&[0, 0, 0, 8, 0xff, 0, 0, 0]));
         check(at, peer_error(Misbehaviour::FrameHeader), |_, out| out.raw(&[0, 0, 0, 8, 2, 7, 0, 0]));
     }
-    // A frame of which the end never comes.
+    // A frame whose end never arrives.
     check(At::Flow, Error::Timeout(Stage::Message), |_, out| out.raw(&[0, 0, 255, 255, 2, 0, 0, 0]));
 }
 
@@ -309,7 +310,7 @@ fn credit_and_windows_are_kept() {
         settled: Some(true),
         ..Transfer::default()
     };
-    // Four messages on a credit of three, at once.
+    // Four messages at once for a credit of three.
     let error = run(At::Flow, move |seen, out| {
         for id in 0..4 {
             out.transfer(&transfer(seen, id), b"\x00\x53\x75\xa0\x00");
@@ -381,7 +382,8 @@ fn an_error_stays_the_same() {
     }
 }
 
-/// Bytes of any kind, in any phase: an error or nothing, never a panic, and nothing kept beyond a frame.
+/// Random bytes in every phase: they cause an error or nothing, never a panic, and no more than one frame is kept in
+/// memory.
 #[test]
 fn noise_does_no_harm() {
     use crate::amqp::connection::Connection;

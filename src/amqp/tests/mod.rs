@@ -1,4 +1,4 @@
-//! The client against a peer in memory: time passes only where the client waits for it.
+//! The client against a peer in memory. Time passes only while the client waits.
 
 mod connection;
 mod malformed;

@@ -1,4 +1,4 @@
-//! A peer that answers as a service does, unless a rule says otherwise.
+//! A peer that answers as an Azure service does, unless a rule answers differently.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use crate::amqp::transport::{Deadline, Transport, TransportError};
 use crate::platform::Platform;
 use crate::platform::fake::FakePlatform;
 
-/// What the peer got.
+/// What the peer received.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
     Header([u8; 8]),
@@ -26,19 +26,20 @@ pub enum Seen {
     Frame(u16, Performative, Vec<u8>),
 }
 
-/// What the peer has said and not yet delivered, and what it knows of its links.
+/// The peer's bytes that are not delivered yet, and the links that it knows.
 #[derive(Default)]
 pub struct Out {
     bytes: Vec<u8>,
-    /// The stream ends after the bytes.
+    /// Whether the stream ends after these bytes.
     pub ends: bool,
     pub links: HashMap<u32, Attach>,
     next_delivery: u32,
-    /// The session whose frame is being answered.
+    /// The session of the frame that is being answered.
     channel: u16,
 }
 
-/// The client numbers the links of each session from 0. Here a link's handle says its session, too.
+/// The client numbers the links of each session from 0. In this peer, a link's handle also contains the number of its
+/// session.
 pub const SESSION: u32 = 1_000;
 
 fn handle_in(performative: &mut Performative) -> Option<&mut u32> {
@@ -81,7 +82,7 @@ impl Out {
         });
     }
 
-    /// A message in parts of `part` bytes, to the receiver that the client attached with this handle.
+    /// Sends a message in parts of `part` bytes to the receiver that the client attached with this handle.
     pub fn deliver(&mut self, handle: u32, payload: &[u8], part: usize) {
         let id = self.next_delivery;
         self.next_delivery += 1;
@@ -101,7 +102,8 @@ impl Out {
         }
     }
 
-    /// A message that stays the peer's, to the receiver that the client attached with this handle.
+    /// Sends an unsettled message to the receiver that the client attached with this handle. The peer keeps the message
+    /// until it is accepted.
     pub fn peek(&mut self, handle: u32, payload: &[u8]) {
         let id = self.next_delivery;
         self.next_delivery += 1;
@@ -116,7 +118,7 @@ impl Out {
         self.transfer(&transfer, payload);
     }
 
-    /// The handle of the client's link of that role whose address ends so.
+    /// The handle of the client's link with this role whose address ends with this text.
     pub fn link(&self, role: Role, address: &str) -> u32 {
         let mut links = self.links.iter().filter(|(_, attach)| attach.role == role);
         let found = links.find(|(_, attach)| {
@@ -136,9 +138,9 @@ pub struct State {
     pub out: Out,
     incoming: Vec<u8>,
     rule: Rule,
-    /// Bytes that a read gives at the most.
+    /// The largest number of bytes that one read returns.
     pub fragment: usize,
-    /// Writes block.
+    /// Whether writes block.
     pub stuck: bool,
 }
 
@@ -150,7 +152,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer with a rule that comes first: it answers whether it has dealt with what was seen.
+    /// A peer with a rule that is asked first. The rule returns whether it has handled what the peer received.
     pub fn new(platform: &Rc<FakePlatform>, rule: impl FnMut(&Seen, &mut Out) -> bool + 'static) -> Self {
         let state = State {
             seen: Vec::new(),
@@ -163,12 +165,12 @@ impl Peer {
         Self { state: Rc::new(RefCell::new(state)), platform: platform.clone() }
     }
 
-    /// A peer without a fault.
+    /// A peer without faults.
     pub fn good(platform: &Rc<FakePlatform>) -> Self {
         Self::new(platform, |_, _| false)
     }
 
-    /// The performatives seen.
+    /// The performatives that the peer has received.
     pub fn frames(&self) -> Vec<Performative> {
         let state = self.state.borrow();
         let frames = state.seen.iter().filter_map(|seen| match seen {
@@ -214,7 +216,7 @@ impl State {
     }
 }
 
-/// What a service answers.
+/// The answer of an Azure service.
 pub fn answer(seen: &Seen, out: &mut Out) {
     match seen {
         Seen::Header(header) if *header == SASL_HEADER => {
@@ -227,7 +229,7 @@ pub fn answer(seen: &Seen, out: &mut Out) {
         Seen::Frame(channel, Performative::Begin(_), _) => out.frame(&Performative::Begin(good_begin(*channel))),
         Seen::Frame(_, Performative::Attach(attach), _) => answer_attach(attach, out),
         Seen::Frame(_, Performative::Transfer(transfer), payload) => answer_request(transfer, payload, 200, out),
-        // Where it has detached first, this is the answer to it.
+        // If the client has detached first, this frame answers the client's detach.
         Seen::Frame(_, Performative::Detach(detach), _) if out.links.remove(&detach.handle).is_some() => {
             out.frame(&Performative::Detach(Detach { handle: detach.handle + 100, closed: true, error: None }));
         }
@@ -295,7 +297,7 @@ pub fn answer_request(transfer: &Transfer, payload: &[u8], status: i32, out: &mu
     reply(transfer, payload, vec![("status-code".into(), Value::Int(status))], body, out);
 }
 
-/// Sends an answer to a request to the client's receiver from the same node.
+/// Sends an answer to a request, to the client's receiver from the same node.
 pub fn reply(transfer: &Transfer, payload: &[u8], fields: Vec<(Value, Value)>, body: Body, out: &mut Out) {
     let request = Message::decode(payload).expect("a request");
     let node = out.links[&transfer.handle].target.clone().and_then(|target| target.address).expect("a node");
@@ -310,7 +312,7 @@ impl Transport for Peer {
         let mut state = self.state.borrow_mut();
         let count = state.out.bytes.len().min(buffer.len()).min(state.fragment);
         if count == 0 && !state.out.ends {
-            // Nobody says anything any more: time passes until the client has had enough.
+            // The peer sends nothing more: time passes until the client's deadline.
             self.platform.now.set(self.platform.now.get().max(deadline.moment()));
             return Err(TransportError::timeout(Stage::Message));
         }
@@ -325,11 +327,11 @@ impl Transport for Peer {
             self.platform.now.set(self.platform.now.get().max(deadline.moment()));
             return Err(TransportError::timeout(Stage::Write));
         }
-        // As every transport: after the deadline nothing is written.
+        // Like every transport, this one writes nothing after the deadline.
         if deadline.remaining().is_none() {
             return Err(TransportError::timeout(Stage::Write));
         }
-        // Not all at once, as a socket does.
+        // Only a part is written at once, as a socket may do.
         let count = bytes.len().min(1_000);
         state.incoming.extend_from_slice(&bytes[..count]);
         state.take_in();
@@ -360,14 +362,14 @@ where
 }
 
 impl Out {
-    /// The bytes that were written, for a connection that is driven by hand.
+    /// The bytes that were written, for a test that drives the connection directly.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 }
 
 impl Transfer {
-    /// With the number that the first transfer of a delivery must have.
+    /// Adds the delivery id that the first transfer of a delivery must have.
     pub fn with_first(self) -> Self {
         Self { delivery_id: Some(0), ..self }
     }

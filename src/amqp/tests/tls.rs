@@ -1,4 +1,4 @@
-//! TLS against rustls' own server, in memory: whose certificate is taken, and that every wait ends.
+//! TLS against rustls' own server, in memory: which certificates are trusted, and that every wait ends.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,20 +17,20 @@ use crate::amqp::transport::{Deadline, Roots, Tls, Transport, TransportError, Tr
 use crate::platform::Platform as _;
 use crate::platform::fake::FakePlatform;
 
-/// A server that speaks TLS before a peer.
+/// A server that speaks TLS on behalf of a peer.
 #[derive(Clone)]
 struct Server {
     tls: Rc<RefCell<ServerConnection>>,
     peer: Peer,
-    /// To the client, not yet read by it.
+    /// Bytes for the client that the client has not read yet.
     out: Rc<RefCell<Vec<u8>>>,
     silent: bool,
-    /// After how many bytes it hangs up.
+    /// After how many bytes the server closes the connection.
     hangs_up: Option<usize>,
     platform: Rc<FakePlatform>,
 }
 
-/// An authority's PEM and a server for `name` with a certificate of it.
+/// A certificate authority as PEM, and a server whose certificate for `name` that authority has issued.
 fn server(platform: &Rc<FakePlatform>, name: &str) -> (String, Server) {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -61,7 +61,7 @@ fn server(platform: &Rc<FakePlatform>, name: &str) -> (String, Server) {
 }
 
 impl Server {
-    /// Passes on what the peer says.
+    /// Passes on the bytes that the peer sends.
     fn pump(&mut self, deadline: &Deadline) {
         let mut tls = self.tls.borrow_mut();
         let mut piece = [0; 4096];
@@ -101,7 +101,7 @@ impl Transport for Server {
         let mut tls = self.tls.borrow_mut();
         while !rest.is_empty() {
             tls.read_tls(&mut rest).expect("memory");
-            // An alert of the client's is an error here, and of no interest.
+            // An alert from the client is an error here, which this test does not need.
             let _ = tls.process_new_packets();
         }
         let mut plain = Vec::new();
@@ -156,7 +156,7 @@ fn certificates_are_checked() {
     refused(&other, HOST, Roots::Pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"));
 }
 
-/// A line that breaks is no refusal: a caller may try again.
+/// A connection that breaks does not count as a refusal, so a caller may retry.
 #[test]
 fn a_server_that_hangs_up_in_the_handshake_has_refused_nothing() {
     let platform = platform();

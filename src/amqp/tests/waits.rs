@@ -1,4 +1,4 @@
-//! How long is waited, and which session a link is in.
+//! How long the client waits, and which session a link is in.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn is_of_events(link: &Attach) -> bool {
     link.role == Role::Receiver && link.name.starts_with("events")
 }
 
-/// A peer with messages without end, each sent as soon as there is credit for it.
+/// A peer that sends messages without end, each as soon as there is credit for it.
 fn endless(platform: &std::rc::Rc<crate::platform::fake::FakePlatform>) -> Peer {
     let mut sent = 0_u32;
     Peer::new(platform, move |seen, out| {
@@ -33,7 +33,8 @@ fn endless(platform: &std::rc::Rc<crate::platform::fake::FakePlatform>) -> Peer 
     })
 }
 
-/// The credit for the next messages is written although nobody waits for any: the peer takes no byte after a deadline.
+/// The credit for the next messages is written even if the caller does not wait for messages: after the deadline
+/// nothing can be written.
 #[test]
 fn a_receive_that_does_not_wait_still_writes() {
     for prefetch in [1, 2, 3, 24] {
@@ -53,7 +54,7 @@ fn a_receive_that_does_not_wait_still_writes() {
     }
 }
 
-/// A peer that takes nothing ends the call by its deadline, and says so.
+/// If the peer reads nothing, the call ends by its deadline with a timeout error.
 #[test]
 fn a_peer_that_takes_nothing_is_a_timeout_of_the_call() {
     let platform = platform();
@@ -72,7 +73,8 @@ fn a_peer_that_takes_nothing_is_a_timeout_of_the_call() {
     assert_eq!(platform.monotonic(), peer::NOW + Duration::from_secs(30));
 }
 
-/// Each conversation has a session of its own as far as the peer takes so many; of two, one is for requests.
+/// Each conversation has its own session if the peer accepts that many sessions. If the peer accepts two sessions, one
+/// is reserved for requests.
 #[test]
 fn sessions_are_as_many_as_the_peer_takes() {
     for (channel_max, expected) in [(4_999, vec![0, 1, 2]), (1, vec![0, 0, 1]), (0, vec![0, 0, 0])] {
@@ -100,7 +102,7 @@ fn sessions_are_as_many_as_the_peer_takes() {
     }
 }
 
-/// Where one end of a conversation is refused, nobody waits for the other one.
+/// If the peer refuses one end of a conversation, the client does not wait for the other end.
 #[test]
 fn a_conversation_of_which_one_end_is_refused_ends_at_once() {
     let platform = platform();

@@ -1,4 +1,4 @@
-//! WebSockets against a server in memory that is the library's other side.
+//! The WebSocket client against a server in memory, which is the server side of the same library.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use crate::amqp::stage::Stage;
 use crate::amqp::transport::{Deadline, Transport, TransportError, TransportErrorKind, WebSocket};
 use crate::platform::fake::FakePlatform;
 
-/// What the server's side does next.
+/// What the server does next.
 enum Step {
     Bytes(Vec<u8>),
     Silence,
@@ -26,13 +26,13 @@ enum Step {
 #[derive(Default)]
 struct State {
     steps: VecDeque<Step>,
-    /// What the client wrote.
+    /// The bytes that the client wrote.
     written: Vec<u8>,
-    /// Bytes that are still taken.
+    /// How many more bytes the server accepts.
     room: usize,
 }
 
-/// A line to a server that follows a script. Time passes where there is nothing to read or no room to write.
+/// A connection to a server that follows a script. Time passes when there is nothing to read or no room to write.
 #[derive(Clone)]
 struct Line(Rc<RefCell<State>>, Rc<FakePlatform>);
 
@@ -99,7 +99,7 @@ impl Transport for Line {
     }
 }
 
-/// What a server reads and writes, in memory.
+/// A stream in memory that a server reads from and writes to.
 struct Memory<'a>(Cursor<&'a [u8]>, Vec<u8>);
 
 impl Read for Memory<'_> {
@@ -120,7 +120,7 @@ impl Write for Memory<'_> {
     }
 }
 
-/// The messages as a server sends them.
+/// The bytes of these messages as a server sends them.
 fn sent(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
     let mut server = WebSocketContext::new(Role::Server, None);
     let mut memory = Memory(Cursor::new(&[]), Vec::new());
@@ -131,7 +131,7 @@ fn sent(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
     memory.1
 }
 
-/// The messages that a server reads from what the client wrote.
+/// The messages that a server reads from the client's bytes.
 fn understood(written: &[u8]) -> Vec<Message> {
     let mut server = WebSocketContext::new(Role::Server, Some(WebSocketConfig::default()));
     let mut memory = Memory(Cursor::new(written), Vec::new());
@@ -147,7 +147,7 @@ fn fragment(bytes: &[u8], first: bool, last: bool) -> Message {
     Message::Frame(Frame::message(bytes.to_vec(), OpCode::Data(data), last))
 }
 
-/// The proof for the first key that the scripted platform draws.
+/// The `Sec-WebSocket-Accept` value for the first key that the scripted platform draws.
 const PROOF: &str = "5tWd1XMQfqfRMZqGrwjPEgEvyeE=";
 
 fn agreement(without: &str) -> String {
@@ -167,7 +167,7 @@ fn connect(platform: &FakePlatform, line: &Line) -> Result<WebSocket<Line>, Tran
     WebSocket::connect(line.clone(), "ns.servicebus.windows.net", 443, "/$servicebus/websocket", &deadline(platform, 5))
 }
 
-/// An open WebSocket, with what was written to open it forgotten.
+/// An open WebSocket. The bytes of its handshake are dropped.
 fn opened() -> (Rc<FakePlatform>, Line, WebSocket<Line>) {
     let (platform, line) = line();
     line.then(agreement(""));
@@ -185,7 +185,7 @@ fn read(socket: &mut WebSocket<Line>, platform: &FakePlatform) -> Result<Vec<u8>
 fn the_request_is_that_of_a_client_of_amqp() {
     for (port, host) in [(443, "h"), (8443, "h:8443")] {
         let (platform, line) = line();
-        // In pieces, after an interim answer, and with the first message right behind.
+        // The answer comes in pieces, after an interim answer, and directly followed by the first message.
         line.then("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n")
             .then("\r\n")
             .then(agreement("").as_bytes()[..30].to_vec());
@@ -256,7 +256,7 @@ fn a_handshake_that_is_cut_off_or_does_not_end_says_where_it_was() {
     let error = connect(&platform, &line).expect_err("no room");
     assert_eq!((error.kind, error.stage), (TransportErrorKind::Timeout, Stage::Upgrade));
 
-    // A body that does not come is not waited for.
+    // The client does not wait for a body that does not arrive.
     let (platform, line) = self::line();
     line.then("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100\r\n\r\nx").then_silence();
     let begun = platform.now.get();
@@ -346,7 +346,7 @@ fn what_breaks_the_rules_breaks_the_connection() {
 #[test]
 fn pings_without_end_are_over_with_the_deadline() {
     let (platform, line, mut socket) = opened();
-    // Each read costs time, and nothing but pings comes.
+    // Each read takes time, and only pings arrive.
     let ping = sent([Message::Ping(Vec::new().into())]);
     for _ in 0..100 {
         line.then(ping.clone());
@@ -375,12 +375,12 @@ fn large_writes_go_out_in_pieces() {
 fn what_finds_no_room_is_sent_once_and_later() {
     let (platform, line, mut socket) = opened();
     line.0.borrow_mut().room = 7;
-    // The first piece is taken, as far as the buffer here; the next one is not.
+    // The WebSocket accepts the first piece into its own buffer. It does not accept the next piece.
     assert_eq!(socket.write(b"first", &deadline(&platform, 1)).expect("taken"), 5);
     let error = socket.write(b"second", &deadline(&platform, 1)).expect_err("no room");
     assert_eq!((error.kind, error.stage), (TransportErrorKind::Timeout, Stage::Write));
 
-    // Reading sends it as soon as there is room, and is not held up where there is none.
+    // A read sends the first piece as soon as there is room, and does not wait if there is no room.
     line.then(sent([binary(b"hello"), Message::Ping(b"?".to_vec().into())])).then_silence();
     assert_eq!(read(&mut socket, &platform).expect("bytes"), b"hello");
     assert_eq!(line.0.borrow().written.len(), 7);

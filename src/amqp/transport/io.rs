@@ -1,11 +1,11 @@
-//! A transport as `std::io` has it, for libraries that read and write so.
+//! A transport with the traits of `std::io`, for libraries that read and write through them.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
 use crate::amqp::stage::Stage;
 
-/// A transport for the time of one call. Its own error is kept beside the one that `std::io` can carry.
+/// A transport for one call. It keeps the transport's own error, which `std::io`'s error type cannot carry.
 pub(super) struct Adapter<'a, 'd, T> {
     inner: &'a mut T,
     reads: Deadline<'d>,
@@ -14,18 +14,18 @@ pub(super) struct Adapter<'a, 'd, T> {
 }
 
 impl<'a, 'd, T: Transport> Adapter<'a, 'd, T> {
-    /// Everything ends by the deadline. A time-out is `WouldBlock`.
+    /// Reading and writing end by the deadline. A time-out is reported as `WouldBlock`.
     pub fn new(inner: &'a mut T, deadline: &Deadline<'d>) -> Self {
         Self { inner, reads: *deadline, writes: *deadline, error: None }
     }
 
-    /// Writing has a deadline of its own.
+    /// Sets another deadline for writing.
     #[must_use]
     pub fn with_writes(self, deadline: Deadline<'d>) -> Self {
         Self { writes: deadline, ..self }
     }
 
-    /// The result with the transport's own error, where it had one.
+    /// The result, with the transport's own error if there was one.
     pub fn outcome<V>(self, result: Result<V>) -> std::result::Result<V, TransportError> {
         match (result, self.error) {
             (Ok(value), _) => Ok(value),

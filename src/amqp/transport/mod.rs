@@ -1,5 +1,5 @@
-//! Moving bytes: a stream that is read and written until a deadline, over TCP, over TLS over it, or over a WebSocket over
-//! that.
+//! Moving bytes: a stream that is read and written until a deadline. It runs over TCP, over TLS on TCP, or over a
+//! WebSocket on TLS.
 
 mod io;
 #[cfg(not(target_family = "wasm"))]
@@ -21,7 +21,7 @@ use super::stage::Stage;
 use crate::amqp_transport::AmqpTransport;
 use crate::platform::{Platform, WireResponse};
 
-/// The moment at which a call must be over, on the platform's monotonic clock.
+/// The moment by which a call must end, on the platform's monotonic clock.
 #[derive(Clone, Copy)]
 pub struct Deadline<'p> {
     platform: &'p dyn Platform,
@@ -34,13 +34,14 @@ impl<'p> Deadline<'p> {
         Self { platform, at }
     }
 
-    /// The earlier of this one and `at`.
+    /// The earlier of this deadline and `at`.
     #[must_use]
     pub fn or_at(self, at: Duration) -> Self {
         Self { at: self.at.min(at), ..self }
     }
 
-    /// For something that others do not wait for: so long from now at the most, and no more than a quarter of what is left.
+    /// A deadline for work that the rest of the call does not depend on: at most `limit` from now, and at most a
+    /// quarter of the time left.
     #[must_use]
     pub fn soon(self, limit: Duration) -> Self {
         let left = self.remaining().unwrap_or_default();
@@ -57,7 +58,7 @@ impl<'p> Deadline<'p> {
         self.platform.monotonic()
     }
 
-    /// What is left; none where nothing is.
+    /// The time left; none after the deadline.
     pub fn remaining(&self) -> Option<Duration> {
         self.at.checked_sub(self.now()).filter(|left| !left.is_zero())
     }
@@ -69,12 +70,12 @@ impl fmt::Debug for Deadline<'_> {
     }
 }
 
-/// A stream of bytes both ways. Every call comes back by the deadline.
+/// A stream of bytes in both directions. Every call returns by the deadline.
 pub trait Transport {
-    /// Reads what there is, at least one byte; 0 is the end of the stream.
+    /// Reads the bytes that are available, at least one; 0 means the end of the stream.
     ///
     /// # Errors
-    /// `Timeout` at the deadline, after which reading can go on; all others are final.
+    /// `Timeout` at the deadline, after which reading can continue; all other errors are final.
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize, TransportError>;
 
     /// Writes some of `bytes`, at least one.
@@ -93,7 +94,7 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
     }
 }
 
-/// Connects to a server that speaks AMQP: over TLS, and over a WebSocket at `path` where the transport is that.
+/// Connects to a server that speaks AMQP over TLS, and over a WebSocket at `path` if `transport` is WebSockets.
 ///
 /// # Errors
 /// As [`Tls::open`] and [`WebSocket::connect`].
@@ -111,18 +112,18 @@ pub fn open(
     })
 }
 
-/// Why bytes do not flow.
+/// Why the transport failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportErrorKind {
     /// The host name has no address.
     Dns,
-    /// Nobody listens there, or the network has no way.
+    /// Nobody listens at the address, or the network has no route to it.
     Connect,
-    /// The plugin's host does not allow it.
+    /// The engine does not allow the connection.
     Denied,
     /// The TLS handshake failed, or the certificate is not trusted.
     Tls,
-    /// The server does not open a WebSocket.
+    /// The server refuses to open a WebSocket.
     Upgrade,
     /// The deadline has passed.
     Timeout,
@@ -133,13 +134,13 @@ pub enum TransportErrorKind {
 /// A failure of the transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportError {
-    /// Why.
+    /// The kind of failure.
     pub kind: TransportErrorKind,
-    /// While this was waited for.
+    /// What the transport waited for when it failed.
     pub stage: Stage,
-    /// For a log.
+    /// Details for a log.
     pub detail: String,
-    /// What a server answered that refused a WebSocket.
+    /// The server's answer, if it refused a WebSocket.
     pub answer: Option<Box<WireResponse>>,
 }
 
@@ -148,7 +149,8 @@ impl TransportError {
         Self { kind, stage, detail: detail.into(), answer: None }
     }
 
-    /// The same failure while something else was waited for: below a handshake it is the handshake that fails.
+    /// The same failure with another stage: if the connection fails during a handshake, the handshake is named in the
+    /// error.
     pub(crate) fn at(self, stage: Stage) -> Self {
         match self.kind {
             TransportErrorKind::Timeout => Self::timeout(stage),
@@ -166,8 +168,8 @@ impl fmt::Display for TransportError {
         let what = match self.kind {
             TransportErrorKind::Dns => "the host name has no address",
             TransportErrorKind::Connect => "no connection could be made",
-            TransportErrorKind::Denied => "the plugin's host does not allow the connection",
-            TransportErrorKind::Tls => "there is no trusted TLS connection",
+            TransportErrorKind::Denied => "the engine does not allow the connection",
+            TransportErrorKind::Tls => "no trusted TLS connection could be made",
             TransportErrorKind::Upgrade => "the server does not open a WebSocket",
             TransportErrorKind::Timeout => "the time was up",
             TransportErrorKind::Broken => "the connection broke",

@@ -1,4 +1,4 @@
-//! TCP by the standard library.
+//! TCP with the standard library.
 
 use std::io::{Error, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
@@ -14,7 +14,8 @@ pub struct Tcp(TcpStream);
 impl Tcp {
     pub(super) fn open(address: SocketAddr, within: Duration) -> Result<Self, TransportError> {
         let stream = TcpStream::connect_timeout(&address, within).map_err(|error| from_io(&error, Stage::Connect))?;
-        // Frames are written whole; waiting for more would only delay them. Where it cannot be set, they are late.
+        // Frames are written whole, so waiting for more bytes would only delay them. If the option cannot be set,
+        // frames only arrive later.
         let _ = stream.set_nodelay(true);
         Ok(Self(stream))
     }
@@ -37,7 +38,7 @@ impl Transport for Tcp {
             let left = deadline.remaining().ok_or_else(|| TransportError::timeout(Stage::Write))?;
             self.0.set_write_timeout(Some(at_least(left))).map_err(|error| from_io(&error, Stage::Write))?;
             match self.0.write(bytes) {
-                Ok(0) => return Err(TransportError::new(TransportErrorKind::Broken, Stage::Write, "nothing is taken")),
+                Ok(0) => return Err(TransportError::new(TransportErrorKind::Broken, Stage::Write, "no byte is taken")),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => return other.map_err(|error| from_io(&error, Stage::Write)),
             }
@@ -45,7 +46,7 @@ impl Transport for Tcp {
     }
 }
 
-/// By the system's resolver, whose own time-out is the only one that it has.
+/// Looks a host up with the system's resolver, which cannot be given a deadline: only its own time-out ends it.
 pub(super) fn resolve(host: &str, deadline: &Deadline) -> Result<Vec<IpAddr>, TransportError> {
     if deadline.remaining().is_none() {
         return Err(TransportError::timeout(Stage::Resolve));
@@ -54,14 +55,14 @@ pub(super) fn resolve(host: &str, deadline: &Deadline) -> Result<Vec<IpAddr>, Tr
     Ok((host, 0).to_socket_addrs().map_err(failed)?.map(|address| address.ip()).collect())
 }
 
-/// A time-out that is finer than the clock of a socket would be none.
+/// The time left, but at least 1 ms: a socket would round a shorter time-out down to zero, which means none.
 fn at_least(left: Duration) -> Duration {
     left.max(Duration::from_millis(1))
 }
 
 fn from_io(error: &Error, stage: Stage) -> TransportError {
     let kind = match error.kind() {
-        // Which of the two a time-out is depends on the platform.
+        // The error kind for a time-out depends on the operating system.
         ErrorKind::WouldBlock | ErrorKind::TimedOut => return TransportError::timeout(stage),
         ErrorKind::PermissionDenied => TransportErrorKind::Denied,
         _ if stage == Stage::Connect => TransportErrorKind::Connect,
@@ -79,7 +80,7 @@ mod tests {
     use crate::platform::fake::FakePlatform;
     use crate::platform::{ExchangeError, ExchangeLimits, Platform, WireRequest, WireResponse};
 
-    /// The real time; the rest is not used.
+    /// A platform with the real time; its other functions are not used.
     struct Real(Instant, FakePlatform);
 
     impl Platform for Real {
@@ -107,7 +108,7 @@ mod tests {
     fn waits_end_at_their_deadlines() {
         let real = Real(Instant::now(), FakePlatform::default());
         let within = |ms| Deadline::at(&real, real.monotonic() + Duration::from_millis(ms));
-        // It takes connections and says nothing.
+        // The server accepts connections and sends nothing.
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let mut tcp = Tcp::connect("127.0.0.1", port, &within(2_000)).expect("connected");

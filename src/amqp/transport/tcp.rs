@@ -1,4 +1,4 @@
-//! Connecting: the addresses of a host, one after the other, within the time there is.
+//! Connecting: tries the addresses of a host in order, within the deadline.
 
 use std::time::Duration;
 
@@ -14,9 +14,10 @@ use super::wasi::resolve;
 use super::{Deadline, TransportError, TransportErrorKind};
 use crate::amqp::stage::Stage;
 
-/// Addresses of a host that are tried, in the resolver's order.
+/// How many addresses of a host are tried, in the resolver's order.
 pub(super) const MOST_ADDRESSES: usize = 4;
-/// An address that does not answer must leave time for the next one, but gets this much if there is as much.
+/// Each address gets at least this time, if as much is left. An address that does not answer must leave time for the
+/// next one.
 const LEAST_FOR_AN_ADDRESS: Duration = Duration::from_secs(2);
 
 impl Tcp {

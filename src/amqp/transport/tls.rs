@@ -1,4 +1,4 @@
-//! TLS by rustls, over any other transport.
+//! TLS with rustls, over any other transport.
 
 use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use super::io::Adapter;
 use super::{Deadline, Tcp, Transport, TransportError, TransportErrorKind};
 use crate::amqp::stage::Stage;
 
-/// Whose certificates are trusted.
+/// The certificate authorities that are trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Roots<'a> {
-    /// The authorities of Mozilla's programme, which Azure's are among.
+    /// The authorities of Mozilla's root programme, which include the authorities that Azure uses.
     #[default]
     WebPki,
-    /// Only those of this PEM text: a private authority of the connection's own.
+    /// Only the authorities of this PEM text: a private authority that the connection states.
     Pem(&'a str),
 }
 
-/// A TLS connection over `T`, whose server has shown a trusted certificate for the name asked for.
+/// A TLS connection over `T`. The server has shown a trusted certificate for the requested host name.
 #[derive(Debug)]
 pub struct Tls<T> {
     tls: ClientConnection,
@@ -31,7 +31,7 @@ pub struct Tls<T> {
 }
 
 impl Tls<Tcp> {
-    /// Connects over TCP and makes the handshake.
+    /// Connects over TCP and performs the TLS handshake.
     ///
     /// # Errors
     /// As [`Tcp::connect`] and [`Tls::connect`].
@@ -41,11 +41,11 @@ impl Tls<Tcp> {
 }
 
 impl<T: Transport> Tls<T> {
-    /// Makes the handshake over `inner`.
+    /// Performs the TLS handshake over `inner`.
     ///
     /// # Errors
-    /// `Tls` where it fails or the certificate is not trusted for `host`; `Broken` where the connection ends before it is
-    /// done; `Timeout`; those of `inner`.
+    /// `Tls` where the handshake fails or the certificate is not trusted for `host`; `Broken` where the connection ends
+    /// before the handshake does; `Timeout`; the errors of `inner`.
     pub fn connect(inner: T, host: &str, roots: Roots, deadline: &Deadline) -> Result<Self, TransportError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| failed("the host is not a name that a certificate can have"))?;
@@ -56,7 +56,7 @@ impl<T: Transport> Tls<T> {
         while this.tls.is_handshaking() {
             this.flush(deadline).map_err(at_tls)?;
             if this.tls.is_handshaking() && !this.fill(deadline).map_err(at_tls)? {
-                // Nobody refused anything: a line that broke is worth another try.
+                // The server did not refuse anything: a broken connection may be retried.
                 let detail = "the server hung up during the TLS handshake";
                 return Err(TransportError::new(TransportErrorKind::Broken, Stage::Tls, detail));
             }
@@ -65,7 +65,7 @@ impl<T: Transport> Tls<T> {
         Ok(this)
     }
 
-    /// Sends what TLS has to send.
+    /// Sends the bytes that TLS has prepared.
     fn flush(&mut self, deadline: &Deadline) -> Result<(), TransportError> {
         while self.tls.wants_write() {
             let mut adapter = Adapter::new(&mut self.inner, deadline);
@@ -75,7 +75,7 @@ impl<T: Transport> Tls<T> {
         Ok(())
     }
 
-    /// Reads once from below. Returns whether there was something.
+    /// Reads once from the transport below. Returns whether there were bytes.
     fn fill(&mut self, deadline: &Deadline) -> Result<bool, TransportError> {
         let mut adapter = Adapter::new(&mut self.inner, deadline);
         let read = self.tls.read_tls(&mut adapter);
@@ -83,7 +83,8 @@ impl<T: Transport> Tls<T> {
             return Ok(false);
         }
         if let Err(error) = self.tls.process_new_packets() {
-            // The alert that states the reason to the server; whether it gets there does not matter.
+            // Sends the alert that states the reason to the server. If the alert does not arrive, the error is still
+            // reported here.
             let _ = self.flush(deadline);
             let kind = if self.tls.is_handshaking() { TransportErrorKind::Tls } else { TransportErrorKind::Broken };
             return Err(TransportError::new(kind, Stage::Message, error.to_string()));
@@ -98,7 +99,8 @@ impl<T: Transport> Transport for Tls<T> {
             match self.tls.reader().read(buffer) {
                 Ok(read) => return Ok(read),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // An end without TLS's own close may be somebody else's doing: not to be taken for the peer's end.
+                // Without TLS's own close message, an attacker may have ended the stream: it must not count as the
+                // peer's end.
                 Err(error) => {
                     return Err(TransportError::new(TransportErrorKind::Broken, Stage::Message, error.to_string()));
                 }
@@ -109,13 +111,13 @@ impl<T: Transport> Transport for Tls<T> {
     }
 
     fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<usize, TransportError> {
-        // What could not be sent before goes first, so that it does not pile up.
+        // Bytes that could not be sent before are sent first, so that they do not pile up.
         self.flush(deadline)?;
         let broken =
             |error: io::Error| TransportError::new(TransportErrorKind::Broken, Stage::Write, error.to_string());
         let written = self.tls.writer().write(bytes).map_err(broken)?;
         match self.flush(deadline) {
-            // It is in TLS's own buffer, and is sent by the next call.
+            // The bytes are in TLS's own buffer, and the next call sends them.
             Err(error) if error.kind == TransportErrorKind::Timeout && written > 0 => Ok(written),
             Err(error) => Err(error),
             Ok(()) if written == 0 => Err(TransportError::timeout(Stage::Write)),
@@ -144,13 +146,13 @@ fn config(roots: Roots) -> Result<ClientConfig, TransportError> {
         .map_err(|error| failed(error.to_string()))?
         .with_root_certificates(store)
         .with_no_client_auth();
-    // Sessions are kept by the configuration, and this one is for a single connection.
+    // Session resumption is kept in the configuration, and this configuration is for one connection only.
     config.resumption = Resumption::disabled();
     Ok(config)
 }
 
-/// ring's suites, those first that cost least where there are no instructions for AES: a server that lets the client
-/// choose takes the first one.
+/// ring's cipher suites, ordered by cost on processors without AES instructions: a server that follows the client's
+/// preference takes the first one.
 fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     if cfg!(target_family = "wasm") {
@@ -158,7 +160,7 @@ fn provider() -> CryptoProvider {
             CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
             | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
             | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => 0,
-            // Ten rounds of AES, where the other key length has fourteen.
+            // AES with ten rounds, where the other key length has fourteen.
             CipherSuite::TLS13_AES_128_GCM_SHA256
             | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
             | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 1,

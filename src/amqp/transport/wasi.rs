@@ -1,5 +1,5 @@
-//! TCP by `wasi:sockets` itself. The standard library's stands on it, too, but its `connect_timeout` reports a refused
-//! connection as made (five times in eight, 1.95 on wasmtime 48), and its look-up waits without end.
+//! TCP with `wasi:sockets` directly. The standard library uses it, too, but its `connect_timeout` reports a refused
+//! connection as made (five times in eight, Rust 1.95 on wasmtime 48), and its name look-up has no time limit.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -19,16 +19,17 @@ use super::tcp::MOST_ADDRESSES;
 use super::{Deadline, Transport, TransportError, TransportErrorKind};
 use crate::amqp::stage::Stage;
 
-/// What is asked of the host at once. TLS reads 4 KB at a time: each would be a call of the host and its own allocation.
+/// How many bytes one read asks the host for. TLS reads 4 KB at a time, and each read would be a host call with its own
+/// allocation.
 const CHUNK: u64 = 32 * 1024;
 
-/// A TCP connection. The streams go before the socket that they belong to.
+/// A TCP connection. The fields' order matters: the streams must be dropped before their socket.
 #[derive(Debug)]
 pub struct Tcp {
     input: InputStream,
     output: OutputStream,
     _socket: TcpSocket,
-    /// What was read last, and how much of it was handed out.
+    /// The bytes of the last read, and how many of them were returned.
     chunk: Vec<u8>,
     used: usize,
 }
@@ -72,7 +73,7 @@ impl Transport for Tcp {
         }
         self.used += count;
         if self.used == self.chunk.len() {
-            // An idle connection holds no memory.
+            // The buffer is freed, so that an idle connection holds no memory.
             (self.chunk, self.used) = (Vec::new(), 0);
         }
         Ok(count)
@@ -95,7 +96,7 @@ impl Transport for Tcp {
     }
 }
 
-/// By WASI's look-up, within the deadline.
+/// Looks a host up with WASI, within the deadline.
 pub(super) fn resolve(host: &str, deadline: &Deadline) -> Result<Vec<IpAddr>, TransportError> {
     if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
         return Ok(vec![address]);
@@ -158,7 +159,7 @@ fn from_code(code: ErrorCode, stage: Stage) -> TransportError {
 
 fn from_stream(error: &StreamError, stage: Stage) -> TransportError {
     let detail = match error {
-        StreamError::Closed => "the peer takes no more".to_owned(),
+        StreamError::Closed => "the peer accepts no more bytes".to_owned(),
         StreamError::LastOperationFailed(error) => error.to_debug_string(),
     };
     TransportError::new(TransportErrorKind::Broken, stage, detail)

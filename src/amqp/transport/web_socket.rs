@@ -1,7 +1,8 @@
-//! A WebSocket (RFC 6455) over any other transport: the way to AMQP where a network lets nothing out but port 443.
+//! A WebSocket (RFC 6455) over any other transport: it carries AMQP where a network allows outgoing connections only to
+//! port 443.
 //!
-//! The messages are one stream of bytes. Microsoft's clients put one frame of AMQP into each; nothing says that a server has
-//! to, so nothing here counts on it.
+//! The messages form one stream of bytes. Microsoft's clients put one AMQP frame into each message, but no document
+//! requires that of a server, so this code does not rely on it.
 
 use std::time::Duration;
 
@@ -20,20 +21,22 @@ use crate::platform::WireResponse;
 
 /// The sub-protocol of AMQP 1.0 ("Advanced Message Queuing Protocol (AMQP) WebSocket Binding").
 const SUB_PROTOCOL: &str = "AMQPWSB10";
-/// Bytes of the server's answer, the headers of a refusal included.
+/// The largest answer to the handshake, in bytes, including the headers of a refusal.
 const LARGEST_HEAD: usize = 16 * 1024;
-/// Bytes of a refusal's body that are read: what the services write has some 300.
+/// How many bytes of a refusal's body are read: the bodies that the services write have about 300.
 const LARGEST_REFUSAL: usize = 4 * 1024;
 const MOST_HEADERS: usize = 100;
-/// Bytes of a message and of a frame. A frame of AMQP, which is what servers put into a message, is smaller.
+/// The largest message and frame of the WebSocket, in bytes. Servers put one AMQP frame into a message, and AMQP frames
+/// are smaller.
 const LARGEST_MESSAGE: usize = 1024 * 1024;
-/// Bytes of a message that is sent.
+/// The largest message that is sent, in bytes.
 const PIECE: usize = 16 * 1024;
-/// The text that a server proves with to have read the request (RFC 6455, section 1.3).
+/// The text that a server's accept value is computed with, to prove that it has read the request (RFC 6455, section
+/// 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// An answer to a ping is written while somebody waits to read: it may not hold that up.
+/// How long writing the answer to a ping may take: a caller waits to read meanwhile.
 const ASIDE: Duration = Duration::from_millis(1);
-/// How long one read waits before it is tried again to send what could not be sent.
+/// How long one read waits before pending bytes are sent again.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
 
 /// A WebSocket over `T`, with a server that speaks AMQP over it.
@@ -41,9 +44,9 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
 pub struct WebSocket<T> {
     context: WebSocketContext,
     inner: T,
-    /// What came and was not handed out.
+    /// Bytes that were received and not returned yet.
     received: Bytes,
-    /// The last bytes that were taken are not sent yet.
+    /// Whether the last accepted bytes are not sent yet.
     unsent: bool,
 }
 
@@ -51,7 +54,8 @@ impl<T: Transport> WebSocket<T> {
     /// Asks the server at `host` and `port`, which `inner` leads to, to speak AMQP over a WebSocket at `path`.
     ///
     /// # Errors
-    /// `Upgrade` where it does not; `Broken` where the connection ends before it has answered; `Timeout`; those of `inner`.
+    /// `Upgrade` where the server refuses; `Broken` where the connection ends before the server has answered;
+    /// `Timeout`; the errors of `inner`.
     pub fn connect(
         mut inner: T,
         host: &str,
@@ -62,7 +66,7 @@ impl<T: Transport> WebSocket<T> {
         let mut nonce = [0; 16];
         deadline.platform.secure_random(&mut nonce);
         let key = STANDARD.encode(nonce);
-        // A `Host` header leaves the port of HTTPS out.
+        // A `Host` header leaves out HTTPS's default port.
         let port = if port == AmqpTransport::WebSockets.port() { String::new() } else { format!(":{port}") };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -82,7 +86,7 @@ impl<T: Transport> WebSocket<T> {
         Ok(Self { context, inner, received: Bytes::new(), unsent: false })
     }
 
-    /// Sends what was taken and not sent.
+    /// Sends the bytes that were accepted and not sent yet.
     fn flush(&mut self, deadline: &Deadline) -> Result<(), TransportError> {
         let mut adapter = Adapter::new(&mut self.inner, deadline);
         let flushed = self.context.flush(&mut adapter);
@@ -91,13 +95,14 @@ impl<T: Transport> WebSocket<T> {
         flushed
     }
 
-    /// The next message; none where the server has closed the WebSocket or the connection.
+    /// The next message; none if the server has closed the WebSocket or the connection.
     fn next(&mut self, deadline: &Deadline) -> Result<Option<Message>, TransportError> {
         let aside = deadline.or_at(deadline.now().saturating_add(ASIDE));
         let mut adapter = Adapter::new(&mut self.inner, deadline).with_writes(aside);
         match self.context.read(&mut adapter) {
             Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => Ok(None),
-            // A server may end the connection without a word about the WebSocket. Whether AMQP was over, AMQP knows.
+            // A server may close the connection without closing the WebSocket. AMQP detects whether its own
+            // conversation was complete.
             Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Ok(None),
             other => judge(adapter, other, Stage::Message).map(Some),
         }
@@ -108,7 +113,7 @@ impl<T: Transport> Transport for WebSocket<T> {
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize, TransportError> {
         while self.received.is_empty() {
             if deadline.remaining().is_none() {
-                // A server that sends nothing but pings keeps nobody.
+                // A server that sends only pings cannot delay the caller beyond the deadline.
                 return Err(TransportError::timeout(Stage::Message));
             }
             if !self.context.can_read() {
@@ -126,9 +131,9 @@ impl<T: Transport> Transport for WebSocket<T> {
             match self.next(&until) {
                 Ok(Some(Message::Binary(bytes))) => self.received = bytes,
                 Ok(Some(Message::Text(_))) => {
-                    return Err(broken(Stage::Message, "the server sent a text where only bytes may come"));
+                    return Err(broken(Stage::Message, "the server sent text, but AMQP needs binary data"));
                 }
-                // Pings and pongs: the library answers them.
+                // Pings and pongs: the library answers pings.
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(0),
                 Err(error) if error.kind == TransportErrorKind::Timeout && until.moment() < deadline.moment() => {}
@@ -144,7 +149,7 @@ impl<T: Transport> Transport for WebSocket<T> {
 
     fn write(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<usize, TransportError> {
         if self.unsent {
-            // What could not be sent before goes first, so that it does not pile up.
+            // Bytes that could not be sent before are sent first, so that they do not pile up.
             self.flush(deadline)?;
         }
         let piece = bytes.get(..PIECE).unwrap_or(bytes);
@@ -152,7 +157,7 @@ impl<T: Transport> Transport for WebSocket<T> {
         let written = self.context.write(&mut adapter, Message::Binary(Bytes::copy_from_slice(piece)));
         let sent = judge(adapter, written, Stage::Write).and_then(|()| self.flush(deadline));
         match sent {
-            // It is in the WebSocket's own buffer, and is sent by the next call.
+            // The bytes are in the WebSocket's own buffer, and the next call sends them.
             Err(error) if error.kind == TransportErrorKind::Timeout => self.unsent = true,
             other => other?,
         }
@@ -160,7 +165,7 @@ impl<T: Transport> Transport for WebSocket<T> {
     }
 }
 
-/// Reads the answer to the request. Returns what came behind it, which is the server's first bytes over the WebSocket.
+/// Reads the answer to the request. Returns the bytes after it, which are the server's first bytes over the WebSocket.
 fn read_answer<T: Transport>(inner: &mut T, key: &str, deadline: &Deadline) -> Result<Vec<u8>, TransportError> {
     let mut bytes = Vec::new();
     loop {
@@ -169,7 +174,7 @@ fn read_answer<T: Transport>(inner: &mut T, key: &str, deadline: &Deadline) -> R
             let detail = "the server hung up during the WebSocket handshake";
             return Err(TransportError::new(TransportErrorKind::Broken, Stage::Upgrade, detail));
         }
-        // Only a line can be the last one.
+        // An answer's head ends with a line feed, so other bytes cannot complete it.
         if !bytes.iter().rev().take(fresh).any(|byte| *byte == b'\n') {
             check_size(&bytes)?;
             continue;
@@ -181,7 +186,7 @@ fn read_answer<T: Transport>(inner: &mut T, key: &str, deadline: &Deadline) -> R
                     check(&answer, key).map_err(refused)?;
                     return Ok(behind);
                 }
-                // What is said before the answer.
+                // An interim answer, which precedes the real one.
                 100..200 => bytes = behind,
                 status => {
                     answer.body = read_refusal(inner, behind, &answer, deadline);
@@ -194,7 +199,7 @@ fn read_answer<T: Transport>(inner: &mut T, key: &str, deadline: &Deadline) -> R
     }
 }
 
-/// An answer without its body, and how many bytes it has; none where they are not all there.
+/// Parses an answer without its body, and returns how many bytes it has; none if it is not complete yet.
 fn parse(bytes: &[u8]) -> Result<Option<(WireResponse, usize)>, TransportError> {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut answer = httparse::Response::new(&mut headers);
@@ -223,7 +228,7 @@ fn read_more<T: Transport>(inner: &mut T, bytes: &mut Vec<u8>, deadline: &Deadli
     Ok(count)
 }
 
-/// The body of a refusal, as far as it is there soon: the services say in it what is wrong.
+/// The body of a refusal, as much as arrives soon: the services state in it what is wrong.
 fn read_refusal<T: Transport>(inner: &mut T, mut body: Vec<u8>, answer: &WireResponse, deadline: &Deadline) -> Vec<u8> {
     let length = answer.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let soon = deadline.soon(Duration::from_secs(1));
@@ -237,7 +242,7 @@ fn read_refusal<T: Transport>(inner: &mut T, mut body: Vec<u8>, answer: &WireRes
     body
 }
 
-/// Whether an answer with status 101 is one to this request.
+/// Whether an answer with status 101 is a valid answer to this request.
 fn check(answer: &WireResponse, key: &str) -> Result<(), String> {
     let is = |name: &str, expected: &str| answer.header(name).is_some_and(|value| value.eq_ignore_ascii_case(expected));
     let connection = answer.header("connection").unwrap_or_default();
@@ -265,7 +270,7 @@ fn broken(stage: Stage, detail: impl Into<String>) -> TransportError {
     TransportError::new(TransportErrorKind::Broken, stage, detail)
 }
 
-/// The library's result with the errors of this side.
+/// Converts the library's result to the errors of the transport.
 fn judge<V, T: Transport>(adapter: Adapter<T>, result: Result<V, Error>, stage: Stage) -> Result<V, TransportError> {
     match result {
         Ok(value) => Ok(value),
