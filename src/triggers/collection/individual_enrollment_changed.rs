@@ -129,7 +129,7 @@ impl<'a> Enrollments<'a> {
 
     fn record(&self, body: Value) -> Option<Record> {
         let key = text(&body, "registrationId").to_owned();
-        // Ids of the provisioning service are the same in any case.
+        // DPS compares ids without regard to case.
         let selected = !key.is_empty() && glob::fits(&self.pattern, &key.to_lowercase());
         selected.then(|| {
             let updated = text(&body, UPDATED).to_owned();

@@ -24,7 +24,7 @@ use crate::triggers::shared::event::EventDraft;
 pub struct ServiceConfigurationChanged;
 
 const ID: &str = "service-configuration-changed";
-/// A unit allows 20 requests a minute for configurations.
+/// Each IoT Hub unit allows 20 requests for configurations a minute.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// When the hub last changed a configuration.
 const UPDATED: &str = "lastUpdatedTimeUtc";
