@@ -1,5 +1,5 @@
-//! What the component delivers beside what another implementation read or sent: the scripts in `tests/witness` describe
-//! events alike.
+//! Compares the events of the component with those that another implementation read or sent. The scripts in
+//! `tests/witness` describe events in the same form.
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use crate::faults::events::rfc3339;
 use crate::faults::ledger::{Delivery, is_log_id};
 use crate::{TELEMETRY, delivery};
 
-/// Everything that a partition has, oldest first, as the telemetry trigger delivers it to one warm instance.
+/// All events of a partition, oldest first, as the telemetry trigger delivers them to one warm instance.
 ///
 /// # Errors
 /// Those of the trigger.
@@ -48,8 +48,8 @@ pub async fn read_all(
     }
 }
 
-/// Compares deliveries of one partition with the lines of a witness: as many, in the same order, with the same content
-/// byte for byte. Returns how many there are.
+/// Compares deliveries of one partition with the lines of a witness: their number, their order and every byte of their
+/// content must be equal. Returns the number of deliveries.
 ///
 /// # Errors
 /// The first difference.
