@@ -1,4 +1,4 @@
-//! The end of an instance: what it keeps open at the service is closed in good order.
+//! The end of an instance: it closes its connections to the service properly.
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ async fn an_instance_that_is_discarded_closes_its_connection() -> Result<()> {
         "the connection was not closed in good order"
     );
     until_nobody_reads(&world.emulator).await?;
-    // The next one begins afresh.
+    // The next call uses a new instance.
     ensure!(warm.poll(&request()).await?.events.len() == 1);
     Ok(())
 }
