@@ -11,18 +11,18 @@ use wasip2::io::streams::StreamError;
 
 use crate::{Error, ErrorCode, Retry, error};
 
-/// The most bytes of an answer's body.
+/// The largest body of an answer, in bytes.
 const MOST_BYTES: usize = 4 << 20;
-/// Bytes that a stream takes at once.
+/// The largest number of bytes that are written to a stream at once.
 const CHUNK: usize = 4_096;
 
-/// A request with JSON in it, over TLS.
+/// A request over TLS whose body is JSON.
 pub struct Request<'a> {
-    /// The method, upper case.
+    /// The method, in upper case.
     pub method: &'a str,
     /// `host` or `host:port`.
     pub authority: &'a str,
-    /// Path and query; the slash at its beginning may be left out.
+    /// The path and the query. The slash at the beginning may be left out.
     pub path: &'a str,
     /// Headers besides `content-type`.
     pub headers: Vec<(&'static str, String)>,
@@ -34,13 +34,13 @@ pub struct Request<'a> {
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// `etag`, where it has one.
+    /// The value of the header `etag`, if the answer has it.
     pub etag: Option<String>,
-    /// The body: JSON, or a text where it is none.
+    /// The body: JSON, or a text if it is not JSON.
     pub body: Value,
 }
 
-/// Sends a request and reads the answer. An answer that says no is an error.
+/// Sends a request and reads the answer. A status that reports an error is returned as an error.
 ///
 /// # Errors
 /// `unavailable` or `timeout` where no complete answer came; otherwise the code that fits the answer's status.
@@ -79,7 +79,7 @@ fn send(request: &Request, until: Instant) -> Result<Response, Error> {
     let path = format!("/{}", request.path.trim_start_matches('/'));
     outgoing.set_path_with_query(Some(&path)).map_err(unfit)?;
     let options = RequestOptions::new();
-    // A host that knows none of these says so; the deadline below holds all the same.
+    // A host may refuse these time-outs. The deadline below holds anyway.
     let _ = options.set_connect_timeout(Some(left()));
     let _ = options.set_first_byte_timeout(Some(left()));
     let body = outgoing.body().map_err(unfit)?;
@@ -90,7 +90,7 @@ fn send(request: &Request, until: Instant) -> Result<Response, Error> {
     let room = stream.subscribe();
     let text = request.body.map(Value::to_string).unwrap_or_default();
     let mut rest = text.as_bytes();
-    // The answer says what broke the stream.
+    // If the stream breaks, the loop ends, and the answer says why.
     while !rest.is_empty() && !answered.ready() {
         match stream.check_write().map(|most| rest.len().min(CHUNK).min(usize::try_from(most).unwrap_or(CHUNK))) {
             Ok(0) => {
