@@ -66,7 +66,7 @@ fn send(request: &Request, until: Instant) -> Result<Response, Error> {
     let failed = |what: String| {
         error(ErrorCode::Unavailable, Retry::Backoff, format!("{} cannot be reached: {what}.", request.authority))
     };
-    let late = || error(ErrorCode::Timeout, Retry::Backoff, format!("{} is too slow.", request.authority));
+    let late = || error(ErrorCode::Timeout, Retry::Backoff, format!("{} did not answer in time.", request.authority));
     let left = || u64::try_from(until.saturating_duration_since(Instant::now()).as_nanos()).unwrap_or(u64::MAX);
 
     let headers = request.headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));

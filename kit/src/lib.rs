@@ -128,7 +128,7 @@ pub fn error(code: ErrorCode, retry: Retry, message: impl Into<String>) -> Error
 
 /// The result of a function that this connector does not offer.
 pub fn unsupported<T>() -> Answer<T> {
-    Err(error(ErrorCode::Unsupported, Retry::Never, "This connector does not do that."))
+    Err(error(ErrorCode::Unsupported, Retry::Never, "This connector does not offer this function."))
 }
 
 /// The error for a wrong input at this JSON Pointer.
@@ -188,7 +188,7 @@ pub fn check(id: &str, title: &str, error: Option<Error>) -> Check {
         id: id.to_owned(),
         title: title.to_owned(),
         outcome: if error.is_some() { CheckOutcome::Fail } else { CheckOutcome::Pass },
-        message: error.map_or_else(|| "All is well.".to_owned(), |error| error.message),
+        message: error.map_or_else(|| "The check passed.".to_owned(), |error| error.message),
         remedy: None,
         elapsed_ms: 0,
     }

@@ -79,7 +79,7 @@ fn fit_event(event: &mut Event) -> Option<Notice> {
         Payload::Json(text) if !has_levels(text, DEEPEST) => {
             event.data = Payload::Bytes(std::mem::take(text).into_bytes());
             let message = format!(
-                "The data of the event {} is nested deeper than {DEEPEST} levels, and comes as bytes instead of JSON.",
+                "The data of the event {} is nested deeper than {DEEPEST} levels. The data is delivered as bytes instead of JSON.",
                 event.id
             );
             Some(Notice { severity: Severity::Warning, code: "event-as-bytes".to_owned(), message })

@@ -137,7 +137,7 @@ impl<'a> CursorReader<'a> {
 
     /// The error for bytes that are not a cursor of this kind.
     pub fn broken(&self) -> Error {
-        Error::new(ErrorCode::InvalidInput, "The cursor is not one of this trigger's, or it was cut or changed.")
+        Error::new(ErrorCode::InvalidInput, "The cursor does not belong to this trigger, or was cut or changed.")
             .with_detail(format!("{}: not readable", self.what))
     }
 }

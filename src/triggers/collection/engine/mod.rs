@@ -288,7 +288,7 @@ impl<'a> Scan<'a> {
                     self.page.notify(
                         Severity::Info,
                         "scan-restarted",
-                        "The service no longer knows where the scan was; it begins at the first page.".to_owned(),
+                        "The service no longer accepts the scan's continuation. The scan begins again at the first page.".to_owned(),
                     );
                     self.state.place = Place::Start;
                     self.forget_seen();
@@ -323,7 +323,7 @@ impl<'a> Scan<'a> {
             return Err(Error::new(
                 ErrorCode::QuotaExceeded,
                 format!(
-                    "The collection has more than {MOST_RECORDS} records. Narrow the trigger's configuration, and use several triggers."
+                    "The collection has more than {MOST_RECORDS} records. Limit this trigger's configuration to fewer records, and use several triggers."
                 ),
             ));
         }
@@ -450,8 +450,8 @@ fn begin_again(scope: [u8; 8], policy: LostPolicy, notices: &mut Vec<Notice>) ->
     let (restart, notice) = lost::begin_again(
         "The cursor belongs to another service or to another selection of records: the connection or the trigger's configuration was changed.",
         policy,
-        "Every record that is there is delivered as created.",
-        "What changes from now on is delivered.",
+        "All existing records are delivered as created.",
+        "Only changes from now on are delivered.",
     )?;
     notices.push(notice);
     Ok(State::new(scope, restart == Restart::Now))

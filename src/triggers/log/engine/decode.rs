@@ -106,7 +106,7 @@ pub fn decode<'m>(bytes: &'m [u8], content_type: Option<&str>, content_encoding:
     let is_text =
         media.starts_with("text/") || matches!(media.as_str(), "application/xml" | "application/x-www-form-urlencoded");
     let Some(text) = text else {
-        let note = (is_json || is_text).then_some("the body is not text in the encoding that it states");
+        let note = (is_json || is_text).then_some("the body is not text in the encoding that its sender states");
         return Decoded::bytes(bytes, note);
     };
     let text = without_mark(text);

@@ -335,7 +335,7 @@ impl Log for Partitions<'_, '_, '_> {
         let stale = self.open.advice.iter().map(|advice| notice(Severity::Warning, "stale-endpoint", advice.clone()));
         let late = self.looked_up_in_vain.iter().map(|why| {
             let message = format!(
-                "The partitions were not described in time; reading goes on, and they are asked for again in a minute. {why}"
+                "The hub did not describe its partitions in time. Reading continues, and the hub is asked again in a minute. {why}"
             );
             notice(Severity::Info, "partitions-not-described", message)
         });

@@ -28,7 +28,7 @@ const MOST_OF_FIELDS: usize = 1024 * 1024;
 const TOO_MUCH_OF_FIELDS: &str = "the named fields are left out: together they have more than 1 MiB";
 /// The note of an event whose body needs too much memory for its filter and named fields to be computed.
 const UNJUDGED: &str =
-    "the body takes up too much memory to be looked into: filter and named fields were not applied to it";
+    "the body needs too much memory to be parsed: the filter and the named fields were not applied to it";
 /// The message source of telemetry.
 const TELEMETRY: &str = "Telemetry";
 

@@ -321,7 +321,7 @@ fn begin(start: &Start, state: &LogState) -> Result<Vec<Place>> {
             Place::Since(ms.ok_or_else(not)?)
         }
         Start::AtPosition(_) if state.read.len() > 1 => {
-            let message = "must be used with one partition: poll the partitions one by one to begin there";
+            let message = "must be used with a single partition: poll each partition separately to begin at a position";
             return Err(Error::field("/start/at-position", "not-a-position", message));
         }
         Start::AtPosition(position) => {
@@ -386,7 +386,7 @@ fn lost_log(was: &Identity, identity: &Identity) -> Option<String> {
         return Some("The cursor belongs to another hub, another trigger or another partition.".to_owned());
     }
     if was.created != identity.created && was.created != 0 && identity.created != 0 {
-        return Some("The hub's event log is a new one: its events have other numbers.".to_owned());
+        return Some("The hub has a new event log, and the cursor belongs to the old one.".to_owned());
     }
     (was.partitions != identity.partitions).then(|| {
         format!("The hub has {} partitions; the cursor is of a log with {}.", identity.partitions, was.partitions)
@@ -399,7 +399,7 @@ fn lost_place(place: &Place, state: &PartitionState) -> Option<String> {
     let next = sequence.saturating_add(1);
     if *sequence > state.last {
         return Some(format!(
-            "The log ends at {} and the cursor is at {sequence}: the hub's event log is a new one.",
+            "The log ends at {} and the cursor is at {sequence}: the hub has a new event log.",
             state.last
         ));
     }
@@ -422,7 +422,7 @@ fn restart(policy: LostPolicy, state: &PartitionState) -> Place {
 /// `position-lost` where the policy is to stop.
 fn begin_again(reason: &str, policy: LostPolicy) -> Result<Notice> {
     let (earliest, now) =
-        ("Reading goes on with the oldest event there is.", "Reading goes on with what comes from now on.");
+        ("Reading continues with the oldest event in the log.", "Reading continues with new events only.");
     lost::begin_again(reason, policy, earliest, now).map(|(_, notice)| notice)
 }
 

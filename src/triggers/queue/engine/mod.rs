@@ -168,8 +168,8 @@ fn begin(scopes: &[[u8; 8]], request: &PollRequest) -> Result<(Position, Vec<Pag
     let (restart, notice) = begin_again(
         "The cursor belongs to another hub or to another trigger.",
         request.on_position_lost,
-        "Reading goes on with all that waits.",
-        "Reading goes on with what comes from now on.",
+        "Reading continues with all records in the queue.",
+        "Reading continues with new records only.",
     )?;
     let since = match restart {
         Restart::Earliest => EVERYTHING,

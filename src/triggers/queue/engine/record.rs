@@ -61,7 +61,7 @@ impl Record {
             }
             _ => Self::new(json!({
                 RAW_BODY: STANDARD.encode(text),
-                BODY_NOTE: "the notice is not the JSON that it should be",
+                BODY_NOTE: "the notice is not JSON in the form that the hub documents",
             })),
         }
     }
