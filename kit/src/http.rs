@@ -43,7 +43,7 @@ pub struct Response {
 /// Sends a request and reads the answer. A status that reports an error is returned as an error.
 ///
 /// # Errors
-/// `unavailable` or `timeout` where no complete answer came; otherwise the code that fits the answer's status.
+/// `unavailable` or `timeout` where no complete answer came. Otherwise the code that fits the answer's status.
 pub fn exchange(request: &Request, deadline_ms: u64) -> Result<Response, Error> {
     let until = Instant::now() + Duration::from_millis(deadline_ms);
     let response = send(request, until)?;

@@ -34,7 +34,7 @@ pub type Answer<T> = Result<T, Error>;
 /// The only partition of each trigger.
 pub const PARTITION: &str = "all";
 
-/// A connector with one way of authorizing. A function that you leave out answers `unsupported`.
+/// A connector with one auth profile. A function that you leave out answers `unsupported`.
 pub trait Connector {
     /// The form of an account. Its values go into `validation.normalized`, except secrets.
     const ACCOUNT: &'static [Field];

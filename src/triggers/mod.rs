@@ -25,7 +25,7 @@ use crate::quoted::{quoted, shown};
 use crate::session::Session;
 use shared::{Trigger, WHOLE, misfit};
 
-/// All triggers, in the order in which a person is shown them.
+/// All triggers, in the order in which a person sees them.
 pub fn all() -> impl Iterator<Item = &'static dyn Trigger> {
     let folders = [
         #[cfg(feature = "amqp")]

@@ -406,7 +406,7 @@ fn own_client(service: &Service) -> Result<Cost> {
     Ok(cost)
 }
 
-/// `fe2o3-amqp` with the same TLS library, prefetch and settlement.
+/// Reads with `fe2o3-amqp`, with the same TLS library, prefetch and settlement.
 async fn fe2o3(service: &Service) -> Result<Cost> {
     let stream = tls::connect(service.text("authority"), service.text("host")).await?;
     let (username, password) = (service.text("policy").to_owned(), service.text("key").to_owned());

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 pub mod faults;
 pub mod witnessed;
 
-/// The README's example compiles.
+/// Compiles the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 mod readme {}
@@ -40,7 +40,7 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a folder of the workspace")
 }
 
-/// The built component.
+/// The path of the built component.
 ///
 /// # Errors
 /// Where it was not built.

@@ -65,7 +65,7 @@ pub fn output(program: &str, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A program to run in the workspace.
+/// A program that runs in the folder of the workspace.
 pub struct Command(std::process::Command);
 
 impl Command {

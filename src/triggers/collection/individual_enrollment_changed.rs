@@ -26,10 +26,10 @@ pub struct IndividualEnrollmentChanged;
 
 const ID: &str = "individual-enrollment-changed";
 const INTERVAL: Duration = Duration::from_secs(30);
-/// The service's largest page.
+/// The largest page that DPS returns, in records.
 const PAGE: u32 = 1000;
 
-/// When the service last changed an enrollment.
+/// The member with the time when DPS last changed an enrollment.
 const UPDATED: &str = "lastUpdatedDateTimeUtc";
 
 #[derive(Default, Deserialize)]

@@ -29,9 +29,9 @@ pub struct RegistrationStatusChanged;
 
 const ID: &str = "registration-status-changed";
 const INTERVAL: Duration = Duration::from_secs(30);
-/// The service's largest page.
+/// The largest page that DPS returns, in records.
 const PAGE: u32 = 1000;
-/// When the service last changed a registration.
+/// The member with the time when DPS last changed a registration.
 const UPDATED: &str = "lastUpdatedDateTimeUtc";
 const STATUSES: [&str; 5] = ["unassigned", "assigning", "assigned", "failed", "disabled"];
 

@@ -26,7 +26,7 @@ pub struct ServiceConfigurationChanged;
 const ID: &str = "service-configuration-changed";
 /// Each IoT Hub unit allows 20 requests for configurations a minute.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// When the hub last changed a configuration.
+/// The member with the time when the hub last changed a configuration.
 const UPDATED: &str = "lastUpdatedTimeUtc";
 
 impl Trigger for ServiceConfigurationChanged {

@@ -13,7 +13,7 @@ pub struct EventDraft {
     pub time: Option<String>,
     /// CloudEvents `data`, a JSON text.
     pub data: String,
-    /// One line for a person.
+    /// A summary for a person, in one line.
     pub summary: String,
 }
 

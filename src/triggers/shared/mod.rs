@@ -15,7 +15,7 @@ use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{Error, ErrorCode, Result};
 use crate::session::Session;
 
-/// The one partition of a trigger that cannot be polled in parallel.
+/// The id of the only partition of a trigger that cannot be polled in parallel.
 pub const WHOLE: &str = "all";
 
 /// Something that yields events.

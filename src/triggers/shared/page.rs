@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorCode, Severity};
 #[derive(Clone, Copy)]
 pub struct PageLimits {
     pub events: usize,
-    /// Bytes of the events' data.
+    /// The largest size of all events' data together, in bytes.
     pub bytes: u64,
 }
 

@@ -43,7 +43,7 @@ enum Kill {
     CutOff,
     /// The tenant is closed while a poll runs.
     Closed,
-    /// The instance is thrown away between two polls.
+    /// The instance is dropped between two polls.
     Discarded,
     /// The engine crashes while it processes a page, and loses the page.
     Crashed,
@@ -92,7 +92,7 @@ impl Summary {
     }
 }
 
-/// Sends events over four partitions, reads them while everything fails, and checks each promise of [`super::ledger`].
+/// Sends events over four partitions, reads them under faults, and checks each promise of [`super::ledger`].
 ///
 /// # Errors
 /// The first promise that was broken.
@@ -163,7 +163,7 @@ struct Reader {
     kills: Vec<(usize, Kill)>,
     tenant: Tenant,
     warm: Option<Account>,
-    /// The cursor as an engine stores it.
+    /// The cursor in the form in which an engine stores it.
     stored: Option<String>,
     summary: Summary,
 }

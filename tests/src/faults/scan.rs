@@ -69,7 +69,7 @@ struct Scan {
     ledgers: Vec<Ledger>,
     random: Rng,
     config: String,
-    /// The cursor as an engine stores it.
+    /// The cursor in the form in which an engine stores it.
     stored: Option<String>,
     summary: Summary,
 }

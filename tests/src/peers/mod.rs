@@ -5,9 +5,9 @@
 //! |---|---|
 //! | [`table`] | the entries: a script of steps, and the outcomes that a call may have |
 //! | [`server`] | servers on loopback that play the scripts, on a thread of their own |
-//! | [`http2`], [`amqp`] | frames as bytes |
+//! | [`http2`], [`amqp`] | frames as bytes, and the parts of a client's or service's bytes |
 //! | [`neighbour`] | a quiet tenant of the same host |
-//! | [`measure`] | what the process holds and logs |
+//! | [`measure`] | the resources and log lines of the process |
 //!
 //! An HTTP peer writes what the table says. An AMQP peer stands between the component and a correct emulator: it passes
 //! on everything up to the unit that the table names, and alters, repeats or replaces data from there on. So a script

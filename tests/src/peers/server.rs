@@ -45,7 +45,7 @@ const MOST_CONNECTIONS: usize = 64;
 /// The text before a token's signature.
 const SIGNATURE: &str = "sig=";
 
-/// A device as the service describes it.
+/// A device identity in the form of the service.
 const DEVICE: &str = r#"{"deviceId":"pump","generationId":"639000000000000000","etag":"MTIzNA==","connectionState":"Disconnected","status":"enabled","statusReason":null,"connectionStateUpdatedTime":"0001-01-01T00:00:00Z","statusUpdatedTime":"0001-01-01T00:00:00Z","lastActivityTime":"0001-01-01T00:00:00Z","cloudToDeviceMessageCount":0,"authentication":{"symmetricKey":{"primaryKey":null,"secondaryKey":null},"x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null},"type":"sas"},"capabilities":{"iotEdge":false}}"#;
 
 /// A runtime on a thread of its own.

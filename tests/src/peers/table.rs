@@ -131,7 +131,7 @@ fn tls() -> Protocol {
 }
 
 impl Peer {
-    /// The calls that are made.
+    /// The calls that are made to the peer.
     #[must_use]
     pub fn calls(&self) -> &[Probe] {
         if self.calls.is_empty() { self.protocol.usual_calls() } else { &self.calls }
@@ -176,7 +176,7 @@ pub enum Step {
     Alter(Edit),
     /// AMQP: sends a frame.
     Amqp(Composite),
-    /// AMQP: behaves like the service from here on.
+    /// AMQP: behaves like the service from now on.
     Pass,
     /// Sends nothing more, and still reads.
     Silence,

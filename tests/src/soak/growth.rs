@@ -34,7 +34,7 @@ impl Growth {
     /// Takes a sample of the process.
     ///
     /// # Errors
-    /// Where the system does not report it.
+    /// Where the system does not report the numbers.
     pub fn observe(&mut self, after: Duration) -> Result<()> {
         let (memory, descriptors) = (process::private_memory()?, process::file_descriptors()?);
         self.0.push(Sample { after, memory, descriptors });

@@ -1,4 +1,4 @@
-//! The example: a connector for any JSON API, written in 200 lines.
+//! Tests of the example: a connector for any JSON API, written in 200 lines.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -35,7 +35,7 @@ const WHAT: &str = "cursor of a polled collection";
 /// The fastest level: the fingerprints, which are most of a snapshot, cannot be compressed.
 const COMPRESSION: u8 = 1;
 
-/// A short hash of a record's state. A change goes unseen once in 2^48.
+/// A short hash of a record's state. Two different states have the same hash once in 2^48 cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 6]);
 
@@ -103,7 +103,7 @@ impl Parts {
 /// What the cursor knows of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Its state when last seen.
+    /// The hash of the record's state when a scan last read it.
     pub fingerprint: Fingerprint,
     /// The hash of each part of that state.
     pub parts: Parts,
@@ -122,12 +122,12 @@ pub enum Place {
     Sweep,
 }
 
-/// One thing delivered since the snapshot.
+/// A change that was delivered since the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delta {
-    /// The record is known in this state.
+    /// The record was created or changed, and is known in this state.
     Put(String, Fingerprint, Parts),
-    /// The record is gone.
+    /// The record was deleted.
     Remove(String),
 }
 

@@ -32,7 +32,7 @@ const MOST_OF_PAGE: PageLimits = PageLimits { events: 256, bytes: u64::MAX };
 /// A poll with less time left than this reads no further page.
 const TIME_FOR_A_PAGE: Duration = Duration::from_millis(1_500);
 
-/// What happened to a record.
+/// The kind of a change to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// The record was not there before.
@@ -63,7 +63,7 @@ pub fn changes_field() -> Value {
     )
 }
 
-/// Reads [`changes_field`].
+/// Reads the values of [`changes_field`].
 pub fn wanted(config: &Value) -> BTreeSet<Change> {
     let all = [Change::Created, Change::Updated, Change::Deleted];
     let named: Vec<&str> =
@@ -86,8 +86,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record that states when it was last changed. This time is its one part: it is the time of a change only where
-    /// it changed as well.
+    /// A record whose only part is the time at which the service last changed it. If this time did not change, the
+    /// event of an update has no time.
     pub fn dated(key: String, fingerprint: Fingerprint, last_updated: &str, body: Value) -> Self {
         Self { key, fingerprint, earlier: None, parts: Parts::of([last_updated]), body }
     }
@@ -182,10 +182,10 @@ pub fn in_smaller_pages<T>(largest: u32, ask: impl Fn(u32) -> Result<T>) -> Resu
     }
 }
 
-/// One poll of a collection.
+/// Polls a collection once.
 ///
 /// # Errors
-/// As the interface's `poll`.
+/// Those of the interface's `poll`.
 pub fn poll(session: &Session, collection: &dyn Collection, request: &PollRequest) -> Result<Page> {
     if !request.partition.is_empty() && request.partition != WHOLE {
         return Err(Error::new(

@@ -1,4 +1,4 @@
-//! The engine over a collection in memory.
+//! Tests of the collection engine, with a collection in memory.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

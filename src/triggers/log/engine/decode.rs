@@ -15,7 +15,7 @@ use crate::json;
 
 /// The levels of nesting that an event's data adds around the body.
 const AROUND: usize = 1;
-/// Why a body of valid JSON is delivered as bytes.
+/// The note of a body of valid JSON that is delivered as bytes.
 const TOO_DEEP: &str = "the body is JSON that is nested deeper than an event can hold";
 
 // AMQP values are not checked at run time, because the decoder's own limit on their depth is lower. Each AMQP level is
@@ -39,7 +39,7 @@ pub enum Content<'m> {
     Json(Cow<'m, RawValue>),
     /// Text that is not JSON.
     Text(Cow<'m, str>),
-    /// Anything else.
+    /// All other bytes.
     Bytes(&'m [u8]),
 }
 

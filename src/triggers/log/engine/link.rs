@@ -66,7 +66,7 @@ struct Open<'p> {
     /// The links, one for each partition that is read.
     links: Vec<Link>,
     state: LogState,
-    /// When the state was read, on the monotonic clock.
+    /// When the description of the log was read, on the monotonic clock.
     read_at: Duration,
 }
 

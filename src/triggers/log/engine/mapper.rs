@@ -20,7 +20,7 @@ use crate::triggers::shared::glob::fits_any;
 use crate::triggers::shared::hash::digest;
 use crate::triggers::shared::misfit;
 
-/// The note of an event some of whose annotations are left out.
+/// The note of an event some of whose annotations were left out.
 const LEFT_OUT: &str = "annotations that cannot be read are left out of the system properties";
 /// The largest size of all named fields' values together, as bytes of JSON.
 const MOST_OF_FIELDS: usize = 1024 * 1024;

@@ -109,7 +109,7 @@ pub trait EventMapper {
 /// One poll of one partition or of all partitions.
 ///
 /// # Errors
-/// As the interface's `poll`.
+/// Those of the interface's `poll`.
 pub fn poll(log: &mut dyn Log, mapper: &dyn EventMapper, request: &PollRequest) -> Result<Page> {
     log.refresh()?;
     Reading::open(log, mapper, request)?.run()

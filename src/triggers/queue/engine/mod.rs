@@ -122,7 +122,7 @@ pub struct Reader<'t> {
 /// One poll of a queue, for a trigger with this configuration.
 ///
 /// # Errors
-/// As the interface's `poll`.
+/// Those of the interface's `poll`.
 pub fn poll(session: &Session, reader: &Reader, config: &str, request: &PollRequest) -> Result<Page> {
     let queue = reader.queue;
     let hub = &session.hub().identity();
@@ -312,7 +312,7 @@ impl<'a> Poll<'a> {
         if done { source.accept(&notice) } else { source.hold(notice) }
     }
 
-    /// Deals with a record: delivers it, passes it over, or puts it off where there is no room.
+    /// Delivers a record, passes it over, or keeps it in the cursor where the page has no room for it.
     fn take(&mut self, record: Record) {
         let hash = record.hash();
         self.met.insert(hash);
