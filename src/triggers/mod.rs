@@ -165,7 +165,7 @@ pub fn check_cursor(id: &str, cursor: &Cursor) -> Result<()> {
 }
 
 /// The example event for an account that has no events. Its id and source belong to no hub: `example` is the URN
-/// namespace for examples (RFC 6963), so an engine that stores seen events does not mistake it for a real one.
+/// namespace for examples (RFC 6963), so an engine that stores events does not mistake it for a real event.
 fn static_sample(trigger: &str, data: String) -> Event {
     Event {
         id: format!("sample-{trigger}"),

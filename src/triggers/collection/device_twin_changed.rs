@@ -318,7 +318,7 @@ mod tests {
     use crate::json;
     use crate::platform::fake::FakePlatform;
 
-    /// Polls once for each of these twins, as one device's twin changes. Returns the events of all polls but the first,
+    /// Polls once for each of these versions of one device's twin. Returns the events of all polls but the first,
     /// because the first poll only notes the state.
     fn events_of(config: &Value, twins: &[&str]) -> Vec<Event> {
         let mut cursor = None;

@@ -76,7 +76,7 @@ const MOST_TIMES: f64 = 2.0;
 const ATTEMPTS: usize = 3;
 /// How long the process may take to release its resources.
 const SETTLING: Duration = Duration::from_secs(5);
-/// While no calls are made, the host may compute for one part in this many of the time.
+/// While no calls are made, the host may use a processor for at most one of this many parts of the time.
 const MOST_IDLE: u32 = 4;
 /// How many more descriptors than before are allowed: the runtimes need them.
 const SPARE_DESCRIPTORS: usize = 2;

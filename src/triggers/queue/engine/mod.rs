@@ -191,7 +191,7 @@ struct Poll<'a> {
     met: HashSet<Hash>,
     /// How many of these records the start passes over.
     passed_over: usize,
-    /// The position of the next event: the cursor's own, and all records dealt with since.
+    /// The position of the next event: the cursor's position, and the hashes of all records dealt with since.
     since_cursor: Vec<u8>,
     page: PageBuilder,
     /// Whether a record had no room in the page.
