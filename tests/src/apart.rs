@@ -51,13 +51,13 @@ impl Plan {
     fn from_json(text: &str) -> Result<Self> {
         let plan: Value = serde_json::from_str(text)?;
         let number = |name: &str| plan[name].as_u64().with_context(|| format!("{name} is no number"));
-        let faults = plan["faults"].as_array().context("faults is no list")?;
+        let faults = plan["faults"].as_array().context("faults is not a list")?;
         Ok(Self {
             hubs: usize::try_from(number("hubs")?)?,
             accounts: usize::try_from(number("accounts")?)?,
             partitions: u16::try_from(number("partitions")?)?,
             consumer_groups: usize::try_from(number("consumerGroups")?)?,
-            telemetry_rate: plan["telemetryRate"].as_f64().context("telemetryRate is no number")?,
+            telemetry_rate: plan["telemetryRate"].as_f64().context("telemetryRate is not a number")?,
             faults: faults.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         })
     }

@@ -235,7 +235,7 @@ impl World {
             }
             cursor = Some(page.next);
         }
-        anyhow::bail!("{trigger} does not come to an end")
+        anyhow::bail!("polls of {trigger} never reach the end")
     }
 }
 

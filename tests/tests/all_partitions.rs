@@ -311,10 +311,10 @@ async fn a_wrong_clock_is_put_right() -> Result<()> {
     let instance = warm(&world).await?;
     world.emulator.traffic().record(true);
     assert_eq!(instance.poll(&of_all(None)).await?.events.len(), 3);
-    assert!(!world.emulator.traffic().take().is_empty(), "it had to ask");
+    assert!(!world.emulator.traffic().take().is_empty(), "the hub was asked for the time");
     let other = PollRequest { partition: "2".to_owned(), ..of_all(None) };
     assert_eq!(instance.poll(&other).await?.events.len(), 3, "over a connection of its own");
-    assert!(world.emulator.traffic().take().is_empty(), "it knows what time it is");
+    assert!(world.emulator.traffic().take().is_empty(), "the instance knows the time");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -448,7 +448,7 @@ async fn a_broken_link_is_replaced_in_a_full_group() -> Result<()> {
     }
     let numbers: Vec<i64> = (0..10).collect();
     assert!(sequences(&events).values().all(|found| *found == numbers), "{:?}", sequences(&events));
-    assert!(world.emulator.faults().fired() > 0, "no link was broken");
+    assert!(world.emulator.faults().fired() > 0, "no fault broke a link");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -504,7 +504,7 @@ async fn telemetry_that_is_routed_elsewhere_is_noticed() -> Result<()> {
         };
         let world = World::with(options).await?;
         let routing = async || anyhow::Ok(check(&report(&world).await?, "routing").clone());
-        assert_eq!(routing().await?.outcome, CheckOutcome::Skipped, "nobody could have sent anything");
+        assert_eq!(routing().await?.outcome, CheckOutcome::Skipped, "without a device, no telemetry can be expected");
         world.done("create-device", json!({ "deviceId": "press-01" })).await?;
         let devices = world.emulator.devices();
         devices.connect("press-01").await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
@@ -549,7 +549,7 @@ async fn a_filter_that_fits_nothing_comes_to_the_end_whatever_the_page() -> Resu
         let mut request = configured(&filter);
         request.budget.events = most;
         for polls in 0.. {
-            ensure!(polls < 20, "pages of {most}: no end of the log");
+            ensure!(polls < 20, "pages of {most}: the end of the log is never reached");
             let page = poll(&world, &request).await.with_context(|| format!("pages of {most}"))?;
             ensure!(page.events.is_empty(), "pages of {most}: {:?}", page.events);
             ensure!(page.notices.is_empty(), "pages of {most}: {:?}", page.notices);

@@ -165,7 +165,7 @@ async fn an_older_provisioning_service_is_served_and_never_drops_silently() -> R
         assert_eq!(pointers, ["/namespaceName", "/certificateAuthorityName", "/certificatePolicyName"]);
         assert!(error.message.contains("2026-11-01"), "{}", error.message);
         let error = world.refused("get-individual-enrollment", json!({ "registrationId": "loom-1" })).await?;
-        assert_eq!(error.code, ErrorCode::NotFound, "nothing was made");
+        assert_eq!(error.code, ErrorCode::NotFound, "no enrollment was created");
     }
     // Every other operation still works.
     world.done(ENROLL, input("createOrUpdate")).await?;

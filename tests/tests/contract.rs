@@ -257,7 +257,7 @@ async fn every_exchange_keeps_to_the_descriptions() -> Result<()> {
     assert!(problems.is_empty(), "{} breaches of the descriptions:\n{}", problems.len(), problems.join("\n"));
     for exception in EXCEPTIONS {
         let needed = recording.exchanges.iter().any(|it| exception.covers(&Seen::from(it), exception.problem));
-        assert!(needed, "the exception for {} {} is needed no more", exception.method, exception.path);
+        assert!(needed, "the exception for {} {} is no longer needed", exception.method, exception.path);
     }
     // The run must have enough exchanges with each service, and pages after the first page.
     for (service, path) in [
@@ -266,10 +266,10 @@ async fn every_exchange_keeps_to_the_descriptions() -> Result<()> {
         (Service::Dps, "/registrations/looms/query"),
     ] {
         let of_service = recording.exchanges.iter().filter(|exchange| exchange.service == service);
-        assert!(of_service.clone().count() > 50, "{service:?} was hardly asked");
+        assert!(of_service.clone().count() > 50, "{service:?} received too few requests");
         let mut pages = of_service.filter(|exchange| exchange.path == path).map(Seen::from);
         let goes_on = |seen: Seen| seen.request_headers.iter().any(|(name, _)| name == "x-ms-continuation");
-        assert!(pages.any(goes_on), "{path} had a single page each time");
+        assert!(pages.any(goes_on), "{path} never had a second page");
     }
     Ok(())
 }

@@ -224,7 +224,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 
 /// Links within the repository that have no target.
 fn broken_links(document: &str, text: &str) -> Result<Vec<String>> {
-    let folder = workspace().join(document).parent().context("a document is in a folder")?.to_owned();
+    let folder = workspace().join(document).parent().context("a document has a folder")?.to_owned();
     let mut broken = Vec::new();
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     for target in targets.filter(|target| !target.contains("://")) {

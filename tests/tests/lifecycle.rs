@@ -44,10 +44,7 @@ async fn an_instance_that_is_discarded_closes_its_connection() -> Result<()> {
     ensure!(world.emulator.telemetry().readers(GROUP, 0) == 1, "the link is kept between polls");
     let closed = world.emulator.traffic().amqp_connections_closed();
     warm.discard().await;
-    ensure!(
-        world.emulator.traffic().amqp_connections_closed() == closed + 1,
-        "the connection was not closed in good order"
-    );
+    ensure!(world.emulator.traffic().amqp_connections_closed() == closed + 1, "the connection was not closed properly");
     until_nobody_reads(&world.emulator).await?;
     // The next call uses a new instance.
     ensure!(warm.poll(&request()).await?.events.len() == 1);
@@ -60,6 +57,6 @@ async fn an_instance_of_one_call_closes_its_connection() -> Result<()> {
     send(&world.emulator);
     let closed = world.emulator.traffic().amqp_connections_closed();
     ensure!(world.account().poll(&request()).await?.events.len() == 1);
-    ensure!(world.emulator.traffic().amqp_connections_closed() > closed, "the connection was not closed in good order");
+    ensure!(world.emulator.traffic().amqp_connections_closed() > closed, "the connection was not closed properly");
     until_nobody_reads(&world.emulator).await
 }

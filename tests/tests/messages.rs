@@ -94,7 +94,7 @@ async fn settle(world: &World, trigger: &str, mut cursor: Cursor) -> Result<Curs
         ensure!(page.events.is_empty(), "delivered again: {:?}", page.events);
         cursor = page.next;
     }
-    anyhow::bail!("the hub's queue does not get empty")
+    anyhow::bail!("the hub's queue never becomes empty")
 }
 
 fn typed(error: CallError) -> Result<Error> {
@@ -143,7 +143,7 @@ async fn a_device_is_given_the_message_as_it_was_sent() -> Result<()> {
     let expires = u64::try_from(first.expires.context("an expiry")?.unix_timestamp())?;
     assert!((1..=600).contains(&(expires - now)), "{expires} at {now}");
     assert_eq!((text(1).as_str(), labels(1)), ("plain words", (Some("text/plain"), Some("utf-8"))));
-    assert_eq!(messages[1].message_id.len(), 32, "an id is made where none is given");
+    assert_eq!(messages[1].message_id.len(), 32, "a message without an id gets a new id");
     assert_eq!(
         (messages[2].body.as_ref(), labels(2)),
         (&[0xff, 0, 0x80][..], (Some("application/octet-stream"), None))
@@ -202,7 +202,7 @@ async fn refusals_and_breaks_say_what_was_done() -> Result<()> {
     let input = to("press-17").to_string();
     let planned = world.account().invoke(SEND, &input, &dry).await?;
     ensure!(matches!(planned, Outcome::Planned(_)), "{planned:?}");
-    assert_eq!(world.emulator.devices().take_messages("press-17").await?.len(), 0, "nothing of all this was sent");
+    assert_eq!(world.emulator.devices().take_messages("press-17").await?.len(), 0, "none of these messages was sent");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -232,7 +232,11 @@ async fn a_warm_instance_keeps_its_connection_and_gets_over_its_loss() -> Result
     let messages = world.emulator.devices().take_messages("press-17").await?;
     let bodies: Vec<String> =
         messages.iter().map(|message| String::from_utf8_lossy(&message.body).into_owned()).collect();
-    assert_eq!(bodies, (0..20).map(|number| number.to_string()).collect::<Vec<_>>(), "each once, and in order");
+    assert_eq!(
+        bodies,
+        (0..20).map(|number| number.to_string()).collect::<Vec<_>>(),
+        "each message is delivered once and in order"
+    );
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -274,7 +278,7 @@ async fn feedback_arrives_and_is_completed_once_it_is_committed() -> Result<()> 
     assert_eq!(first.subject.as_deref(), Some("devices/press-1"));
     assert!(first.source.ends_with("/messages/serviceBound/feedback"), "{}", first.source);
     assert!(first.time.as_deref().is_some_and(|time| time.ends_with('Z')), "{:?}", first.time);
-    assert_eq!(world.emulator.feedback_left(), 6, "nothing is completed by its delivery");
+    assert_eq!(world.emulator.feedback_left(), 6, "delivery alone completes no message");
 
     // That cursor was not kept, so all events come again with the same ids.
     let ids = |events: &[Event]| events.iter().map(|event| event.id.clone()).collect::<BTreeSet<_>>();
@@ -374,7 +378,7 @@ async fn a_warm_instance_holds_what_it_told_until_it_is_committed() -> Result<()
         // The hub takes a moment to process the acknowledgement.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(world.emulator.faults().fired(), 1, "all of it over one connection");
+    assert_eq!(world.emulator.faults().fired(), 1, "all polls used one connection");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -451,7 +455,7 @@ async fn nothing_is_lost_whatever_breaks() -> Result<()> {
         assert_eq!(done.keys().copied().collect::<Vec<_>>(), (0..120).collect::<Vec<_>>());
         // Committed records are in the cursor, so no fault can repeat them.
         assert_eq!(twice, 0);
-        ensure!(world.emulator.faults().fired() > 3, "only {} faults were met", world.emulator.faults().fired());
+        ensure!(world.emulator.faults().fired() > 3, "only {} faults happened", world.emulator.faults().fired());
         world.emulator.shutdown().await;
     }
     Ok(())

@@ -63,7 +63,7 @@ async fn drain(world: &World, trigger: &str, mut cursor: Option<Cursor>) -> Resu
             return Ok((events, cursor.context("set above")?));
         }
     }
-    anyhow::bail!("{trigger} does not come to an end")
+    anyhow::bail!("polls of {trigger} never reach the end")
 }
 
 /// Causes an event for each of the triggers.
@@ -113,7 +113,7 @@ async fn moving_an_account_to_another_name_is_no_other_hub() -> Result<()> {
         delivered.push(of(&drain(&world, TELEMETRY, None).await?.0));
     }
     ensure!(delivered[0].len() == 5 && delivered[0] == delivered[1] && delivered[1] == delivered[2], "{delivered:?}");
-    ensure!(delivered[0] == cursors[0].2, "as the first time");
+    ensure!(delivered[0] == cursors[0].2, "the same events as under the first name");
     world.emulator.shutdown().await;
     Ok(())
 }

@@ -111,7 +111,7 @@ async fn a_wrong_key_is_told_from_a_missing_permission() -> Result<()> {
     assert_eq!(outcome(&report, "hub-authenticate"), CheckOutcome::Fail);
     assert_eq!(outcome(&report, "hub-permissions"), CheckOutcome::Skipped);
     assert_eq!(outcome(&report, "dps-authenticate"), CheckOutcome::Pass);
-    assert_eq!(grants(&report, Grant::Denied), [""; 0], "nothing can be said of a key that is not accepted");
+    assert_eq!(grants(&report, Grant::Denied), [""; 0], "a rejected key says nothing about permissions");
 
     let call = connector_host::interface::action::Call::default();
     let invoke = |connection: Connection| {

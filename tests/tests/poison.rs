@@ -43,7 +43,7 @@ async fn read_all(world: &World, partition: &str, config: &Value, events: u32) -
         all.extend(page.events);
         request.cursor = Some(page.next);
     }
-    anyhow::bail!("the partition does not come to an end")
+    anyhow::bail!("the end of the partition is never reached")
 }
 
 /// 127 levels of brackets have only 254 bytes, are valid JSON, and can be read by the connector. In an earlier version,
@@ -74,7 +74,7 @@ async fn a_deep_body_stops_nobody() -> Result<()> {
                 ensure!(data.get("bodyNote").is_some() == (levels > DEEPEST_BODY), "{levels} levels");
             }
             let last = data(events.last().context("the last event")?);
-            ensure!(last["body"]["last"] == true, "what comes after is delivered");
+            ensure!(last["body"]["last"] == true, "the event after them is delivered");
         }
     }
     let sample = world.account().sample(TELEMETRY, "{}", 100).await?;
@@ -183,8 +183,8 @@ async fn a_body_of_many_values_stops_nobody() -> Result<()> {
     ] {
         let events = read_all(&world, "0", &config, 500).await?;
         let noted = events.iter().filter(|event| data(event).get("bodyNote").is_some()).count();
-        ensure!(noted == 2, "{noted} of {} events say that they were not looked into", events.len());
-        ensure!(data(events.last().context("an event")?)["body"]["last"] == true, "what comes after is delivered");
+        ensure!(noted == 2, "{noted} of {} events have a note that they were not parsed", events.len());
+        ensure!(data(events.last().context("an event")?)["body"]["last"] == true, "the event after them is delivered");
     }
     world.emulator.shutdown().await;
     Ok(())

@@ -80,7 +80,7 @@ async fn a_twin_that_cannot_be_asked_for_is_neither_deleted_nor_created_again() 
         world.emulator.faults().add_text(&format!("hub:GET /twins/*={rule}"))?;
         let fired = world.emulator.faults().fired();
         let polled = world.poll(TWINS, config.clone(), Start::Now, Some(cursor.clone())).await;
-        assert!(world.emulator.faults().fired() >= fired + 2, "{rule}: the device was asked for by its id");
+        assert!(world.emulator.faults().fired() >= fired + 2, "{rule}: the device was not looked up by its id");
         match polled {
             Ok(page) => assert_eq!(changes(&page.events), [""; 0], "{rule}"),
             Err(error) => {
@@ -230,7 +230,7 @@ async fn a_report_of_a_wrong_key_says_once_what_to_do_and_judges_nothing_by_it()
         .filter(|check| check.outcome == CheckOutcome::Fail)
         .map(|check| check.id.as_str())
         .collect();
-    assert_eq!(failed, ["hub-authenticate"], "one failure, not a wall of them");
+    assert_eq!(failed, ["hub-authenticate"], "there must be only one failure");
     let key = report.checks.iter().find(|check| check.id == "hub-authenticate").expect("the check");
     let remedy = key.remedy.as_deref().unwrap_or_default();
     for words in ["1. ", "Shared access policies", "2. ", "3. ", "Networking", "IP filter", "4. Test again"] {

@@ -196,7 +196,7 @@ async fn what_happens_is_what_is_described() -> Result<()> {
         let (_, validator) = compile(&operation.output_schema, &what, &mut findings)?;
         if is_trigger {
             let fired =
-                recording.events.get(&operation.id).with_context(|| format!("{} fired nothing", operation.id))?;
+                recording.events.get(&operation.id).with_context(|| format!("{} delivered no events", operation.id))?;
             for event in fired {
                 findings.fit(&validator, &data(event)?, &format!("an event of {}", operation.id));
                 events += 1;
@@ -207,7 +207,7 @@ async fn what_happens_is_what_is_described() -> Result<()> {
             }
         } else {
             let given =
-                recording.outputs.get(&operation.id).with_context(|| format!("{} answered nothing", operation.id))?;
+                recording.outputs.get(&operation.id).with_context(|| format!("{} returned no output", operation.id))?;
             for output in given {
                 findings.fit(&validator, output, &what);
                 outputs += 1;
@@ -245,7 +245,7 @@ fn judge_cloud_events(fired: &BTreeMap<String, Vec<Event>>, findings: &mut Findi
             rule(seen.insert((event.source.clone(), event.id.clone())), "id is not unique within its source");
             rule(
                 !event.source.is_empty() && is_of_format("uri-reference", &event.source),
-                "source is no URI reference",
+                "source is not a URI reference",
             );
             let reverse_dns = event.event_type.split('.').all(|part| !part.is_empty());
             rule(!event.event_type.is_empty() && reverse_dns, "type is empty or has empty parts");

@@ -57,7 +57,7 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
     // An object that was created in Node.js can be read from this host.
     let read = Outcome::Done(world.done("get-device", json!({ "deviceId": "from-node" })).await?.to_string());
     let read = json!({ "ok": read });
-    ensure!(read["ok"]["done"]["status"] == "disabled", "the device was not made as asked");
+    ensure!(read["ok"]["done"]["status"] == "disabled", "the device was not created as requested");
     expect_same("create-device", &read, &node["created"])?;
     expect_same("get-device", &read, &node["got"])?;
     expect_same("get-device after release", &read, &node["gotAfterRelease"])?;
@@ -85,7 +85,7 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
             page["events"].as_array().into_iter().flatten().map(|event| event["id"].clone()).collect()
         };
         let mut here = serde_json::to_value(here)?;
-        ensure!(ids(&here) == ids(&node[name]["ok"]), "the events of {trigger} have other ids there");
+        ensure!(ids(&here) == ids(&node[name]["ok"]), "the events of {trigger} have other ids in Node.js");
         // Each new cursor has a random number, so snapshots are not compared. The next poll shows that the cursor is
         // valid.
         let mut there = node[name]["ok"].clone();
@@ -100,7 +100,7 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
         // A trigger can move from one host to the other and continue where it was.
         let cursor: Cursor = serde_json::from_value(node[name]["ok"]["next"].clone())?;
         let after = world.poll(trigger, json!({}), Start::Earliest, Some(cursor)).await?;
-        ensure!(after.events.is_empty(), "{trigger} delivers again what it delivered there: {:?}", after.events);
+        ensure!(after.events.is_empty(), "{trigger} repeats events that it delivered in Node.js: {:?}", after.events);
     }
     Ok(())
 }
@@ -111,21 +111,21 @@ fn expect_same(at: &str, here: &Value, there: &Value) -> Result<()> {
     match (here, there) {
         (Value::Object(here), Value::Object(there)) => {
             if let Some(name) = there.keys().find(|name| !here.contains_key(*name)) {
-                bail!("{at}/{name} is there only");
+                bail!("{at}/{name} exists only in Node.js");
             }
             for (name, value) in here.iter().filter(|(name, value)| !value.is_null() || there.contains_key(*name)) {
-                let other = there.get(name).with_context(|| format!("{at}/{name} is missing there"))?;
+                let other = there.get(name).with_context(|| format!("{at}/{name} is missing in Node.js"))?;
                 expect_same(&format!("{at}/{name}"), value, other)?;
             }
         }
         (Value::Array(here), Value::Array(there)) => {
-            ensure!(here.len() == there.len(), "{at} has {} entries here and {} there", here.len(), there.len());
+            ensure!(here.len() == there.len(), "{at} has {} entries here and {} in Node.js", here.len(), there.len());
             for (index, (here, there)) in here.iter().zip(there).enumerate() {
                 expect_same(&format!("{at}/{index}"), here, there)?;
             }
         }
         (here, Value::String(text)) if !here.is_string() => {
-            let parsed: Value = serde_json::from_str(text).with_context(|| format!("{at} is no JSON there"))?;
+            let parsed: Value = serde_json::from_str(text).with_context(|| format!("{at} is not JSON in Node.js"))?;
             ensure!(*here == parsed, "{at} differs");
         }
         (here, there) => ensure!(here == there, "{at} differs"),

@@ -71,7 +71,7 @@ impl<'w> Poll<'w> {
                 return Ok((events, cursor.context("set above")?));
             }
         }
-        anyhow::bail!("the partition does not come to an end")
+        anyhow::bail!("the end of the partition is never reached")
     }
 }
 
@@ -160,7 +160,7 @@ async fn twenty_thousand_events_of_1_kb_stream_through_8_mib() -> Result<()> {
         let page = warm.poll(&request).await?;
         ensure!(!page.events.is_empty(), "{count} events came");
         for event in &page.events {
-            ensure!(data(event)["sequenceNumber"].as_u64() == Some(count), "each once and in order");
+            ensure!(data(event)["sequenceNumber"].as_u64() == Some(count), "each event is delivered once and in order");
             count += 1;
         }
         request.cursor = Some(page.next);
@@ -210,7 +210,7 @@ async fn filters_hold_back_and_move_on() -> Result<()> {
     let (events, cursor) = poll.drain(None).await?;
     assert_eq!(numbers(&events), expected);
     assert!(!expected.is_empty() && data(&events[0])["fields"]["temp"].as_u64() > Some(90));
-    assert_eq!(poll.once(Some(cursor)).await?.lag, Some(0), "what was held back was looked at");
+    assert_eq!(poll.once(Some(cursor)).await?.lag, Some(0), "held-back events count as read");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -462,7 +462,7 @@ async fn same_as_the_record(world: &World, partition: u16, poll: &Poll<'_>) -> R
         }
     }
     println!("partition {partition}: {} events, {repeated} repeated, {failures} failures met", record.len());
-    ensure!(repeated == 0 || failures > 0, "repeated without a fault");
+    ensure!(repeated == 0 || failures > 0, "events were repeated without a fault");
     Ok(record.len())
 }
 
@@ -510,7 +510,7 @@ async fn nothing_is_lost_when_the_line_is_bad() -> Result<()> {
             all += same_as_the_record(&world, partition, &poll).await?;
         }
         assert_eq!(all, 3_000);
-        ensure!(world.emulator.faults().fired() > 3, "only {} faults were met", world.emulator.faults().fired());
+        ensure!(world.emulator.faults().fired() > 3, "only {} faults happened", world.emulator.faults().fired());
         world.emulator.shutdown().await;
     }
     Ok(())

@@ -58,7 +58,7 @@ async fn enrollments_are_told_once_over_pages_and_faults() -> Result<()> {
     enroll(&world, (0..650).map(|index| format!("press-{index:04}"))).await?;
 
     let (events, cursor) = world.drain(ENROLLMENTS, json!({}), Start::Now, None).await?;
-    assert!(events.is_empty(), "taking stock does not fire");
+    assert!(events.is_empty(), "the first scan fires no event");
 
     // Each way in which reading a page can fail happens once, in the middle of a scan.
     for fault in [
@@ -79,13 +79,13 @@ async fn enrollments_are_told_once_over_pages_and_faults() -> Result<()> {
     let (events, cursor) = world.drain(ENROLLMENTS, json!({}), Start::Now, Some(cursor)).await?;
     let all = [("created", "oven-1"), ("deleted", "press-0007"), ("deleted", "press-0649"), ("updated", "press-0300")];
     assert_eq!(changes(&events), expected(&all));
-    assert!(world.emulator.faults().fired() >= 5, "the faults were met");
+    assert!(world.emulator.faults().fired() >= 5, "the faults happened");
     let created = events.iter().find(|event| event.order_key == "oven-1").expect("an event about oven-1");
     assert!(data(created)["enrollment"]["attestation"].get("symmetricKey").is_none(), "no keys in events");
 
     let (events, again) = world.drain(ENROLLMENTS, json!({}), Start::Now, Some(cursor.clone())).await?;
     assert!(events.is_empty());
-    assert_eq!(again, cursor, "an idle poll leaves the cursor as it is");
+    assert_eq!(again, cursor, "a poll without a change keeps the cursor");
 
     // The stored cursor can be used after an upgrade, and after a conversion to JSON and back.
     let stored: Cursor = serde_json::from_str(&serde_json::to_string(&cursor)?)?;
@@ -319,7 +319,7 @@ async fn twins_with_long_numbers() -> Result<()> {
     let other: Value = serde_json::from_str(r#"{"deviceId":"press-1","tags":{"n":0.1000000000000000056}}"#)?;
     world.done("update-twin", other).await?;
     let (events, _) = world.drain(TWINS, json!({}), Start::Now, Some(cursor)).await?;
-    assert_eq!(changes(&events), expected(&[("updated", "press-1")]), "a change in the last digit is one");
+    assert_eq!(changes(&events), expected(&[("updated", "press-1")]), "a change in the last digit is a change");
     world.emulator.shutdown().await;
     Ok(())
 }

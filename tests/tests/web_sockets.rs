@@ -38,7 +38,7 @@ fn came_by_web_sockets(emulator: &Emulator, paths: &[&str]) -> Result<()> {
         .into_iter()
         .filter(|handshake| !matches!(handshake.service, Service::Hub | Service::Dps))
         .collect();
-    ensure!(others.is_empty(), "somebody came by AMQP's own port: {others:?}");
+    ensure!(others.is_empty(), "connections to AMQP's own port: {others:?}");
     let exchanges = emulator.traffic().exchanges();
     let opened: BTreeSet<_> =
         exchanges.iter().filter(|one| one.status == Some(101)).map(|one| one.path.as_str()).collect();
@@ -135,7 +135,7 @@ async fn the_account_is_checked_over_them() -> Result<()> {
     ensure!(validation.problems.is_empty(), "{:?}", validation.problems);
     let normalized: Value = serde_json::from_str(&validation.normalized)?;
     ensure!(normalized["iotHubWebSocketHost"] == world.emulator.hub_host(), "{normalized}");
-    ensure!(normalized.get("iotHubAmqpHost").is_none(), "a port that is not used is not opened: {normalized}");
+    ensure!(normalized.get("iotHubAmqpHost").is_none(), "the unused port must not be opened: {normalized}");
     let report = world.account().test().await?;
     ensure!(
         report.checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Skipped)),

@@ -46,7 +46,7 @@ pub fn check() -> Result<()> {
         Ok(folder) => advisories_of(&folder),
         Err(error) if named().is_some() => Err(error),
         Err(error) => {
-            eprintln!("skipped: known vulnerabilities were not looked for, since the database cannot be had.");
+            eprintln!("skipped: known vulnerabilities were not checked, because the database cannot be fetched.");
             eprintln!("         {error:#}");
             eprintln!("         {DATABASE_VARIABLE} can name a folder with a clone of {}.", RUSTSEC.0);
             Ok(())
@@ -82,7 +82,7 @@ fn yanked() -> Result<()> {
     let config = config(&folder, NOTHING.0)?;
     // Cargo first updates its copy of the index. Without a network, the old copy is used.
     if cargo(&["update", "--dry-run", "--quiet"]).is_err() {
-        eprintln!("    the index cannot be had: cargo's copy of it counts");
+        eprintln!("    the registry's index cannot be fetched, so cargo's copy is used");
     }
     let check = ["check", "--deny", "index-failure", "advisories"];
     deny(&[&["--workspace", "--offline", "--config", &config][..], &check].concat())
@@ -102,7 +102,10 @@ fn database(folder: Option<&Path>) -> Result<PathBuf> {
     match folder.map(Path::to_owned).or_else(named) {
         Some(folder) => {
             let command = git.arg(folder.canonicalize().with_context(|| format!("{}", folder.display()))?);
-            command.arg(&clone).run().with_context(|| format!("{} is no clone of the database", folder.display()))?;
+            command
+                .arg(&clone)
+                .run()
+                .with_context(|| format!("{} is not a clone of the database", folder.display()))?;
         }
         None => git.args(["--depth", "1", RUSTSEC.0]).arg(&clone).run()?,
     }

@@ -109,7 +109,7 @@ pub fn cargo_deny() -> Result<PathBuf> {
         return Ok(program);
     }
     tools()?;
-    find("cargo-deny")?.context("cargo-deny was installed, and does not answer")
+    find("cargo-deny")?.context("cargo-deny was installed, but does not run")
 }
 
 /// Installs the programs of the checks into `target/tools`. If prebuilt ones cannot be installed, cargo-deny is built
@@ -128,7 +128,7 @@ fn tools() -> Result<()> {
     });
     match prebuilt {
         Err(error) if !installed("cargo-deny")? => {
-            eprintln!("    not to be had prebuilt: {error:#}");
+            eprintln!("    the prebuilt programs cannot be installed: {error:#}");
             let args = ["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet", "--root"];
             step("Build cargo-deny into target/tools", || {
                 Command::new(env!("CARGO")).args(args).arg(tools_folder()?).run()
@@ -160,7 +160,7 @@ fn part_of_rust(component: &str, probe: &str) -> Result<()> {
 
 fn install(packages: &[&str]) -> Result<()> {
     if !answers("apt-get", &["--version"]) {
-        bail!("these are missing, and there is no apt-get to install them with: {}", packages.join(", "));
+        bail!("these packages are missing, and there is no apt-get to install them: {}", packages.join(", "));
     }
     step(&format!("Install Debian packages: {}", packages.join(", ")), || {
         let as_root = output("id", &["-u"])?.trim() == "0";

@@ -523,7 +523,10 @@ mod tests {
         }
         let asked = platform.requests.borrow().len();
         for id in [".", ".."] {
-            assert!(matches!(twins.look_up(id), Ok(Lookup::Unknown)), "no path can name it, and it is not gone");
+            assert!(
+                matches!(twins.look_up(id), Ok(Lookup::Unknown)),
+                "no path can hold this id, so the device does not count as deleted"
+            );
         }
         assert_eq!(platform.requests.borrow().len(), asked);
     }

@@ -208,7 +208,7 @@ mod tests {
                 "enqueuedTimeUtc": "2015-07-28T16:24:48.789Z", "statusCode": "Success", "Extra": 1.10
             })
         );
-        assert_eq!(of(&["Expired"], &[], first.clone()), None, "it does say that it is not this");
+        assert_eq!(of(&["Expired"], &[], first.clone()), None, "the record states another status");
         assert_eq!(of(&[], &["oven-*"], first), None);
 
         let numbered = json!({ "deviceId": "a", "statusCode": 1, "description": "" });

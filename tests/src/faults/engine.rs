@@ -121,8 +121,8 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     }
     summary.faults = world.emulator.faults().fired();
     let waiting = world.emulator.faults().waiting();
-    ensure!(waiting.is_empty(), "these faults were not met: {waiting:?}");
-    ensure!(summary.events == events, "{} of {events} events are accounted for", summary.events);
+    ensure!(waiting.is_empty(), "these faults never happened: {waiting:?}");
+    ensure!(summary.events == events, "only {} of {events} events were delivered", summary.events);
     ensure!(summary.cut_off > 0, "no poll was cut off before its end");
     if let Some(world) = Arc::into_inner(world) {
         world.emulator.shutdown().await;
@@ -148,7 +148,7 @@ async fn look_at_the_end(world: &World, record: &Record, partition: u16) -> Resu
         Err(error) => {
             let passes = |retry: &Retry| matches!(retry, Retry::Backoff | Retry::After(_));
             let typed = error.connector().with_context(|| format!("the host ended a poll: {error:?}"))?;
-            ensure!(passes(&typed.retry), "a fault that passes was answered with an error that does not: {typed:?}");
+            ensure!(passes(&typed.retry), "after a fault that passes, the error does not allow a retry: {typed:?}");
         }
     }
     Ok(())
@@ -220,7 +220,11 @@ impl Reader {
                 Some(Err(error)) => {
                     self.failed(&error)?;
                     failures_in_a_row += 1;
-                    ensure!(failures_in_a_row < MOST_FAILURES, "no way on from {:?}: {error}", self.ledger);
+                    ensure!(
+                        failures_in_a_row < MOST_FAILURES,
+                        "polls from {:?} fail again and again: {error}",
+                        self.ledger
+                    );
                     sleep(Duration::from_millis(self.random.u64(1..20))).await;
                 }
             }
@@ -338,7 +342,7 @@ impl Reader {
         let Some(typed) = error.connector() else { bail!("the host ended a poll: {error:?}") };
         ensure!(
             matches!(typed.retry, Retry::Backoff | Retry::After(_)),
-            "a fault that passes was answered with an error that does not: {typed:?}"
+            "after a fault that passes, the error does not allow a retry: {typed:?}"
         );
         self.summary.failures += 1;
         *self.summary.codes.entry(format!("{:?}", typed.code)).or_default() += 1;

@@ -61,7 +61,10 @@ impl Record {
                 .collect::<Result<Vec<_>>>()
         };
         let record = Self::new((0..).zip(positions).map(of).collect::<Result<_>>()?);
-        ensure!(record.partitions.iter().map(Vec::len).sum::<usize>() == count, "the emulator does not keep all");
+        ensure!(
+            record.partitions.iter().map(Vec::len).sum::<usize>() == count,
+            "the emulator does not keep all events"
+        );
         Ok(record)
     }
 

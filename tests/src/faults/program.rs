@@ -75,12 +75,12 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     let reader = watch.clone();
     let (mut ledgers, kills) = tokio::task::spawn_blocking(move || read(seed, &record, &reader)).await??;
     let faults = world.emulator.faults().fired();
-    ensure!(faults > 0, "no fault was met");
+    ensure!(faults > 0, "no fault happened");
     world.emulator.faults().clear();
     let ledgers = tokio::task::spawn_blocking(move || read_rest(&mut ledgers, &watch).map(|()| ledgers)).await??;
     let sum = |of: fn(&Ledger) -> usize| ledgers.iter().map(of).sum();
     let summary = Summary { events: sum(Ledger::seen), repeated: sum(Ledger::repeated), kills, faults };
-    ensure!(summary.events == events, "{} of {events} events are accounted for", summary.events);
+    ensure!(summary.events == events, "only {} of {events} events were delivered", summary.events);
     world.emulator.shutdown().await;
     Ok(summary)
 }
@@ -100,7 +100,7 @@ fn read(seed: u64, record: &Arc<Record>, watch: &Watch) -> Result<(Vec<Ledger>, 
         for _ in 0..lines {
             match life.next_line(patience) {
                 Next::Line(line) => printed(&mut ledgers, &mut last, &line)?,
-                Next::Ended => bail!("it ended by itself: {}", life.last_words()),
+                Next::Ended => bail!("the process ended by itself: {}", life.last_words()),
                 Next::Silence => break,
             }
             if ledgers.iter().all(|ledger| ledger.seen() == ledger.all()) {
@@ -114,7 +114,7 @@ fn read(seed: u64, record: &Arc<Record>, watch: &Watch) -> Result<(Vec<Ledger>, 
             printed(&mut ledgers, &mut last, &line)?;
         }
         quiet = if last.is_some() || lines == 0 { 0 } else { quiet + 1 };
-        ensure!(quiet < MOST_QUIET, "{quiet} processes said nothing; the last one: {words}");
+        ensure!(quiet < MOST_QUIET, "{quiet} processes in a row printed nothing; errors of the last one: {words}");
         kills += 1;
         ledgers.iter_mut().try_for_each(|ledger| ledger.enter(&Entry::Killed))?;
     }
@@ -246,7 +246,7 @@ impl Life {
     /// Kills the process, and returns the lines that it had printed.
     fn kill(mut self) -> Result<Vec<String>> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("it ended by itself with {status}: {}", self.last_words());
+            bail!("the process ended by itself with {status}: {}", self.last_words());
         }
         self.child.kill()?;
         self.child.wait()?;
@@ -262,7 +262,7 @@ impl Life {
             std::thread::sleep(Duration::from_millis(20));
         }
         let status = self.child.wait()?;
-        ensure!(status.success(), "it ended with {status}: {}", self.last_words());
+        ensure!(status.success(), "the process ended with {status}: {}", self.last_words());
         Ok(self.lines.iter().collect())
     }
 

@@ -103,7 +103,7 @@ impl Scan {
                             return Ok(());
                         }
                         after_the_end += 1;
-                        ensure!(after_the_end < MOST_AFTER_THE_END, "these faults were not met: {waiting:?}");
+                        ensure!(after_the_end < MOST_AFTER_THE_END, "these faults never happened: {waiting:?}");
                         // The next poll uses a new connection with new links.
                         warm = None;
                     }
@@ -111,7 +111,7 @@ impl Scan {
                 Err(error) => {
                     self.failed(&error)?;
                     failures += 1;
-                    ensure!(failures < MOST_FAILURES, "no way on from {:?}: {error}", self.stored);
+                    ensure!(failures < MOST_FAILURES, "polls from {:?} fail again and again: {error}", self.stored);
                     sleep(Duration::from_millis(self.random.u64(1..20))).await;
                 }
             }
@@ -140,7 +140,7 @@ impl Scan {
         let most = if crashes { self.random.usize(..=page.events.len()) } else { page.events.len() };
         for event in page.events.iter().take(most) {
             let partition: usize = event.partition.parse().context("the number of a partition")?;
-            let ledger = self.ledgers.get_mut(partition).context("a partition that is not there")?;
+            let ledger = self.ledgers.get_mut(partition).context("an event of an unknown partition")?;
             ledger.enter(&Entry::Delivered(delivery(event)?))?;
             if crashes {
                 ledger.commit_delivered()?;
@@ -161,11 +161,11 @@ impl Scan {
         let Some(typed) = error.connector() else { bail!("the host ended a poll: {error:?}") };
         ensure!(
             matches!(typed.retry, Retry::Backoff | Retry::After(_)),
-            "a fault that passes was answered with an error that does not: {typed:?}"
+            "after a fault that passes, the error does not allow a retry: {typed:?}"
         );
         // A timeout that the service itself reports is an allowed fault.
         let is_false = typed.code == ErrorCode::Timeout && typed.service.is_none();
-        ensure!(!is_false, "a poll ended in a timeout while the service was alive: {typed:?}");
+        ensure!(!is_false, "a poll timed out although the service answered: {typed:?}");
         self.summary.failures += 1;
         *self.summary.codes.entry(format!("{:?}", typed.code)).or_default() += 1;
         Ok(())

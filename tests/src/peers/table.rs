@@ -276,14 +276,14 @@ pub fn read() -> Result<Vec<Peer>> {
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let table: Table = toml::from_str(&text).with_context(|| file)?;
         let count = table.peer.len();
-        ensure!(count >= least, "{protocol} has {count} behaviours; {least} are promised");
+        ensure!(count >= least, "{protocol} has {count} behaviours, but needs at least {least}");
         peers.extend(table.peer.into_iter().map(|peer| Peer { protocol, ..peer }));
     }
     let mut ids = BTreeSet::new();
     for peer in &peers {
         ensure!(ids.insert(peer.id.as_str()), "{} is in the table twice", peer.id);
         for outcome in &peer.expect {
-            ensure!(is_outcome(outcome), "{}: `{outcome}` is no outcome", peer.id);
+            ensure!(is_outcome(outcome), "{}: the outcome `{outcome}` does not exist", peer.id);
         }
         ensure!(!peer.expect.is_empty(), "{}: no outcome is expected", peer.id);
     }

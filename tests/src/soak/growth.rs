@@ -94,7 +94,7 @@ impl Growth {
             let median = |value: fn(&Sample) -> u64| {
                 let mut values: Vec<u64> = samples.iter().map(|sample| value(sample)).collect();
                 values.sort_unstable();
-                values.get(values.len() / 2).copied().context("the soak ended before its time")
+                values.get(values.len() / 2).copied().context("the soak ended too early")
             };
             Ok::<_, anyhow::Error>(Sample {
                 after: range.start,

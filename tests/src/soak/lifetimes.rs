@@ -118,7 +118,7 @@ fn judge(what: &str, samples: &[Sample], begun: Instant) -> Result<()> {
     );
     ensure!(grown <= MEMORY + first.memory / 50, "memory grows: {grown} bytes with {items} {what}");
     // A few connections may still be closing.
-    ensure!(last.descriptors <= first.descriptors + 4, "descriptors are left");
-    ensure!(last.handles == first.handles, "handles are left");
+    ensure!(last.descriptors <= first.descriptors + 4, "descriptors were not closed");
+    ensure!(last.handles == first.handles, "handles were not released");
     Ok(())
 }

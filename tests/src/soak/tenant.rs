@@ -150,7 +150,7 @@ impl Subscriber {
         }
         let numbered = self.messages.iter().enumerate();
         let lost: Vec<usize> = numbered.filter(|(_, message)| message.is_missing()).map(|(number, _)| number).collect();
-        ensure!(lost.is_empty(), "messages were taken and never came: {lost:?}");
+        ensure!(lost.is_empty(), "the hub accepted messages that were never delivered: {lost:?}");
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl Subscriber {
             2..=4 => self.poll(0).await?,
             5 => {
                 if let Some(found) = self.act("get-device", json!({ "deviceId": device })).await? {
-                    ensure!(found["deviceId"] == device.as_str(), "another device came: {found}");
+                    ensure!(found["deviceId"] == device.as_str(), "the answer is about another device: {found}");
                 }
             }
             6 => {
@@ -169,14 +169,14 @@ impl Subscriber {
                 let tags = json!({ "owner": self.account.mark, "number": self.number });
                 let patch = json!({ "deviceId": device, "tags": tags });
                 if let Some(twin) = self.act("update-twin", patch).await? {
-                    ensure!(twin["tags"] == tags, "another twin came: {twin}");
+                    ensure!(twin["tags"] == tags, "the answer is about another twin: {twin}");
                 }
             }
             7 => {
                 let payload = json!({ "asked": format!("{}{}", self.account.mark, self.random.next()) });
                 let input = json!({ "deviceId": device, "methodName": "echo", "payload": payload });
                 if let Some(answer) = self.act("invoke-direct-method", input).await? {
-                    ensure!(answer["payload"] == payload, "another answer came: {answer}");
+                    ensure!(answer["payload"] == payload, "the method has another answer: {answer}");
                 }
             }
             8 => {
@@ -311,13 +311,16 @@ impl Subscriber {
 
     fn commit(&mut self, page: Page) -> Result<()> {
         for event in &page.events {
-            let Payload::Json(data) = &event.data else { bail!("no JSON came: {event:?}") };
+            let Payload::Json(data) = &event.data else { bail!("the event's data is not JSON: {event:?}") };
             self.own(data)?;
             let data: Value = serde_json::from_str(data)?;
-            ensure!(data["body"]["owner"] == self.account.mark.as_str(), "another tenant's event came: {data}");
+            ensure!(
+                data["body"]["owner"] == self.account.mark.as_str(),
+                "an event of another tenant was delivered: {data}"
+            );
             let number = data["body"]["number"].as_u64().context("an event without a number")?;
             let message = usize::try_from(number).ok().and_then(|number| self.messages.get_mut(number));
-            let message = message.with_context(|| format!("a message came that was never sent: {number}"))?;
+            let message = message.with_context(|| format!("a message was delivered that was never sent: {number}"))?;
             let again = std::mem::replace(&mut message.received, true);
             Tally::count(if again { &self.tally.repeated } else { &self.tally.received });
         }

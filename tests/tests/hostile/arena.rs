@@ -57,7 +57,7 @@ impl Neighbour {
     }
 
     fn calls(&self) -> usize {
-        assert!(!self.worker.is_finished(), "the neighbour was harmed");
+        assert!(!self.worker.is_finished(), "the neighbour's task ended early");
         self.calls.load(Ordering::SeqCst)
     }
 
@@ -126,7 +126,7 @@ impl Arena {
         self.neighbour.take_latencies();
         let mut ended = attack().await;
         while self.neighbour.calls() < calls + PROGRESS {
-            assert!(begun.elapsed() < PATIENCE, "{what}: the neighbour does not go on");
+            assert!(begun.elapsed() < PATIENCE, "{what}: the neighbour makes no progress");
             ended = attack().await;
         }
         let latencies = self.neighbour.take_latencies();
@@ -159,7 +159,7 @@ impl Arena {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.neighbour.over.store(true, Ordering::SeqCst);
-        self.neighbour.worker.await.expect("the neighbour was harmed");
+        self.neighbour.worker.await.expect("the neighbour's task ended early");
         let disturbed = self.disturbed.into_inner().unwrap();
         println!("{}: in all: neighbour {}", self.title, compare(&disturbed, &self.undisturbed));
         let [with, without] = [&disturbed, &self.undisturbed].map(|calls| percentile(calls, 50));

@@ -520,7 +520,7 @@ async fn whoever_waits_meets_the_deadline() {
     }
     // A call that was cut off continues no more: its later request was never sent.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!web.heads().iter().any(|head| head.contains("/late")), "a call went on after its end");
+    assert!(!web.heads().iter().any(|head| head.contains("/late")), "a call continued after it was cut off");
     web.all_closed().await;
     silent.all_closed().await;
 

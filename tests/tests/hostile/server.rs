@@ -22,7 +22,7 @@ impl Record {
     async fn all_closed(&self) {
         let begun = Instant::now();
         while self.open.load(Ordering::SeqCst) > 0 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "connections are still held");
+            assert!(begun.elapsed() < Duration::from_secs(60), "connections are still open");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

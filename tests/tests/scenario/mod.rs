@@ -180,7 +180,7 @@ fn stand_ins(value: &mut Value, certificate: &str) -> Result<()> {
                 "thumbprint-2" => THUMBPRINTS[1].to_owned(),
                 "certificate" => certificate.to_owned(),
                 _ => {
-                    let count = name.strip_prefix("x*").with_context(|| format!("nothing is known as `{text}`"))?;
+                    let count = name.strip_prefix("x*").with_context(|| format!("the name `{text}` is not known"))?;
                     "x".repeat(count.parse()?)
                 }
             };
@@ -298,7 +298,7 @@ pub async fn run() -> Result<Recording> {
     let mut run = Run { world, outputs: BTreeMap::new(), events: BTreeMap::new(), failures: BTreeMap::new() };
 
     run.world.emulator.traffic().record(true);
-    run.seed().await.context("the beginning could not be laid")?;
+    run.seed().await.context("the objects for the run could not be created")?;
 
     let mut scenarios = actions(run.world.emulator.ca_pem())?;
     for action in &descriptor.actions {
@@ -363,7 +363,9 @@ impl Run {
                 json!({ "registrationId": id, "attestation": { "type": "symmetricKey" }, "includeKeys": true });
             let made = world.done("create-or-update-individual-enrollment", enrollment).await?;
             if matches!(id, "loom-1" | "loom-4") {
-                let key = made["attestation"]["symmetricKey"]["primaryKey"].as_str().context("no key was given out")?;
+                let key = made["attestation"]["symmetricKey"]["primaryKey"]
+                    .as_str()
+                    .context("the group's key was not returned")?;
                 world.emulator.devices().provision(id, Credential::SymmetricKey(key.to_owned())).await?;
             }
         }
@@ -399,14 +401,14 @@ impl Run {
 
         let before = self.exchanges();
         let senseless = self.world.invoke(id, json!({ "nonsense": true })).await;
-        self.expect_failure(id, senseless, InvalidInput).context("with a field that there is none of")?;
-        ensure!(self.exchanges() == before, "the service was asked in spite of an input that does not fit");
+        self.expect_failure(id, senseless, InvalidInput).context("with an unknown field")?;
+        ensure!(self.exchanges() == before, "the service was asked although the input is invalid");
 
         if effect != Effect::Read {
             let dry = Call { dry_run: true, ..Call::default() };
             let World { connector, tenant, connection, .. } = &self.world;
             let planned = connector.account(tenant, connection).invoke(id, &usual.to_string(), &dry).await?;
-            ensure!(matches!(planned, Outcome::Planned(_)), "a dry run is no plan");
+            ensure!(matches!(planned, Outcome::Planned(_)), "a dry run did not return a plan");
         }
         Ok(())
     }
@@ -427,7 +429,7 @@ impl Run {
         let mut pages = 0;
         loop {
             pages += 1;
-            ensure!(pages < 100, "the pages do not come to an end");
+            ensure!(pages < 100, "the last page is never reached");
             match result? {
                 Outcome::Done(output) => {
                     self.keep(id, &output)?;
@@ -471,7 +473,7 @@ impl Run {
         self.world.emulator.faults().clear();
         self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
         let senseless = self.world.poll(id, json!({ "nonsense": true }), Start::Earliest, None).await;
-        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with a field that there is none of")?;
+        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with an unknown field")?;
         let World { connector, tenant, connection, .. } = &self.world;
         let sample = connector.account(tenant, connection).sample(id, &config.to_string(), 3).await?;
         ensure!(!sample.is_empty(), "no sample");
@@ -558,7 +560,7 @@ impl Run {
         let left = || {
             if id == QUEUES[0] { self.world.emulator.feedback_left() } else { self.world.emulator.file_notices_left() }
         };
-        ensure!(left() >= 1, "nothing may be completed before it is committed");
+        ensure!(left() >= 1, "a notice was completed before it was committed");
         // Each poll is a new instance. The hub notices that the last instance is gone, and gives its notices again.
         while left() > 0 {
             let page = self.world.poll(id, json!({}), Start::Now, next).await?;
@@ -572,7 +574,7 @@ impl Run {
         self.world.emulator.faults().clear();
         self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
         let senseless = self.world.poll(id, json!({ "nonsense": true }), Start::Now, None).await;
-        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with a field that there is none of")?;
+        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with an unknown field")?;
         let World { connector, tenant, connection, .. } = &self.world;
         let sample = connector.account(tenant, connection).sample(id, "{}", 3).await?;
         ensure!(sample.len() == 1, "the static sample");
@@ -594,7 +596,7 @@ impl Run {
     async fn around(&self, descriptor: &connector_host::interface::metadata::Descriptor) -> Result<()> {
         let World { connector, tenant, connection, .. } = &self.world;
         let report = connector.account(tenant, connection).test().await?;
-        ensure!(!report.usable.is_empty(), "nothing is usable");
+        ensure!(!report.usable.is_empty(), "no operation is usable");
         let report = connector.account(tenant, &self.world.linked_by(POWERLESS, POWERLESS)?).test().await?;
         // The report says that this policy may connect as a device, because it cannot tell a policy without permissions
         // from a missing one.
@@ -651,9 +653,9 @@ impl Run {
     }
 
     fn expect_failure<T>(&mut self, id: &str, result: Result<T, CallError>, code: ErrorCode) -> Result<()> {
-        let Err(error) = result else { bail!("it did not fail with {code:?}") };
-        let Some(found) = error.connector().cloned() else { bail!("it failed in the host: {error}") };
-        ensure!(found.code == code, "it failed with {found:?} instead of {code:?}");
+        let Err(error) = result else { bail!("the call did not fail with {code:?}") };
+        let Some(found) = error.connector().cloned() else { bail!("the call failed in the host: {error}") };
+        ensure!(found.code == code, "the call failed with {found:?} instead of {code:?}");
         self.failures.entry(id.to_owned()).or_default().push(found);
         Ok(())
     }

@@ -266,7 +266,7 @@ impl Operation {
                 body = Some(Body { required, schema });
                 continue;
             }
-            ensure!(["path", "query", "header"].contains(&place.as_str()), "parameters in {place} are not understood");
+            ensure!(["path", "query", "header"].contains(&place.as_str()), "parameters in {place} are not supported");
             let schema = plain(parameter, &["name", "in", "required", "x-ms-parameter-location", "x-ms-client-name"])?;
             let kind = schema["type"].as_str().unwrap_or_default().to_owned();
             parameters.push(Parameter {
@@ -449,14 +449,14 @@ fn resolve<'a>(document: &'a Value, reference: &str) -> Result<&'a Value> {
 
 fn known(object: &Value, keys: &[&str]) -> Result<()> {
     for key in object.as_object().into_iter().flat_map(Map::keys) {
-        ensure!(keys.contains(&key.as_str()), "the keyword {key} is not understood");
+        ensure!(keys.contains(&key.as_str()), "the keyword {key} is not supported");
     }
     Ok(())
 }
 
 /// The schema of a parameter or header.
 fn plain(parameter: &Value, besides: &[&str]) -> Result<Value> {
-    let mut schema = parameter.as_object().context("a parameter is no object")?.clone();
+    let mut schema = parameter.as_object().context("a parameter is not an object")?.clone();
     schema.retain(|key, _| !besides.contains(&key.as_str()));
     Ok(schema.into())
 }
@@ -468,7 +468,7 @@ fn compile(document: &Value, schema: &Value, way: Way) -> Result<Validator> {
     for (name, definition) in document["definitions"].as_object().into_iter().flatten() {
         definitions.insert(name.clone(), convert(definition, way).with_context(|| name.clone())?);
     }
-    let members = root.as_object_mut().context("a schema is no object")?;
+    let members = root.as_object_mut().context("a schema is not an object")?;
     members.insert("$defs".to_owned(), definitions.into());
     jsonschema::options()
         .with_draft(Draft::Draft202012)
@@ -479,7 +479,7 @@ fn compile(document: &Value, schema: &Value, way: Way) -> Result<Validator> {
 
 /// Converts a Swagger schema to JSON Schema.
 fn convert(schema: &Value, way: Way) -> Result<Value> {
-    let schema = schema.as_object().context("a schema is no object")?;
+    let schema = schema.as_object().context("a schema is not an object")?;
     let mut converted = Map::new();
     let read_only = |property: &Value| property["readOnly"] == true;
     let properties = schema.get("properties").and_then(Value::as_object);
@@ -526,10 +526,10 @@ fn convert(schema: &Value, way: Way) -> Result<Value> {
                 "date-time" => {
                     converted.insert(key.clone(), value.clone());
                 }
-                other => bail!("the format {other} is not understood"),
+                other => bail!("the format {other} is not supported"),
             },
             "required" => {
-                let names = value.as_array().context("required is no list")?.iter().filter(|name| {
+                let names = value.as_array().context("required is not a list")?.iter().filter(|name| {
                     let property = name.as_str().and_then(|name| properties?.get(name));
                     way != Way::Request || !property.is_some_and(read_only)
                 });
@@ -550,7 +550,7 @@ fn convert(schema: &Value, way: Way) -> Result<Value> {
             "items" => {
                 converted.insert(key.clone(), convert(value, way)?);
             }
-            other => bail!("the keyword {other} is not understood"),
+            other => bail!("the keyword {other} is not supported"),
         }
     }
     if properties.is_some() && !schema.contains_key("additionalProperties") && way != Way::Response {

@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn survives_many_thousands_of_records_and_stays_compact() {
         let mut state = state(50_000);
-        assert_eq!(State::read(&state.cursor()).as_ref(), Ok(&state), "as it was before pages were counted");
+        assert_eq!(State::read(&state.cursor()).as_ref(), Ok(&state), "a snapshot without a count of pages");
         state.pages = Some(Pages { origin: u64::MAX, count: 7 });
         let cursor = state.cursor();
         assert_eq!(State::read(&cursor).expect("readable"), state);
@@ -405,7 +405,7 @@ mod tests {
     fn parts_show_which_of_them_changed() {
         let before = Parts::of(["a", "b", "c", "d", "e"]);
         assert_eq!(Parts::of(["a", "x", "c", "d", "y"]).changed_since(before), Some(vec![1, 4]));
-        assert_eq!(before.changed_since(before), None, "nothing that could be named");
+        assert_eq!(before.changed_since(before), None, "no part differs, so none is named");
         assert_eq!(before.changed_since(Parts::default()), None, "a cursor of an earlier version");
         assert_eq!(Parts::of(["a", "b"]).changed_since(before), None);
     }

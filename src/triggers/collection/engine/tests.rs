@@ -139,7 +139,7 @@ fn drain_whole(memory: &Memory, start: &Start, events: u32, mut cursor: Option<C
 fn starting_now_takes_stock_and_then_delivers_changes_once() {
     let memory = Memory::new(25, 10);
     let (events, cursor) = drain(&memory, &Start::Now, 100, None);
-    assert!(events.is_empty(), "seeding does not fire");
+    assert!(events.is_empty(), "the first scan fires no event");
     memory.records.borrow_mut().insert("d0003".into(), 2);
     memory.records.borrow_mut().remove("d0007");
     memory.records.borrow_mut().insert("new".into(), 1);
@@ -149,7 +149,7 @@ fn starting_now_takes_stock_and_then_delivers_changes_once() {
     assert_eq!(events, expected.map(|(change, key)| (change.to_owned(), key.to_owned())));
     let (events, again) = drain(&memory, &Start::Now, 100, Some(cursor.clone()));
     assert!(events.is_empty(), "nothing is delivered twice");
-    assert_eq!(again, cursor, "an idle poll leaves the cursor as it is");
+    assert_eq!(again, cursor, "a poll without a change keeps the cursor");
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn a_record_that_moved_between_pages_is_not_gone() {
     let (_, cursor) = drain(&memory, &Start::Now, 100, None);
     memory.hidden.borrow_mut().push("d0004".into());
     let (events, _) = drain(&memory, &Start::Now, 100, Some(cursor));
-    assert!(events.is_empty(), "it was looked up and found: {events:?}");
+    assert!(events.is_empty(), "the record was looked up and found: {events:?}");
 }
 
 #[test]
@@ -316,14 +316,14 @@ fn a_cursor_of_the_version_before_goes_on_without_repeating_or_losing_anything()
             (event.order_key.as_str(), event.data == Payload::Json(r#"{"body":{"etag":"2"},"parts":null}"#.into()))
         })
         .collect();
-    assert_eq!(delivered, [("d0003", true)], "what changed is delivered, and which part of it is not known");
+    assert_eq!(delivered, [("d0003", true)], "the change is delivered without its parts");
     // After that poll, the cursor knows the parts, and the changed part is named.
     memory.records.borrow_mut().insert("d0003".into(), 3);
     memory.records.borrow_mut().insert("d0004".into(), 2);
     let (events, _) = drain_whole(&memory, &Start::Now, 100, Some(cursor));
     for (event, etag) in events.iter().zip(["3", "2"]) {
         assert_eq!(event.data, Payload::Json(format!(r#"{{"body":{{"etag":"{etag}"}},"parts":[1]}}"#)));
-        assert_eq!(event.time, None, "the first year of all is no time");
+        assert_eq!(event.time, None, "a time in the year 1 means no time");
     }
     assert_eq!(events.len(), 2);
 }

@@ -235,7 +235,7 @@ mod tests {
         let deep = "[".repeat(200) + &"]".repeat(200);
         for body in ["1e", r#""\ud800""#, r#"{"a":1}{"#, "\"a\nb\"", &deep] {
             assert_eq!(written(body.as_bytes()).0, "base64", "{body}");
-            assert!(json::parse(body.as_bytes()).is_err(), "{body}: the two judge alike");
+            assert!(json::parse(body.as_bytes()).is_err(), "{body}: the parser refuses this text as well");
         }
     }
 

@@ -423,7 +423,7 @@ fn ids_stay_where_the_creation_is_not_stated_for_once() {
     };
     let (stated, silent) = (again(5, &first.next), again(0, &first.next));
     assert_eq!(stated.events, silent.events);
-    assert_eq!(stated.next, silent.next, "what is known is not forgotten");
+    assert_eq!(stated.next, silent.next, "the known time of creation is kept");
     // The same holds for a cursor of all partitions.
     let all = poll(&mut Memory::all([0..10, 0..10, 0..10, 0..10]), &Every(1), &of_all(Start::Earliest, 8, None))
         .expect("a page");

@@ -263,7 +263,7 @@ fn start_modes() {
         page.map(|page| (numbers(&page.events), queue.accepted.len()))
     };
     assert_eq!(first(Start::Earliest), Ok(((0..40).collect(), 0)));
-    assert_eq!(first(Start::Now), Ok((vec![], 0)), "what waits is passed over, and is there until a cursor says so");
+    assert_eq!(first(Start::Now), Ok((vec![], 0)), "old records are passed over, and stay until a cursor says so");
     assert_eq!(first(Start::AtTime("1970-01-01T00:00:38Z".into())), Ok((vec![38, 39], 0)));
     assert_eq!(first(Start::AtTime("soon".into())).expect_err("no time").record().fields[0].pointer, "/start/at-time");
     assert!(first(Start::AtPosition("1".into())).is_err());
@@ -295,7 +295,11 @@ fn clearing_goes_on_until_nothing_waits_and_then_everything_is_delivered() {
     queue.time_for = None;
     queue.waiting.push_back(Notice::of(Value::from(vec![record(0), record(60)]).to_string().into_bytes()));
     let page = poll(&mut queue, 100, cursor);
-    assert_eq!((numbers(&page.events), queue.accepted.len()), (vec![60], 50), "the first was cleared already");
+    assert_eq!(
+        (numbers(&page.events), queue.accepted.len()),
+        (vec![60], 50),
+        "the first notice was passed over already"
+    );
     let mut later = Queue::of(&[3]);
     let empty = poll_as(&mut Queue::default(), &draft, &request(Start::Now, 100, None)).expect("a page");
     assert_eq!((empty.more, empty.notices.len()), (false, 0));
@@ -333,7 +337,7 @@ fn a_start_that_is_interrupted_says_what_it_has_passed_over_and_removes_nothing(
     queue.fail_after = None;
     queue.unlock();
     let next = poll_as(&mut queue, &draft, &request(Start::Now, 100, Some(page.next))).expect("a page");
-    assert_eq!((next.events.len(), queue.accepted.len(), queue.left()), (0, 1, 1), "the first is done with");
+    assert_eq!((next.events.len(), queue.accepted.len(), queue.left()), (0, 1, 1), "the first notice is accepted");
     let last = poll_as(&mut queue, &draft, &request(Start::Now, 100, Some(next.next))).expect("a page");
     assert_eq!((last.events.len(), queue.left()), (0, 0));
 }
