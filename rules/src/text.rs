@@ -1,8 +1,8 @@
 //! Cleans texts from strangers before a person or a log sees them: each becomes one line without invisible characters.
 //!
 //! Control characters can control a terminal and forge log lines. Format characters can reverse a line (U+202E), hide
-//! in it or break it (U+2028). Both sides clean the texts that they quote: a connector those of its service, a host
-//! those of a connector.
+//! in it or break it (U+2028). A connector cleans the texts of its service that it quotes, and a host cleans the texts
+//! of a connector.
 
 use std::borrow::Cow;
 

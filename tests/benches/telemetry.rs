@@ -8,9 +8,9 @@
 //! | `fe2o3-amqp` | a native client without shared code; Microsoft's own client for Rust is built on it |
 //! | `azure-eventhub` | Microsoft's client for Python, unchanged |
 //!
-//! Each table is for one cipher suite. All readers use it, because the emulator offers no other. IoT Hub documents
-//! AES-256-GCM and AES-128-GCM. It does not document ChaCha20-Poly1305, which is measured last and shows how much AES
-//! costs in WebAssembly.
+//! Each table is for one cipher suite. All readers use this suite, because the emulator offers no other. IoT Hub
+//! documents AES-256-GCM and AES-128-GCM. It does not document ChaCha20-Poly1305, which is measured last and shows how
+//! much AES costs in WebAssembly.
 //!
 //! The emulator runs in a process of its own, and has prepared the bytes of every event. The result is the CPU time of
 //! the reader's process, including host and kernel, because reader and emulator may share cores. Rounds alternate, and

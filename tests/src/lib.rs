@@ -135,7 +135,7 @@ impl World {
         self.connector.account(&self.tenant, &self.connection)
     }
 
-    /// An account that uses these policies instead of those with all permissions.
+    /// An account that uses these policies instead of the policies with all permissions.
     ///
     /// # Errors
     /// Where there is no such policy.

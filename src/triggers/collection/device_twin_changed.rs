@@ -273,7 +273,7 @@ impl Collection for Twins<'_> {
                 let parts: Vec<&String> = places.iter().filter_map(|place| self.parts.iter().nth(*place)).collect();
                 let times: BTreeMap<&str, &str> =
                     parts.iter().filter_map(|part| Some((part.as_str(), time_of(body, part)?))).collect();
-                // The event has the latest time of all changed parts. It has no time where the hub states none for one
+                // The event has the latest time of all changed parts. It has no time if the hub states no time for one
                 // of these parts.
                 if times.len() == parts.len() {
                     time = times.values().max_by_key(|time| stated_time(time)).map(|time| (*time).to_owned());
@@ -414,8 +414,7 @@ mod tests {
         assert_eq!(data(&events[0])["changedAt"], serde_json::json!({}));
     }
 
-    /// As doubles, the two numbers are equal. The event has no time: the trigger does not follow the part that states
-    /// one.
+    /// As doubles, the two numbers are equal. The event has no time, because the hub states none for tags, and other parts do not count.
     #[test]
     fn tags_are_compared_to_the_last_digit() {
         let usual = serde_json::json!({});

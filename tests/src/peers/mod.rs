@@ -58,8 +58,8 @@ const FEWEST: usize = 15;
 const MOST_ROUNDS: usize = 20;
 /// How many calls of the quiet tenant are measured just before a behaviour.
 const ALONE: usize = 30;
-/// How much more than twice its time alone the median of the quiet tenant's calls may take. A delay of up to one turn
-/// of the scheduler and one epoch is no harm.
+/// The median of the quiet tenant's calls may be longer than twice its median alone by this time. A delay of up to one
+/// turn of the scheduler and one epoch is no harm.
 const ALLOWANCE: Duration = Duration::from_millis(20);
 /// A port where no server listens. The hub is there, because a telemetry poll could otherwise ask it for another
 /// endpoint.

@@ -187,7 +187,7 @@ struct Poll<'a> {
     /// The cursor of this poll, with the records that this page adds.
     position: Position,
     committed: HashSet<Hash>,
-    /// The records that this page delivered, passed over or put off.
+    /// The records that this page delivered, passed over or kept in the cursor.
     met: HashSet<Hash>,
     /// How many of these records the start passes over.
     passed_over: usize,
