@@ -1,4 +1,4 @@
-//! The exports: each checks what it is given before it calls the connector.
+//! The exported functions. Each checks its arguments before it calls the connector.
 
 use std::marker::PhantomData;
 
@@ -11,7 +11,7 @@ use crate::{
     invalid, unsupported,
 };
 
-/// A [`Connector`] as the interface wants it. See [`export!`](crate::export).
+/// Exports a [`Connector`] through the interface. See [`export!`](crate::export).
 pub struct Adapter<C>(PhantomData<C>);
 
 fn account<C: Connector>(connection: &Connection) -> Answer<Values> {
@@ -25,7 +25,7 @@ fn known(id: &str, ids: impl IntoIterator<Item = String>) -> Answer<()> {
     }
 }
 
-/// Of a trigger: the account and the configuration.
+/// The account and the configuration of a trigger, both checked.
 fn trigger<C: Connector>(connection: &Connection, id: &str, config: &str) -> Answer<(Values, Values)> {
     known(id, C::describe().triggers.into_iter().map(|trigger| trigger.operation.id))?;
     let config = form::check(form::of::<C>(id).unwrap_or_default(), config, ErrorCode::InvalidConfig)?;

@@ -1,4 +1,4 @@
-//! Forms: of an account, a configuration, an input. One list of fields is what is declared and what is checked.
+//! Forms of accounts, configurations and inputs. One list of fields gives both the declared schema and the checks.
 
 use serde_json::{Map, Value, json};
 
@@ -10,33 +10,33 @@ pub type Values = Map<String, Value>;
 /// A field of a form.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its name.
+    /// The field's name in the JSON object.
     pub name: &'static str,
-    /// What a person sees.
+    /// The title that a person sees.
     pub title: &'static str,
-    /// Where to find the value, Markdown.
+    /// Help for a person who looks for the value, in Markdown.
     pub help: &'static str,
-    /// Whether it must be there.
+    /// Whether the field must have a value.
     pub required: bool,
-    /// What it may hold.
+    /// The kind of value.
     pub kind: Kind,
 }
 
-/// What a field may hold.
+/// The kinds of values that a field can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A text that is not empty, with an example.
+    /// A text that is not empty. The string is an example.
     Text(&'static str),
-    /// A text that must not be shown.
+    /// A text that must not be shown, for example a key.
     Secret,
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// Any JSON.
+    /// Any JSON value.
     Any,
 }
 
 impl Field {
-    /// A field that must be there.
+    /// A field that must have a value.
     pub const fn required(name: &'static str, title: &'static str, kind: Kind, help: &'static str) -> Self {
         Self { name, title, help, required: true, kind }
     }
@@ -71,7 +71,7 @@ impl Field {
     }
 }
 
-/// The form of an operation.
+/// The form of the operation with this id.
 pub fn of<C: Connector>(id: &str) -> Option<&'static [Field]> {
     C::FORMS.iter().find(|(name, _)| *name == id).map(|(_, form)| *form)
 }
@@ -89,7 +89,7 @@ pub fn problem(pointer: &str, code: &str, message: &str) -> FieldProblem {
     FieldProblem { pointer, code, message, fix: None, severity: Severity::Error }
 }
 
-/// Reads a form: the values, and every problem. A member that is null counts as left out.
+/// Reads a form: its values, and all problems. A member that is null counts as left out.
 pub fn read(form: &[Field], text: &str) -> (Values, Vec<FieldProblem>) {
     let Ok(Value::Object(mut values)) = serde_json::from_str(text) else {
         return (Values::new(), vec![problem("", "not-an-object", "must be a JSON object")]);
@@ -111,7 +111,7 @@ pub fn read(form: &[Field], text: &str) -> (Values, Vec<FieldProblem>) {
     (values, problems)
 }
 
-/// Reads a form: the values, or an error with every problem.
+/// Reads a form: its values, or one error with all problems.
 pub fn check(form: &[Field], text: &str, code: ErrorCode) -> Result<Values, Error> {
     let (values, fields) = read(form, text);
     match fields.first() {

@@ -11,18 +11,18 @@ use wasip2::io::streams::StreamError;
 
 use crate::{Error, ErrorCode, Retry, error};
 
-/// The most bytes of an answer's body.
+/// The largest body of an answer, in bytes.
 const MOST_BYTES: usize = 4 << 20;
-/// Bytes that a stream takes at once.
+/// The largest number of bytes that are written to a stream at once.
 const CHUNK: usize = 4_096;
 
-/// A request with JSON in it, over TLS.
+/// A request over TLS whose body is JSON.
 pub struct Request<'a> {
-    /// The method, upper case.
+    /// The method, in upper case.
     pub method: &'a str,
     /// `host` or `host:port`.
     pub authority: &'a str,
-    /// Path and query; the slash at its beginning may be left out.
+    /// The path and the query. The slash at the beginning may be left out.
     pub path: &'a str,
     /// Headers besides `content-type`.
     pub headers: Vec<(&'static str, String)>,
@@ -34,16 +34,16 @@ pub struct Request<'a> {
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// `etag`, where it has one.
+    /// The value of the header `etag`, if the answer has it.
     pub etag: Option<String>,
-    /// The body: JSON, or a text where it is none.
+    /// The body: JSON, or a text if it is not JSON.
     pub body: Value,
 }
 
-/// Sends a request and reads the answer. An answer that says no is an error.
+/// Sends a request and reads the answer. A status that reports an error is returned as an error.
 ///
 /// # Errors
-/// `unavailable` or `timeout` where no complete answer came; otherwise the code that fits the answer's status.
+/// `unavailable` or `timeout` where no complete answer came. Otherwise the code that fits the answer's status.
 pub fn exchange(request: &Request, deadline_ms: u64) -> Result<Response, Error> {
     let until = Instant::now() + Duration::from_millis(deadline_ms);
     let response = send(request, until)?;
@@ -66,7 +66,7 @@ fn send(request: &Request, until: Instant) -> Result<Response, Error> {
     let failed = |what: String| {
         error(ErrorCode::Unavailable, Retry::Backoff, format!("{} cannot be reached: {what}.", request.authority))
     };
-    let late = || error(ErrorCode::Timeout, Retry::Backoff, format!("{} is too slow.", request.authority));
+    let late = || error(ErrorCode::Timeout, Retry::Backoff, format!("{} did not answer in time.", request.authority));
     let left = || u64::try_from(until.saturating_duration_since(Instant::now()).as_nanos()).unwrap_or(u64::MAX);
 
     let headers = request.headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
@@ -79,7 +79,7 @@ fn send(request: &Request, until: Instant) -> Result<Response, Error> {
     let path = format!("/{}", request.path.trim_start_matches('/'));
     outgoing.set_path_with_query(Some(&path)).map_err(unfit)?;
     let options = RequestOptions::new();
-    // A host that knows none of these says so; the deadline below holds all the same.
+    // A host may refuse these time-outs. The deadline below holds anyway.
     let _ = options.set_connect_timeout(Some(left()));
     let _ = options.set_first_byte_timeout(Some(left()));
     let body = outgoing.body().map_err(unfit)?;
@@ -90,7 +90,7 @@ fn send(request: &Request, until: Instant) -> Result<Response, Error> {
     let room = stream.subscribe();
     let text = request.body.map(Value::to_string).unwrap_or_default();
     let mut rest = text.as_bytes();
-    // The answer says what broke the stream.
+    // If the stream breaks, the loop ends, and the answer says why.
     while !rest.is_empty() && !answered.ready() {
         match stream.check_write().map(|most| rest.len().min(CHUNK).min(usize::try_from(most).unwrap_or(CHUNK))) {
             Ok(0) => {

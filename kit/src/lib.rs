@@ -1,8 +1,9 @@
-//! For a connector's author: the interface's bindings, and what most connectors need around them.
+//! For authors of connectors: the bindings of the interface, and code that most connectors need.
 //!
-//! Implement [`Connector`] and hand the type to [`export!`]. A form, declared once, yields the JSON Schema and the checks
-//! ([`form`]); unknown operations and malformed inputs, configurations and connections are refused before a function of
-//! yours is called; what you leave out answers `unsupported`. `examples/http` is a whole connector in 200 lines.
+//! Implement [`Connector`], and give the type to [`export!`]. A form is declared once and gives both the JSON Schema
+//! and the checks ([`form`]). Unknown operations and malformed inputs, configurations and connections are refused
+//! before your code is called. A function that you leave out answers `unsupported`. `examples/http` is a whole
+//! connector in 200 lines.
 
 mod adapter;
 pub mod bindings;
@@ -27,39 +28,39 @@ pub use bindings::workflow::connector::types::{
 };
 use form::{Field, Values};
 
-/// The answer of a function that can fail.
+/// The result of a function that can fail.
 pub type Answer<T> = Result<T, Error>;
 
-/// The one partition of each trigger.
+/// The only partition of each trigger.
 pub const PARTITION: &str = "all";
 
-/// A connector with one way of authorizing. A function that you leave out answers `unsupported`.
+/// A connector with one auth profile. A function that you leave out answers `unsupported`.
 pub trait Connector {
-    /// The form of an account. What is not a secret in it goes into `validation.normalized`.
+    /// The form of an account. Its values go into `validation.normalized`, except secrets.
     const ACCOUNT: &'static [Field];
-    /// The form of each trigger's configuration and each action's input, by the operations' ids.
+    /// The form of each trigger's configuration and of each action's input, by the operation's id.
     const FORMS: &'static [(&'static str, &'static [Field])];
 
-    /// What it is and can do; see [`descriptor`], [`operation`], [`action`], [`trigger`] and [`https`].
+    /// The connector's descriptor. See [`descriptor`], [`operation`], [`action`], [`trigger`] and [`https`].
     fn describe() -> Descriptor;
 
-    /// Tries the account and changes nothing.
+    /// Checks whether the account works. Must not change anything at the service.
     fn test(account: &Values, deadline_ms: u64) -> Answer<Report>;
 
-    /// The account's name for a list.
+    /// The name that lists show for the account.
     fn label(account: &Values) -> String;
 
-    /// Carries a stored item of an older version over. By default it stays as it is.
+    /// Converts a stored item of an older version. By default, the item does not change.
     fn migrate(_from_version: &str, item: Stored) -> Answer<Stored> {
         Ok(item)
     }
 
-    /// Values for a field.
+    /// The values that a person can choose for a field.
     fn options(_account: &Values, _request: &ChoicesRequest, _deadline_ms: u64) -> Answer<Choices> {
         unsupported()
     }
 
-    /// The next events, which keep `budget` and can be asked for again.
+    /// The next events. The page must keep `budget`, and the same events must come again for the same cursor.
     fn poll(_account: &Values, _config: &Values, _request: &PollRequest) -> Answer<Page> {
         unsupported()
     }
@@ -69,36 +70,36 @@ pub trait Connector {
         unsupported()
     }
 
-    /// Asks the service to call `url`; without a `url`, renews the subscription of `state`.
+    /// Asks the service to call `url`. Without `url`, renews the subscription that `state` describes.
     fn subscribe(_account: &Values, _trigger: &str, _url: Option<&str>, _state: &[u8]) -> Answer<Subscription> {
         unsupported()
     }
 
-    /// Ends a subscription: the service calls no more.
+    /// Ends a subscription, so that the service makes no more calls.
     fn unsubscribe(_account: &Values, _trigger: &str, _state: &[u8]) -> Answer<()> {
         unsupported()
     }
 
-    /// Takes a request that came for a subscription. Anybody can send one: check its signature.
+    /// Handles a request that came for a subscription. Anybody can send such a request, so check its signature.
     fn receive(_account: &Values, _trigger: &str, _request: &ReceivedRequest) -> Answer<Received> {
         unsupported()
     }
 
-    /// Does one thing.
+    /// Runs an action.
     fn invoke(_account: &Values, _action: &str, _input: &Values, _call: &Call) -> Answer<Outcome> {
         unsupported()
     }
 
-    /// Continues after a `page` or a `pending` outcome.
+    /// Continues an action after a `page` or a `pending` outcome.
     fn resume(_account: &Values, _action: &str, _token: &str, _call: &Call) -> Answer<Outcome> {
         unsupported()
     }
 
-    /// Closes what the instance keeps open, before the engine drops it.
+    /// Closes all that the instance keeps open. The engine calls it before it drops the instance.
     fn release() {}
 }
 
-/// Makes a component of a type that is a [`Connector`].
+/// Makes a component of a type that implements [`Connector`].
 #[macro_export]
 macro_rules! export {
     ($connector:ty) => {
@@ -110,7 +111,7 @@ macro_rules! export {
     };
 }
 
-/// An error of a call that changed nothing.
+/// An error for a call that changed nothing at the service.
 pub fn error(code: ErrorCode, retry: Retry, message: impl Into<String>) -> Error {
     Error {
         code,
@@ -125,19 +126,19 @@ pub fn error(code: ErrorCode, retry: Retry, message: impl Into<String>) -> Error
     }
 }
 
-/// The answer of a function that this connector does not have.
+/// The result of a function that this connector does not offer.
 pub fn unsupported<T>() -> Answer<T> {
-    Err(error(ErrorCode::Unsupported, Retry::Never, "This connector does not do that."))
+    Err(error(ErrorCode::Unsupported, Retry::Never, "This connector does not offer this function."))
 }
 
-/// The error for an input that is wrong at this JSON Pointer.
+/// The error for a wrong input at this JSON Pointer.
 pub fn invalid(pointer: &str, problem: &str) -> Error {
     let mut error = error(ErrorCode::InvalidInput, Retry::Never, format!("{pointer} {problem}."));
     error.fields.push(form::problem(pointer, "unusable", problem));
     error
 }
 
-/// A descriptor with nothing in it yet.
+/// A descriptor without operations.
 pub fn descriptor(id: &str, version: &str, title: &str, help: &str) -> Descriptor {
     Descriptor {
         id: id.to_owned(),
@@ -154,13 +155,13 @@ pub fn descriptor(id: &str, version: &str, title: &str, help: &str) -> Descripto
     }
 }
 
-/// The way of authorizing whose form is [`Connector::ACCOUNT`].
+/// The auth profile whose form is [`Connector::ACCOUNT`].
 pub fn profile<C: Connector>(id: &str, title: &str, help: &str) -> AuthProfile {
     let schema = form::schema(C::ACCOUNT).to_string();
     AuthProfile { id: id.to_owned(), title: title.to_owned(), help: help.to_owned(), schema }
 }
 
-/// An operation with the form of this id. `output` is its schema and a sample.
+/// An operation whose form has this id. `output` is its output's schema and a sample.
 pub fn operation<C: Connector>(id: &str, title: &str, help: &str, input: &Value, output: [&Value; 2]) -> Operation {
     let [output_schema, output_sample] = output.map(ToString::to_string);
     Operation {
@@ -181,19 +182,19 @@ pub fn operation<C: Connector>(id: &str, title: &str, help: &str, input: &Value,
     }
 }
 
-/// One check of a report, which passed unless there is an error.
+/// One check of a report. It passed if there is no error.
 pub fn check(id: &str, title: &str, error: Option<Error>) -> Check {
     Check {
         id: id.to_owned(),
         title: title.to_owned(),
         outcome: if error.is_some() { CheckOutcome::Fail } else { CheckOutcome::Pass },
-        message: error.map_or_else(|| "All is well.".to_owned(), |error| error.message),
+        message: error.map_or_else(|| "The check passed.".to_owned(), |error| error.message),
         remedy: None,
         elapsed_ms: 0,
     }
 }
 
-/// An event of the one partition with JSON as data. Its position is a JSON text.
+/// An event of the only partition, with JSON as data. Its position is a JSON text.
 pub fn json_event(id: &str, source: &str, event_type: &str, data: &Value, position: &Value) -> Event {
     Event {
         id: id.to_owned(),
@@ -211,12 +212,12 @@ pub fn json_event(id: &str, source: &str, event_type: &str, data: &Value, positi
     }
 }
 
-/// An action.
+/// The descriptor of an action.
 pub fn action(operation: Operation, effect: Effect, idempotency: Idempotency) -> ActionDescriptor {
     ActionDescriptor { operation, effect, idempotency, paged: false }
 }
 
-/// A trigger; polling it more often than `min_interval_ms` gains nothing.
+/// The descriptor of a trigger. Polls more frequent than `min_interval_ms` find no more events.
 pub fn trigger(
     operation: Operation,
     kind: TriggerKind,
@@ -226,7 +227,8 @@ pub fn trigger(
     TriggerDescriptor { operation, kind, start_modes: start_modes.to_vec(), min_interval_ms }
 }
 
-/// A rule that lets `wasi:http` connect to a host. A host under none of the suffixes needs the operator's permission by name.
+/// A rule that allows HTTPS connections to a host. A host outside of these suffixes needs the operator's permission by
+/// name.
 pub fn https(host: &str, suffixes: &[&str], purpose: &str) -> EgressRule {
     EgressRule {
         protocol: EgressProtocol::Https,

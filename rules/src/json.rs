@@ -1,30 +1,30 @@
 //! JSON that every reader accepts.
 //!
-//! A reader of JSON has a bound on nesting, or its stack is at the writer's mercy. `serde_json`'s is 128, so 127 levels can
-//! be read. A text of 127 levels cannot be put into another one: code that wraps a text counts the levels
+//! A reader of JSON must limit the nesting, because otherwise a writer could use up the reader's stack. `serde_json`
+//! limits it to 128, so it can read 127 levels. Code that puts a text into another JSON text must count the levels
 //! around it ([`check_inside`]).
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Levels of arrays and objects that one JSON text has at the most.
+/// The largest number of nested arrays and objects in one JSON text.
 pub const DEEPEST: usize = 127;
 
-/// Why a text is not JSON that everybody can read. It quotes nothing of the text, which may hold a secret.
+/// Why a text is not JSON that every reader accepts. The error does not quote the text, which may hold a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It has more levels than are allowed; how many are.
+    /// The text has more levels than allowed.
     TooDeep {
-        /// The most.
+        /// The largest allowed number of levels.
         allowed: usize,
     },
-    /// It is not JSON, or a text in it has half of a surrogate pair. Where, counted from 1.
+    /// The text is not JSON, or a string in it has half of a surrogate pair. Line and column are counted from 1.
     NotJson {
-        /// The line.
+        /// The line of the error.
         line: usize,
-        /// The column.
+        /// The column of the error.
         column: usize,
     },
 }
@@ -42,7 +42,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Judges a text that crosses the interface.
+/// Checks a text that crosses the interface.
 ///
 /// # Errors
 /// [`Fault`].
@@ -50,7 +50,7 @@ pub fn check(text: &str) -> Result<(), Fault> {
     check_inside(text, 0)
 }
 
-/// Judges a text that becomes part of another one, with so many levels around it.
+/// Checks a text that becomes part of another JSON text, with `around` levels around it.
 ///
 /// # Errors
 /// [`Fault`].
@@ -64,14 +64,14 @@ pub fn check_inside(text: &str, around: usize) -> Result<(), Fault> {
         .map_err(|error| Fault::NotJson { line: error.line(), column: error.column() })
 }
 
-/// Whether a JSON text has no more than so many levels. Of a text that is not JSON it says nothing.
+/// Whether a JSON text has at most this many levels. The result has no meaning for a text that is not JSON.
 pub fn has_levels(text: &str, most: usize) -> bool {
     let opening = |byte: &u8| matches!(byte, b'[' | b'{');
-    // Few texts have as many brackets at all, and counting them is much cheaper than finding the texts among them.
+    // Most texts have fewer brackets than `most`, and counting brackets is much faster than counting levels.
     text.as_bytes().iter().filter(|byte| opening(byte)).count() <= most || levels(text) <= most
 }
 
-/// How many levels of arrays and objects a JSON text has.
+/// The number of nested arrays and objects in a JSON text.
 pub fn levels(text: &str) -> usize {
     let (mut deepest, mut depth) = (0_usize, 0_usize);
     let (mut quoted, mut escaped) = (false, false);
@@ -92,7 +92,7 @@ pub fn levels(text: &str) -> usize {
     deepest
 }
 
-/// JSON, found out without making a value of it: numbers of any size, and no half of a surrogate pair, in names neither.
+/// Accepts JSON without building a value. Numbers may have any size. Half of a surrogate pair is refused, in names too.
 struct Readable;
 
 impl<'de> Deserialize<'de> for Readable {
@@ -143,7 +143,7 @@ mod tests {
         "[".repeat(levels) + &"]".repeat(levels)
     }
 
-    /// What passes can be read by `serde_json` with its usual bound, and one level more cannot.
+    /// Every text that passes can be read by `serde_json` with its default limit. One more level cannot be read.
     #[test]
     fn the_deepest_text_that_passes_is_the_deepest_that_can_be_read() {
         for objects in [false, true] {

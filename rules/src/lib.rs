@@ -1,5 +1,5 @@
-//! Rules of the connector interface about texts. A connector keeps them, and a host checks them with the same code, so no
-//! text passes on one side and fails on the other.
+//! Rules of the connector interface for texts. Connectors and hosts check them with the same code, so that no text
+//! passes on one side and fails on the other.
 
 pub mod json;
 pub mod text;

@@ -1,17 +1,18 @@
-//! Texts that a stranger has written, on their way to a person or a log: one line, and nothing in it that cannot be seen.
+//! Cleans texts from strangers before a person or a log sees them: each becomes one line without invisible characters.
 //!
-//! Control characters drive terminals and forge lines; format characters turn a line around (U+202E), hide in it or break
-//! it (U+2028). Both sides clean what they quote: a connector the words of its service, a host those of a connector.
+//! Control characters can control a terminal and forge log lines. Format characters can reverse a line (U+202E), hide
+//! in it or break it (U+2028). A connector cleans the texts of its service that it quotes, and a host cleans the texts
+//! of a connector.
 
 use std::borrow::Cow;
 
-/// Whether a character can be seen, or is a blank. By the Unicode tables of the standard library: controls, format
-/// characters, separators besides the blanks, and what is private or not assigned cannot.
+/// Whether a character is visible or a blank, by the Unicode tables of the standard library. Not visible are controls,
+/// format characters, separators except blanks, and private or unassigned characters.
 pub fn is_visible(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();
     }
-    // A mark that joins the character before it is escaped where it stands first, so it is asked about behind another character.
+    // `escape_debug` escapes a combining mark only at the beginning of a text, so the character is tested after an `a`.
     let mut text = [0; 5];
     let (first, rest) = text.split_at_mut(1);
     first.copy_from_slice(b"a");
@@ -20,8 +21,8 @@ pub fn is_visible(c: char) -> bool {
     escaped.escape_debug().nth(1) == Some(c) || (c.is_whitespace() && !c.is_control() && !is_break(c))
 }
 
-/// A text as one line of what can be seen: what breaks or separates is a blank, everything else that cannot be seen is left
-/// out. A text that is so already stays as it is.
+/// Makes one line of a text: line breaks and control characters become blanks, and all other invisible characters are
+/// left out. A text without such characters does not change.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_visible) {
         return Cow::Borrowed(text);
@@ -37,7 +38,7 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// As [`one_line`], with single blanks between words, and cut to so many characters. None where nothing is left.
+/// Like [`one_line`], with single blanks between words, and cut to `most` characters. None where the result is empty.
 pub fn cut(text: &str, most: usize) -> Option<String> {
     let line = one_line(text);
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -46,21 +47,21 @@ pub fn cut(text: &str, most: usize) -> Option<String> {
     (!cut.is_empty()).then(|| cut.to_owned())
 }
 
-/// What stands for a secret that is struck out.
+/// The text that replaces a secret.
 pub const STRUCK: &str = "(secret)";
 
-/// The field of a shared access signature that is secret, in a token as in the address of a stored file.
+/// The name of the signature in a token and in the address of a stored file. The signature is a secret.
 const SIGNATURE: &str = "sig=";
 
-/// Characters of a field that make it a secret: fewer are found in words.
+/// The smallest number of characters of a secret field. Shorter texts could be words.
 pub const SHORTEST_SECRET: usize = 16;
 
-/// Whether a character can stand in a secret that is base64 or percent-encoded.
+/// Whether a character can be part of a secret in base64 or percent-encoding.
 pub fn is_of_secret(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '%' | '-' | '_')
 }
 
-/// A text without the signatures that are named as such in it (`sig=…`), made by any key.
+/// A text in which all signatures that follow `sig=` are replaced, whatever key made them.
 pub fn without_signatures(text: &str) -> Cow<'_, str> {
     let lower = text.to_ascii_lowercase();
     if !lower.contains(SIGNATURE) {

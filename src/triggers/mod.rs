@@ -1,6 +1,6 @@
-//! The triggers, one file each, in a folder for each way of reading: a log with positions, a queue without any, and a
-//! collection that is compared with what the cursor knows. A new one is its file and its two lines in the folder's
-//! `mod.rs`.
+//! The triggers. Each has its own file, in a folder for each way of reading: a log with positions, a queue without
+//! positions, and a collection whose records are compared with the cursor. A new trigger needs its file and two lines
+//! in the folder's `mod.rs`.
 
 mod collection;
 #[cfg(feature = "amqp")]
@@ -25,7 +25,7 @@ use crate::quoted::{quoted, shown};
 use crate::session::Session;
 use shared::{Trigger, WHOLE, misfit};
 
-/// All triggers, in the order in which a person is shown them.
+/// All triggers, in the order in which a person sees them.
 pub fn all() -> impl Iterator<Item = &'static dyn Trigger> {
     let folders = [
         #[cfg(feature = "amqp")]
@@ -37,7 +37,7 @@ pub fn all() -> impl Iterator<Item = &'static dyn Trigger> {
     folders.into_iter().flatten().copied()
 }
 
-/// Closes the connections that are kept open.
+/// Closes the connections that the triggers keep open.
 #[cfg(feature = "amqp")]
 pub fn release(until: Duration) {
     log::release(until);
@@ -49,7 +49,7 @@ const LONGEST_SUMMARY: usize = 512;
 /// See `trigger.poll` of the interface.
 ///
 /// # Errors
-/// As there.
+/// Those of the interface's `poll`.
 pub fn poll(platform: &dyn Platform, request: &PollRequest) -> Result<Page> {
     let (trigger, config) = prepare(&request.trigger, &request.config)?;
     if request.budget.events == 0 {
@@ -60,8 +60,8 @@ pub fn poll(platform: &dyn Platform, request: &PollRequest) -> Result<Page> {
     Ok(fit(page))
 }
 
-/// A page as it leaves: each text for a person is cleaned, and no event has data that the host would refuse, and with it
-/// the page, now and in every poll after.
+/// Prepares a page for the host: cleans each text that a person sees, and turns event data that the host would refuse
+/// into bytes. Otherwise the host would refuse the whole page, in every poll again.
 fn fit(mut page: Page) -> Page {
     for event in &mut page.events {
         page.notices.extend(fit_event(event));
@@ -72,14 +72,14 @@ fn fit(mut page: Page) -> Page {
     page
 }
 
-/// As [`fit`], of one event; the notice about it, where it needs one.
+/// Prepares one event as [`fit`] does. Returns a notice where the event's data was turned into bytes.
 fn fit_event(event: &mut Event) -> Option<Notice> {
     event.summary = quoted(&event.summary, LONGEST_SUMMARY).unwrap_or_default();
     match &mut event.data {
         Payload::Json(text) if !has_levels(text, DEEPEST) => {
             event.data = Payload::Bytes(std::mem::take(text).into_bytes());
             let message = format!(
-                "The data of the event {} is nested deeper than {DEEPEST} levels, and comes as bytes instead of JSON.",
+                "The data of the event {} is nested deeper than {DEEPEST} levels. The data is delivered as bytes instead of JSON.",
                 event.id
             );
             Some(Notice { severity: Severity::Warning, code: "event-as-bytes".to_owned(), message })
@@ -91,7 +91,7 @@ fn fit_event(event: &mut Event) -> Option<Notice> {
 /// See `trigger.partitions` of the interface.
 ///
 /// # Errors
-/// As there.
+/// Those of the interface's `partitions`.
 pub fn partitions(
     platform: &dyn Platform,
     connection: &Connection,
@@ -108,10 +108,10 @@ pub fn partitions(
     Ok(partitions)
 }
 
-/// See `trigger.sample` of the interface. Where the account has nothing, the static sample stands in.
+/// See `trigger.sample` of the interface. Where the account has no events, the result is the static sample.
 ///
 /// # Errors
-/// As there.
+/// Those of the interface's `sample`.
 pub fn sample(
     platform: &dyn Platform,
     connection: &Connection,
@@ -124,7 +124,7 @@ pub fn sample(
     let mut events = Session::run(platform, connection, deadline_ms, |session| {
         trigger.sample(session, config, limit.clamp(1, 100))
     })?;
-    // A sample has no notices; that the data of one is bytes can be seen.
+    // A sample cannot carry notices. A person can see that an event's data is bytes.
     events.iter_mut().for_each(|event| drop(fit_event(event)));
     if !events.is_empty() {
         return Ok(events);
@@ -133,7 +133,7 @@ pub fn sample(
     Ok(vec![static_sample(&operation.id, operation.output_sample)])
 }
 
-/// The error of a webhook's function, for triggers that are polled.
+/// The error of a webhook function: these triggers are polled.
 pub fn no_webhook(id: &str) -> Error {
     match find(id) {
         Ok(_) => {
@@ -159,13 +159,13 @@ fn prepare(id: &str, config: &str) -> Result<(&'static dyn Trigger, Value)> {
 /// Whether a stored cursor of a trigger can be read.
 ///
 /// # Errors
-/// `not-found`, and `invalid-input` or `unsupported` where it cannot.
+/// `not-found` where there is no such trigger; `invalid-input` or `unsupported` where the cursor cannot be read.
 pub fn check_cursor(id: &str, cursor: &Cursor) -> Result<()> {
     find(id)?.check_cursor(cursor)
 }
 
-/// An event that stands in where the account has nothing to show. Its id and its source are of no hub: `example` is the
-/// URN namespace for examples (RFC 6963), and an engine that stores what was seen does not take it for a record.
+/// The example event for an account that has no events. Its id and source belong to no hub: `example` is the URN
+/// namespace for examples (RFC 6963), so an engine that stores events does not mistake it for a real event.
 fn static_sample(trigger: &str, data: String) -> Event {
     Event {
         id: format!("sample-{trigger}"),

@@ -1,15 +1,16 @@
-//! How many tenants one process holds, and whether a tenant notices another that floods the host.
+//! Measures how many tenants one process can hold, and whether a tenant is slowed by another tenant that floods the
+//! host.
 //!
-//! - Density: 1,000 tenants, each with a live instance and an open connection; what one of them adds to the process's
-//!   private memory. Once with instances that talk HTTP, once with instances that stream telemetry over AMQP and TLS.
-//! - Instances: a call that needs no network, in an instance of its own; making and dropping the instance is part of it.
+//! - Density: how much private memory one tenant adds to the process, with 1,000 tenants that each have a live instance
+//!   and an open connection. Measured with instances that use HTTP, and with instances that stream telemetry over AMQP.
+//! - Instances: a call that needs no network, in a new instance. Making and dropping the instance is part of the call.
 //! - Fairness: the 99th percentile of a quiet tenant's calls while another tenant has 64 calls running all the time,
-//!   beside the same calls undisturbed, from rounds that alternate.
+//!   compared with the same calls without a flood. Rounds of both kinds alternate.
 //!
-//! `instances`, `fairness`, `http` and `streams` as arguments limit it to those. Each has a process of its own, so that
-//! none measures what another has left behind, and the services have one as well.
+//! The arguments `instances`, `fairness`, `http` and `streams` select some of these measurements. Each measurement has
+//! its own process, so that it does not measure what another has left behind. The services also have their own process.
 //!
-//! Absolute times mean nothing on a shared machine; ratios and bytes do.
+//! Only ratios and bytes are meaningful: absolute times depend on what else runs on the machine.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -33,14 +34,15 @@ fn main() -> Result<()> {
     if apart::serve_if_asked()? {
         return Ok(());
     }
-    // `cargo test` runs benchmarks to see that they build; only `cargo bench` measures.
+    // `cargo test` runs benchmarks only to check that they build. `cargo bench` measures.
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("0 measured: run `cargo xtask bench`");
         return Ok(());
     }
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     match chosen.as_slice() {
-        // As `connector_host` advises: otherwise connections are looked at after 61 polls of guests only.
+        // This event interval is the one that `connector_host` recommends. With tokio's default of 61, connections are
+        // checked only after 61 polls of guests.
         [part] => {
             tokio::runtime::Builder::new_multi_thread().event_interval(4).enable_all().build()?.block_on(measure(part))
         }
@@ -84,7 +86,7 @@ async fn measure(part: &str) -> Result<()> {
     }
 }
 
-/// A call that needs no network, from its beginning to its end.
+/// A call that needs no network, including making and dropping the instance.
 async fn instances(connector: &Connector, account: &EmulatedAccount) -> Result<()> {
     const CALLS: u32 = 2_000;
     let tenant = account.tenant(Limits::default())?;
@@ -107,7 +109,7 @@ enum Kind {
     Stream,
 }
 
-/// Makes one live instance for each account and prints what one adds to the process.
+/// Opens one live instance for each account, and prints how much memory and how many descriptors one instance adds.
 async fn density(
     what: &str,
     connector: &Connector,
@@ -115,7 +117,7 @@ async fn density(
     first: &EmulatedAccount,
     kind: Kind,
 ) -> Result<()> {
-    // What the first instance sets up for all is no tenant's.
+    // The first instance also sets up what all instances share, so it is not counted.
     let mut live = vec![open(connector, first, kind).await?];
     let (memory, descriptors) = (process::private_memory()?, process::file_descriptors()?);
     for some in accounts.chunks(20) {
@@ -128,7 +130,7 @@ async fn density(
     let opened = process::file_descriptors()?.saturating_sub(descriptors) as f64 / accounts.len() as f64;
     let title = format!("{what}, each of {}", accounts.len());
     println!("{title:<60} {added:>7.0} KiB  {opened:.2} descriptors");
-    // An instance that gave its connection up would make the figure a lie.
+    // Instances that had closed their connections would make the result too good.
     ensure!(opened >= 0.99, "the instances do not keep their connections");
     drop(live);
     Ok(())
@@ -165,7 +167,7 @@ async fn open(connector: &Connector, account: &EmulatedAccount, kind: Kind) -> R
     Ok(instance)
 }
 
-/// The quiet tenant's calls alone, and beside each kind of flood.
+/// Measures the quiet tenant's calls alone, and during each kind of flood.
 async fn fairness(connector: &Connector, quiet: &EmulatedAccount, flooding: &EmulatedAccount) -> Result<()> {
     let caller = Caller::new(connector, quiet)?;
     let invalid = Connection::new("shared-access-key", Secret::new(json!({ "iotHubName": "-" }).to_string()));
@@ -187,7 +189,7 @@ async fn fairness(connector: &Connector, quiet: &EmulatedAccount, flooding: &Emu
         for _ in 0..ROUNDS {
             alone.extend(caller.latencies().await?);
             let tasks = Flood::begin(&flood);
-            // The flood is to be at its height.
+            // The flood needs a moment to reach its full rate.
             tokio::time::sleep(Duration::from_millis(300)).await;
             beside.extend(caller.latencies().await?);
             flood.running.store(false, Ordering::Relaxed);
@@ -228,7 +230,7 @@ impl Percentiles {
     }
 }
 
-/// A tenant that calls one thing after another.
+/// A tenant that makes one call after another.
 struct Caller {
     connector: Connector,
     tenant: Tenant,
@@ -260,7 +262,7 @@ impl Caller {
     }
 }
 
-/// A tenant that never has enough.
+/// A tenant that makes as many calls as it can.
 struct Flood {
     connector: Connector,
     tenant: Tenant,
@@ -282,7 +284,7 @@ impl Flood {
         while self.running.load(Ordering::Relaxed) {
             if self.online {
                 let call = Call::default();
-                // A call that the host refuses is part of a flood.
+                // The host may refuse calls of the flood.
                 let _ =
                     self.connector.account(&self.tenant, &self.connection).invoke("get-device", &input, &call).await;
             } else {

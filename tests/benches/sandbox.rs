@@ -1,8 +1,10 @@
-//! What the sandbox costs: the component in the host beside native code that asks the emulator for the same, in one run.
+//! Measures the cost of the sandbox: calls of the component in the host, and native code that makes the same requests
+//! to the emulator, in one run.
 //!
-//! The native side is as lean as can be: one kept-alive TLS connection, a token signed beforehand, no retries, no
-//! checks. The component's side is a call as an engine makes it: a fresh instance, the input judged, the request signed.
-//! Absolute times mean nothing on a shared machine; the ratio is taken from rounds that alternate.
+//! The native side does as little as possible: one kept-alive TLS connection, a token that was signed beforehand, no
+//! retries and no checks. The component's side is a call as an engine makes it: a new instance, a check of the input,
+//! and a signed request. Only the ratio is meaningful, because absolute times depend on what else runs on the machine.
+//! The rounds of both sides alternate.
 
 #[path = "../../host-harness/emulator/tests/common/mod.rs"]
 mod common;
@@ -26,7 +28,7 @@ const CALLS: usize = 400;
 const ENROLLMENTS: usize = 20_000;
 
 fn main() -> Result<()> {
-    // `cargo test` runs benchmarks to see that they build; only `cargo bench` measures.
+    // `cargo test` runs benchmarks only to check that they build. `cargo bench` measures.
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("0 measured: run `cargo xtask bench`");
         return Ok(());

@@ -1,18 +1,20 @@
-//! How fast telemetry is read: the component in its host beside native clients, all from one emulator, in one run.
+//! Measures how fast telemetry is read: the component in its host and native clients read from one emulator, in one
+//! run.
 //!
 //! | reader | what it is |
 //! |---|---|
-//! | component | a warm instance polled by its host as an engine does; AMQP and TLS inside WebAssembly |
-//! | its client, native | the same AMQP client and TLS as a native program, without trigger and sandbox |
-//! | `fe2o3-amqp` | a native client that shares no code with it (Microsoft's own for Rust stands on it) |
-//! | `azure-eventhub` | Microsoft's client for Python, unmodified |
+//! | component | a warm instance, polled by its host as by an engine; AMQP and TLS run inside WebAssembly |
+//! | its client, native | the same AMQP client and TLS as a native program, without the trigger and the sandbox |
+//! | `fe2o3-amqp` | a native client without shared code; Microsoft's own client for Rust is built on it |
+//! | `azure-eventhub` | Microsoft's client for Python, unchanged |
 //!
-//! Every table is of one cipher suite, which all readers use since the emulator offers no other. IoT Hub documents
-//! AES-256-GCM and AES-128-GCM; ChaCha20-Poly1305, which it does not, comes last and shows what AES costs in WebAssembly.
+//! Each table is for one cipher suite. All readers use this suite, because the emulator offers no other. IoT Hub
+//! documents AES-256-GCM and AES-128-GCM. It does not document ChaCha20-Poly1305, which is measured last and shows how
+//! much AES costs in WebAssembly.
 //!
-//! The emulator runs in a process of its own and has every event's bytes ready. What counts is the CPU time that a
-//! reader's process uses, host and kernel included, since reader and emulator may have to share cores. Rounds alternate,
-//! the median of each reader's rounds is taken.
+//! The emulator runs in a process of its own, and has prepared the bytes of every event. The result is the CPU time of
+//! the reader's process, including host and kernel, because reader and emulator may share cores. Rounds alternate, and
+//! the median of each reader's rounds counts.
 
 use std::cell::Cell;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -45,27 +47,29 @@ mod python;
 mod system;
 mod tls;
 
-/// Makes this program the emulator's process.
+/// The argument that makes this program serve the emulator.
 const EMULATOR: &str = "--emulator";
-/// The suites that are measured one after the other, by the argument of the emulator's process.
+/// The cipher suites in the order of measurement. The name of each is an argument of the emulator's process.
 const SUITES: [(&str, TlsSuites); 3] = [
     ("AES-256-GCM", TlsSuites::Aes256Gcm),
     ("AES-128-GCM", TlsSuites::Aes128Gcm),
     ("ChaCha20-Poly1305", TlsSuites::ChaCha20Poly1305),
 ];
 const ROUNDS: usize = 5;
-/// Events that are read before the clocks start: connection, caches, the first credit.
+/// The number of events that are read before the measurement begins: the connection, the caches and the first credit
+/// need them.
 const WARM_UP: usize = 1_000;
 const EVENTS: usize = 20_000;
-/// Bytes of an event's body.
+/// The size of an event's body, in bytes.
 const BODY: usize = 1_024;
-/// For TLS alone: bodies so large that all else is little beside them.
+/// The size of a large body, in bytes. Reading such bodies costs little besides TLS, so they measure TLS.
 const LARGE_BODY: usize = 60_000;
 const LARGE_EVENTS: usize = 1_500;
-/// The partitions of the small and of the large events.
+/// The partition with the small events. The next constant is the partition with the large events.
 const SMALL: u16 = 0;
 const LARGE: u16 = 1;
-/// Events that are requested ahead, by each client that has such a setting: the default of Microsoft's client.
+/// The number of events that a client requests ahead, if it has such a setting. It is the default of Microsoft's
+/// client.
 const PREFETCH: u32 = 300;
 
 fn main() -> Result<()> {
@@ -75,7 +79,7 @@ fn main() -> Result<()> {
         let chosen = SUITES.into_iter().find(|(name, _)| has(name)).context("the name of a suite")?;
         return runtime()?.block_on(emulate(chosen.1));
     }
-    // `cargo test` runs benchmarks to see that they build; only `cargo bench` measures.
+    // `cargo test` runs benchmarks only to check that they build. `cargo bench` measures.
     if !has("--bench") {
         println!("0 measured: run `cargo xtask bench`");
         return Ok(());
@@ -85,7 +89,7 @@ fn main() -> Result<()> {
     runtime()?.block_on(measure(without_python || only_component, only_component))
 }
 
-/// The emulator's process: prints where it listens, and ends with its input.
+/// Runs the emulator: prints its addresses, and ends when its standard input ends.
 async fn emulate(tls_suites: TlsSuites) -> Result<()> {
     let emulator = Emulator::start(EmulatorOptions { partitions: 2, tls_suites, ..EmulatorOptions::default() }).await?;
     let telemetry = emulator.telemetry();
@@ -116,7 +120,7 @@ async fn emulate(tls_suites: TlsSuites) -> Result<()> {
     Ok(())
 }
 
-/// What a machine on a plant says: numbers, texts and a list, as JSON of 1 KB.
+/// The message of a machine in a plant: numbers, texts and a list, as JSON of 1 KB.
 fn body(number: usize) -> String {
     let mut body = json!({
         "machine": { "id": format!("press-{:02}", number % 20), "site": "north", "hall": 3, "firmware": "4.17.2" },
@@ -134,7 +138,7 @@ fn body(number: usize) -> String {
     body.to_string()
 }
 
-/// The other process, and what it printed.
+/// The emulator's process, and the addresses that it printed.
 struct Service {
     process: Child,
     printed: Value,
@@ -160,13 +164,13 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It ends with its input.
+        // The process ends when its standard input ends.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
 }
 
-/// What it took to read the events of a round.
+/// How many events a round read, its elapsed time and its CPU time.
 #[derive(Clone, Copy)]
 struct Cost {
     events: usize,
@@ -184,7 +188,7 @@ impl Cost {
     }
 }
 
-/// The clocks of a round.
+/// The clocks at the beginning of a round.
 struct Clocks {
     wall: Instant,
     cpu: Duration,
@@ -200,7 +204,7 @@ impl Clocks {
     }
 }
 
-/// CPU time of this process, in all of its threads and in the kernel for them.
+/// The CPU time of this process: all its threads, and the kernel's work for them.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
@@ -284,13 +288,13 @@ fn median(costs: &[Cost], of: fn(Cost) -> f64) -> f64 {
     rates.get(rates.len() / 2).copied().unwrap_or_default()
 }
 
-/// The component, the account and the tenant.
+/// The component with an account and a tenant.
 struct Sandbox {
     connector: Connector,
     tenant: Tenant,
     connection: Connection,
     warm: Account,
-    /// The most linear memory of an instance that read the small events, in bytes.
+    /// The largest linear memory of an instance after it read the small events, in bytes.
     memory: Cell<usize>,
 }
 
@@ -310,7 +314,7 @@ impl Sandbox {
         Ok(Self { connector, tenant, connection, warm, memory: Cell::new(0) })
     }
 
-    /// A new instance reads the small events.
+    /// Reads the small events with a new instance.
     async fn small(&self) -> Result<Cost> {
         let warm = self.connector.open(&self.tenant, &self.connection).await?;
         let mut request = request(SMALL, json!({}));
@@ -333,11 +337,11 @@ impl Sandbox {
         Ok(cost)
     }
 
-    /// The kept instance reads large events, none of which it delivers.
+    /// Reads the large events with the warm instance. The configuration holds all of them back.
     async fn large(&self) -> Result<Cost> {
         let mut request = request(LARGE, json!({ "deviceIds": ["nobody"] }));
         request.budget.wait_ms = 0;
-        // Opens the connection.
+        // This poll opens the connection before the clocks start.
         request.start = Start::AtPosition((LARGE_EVENTS - 2).to_string());
         self.warm.poll(&request).await?;
         request.start = Start::Earliest;
@@ -402,7 +406,7 @@ fn own_client(service: &Service) -> Result<Cost> {
     Ok(cost)
 }
 
-/// `fe2o3-amqp` with the same TLS library, prefetch and settlement.
+/// Reads with `fe2o3-amqp`, with the same TLS library, prefetch and settlement.
 async fn fe2o3(service: &Service) -> Result<Cost> {
     let stream = tls::connect(service.text("authority"), service.text("host")).await?;
     let (username, password) = (service.text("policy").to_owned(), service.text("key").to_owned());
@@ -434,7 +438,8 @@ async fn fe2o3(service: &Service) -> Result<Cost> {
         if number == WARM_UP {
             clocks = Clocks::start();
         }
-        // By itself it grants credit for deliveries that are disposed of, and settled ones never are.
+        // The client grants new credit only after it has settled deliveries. These arrive settled, so credit is granted
+        // here.
         if number.is_multiple_of(PREFETCH as usize / 2) {
             receiver.set_credit(PREFETCH).await?;
         }
@@ -449,7 +454,7 @@ async fn fe2o3(service: &Service) -> Result<Cost> {
     Ok(cost)
 }
 
-/// Microsoft's client in a process of its own, which measures itself.
+/// Runs Microsoft's client in a process of its own, which measures itself.
 async fn microsofts(service: &Service, interpreter: &Path) -> Result<Cost> {
     let authority = std::env::temp_dir().join(format!("connector-bench-{}.pem", std::process::id()));
     std::fs::write(&authority, service.text("authority"))?;

@@ -1,11 +1,11 @@
-//! The corpus of the fuzz targets, on any toolchain: what was found once stays found.
+//! Runs the corpus of the fuzz targets with any toolchain, so that an error that was found once cannot return.
 
 #[path = "../../fuzz/fuzz_targets/properties.rs"]
 mod properties;
 
 use std::path::Path;
 
-/// Runs every file of a target's corpus, and every beginning of it, through the target.
+/// Runs every file of a target's corpus, and many prefixes of each file, through the target.
 fn replay(target: &str, property: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut files = 0;

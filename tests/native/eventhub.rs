@@ -1,4 +1,5 @@
-//! The connector's AMQP client, natively, against Apache Qpid Proton over OpenSSL: two implementations that share nothing.
+//! The connector's AMQP client as native code, against Apache Qpid Proton over OpenSSL: two implementations that share
+//! no code.
 
 mod proton;
 mod system;
@@ -51,14 +52,14 @@ fn a_partition_is_read_from_another_implementation() -> Result<()> {
     let platform = System(Instant::now());
     let mut hub = witness.connect(&platform, KEY)?;
 
-    // What there is.
+    // The partitions of the Event Hub.
     ensure!(hub.properties()?.partition_ids == ["0", "1"]);
     let partition = hub.partitions(&["0".to_owned()])?.remove(0);
     ensure!(partition.last_enqueued_sequence_number == EVENTS - 1 && !partition.is_empty, "{partition:?}");
     ensure!(hub.partitions(&["1".to_owned()])?[0].is_empty);
     ensure!(hub.partitions(&["7".to_owned()]).is_err_and(|error| error.code() == ErrorCode::NotFound));
 
-    // All of it: more than the prefetch, and messages larger than a frame.
+    // All events: more than the prefetch, and some messages larger than a frame.
     let mut receiver = hub.receiver(&from(StartPosition::Earliest))?;
     let mut events = Vec::new();
     while events.len() < usize::try_from(EVENTS)? {
@@ -76,12 +77,12 @@ fn a_partition_is_read_from_another_implementation() -> Result<()> {
     ensure!(events[701].body == EventBody::Value(json!({ "temperature": 21.5, "level": "hot" })));
     ensure!(events[702].body == EventBody::Sequence(vec![json!("a"), json!(1), json!(true)]));
 
-    // Nothing more comes, and the peer's idle time-out of a second or two passes meanwhile.
+    // No more events arrive. The peer's idle time-out of one or two seconds passes during this wait.
     let quiet = ReadBudget { wait: Duration::from_secs(5), ..budget(1) };
     ensure!(hub.receive(&mut receiver, quiet)?.is_empty());
     hub.close();
 
-    // From all kinds of places.
+    // Reading from start positions of every kind.
     for (position, expected) in [
         (StartPosition::SequenceNumber { number: 690, inclusive: true }, 690),
         (StartPosition::SequenceNumber { number: 690, inclusive: false }, 691),
@@ -129,7 +130,7 @@ fn refusals_of_another_implementation_are_typed() -> Result<()> {
     let unknown = hub.receiver(&options).and_then(|mut receiver| hub.receive(&mut receiver, budget(1)));
     ensure!(unknown.err().map(code) == Some(ErrorCode::NotFound));
 
-    // A higher owner level takes the partition away.
+    // A reader with a higher owner level takes the partition over.
     let mut receiver = hub.receiver(&ReceiverOptions { owner_level: Some(1), ..from(StartPosition::Latest) })?;
     let mut other = witness.connect(&platform, KEY)?;
     let mut new_owner = other.receiver(&ReceiverOptions { owner_level: Some(2), ..from(StartPosition::Earliest) })?;

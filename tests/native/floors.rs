@@ -1,5 +1,5 @@
-//! The guest's modules stand on floors, and import from lower floors alone. Read from the sources, so that nothing can be
-//! forgotten: `use` lines, and paths within code and macros.
+//! The guest's modules are arranged in floors, and a module may import only from lower floors. The test reads the
+//! imports from the sources (`use` lines, and paths within code and macros), so no import can be missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,8 +8,9 @@ use std::str::FromStr as _;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// The floors, the ground first. A module imports from the floors below its own, and within itself; modules of one floor know
-/// nothing of one another. What is not named stands with the module that it is in. `src/lib.rs` says what belongs where.
+/// The floors, from the lowest to the highest. A module may import from lower floors and from itself, but not from
+/// other modules of its own floor. A module without an entry belongs to the floor of its parent module. `src/lib.rs`
+/// says which code belongs where.
 const FLOORS: &[&[&str]] = &[
     &["amqp_transport", "bindings", "host_name", "instant", "json", "secret"],
     &["quoted"],
@@ -40,14 +41,14 @@ const FLOORS: &[&[&str]] = &[
     &["exports"],
 ];
 
-/// The module a path belongs to, and its floor.
+/// The module in `floors` that a path belongs to, and the index of its floor.
 fn place_of<'t>(floors: &'t [&'t [&'t str]], path: &str) -> Option<(usize, &'t str)> {
     let holds = |module: &str| path == module || path.strip_prefix(module).is_some_and(|rest| rest.starts_with("::"));
     let all = floors.iter().enumerate().flat_map(|(floor, modules)| modules.iter().map(move |module| (floor, *module)));
     all.filter(|(_, module)| holds(module)).max_by_key(|(_, module)| module.len())
 }
 
-/// What is wrong with the imports of one file, which is the module `own`.
+/// The forbidden imports of one file. `own` is the file's module.
 fn judge(floors: &[&[&str]], file: &str, own: &str, source: &str) -> Vec<String> {
     let Some((floor, module)) = place_of(floors, own) else {
         return vec![format!(
@@ -71,7 +72,8 @@ fn judge(floors: &[&[&str]], file: &str, own: &str, source: &str) -> Vec<String>
     problems
 }
 
-/// All paths of a source that begin with `crate`, `super` or `self`, from the crate's root. `own` is the source's module.
+/// All paths of a source that begin with `crate`, `super` or `self`, from the crate's root. `own` is the source's
+/// module.
 fn paths(own: &str, source: &str) -> BTreeSet<String> {
     let tokens = TokenStream::from_str(source).unwrap_or_else(|error| panic!("{own} cannot be read: {error}"));
     let mut found = BTreeSet::new();
@@ -87,7 +89,7 @@ fn walk(tokens: TokenStream, own: &[String], found: &mut BTreeSet<String>) {
         at += 1;
         match token {
             TokenTree::Group(group) => {
-                // The body of `mod name { … }` is a module of its own.
+                // The body of `mod name { … }` is a separate module.
                 let inline = match (
                     at.checked_sub(3).and_then(|at| tokens.get(at)),
                     at.checked_sub(2).and_then(|at| tokens.get(at)),
@@ -116,13 +118,13 @@ fn walk(tokens: TokenStream, own: &[String], found: &mut BTreeSet<String>) {
     }
 }
 
-/// Whether `::` stands here.
+/// Whether the tokens at this index are `::`.
 fn is_separator(tokens: &[TokenTree], at: usize) -> bool {
     let colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
     colon(at) && colon(at + 1)
 }
 
-/// Follows a path from the `::` that stands here, with all branches of its braces; where it ends.
+/// Follows a path from the `::` at this index, with all branches of its braces. Returns the index after the path.
 fn follow(tokens: &[TokenTree], mut at: usize, mut path: Vec<String>, found: &mut BTreeSet<String>) -> usize {
     while is_separator(tokens, at) {
         match tokens.get(at + 2) {
@@ -152,7 +154,7 @@ fn follow(tokens: &[TokenTree], mut at: usize, mut path: Vec<String>, found: &mu
     at
 }
 
-/// All sources, by their path from the crate's folder.
+/// The text of all sources, by their path from the crate's folder.
 fn sources() -> BTreeMap<String, String> {
     fn visit(folder: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).expect("a folder") {
@@ -171,7 +173,7 @@ fn sources() -> BTreeMap<String, String> {
     found
 }
 
-/// `src/amqp/codec/mod.rs` as `amqp::codec`.
+/// The module of a file: `amqp::codec` for `src/amqp/codec/mod.rs`.
 fn module_of(file: &str) -> String {
     let name = file.strip_prefix("src/").and_then(|name| name.strip_suffix(".rs")).expect("a source");
     name.strip_suffix("/mod").unwrap_or(name).replace('/', "::")
@@ -182,7 +184,7 @@ fn folder_of(file: &str) -> &str {
     file.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// Files of different folders that import one another in a circle: each with what it can reach, and is reached from.
+/// A problem for each import between files of different folders that belongs to a circle of imports.
 fn circles(sources: &BTreeMap<String, String>) -> Vec<String> {
     let files: BTreeMap<String, &String> = sources.keys().map(|file| (module_of(file), file)).collect();
     let file_of = |path: &str| {

@@ -13,18 +13,18 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 /// The Event Hub's name.
 pub const HUB: &str = "iothub-ehub-witness";
 
-/// The policy that it takes tokens of.
+/// The policy whose tokens the Event Hub accepts.
 pub const POLICY: &str = "service";
 
-/// That policy's key.
+/// The key of this policy.
 pub const KEY: &str = "d2l0bmVzcyBrZXkgb2YgdGhlIHRlc3Q=";
 
-/// The server, on `localhost`, for as long as this lives.
+/// The server on `localhost`. It runs until this value is dropped.
 pub struct Proton {
     process: Child,
-    /// Its port.
+    /// The server's port.
     pub port: u16,
-    /// The authority of its certificate, PEM.
+    /// The authority of the server's certificate, as PEM.
     pub ca: String,
     folder: tempfile::TempDir,
 }
@@ -32,17 +32,18 @@ pub struct Proton {
 impl Drop for Proton {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
-        // It ends with its input; where it does not, the test must not wait for it.
+        // The server ends when its standard input ends. If it does not, the test must not wait for it.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
 impl Proton {
-    /// Starts it: with so many events with mixed bodies in each of four partitions, or with the usual ones.
+    /// Starts the server. With `events`, each of four partitions has that many events with mixed bodies; without, it
+    /// has the usual ones.
     ///
     /// # Errors
-    /// Where it does not start.
+    /// Where the server does not start.
     pub fn start(events: Option<usize>) -> Result<Self> {
         let python = venv::proton_environment();
         let mut params = CertificateParams::new(Vec::new())?;
@@ -73,10 +74,10 @@ impl Proton {
         Ok(Self { process, port, ca, folder })
     }
 
-    /// What its mixed events say: the script describes the lines.
+    /// The mixed events that the server sends, one on each line. The script describes the lines.
     ///
     /// # Errors
-    /// Where it was started without.
+    /// Where the server was started without mixed events.
     #[allow(dead_code, reason = "not every test binary has mixed events")]
     pub fn sent(&self) -> Result<String> {
         Ok(std::fs::read_to_string(sent(&self.folder))?)

@@ -1,10 +1,10 @@
-//! The platform of the connector's AMQP client as a native program.
+//! The platform of the connector's AMQP client in a native program.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use azure_iot_connector::platform::{ExchangeError, ExchangeLimits, Platform, WireRequest, WireResponse};
 
-/// The system's clocks; there is no HTTP here.
+/// The system's clocks. This platform has no HTTP.
 pub struct System(pub Instant);
 
 impl Platform for System {

@@ -1,6 +1,7 @@
-//! Emulators in a process of their own, so that memory, file descriptors and computing time of this one are the host's.
+//! Emulators in a process of their own. All memory, file descriptors and computing time of the caller's process then
+//! belong to the host.
 //!
-//! The program starts itself again: its `main` has to call [`serve_if_asked`] first.
+//! `start` runs the caller's own program a second time, so the program's `main` must call [`serve_if_asked`] first.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,24 +15,24 @@ use tokio::process::{Child, Command};
 
 use crate::{link, values};
 
-/// The variable with the [`Plan`] by which a process knows what it is to serve.
+/// The environment variable with the [`Plan`]. A process that has it serves emulators.
 const ASKED: &str = "CONNECTOR_TESTS_EMULATORS";
 const STARTING: Duration = Duration::from_secs(120);
 
-/// What to serve.
+/// The emulators that the process serves.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Hubs, each with a provisioning service.
+    /// How many hubs, each with a provisioning service.
     pub hubs: usize,
-    /// Accounts over all hubs, each with a policy and a device of its own.
+    /// How many accounts over all hubs. Each account has its own policy and its own device.
     pub accounts: usize,
-    /// Partitions of each hub, 1 to 32.
+    /// How many partitions each hub has, from 1 to 32.
     pub partitions: u16,
-    /// Consumer groups of each hub; accounts take them in turn.
+    /// How many consumer groups each hub has. Accounts are assigned to them in turn.
     pub consumer_groups: usize,
-    /// Messages a second that the devices of a hub send together; 0: none.
+    /// How many messages a second the devices of one hub send together. 0 for none.
     pub telemetry_rate: f64,
-    /// Misbehaviour, in the grammar of the emulator's fault rules.
+    /// Rules for misbehaviour, in the grammar of the emulator's fault rules.
     pub faults: Vec<String>,
 }
 
@@ -50,40 +51,41 @@ impl Plan {
     fn from_json(text: &str) -> Result<Self> {
         let plan: Value = serde_json::from_str(text)?;
         let number = |name: &str| plan[name].as_u64().with_context(|| format!("{name} is no number"));
-        let faults = plan["faults"].as_array().context("faults is no list")?;
+        let faults = plan["faults"].as_array().context("faults is not a list")?;
         Ok(Self {
             hubs: usize::try_from(number("hubs")?)?,
             accounts: usize::try_from(number("accounts")?)?,
             partitions: u16::try_from(number("partitions")?)?,
             consumer_groups: usize::try_from(number("consumerGroups")?)?,
-            telemetry_rate: plan["telemetryRate"].as_f64().context("telemetryRate is no number")?,
+            telemetry_rate: plan["telemetryRate"].as_f64().context("telemetryRate is not a number")?,
             faults: faults.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         })
     }
 }
 
-/// One account with one of the hubs.
+/// One account on one of the hubs.
 #[derive(Clone, Debug)]
 pub struct EmulatedAccount {
-    /// Its mark, which is the beginning of everything it owns and of nothing that another owns: `tenant-0042-`.
+    /// The account's mark, for example `tenant-0042-`. The name of everything that the account owns begins with it, and
+    /// no other name does.
     pub mark: String,
-    /// Its device, which exists and answers direct methods with their payload.
+    /// The account's device. It exists, and answers direct methods with their payload.
     pub device: String,
-    /// Where the device's messages arrive.
+    /// The partition in which the device's messages arrive.
     pub partition: String,
-    /// The consumer group that it shares with the fewest others.
+    /// The account's consumer group. As few other accounts as possible share it.
     pub consumer_group: String,
-    /// The account as a person would link it.
+    /// The connection that a person would enter for this account.
     pub connection: Connection,
     ca: String,
     event_hub: String,
 }
 
 impl EmulatedAccount {
-    /// A tenant that may reach the account's hub.
+    /// Makes a tenant that may connect to the account's hub.
     ///
     /// # Errors
-    /// Never with emulators that run.
+    /// None while the emulators run.
     pub fn tenant(&self, limits: Limits) -> Result<Tenant> {
         let mut options = TenantOptions::default();
         options.name = self.mark.trim_end_matches('-').to_owned();
@@ -95,16 +97,16 @@ impl EmulatedAccount {
     }
 }
 
-/// Emulators that run in a process of their own, which ends with this.
+/// Emulators in a process of their own. The process ends when this value is dropped.
 pub struct Emulators {
-    /// The accounts with them.
+    /// The accounts on these emulators.
     pub accounts: Vec<EmulatedAccount>,
-    /// Ends when its standard input does.
+    /// The process ends when its standard input ends.
     _process: Child,
 }
 
 impl Emulators {
-    /// Starts the process and waits for it.
+    /// Starts the process, and waits until its emulators run.
     ///
     /// # Errors
     /// Where this program cannot be started again, or does not call [`serve_if_asked`].
@@ -139,7 +141,7 @@ fn account(printed: &Value) -> Result<EmulatedAccount> {
     })
 }
 
-/// Serves emulators where this process was started for that, until its standard input ends; otherwise does nothing.
+/// Serves emulators until standard input ends, if [`Emulators::start`] started this process. Otherwise it does nothing.
 ///
 /// # Errors
 /// Where an emulator cannot be started.
@@ -187,7 +189,7 @@ async fn serve(plan: &Plan) -> Result<()> {
                 "eventHub": emulator.event_hub_host(),
             }));
         }
-        // It makes the devices, also where they have nothing to send.
+        // The simulator also creates the devices, so it starts even where no messages are to be sent.
         let options = SimulatorOptions {
             rate: plan.telemetry_rate,
             devices: marks.iter().map(|mark| device(mark)).collect(),
@@ -202,7 +204,7 @@ async fn serve(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Of the account with this mark.
+/// The name of the policy of the account with this mark.
 fn policy(mark: &str) -> &str {
     mark.trim_end_matches('-')
 }

@@ -1,5 +1,5 @@
-//! What the integration tests share: the built component in the host, an emulator of its own for each test, and an
-//! account linked between the two.
+//! Code that the integration tests share: the component in the host, an emulator for each test, and an account on that
+//! emulator.
 
 pub mod apart;
 pub mod peers;
@@ -23,24 +23,24 @@ use serde_json::{Value, json};
 pub mod faults;
 pub mod witnessed;
 
-/// The README's example compiles.
+/// Compiles the README's example.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
-/// The trigger that delivers what devices send.
+/// The trigger that delivers messages of devices.
 pub const TELEMETRY: &str = "device-telemetry";
 
-/// The workspace.
+/// The folder of the workspace.
 ///
 /// # Panics
-/// Never: this package is in a folder of it.
+/// Never: this package is in a folder of the workspace.
 #[must_use]
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in a folder of the workspace")
 }
 
-/// The built component.
+/// The path of the built component.
 ///
 /// # Errors
 /// Where it was not built.
@@ -51,7 +51,8 @@ pub fn component() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The built program `connector-host`: the one that `CONNECTOR_HOST` names, or the one of the build that the caller is of.
+/// The path of the program `connector-host`: the path in `CONNECTOR_HOST`, or else the program from the same build as
+/// the caller.
 ///
 /// # Errors
 /// Where it was not built.
@@ -59,7 +60,7 @@ pub fn host_program() -> Result<PathBuf> {
     let path = match std::env::var_os("CONNECTOR_HOST") {
         Some(path) => PathBuf::from(path),
         None => {
-            // Tests are in a folder below the programs.
+            // The executables of tests are one folder below the programs.
             let own = std::env::current_exe()?;
             let folders = own.ancestors().skip(1).take(2).map(|folder| folder.join("connector-host"));
             folders
@@ -72,12 +73,12 @@ pub fn host_program() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The built component, loaded. Compiled code is kept in the workspace's target folder between runs.
+/// Loads the built component. The compiled code is kept in the workspace's target folder for later runs.
 ///
 /// # Errors
 /// Where it was not built, or the host refuses it.
 pub async fn connector() -> Result<Connector> {
-    // One test compiles it; the others find it in the cache.
+    // The first test compiles the component; the others find it in the cache.
     static LOADING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _loading = LOADING.lock().await;
     let mut options = HostOptions::default();
@@ -86,23 +87,23 @@ pub async fn connector() -> Result<Connector> {
     Ok(Host::new(options)?.load_file(component()?).await?)
 }
 
-/// An emulator, the component, and an account between them.
+/// An emulator, the component, and an account on the emulator.
 pub struct World {
-    /// The services.
+    /// The emulator of the services.
     pub emulator: Emulator,
-    /// The component.
+    /// The component, loaded into the host.
     pub connector: Connector,
-    /// Who calls.
+    /// The tenant that calls.
     pub tenant: Tenant,
-    /// With what account.
+    /// The account that the tenant uses.
     pub connection: Connection,
 }
 
 impl World {
-    /// Starts an emulator and links an account that may do everything.
+    /// Starts an emulator, with an account that has all permissions.
     ///
     /// # Errors
-    /// Where the component was not built or a port is missing.
+    /// Where the component was not built, or no port is free.
     pub async fn start() -> Result<Self> {
         Self::with(EmulatorOptions::default()).await
     }
@@ -119,22 +120,22 @@ impl World {
         Ok(Self { emulator, connector, tenant, connection })
     }
 
-    /// The same with an account that speaks AMQP over WebSockets.
+    /// The same world, with an account that uses AMQP over WebSockets.
     ///
     /// # Errors
-    /// Never with an emulator that runs.
+    /// None while the emulator runs.
     pub fn over_web_sockets(self) -> Result<Self> {
         let connection = link(over_web_sockets(values(&self.emulator, "connector", "connector")?));
         Ok(Self { connection, ..self })
     }
 
-    /// The connector on its account; each call has an instance of its own.
+    /// The connector with the world's account. Each call runs in a new instance.
     #[must_use]
     pub fn account(&self) -> Account {
         self.connector.account(&self.tenant, &self.connection)
     }
 
-    /// An account with other policies than the one that may do everything.
+    /// An account that uses these policies instead of the policies with all permissions.
     ///
     /// # Errors
     /// Where there is no such policy.
@@ -142,7 +143,7 @@ impl World {
         Ok(link(values(&self.emulator, hub_policy, dps_policy)?))
     }
 
-    /// Calls an action to its end.
+    /// Calls an action once, and returns its outcome.
     ///
     /// # Errors
     /// As the action.
@@ -150,10 +151,10 @@ impl World {
         self.account().invoke(action, &input.to_string(), &Call::default()).await
     }
 
-    /// Calls an action that is expected to be done at once.
+    /// Calls an action that must finish at once.
     ///
     /// # Errors
-    /// As the action, and where it is not done.
+    /// Those of the action. Also where the action does not finish at once.
     pub async fn done(&self, action: &str, input: Value) -> Result<Value> {
         match self.invoke(action, input).await.with_context(|| format!("{action} failed"))? {
             Outcome::Done(output) => Ok(serde_json::from_str(&output)?),
@@ -161,10 +162,10 @@ impl World {
         }
     }
 
-    /// Calls an action that is expected to fail.
+    /// Calls an action that must fail.
     ///
     /// # Errors
-    /// Where it does not, or fails in the host.
+    /// Where the action succeeds, or the error comes from the host.
     pub async fn refused(&self, action: &str, input: Value) -> Result<Error> {
         match self.invoke(action, input).await {
             Ok(outcome) => anyhow::bail!("{action} answered {outcome:?}"),
@@ -210,7 +211,7 @@ impl World {
         self.account().poll(&request).await
     }
 
-    /// Polls a trigger until there is nothing more, as an engine does: an error that may pass is met by polling again
+    /// Polls a trigger as an engine does, until there are no more events. After an error that may pass, it polls again
     /// with the same cursor.
     ///
     /// # Errors
@@ -234,14 +235,14 @@ impl World {
             }
             cursor = Some(page.next);
         }
-        anyhow::bail!("{trigger} does not come to an end")
+        anyhow::bail!("polls of {trigger} never reach the end")
     }
 }
 
-/// What a telemetry event says, as a ledger takes it.
+/// A telemetry event in the form that a ledger takes.
 ///
 /// # Errors
-/// Where its data is not JSON.
+/// Where the event's data is not JSON.
 pub fn delivery(event: &Event) -> Result<faults::ledger::Delivery> {
     match &event.data {
         Payload::Json(text) => Ok(faults::ledger::Delivery { id: event.id.clone(), data: serde_json::from_str(text)? }),
@@ -253,15 +254,15 @@ fn passes(error: &CallError) -> bool {
     error.connector().is_some_and(|error| matches!(error.retry, Retry::Backoff | Retry::After(_)))
 }
 
-/// A tenant whose operator permits the emulator, as it is now: a fail-over moves a port.
+/// A tenant that may connect to the emulator's current ports. A fail-over changes a port, so it needs a new tenant.
 ///
 /// # Errors
-/// Never with an emulator that runs.
+/// None while the emulator runs.
 pub fn tenant(emulator: &Emulator) -> Result<Tenant> {
     tenant_with(emulator, Limits::default())
 }
 
-/// Such a tenant, within these limits.
+/// The same tenant with these limits.
 ///
 /// # Errors
 /// As [`tenant`].
@@ -279,7 +280,7 @@ fn tenant_options(emulator: &Emulator, limits: Limits) -> Result<TenantOptions> 
     Ok(options)
 }
 
-/// The same tenant, for which names below Azure's domain of hubs lead to the emulator.
+/// The same tenant, which resolves names below `azure-devices.net` to the emulator.
 ///
 /// # Errors
 /// As [`tenant`].
@@ -290,8 +291,8 @@ pub fn tenant_by_name(emulator: &Emulator) -> Result<Tenant> {
     Ok(Tenant::new(options)?)
 }
 
-/// The values of an account with the emulator, by a name that its hub has in the cloud. The name for devices is rewritten, so
-/// what is entered is not always what is spoken to.
+/// The values of an account that names the emulator's hub as in the cloud. The connector rewrites the name for devices,
+/// so it may connect to another name than the entered one.
 ///
 /// # Errors
 /// Where there is no such policy or name.
@@ -304,7 +305,7 @@ pub fn values_by_name(emulator: &Emulator, name: HubName) -> Result<Value> {
     Ok(values)
 }
 
-/// The values of an account with the emulator.
+/// The values of an account on the emulator.
 ///
 /// # Errors
 /// Where there is no such policy.
@@ -325,7 +326,7 @@ pub fn values(emulator: &Emulator, hub_policy: &str, dps_policy: &str) -> Result
     }))
 }
 
-/// The same values for an account that speaks AMQP over WebSockets: the port is HTTPS's, and so no host is named for AMQP.
+/// The same values for AMQP over WebSockets. This transport uses the HTTPS port, so no host for AMQP is entered.
 #[must_use]
 pub fn over_web_sockets(mut values: Value) -> Value {
     values["amqpTransport"] = "amqp-web-sockets".into();
@@ -335,7 +336,7 @@ pub fn over_web_sockets(mut values: Value) -> Value {
     values
 }
 
-/// An account of the connection guide's form.
+/// A connection with these values, in the form of the connection guide.
 #[must_use]
 pub fn link(values: Value) -> Connection {
     Connection::new("shared-access-key", connector_host::Secret::new(values.to_string()))

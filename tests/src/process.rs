@@ -1,11 +1,11 @@
-//! What this process takes from the machine, as Linux reports it.
+//! Resources that this process uses, as Linux reports them.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Memory that is this process's alone and was written to, in bytes: neither shared code nor untouched mappings.
+/// Private memory that was written to, in bytes. Shared code and untouched mappings do not count.
 ///
 /// # Errors
 /// Where there is no `/proc/self/smaps_rollup`.
@@ -21,17 +21,17 @@ pub fn private_memory() -> Result<u64> {
 /// # Errors
 /// Where there is no `/proc/self/fd`.
 pub fn file_descriptors() -> Result<usize> {
-    // The list is read through a descriptor, too.
+    // Reading the list needs a descriptor too, so one is subtracted.
     Ok(std::fs::read_dir("/proc/self/fd").context("no /proc/self/fd; this needs Linux")?.count() - 1)
 }
 
-/// What this process has computed so far.
+/// The computing time of this process so far.
 #[must_use]
 pub fn computed() -> Duration {
     time_of(ClockId::ProcessCPUTime)
 }
 
-/// What the caller's thread has computed so far.
+/// The computing time of the caller's thread so far.
 #[must_use]
 pub fn thread_computed() -> Duration {
     time_of(ClockId::ThreadCPUTime)

@@ -1,5 +1,5 @@
-//! What the component delivers beside what another implementation read or sent: the scripts in `tests/witness` describe
-//! events alike.
+//! Compares the events of the component with those that another implementation read or sent. The scripts in
+//! `tests/witness` describe events in the same form.
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use crate::faults::events::rfc3339;
 use crate::faults::ledger::{Delivery, is_log_id};
 use crate::{TELEMETRY, delivery};
 
-/// Everything that a partition has, oldest first, as the telemetry trigger delivers it to one warm instance.
+/// All events of a partition, oldest first, as the telemetry trigger delivers them to one warm instance.
 ///
 /// # Errors
 /// Those of the trigger.
@@ -41,15 +41,15 @@ pub async fn read_all(
             return Ok(all);
         }
         for event in &page.events {
-            ensure!(event.partition == partition, "{} is said to be of partition {}", event.id, event.partition);
+            ensure!(event.partition == partition, "the event {} states the partition {}", event.id, event.partition);
             all.push(delivery(event)?);
         }
         cursor = Some(page.next);
     }
 }
 
-/// Compares deliveries of one partition with the lines of a witness: as many, in the same order, with the same content
-/// byte for byte. Returns how many there are.
+/// Compares deliveries of one partition with the lines of a witness: their number, their order and every byte of their
+/// content must be equal. Returns the number of deliveries.
 ///
 /// # Errors
 /// The first difference.
@@ -64,11 +64,11 @@ pub fn compare(partition: u16, delivered: &[Delivery], witness: &[Value]) -> Res
 
 fn same(delivery: &Delivery, line: &Value) -> Result<()> {
     let data = &delivery.data;
-    let (log, id) = delivery.id.split_once('-').context("an id without a log")?;
+    let (log, id) = delivery.id.split_once('-').context("the event's id has no log id")?;
     ensure!(is_log_id(log) && id == format!("{}-{}", line["partition"], line["sequence"]), "another id");
     ensure!(data["sequenceNumber"] == line["sequence"], "sequence number {}", data["sequenceNumber"]);
     ensure!(data["offset"] == line["offset"], "offset {}", data["offset"]);
-    let enqueued = rfc3339(line["enqueued"].as_i64().context("the witness gives no time")?);
+    let enqueued = rfc3339(line["enqueued"].as_i64().context("the witness states no time")?);
     ensure!(data["enqueuedTime"] == enqueued.as_str(), "enqueued {}", data["enqueuedTime"]);
     for name in ["contentType", "contentEncoding", "messageId", "correlationId"] {
         ensure!(data.get(name).unwrap_or(&Value::Null) == &line[name], "{name} {:?}", data.get(name));
@@ -87,7 +87,7 @@ fn same(delivery: &Delivery, line: &Value) -> Result<()> {
         Some("base64") => STANDARD.decode(text()?)?,
         other => anyhow::bail!("body encoding {other:?}"),
     };
-    let sent = STANDARD.decode(line["body"].as_str().context("the witness gives no bytes")?)?;
+    let sent = STANDARD.decode(line["body"].as_str().context("the witness states no bytes")?)?;
     ensure!(bytes == sent, "{} bytes of the body, {} were sent: {body}", bytes.len(), sent.len());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! One poll for all partitions of a hub, through the real component; and what a person reads when other readers are in
-//! the way, when a pinned endpoint went stale, and when no telemetry arrives.
+//! One poll for all partitions of a hub, through the built component. Also the messages to a person when other readers
+//! are in the way, when a pinned endpoint is out of date, and when no telemetry arrives.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ fn of_all(cursor: Option<Cursor>) -> PollRequest {
     }
 }
 
-/// The same, with a configuration.
+/// The same poll with this configuration.
 fn configured(config: &Value) -> PollRequest {
     PollRequest { config: config.to_string(), ..of_all(None) }
 }
@@ -59,7 +59,7 @@ fn data(event: &Event) -> Value {
     }
 }
 
-/// Sequence numbers by partition, in the order in which they came.
+/// The sequence numbers of events by partition, in the order of delivery.
 fn sequences<'e>(events: impl IntoIterator<Item = &'e Event>) -> BTreeMap<String, Vec<i64>> {
     let mut found = BTreeMap::<String, Vec<i64>>::new();
     for event in events {
@@ -69,13 +69,13 @@ fn sequences<'e>(events: impl IntoIterator<Item = &'e Event>) -> BTreeMap<String
     found
 }
 
-/// So many small messages for a partition.
+/// Sends this many small messages to a partition.
 fn fill(world: &World, partition: u16, count: usize) {
     let event = |number| TelemetryEvent::new("press-01", format!("{{\"n\":{number}}}")).json().partition(partition);
     world.emulator.telemetry().send_all((0..count).map(event));
 }
 
-/// Numbers by a seed, the same each time.
+/// Random numbers from a seed. The same seed gives the same numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -85,7 +85,7 @@ impl Dice {
     }
 }
 
-/// What simulated devices send, with bodies and sources of every other kind in between.
+/// Messages of simulated devices, mixed with messages of every other kind of body and source.
 fn mixed(count: u64) -> Vec<TelemetryEvent> {
     let simulated = SimulatedEvents::new(&SimulatorOptions { limit: Some(count), ..SimulatorOptions::default() });
     let event = |(number, message): (usize, TelemetryMessage)| {
@@ -105,7 +105,7 @@ fn mixed(count: u64) -> Vec<TelemetryEvent> {
     simulated.enumerate().map(event).collect()
 }
 
-/// Whether a delivered event is what the emulator has under its number.
+/// Whether a delivered event equals the emulator's record of it.
 fn is_as_recorded(delivered: &Value, recorded: &TelemetryEvent) -> bool {
     let body = &delivered["body"];
     let bytes = match &recorded.body {
@@ -129,9 +129,9 @@ fn is_as_recorded(delivered: &Value, recorded: &TelemetryEvent) -> bool {
         && delivered["contentType"].as_str() == recorded.content_type.as_deref()
 }
 
-/// Engines that stop anywhere: instances are thrown away between polls, and of a page only the beginning is committed. What
-/// was committed is the emulator's record, each event once and in the order of its partition: so what came again is no
-/// more than what was not committed.
+/// Engines stop at random places: instances are dropped between polls, and only the beginning of a page is committed.
+/// The committed events must equal the emulator's record, each event once and in the order of its partition. So only
+/// events that were not committed are repeated.
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_thousand_mixed_events_are_as_recorded_wherever_engines_stop() -> Result<()> {
     let world = World::start().await?;
@@ -192,7 +192,7 @@ async fn eight_thousand_mixed_events_are_as_recorded_wherever_engines_stop() -> 
     Ok(())
 }
 
-/// A partition that is never at its end does not hold the others back, however small the pages.
+/// A partition that never runs out of events does not delay the others, even with small pages.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_partition_does_not_starve_the_others() -> Result<()> {
     let world = World::start().await?;
@@ -213,7 +213,8 @@ async fn a_busy_partition_does_not_starve_the_others() -> Result<()> {
     Ok(())
 }
 
-/// All partitions are read over one connection, which a warm instance keeps; what comes in later is there with the next poll.
+/// A warm instance reads all partitions over one connection. Events that arrive between two polls are delivered by the
+/// next poll.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warm_instance_keeps_one_link_for_each_partition() -> Result<()> {
     let world = World::start().await?;
@@ -230,7 +231,7 @@ async fn a_warm_instance_keeps_one_link_for_each_partition() -> Result<()> {
             request.cursor = Some(page.next);
             events.extend(page.events);
         }
-        // The next ones are there without waiting for them, too.
+        // A poll without a waiting time delivers the next events as well.
         request.budget.wait_ms = 0;
         let numbers: Vec<i64> = ((round - 1) * 10..round * 10).collect();
         assert!(sequences(&events).values().all(|found| *found == numbers), "{:?}", sequences(&events));
@@ -260,7 +261,7 @@ async fn a_position_that_is_lost_in_one_partition_does_not_replay_the_others() -
         assert_eq!((found.remove("2"), page.notices.len()), (of_the_lost, 1));
         assert!(found.len() == 3 && found.values().all(|found| *found == (10..50).collect::<Vec<_>>()), "{found:?}");
     }
-    // A hub that failed over has another log: all of its places are gone.
+    // After a fail-over, the hub has a new log, and all places of the cursor are gone.
     world.emulator.fail_over().await?;
     world.tenant = tenant(&world.emulator)?;
     (0..4).for_each(|partition| fill(&world, partition, 3));
@@ -274,7 +275,7 @@ async fn a_position_that_is_lost_in_one_partition_does_not_replay_the_others() -
     Ok(())
 }
 
-/// The starts of all partitions at once, and the way from one poll for all to a poll for each.
+/// All start modes for all partitions in one poll, and a change to one poll for each partition.
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_and_a_change_to_single_partitions() -> Result<()> {
     let world = World::start().await?;
@@ -299,8 +300,8 @@ async fn starts_and_a_change_to_single_partitions() -> Result<()> {
     Ok(())
 }
 
-/// Our clock is two hours late: every token has expired when it arrives. Over AMQP nobody says what time it is; the hub's
-/// HTTPS API does, and the tokens for both AMQP endpoints go by it.
+/// The host's clock is two hours late, so every token has expired when it arrives. AMQP states no time. The hub's HTTPS
+/// API states the time, and the tokens for both AMQP endpoints use it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_clock_is_put_right() -> Result<()> {
     let world = World::with(EmulatorOptions { clock_ahead: 2 * 3_600, ..EmulatorOptions::default() }).await?;
@@ -310,10 +311,10 @@ async fn a_wrong_clock_is_put_right() -> Result<()> {
     let instance = warm(&world).await?;
     world.emulator.traffic().record(true);
     assert_eq!(instance.poll(&of_all(None)).await?.events.len(), 3);
-    assert!(!world.emulator.traffic().take().is_empty(), "it had to ask");
+    assert!(!world.emulator.traffic().take().is_empty(), "the hub was asked for the time");
     let other = PollRequest { partition: "2".to_owned(), ..of_all(None) };
     assert_eq!(instance.poll(&other).await?.events.len(), 3, "over a connection of its own");
-    assert!(world.emulator.traffic().take().is_empty(), "it knows what time it is");
+    assert!(world.emulator.traffic().take().is_empty(), "the instance knows the time");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -326,7 +327,7 @@ fn check<'r>(report: &'r Report, id: &str) -> &'r Check {
     report.checks.iter().find(|check| check.id == id).unwrap_or_else(|| panic!("no check {id}"))
 }
 
-/// What a conflict says: its kind, the words, and the way out.
+/// The kind, the message and the fix of a conflict between readers.
 fn conflict(error: &Error) -> Result<(&str, &str, &str)> {
     ensure!(error.code == ErrorCode::ConsumerConflict && error.retry == Retry::AfterReconfiguration, "{error:?}");
     let field = error.fields.first().context("where to change it")?;
@@ -358,7 +359,7 @@ async fn a_reader_with_a_higher_owner_level_is_named_with_the_way_out() -> Resul
         assert!(message.contains("Azure Functions"), "the group is the one that tools use: {message}");
         assert!(fix.contains("Consumer groups") && fix.contains("23 or more"), "{fix}");
     }
-    // The account's test says the same beforehand, and sends nobody away.
+    // The test of the account reports the same before any poll, and disconnects no reader.
     let report = report(&world).await?;
     let found = check(&report, "consumer-group");
     assert_eq!(found.outcome, CheckOutcome::Warn);
@@ -366,7 +367,7 @@ async fn a_reader_with_a_higher_owner_level_is_named_with_the_way_out() -> Resul
     assert!(found.remedy.as_deref().is_some_and(|remedy| remedy.contains("Consumer groups")), "{found:?}");
     assert_eq!(readers(&world), [1; 4]);
     owner.poll(&configured(&json!({ "ownerLevel": 22 }))).await?;
-    // Both ways out lead out.
+    // Both proposed fixes solve the conflict.
     assert_eq!(poll(&world, &configured(&json!({ "consumerGroup": "workflows" }))).await?.events.len(), 3);
     assert_eq!(poll(&world, &configured(&json!({ "ownerLevel": 23 }))).await?.events.len(), 3);
     world.emulator.shutdown().await;
@@ -401,7 +402,7 @@ async fn five_readers_leave_no_place_for_a_sixth() -> Result<()> {
         assert_eq!(reader.poll(&of_all(None)).await?.events.len(), 3);
         crowd.push(reader);
     }
-    // A fifth one has a place, and the test, which needs it for a moment, gives it back.
+    // A fifth reader is allowed. The test of the account is a reader for a moment, and then gives its slot back.
     let found = report(&world).await?;
     assert_eq!(check(&found, "consumer-group").outcome, CheckOutcome::Pass);
     assert!(check(&found, "consumer-group").message.contains("Azure Functions"), "a shared group is pointed out");
@@ -422,8 +423,8 @@ async fn five_readers_leave_no_place_for_a_sixth() -> Result<()> {
     Ok(())
 }
 
-/// A link that the service breaks off is attached again, with all others of its connection: their slots are free by then, also
-/// where the group has no place to spare.
+/// After the service breaks off a link, it is attached again with all other links of its connection. This works even in
+/// a consumer group with no free slot, because the connection's own slots are free by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_link_is_replaced_in_a_full_group() -> Result<()> {
     let world = World::start().await?;
@@ -447,12 +448,13 @@ async fn a_broken_link_is_replaced_in_a_full_group() -> Result<()> {
     }
     let numbers: Vec<i64> = (0..10).collect();
     assert!(sequences(&events).values().all(|found| *found == numbers), "{:?}", sequences(&events));
-    assert!(world.emulator.faults().fired() > 0, "no link was broken");
+    assert!(world.emulator.faults().fired() > 0, "no fault broke a link");
     world.emulator.shutdown().await;
     Ok(())
 }
 
-/// After a failover, a connection that pins the endpoint goes on all the same, and says which field to change to what.
+/// After a fail-over, a connection with a pinned endpoint continues to work. A notice says which field needs which new
+/// value.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_pin_is_told_with_its_remedy() -> Result<()> {
     let mut world = World::start().await?;
@@ -490,7 +492,8 @@ async fn a_stale_pin_is_told_with_its_remedy() -> Result<()> {
     Ok(())
 }
 
-/// Devices that are connected and send, and nothing of it at the endpoint: routed elsewhere. It is only ever a warning.
+/// Devices are connected and send, but no telemetry arrives at the endpoint, because it is routed elsewhere. This is
+/// only a warning.
 #[tokio::test(flavor = "multi_thread")]
 async fn telemetry_that_is_routed_elsewhere_is_noticed() -> Result<()> {
     for routed_away in [true, false] {
@@ -501,7 +504,7 @@ async fn telemetry_that_is_routed_elsewhere_is_noticed() -> Result<()> {
         };
         let world = World::with(options).await?;
         let routing = async || anyhow::Ok(check(&report(&world).await?, "routing").clone());
-        assert_eq!(routing().await?.outcome, CheckOutcome::Skipped, "nobody could have sent anything");
+        assert_eq!(routing().await?.outcome, CheckOutcome::Skipped, "without a device, no telemetry can be expected");
         world.done("create-device", json!({ "deviceId": "press-01" })).await?;
         let devices = world.emulator.devices();
         devices.connect("press-01").await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
@@ -518,7 +521,7 @@ async fn telemetry_that_is_routed_elsewhere_is_noticed() -> Result<()> {
                 "{found:?}"
             );
             assert!(found.remedy.as_deref().is_some_and(|remedy| remedy.contains("fallback route")), "{found:?}");
-            // The hub's own notices are no telemetry.
+            // The hub's own events do not count as telemetry.
             world.done("update-twin", json!({ "deviceId": "press-01", "tags": { "line": 1 } })).await?;
             let found = routing().await?;
             assert_eq!(found.outcome, CheckOutcome::Warn);
@@ -532,9 +535,9 @@ async fn telemetry_that_is_routed_elsewhere_is_noticed() -> Result<()> {
     Ok(())
 }
 
-/// A small page and a filter that fits nothing made the reader grant credit while it had no time left to write: the poll
-/// timed out after a second, committed nothing, and the next one met the same. 150 messages are half a minute of five a
-/// second.
+/// In an earlier version, a small page and a filter that fits no event made the reader grant credit when no time was
+/// left to write it. The poll timed out after a second, committed nothing, and the next poll did the same. 150 messages
+/// take half a minute at five messages a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_fits_nothing_comes_to_the_end_whatever_the_page() -> Result<()> {
     let world = World::start().await?;
@@ -546,7 +549,7 @@ async fn a_filter_that_fits_nothing_comes_to_the_end_whatever_the_page() -> Resu
         let mut request = configured(&filter);
         request.budget.events = most;
         for polls in 0.. {
-            ensure!(polls < 20, "pages of {most}: no end of the log");
+            ensure!(polls < 20, "pages of {most}: the end of the log is never reached");
             let page = poll(&world, &request).await.with_context(|| format!("pages of {most}"))?;
             ensure!(page.events.is_empty(), "pages of {most}: {:?}", page.events);
             ensure!(page.notices.is_empty(), "pages of {most}: {:?}", page.notices);
@@ -556,7 +559,7 @@ async fn a_filter_that_fits_nothing_comes_to_the_end_whatever_the_page() -> Resu
             }
         }
     }
-    // A log without an event of the system's is looked through for a sample, too.
+    // The log has no event of these triggers. A sample must still finish its search of the log.
     for trigger in ["device-lifecycle-events", "device-twin-change-events", "digital-twin-change-events"] {
         let events = world.account().sample(trigger, "{}", 5).await?;
         let [event] = events.as_slice() else { anyhow::bail!("{trigger}: {} events", events.len()) };

@@ -1,5 +1,6 @@
-//! Accounts of each generation: a classic hub, a hub that is linked to Device Registry, provisioning services with and
-//! without version 2026-11-01. The emulator clears what an older PUT does not know, so a lost member is seen.
+//! Accounts of each generation: a classic hub, a hub that is linked to Device Registry, and provisioning services with
+//! and without version 2026-11-01. The emulator clears members that an older PUT does not know, so a lost member is
+//! noticed.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ fn older_dps() -> EmulatorOptions {
     EmulatorOptions { dps_api: DpsApi::V2021_10_01, ..EmulatorOptions::default() }
 }
 
-/// What of an identity an update that does not name it must leave alone.
+/// The members of an identity that an update of other members must not change.
 fn precious(device: &Value) -> Value {
     json!([
         device["attributes"],
@@ -68,7 +69,7 @@ async fn a_linked_device_loses_nothing_by_any_change() -> Result<()> {
         assert_eq!(precious(&after), precious(&before), "{change}");
         assert_ne!(after["etag"], before["etag"], "{change}: it was written");
     }
-    // A device that the connector made itself grows what the registry has of it.
+    // A device that the connector created itself also has members of the registry.
     world.done("create-device", json!({ "deviceId": "press-2" })).await?;
     let output = world.done("update-device", json!({ "deviceId": "press-2", "status": "disabled" })).await?;
     assert_eq!((&output["adrDeviceProperties"]["name"], &output["status"]), (&json!("press-2"), &json!("disabled")));
@@ -88,7 +89,7 @@ async fn hubs_of_each_age_take_an_update() -> Result<()> {
         let last = seen.last().context("a request")?;
         assert_eq!((last.method.as_str(), last.query.as_str()), ("PUT", "api-version=2021-04-12"), "{hub_api}");
     }
-    // Attributes are older than the registry.
+    // Attributes are older than Device Registry, so an older version has them too.
     let world = World::with(linked(HubApi::V2024_03_31)).await?;
     let hub = raw::hub(&world.emulator, "iothubowner");
     let path = "/devices/press-1?api-version=2024-03-31";
@@ -164,9 +165,9 @@ async fn an_older_provisioning_service_is_served_and_never_drops_silently() -> R
         assert_eq!(pointers, ["/namespaceName", "/certificateAuthorityName", "/certificatePolicyName"]);
         assert!(error.message.contains("2026-11-01"), "{}", error.message);
         let error = world.refused("get-individual-enrollment", json!({ "registrationId": "loom-1" })).await?;
-        assert_eq!(error.code, ErrorCode::NotFound, "nothing was made");
+        assert_eq!(error.code, ErrorCode::NotFound, "no enrollment was created");
     }
-    // All else works as ever.
+    // Every other operation still works.
     world.done(ENROLL, input("createOrUpdate")).await?;
     world.done(ENROLL, json!({ "registrationId": "loom-1", "provisioningStatus": "disabled" })).await?;
     let update = json!({ "registrationId": "loom-1", "certificatePolicyName": "long-lived" });
@@ -182,7 +183,7 @@ async fn an_older_provisioning_service_is_served_and_never_drops_silently() -> R
 
 #[tokio::test]
 async fn a_refused_create_leaves_an_enrollment_of_the_portal_alone() -> Result<()> {
-    // Made by someone else at the newer version; a PUT at the older one would clear the names.
+    // Another client created the enrollment with the newer version. A PUT with the older version would clear the names.
     let world = World::start().await?;
     let dps = raw::dps(&world.emulator, "connector");
     let body = with(json!({ "registrationId": "loom-1", "attestation": { "type": "symmetricKey" } }), &certificates());
@@ -228,7 +229,7 @@ async fn an_id_with_an_apostrophe_is_found_by_a_query() -> Result<()> {
     let reserved = world.refused("list-devices", json!({ "condition": "tags.group = 'north'" })).await?;
     assert_eq!(reserved.code, ErrorCode::InvalidInput);
 
-    // It ceases to meet the condition: forgotten, not deleted.
+    // The device no longer meets the condition. The trigger forgets it, and fires no event for a deletion.
     world.done("update-twin", json!({ "deviceId": "o'hara", "tags": { "group": "south" } })).await?;
     let (events, cursor) = world.drain(twins, config.clone(), Start::Now, Some(cursor)).await?;
     assert_eq!(events.len(), 0);

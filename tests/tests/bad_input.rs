@@ -1,5 +1,5 @@
-//! Malformed connections and inputs, through the real component: each is answered with the right kind of error and a
-//! pointer to the field, none with a crash, and nothing that is said anywhere holds the key.
+//! Malformed connections and inputs, through the built component. Each is answered with the right kind of error and a
+//! pointer to the field, without a crash. No message or log line holds the key.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -12,9 +12,9 @@ use connector_host::{CallError, Connection, Secret, Tenant, TenantOptions};
 use connector_tests::connector;
 use serde_json::{Value, json};
 
-/// What must never be seen. Valid base64 of 36 bytes, so that only the place it is in is wrong.
+/// The key that must never be shown. It is valid base64 of 36 bytes, so only its place in the connection is wrong.
 const KEY: &str = "dGhlIGtleSB0aGF0IG11c3Qgbm90IGJlIHNlZW4h";
-/// A piece of it, in case a message quotes a part.
+/// A part of the key, for messages that quote only a part.
 const PIECE: &str = "dGhlIGtleSB0";
 
 struct Case {
@@ -71,7 +71,7 @@ fn connections() -> Vec<Case> {
     let shared = "shared-access-key";
     let hub_string = format!("HostName=plant.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey={KEY}");
     vec![
-        // The whole.
+        // The connection as a whole.
         raw("unknown profile", "password", "{}", "", "unknown-auth-profile"),
         raw("no JSON", shared, &format!("{{\"sharedAccessKey\": \"{KEY}\""), "", "not-json"),
         raw("no JSON at all", shared, KEY, "", "not-json"),
@@ -83,7 +83,7 @@ fn connections() -> Vec<Case> {
         raw("nothing filled in: name", shared, "{}", "/sharedAccessKeyName", "missing"),
         set("unknown field", "iothubname", "plant", "/iothubname", "unknown-field"),
         set("a key as a field's name", KEY, "x", "", "unknown-field"),
-        // The hub's name.
+        // The name of the hub.
         set("empty hub", "iotHubName", "", "/iotHubName", "missing"),
         set("blank hub", "iotHubName", "  \t", "/iotHubName", "missing"),
         set("hub is a number", "iotHubName", 7, "/iotHubName", "wrong-type"),
@@ -160,7 +160,7 @@ fn connections() -> Vec<Case> {
             "/sharedAccessKey",
             "sas-token",
         ),
-        // One connection string.
+        // A connection string.
         string_profile("an empty connection string", "", "missing"),
         string_profile("a name as connection string", "plant", "not-a-connection-string"),
         string_profile("only a key", KEY, "not-a-connection-string"),
@@ -216,7 +216,7 @@ fn connections() -> Vec<Case> {
             "mismatched-path",
         ),
         set("path without an endpoint", "eventHubPath", "plant", "/eventHubEndpoint", "missing"),
-        // Trusted domains.
+        // The trusted domains.
         set("domains are a text", "trustedHostSuffixes", "localhost", "/trustedHostSuffixes", "wrong-type"),
         set(
             "a domain is a number",
@@ -236,7 +236,7 @@ fn connections() -> Vec<Case> {
     ]
 }
 
-/// Action, input, error code, pointer.
+/// Each case: action, input, error code and pointer.
 fn inputs() -> Vec<(&'static str, String, ErrorCode, &'static str)> {
     let long = "d".repeat(129);
     let of = |action, input: Value, pointer| (action, input.to_string(), ErrorCode::InvalidInput, pointer);
@@ -334,7 +334,7 @@ fn inputs() -> Vec<(&'static str, String, ErrorCode, &'static str)> {
     ]
 }
 
-/// Trigger, configuration, cursor position, error code, pointer.
+/// Each case: trigger, configuration, cursor position, error code and pointer.
 type Poll = (&'static str, Value, Option<Vec<u8>>, ErrorCode, &'static str);
 
 fn polls() -> Vec<Poll> {
@@ -368,12 +368,12 @@ fn polls() -> Vec<Poll> {
         ("file-upload-notifications", json!({ "blobNames": "*" }), None, ErrorCode::InvalidConfig, "/blobNames"),
         ("cloud-to-device-message-feedback", json!({}), Some(vec![0x61, 1]), ErrorCode::InvalidInput, ""),
         ("file-upload-notifications", json!({}), Some(vec![0x62; 17]), ErrorCode::Unsupported, ""),
-        // The account below has no provisioning service.
+        // The account of this test has no provisioning service.
         (enrollment, json!({}), None, ErrorCode::InvalidConfig, "/dpsHostName"),
     ]
 }
 
-/// Keeps all that is logged.
+/// Keeps all log lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -420,7 +420,7 @@ async fn bad_input_is_named_and_no_key_is_seen() -> Result<()> {
         assert!(found, "{}: no {} at \"{}\" in {:?}", case.name, case.code, case.pointer, validation.problems);
         seen += &format!("{validation:?} {}", serde_json::to_string(&validation)?);
 
-        // The same values are refused by whatever is done with them.
+        // Every function refuses the same values.
         let error = connector.account(&tenant, &connection).label().await.expect_err(case.name);
         seen += &said(&error);
         let error = typed(error, case.name)?;
@@ -518,7 +518,7 @@ async fn every_wrong_field_is_named_at_once() -> Result<()> {
     Ok(())
 }
 
-/// What people paste is understood, and said.
+/// Values in forms that people often paste are accepted, and the result says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_people_paste_is_understood() -> Result<()> {
     let connector = connector().await?;

@@ -1,5 +1,5 @@
-//! Every request that the component sends, and every answer that the emulator gives, keeps to the API descriptions that
-//! Microsoft publishes. `AZURE_API_SPECS` names the folder with them; they are not part of this repository.
+//! All requests of the component and all answers of the emulator must fit the API descriptions that Microsoft
+//! publishes. `AZURE_API_SPECS` names the folder with these descriptions; they are not part of this repository.
 
 mod scenario;
 mod swagger;
@@ -13,28 +13,28 @@ use scenario::raw;
 use serde_json::{Value, json};
 use swagger::{Description, RefusalJudge, Seen};
 
-/// Where Microsoft's services are known to differ from their descriptions, or the component has to go beyond them.
+/// The known differences between Microsoft's services and their descriptions, and the calls that no description has.
 const EXCEPTIONS: &[Exception] = &[
     Exception {
         method: "DELETE",
         path: "/devices/*/messages/deviceBound/*",
         problem: "there is no such operation",
-        // Completing a message is the hub's API for devices, of which there is no published description. The permission
-        // "Device Connect" can be tried in no other way.
+        // Completing a message belongs to the hub's API for devices, which has no published description. There is no
+        // other way to test the permission "Device Connect".
         reason: "the API for devices",
     },
     Exception {
         method: "POST",
         path: "/devices/*/messages/events",
         problem: "there is no such operation",
-        // Sending as a device is what the action is for.
+        // The action sends as a device, which only the API for devices can do.
         reason: "the API for devices",
     },
 ];
 
 struct Exception {
     method: &'static str,
-    /// `*` stands for one segment.
+    /// A path. `*` stands for one segment.
     path: &'static str,
     problem: &'static str,
     reason: &'static str,
@@ -50,14 +50,14 @@ impl Exception {
     }
 }
 
-/// The descriptions of each service, the oldest version first.
+/// The descriptions of each service, from the oldest version to the newest.
 struct Contract {
     hub: Vec<Description>,
     dps: Vec<Description>,
 }
 
 impl Contract {
-    /// None, with a word about it, where the descriptions are not at hand.
+    /// Reads the descriptions. Prints a line and returns none where the folder is not there.
     fn load() -> Result<Option<(Self, PathBuf)>> {
         let Some(folder) = std::env::var_os("AZURE_API_SPECS").filter(|it| !it.is_empty()).map(PathBuf::from) else {
             println!("skipped: AZURE_API_SPECS is not set; it names the folder with Microsoft's API descriptions");
@@ -77,10 +77,11 @@ impl Contract {
         Ok(Some((Self { hub, dps }, folder)))
     }
 
-    /// The description of the version that the exchange says it is of, or else of the oldest one.
+    /// The description of the version that the exchange states, or else of the oldest version.
     fn of(&self, service: Service, seen: &Seen) -> Option<&Description> {
         let all = match service {
-            // The hub's API for devices is judged by the same description, in which it is not: an exception says where.
+            // The hub's API for devices is compared with the hub's description, which does not have it. The exceptions
+            // allow these calls.
             Service::Hub | Service::Device => &self.hub,
             Service::Dps => &self.dps,
             Service::EventHub | Service::HubAmqp => return None,
@@ -91,7 +92,7 @@ impl Contract {
         all.iter().find(of_version).or(all.first())
     }
 
-    /// Judges exchanges; prints what there was, and answers all that is wrong.
+    /// Judges exchanges, prints their number, and returns all problems.
     fn judge(&self, exchanges: &[Exchange]) -> Vec<String> {
         let mut counts: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
         let mut problems = BTreeMap::new();
@@ -135,11 +136,11 @@ impl Contract {
     }
 }
 
-/// What a version added: the definition, the member's name and its schema.
+/// The members that a version added: the definition, the member's name and the member's schema.
 type Members = Vec<(&'static str, &'static str, Value)>;
 
-/// Of these versions of the hub's API there is no published description. The members are those of the clients that the
-/// Azure CLI's IoT extension generates from it; what it never writes is marked as read-only.
+/// These versions of the hub's API have no published description. The members come from the clients that the Azure
+/// CLI's IoT extension generates from it. Members that the extension never writes are marked as read-only.
 fn hub_versions() -> Vec<(&'static str, Members)> {
     let attributes = || json!({ "type": "object", "additionalProperties": true });
     let text = json!({ "type": "string" });
@@ -165,7 +166,7 @@ fn hub_versions() -> Vec<(&'static str, Members)> {
     ]
 }
 
-/// What the published description of 2026-11-01 has beyond that of 2021-10-01 and is used here.
+/// The members that the description of 2026-11-01 has, that of 2021-10-01 does not have, and the connector uses.
 fn dps_versions() -> Vec<(&'static str, Members)> {
     let name = |longest: u32, pattern: &str| json!({ "type": "string", "minLength": 3, "maxLength": longest, "pattern": pattern });
     let of = |definition| {
@@ -178,7 +179,7 @@ fn dps_versions() -> Vec<(&'static str, Members)> {
     vec![("2026-11-01", ["IndividualEnrollment", "EnrollmentGroup"].into_iter().flat_map(of).collect())]
 }
 
-/// A description with a newer version's members.
+/// Adds a newer version's members to a description.
 fn newer_version(mut document: Value, version: &str, members: Members) -> Result<Value> {
     document["info"]["version"] = version.into();
     for (definition, name, schema) in members {
@@ -189,7 +190,7 @@ fn newer_version(mut document: Value, version: &str, members: Members) -> Result
     Ok(document)
 }
 
-/// A path without its ids.
+/// A path with `*` instead of its ids.
 fn shape(path: &str) -> String {
     let segments: Vec<&str> =
         path.split('/').skip(1).enumerate().map(|(i, it)| if i % 2 == 0 { it } else { "*" }).collect();
@@ -201,8 +202,8 @@ fn read(path: &Path) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
-/// What is wrong with a refusal of the hub. Its description has no errors, so this follows what Microsoft's C# client
-/// reads: a `Message` that is an object, such an object as a text, or `ErrorCode:Name;text`.
+/// The problems of an error response of the hub. The hub's description has no errors, so the check follows Microsoft's
+/// C# client: `Message` is an object, or such an object as text, or `ErrorCode:Name;text`.
 fn hub_refusal(description: &Description, seen: &Seen) -> Vec<String> {
     let status = seen.status.unwrap_or_default();
     let names = "/definitions/DeviceRegistryOperationError/properties/errorCode/enum";
@@ -256,24 +257,24 @@ async fn every_exchange_keeps_to_the_descriptions() -> Result<()> {
     assert!(problems.is_empty(), "{} breaches of the descriptions:\n{}", problems.len(), problems.join("\n"));
     for exception in EXCEPTIONS {
         let needed = recording.exchanges.iter().any(|it| exception.covers(&Seen::from(it), exception.problem));
-        assert!(needed, "the exception for {} {} is needed no more", exception.method, exception.path);
+        assert!(needed, "the exception for {} {} is no longer needed", exception.method, exception.path);
     }
-    // What the run is for: enough of each service, and pages after the first one.
+    // The run must have enough exchanges with each service, and pages after the first page.
     for (service, path) in [
         (Service::Hub, "/devices/query"),
         (Service::Dps, "/enrollments/query"),
         (Service::Dps, "/registrations/looms/query"),
     ] {
         let of_service = recording.exchanges.iter().filter(|exchange| exchange.service == service);
-        assert!(of_service.clone().count() > 50, "{service:?} was hardly asked");
+        assert!(of_service.clone().count() > 50, "{service:?} received too few requests");
         let mut pages = of_service.filter(|exchange| exchange.path == path).map(Seen::from);
         let goes_on = |seen: Seen| seen.request_headers.iter().any(|(name, _)| name == "x-ms-continuation");
-        assert!(pages.any(goes_on), "{path} had a single page each time");
+        assert!(pages.any(goes_on), "{path} never had a second page");
     }
     Ok(())
 }
 
-/// Exchanges that are good, until they are doctored.
+/// Exchanges without a problem. Tests alter copies of them.
 async fn good_ones(emulator: &Emulator) -> Vec<(Service, Seen)> {
     emulator.traffic().record(true);
     let (hub, dps) = (raw::hub(emulator, "iothubowner"), raw::dps(emulator, "connector"));
@@ -290,7 +291,7 @@ async fn good_ones(emulator: &Emulator) -> Vec<(Service, Seen)> {
 
 type Doctor = fn(&mut Seen);
 
-/// The judge itself is judged: what breaks a description has to be found, and nothing else.
+/// Tests the judge itself: it must find every alteration that breaks a description, and nothing else.
 #[tokio::test]
 async fn doctored_exchanges_are_found() -> Result<()> {
     let Some((contract, _)) = Contract::load()? else { return Ok(()) };
@@ -384,7 +385,8 @@ fn set_header(headers: &mut [(String, String)], name: &str, value: &str) {
     header.1 = value.to_owned();
 }
 
-/// Microsoft's own examples pass the judge, and the emulator takes them, as far as their made-up words make sense.
+/// Microsoft's own examples must pass the judge, and the emulator must accept them after their placeholder values were
+/// replaced.
 #[tokio::test]
 async fn published_examples_pass() -> Result<()> {
     let Some((contract, folder)) = Contract::load()? else { return Ok(()) };
@@ -405,7 +407,7 @@ async fn published_examples_pass() -> Result<()> {
         assert_eq!(verdict.problems, Vec::<String>::new(), "{id}");
         assert_eq!(verdict.operation.as_deref(), Some(id));
 
-        // The emulator refuses random words for keys and certificates; whatever it answers has to be a fitting answer.
+        // The emulator rejects placeholder texts for keys and certificates. Its answer must still fit the description.
         let body: Option<Value> = serde_json::from_slice(&seen.request_body).ok();
         let status = dps.call(&seen.method, &seen.path, &[], body.clone()).await.status;
         println!("{id}: {status} as it is");
@@ -422,12 +424,12 @@ async fn published_examples_pass() -> Result<()> {
     Ok(())
 }
 
-/// Some examples send what is read-only: they fill in every member of the schema.
+/// Whether a problem comes from the examples: some fill in every member, so they send read-only members too.
 fn is_of_examples(problem: &str) -> bool {
     problem.contains("/registrationState': False schema")
 }
 
-/// An example as if it had gone over the wire.
+/// An example as an exchange.
 fn exchange_of(description: &Description, id: &str, example: &Value) -> Result<Seen> {
     let (method, path) = description.route(id).context("no such operation")?;
     let parameters = example["parameters"].as_object().context("no parameters")?;
@@ -443,7 +445,7 @@ fn exchange_of(description: &Description, id: &str, example: &Value) -> Result<S
         }
     }
     let (status, answer) = example["responses"].as_object().and_then(|it| it.iter().next()).context("no response")?;
-    // One has the name of the request's body there instead of `body`.
+    // One example names this member like the request's body instead of `body`.
     let answer = answer.as_object().and_then(|it| it.values().next());
     Ok(Seen {
         method: method.to_owned(),
@@ -457,7 +459,8 @@ fn exchange_of(description: &Description, id: &str, example: &Value) -> Result<S
     })
 }
 
-/// Puts in what has to mean something: ids that fit, an attestation that works, a first write instead of a later one.
+/// Replaces placeholder values: the ids must match the path, the attestation must work, and the write must be the first
+/// one.
 fn make_sense(body: &mut Value, id: &str) {
     match body {
         Value::Object(members) => {

@@ -1,4 +1,4 @@
-//! A service that misbehaves: every call ends with a typed error, within its deadline.
+//! A service that misbehaves: every call must end within its deadline, with a typed error.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use connector_host::interface::action::Call;
 use connector_host::interface::types::{EffectState, ErrorCode};
 use connector_tests::World;
 
-/// What the emulator does, how the call ends, and what a write of that kind may have done.
+/// The fault of the emulator, the allowed error codes, and the effect that the error of a write must state.
 type Case = (&'static str, &'static [ErrorCode], EffectState);
 
 const CASES: [Case; 12] = [
@@ -16,7 +16,7 @@ const CASES: [Case; 12] = [
     ("* /*=drop", &[ErrorCode::Unavailable], EffectState::Unknown),
     ("* /*=drop-after", &[ErrorCode::Unavailable], EffectState::Unknown),
     ("* /*=truncate", &[ErrorCode::Unavailable, ErrorCode::Protocol], EffectState::Unknown),
-    // A web page with a success status: no matter who sent it, it does not say what the hub did.
+    // A web page with a success status does not say what the hub has done.
     ("* /*=garbage", &[ErrorCode::Protocol], EffectState::Unknown),
     ("* /*=oversize:40000000", &[ErrorCode::PayloadTooLarge], EffectState::Unknown),
     ("* /*=429", &[ErrorCode::RateLimited], EffectState::None),
@@ -56,7 +56,8 @@ async fn misbehaviour_ends_in_a_typed_error_in_time() -> Result<()> {
     Ok(())
 }
 
-/// A clock that is two hours off is noticed by the service's `Date` and made up for.
+/// The host's clock is two hours wrong. The connector notices this by the service's `Date` header and allows for the
+/// difference.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_off_does_no_harm() -> Result<()> {
     let world = World::start().await?;

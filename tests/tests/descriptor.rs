@@ -1,4 +1,4 @@
-//! What the component says of itself is a contract: engines store workflows with its ids and schemas.
+//! The component's descriptor is a contract: engines store workflows with its ids and schemas.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use connector_tests::{connector, workspace};
 use serde_json::Value;
 
-/// Members that only people read.
+/// Members of the descriptor that only people read.
 const TEXTS: [&str; 8] = ["title", "help", "description", "x-help", "x-group", "group", "purpose", "examples"];
 
 const RENEW: &str = "\
@@ -15,7 +15,7 @@ Where the contract changes, raise the operation's `revision`, and let `migrate` 
 Once the change is as you want it: `cargo xtask descriptor --write`, commit tests/snapshots/descriptor.json with the change,
 and say in CHANGELOG.md what a user sees of it.";
 
-/// A JSON text with a line for each member, in its own order and with its own spelling.
+/// A JSON text with one line for each member. The order and the spelling of the members do not change.
 fn lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
@@ -64,7 +64,7 @@ fn lines(text: &str) -> String {
     out
 }
 
-/// Where two documents differ, members for people aside.
+/// All places where two documents differ, except in members for people.
 fn differences(place: &str, one: &Value, other: &Value, found: &mut Vec<String>) {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
@@ -77,7 +77,7 @@ fn differences(place: &str, one: &Value, other: &Value, found: &mut Vec<String>)
         (Value::Array(one), Value::Array(other)) => {
             for index in 0..one.len().max(other.len()) {
                 let item = |array: &[Value]| array.get(index).cloned().unwrap_or_default();
-                // An operation is found by its id, not by its number.
+                // An operation is compared by its id, not by its index.
                 let id = item(other)["id"].as_str().map_or_else(|| index.to_string(), str::to_owned);
                 differences(&format!("{place}/{id}"), &item(one), &item(other), found);
             }

@@ -1,4 +1,5 @@
-//! What the documents cite is there: files, tests, commands and headings. A test that is renamed takes its citations along.
+//! Files, tests, commands and headings that the documents cite must exist. A renamed test must be renamed in the
+//! documents too.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,31 +24,32 @@ const DOCUMENTS: [&str; 13] = [
     "wit/deps/README.md",
 ];
 
-/// Files and functions of other projects.
+/// Cited files and functions of other projects.
 const OF_OTHERS: [&str; 3] = ["azext_iot/iothub/_payload.py", "set_check_integrity_on_open", "src/p2/http_impl.rs"];
 
-/// Parts of a path that stand for any name.
+/// Placeholders in a path, for any name.
 const ANY_NAME: [&str; 3] = ["NAME", "VERSION", "FILE"];
 
-/// Endings by which a word is known to be a file of the repository. Others, `account.json` for one, are the reader's files.
+/// A word with one of these endings is a file of the repository. Words with other endings, for example `account.json`,
+/// are the reader's files.
 const ENDINGS: [&str; 8] = [".rs", ".toml", ".md", ".py", ".wit", ".csv", ".sh", ".mjs"];
 
-/// The ellipsis in a test's name stands for the rest of it.
+/// In the name of a test, the ellipsis stands for the rest of the name.
 const ELLIPSIS: char = '…';
 
-/// Options of other programs.
+/// Cited options of other programs.
 const OPTIONS_OF_OTHERS: [&str; 3] = ["--nocapture", "--test", "--offline"];
 
 const WHAT_TO_DO: &str = "Mend the citation, or the name that it cites.";
 
-/// The files and folders of the repository, by their paths from its root.
+/// The files and folders of the repository, with their paths from its root.
 struct Tree {
     paths: Vec<String>,
-    /// All of Rust in one text.
+    /// The text of all Rust files.
     rust: String,
-    /// The names of its functions.
+    /// The names of all Rust functions.
     functions: BTreeSet<String>,
-    /// All manifests in one text.
+    /// The text of all manifests.
     manifests: String,
 }
 
@@ -83,7 +85,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether a file or folder ends with this path. A part of the path is enough, so that a citation can be short.
+    /// Whether a file or folder ends with this path. Citations may be short, so a part of the path is enough.
     fn has(&self, cited: &str) -> bool {
         let ending = format!("/{cited}");
         self.paths
@@ -91,7 +93,7 @@ impl Tree {
             .any(|path| path.ends_with(&ending) || path.strip_suffix('/').is_some_and(|path| path.ends_with(&ending)))
     }
 
-    /// Whether a function has this name, which may be cut off by an ellipsis at either end.
+    /// Whether a function has this name. An ellipsis at either end stands for the rest of the name.
     fn has_function(&self, cited: &str) -> bool {
         let part = cited.trim_matches(ELLIPSIS);
         self.functions.iter().any(|name| match (cited.starts_with(ELLIPSIS), cited.ends_with(ELLIPSIS)) {
@@ -102,7 +104,7 @@ impl Tree {
         })
     }
 
-    /// Whether an option of the command line is known to some source: as it is, or as a field that clap makes it from.
+    /// Whether a source file contains this command-line option, or a field from which clap makes the option.
     fn has_option(&self, option: &str) -> bool {
         let field = option.trim_start_matches('-').replace('-', "_");
         self.rust.contains(option)
@@ -123,7 +125,7 @@ impl Tree {
     }
 }
 
-/// What stands between backticks, and each line of a block of commands.
+/// The texts between backticks, and each line of a block of commands.
 fn citations(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut block: Option<&str> = None;
@@ -152,7 +154,7 @@ fn is_function(word: &str) -> bool {
     plain && word.contains('_') && (word.contains(ELLIPSIS) || word.matches('_').count() > 2)
 }
 
-/// What is wrong with one citation.
+/// The problems of one citation.
 fn problems(tree: &Tree, help: &str, subcommands: &BTreeSet<String>, cited: &str) -> Vec<String> {
     let mut found = Vec::new();
     let words: Vec<&str> = cited.split_whitespace().collect();
@@ -196,7 +198,7 @@ fn problems(tree: &Tree, help: &str, subcommands: &BTreeSet<String>, cited: &str
             }
         }
     }
-    // Options come before the subcommand, and most of them take a value.
+    // Options come before the subcommand, and most options take a value.
     let mut arguments = words.iter().skip_while(|word| **word != "connector-host").skip(1).peekable();
     while arguments.next_if(|word| word.starts_with("--")).is_some() {
         arguments.next();
@@ -210,7 +212,7 @@ fn problems(tree: &Tree, help: &str, subcommands: &BTreeSet<String>, cited: &str
     found
 }
 
-/// Headings as the addresses that links lead to.
+/// The addresses of headings, as links use them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let anchor = |heading: &str| -> String {
@@ -220,9 +222,9 @@ fn anchors(text: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
-/// Links that lead nowhere within the repository.
+/// Links within the repository that have no target.
 fn broken_links(document: &str, text: &str) -> Result<Vec<String>> {
-    let folder = workspace().join(document).parent().context("a document is in a folder")?.to_owned();
+    let folder = workspace().join(document).parent().context("a document has a folder")?.to_owned();
     let mut broken = Vec::new();
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     for target in targets.filter(|target| !target.contains("://")) {
@@ -276,7 +278,7 @@ fn what_is_not_there_is_found() -> Result<()> {
         "cargo test --test not_there",
         "connector-host --connection account.json nothing",
     ];
-    // Taken apart, since this file is searched as well.
+    // The citations are built from parts, because this file is searched as well.
     for cited in wrong {
         let cited = cited.replace("no_", "none_").replace("--no", "--none");
         assert_eq!(problems(&tree, "test", &commands, &cited).len(), 1, "{cited}");
@@ -290,7 +292,7 @@ fn what_is_not_there_is_found() -> Result<()> {
     Ok(())
 }
 
-/// Packages outside of the workspace cannot inherit its lints, so they repeat them.
+/// Packages outside of the workspace cannot inherit its lints, so they must repeat them.
 #[test]
 fn packages_outside_have_the_workspaces_lints() -> Result<()> {
     let section = |manifest: &str, name: &str| -> Result<String> {

@@ -1,4 +1,4 @@
-//! The end of an instance: what it keeps open at the service is closed in good order.
+//! The end of an instance: it closes its connections to the service properly.
 
 use std::time::{Duration, Instant};
 
@@ -44,12 +44,9 @@ async fn an_instance_that_is_discarded_closes_its_connection() -> Result<()> {
     ensure!(world.emulator.telemetry().readers(GROUP, 0) == 1, "the link is kept between polls");
     let closed = world.emulator.traffic().amqp_connections_closed();
     warm.discard().await;
-    ensure!(
-        world.emulator.traffic().amqp_connections_closed() == closed + 1,
-        "the connection was not closed in good order"
-    );
+    ensure!(world.emulator.traffic().amqp_connections_closed() == closed + 1, "the connection was not closed properly");
     until_nobody_reads(&world.emulator).await?;
-    // The next one begins afresh.
+    // The next call uses a new instance.
     ensure!(warm.poll(&request()).await?.events.len() == 1);
     Ok(())
 }
@@ -60,6 +57,6 @@ async fn an_instance_of_one_call_closes_its_connection() -> Result<()> {
     send(&world.emulator);
     let closed = world.emulator.traffic().amqp_connections_closed();
     ensure!(world.account().poll(&request()).await?.events.len() == 1);
-    ensure!(world.emulator.traffic().amqp_connections_closed() > closed, "the connection was not closed in good order");
+    ensure!(world.emulator.traffic().amqp_connections_closed() > closed, "the connection was not closed properly");
     until_nobody_reads(&world.emulator).await
 }

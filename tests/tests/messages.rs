@@ -1,5 +1,5 @@
-//! Messages to devices and from them, their feedback and uploaded files, through the real component: what is sent arrives
-//! as it was meant, and of what comes back nothing is lost, nothing is settled too early, and nothing stays behind.
+//! Cloud-to-device and device-to-cloud messages, their feedback and uploaded files, through the built component.
+//! Messages arrive as they were sent. No feedback is lost, completed too early or left in the queue.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +23,7 @@ const SEND: &str = "send-cloud-to-device-message";
 const FEEDBACK: &str = "cloud-to-device-message-feedback";
 const FILES: &str = "file-upload-notifications";
 
-/// A hub whose feedback does not wait for more, and devices.
+/// A hub that sends feedback without waiting for more, and these devices.
 async fn world(devices: &[&str]) -> Result<World> {
     world_with(EmulatorOptions::default(), devices).await
 }
@@ -52,18 +52,18 @@ fn request(trigger: &str, config: &Value, events: u32, cursor: Option<Cursor>) -
         start: Start::Earliest,
         on_position_lost: LostPolicy::Stop,
         cursor,
-        // What a thrown-away instance had is given again once the hub has noticed that it is gone.
+        // The waiting time is long enough for the hub to notice a dropped instance and to give its messages again.
         budget: Budget { events, bytes: 8 << 20, wait_ms: 400 },
     }
 }
 
-/// A poll in an instance of its own.
+/// A poll in a new instance.
 async fn poll(world: &World, trigger: &str, cursor: Option<Cursor>) -> Result<Page, CallError> {
     let request = request(trigger, &json!({}), 1_000, cursor);
     world.account().poll(&request).await
 }
 
-/// Polls, each time in an instance of its own and with the cursor of the last one, until there were so many events.
+/// Polls until this many events were delivered. Each poll is a new instance and has the last cursor.
 async fn collect(
     world: &World,
     trigger: &str,
@@ -82,7 +82,7 @@ async fn collect(
     anyhow::bail!("{} of {count} events", events.len())
 }
 
-/// Polls with a committed cursor until the hub has nothing left, and sees that no event is delivered.
+/// Polls with a committed cursor until the hub's queue is empty. No event may be delivered.
 async fn settle(world: &World, trigger: &str, mut cursor: Cursor) -> Result<Cursor> {
     for _ in 0..200 {
         let left =
@@ -94,7 +94,7 @@ async fn settle(world: &World, trigger: &str, mut cursor: Cursor) -> Result<Curs
         ensure!(page.events.is_empty(), "delivered again: {:?}", page.events);
         cursor = page.next;
     }
-    anyhow::bail!("the hub's queue does not get empty")
+    anyhow::bail!("the hub's queue never becomes empty")
 }
 
 fn typed(error: CallError) -> Result<Error> {
@@ -143,7 +143,7 @@ async fn a_device_is_given_the_message_as_it_was_sent() -> Result<()> {
     let expires = u64::try_from(first.expires.context("an expiry")?.unix_timestamp())?;
     assert!((1..=600).contains(&(expires - now)), "{expires} at {now}");
     assert_eq!((text(1).as_str(), labels(1)), ("plain words", (Some("text/plain"), Some("utf-8"))));
-    assert_eq!(messages[1].message_id.len(), 32, "an id is made where none is given");
+    assert_eq!(messages[1].message_id.len(), 32, "a message without an id gets a new id");
     assert_eq!(
         (messages[2].body.as_ref(), labels(2)),
         (&[0xff, 0, 0x80][..], (Some("application/octet-stream"), None))
@@ -174,7 +174,7 @@ async fn refusals_and_breaks_say_what_was_done() -> Result<()> {
     let purged = world.done("purge-cloud-to-device-messages", json!({ "deviceId": "press-17" })).await?;
     assert_eq!(purged, json!({ "deviceId": "press-17", "totalMessagesPurged": 50 }));
 
-    // The connection drops once the message is out, before it is answered; and before it is out.
+    // The connection drops after the message was sent but before it is confirmed; then before the message is sent.
     world.emulator.faults().add_text("hub-amqp:SEND /*=drop")?;
     let error = world.refused(SEND, to("press-17")).await?;
     assert_eq!((error.code, error.effect), (ErrorCode::Unavailable, EffectState::Unknown), "{error:?}");
@@ -184,7 +184,7 @@ async fn refusals_and_breaks_say_what_was_done() -> Result<()> {
     assert_eq!((error.code, error.effect), (ErrorCode::Unavailable, EffectState::None), "{error:?}");
     world.emulator.faults().clear();
 
-    // A wrong key and a missing permission.
+    // An account with a wrong key, then an account without the permission.
     let mut wrong = values(&world.emulator, "connector", "connector")?;
     wrong["sharedAccessKey"] = "d3Jvbmcga2V5LCB3cm9uZyBrZXksIHdyb25nIQ==".into();
     for (connection, code) in [
@@ -202,12 +202,12 @@ async fn refusals_and_breaks_say_what_was_done() -> Result<()> {
     let input = to("press-17").to_string();
     let planned = world.account().invoke(SEND, &input, &dry).await?;
     ensure!(matches!(planned, Outcome::Planned(_)), "{planned:?}");
-    assert_eq!(world.emulator.devices().take_messages("press-17").await?.len(), 0, "nothing of all this was sent");
+    assert_eq!(world.emulator.devices().take_messages("press-17").await?.len(), 0, "none of these messages was sent");
     world.emulator.shutdown().await;
     Ok(())
 }
 
-/// A warm instance sends over the connection it has, also after the hub has ended it.
+/// A warm instance keeps its connection for the next message, and opens a new one after the hub has closed it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warm_instance_keeps_its_connection_and_gets_over_its_loss() -> Result<()> {
     let world = world(&["press-17"]).await?;
@@ -222,7 +222,7 @@ async fn a_warm_instance_keeps_its_connection_and_gets_over_its_loss() -> Result
         send(number).await?;
     }
     assert_eq!(world.emulator.faults().fired(), 1, "one connection for ten messages");
-    // The hub drops it before the next message is out, then takes its token for expired.
+    // The hub first drops the connection before the next message is sent, then treats the token as expired.
     for (fault, numbers) in [("dropx1", 10..15), ("expirex1", 15..20)] {
         world.emulator.faults().add_text(&format!("hub-amqp:ATTACH /messages/devicebound={fault}"))?;
         for number in numbers {
@@ -232,7 +232,11 @@ async fn a_warm_instance_keeps_its_connection_and_gets_over_its_loss() -> Result
     let messages = world.emulator.devices().take_messages("press-17").await?;
     let bodies: Vec<String> =
         messages.iter().map(|message| String::from_utf8_lossy(&message.body).into_owned()).collect();
-    assert_eq!(bodies, (0..20).map(|number| number.to_string()).collect::<Vec<_>>(), "each once, and in order");
+    assert_eq!(
+        bodies,
+        (0..20).map(|number| number.to_string()).collect::<Vec<_>>(),
+        "each message is delivered once and in order"
+    );
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -274,15 +278,15 @@ async fn feedback_arrives_and_is_completed_once_it_is_committed() -> Result<()> 
     assert_eq!(first.subject.as_deref(), Some("devices/press-1"));
     assert!(first.source.ends_with("/messages/serviceBound/feedback"), "{}", first.source);
     assert!(first.time.as_deref().is_some_and(|time| time.ends_with('Z')), "{:?}", first.time);
-    assert_eq!(world.emulator.feedback_left(), 6, "nothing is completed by its delivery");
+    assert_eq!(world.emulator.feedback_left(), 6, "delivery alone completes no message");
 
-    // That cursor was thrown away: all of it comes again, with the same ids.
+    // That cursor was not kept, so all events come again with the same ids.
     let ids = |events: &[Event]| events.iter().map(|event| event.id.clone()).collect::<BTreeSet<_>>();
     let (again, cursor) = collect(&world, FEEDBACK, 6, None).await?;
     assert_eq!(ids(&again), ids(&events));
     assert_eq!(world.emulator.feedback_left(), 6);
 
-    // This one is committed: the hub completes it, and no poll gets it again.
+    // This cursor is committed: the hub completes the messages, and no later poll receives them again.
     let cursor = settle(&world, FEEDBACK, cursor).await?;
     assert!(poll(&world, FEEDBACK, None).await?.events.is_empty());
     world.done(SEND, send("press-1", "late", "full")).await?;
@@ -327,12 +331,12 @@ async fn files_are_told_filtered_and_completed() -> Result<()> {
     Ok(())
 }
 
-/// What waits at the hub in the tests below: so many messages, each with feedback.
+/// Fills the feedback queue: sends a message for each number, and lets the device take it.
 async fn give_feedback(world: &World, device: &str, ids: std::ops::Range<u32>) -> Result<()> {
     for number in ids {
         let message =
             json!({ "deviceId": device, "messageId": number.to_string(), "body": number, "acknowledgement": "full" });
-        // A connection that breaks before anything was sent is no matter here.
+        // The connection may break before the message was sent. It is then sent again.
         while let Err(error) = world.invoke(SEND, message.clone()).await {
             let error = typed(error)?;
             ensure!(error.effect == EffectState::None, "{error:?}");
@@ -364,7 +368,7 @@ async fn a_warm_instance_holds_what_it_told_until_it_is_committed() -> Result<()
     world.emulator.faults().add_text("hub-amqp:OPEN /*=latency:0")?;
     let page = warm_poll(&warm, 1_000, None).await?;
     assert_eq!(message_ids(&page.events), (0..20).collect::<Vec<_>>());
-    // The same poll again, of the same instance: the same events, and nothing is completed.
+    // The same instance polls again without the new cursor: the events are the same, and no message is completed.
     let again = warm_poll(&warm, 1_000, None).await?;
     assert_eq!(message_ids(&again.events), (0..20).collect::<Vec<_>>());
     assert_eq!(world.emulator.feedback_left(), 20);
@@ -374,14 +378,14 @@ async fn a_warm_instance_holds_what_it_told_until_it_is_committed() -> Result<()
         // The hub takes a moment to process the acknowledgement.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(world.emulator.faults().fired(), 1, "all of it over one connection");
+    assert_eq!(world.emulator.faults().fired(), 1, "all polls used one connection");
     world.emulator.shutdown().await;
     Ok(())
 }
 
-/// Pages get lost, instances are killed between polls, connections drop in the middle of frames, pages are
-/// committed event by event: each record is delivered, none twice unless its commit was lost, and in the end the hub has
-/// nothing left.
+/// Pages get lost, instances are killed between polls, connections drop in the middle of frames, and pages are
+/// committed event by event. Each record must be delivered, twice only if its commit was lost, and the hub's queue must
+/// be empty at the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_whatever_breaks() -> Result<()> {
     for seed in [1_u64, 2, 3] {
@@ -407,7 +411,7 @@ async fn nothing_is_lost_whatever_breaks() -> Result<()> {
         let (mut lost, mut failures, mut polls, mut given) = (0, 0, 0, 0);
         while done.len() < 120 || world.emulator.feedback_left() > 0 {
             polls += 1;
-            // A few at a time, so that there are many notices.
+            // Feedback is given in small portions, so that there are many notices.
             if given < 120 {
                 let more = u32::try_from(1 + draw(4))?.min(120 - given);
                 give_feedback(&world, "press-1", given..given + more).await?;
@@ -428,9 +432,9 @@ async fn nothing_is_lost_whatever_breaks() -> Result<()> {
                 warm.discard().await;
             }
             match draw(4) {
-                // The engine stops before it has done anything with the page.
+                // The engine stops before it has processed any event of the page.
                 0 => lost += 1,
-                // It stops after a part of it.
+                // The engine stops in the middle of the page.
                 1 if !page.events.is_empty() => {
                     let count = usize::try_from(draw(page.events.len() as u64))? + 1;
                     message_ids(&page.events[..count]).into_iter().for_each(|id| *done.entry(id).or_default() += 1);
@@ -449,15 +453,16 @@ async fn nothing_is_lost_whatever_breaks() -> Result<()> {
             world.emulator.faults().fired()
         );
         assert_eq!(done.keys().copied().collect::<Vec<_>>(), (0..120).collect::<Vec<_>>());
-        // What is done is in the cursor, so a fault cannot bring it back.
+        // Committed records are in the cursor, so no fault can repeat them.
         assert_eq!(twice, 0);
-        ensure!(world.emulator.faults().fired() > 3, "only {} faults were met", world.emulator.faults().fired());
+        ensure!(world.emulator.faults().fired() > 3, "only {} faults happened", world.emulator.faults().fired());
         world.emulator.shutdown().await;
     }
     Ok(())
 }
 
-/// An engine that takes one event at a time does not use up the hub's patience with a batch.
+/// The hub gives a message only a limited number of times. An engine that takes one event at a time must not reach that
+/// limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_told_one_by_one() -> Result<()> {
     let world = world(&["press-1"]).await?;
@@ -491,7 +496,7 @@ async fn starting_now_clears_what_waits() -> Result<()> {
     give_feedback(&world, "press-1", 0..5).await?;
     let mut now = request(FEEDBACK, &json!({}), 100, None);
     now.start = Start::Now;
-    // Nobody keeps the first cursor: the queue is as it was, and the next poll says the same.
+    // The first cursor is not kept, so the queue must be unchanged, and the next poll must return the same page.
     for _ in 0..2 {
         let page = world.account().poll(&now).await?;
         assert_eq!((page.events.len(), world.emulator.feedback_left()), (0, 5));
@@ -509,7 +514,7 @@ async fn starting_now_clears_what_waits() -> Result<()> {
     Ok(())
 }
 
-/// A look at a queue, with the start that a trigger lists first or with a filter, deleted what waited there.
+/// In an earlier version, one poll deleted the waiting messages, with the default start or with a filter.
 #[tokio::test(flavor = "multi_thread")]
 async fn polls_that_nobody_commits_leave_the_queues_as_they_were() -> Result<()> {
     let world = world(&["press-1"]).await?;
@@ -546,7 +551,7 @@ async fn polls_that_nobody_commits_leave_the_queues_as_they_were() -> Result<()>
     Ok(())
 }
 
-/// A record of the shape that the service began with was held back by any filter on the status, and then gone.
+/// In an earlier version, any filter on the status held back records in the oldest form, and they were lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_every_shape_are_told() -> Result<()> {
     let world = world(&[]).await?;
@@ -594,7 +599,7 @@ async fn records_of_every_shape_are_told() -> Result<()> {
     Ok(())
 }
 
-/// What is sent as a device is what the telemetry trigger delivers.
+/// The telemetry trigger delivers messages that an action sent as a device.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_sent_as_a_device_is_telemetry() -> Result<()> {
     let options = EmulatorOptions { partitions: 1, ..EmulatorOptions::default() };

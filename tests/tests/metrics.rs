@@ -1,4 +1,5 @@
-//! The component's exchanges as an operator sees them: counted by status, over pooled connections, without a key.
+//! The component's exchanges in an operator's metrics: they are counted by status, use pooled connections, and show no
+//! key.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +16,7 @@ use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Sums by metric and by the one label that is asked for.
+/// The sums of a metric, by the values of one label.
 fn sums(exporter: &InMemoryMetricExporter, metric: &str, label: &str) -> Result<BTreeMap<String, i64>> {
     let mut sums = BTreeMap::new();
     let exported = exporter.get_finished_metrics()?;
@@ -38,7 +39,7 @@ fn sums(exporter: &InMemoryMetricExporter, metric: &str, label: &str) -> Result<
     Ok(sums)
 }
 
-/// Everything that is logged.
+/// Keeps all log lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -61,7 +62,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// All that is logged by any crate, at the finest level.
+/// The log has the finest level, for all crates.
 #[test]
 fn exchanges_are_counted_and_no_key_is_seen() -> Result<()> {
     let log = Log::default();
@@ -84,7 +85,7 @@ fn exchanges_are_counted_and_no_key_is_seen() -> Result<()> {
     Ok(())
 }
 
-/// Calls whose exchanges are known; answers what must not be logged.
+/// Makes calls with known exchanges. Returns the secrets that must not be in the log.
 async fn sequence() -> Result<Vec<String>> {
     let exporter = InMemoryMetricExporter::default();
     let provider = SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
@@ -107,7 +108,7 @@ async fn sequence() -> Result<Vec<String>> {
     }
     let absent = connector.account(&tenant, &connection).invoke("get-device", r#"{"deviceId":"absent"}"#, &call).await;
     anyhow::ensure!(absent.is_err());
-    // The connector comes again by itself; the engine says that it does.
+    // The connector retries by itself; the engine states its own retry.
     emulator.faults().add_text("hub:GET /devices/present=503x1")?;
     connector
         .account(&tenant, &connection)
@@ -123,7 +124,7 @@ async fn sequence() -> Result<Vec<String>> {
     assert_eq!(calls, BTreeMap::from([("ok".to_owned(), 5), ("connector".to_owned(), 1)]));
     let errors = sums(&exporter, "connector.calls", "error.type")?;
     assert_eq!(errors.get("not-found"), Some(&1), "{errors:?}");
-    // All exchanges over one connection.
+    // All exchanges used one connection.
     let connections = sums(&exporter, "connector.http.connections", "network.protocol.version")?;
     assert_eq!(connections.values().sum::<i64>(), 1, "{connections:?}");
     let bytes = sums(&exporter, "connector.http.io", "network.io.direction")?;

@@ -1,5 +1,5 @@
-//! A hub under its names of 2026, through the real component: each works, and moving an account from one to another is no
-//! other hub. And no event of a hub's log ever comes again under the same id.
+//! A hub under its names of 2026, through the built component: every name works, and an account may change from one
+//! name to another without becoming another hub. No event id of a hub's log is ever used for another event.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use connector_tests::{TELEMETRY, World, link, tenant, tenant_by_name, values_by_
 use serde_json::json;
 
 const NAMES: [HubName; 3] = [HubName::Classic, HubName::Service, HubName::Device];
-/// Triggers on the hub, each with another kind of cursor.
+/// Triggers on the hub. Each has a different kind of cursor.
 const TRIGGERS: [&str; 4] =
     [TELEMETRY, "device-twin-changed", "service-configuration-changed", "cloud-to-device-message-feedback"];
 
@@ -24,7 +24,7 @@ fn v2() -> EmulatorOptions {
     options
 }
 
-/// A world whose account is linked by this name.
+/// A world whose account uses this name of the hub.
 async fn world(options: EmulatorOptions, name: HubName) -> Result<World> {
     let mut world = World::with(options).await?;
     world.tenant = tenant_by_name(&world.emulator)?;
@@ -49,7 +49,7 @@ async fn poll(world: &World, trigger: &str, cursor: Option<Cursor>) -> Result<Pa
     world.account().poll(&request).await.with_context(|| trigger.to_owned())
 }
 
-/// Polls until nothing more comes.
+/// Polls until there are no more events.
 async fn drain(world: &World, trigger: &str, mut cursor: Option<Cursor>) -> Result<(Vec<Event>, Cursor)> {
     let mut events = Vec::new();
     for _ in 0..100 {
@@ -63,10 +63,10 @@ async fn drain(world: &World, trigger: &str, mut cursor: Option<Cursor>) -> Resu
             return Ok((events, cursor.context("set above")?));
         }
     }
-    anyhow::bail!("{trigger} does not come to an end")
+    anyhow::bail!("polls of {trigger} never reach the end")
 }
 
-/// Lets something happen that every one of the triggers has an event of.
+/// Causes an event for each of the triggers.
 async fn happen(world: &World, number: u32) -> Result<()> {
     let device = format!("press-{number}");
     world.done("create-device", json!({ "deviceId": device })).await?;
@@ -106,14 +106,14 @@ async fn moving_an_account_to_another_name_is_no_other_hub() -> Result<()> {
             *cursor = next;
         }
     }
-    // Read from the beginning, the log has the same ids and sources by every name.
+    // Read from the beginning, the log has the same ids and sources under every name.
     let mut delivered = Vec::new();
     for name in NAMES {
         world.connection = by(&world, name)?;
         delivered.push(of(&drain(&world, TELEMETRY, None).await?.0));
     }
     ensure!(delivered[0].len() == 5 && delivered[0] == delivered[1] && delivered[1] == delivered[2], "{delivered:?}");
-    ensure!(delivered[0] == cursors[0].2, "as the first time");
+    ensure!(delivered[0] == cursors[0].2, "the same events as under the first name");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -128,12 +128,12 @@ async fn every_name_of_a_hub_works_for_everything() -> Result<()> {
         for id in ["hub-reach", "hub-authenticate", "hub-permissions", "event-hub", "service-queues"] {
             ensure!(outcome(id) == Some(CheckOutcome::Pass), "{id} by {name:?}: {report:?}");
         }
-        // The name for devices is said to be rewritten.
+        // The test of the account warns that the name for devices is rewritten.
         let values = if name == HubName::Device { CheckOutcome::Warn } else { CheckOutcome::Pass };
         ensure!(outcome("values") == Some(values), "{name:?}");
         ensure!(world.account().label().await?.starts_with("plant"));
-        // HTTPS by the host and AMQP by the component both take what the service documents: the newest version of the
-        // name, and AES-GCM.
+        // HTTPS connections of the host and AMQP connections of the component must both use the parameters that the
+        // service documents: the newest TLS version of this name, and AES-GCM.
         let handshakes = world.emulator.tls_handshakes();
         let version = if name == HubName::Classic { "TLSv1_2" } else { "TLSv1_3" };
         for service in [Service::Hub, Service::HubAmqp, Service::EventHub] {
@@ -165,7 +165,7 @@ async fn telemetry_is_found_where_no_password_is_taken() -> Result<()> {
     Ok(())
 }
 
-/// After a fail-over the numbers begin again, and the ids are others all the same.
+/// After a fail-over the sequence numbers begin again, but the event ids are new.
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_after_a_fail_over_are_new() -> Result<()> {
     let mut world = World::start().await?;
@@ -193,7 +193,7 @@ async fn ids_after_a_fail_over_are_new() -> Result<()> {
     Ok(())
 }
 
-/// Pinned in whatever case, or asked for: it is one log.
+/// The log is the same, whether its endpoint is pinned, in upper or lower case, or found through the hub.
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_do_not_depend_on_how_the_endpoint_was_found() -> Result<()> {
     let mut world = World::start().await?;
@@ -210,7 +210,8 @@ async fn ids_do_not_depend_on_how_the_endpoint_was_found() -> Result<()> {
     Ok(())
 }
 
-/// A hub of before lacks the name, as does a private endpoint without the new members: the error says what to do.
+/// An older hub does not have the name, and neither has a private endpoint without the new members. The error must say
+/// what to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_the_hub_lacks_is_explained() -> Result<()> {
     let world = world(v2(), HubName::Service).await?;

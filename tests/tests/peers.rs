@@ -1,16 +1,16 @@
-//! A sample of the hostile peers, drawn from a seed; `cargo xtask soak peers` plays all of them.
+//! A sample of the hostile peers, selected by a seed. `cargo xtask soak peers` plays all of them.
 
 use anyhow::{Result, ensure};
 use connector_tests::component;
 use connector_tests::peers::table;
 
-/// Of the order in which behaviours are drawn. Another one is tried by `CONNECTOR_PEERS_SEED`.
+/// The seed of the random order. `CONNECTOR_PEERS_SEED` sets another seed.
 const SEED: u64 = 1;
 
-/// How long behaviours are drawn, in seconds.
+/// After this many seconds, no further behaviour begins.
 const SAMPLE: u64 = 75;
 
-/// The soak is a program: its tasks, descriptors, memory and log are its own.
+/// The soak runs as a program, so that all tasks, descriptors, memory and log lines of the process belong to it.
 #[test]
 fn a_sample_of_hostile_peers_is_met() -> Result<()> {
     let seed = std::env::var("CONNECTOR_PEERS_SEED").unwrap_or_else(|_| SEED.to_string());

@@ -1,4 +1,5 @@
-//! `connection.test` against policies that hold more or less: the table says what is so, and nothing is changed by it.
+//! `connection.test` against policies with more and with fewer permissions: the report must be right, and the test must
+//! change nothing.
 
 use anyhow::Result;
 use azure_iot_emulator::{EmulatorOptions, Permission, Policy};
@@ -50,7 +51,7 @@ async fn a_full_account_is_found_to_hold_all_that_can_be_probed() -> Result<()> 
     ] {
         assert_eq!(outcome(&report, id), CheckOutcome::Pass, "{id}");
     }
-    // With a device there, the probe that speaks as a device finds the same.
+    // With a device in the hub, the check of the device permission must have the same result.
     world.done("create-device", json!({ "deviceId": "d1" })).await?;
     let report = self::report(&world, &world.connection).await?;
     assert!(grants(&report, Grant::Granted).contains(&"device-connect"));
@@ -110,7 +111,7 @@ async fn a_wrong_key_is_told_from_a_missing_permission() -> Result<()> {
     assert_eq!(outcome(&report, "hub-authenticate"), CheckOutcome::Fail);
     assert_eq!(outcome(&report, "hub-permissions"), CheckOutcome::Skipped);
     assert_eq!(outcome(&report, "dps-authenticate"), CheckOutcome::Pass);
-    assert_eq!(grants(&report, Grant::Denied), [""; 0], "nothing can be said of a key that is not accepted");
+    assert_eq!(grants(&report, Grant::Denied), [""; 0], "a rejected key says nothing about permissions");
 
     let call = connector_host::interface::action::Call::default();
     let invoke = |connection: Connection| {
@@ -146,7 +147,7 @@ async fn without_a_provisioning_service_the_hub_still_works() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_reached_or_trusted_is_a_failed_check() -> Result<()> {
     let world = World::start().await?;
-    // A host that trusts only the public authorities does not trust the emulator's.
+    // A host that trusts only public certificate authorities does not trust the emulator.
     let mut options = TenantOptions::default();
     options.trust_roots = TrustRoots::Public;
     options.allow_hosts = vec!["localhost".parse()?];

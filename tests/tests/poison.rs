@@ -1,4 +1,5 @@
-//! No single message stops a partition: what cannot be passed on as it is comes as bytes with a note, and reading goes on.
+//! No single message stops a partition: a message that cannot be delivered in its own form is delivered as bytes with a
+//! note, and reading continues.
 
 use anyhow::{Context as _, Result, ensure};
 use azure_iot_emulator::{EmulatorOptions, EventBody, TelemetryEvent};
@@ -7,7 +8,7 @@ use connector_tests::World;
 use serde_json::{Value, json};
 
 const TELEMETRY: &str = "device-telemetry";
-/// Levels that a body may have to be passed on as JSON: the event's own data is one around it.
+/// The largest number of levels of a body that is delivered as JSON. The event's data adds one level around it.
 const DEEPEST_BODY: usize = 126;
 
 fn data(event: &Event) -> Value {
@@ -29,7 +30,7 @@ fn request(partition: &str, config: &Value, events: u32) -> PollRequest {
     }
 }
 
-/// Every event there is, by a warm instance: page by page, until a page is empty.
+/// All events, read by a warm instance page after page until a page is empty.
 async fn read_all(world: &World, partition: &str, config: &Value, events: u32) -> Result<Vec<Event>> {
     let warm = world.connector.open(&world.tenant, &world.connection).await?;
     let mut request = request(partition, config, events);
@@ -42,11 +43,11 @@ async fn read_all(world: &World, partition: &str, config: &Value, events: u32) -
         all.extend(page.events);
         request.cursor = Some(page.next);
     }
-    anyhow::bail!("the partition does not come to an end")
+    anyhow::bail!("the end of the partition is never reached")
 }
 
-/// 127 levels of brackets are 254 bytes, legal, and within what the connector reads; with the event's data around them
-/// the host refused the page, and those before and after with it, for ever.
+/// 127 levels of brackets have only 254 bytes, are valid JSON, and can be read by the connector. In an earlier version,
+/// the host refused the whole page because of the event's data around them, in every poll.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deep_body_stops_nobody() -> Result<()> {
     let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
@@ -60,7 +61,7 @@ async fn a_deep_body_stops_nobody() -> Result<()> {
         }
     }
     telemetry.send(TelemetryEvent::new("press-01", r#"{"last":true}"#).json());
-    // The value of a named field stands two levels deep, and is one level less deep than the body.
+    // A named field's value has two levels around it, but one level less of its own than the body.
     let fields = json!({ "fields": [{ "name": "inner", "path": "/a" }] });
     for (config, events) in [(json!({}), 500), (json!({}), 1), (fields, 500)] {
         for partition in ["0", ""] {
@@ -73,7 +74,7 @@ async fn a_deep_body_stops_nobody() -> Result<()> {
                 ensure!(data.get("bodyNote").is_some() == (levels > DEEPEST_BODY), "{levels} levels");
             }
             let last = data(events.last().context("the last event")?);
-            ensure!(last["body"]["last"] == true, "what comes after is delivered");
+            ensure!(last["body"]["last"] == true, "the event after them is delivered");
         }
     }
     let sample = world.account().sample(TELEMETRY, "{}", 100).await?;
@@ -82,12 +83,12 @@ async fn a_deep_body_stops_nobody() -> Result<()> {
     Ok(())
 }
 
-/// A body section with an AMQP value (0x77) that its sender has encoded.
+/// A message section with an AMQP value (0x77), already encoded.
 fn value_section(value: &[u8]) -> EventBody {
     EventBody::Encoded([&[0x00, 0x53, 0x77], value].concat().into())
 }
 
-/// An array of so many elements that take up no byte: nulls, each with the same descriptor in front of it.
+/// An array of this many elements without any bytes: nulls, with one descriptor for all of them.
 fn described_nulls(count: u32, descriptor: &[u8]) -> Vec<u8> {
     let mut within = count.to_be_bytes().to_vec();
     within.push(0x00);
@@ -100,7 +101,7 @@ fn described_nulls(count: u32, descriptor: &[u8]) -> Vec<u8> {
     array
 }
 
-/// A map whose key is a map whose key is a map, and so on: each level escapes the quotes of those within once more.
+/// A map whose key is a map whose key is a map, and so on. Each level escapes all quotes in its key once more.
 fn maps_as_keys(levels: usize) -> Vec<u8> {
     let mut value = vec![0xa1, 1, b'"'];
     for _ in 0..levels {
@@ -114,7 +115,8 @@ fn maps_as_keys(levels: usize) -> Vec<u8> {
     value
 }
 
-/// Few bytes on the wire that were tens of megabytes in memory: three such messages ended every poll of their partition.
+/// Few bytes on the wire became tens of megabytes in memory. In an earlier version, three such messages ended every
+/// poll of their partition.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_expand_in_memory_stop_nobody() -> Result<()> {
     const MEMORY: usize = 24 << 20;
@@ -166,7 +168,7 @@ async fn values_that_expand_in_memory_stop_nobody() -> Result<()> {
     Ok(())
 }
 
-/// The same with JSON: a megabyte of small objects, which a filter or a named field has to look into.
+/// The same with JSON: a megabyte of small objects, which a filter or a named field must parse.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_many_values_stops_nobody() -> Result<()> {
     let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
@@ -181,8 +183,8 @@ async fn a_body_of_many_values_stops_nobody() -> Result<()> {
     ] {
         let events = read_all(&world, "0", &config, 500).await?;
         let noted = events.iter().filter(|event| data(event).get("bodyNote").is_some()).count();
-        ensure!(noted == 2, "{noted} of {} events say that they were not looked into", events.len());
-        ensure!(data(events.last().context("an event")?)["body"]["last"] == true, "what comes after is delivered");
+        ensure!(noted == 2, "{noted} of {} events have a note that they were not parsed", events.len());
+        ensure!(data(events.last().context("an event")?)["body"]["last"] == true, "the event after them is delivered");
     }
     world.emulator.shutdown().await;
     Ok(())

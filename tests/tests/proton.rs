@@ -1,4 +1,4 @@
-//! The component, in the host, reads from an AMQP server that shares nothing with the emulator: Apache Qpid Proton.
+//! The component in the host reads from Apache Qpid Proton, an AMQP server that shares no code with the emulator.
 
 #[path = "../native/proton.rs"]
 mod proton;

@@ -1,5 +1,6 @@
-//! Refusals that are easily taken for something else, through the real component: what is not said to be gone is not, what
-//! is no missing permission is not called one, and what a device may have done is not called undone.
+//! Error responses that are easily misread, through the built component: an object counts as deleted only if the
+//! service says so, only a missing permission is reported as one, and an action of a device that may have happened is
+//! not reported as undone.
 
 #[path = "../../host-harness/emulator/tests/common/mod.rs"]
 mod common;
@@ -12,8 +13,8 @@ use connector_host::interface::types::{EffectState, ErrorCode, Retry};
 use connector_tests::{World, link, values};
 use serde_json::{Value, json};
 
-/// Answers with status 404 that say nothing of the thing asked for: codes by digits and name in each shape, an unknown
-/// one, and what gateways answer.
+/// Responses with status 404 that do not say that the object is missing: codes by number and by name in each form, an
+/// unknown code, and responses of gateways.
 const NOT_GONE: [&str; 11] = [
     "404/IotHubFailingOver",
     "404/404012:string",
@@ -55,7 +56,8 @@ async fn a_device_is_not_called_deleted_while_the_hub_fails_over() -> Result<()>
         world.emulator.faults().clear();
         world.done("get-device", json!({ "deviceId": "d1" })).await?;
     }
-    // A fail-over that is over within the call costs nobody anything, and neither does one that hides the first success.
+    // A fail-over that ends within the call is not noticed, and neither is a fail-over that hides the response of a
+    // successful first attempt.
     world.emulator.faults().add_text("hub:DELETE /devices/d1=404/IotHubFailingOverx2")?;
     assert_eq!(world.done("delete-device", input.clone()).await?["deleted"], true);
     assert_eq!(world.done("delete-device", input).await?["deleted"], false);
@@ -72,12 +74,13 @@ async fn a_twin_that_cannot_be_asked_for_is_neither_deleted_nor_created_again() 
     let config = json!({ "changes": ["created", "updated", "deleted"] });
     let (_, mut cursor) = world.drain(TWINS, config.clone(), Start::Now, None).await?;
     for rule in NOT_GONE {
-        // The query comes back without the device, as it does while a hub's index is behind; so it is asked for by its id.
+        // The query returns no device, as it does while a hub's index is behind. The trigger must then look the device
+        // up by its id.
         world.emulator.faults().add(empty_page());
         world.emulator.faults().add_text(&format!("hub:GET /twins/*={rule}"))?;
         let fired = world.emulator.faults().fired();
         let polled = world.poll(TWINS, config.clone(), Start::Now, Some(cursor.clone())).await;
-        assert!(world.emulator.faults().fired() >= fired + 2, "{rule}: the device was asked for by its id");
+        assert!(world.emulator.faults().fired() >= fired + 2, "{rule}: the device was not looked up by its id");
         match polled {
             Ok(page) => assert_eq!(changes(&page.events), [""; 0], "{rule}"),
             Err(error) => {
@@ -90,7 +93,7 @@ async fn a_twin_that_cannot_be_asked_for_is_neither_deleted_nor_created_again() 
         assert_eq!(changes(&events), [""; 0], "{rule}");
         cursor = next;
     }
-    // A deleted device is reported.
+    // A device that was really deleted is reported.
     world.done("delete-device", json!({ "deviceId": "d2" })).await?;
     let (events, _) = world.drain(TWINS, config, Start::Now, Some(cursor)).await?;
     assert_eq!(changes(&events), ["deleted"]);
@@ -128,7 +131,7 @@ async fn enrollments_and_registrations_are_not_gone_by_a_gateways_word() -> Resu
             let error = world.refused(action, input).await?;
             assert_eq!((error.retry, error.effect), (Retry::Backoff, EffectState::None), "{action} {rule}: {error:?}");
         }
-        // An update that cannot read what there is creates nothing in its place.
+        // An update that cannot read the enrollment must not create a new one.
         let input = json!({
             "registrationId": "e1", "mode": "createOrUpdate", "attestation": { "type": "symmetricKey" }
         });
@@ -190,7 +193,7 @@ async fn no_permission_is_blamed_for_what_is_none_and_no_caller_for_a_lost_conne
     Ok(())
 }
 
-/// A condition of AMQP is judged by the code that comes with it.
+/// An AMQP error condition is judged by the numeric code that comes with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_to_a_device_is_refused_by_the_code_of_its_condition() -> Result<()> {
     let world = World::start().await?;
@@ -227,7 +230,7 @@ async fn a_report_of_a_wrong_key_says_once_what_to_do_and_judges_nothing_by_it()
         .filter(|check| check.outcome == CheckOutcome::Fail)
         .map(|check| check.id.as_str())
         .collect();
-    assert_eq!(failed, ["hub-authenticate"], "one failure, not a wall of them");
+    assert_eq!(failed, ["hub-authenticate"], "there must be only one failure");
     let key = report.checks.iter().find(|check| check.id == "hub-authenticate").expect("the check");
     let remedy = key.remedy.as_deref().unwrap_or_default();
     for words in ["1. ", "Shared access policies", "2. ", "3. ", "Networking", "IP filter", "4. Test again"] {
@@ -248,7 +251,7 @@ async fn a_report_of_a_wrong_key_says_once_what_to_do_and_judges_nothing_by_it()
     Ok(())
 }
 
-/// A gateway's page or a hub that fails over is no proof of a permission, for it or against it.
+/// A gateway's web page or a hub that fails over proves neither that a permission exists nor that it is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_that_the_service_did_not_judge_proves_nothing() -> Result<()> {
     let world = World::start().await?;

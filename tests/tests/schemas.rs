@@ -1,5 +1,5 @@
-//! What the descriptor says is what happens: its schemas are schemas, its samples, its outputs and its events fit them,
-//! and its parts fit together. The judge is a full validator, not the component's own.
+//! The descriptor must be true: its schemas are valid, its samples, outputs and events fit these schemas, and its parts
+//! fit together. A full JSON Schema validator judges this, not the component's own code.
 
 mod scenario;
 
@@ -15,7 +15,7 @@ use connector_tests::{World, connector};
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
 
-/// Collects what is wrong, so that all of it is seen at once.
+/// Collects all problems, so that one run shows all of them.
 #[derive(Default)]
 struct Findings(Vec<String>);
 
@@ -27,7 +27,7 @@ impl Findings {
     }
 
     fn fit(&mut self, schema: &Validator, value: &Value, what: &str) {
-        // Values are left out: they may be keys.
+        // The message names no values, because they may be keys.
         self.0.extend(
             schema.iter_errors(value).map(|error| format!("{what} at '{}': {}", error.instance_path(), error.masked())),
         );
@@ -39,7 +39,7 @@ impl Findings {
     }
 }
 
-/// Judges a schema by its meta-schema, and makes a validator of it.
+/// Checks a schema against its meta-schema, and makes a validator of it.
 fn compile(text: &str, what: &str, findings: &mut Findings) -> Result<(Value, Validator)> {
     let schema: Value = serde_json::from_str(text).with_context(|| format!("{what} is not JSON"))?;
     if let Err(error) = jsonschema::draft202012::meta::validate(&schema) {
@@ -58,7 +58,7 @@ fn operations(descriptor: &Descriptor) -> impl Iterator<Item = (&Operation, bool
     triggers.chain(descriptor.actions.iter().map(|action| (&action.operation, false)))
 }
 
-/// A single value by a schema that is a format only.
+/// Whether a text has this format.
 fn is_of_format(format: &str, text: &str) -> bool {
     let schema = json!({ "type": "string", "format": format });
     let validator = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true).build(&schema);
@@ -126,11 +126,11 @@ async fn the_descriptor_holds_together() -> Result<()> {
         }
     }
 
-    // An account with everything, the Event Hub-compatible endpoint pinned.
+    // An account with all fields, including a pinned Event Hub-compatible endpoint.
     let mut full = connector_tests::values(&world.emulator, "connector", "connector")?;
     full["eventHubEndpoint"] = format!("sb://{}/", world.emulator.event_hub_host()).into();
     full["eventHubPath"] = world.emulator.event_hub_name().into();
-    // The transport decides which host names a port is opened for.
+    // The AMQP transport decides which host fields the egress rules use, so both transports are checked.
     let over_web_sockets = connector_tests::over_web_sockets(full.clone());
     let mut normalized = Vec::new();
     for values in [full.clone(), over_web_sockets] {
@@ -155,7 +155,7 @@ async fn the_descriptor_holds_together() -> Result<()> {
     Ok(())
 }
 
-/// Defaults and examples inside of a schema fit the place they stand at.
+/// Defaults and examples inside of a schema must fit the schema at their place.
 fn judge_annotations(schema: &Value, what: &str, findings: &mut Findings) {
     let Some(members) = schema.as_object() else { return };
     if let Ok(validator) = jsonschema::options().with_draft(Draft::Draft202012).build(schema) {
@@ -172,7 +172,7 @@ fn judge_annotations(schema: &Value, what: &str, findings: &mut Findings) {
     }
 }
 
-/// `describe` is pure: three instances, each with a memory of its own, say the same byte for byte.
+/// `describe` must be pure: three separate instances return the same bytes.
 #[tokio::test]
 async fn the_descriptor_never_changes() -> Result<()> {
     let mut texts = BTreeSet::new();
@@ -196,7 +196,7 @@ async fn what_happens_is_what_is_described() -> Result<()> {
         let (_, validator) = compile(&operation.output_schema, &what, &mut findings)?;
         if is_trigger {
             let fired =
-                recording.events.get(&operation.id).with_context(|| format!("{} fired nothing", operation.id))?;
+                recording.events.get(&operation.id).with_context(|| format!("{} delivered no events", operation.id))?;
             for event in fired {
                 findings.fit(&validator, &data(event)?, &format!("an event of {}", operation.id));
                 events += 1;
@@ -207,7 +207,7 @@ async fn what_happens_is_what_is_described() -> Result<()> {
             }
         } else {
             let given =
-                recording.outputs.get(&operation.id).with_context(|| format!("{} answered nothing", operation.id))?;
+                recording.outputs.get(&operation.id).with_context(|| format!("{} returned no output", operation.id))?;
             for output in given {
                 findings.fit(&validator, output, &what);
                 outputs += 1;
@@ -231,7 +231,7 @@ fn data(event: &Event) -> Result<Value> {
     }
 }
 
-/// The rules of CloudEvents 1.0 for the attributes of an event.
+/// Checks the attributes of events by the rules of CloudEvents 1.0.
 fn judge_cloud_events(fired: &BTreeMap<String, Vec<Event>>, findings: &mut Findings) {
     const OWN: [&str; 9] =
         ["id", "source", "specversion", "type", "datacontenttype", "dataschema", "subject", "time", "data"];
@@ -245,7 +245,7 @@ fn judge_cloud_events(fired: &BTreeMap<String, Vec<Event>>, findings: &mut Findi
             rule(seen.insert((event.source.clone(), event.id.clone())), "id is not unique within its source");
             rule(
                 !event.source.is_empty() && is_of_format("uri-reference", &event.source),
-                "source is no URI reference",
+                "source is not a URI reference",
             );
             let reverse_dns = event.event_type.split('.').all(|part| !part.is_empty());
             rule(!event.event_type.is_empty() && reverse_dns, "type is empty or has empty parts");
@@ -268,7 +268,7 @@ fn judge_cloud_events(fired: &BTreeMap<String, Vec<Event>>, findings: &mut Findi
     findings.check(times > 0, || "no event has a time".to_owned());
 }
 
-/// Schemas that depend on the account: they are schemas, and what the account then yields fits them.
+/// Schemas that depend on the account must be valid, and the account's data must fit them.
 #[tokio::test(flavor = "multi_thread")]
 async fn resolved_schemas_fit_what_is_there() -> Result<()> {
     let recording = scenario::run().await?;

@@ -1,5 +1,5 @@
-//! The same component in another host: Node.js, by way of Bytecode Alliance's transpiler and WASI shim. What it says there
-//! is what it says here, so it relies on nothing but its interface and WASI 0.2.
+//! The same component in another host: Node.js, with the Bytecode Alliance's transpiler and WASI shim. Its results must
+//! equal those of this project's host, so the component needs only its interface and WASI 0.2.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use connector_host::interface::types::Cursor;
 use connector_tests::{World, component, values, workspace};
 use serde_json::{Value, json};
 
-/// The oldest Node.js that the transpiled code runs on.
+/// The oldest version of Node.js that can run the transpiled code.
 const OLDEST_NODE: u32 = 20;
-/// For installing and for running, each.
+/// The longest time for installing, and the longest time for running.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,10 +54,10 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
     let validation = world.account().validate().await?;
     expect_same("validate", &serde_json::to_value(validation)?, &node["validate"])?;
 
-    // What was created there is read the same from here.
+    // An object that was created in Node.js can be read from this host.
     let read = Outcome::Done(world.done("get-device", json!({ "deviceId": "from-node" })).await?.to_string());
     let read = json!({ "ok": read });
-    ensure!(read["ok"]["done"]["status"] == "disabled", "the device was not made as asked");
+    ensure!(read["ok"]["done"]["status"] == "disabled", "the device was not created as requested");
     expect_same("create-device", &read, &node["created"])?;
     expect_same("get-device", &read, &node["got"])?;
     expect_same("get-device after release", &read, &node["gotAfterRelease"])?;
@@ -66,7 +66,7 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
         ("senseless", "create-device", json!({ "deviceId": 1, "nonsense": true })),
     ] {
         let mut here = json!({ "err": world.refused(action, input).await? });
-        // Each answer of the service has an id of its own.
+        // Each response of the service has its own id, which is left out of the comparison.
         let mut there = node[name].clone();
         for error in [&mut here, &mut there] {
             if let Some(service) = error.pointer_mut("/err/service").and_then(Value::as_object_mut) {
@@ -85,8 +85,9 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
             page["events"].as_array().into_iter().flatten().map(|event| event["id"].clone()).collect()
         };
         let mut here = serde_json::to_value(here)?;
-        ensure!(ids(&here) == ids(&node[name]["ok"]), "the events of {trigger} have other ids there");
-        // Each cursor that begins has a random number of its own; whether it is one is tried by going on with it.
+        ensure!(ids(&here) == ids(&node[name]["ok"]), "the events of {trigger} have other ids in Node.js");
+        // Each new cursor has a random number, so snapshots are not compared. The next poll shows that the cursor is
+        // valid.
         let mut there = node[name]["ok"].clone();
         for page in [&mut here, &mut there] {
             let snapshot = page.pointer_mut("/next/snapshot").map(Value::take);
@@ -96,35 +97,35 @@ async fn the_component_behaves_the_same_in_node() -> Result<()> {
             );
         }
         expect_same(trigger, &here, &there)?;
-        // A trigger can move from one host to the other and goes on where it was.
+        // A trigger can move from one host to the other and continue where it was.
         let cursor: Cursor = serde_json::from_value(node[name]["ok"]["next"].clone())?;
         let after = world.poll(trigger, json!({}), Start::Earliest, Some(cursor)).await?;
-        ensure!(after.events.is_empty(), "{trigger} delivers again what it delivered there: {:?}", after.events);
+        ensure!(after.events.is_empty(), "{trigger} repeats events that it delivered in Node.js: {:?}", after.events);
     }
     Ok(())
 }
 
-/// Compares what the host here says with what the one there says. Here JSON texts are part of the JSON and what is absent
-/// is null; there they are texts, and it is left out.
+/// Compares results of this host with results of Node.js. This host has JSON texts as JSON, and null for absent
+/// members; Node.js has JSON texts as texts, and leaves absent members out.
 fn expect_same(at: &str, here: &Value, there: &Value) -> Result<()> {
     match (here, there) {
         (Value::Object(here), Value::Object(there)) => {
             if let Some(name) = there.keys().find(|name| !here.contains_key(*name)) {
-                bail!("{at}/{name} is there only");
+                bail!("{at}/{name} exists only in Node.js");
             }
             for (name, value) in here.iter().filter(|(name, value)| !value.is_null() || there.contains_key(*name)) {
-                let other = there.get(name).with_context(|| format!("{at}/{name} is missing there"))?;
+                let other = there.get(name).with_context(|| format!("{at}/{name} is missing in Node.js"))?;
                 expect_same(&format!("{at}/{name}"), value, other)?;
             }
         }
         (Value::Array(here), Value::Array(there)) => {
-            ensure!(here.len() == there.len(), "{at} has {} entries here and {} there", here.len(), there.len());
+            ensure!(here.len() == there.len(), "{at} has {} entries here and {} in Node.js", here.len(), there.len());
             for (index, (here, there)) in here.iter().zip(there).enumerate() {
                 expect_same(&format!("{at}/{index}"), here, there)?;
             }
         }
         (here, Value::String(text)) if !here.is_string() => {
-            let parsed: Value = serde_json::from_str(text).with_context(|| format!("{at} is no JSON there"))?;
+            let parsed: Value = serde_json::from_str(text).with_context(|| format!("{at} is not JSON in Node.js"))?;
             ensure!(*here == parsed, "{at} differs");
         }
         (here, there) => ensure!(here == there, "{at} differs"),
@@ -153,7 +154,7 @@ fn differences_are_found() {
     assert!(expect_same("", &here, &json!({ "text": "a", "list": [1] })).is_err());
 }
 
-/// Installs what is needed below `target/`, runs the component, and answers what its functions answered.
+/// Installs the packages below `target/`, runs the component in Node.js, and returns the results of its functions.
 fn run_in_node(connection: &Value, ca_pem: &str) -> Result<Value> {
     check_node()?;
     let source = workspace().join("tests/second-host");
@@ -191,7 +192,7 @@ fn check_node() -> Result<()> {
     version("npm").map(drop)
 }
 
-/// `npm ci`, unless the same packages are there already.
+/// Runs `npm ci`, unless the same packages are installed already.
 fn install(source: &Path, place: &Path) -> Result<()> {
     let lock = fs::read(source.join("package-lock.json"))?;
     let installed: PathBuf = place.join("installed-package-lock.json");
@@ -212,7 +213,8 @@ fn install(source: &Path, place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a program, and ends it where it takes too long: a guest that waits for ever blocks Node's timers, too.
+/// Waits for a program, and ends it after too long a time. Node's own timers cannot do this, because a guest that waits
+/// for ever blocks them.
 fn finish(command: &mut Command, name: &str) -> Result<ExitStatus> {
     let mut child = command.spawn().with_context(|| format!("`{name}` cannot be started"))?;
     let begun = Instant::now();

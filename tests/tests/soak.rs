@@ -1,9 +1,9 @@
-//! A minute of the soak of many tenants; `cargo xtask soak tenants` is the long run.
+//! One minute of the soak with many tenants. `cargo xtask soak tenants` is the long run.
 
 use anyhow::{Result, ensure};
 use connector_tests::component;
 
-/// The soak is a program: it starts itself again for the emulators, and its memory is its own.
+/// The soak runs as a program, because it starts itself again for the emulators and measures its own memory.
 #[test]
 fn many_tenants_for_a_minute() -> Result<()> {
     let ended = std::process::Command::new(env!("CARGO_BIN_EXE_soak"))

@@ -1,4 +1,4 @@
-//! Telemetry through the real component: AMQP over TLS, spoken inside of it, with nothing lost and nothing delivered twice.
+//! Telemetry through the built component, which speaks AMQP over TLS itself. No event is lost or delivered twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 const TELEMETRY: &str = "device-telemetry";
 
-/// A poll that a test varies.
+/// A poll whose settings a test can vary.
 struct Poll<'w> {
     world: &'w World,
     connection: Connection,
@@ -50,7 +50,7 @@ impl<'w> Poll<'w> {
         self.world.connector.account(&self.world.tenant, &self.connection).poll(&request).await
     }
 
-    /// Polls until nothing more comes, as an engine does.
+    /// Polls as an engine does, until there are no more events.
     async fn drain(&self, mut cursor: Option<Cursor>) -> Result<(Vec<Event>, Cursor)> {
         let mut events = Vec::new();
         for _ in 0..1_000 {
@@ -71,7 +71,7 @@ impl<'w> Poll<'w> {
                 return Ok((events, cursor.context("set above")?));
             }
         }
-        anyhow::bail!("the partition does not come to an end")
+        anyhow::bail!("the end of the partition is never reached")
     }
 }
 
@@ -119,7 +119,7 @@ async fn every_event_of_every_partition_once_and_in_order() -> Result<()> {
     }
     assert_eq!(all.len(), 2_000);
 
-    // A later poll goes on from the cursor.
+    // A later poll continues from the cursor.
     send(&world, 2_000..2_100);
     for (partition, cursor) in cursors {
         let (events, _) = Poll::of(&world, &partition).drain(Some(cursor)).await?;
@@ -131,8 +131,8 @@ async fn every_event_of_every_partition_once_and_in_order() -> Result<()> {
     Ok(())
 }
 
-/// One kept instance reads a full partition with pages as large as an engine may ask for, and never needs more memory than
-/// hundreds of its like can have side by side.
+/// One warm instance reads a full partition with the largest pages that an engine may request. Its memory stays so
+/// small that hundreds of such instances fit into one process.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_thousand_events_of_1_kb_stream_through_8_mib() -> Result<()> {
     const EVENTS: u64 = 20_000;
@@ -160,7 +160,7 @@ async fn twenty_thousand_events_of_1_kb_stream_through_8_mib() -> Result<()> {
         let page = warm.poll(&request).await?;
         ensure!(!page.events.is_empty(), "{count} events came");
         for event in &page.events {
-            ensure!(data(event)["sequenceNumber"].as_u64() == Some(count), "each once and in order");
+            ensure!(data(event)["sequenceNumber"].as_u64() == Some(count), "each event is delivered once and in order");
             count += 1;
         }
         request.cursor = Some(page.next);
@@ -210,7 +210,7 @@ async fn filters_hold_back_and_move_on() -> Result<()> {
     let (events, cursor) = poll.drain(None).await?;
     assert_eq!(numbers(&events), expected);
     assert!(!expected.is_empty() && data(&events[0])["fields"]["temp"].as_u64() > Some(90));
-    assert_eq!(poll.once(Some(cursor)).await?.lag, Some(0), "what was held back was looked at");
+    assert_eq!(poll.once(Some(cursor)).await?.lag, Some(0), "held-back events count as read");
     world.emulator.shutdown().await;
     Ok(())
 }
@@ -240,7 +240,7 @@ async fn bodies_are_what_they_say_or_bytes_with_a_note() -> Result<()> {
     Ok(())
 }
 
-/// They were read and dropped.
+/// In an earlier version, the connector read these properties and dropped them.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_properties_of_a_message_are_told() -> Result<()> {
     let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
@@ -279,7 +279,7 @@ async fn all_properties_of_a_message_are_told() -> Result<()> {
     Ok(())
 }
 
-/// With doubles, the first condition fits both and the second neither, and named fields lose digits.
+/// As doubles, the first condition would fit both numbers and the second neither, and named fields would lose digits.
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_are_compared_and_told_to_their_last_digit() -> Result<()> {
     let world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
@@ -347,7 +347,8 @@ async fn what_is_gone_is_said_and_answered_by_the_policy() -> Result<()> {
     let page = poll.once(Some(cursor.clone())).await?;
     assert_eq!((numbers(&page.events).first().copied(), page.notices.len()), (Some(50), 1));
 
-    // A failover moves the endpoint and begins a new log: the hub's own values lead there, and the cursor is no good.
+    // A fail-over moves the endpoint and begins a new log. The hub's own values lead to the new endpoint, but the
+    // cursor is no longer valid.
     world.emulator.fail_over().await?;
     world.tenant = tenant(&world.emulator)?;
     send(&world, 200..205);
@@ -361,7 +362,7 @@ async fn what_is_gone_is_said_and_answered_by_the_policy() -> Result<()> {
     Ok(())
 }
 
-/// Endpoint and path pin the place; once they are stale, the hub is asked.
+/// The endpoint and path are pinned. After they are out of date, the hub is asked for the new ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pinned_endpoint_that_went_stale_is_found_again() -> Result<()> {
     let mut world = World::with(EmulatorOptions { partitions: 1, ..EmulatorOptions::default() }).await?;
@@ -412,7 +413,7 @@ async fn refusals_say_what_to_do() -> Result<()> {
     Ok(())
 }
 
-/// What simulated devices send, put straight into the partitions.
+/// Messages of simulated devices, for sending directly to the partitions.
 fn simulated(options: &SimulatorOptions) -> Vec<TelemetryEvent> {
     let event = |message: azure_iot_emulator::TelemetryMessage| {
         let mut event = TelemetryEvent::new(message.device_id, message.body);
@@ -424,7 +425,8 @@ fn simulated(options: &SimulatorOptions) -> Vec<TelemetryEvent> {
     SimulatedEvents::new(options).map(event).collect()
 }
 
-/// What the emulator has of a partition is what the component delivers of it: same number, order, bodies, properties.
+/// The component must deliver what the emulator has recorded of a partition: the same number of events, in order, with
+/// the same bodies and properties.
 async fn same_as_the_record(world: &World, partition: u16, poll: &Poll<'_>) -> Result<usize> {
     let mut cursor = None;
     let mut delivered: BTreeMap<u64, Value> = BTreeMap::new();
@@ -460,7 +462,7 @@ async fn same_as_the_record(world: &World, partition: u16, poll: &Poll<'_>) -> R
         }
     }
     println!("partition {partition}: {} events, {repeated} repeated, {failures} failures met", record.len());
-    ensure!(repeated == 0 || failures > 0, "repeated without a fault");
+    ensure!(repeated == 0 || failures > 0, "events were repeated without a fault");
     Ok(record.len())
 }
 
@@ -480,8 +482,8 @@ async fn twenty_thousand_mixed_events_are_as_the_emulator_has_them() -> Result<(
     Ok(())
 }
 
-/// Connections drop in the middle of a frame, links are detached with every condition that may pass, the service is
-/// busy: each event comes all the same, in order, and twice only after a fault. Every poll is an instance of its own.
+/// Connections drop in the middle of a frame, links are detached with every condition that may pass, and the service is
+/// busy. Each event must still arrive, in order, and twice only after a fault. Every poll is a new instance.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_the_line_is_bad() -> Result<()> {
     for seed in [1, 2, 3] {
@@ -508,7 +510,7 @@ async fn nothing_is_lost_when_the_line_is_bad() -> Result<()> {
             all += same_as_the_record(&world, partition, &poll).await?;
         }
         assert_eq!(all, 3_000);
-        ensure!(world.emulator.faults().fired() > 3, "only {} faults were met", world.emulator.faults().fired());
+        ensure!(world.emulator.faults().fired() > 3, "only {} faults happened", world.emulator.faults().fired());
         world.emulator.shutdown().await;
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! The triggers through the real component: every change delivered once, over pages, faults, crashes and upgrades.
+//! The collection triggers through the built component: every change is delivered once, with many pages, faults,
+//! crashes and upgrades.
 
 #[path = "../../host-harness/emulator/tests/common/mod.rs"]
 mod common;
@@ -25,7 +26,7 @@ fn data(event: &Event) -> Value {
     }
 }
 
-/// Change and id of each event, sorted.
+/// The change and the id of each event, sorted.
 fn changes(events: &[Event]) -> Vec<(String, String)> {
     let mut changes: Vec<_> = events
         .iter()
@@ -57,9 +58,9 @@ async fn enrollments_are_told_once_over_pages_and_faults() -> Result<()> {
     enroll(&world, (0..650).map(|index| format!("press-{index:04}"))).await?;
 
     let (events, cursor) = world.drain(ENROLLMENTS, json!({}), Start::Now, None).await?;
-    assert!(events.is_empty(), "taking stock does not fire");
+    assert!(events.is_empty(), "the first scan fires no event");
 
-    // Every way in which a page can fail, once each, in the middle of a scan.
+    // Each way in which reading a page can fail happens once, in the middle of a scan.
     for fault in [
         "dps:POST /enrollments/query=429+1x1",
         "dps:POST /enrollments/query=500x1",
@@ -78,15 +79,15 @@ async fn enrollments_are_told_once_over_pages_and_faults() -> Result<()> {
     let (events, cursor) = world.drain(ENROLLMENTS, json!({}), Start::Now, Some(cursor)).await?;
     let all = [("created", "oven-1"), ("deleted", "press-0007"), ("deleted", "press-0649"), ("updated", "press-0300")];
     assert_eq!(changes(&events), expected(&all));
-    assert!(world.emulator.faults().fired() >= 5, "the faults were met");
+    assert!(world.emulator.faults().fired() >= 5, "the faults happened");
     let created = events.iter().find(|event| event.order_key == "oven-1").expect("an event about oven-1");
     assert!(data(created)["enrollment"]["attestation"].get("symmetricKey").is_none(), "no keys in events");
 
     let (events, again) = world.drain(ENROLLMENTS, json!({}), Start::Now, Some(cursor.clone())).await?;
     assert!(events.is_empty());
-    assert_eq!(again, cursor, "an idle poll leaves the cursor as it is");
+    assert_eq!(again, cursor, "a poll without a change keeps the cursor");
 
-    // The stored cursor survives an upgrade and a trip through JSON.
+    // The stored cursor can be used after an upgrade, and after a conversion to JSON and back.
     let stored: Cursor = serde_json::from_str(&serde_json::to_string(&cursor)?)?;
     let item = Stored::Cursor(StoredCursor { trigger: ENROLLMENTS.to_owned(), revision: 1, value: stored });
     let Stored::Cursor(migrated) = world.connector.migrate(&world.tenant, "0.1.0", item).await? else {
@@ -99,7 +100,7 @@ async fn enrollments_are_told_once_over_pages_and_faults() -> Result<()> {
     Ok(())
 }
 
-/// An engine that stops after every event and goes on from what it committed.
+/// An engine that stops after every event, and continues from the cursor that it committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_crashes_after_every_event_misses_and_repeats_none() -> Result<()> {
     let options = EmulatorOptions { max_page_size: 10, ..EmulatorOptions::default() };
@@ -204,7 +205,7 @@ async fn registrations_of_groups_and_of_individuals() -> Result<()> {
     let (events, cursor) = world.drain(REGISTRATIONS, json!({}), Start::Now, Some(cursor)).await?;
     assert_eq!(changes(&events), expected(&[("deleted", "press-2"), ("updated", "press-5")]));
 
-    // A group that is deleted takes its registrations with it.
+    // Deleting an enrollment group also deletes its registrations.
     client.delete("/enrollmentGroups/presses").await.expect(204);
     let (events, _) = world.drain(REGISTRATIONS, json!({}), Start::Now, Some(cursor)).await?;
     assert!(events.iter().all(|event| data(event)["change"] == "deleted"), "{:?}", changes(&events));
@@ -279,7 +280,8 @@ async fn twins_by_the_parts_that_count() -> Result<()> {
     Ok(())
 }
 
-/// Such ids are the service's own; refusing them where they are looked up stopped three triggers for good.
+/// The service itself uses such ids. In an earlier version, the look-up refused them, which stopped three triggers for
+/// good.
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_that_end_in_a_dash() -> Result<()> {
     let world = World::start().await?;
@@ -301,7 +303,7 @@ async fn ids_that_end_in_a_dash() -> Result<()> {
     Ok(())
 }
 
-/// Twins with numbers that no double holds go in and come out with all their digits.
+/// Twins with numbers that a double cannot hold keep all digits when they are written and read.
 #[tokio::test(flavor = "multi_thread")]
 async fn twins_with_long_numbers() -> Result<()> {
     let world = World::start().await?;
@@ -317,12 +319,13 @@ async fn twins_with_long_numbers() -> Result<()> {
     let other: Value = serde_json::from_str(r#"{"deviceId":"press-1","tags":{"n":0.1000000000000000056}}"#)?;
     world.done("update-twin", other).await?;
     let (events, _) = world.drain(TWINS, json!({}), Start::Now, Some(cursor)).await?;
-    assert_eq!(changes(&events), expected(&[("updated", "press-1")]), "a change in the last digit is one");
+    assert_eq!(changes(&events), expected(&[("updated", "press-1")]), "a change in the last digit is a change");
     world.emulator.shutdown().await;
     Ok(())
 }
 
-/// A condition selects: what begins to meet it is created, what ceases to is forgotten without a false deletion.
+/// With a condition, a twin that begins to meet it is reported as created. A twin that no longer meets it is forgotten
+/// without an event.
 #[tokio::test(flavor = "multi_thread")]
 async fn twins_by_a_condition() -> Result<()> {
     let world = World::start().await?;
@@ -350,7 +353,7 @@ async fn twins_by_a_condition() -> Result<()> {
     Ok(())
 }
 
-/// Samples show what is there, without a cursor; where nothing is, the static example stands in.
+/// Samples show the account's records without a cursor. Where there are none, the static example is returned.
 #[tokio::test(flavor = "multi_thread")]
 async fn samples() -> Result<()> {
     let world = World::start().await?;
@@ -367,7 +370,7 @@ async fn samples() -> Result<()> {
     Ok(())
 }
 
-/// The same state has the same event id for another instance and another poll.
+/// The event of the same state has the same id in another instance and in another poll.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivered_event_has_the_same_id() -> Result<()> {
     let world = World::start().await?;

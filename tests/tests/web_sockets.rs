@@ -1,5 +1,5 @@
-//! AMQP over WebSockets at HTTPS's port, through the real component: all that goes over AMQP goes over them, nothing goes
-//! another way, and a refusal by the network is not mistaken for one by the service.
+//! AMQP over WebSockets on the HTTPS port, through the built component: everything that uses AMQP must work over
+//! WebSockets and open no other connection, and a rejection by the network must not be reported as one by the service.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn world() -> Result<World> {
 
 fn send(world: &World, count: u32) {
     let event = |number| {
-        // Some are larger than a message of a WebSocket.
+        // Some messages are larger than one WebSocket message.
         let text = "x".repeat(if number % 100 == 50 { 100_000 } else { 200 });
         let body = json!({ "n": number, "text": text }).to_string();
         TelemetryEvent::new(format!("press-{}", number % 9), EventBody::Data(body.into())).json()
@@ -31,14 +31,14 @@ fn send(world: &World, count: u32) {
     world.emulator.telemetry().send_all((0..count).map(event));
 }
 
-/// Whether AMQP was spoken at HTTPS's port alone, at these paths.
+/// Checks that AMQP was used only on the HTTPS port, at these paths.
 fn came_by_web_sockets(emulator: &Emulator, paths: &[&str]) -> Result<()> {
     let others: Vec<_> = emulator
         .tls_handshakes()
         .into_iter()
         .filter(|handshake| !matches!(handshake.service, Service::Hub | Service::Dps))
         .collect();
-    ensure!(others.is_empty(), "somebody came by AMQP's own port: {others:?}");
+    ensure!(others.is_empty(), "connections to AMQP's own port: {others:?}");
     let exchanges = emulator.traffic().exchanges();
     let opened: BTreeSet<_> =
         exchanges.iter().filter(|one| one.status == Some(101)).map(|one| one.path.as_str()).collect();
@@ -46,7 +46,7 @@ fn came_by_web_sockets(emulator: &Emulator, paths: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The numbers of all events of all partitions.
+/// The numbers in all events of all partitions.
 async fn numbers(world: &World, connection: &Connection) -> Result<Vec<u64>> {
     let partitions = world
         .connector
@@ -135,7 +135,7 @@ async fn the_account_is_checked_over_them() -> Result<()> {
     ensure!(validation.problems.is_empty(), "{:?}", validation.problems);
     let normalized: Value = serde_json::from_str(&validation.normalized)?;
     ensure!(normalized["iotHubWebSocketHost"] == world.emulator.hub_host(), "{normalized}");
-    ensure!(normalized.get("iotHubAmqpHost").is_none(), "a port that is not used is not opened: {normalized}");
+    ensure!(normalized.get("iotHubAmqpHost").is_none(), "the unused port must not be opened: {normalized}");
     let report = world.account().test().await?;
     ensure!(
         report.checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Skipped)),

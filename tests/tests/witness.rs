@@ -1,5 +1,5 @@
-//! Microsoft's own clients as independent witnesses: of what the component wrote, that it was written, and right; of what
-//! it reads, that they read the same.
+//! Microsoft's own clients as independent witnesses. They read what the component wrote, and they must read the same as
+//! the component reads.
 
 #[path = "../../host-harness/emulator/tests/common/python.rs"]
 mod python;
@@ -13,7 +13,7 @@ use connector_tests::witnessed::{compare, read_all};
 use python::{report, run, run_script, virtual_environment};
 use serde_json::{Value, json};
 
-/// What a device identity says, without what changes by itself.
+/// The members of a device identity that do not change by themselves.
 fn identity(device: &Value) -> Value {
     json!({
         "deviceId": device["deviceId"],
@@ -31,7 +31,7 @@ async fn the_python_sdk_reads_back_what_the_component_wrote() -> Result<()> {
     let mut devices = BTreeMap::new();
     let mut twins = BTreeMap::new();
 
-    // Identities of every kind, one with a name that has to be encoded.
+    // Identities with every kind of authentication, one with a name that must be encoded.
     let thumbprint = "0123456789ABCDEF0123456789ABCDEF01234567";
     let inputs = [
         json!({ "deviceId": "press-1" }),
@@ -44,13 +44,13 @@ async fn the_python_sdk_reads_back_what_the_component_wrote() -> Result<()> {
         devices.insert(device["deviceId"].as_str().context("an id")?.to_owned(), identity(&device));
     }
 
-    // A change of state, and new keys: the client is given the new ones.
+    // A change of status, and new keys. The Microsoft client receives the new keys.
     let before = world.done("get-device", json!({ "deviceId": "press-1" })).await?;
     let rotated = world.done("update-device", json!({ "deviceId": "press-1", "keys": "regeneratePrimary" })).await?;
     let key = |device: &Value, name: &str| device["authentication"]["symmetricKey"][name].clone();
     ensure!(key(&before, "primaryKey") != key(&rotated, "primaryKey"), "the primary key is new");
     ensure!(key(&before, "secondaryKey") == key(&rotated, "secondaryKey"), "the secondary key is the same");
-    // Messages that wait for it are counted by the hub.
+    // The hub counts the messages that wait for the device.
     for number in 0..3 {
         world.done("send-cloud-to-device-message", json!({ "deviceId": "press-1", "body": { "n": number } })).await?;
     }
@@ -59,7 +59,7 @@ async fn the_python_sdk_reads_back_what_the_component_wrote() -> Result<()> {
     expected["authentication"]["symmetricKey"] = rotated["authentication"]["symmetricKey"].clone();
     devices.insert("press-1".to_owned(), expected);
 
-    // Twins: tags and desired properties, one of them removed again.
+    // Twins with tags and desired properties, one of which is removed again.
     world.done("update-twin", json!({ "deviceId": "press-1", "tags": { "site": "north", "line": 3 }, "desired": { "interval": 30, "unit": "s" } })).await?;
     let twin = world
         .done(
@@ -77,7 +77,7 @@ async fn the_python_sdk_reads_back_what_the_component_wrote() -> Result<()> {
         }),
     );
 
-    // A device that comes and goes.
+    // A device that is created and deleted.
     world.done("create-device", json!({ "deviceId": "gone" })).await?;
     world.done("delete-device", json!({ "deviceId": "gone" })).await?;
 
@@ -96,7 +96,7 @@ async fn the_python_sdk_reads_back_what_the_component_wrote() -> Result<()> {
     Ok(())
 }
 
-/// Microsoft's Event Hubs client and the component, side by side, read the same events from the same emulator.
+/// Microsoft's Event Hubs client and the component read from the same emulator, and must read the same events.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_hubs_sdk_and_the_component_read_the_same() -> Result<()> {
     const EVENTS: usize = 20_000;

@@ -1,4 +1,4 @@
-//! Measurements, always as a ratio of two things measured in one run.
+//! Benchmarks. Each measures the ratio of two things in the same run.
 
 use anyhow::Result;
 
@@ -7,11 +7,11 @@ use crate::{component, setup};
 
 const BENCHMARKS: [&str; 3] = ["sandbox", "telemetry", "density"];
 
-/// Builds with optimisation and measures: everything, or the benchmark that the first argument names. The tests' set-up,
-/// since Microsoft's Python client is measured, too.
+/// Builds with optimisation and runs all benchmarks, or the one that the first argument names. It needs the set-up of
+/// the tests, because Microsoft's Python client is measured too.
 ///
 /// # Errors
-/// Where something does not build or run.
+/// A build or a benchmark that failed.
 pub fn run(args: &[String]) -> Result<()> {
     setup::for_tests()?;
     let component = component::build()?;

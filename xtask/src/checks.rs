@@ -1,11 +1,11 @@
-//! All that must hold before a change is taken, in stages that can be run by themselves.
+//! All checks that a change must pass. They are arranged in stages, each of which can be run alone.
 
 use anyhow::{Context, Result};
 
 use crate::run::{Command, cargo, step, target_dir};
 use crate::{component, dependencies, setup};
 
-/// A part of the checks that can be run by itself.
+/// A part of the checks that can be run alone.
 struct Stage {
     name: &'static str,
     about: &'static str,
@@ -14,14 +14,14 @@ struct Stage {
     run: fn() -> Result<()>,
 }
 
-/// In the order in which they run: what fails quickly goes first.
+/// The stages in the order in which they run. Stages that fail quickly come first.
 const STAGES: [Stage; 6] = [
     Stage { name: "fmt", about: "the format of every package", set_up: setup::for_formatting, run: format },
     Stage { name: "lint", about: "clippy for every package and target", set_up: setup::for_lints, run: lint },
     Stage {
         name: "unit",
         about: "unit tests; they need neither the component nor Python nor Node.js",
-        // The tests of sockets build a guest of their own.
+        // The unit tests of sockets build their own guest.
         set_up: setup::for_building,
         run: unit,
     },
@@ -45,14 +45,14 @@ const STAGES: [Stage; 6] = [
     },
 ];
 
-/// Packages outside of the workspace that become components.
+/// The packages outside of the workspace that become components.
 const GUESTS: [&str; 5] =
     ["kit", "examples/http", "tests/hostile", "host-harness/tests/guests/frozen", "host-harness/tests/guests/stream"];
 
-/// The package of the fuzz targets, outside of the workspace as well.
+/// The package of the fuzz targets, which is outside of the workspace too.
 const FUZZ: &str = "fuzz";
 
-/// What clippy looks at in the workspace.
+/// What clippy checks in the workspace.
 const LINTS: [(&str, &[&str]); 4] = [
     ("Lints, host target", &["--workspace", "--all-targets"]),
     ("Lints, the host as it is embedded", &["--package", "connector-host", "--lib"]),
@@ -63,17 +63,17 @@ const LINTS: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// Unit tests are built as part of the whole workspace, as all else is: with fewer packages, cargo would choose other
-/// features of dependencies and build them a second time.
+/// The arguments for unit tests. They build the whole workspace, as all other stages do: with fewer packages, cargo
+/// would choose other features of dependencies and build them a second time.
 const UNIT_TESTS: [&str; 7] = ["--workspace", "--lib", "--bins", "--test", "corpus", "--test", "floors"];
 
-/// Every target that has no unit tests.
+/// The arguments for all targets that have no unit tests.
 const INTEGRATION_TESTS: [&str; 7] = ["--workspace", "--test", "*", "--bench", "*", "--example", "*"];
 
-/// Runs the stages of these names, or all; the first check that fails ends it.
+/// Runs the stages with these names, or all stages. The first failed check ends the run.
 ///
 /// # Errors
-/// The check that failed, or a name that no stage has.
+/// The check that failed, or a name that is no stage's.
 pub fn run(names: &[String]) -> Result<()> {
     let chosen: Vec<&Stage> = match names {
         [] => {
@@ -90,7 +90,7 @@ pub fn run(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A line for each stage, for the help.
+/// One line for each stage, for the help.
 pub fn stages() -> String {
     STAGES.iter().map(|stage| format!("  {:<6} {}\n", stage.name, stage.about)).collect()
 }
@@ -106,7 +106,7 @@ fn manifest(package: &str) -> String {
     format!("{package}/Cargo.toml")
 }
 
-/// Every package outside of the workspace, by its manifest.
+/// The manifests of all packages outside of the workspace.
 pub fn manifests_outside() -> impl Iterator<Item = String> {
     GUESTS.into_iter().chain([FUZZ]).map(manifest)
 }
@@ -129,7 +129,7 @@ fn lint() -> Result<()> {
     }
     for package in GUESTS {
         step(&format!("Lints, {package}"), || {
-            // The tests build these packages in the same folder and with the same profile.
+            // The tests build these packages in the same folder and with the same profile, so the results are shared.
             let args = ["--release", "--locked", "--target", "wasm32-wasip2", "--manifest-path", &manifest(package)];
             clippy(&args).arg("--target-dir").arg(target_dir()?.join("guests")).args(strictly).run()
         })?;
@@ -137,7 +137,7 @@ fn lint() -> Result<()> {
     step("Lints, fuzz targets", || {
         let args = ["--locked", "--all-targets", "--manifest-path", &manifest(FUZZ)];
         let command = clippy(&args).arg("--target-dir").arg(target_dir()?.join("fuzz"));
-        // Nothing is linked, so LLVM's fuzzer need not be compiled; `cargo fuzz`, which links it, needs nightly.
+        // The lint links nothing, so LLVM's fuzzer need not be compiled. `cargo fuzz` links it, and needs nightly Rust.
         command.args(strictly).env("CUSTOM_LIBFUZZER_PATH", "/not/linked/libfuzzer.a").run()
     })
 }
@@ -166,10 +166,10 @@ fn documentation() -> Result<()> {
     step("What the documents cite", || cargo(&["test", "--workspace", "--test", "documents"]))
 }
 
-/// Compares the descriptor with the committed one, or commits what it is now.
+/// Compares the component's descriptor with the committed file, or writes the file.
 ///
 /// # Errors
-/// Where they differ, or the component does not build.
+/// Where they differ, or where the component cannot be built.
 pub fn descriptor(write: bool) -> Result<()> {
     setup::for_building()?;
     let component = component::build()?;

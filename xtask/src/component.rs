@@ -1,4 +1,4 @@
-//! Building the component.
+//! Builds the component.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 
 use crate::run::{cargo, root, step, target_dir};
 
-/// Builds the component and puts it where the other commands look for it.
+/// Builds the component, and copies it to the place where the other commands expect it.
 ///
 /// # Errors
-/// Where it does not build.
+/// Where the build fails.
 pub fn build() -> Result<PathBuf> {
     let args =
         ["build", "--package", "azure-iot-connector", "--lib", "--target", "wasm32-wasip2", "--profile", "component"];
@@ -20,7 +20,7 @@ pub fn build() -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let component = folder.join("azure_iot_connector.wasm");
     let bytes = fs::read(&built).with_context(|| format!("{} cannot be read", built.display()))?;
-    // Left alone where nothing changed, so that nobody compiles it again.
+    // An unchanged component is not written again, so that its users need not compile it again.
     if fs::read(&component).ok().as_deref() != Some(&bytes) {
         fs::write(&component, &bytes).with_context(|| format!("{} cannot be written", component.display()))?;
     }

@@ -1,4 +1,4 @@
-//! What is depended on: licences, sources, versions, and known vulnerabilities.
+//! Checks of the dependencies: licences, sources, versions and known vulnerabilities.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,12 @@ use crate::checks::manifests_outside;
 use crate::run::{Command, cargo, output, root, step};
 use crate::setup;
 
-/// Names a folder with a clone of the database of advisories, for machines that cannot fetch it.
+/// The environment variable that names a folder with a clone of the database of advisories, for machines that cannot
+/// fetch it.
 pub const DATABASE_VARIABLE: &str = "ADVISORY_DB";
 
-/// The names that cargo-deny gives to the databases of two addresses: RustSec's, and one that does not exist.
+/// The address of RustSec's database, and the folder name that cargo-deny derives from it. The next constant has both
+/// for an address that does not exist.
 const RUSTSEC: (&str, &str) = ("https://github.com/RustSec/advisory-db", "advisory-db-3157b0e258782691");
 const NOTHING: (&str, &str) = ("https://none.invalid/none", "none-c60878908cd78f0e");
 
@@ -31,10 +33,10 @@ patched = []
 About no package.
 ";
 
-/// All of it; advisories only where their database can be had.
+/// Runs all checks. Advisories are skipped if their database cannot be fetched.
 ///
 /// # Errors
-/// What was found.
+/// The problems that were found.
 pub fn check() -> Result<()> {
     step("Licences, sources and duplicate versions", || {
         deny(&["--workspace", "check", "licenses", "sources", "bans"])
@@ -44,7 +46,7 @@ pub fn check() -> Result<()> {
         Ok(folder) => advisories_of(&folder),
         Err(error) if named().is_some() => Err(error),
         Err(error) => {
-            eprintln!("skipped: known vulnerabilities were not looked for, since the database cannot be had.");
+            eprintln!("skipped: known vulnerabilities were not checked, because the database cannot be fetched.");
             eprintln!("         {error:#}");
             eprintln!("         {DATABASE_VARIABLE} can name a folder with a clone of {}.", RUSTSEC.0);
             Ok(())
@@ -52,10 +54,10 @@ pub fn check() -> Result<()> {
     })
 }
 
-/// Known vulnerabilities, by the database in this folder or the one that can be fetched.
+/// Looks for known vulnerabilities. The database is in this folder, or is fetched.
 ///
 /// # Errors
-/// What was found, or that the database cannot be had.
+/// The vulnerabilities that were found, or why there is no database.
 pub fn advisories(folder: Option<&Path>) -> Result<()> {
     advisories_of(&database(folder)?)
 }
@@ -64,8 +66,9 @@ fn deny(args: &[&str]) -> Result<()> {
     Command::new(setup::cargo_deny()?).args(args).run()
 }
 
-/// Versions that their authors have withdrawn, as cargo's copy of the registry's index has them. `cargo deny` looks for them
-/// in its check of advisories alone, which wants a database of those; it is given one with an advisory about nothing.
+/// Looks for versions that their authors have withdrawn, in cargo's copy of the registry's index. `cargo deny` does
+/// this only in its check of advisories, which needs a database. So it gets a database whose only advisory is about no
+/// real package.
 fn yanked() -> Result<()> {
     let folder = root()?.join("target").join("yanked");
     let database = folder.join(NOTHING.1);
@@ -77,15 +80,16 @@ fn yanked() -> Result<()> {
     let author = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.com"];
     git(&[&author[..], &["commit", "--quiet", "--allow-empty", "--message", "About nothing"]].concat())?;
     let config = config(&folder, NOTHING.0)?;
-    // Cargo asks the registry again for what it has a copy of; without a network the copy counts.
+    // Cargo first updates its copy of the index. Without a network, the old copy is used.
     if cargo(&["update", "--dry-run", "--quiet"]).is_err() {
-        eprintln!("    the index cannot be had: cargo's copy of it counts");
+        eprintln!("    the registry's index cannot be fetched, so cargo's copy is used");
     }
     let check = ["check", "--deny", "index-failure", "advisories"];
     deny(&[&["--workspace", "--offline", "--config", &config][..], &check].concat())
 }
 
-/// The folder with the database, as cargo-deny wants it: the given one, the one that the environment names, or a new one.
+/// Puts the database where cargo-deny expects it, and returns that folder. The source is the given folder, the folder
+/// that the environment names, or the network.
 fn database(folder: Option<&Path>) -> Result<PathBuf> {
     let databases = root()?.join("target").join("advisories");
     let clone = databases.join(RUSTSEC.1);
@@ -93,24 +97,27 @@ fn database(folder: Option<&Path>) -> Result<PathBuf> {
         fs::remove_dir_all(&clone)?;
     }
     fs::create_dir_all(&databases)?;
-    // A network that swallows packets must not hold the tests up.
+    // A network that drops packets must not block the tests for ever.
     let git = Command::new("timeout").args(["120", "git", "clone", "--quiet"]).env("GIT_TERMINAL_PROMPT", "0");
     match folder.map(Path::to_owned).or_else(named) {
         Some(folder) => {
             let command = git.arg(folder.canonicalize().with_context(|| format!("{}", folder.display()))?);
-            command.arg(&clone).run().with_context(|| format!("{} is no clone of the database", folder.display()))?;
+            command
+                .arg(&clone)
+                .run()
+                .with_context(|| format!("{} is not a clone of the database", folder.display()))?;
         }
         None => git.args(["--depth", "1", RUSTSEC.0]).arg(&clone).run()?,
     }
     Ok(databases)
 }
 
-/// The folder that the environment names.
+/// The folder that the environment variable names.
 fn named() -> Option<PathBuf> {
     std::env::var_os(DATABASE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
-/// Every package is judged, those outside of the workspace too: their lock files are others.
+/// Checks every package. Packages outside of the workspace have their own lock files, so they are checked too.
 fn advisories_of(databases: &Path) -> Result<()> {
     let clone = databases.join(RUSTSEC.1);
     let date = output("git", &["-C", &clone.to_string_lossy(), "log", "-1", "--format=%cs"])?;
@@ -125,7 +132,7 @@ fn advisories_of(databases: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `deny.toml` with the database in this folder, as a file in it.
+/// Writes a copy of `deny.toml` that uses the database in this folder. Returns the path of the copy.
 fn config(folder: &Path, address: &str) -> Result<String> {
     let text = fs::read_to_string(root()?.join("deny.toml"))?;
     let section = "[advisories]\n";

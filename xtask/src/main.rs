@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask help` lists them. Each does the set-up that it needs and says what it installs.
+//! The project's own commands, which `cargo xtask help` lists. Each command first installs what it needs, and says what
+//! it installs.
 
 mod bench;
 mod checks;

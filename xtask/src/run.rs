@@ -1,4 +1,4 @@
-//! Running other programs, loudly.
+//! Runs other programs, and prints what it runs.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub fn root() -> Result<PathBuf> {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).context("the workspace has no folder")
 }
 
-/// Where cargo builds to.
+/// The folder for cargo's build results.
 pub fn target_dir() -> Result<PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => Ok(PathBuf::from(dir)),
@@ -20,10 +20,10 @@ pub fn target_dir() -> Result<PathBuf> {
     }
 }
 
-/// Runs a named piece of work and says how long it took.
+/// Runs a task, prints its title, and prints how long it took.
 ///
 /// # Errors
-/// Those of the work, with its name.
+/// Those of the task, with its title.
 pub fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     eprintln!("==> {title}");
     let started = Instant::now();
@@ -35,12 +35,12 @@ pub fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Runs cargo in the workspace.
 ///
 /// # Errors
-/// Where it fails.
+/// Where cargo fails.
 pub fn cargo(args: &[&str]) -> Result<()> {
     Command::new(env!("CARGO")).args(args).run()
 }
 
-/// Whether a program is there and answers to these arguments.
+/// Whether a program exists and succeeds with these arguments.
 pub fn answers(program: impl AsRef<OsStr>, args: &[&str]) -> bool {
     std::process::Command::new(program)
         .args(args)
@@ -50,10 +50,10 @@ pub fn answers(program: impl AsRef<OsStr>, args: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// What a program prints.
+/// The standard output of a program.
 ///
 /// # Errors
-/// Where it cannot be run or fails.
+/// Where the program cannot be run or fails.
 pub fn output(program: &str, args: &[&str]) -> Result<String> {
     let output = std::process::Command::new(program)
         .args(args)
@@ -65,15 +65,16 @@ pub fn output(program: &str, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A program to run in the workspace.
+/// A program that runs in the folder of the workspace.
 pub struct Command(std::process::Command);
 
 impl Command {
-    /// A program.
+    /// A command that runs this program.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = std::process::Command::new(program);
-        // What cargo says to xtask about xtask's own package. ring's build script depends on these variables, so a cargo that
-        // inherits them would build it, and all above it, in another way than a cargo that was started by hand.
+        // Cargo sets these variables to describe xtask's own package. ring's build script depends on them. If another
+        // cargo inherited them, it would build ring and all packages above it differently than a cargo that was started
+        // by hand.
         let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
             command.env_remove(name);
@@ -95,17 +96,17 @@ impl Command {
         self
     }
 
-    /// Sets a variable of its environment.
+    /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.0.env(name, value);
         self
     }
 
-    /// Runs it and waits.
+    /// Runs the program and waits for its end.
     ///
     /// # Errors
-    /// Where it cannot be run or fails.
+    /// Where the program cannot be run or fails.
     pub fn run(mut self) -> Result<()> {
         self.0.current_dir(root()?);
         let name = self.0.get_program().to_string_lossy().into_owned();

@@ -1,4 +1,5 @@
-//! What a fresh machine with a Rust toolchain and Debian lacks. Each thing is installed only where it is missing, and said.
+//! Installs what a new machine with a Rust toolchain and Debian lacks. It installs only missing programs, and prints
+//! what it installs.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,14 @@ use crate::run::{Command, answers, output, root, step};
 const CARGO_DENY: &str = "0.20.2";
 const WASM_TARGET: &str = "wasm32-wasip2";
 
-/// C for WebAssembly, which ring has: Debian's names, the same as in `.cargo/config.toml`.
+/// The C compiler for WebAssembly, which ring needs: the programs and their Debian packages. `.cargo/config.toml` has
+/// the same names.
 const WASM_C: [(&str, &str); 2] = [("clang-19", "clang-19"), ("llvm-ar-19", "llvm-19")];
 
-/// For building the component and the host: the wasm target, and a C compiler for it.
+/// Set-up for building the component and the host: the wasm target, and a C compiler for it.
 ///
 /// # Errors
-/// Where it is missing and cannot be installed.
+/// Where one of them is missing and cannot be installed.
 pub fn for_building() -> Result<()> {
     let libraries = output("rustc", &["--print", "target-libdir", "--target", WASM_TARGET])?;
     if !Path::new(libraries.trim()).exists() {
@@ -26,14 +28,14 @@ pub fn for_building() -> Result<()> {
                 .context("without rustup, install the target by hand")
         })?;
     }
-    // Other names for them do as well, where the environment says so.
+    // The environment may name other programs instead.
     let chosen = std::env::var_os("CC_wasm32_wasip2").is_some_and(|compiler| compiler != "clang-19");
     let missing: Vec<&str> =
         WASM_C.iter().filter(|(program, _)| !answers(program, &["--version"])).map(|(_, package)| *package).collect();
     if chosen || missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
-/// For what needs the toolchain alone: nothing to install.
+/// Set-up for stages that need only the toolchain: installs nothing.
 ///
 /// # Errors
 /// Never.
@@ -41,15 +43,15 @@ pub fn nothing() -> Result<()> {
     Ok(())
 }
 
-/// For the format: rustfmt.
+/// Set-up for checking the format: rustfmt.
 ///
 /// # Errors
-/// Where it is missing and cannot be installed.
+/// Where rustfmt is missing and cannot be installed.
 pub fn for_formatting() -> Result<()> {
     part_of_rust("rustfmt", "fmt")
 }
 
-/// For the lints: clippy, and what building for WebAssembly needs.
+/// Set-up for the lints: clippy, and all that building for WebAssembly needs.
 ///
 /// # Errors
 /// Where something is missing and cannot be installed.
@@ -58,8 +60,8 @@ pub fn for_lints() -> Result<()> {
     part_of_rust("clippy", "clippy")
 }
 
-/// For the tests as well: Python for Microsoft's own client and for Apache's AMQP, which is built from source; Node for the
-/// second host.
+/// Set-up for the tests: all that building needs, Python for Microsoft's clients and for Apache Qpid Proton (which is
+/// built from source), and Node.js for the second host.
 ///
 /// # Errors
 /// Where something is missing and cannot be installed.
@@ -82,7 +84,7 @@ pub fn for_tests() -> Result<()> {
     if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
-/// For everything: what `cargo xtask setup` installs.
+/// Set-up for all commands. `cargo xtask setup` runs it.
 ///
 /// # Errors
 /// Where something is missing and cannot be installed.
@@ -93,24 +95,25 @@ pub fn for_everything() -> Result<()> {
     tools()
 }
 
-/// The program `cargo-nextest`, where there is one.
+/// The path of `cargo-nextest`. None where it is not installed.
 pub fn nextest() -> Option<PathBuf> {
     find("cargo-nextest").ok().flatten()
 }
 
-/// The program `cargo-deny`: the one that is installed, or one of the project's own in `target/tools`.
+/// The path of `cargo-deny`: an installed one, or the project's own in `target/tools`.
 ///
 /// # Errors
-/// Where it is missing and cannot be built.
+/// Where cargo-deny is missing and cannot be built.
 pub fn cargo_deny() -> Result<PathBuf> {
     if let Some(program) = find("cargo-deny")? {
         return Ok(program);
     }
     tools()?;
-    find("cargo-deny")?.context("cargo-deny was installed, and does not answer")
+    find("cargo-deny")?.context("cargo-deny was installed, but does not run")
 }
 
-/// Installs the programs of the checks into `target/tools`: prebuilt ones, or else cargo-deny from source.
+/// Installs the programs of the checks into `target/tools`. If prebuilt ones cannot be installed, cargo-deny is built
+/// from source.
 fn tools() -> Result<()> {
     let installed = |program| find(program).map(|found| found.is_some());
     if installed("cargo-deny")? && installed("cargo-nextest")? {
@@ -125,13 +128,13 @@ fn tools() -> Result<()> {
     });
     match prebuilt {
         Err(error) if !installed("cargo-deny")? => {
-            eprintln!("    not to be had prebuilt: {error:#}");
+            eprintln!("    the prebuilt programs cannot be installed: {error:#}");
             let args = ["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet", "--root"];
             step("Build cargo-deny into target/tools", || {
                 Command::new(env!("CARGO")).args(args).arg(tools_folder()?).run()
             })
         }
-        // Without cargo-nextest, `cargo test` runs the unit tests.
+        // cargo-nextest is optional: without it, `cargo test` runs the unit tests.
         _ => Ok(()),
     }
 }
@@ -140,14 +143,14 @@ fn tools_folder() -> Result<PathBuf> {
     Ok(root()?.join("target").join("tools"))
 }
 
-/// A program: the one that is installed, or one of the project's own.
+/// The path of a program: an installed one, or the project's own. None where there is neither.
 fn find(program: &str) -> Result<Option<PathBuf>> {
     let own = tools_folder()?;
     let folders = [PathBuf::new(), own.join("python").join("bin"), own.join("bin")];
     Ok(folders.into_iter().map(|folder| folder.join(program)).find(|path| answers(path, &["--version"])))
 }
 
-/// Adds a component of the toolchain where its subcommand does not answer.
+/// Installs a component of the Rust toolchain if its subcommand does not work.
 fn part_of_rust(component: &str, probe: &str) -> Result<()> {
     if answers(env!("CARGO"), &[probe, "--version"]) {
         return Ok(());
@@ -157,7 +160,7 @@ fn part_of_rust(component: &str, probe: &str) -> Result<()> {
 
 fn install(packages: &[&str]) -> Result<()> {
     if !answers("apt-get", &["--version"]) {
-        bail!("these are missing, and there is no apt-get to install them with: {}", packages.join(", "));
+        bail!("these packages are missing, and there is no apt-get to install them: {}", packages.join(", "));
     }
     step(&format!("Install Debian packages: {}", packages.join(", ")), || {
         let as_root = output("id", &["-u"])?.trim() == "0";

@@ -1,14 +1,14 @@
-//! Long runs of the tests that draw what they do from a seed.
+//! Long runs of randomized tests, whose choices a seed decides.
 
 use anyhow::Result;
 
 use crate::run::{Command, cargo, step, target_dir};
 use crate::{component, setup};
 
-/// Builds with optimisation and runs.
+/// Builds with optimisation and runs the soak.
 ///
 /// # Errors
-/// Where something does not build, or a promise is broken: the seed that breaks it again was printed.
+/// Where a build fails, or a promise is broken. The output then names the seed, which repeats the run.
 pub fn run(args: &[String]) -> Result<()> {
     setup::for_building()?;
     let component = component::build()?;

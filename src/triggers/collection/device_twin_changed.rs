@@ -1,4 +1,4 @@
-//! A device twin changed, as seen by the hub's query language.
+//! A device twin changed. This trigger finds changed twins with the hub's query language.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,9 +27,10 @@ use crate::triggers::shared::event::EventDraft;
 pub struct DeviceTwinChanged;
 
 const ID: &str = "device-twin-changed";
-/// A unit allows 20 queries a minute.
+/// Each IoT Hub unit allows 20 queries a minute.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// A twin has up to 72 KB, and its metadata as much again: where a page is too large, a smaller one is asked for.
+/// Twins in one query page. A twin has up to 72 KB, and as much metadata. Where a page is too large to read, a smaller
+/// page is asked for.
 const PAGE: u32 = 200;
 const PARTS: [&str; 5] = ["tags", "desired", "reported", "status", "connection"];
 const USUAL_PARTS: [&str; 3] = ["tags", "desired", "reported"];
@@ -186,7 +187,8 @@ impl<'a> Twins<'a> {
     }
 }
 
-/// The tags as they were when numbers were doubles, which the cursors of then have the hashes of; and the rest as it is.
+/// The twin with the numbers of its tags rounded to doubles. An earlier version of this connector hashed tags in that
+/// form, and its cursors still hold those hashes.
 fn rounded(twin: &Value) -> Value {
     fn round(value: &mut Value) {
         match value {
@@ -206,7 +208,8 @@ fn rounded(twin: &Value) -> Value {
     twin
 }
 
-/// What shows whether a part changed. Properties have a version of their own; tags have none and count by content.
+/// A text that differs after the part has changed. Properties have a version number; tags have no version, so their
+/// content is used.
 fn part_of(twin: &Value, part: &str) -> String {
     match part {
         "desired" | "reported" => {
@@ -270,7 +273,8 @@ impl Collection for Twins<'_> {
                 let parts: Vec<&String> = places.iter().filter_map(|place| self.parts.iter().nth(*place)).collect();
                 let times: BTreeMap<&str, &str> =
                     parts.iter().filter_map(|part| Some((part.as_str(), time_of(body, part)?))).collect();
-                // The time of the last of several changes; none where one of them has none.
+                // The event has the latest time of all changed parts. It has no time if the hub states no time for one
+                // of these parts.
                 if times.len() == parts.len() {
                     time = times.values().max_by_key(|time| stated_time(time)).map(|time| (*time).to_owned());
                 }
@@ -294,7 +298,8 @@ impl Collection for Twins<'_> {
     }
 }
 
-/// When a part was last changed, where the hub notes it: it does for properties and for the status.
+/// When a part was last changed. The hub notes this time for properties and for the status, not for tags or the
+/// connection.
 fn time_of<'t>(twin: &'t Value, part: &str) -> Option<&'t str> {
     let stated = match part {
         "desired" | "reported" => twin.pointer(&format!("/properties/{part}/$metadata/$lastUpdated")),
@@ -313,7 +318,8 @@ mod tests {
     use crate::json;
     use crate::platform::fake::FakePlatform;
 
-    /// The twins of one device, each by a poll of its own: the events of all but the first, which takes stock.
+    /// Polls once for each of these versions of one device's twin. Returns the events of all polls but the first,
+    /// because the first poll only notes the state.
     fn events_of(config: &Value, twins: &[&str]) -> Vec<Event> {
         let mut cursor = None;
         let mut all = Vec::new();
@@ -368,7 +374,7 @@ mod tests {
         )
     }
 
-    /// The time of another part's change was delivered as that of a change of tags.
+    /// In an earlier version, an event about changed tags had the time of another part's change.
     #[test]
     fn an_event_says_which_parts_changed_and_when_where_the_hub_notes_it() {
         let all = serde_json::json!({ "parts": PARTS });
@@ -408,7 +414,7 @@ mod tests {
         assert_eq!(data(&events[0])["changedAt"], serde_json::json!({}));
     }
 
-    /// With doubles, these were one number; and a time that nobody chose to follow is not the change's.
+    /// As doubles, the two numbers are equal. The event has no time, because the hub states none for tags, and other parts do not count.
     #[test]
     fn tags_are_compared_to_the_last_digit() {
         let usual = serde_json::json!({});
@@ -424,7 +430,8 @@ mod tests {
         assert_eq!(events[0].time, None);
     }
 
-    /// A twin that is too deep took all others with it, and a page that is too large ended the trigger for good.
+    /// In an earlier version, one twin that was nested too deeply made the whole page fail, and a page that was too
+    /// large stopped the trigger for good.
     #[test]
     fn no_twin_stops_the_others() {
         for levels in [122, 123, 124, 126, 127, 128, 2_000] {
@@ -442,7 +449,7 @@ mod tests {
             Err(crate::platform::ExchangeError { kind, sent: true, detail: String::new() })
         };
         platform.then(too_large);
-        // Short on the wire, and large in memory.
+        // This answer is short on the wire and large in memory.
         platform.then_status(200, &[], &format!("[{}0]", r#"{"":0},"#.repeat(200_000)));
         platform.then_status(200, &[], &format!("[{}]", twin("{}", 1, 1, "enabled")));
         let page = engine::in_smaller_pages(PAGE, |size| {
@@ -467,7 +474,7 @@ mod tests {
         assert_eq!(sizes, ["200", "25", "3"]);
     }
 
-    /// What the version before has in its cursors: one hash, of numbers as doubles write them.
+    /// The earlier version's cursors hold one hash for each record, over numbers written as doubles.
     #[test]
     fn cursors_of_the_version_before_fire_nothing_again() {
         let usual = serde_json::json!({});
@@ -491,7 +498,8 @@ mod tests {
         assert!(data(&page.events[0]).get("changedParts").is_none() && page.events[0].time.is_none());
     }
 
-    /// An id that the hub gave out was refused where it was looked up, and stopped the trigger for good.
+    /// In an earlier version, the connector refused to look up some ids that the hub itself had listed, which stopped
+    /// the trigger for good.
     #[test]
     fn ids_that_the_hub_gave_out_are_looked_up() {
         let platform = FakePlatform::at(1_800_000_000);
@@ -514,7 +522,10 @@ mod tests {
         }
         let asked = platform.requests.borrow().len();
         for id in [".", ".."] {
-            assert!(matches!(twins.look_up(id), Ok(Lookup::Unknown)), "no path can name it, and it is not gone");
+            assert!(
+                matches!(twins.look_up(id), Ok(Lookup::Unknown)),
+                "no path can hold this id, so the device does not count as deleted"
+            );
         }
         assert_eq!(platform.requests.borrow().len(), asked);
     }

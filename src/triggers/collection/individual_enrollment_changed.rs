@@ -26,10 +26,10 @@ pub struct IndividualEnrollmentChanged;
 
 const ID: &str = "individual-enrollment-changed";
 const INTERVAL: Duration = Duration::from_secs(30);
-/// The service's largest page.
+/// The largest page that DPS returns, in records.
 const PAGE: u32 = 1000;
 
-/// When the service last changed an enrollment.
+/// The member with the time when DPS last changed an enrollment.
 const UPDATED: &str = "lastUpdatedDateTimeUtc";
 
 #[derive(Default, Deserialize)]
@@ -129,7 +129,7 @@ impl<'a> Enrollments<'a> {
 
     fn record(&self, body: Value) -> Option<Record> {
         let key = text(&body, "registrationId").to_owned();
-        // Ids of the provisioning service are the same in any case.
+        // DPS compares ids without regard to case.
         let selected = !key.is_empty() && glob::fits(&self.pattern, &key.to_lowercase());
         selected.then(|| {
             let updated = text(&body, UPDATED).to_owned();

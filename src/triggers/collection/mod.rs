@@ -1,4 +1,4 @@
-//! Triggers on records that a service keeps without a log of their changes.
+//! Triggers on records of a service that keeps no log of their changes.
 
 mod device_twin_changed;
 mod engine;
@@ -8,7 +8,7 @@ mod service_configuration_changed;
 
 use super::shared::Trigger;
 
-/// In the order in which a person is shown them.
+/// The order here is the order in which a person sees the triggers.
 pub static ALL: &[&dyn Trigger] = &[
     &individual_enrollment_changed::IndividualEnrollmentChanged,
     &registration_status_changed::RegistrationStatusChanged,

@@ -1,7 +1,7 @@
 //! The status of a device registration changed.
 //!
-//! The service lists registrations group by group, and keeps those of individual enrollments inside them. One scan goes
-//! through the groups first and the individual enrollments last.
+//! DPS lists registrations by enrollment group, and keeps the registration of an individual enrollment inside that
+//! enrollment. One scan reads the groups first and the individual enrollments last.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,9 +29,9 @@ pub struct RegistrationStatusChanged;
 
 const ID: &str = "registration-status-changed";
 const INTERVAL: Duration = Duration::from_secs(30);
-/// The service's largest page.
+/// The largest page that DPS returns, in records.
 const PAGE: u32 = 1000;
-/// When the service last changed a registration.
+/// The member with the time when DPS last changed a registration.
 const UPDATED: &str = "lastUpdatedDateTimeUtc";
 const STATUSES: [&str; 5] = ["unassigned", "assigning", "assigned", "failed", "disabled"];
 
@@ -142,7 +142,7 @@ struct Registrations<'a> {
     config: Config,
 }
 
-/// Where in a scan: which groups are still to come, and the service's continuation in the one under way.
+/// Where a scan is: the groups that are still to be read, and the service's continuation text in the current group.
 #[derive(Default, Deserialize, Serialize)]
 struct Place {
     #[serde(rename = "g")]
@@ -161,7 +161,7 @@ impl<'a> Registrations<'a> {
         self.config.include_individual.unwrap_or(true)
     }
 
-    /// The groups to go through, the last first: they are taken from the end.
+    /// The groups to read, in reverse order: each step takes the last one.
     fn groups(&self) -> Result<Vec<String>> {
         let mut groups = self.config.enrollment_group_ids.clone();
         if groups.is_empty() {
@@ -191,7 +191,7 @@ impl<'a> Registrations<'a> {
         if key.is_empty() {
             return None;
         }
-        // Not every answer has an ETag; the status and its time show as much.
+        // Some answers have no ETag; the status and its time then show the change.
         let state = ["etag", "status", "substatus", UPDATED].map(|name| text(&body, name));
         let fingerprint = Fingerprint::of(state);
         let updated = text(&body, UPDATED).to_owned();
@@ -202,12 +202,12 @@ impl<'a> Registrations<'a> {
         Some(Record::dated(key, fingerprint, &updated, body))
     }
 
-    /// A registration inside an individual enrollment; none where the device has not registered yet.
+    /// The registration inside an individual enrollment. None where the device has not registered yet.
     fn individual(mut enrollment: Value) -> Option<Record> {
         let id = enrollment.get("registrationId").cloned();
         let mut state = enrollment.get_mut("registrationState").map(Value::take)?;
         let members = state.as_object_mut()?;
-        // An enrollment that no device has used shows this state; the registration itself does not exist.
+        // An enrollment that no device has used states this status, although no registration exists.
         let unused =
             members.get("status").and_then(Value::as_str) == Some("unassigned") && !members.contains_key("assignedHub");
         if unused {
@@ -220,14 +220,14 @@ impl<'a> Registrations<'a> {
     }
 
     fn page_of_group(&self, group: &str, continuation: Option<&str>) -> Result<(Vec<Record>, Option<String>)> {
-        // The schema has judged those of the configuration; all others are the service's own.
+        // The schema has checked group ids from the configuration; all other ids come from the service.
         let Some(group_id) = GivenId::new(group) else { return Ok((Vec::new(), None)) };
         match engine::in_smaller_pages(PAGE, |size| self.dps.query_registrations(&group_id, size, continuation)) {
             Ok(page) => Ok((
                 page.items.into_iter().filter_map(|body| Self::record(body, Some(group))).collect(),
                 page.continuation,
             )),
-            // The group was deleted since it was listed, and its registrations with it.
+            // The group and its registrations were deleted after the group was listed.
             Err(error) if error.code() == ErrorCode::NotFound && self.config.enrollment_group_ids.is_empty() => {
                 Ok((Vec::new(), None))
             }
@@ -245,7 +245,7 @@ impl<'a> Registrations<'a> {
     }
 }
 
-/// Carries a record's group to the event; no member of the service's own has this name.
+/// The member that carries a record's group to the event. No member of the service's own records has this name.
 const GROUP: &str = "$enrollmentGroupId";
 
 impl Collection for Registrations<'_> {
@@ -292,7 +292,7 @@ impl Collection for Registrations<'_> {
     fn look_up(&self, key: &str) -> Result<Lookup> {
         let Some(id) = GivenId::new(key) else { return Ok(Lookup::Unknown) };
         match self.dps.registration(&id) {
-            // Which group it is in is not in this answer: the next scan comes by it.
+            // The answer does not state the registration's group. The next scan reads the record with its group.
             Ok(_) => Ok(Lookup::Unknown),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(Lookup::Gone),
             Err(error) => Err(error),

@@ -24,9 +24,9 @@ use crate::triggers::shared::event::EventDraft;
 pub struct ServiceConfigurationChanged;
 
 const ID: &str = "service-configuration-changed";
-/// A unit allows 20 requests a minute for configurations.
+/// Each IoT Hub unit allows 20 requests for configurations a minute.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// When the hub last changed a configuration.
+/// The member with the time when the hub last changed a configuration.
 const UPDATED: &str = "lastUpdatedTimeUtc";
 
 impl Trigger for ServiceConfigurationChanged {

@@ -3,7 +3,7 @@
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;
 
-/// `device-connection-state-events`.
+/// The trigger `device-connection-state-events`.
 pub static DEVICE_CONNECTION_STATE: LogTrigger = LogTrigger {
     id: "device-connection-state-events",
     title: "Device connected or disconnected",

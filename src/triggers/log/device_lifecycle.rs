@@ -3,7 +3,7 @@
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;
 
-/// `device-lifecycle-events`.
+/// The trigger `device-lifecycle-events`.
 pub static DEVICE_LIFECYCLE: LogTrigger = LogTrigger {
     id: "device-lifecycle-events",
     title: "Device created or deleted",

@@ -1,4 +1,4 @@
-//! A device sent something.
+//! A device sent a message.
 
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;

@@ -10,7 +10,7 @@ mod engine;
 use super::shared::Trigger;
 pub use engine::link::release;
 
-/// In the order in which a person is shown them.
+/// The order here is the order in which a person sees the triggers.
 pub static ALL: &[&dyn Trigger] = &[
     &device_telemetry::DEVICE_TELEMETRY,
     &device_connection_state::DEVICE_CONNECTION_STATE,

@@ -1,4 +1,4 @@
-//! A message to a device was taken by it, or ended otherwise.
+//! A device completed a cloud-to-device message, or the message ended in another way.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,10 +21,11 @@ use crate::triggers::shared::glob::{fits_any, patterns};
 
 pub struct CloudToDeviceMessageFeedback;
 
-/// How a message can end ("Send cloud-to-device messages from an IoT hub"), in the order of the numbers that stood for it
-/// in earlier records, from 0.
+/// How a message can end ("Send cloud-to-device messages from an IoT hub"). The index of each status is the number that
+/// older records have instead of the name.
 const STATUSES: [&str; 5] = ["Success", "Expired", "DeliveryCountExceeded", "Rejected", "Purged"];
-/// What a record says. The first records had names that begin with a capital letter, and no status besides the description.
+/// The members of a record. The oldest records wrote these names with a capital letter, and had no status besides the
+/// description.
 const MEMBERS: [&str; 6] =
     ["originalMessageId", "deviceId", "deviceGenerationId", "statusCode", "description", "enqueuedTimeUtc"];
 
@@ -96,7 +97,7 @@ impl Trigger for CloudToDeviceMessageFeedback {
         poll(session, &Reader { queue: ServiceQueue::Feedback, members: &MEMBERS, mapper: &mapper }, &text, request)
     }
 
-    /// None from the account: looking at a queue locks what is in it, and the hub counts the looks.
+    /// Never reads the account's queue: reading locks the messages, and the hub counts each reading as a delivery.
     fn sample(&self, _session: &Session, _config: Value, _limit: u32) -> Result<Vec<Event>> {
         Ok(Vec::new())
     }
@@ -106,11 +107,11 @@ impl Trigger for CloudToDeviceMessageFeedback {
     }
 }
 
-/// The event of a record; none where the configuration holds it back.
+/// The event draft of a record. None where the configuration holds the record back.
 fn draft(config: &Config, record: &Record) -> Option<EventDraft> {
     let device = record.text("deviceId");
     let status = status_of(record);
-    // What a record does not say, no filter can hold it back for.
+    // A filter cannot hold a record back for a member that the record does not have.
     let status_fits = config.statuses.is_empty()
         || status.as_ref().is_none_or(|status| config.statuses.iter().any(|wanted| wanted == status));
     let device_fits = device.is_none_or(|device| fits_any(&config.device_ids, device));
@@ -134,8 +135,8 @@ fn draft(config: &Config, record: &Record) -> Option<EventDraft> {
     })
 }
 
-/// How a message ended: by name, by its number in earlier records, or by the description where nothing else says it. None
-/// where the record does not say.
+/// How a message ended: by the status name, by the number in older records, or else by the description. None where the
+/// record states none of these.
 fn status_of(record: &Record) -> Option<String> {
     match record.member("statusCode") {
         Some(Value::String(name)) if !name.is_empty() => Some(known(name).map_or_else(|| name.clone(), str::to_owned)),
@@ -147,7 +148,8 @@ fn status_of(record: &Record) -> Option<String> {
     }
 }
 
-/// A status by its name in any case, also as the descriptions word it: `Message expired`, `Maximum delivery count exceeded`.
+/// The status with this name, in upper or lower case or in the words of a description: `Message expired`, `Maximum
+/// delivery count exceeded`.
 fn known(text: &str) -> Option<&'static str> {
     let letters: String = text.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect();
     let letters = letters.strip_prefix("message").or_else(|| letters.strip_prefix("maximum")).unwrap_or(&letters);
@@ -181,7 +183,7 @@ mod tests {
             assert_eq!(status_of(&Record::new(record.clone())).as_deref(), expected, "{record}");
         }
     }
-    /// A filter on the status held back every record of the shape that the service began with, and the queue lost it.
+    /// In an earlier version, a filter on the status held back all records in the oldest form, and the queue lost them.
     #[test]
     fn records_of_every_age_are_delivered() {
         let of = |statuses: &[&str], devices: &[&str], record: Value| {
@@ -206,12 +208,12 @@ mod tests {
                 "enqueuedTimeUtc": "2015-07-28T16:24:48.789Z", "statusCode": "Success", "Extra": 1.10
             })
         );
-        assert_eq!(of(&["Expired"], &[], first.clone()), None, "it does say that it is not this");
+        assert_eq!(of(&["Expired"], &[], first.clone()), None, "the record states another status");
         assert_eq!(of(&[], &["oven-*"], first), None);
 
         let numbered = json!({ "deviceId": "a", "statusCode": 1, "description": "" });
         assert_eq!(of(&["Expired"], &[], numbered).expect("an event").2["statusCode"], "Expired");
-        // What a filter cannot judge is delivered.
+        // A record whose status is not known is delivered, whatever the filter is.
         let mute = json!({ "deviceId": "a", "description": "it went somehow" });
         assert_eq!(of(&["Expired"], &[], mute).expect("an event").0, "azure.iot.hub.cloud-to-device-message.unknown");
         let nobody = json!({ "originalMessageId": "m", "statusCode": "Expired" });

@@ -1,4 +1,4 @@
-//! A device has uploaded a file.
+//! A device uploaded a file.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,7 +21,7 @@ use crate::triggers::shared::glob::{fits_any, patterns};
 
 pub struct FileUploadNotifications;
 
-/// What a record says.
+/// The members of a record.
 const MEMBERS: [&str; 6] = ["deviceId", "blobUri", "blobName", "blobSizeInBytes", "lastUpdatedTime", "enqueuedTimeUtc"];
 
 #[derive(Default, Deserialize)]
@@ -88,7 +88,7 @@ impl Trigger for FileUploadNotifications {
         )
     }
 
-    /// None from the account: looking at a queue locks what is in it, and the hub counts the looks.
+    /// Never reads the account's queue: reading locks the messages, and the hub counts each reading as a delivery.
     fn sample(&self, _session: &Session, _config: Value, _limit: u32) -> Result<Vec<Event>> {
         Ok(Vec::new())
     }
@@ -98,10 +98,10 @@ impl Trigger for FileUploadNotifications {
     }
 }
 
-/// The event of a record; none where the configuration holds it back.
+/// The event draft of a record. None where the configuration holds the record back.
 fn draft(config: &Config, record: &Record) -> Option<EventDraft> {
     let (device, blob) = (record.text("deviceId"), record.text("blobName"));
-    // What a record does not say, no filter can hold it back for.
+    // A filter cannot hold a record back for a member that the record does not have.
     let wanted = device.is_none_or(|device| fits_any(&config.device_ids, device))
         && blob.is_none_or(|blob| fits_any(&config.blob_names, blob));
     wanted.then(|| EventDraft {

@@ -6,7 +6,7 @@ mod file_upload_notifications;
 
 use super::shared::Trigger;
 
-/// In the order in which a person is shown them.
+/// The order here is the order in which a person sees the triggers.
 pub static ALL: &[&dyn Trigger] = &[
     &cloud_to_device_message_feedback::CloudToDeviceMessageFeedback,
     &file_upload_notifications::FileUploadNotifications,

@@ -1,10 +1,10 @@
-//! The bytes of cursors: how numbers and texts are written, and what is answered to bytes that cannot be read.
+//! The bytes of cursors: writes and reads numbers and texts, and reports bytes that cannot be read.
 
 use std::ops::RangeInclusive;
 
 use crate::error::{Error, ErrorCode, Result};
 
-/// Writes a number, seven bits a byte, the lowest first.
+/// Writes a number in groups of seven bits, one in each byte, the lowest group first.
 pub fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
@@ -13,18 +13,18 @@ pub fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// Writes a number that may be negative; a small one takes few bytes.
+/// Writes a number that may be negative. Small numbers take few bytes.
 pub fn put_signed(out: &mut Vec<u8>, number: i64) {
     put_number(out, ((number << 1) ^ (number >> 63)).cast_unsigned());
 }
 
-/// Writes bytes with their count before them.
+/// Writes the number of the bytes, then the bytes.
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// The bytes of a cursor that are still to be read.
+/// The unread bytes of a cursor.
 #[derive(Clone, Copy)]
 pub struct CursorReader<'a> {
     rest: &'a [u8],
@@ -32,15 +32,15 @@ pub struct CursorReader<'a> {
 }
 
 impl<'a> CursorReader<'a> {
-    /// `what` names the cursor in the detail of an error.
+    /// A reader of these bytes. `what` names the cursor in the detail of an error.
     pub fn new(bytes: &'a [u8], what: &'static str) -> Self {
         Self { rest: bytes, what }
     }
 
-    /// The number of the form, which comes first.
+    /// Reads the number of the form, which comes first.
     ///
     /// # Errors
-    /// `unsupported` where it is larger than the known ones, `invalid-input` where it is smaller, or missing.
+    /// `unsupported` where the number is larger than the known ones; `invalid-input` where it is smaller or missing.
     pub fn format(&mut self, known: &RangeInclusive<u8>) -> Result<u8> {
         match self.byte()? {
             format if known.contains(&format) => Ok(format),
@@ -51,17 +51,17 @@ impl<'a> CursorReader<'a> {
         }
     }
 
-    /// So many bytes.
+    /// Reads this many bytes.
     ///
     /// # Errors
-    /// `invalid-input` where there are fewer; so with all that follows.
+    /// `invalid-input` where there are fewer bytes.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(|| self.broken())?;
         self.rest = rest;
         Ok(taken)
     }
 
-    /// One byte.
+    /// Reads one byte.
     ///
     /// # Errors
     /// See [`CursorReader::take`].
@@ -69,7 +69,7 @@ impl<'a> CursorReader<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    /// As many bytes as the array has.
+    /// Reads as many bytes as the array has.
     ///
     /// # Errors
     /// See [`CursorReader::take`].
@@ -79,10 +79,10 @@ impl<'a> CursorReader<'a> {
         Ok(*taken)
     }
 
-    /// What [`put_number`] wrote, as the type that is wanted.
+    /// Reads a number that [`put_number`] wrote, as the type of the caller.
     ///
     /// # Errors
-    /// See [`CursorReader::take`]; also where the number does not fit.
+    /// See [`CursorReader::take`]; `invalid-input` also where the number is too large for the type.
     pub fn number<N: TryFrom<u64>>(&mut self) -> Result<N> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -99,7 +99,7 @@ impl<'a> CursorReader<'a> {
         Err(self.broken())
     }
 
-    /// What [`put_signed`] wrote.
+    /// Reads a number that [`put_signed`] wrote.
     ///
     /// # Errors
     /// See [`CursorReader::number`].
@@ -108,7 +108,7 @@ impl<'a> CursorReader<'a> {
         Ok((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
     }
 
-    /// What [`put_bytes`] wrote.
+    /// Reads bytes that [`put_bytes`] wrote.
     ///
     /// # Errors
     /// See [`CursorReader::take`].
@@ -117,27 +117,27 @@ impl<'a> CursorReader<'a> {
         self.take(count)
     }
 
-    /// What [`put_bytes`] wrote, as text.
+    /// Reads a text whose bytes [`put_bytes`] wrote.
     ///
     /// # Errors
-    /// See [`CursorReader::take`]; also where it is no UTF-8.
+    /// See [`CursorReader::take`]; `invalid-input` also where the bytes are not UTF-8.
     pub fn text(&mut self) -> Result<&'a str> {
         std::str::from_utf8(self.bytes()?).map_err(|_| self.broken())
     }
 
-    /// All that is left.
+    /// All unread bytes.
     pub fn rest(self) -> &'a [u8] {
         self.rest
     }
 
-    /// Whether all was read.
+    /// Whether all bytes were read.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// The error of bytes that cannot be a cursor of this kind.
+    /// The error for bytes that are not a cursor of this kind.
     pub fn broken(&self) -> Error {
-        Error::new(ErrorCode::InvalidInput, "The cursor is not one of this trigger's, or it was cut or changed.")
+        Error::new(ErrorCode::InvalidInput, "The cursor does not belong to this trigger, or was cut or changed.")
             .with_detail(format!("{}: not readable", self.what))
     }
 }

@@ -1,4 +1,4 @@
-//! From what an event says to the event itself.
+//! Event drafts, and how a draft becomes an event.
 
 use crate::bindings::exports::workflow::connector::trigger::{Event, Payload};
 
@@ -7,18 +7,18 @@ use crate::bindings::exports::workflow::connector::trigger::{Event, Payload};
 pub struct EventDraft {
     /// CloudEvents `type`.
     pub event_type: String,
-    /// CloudEvents `subject`; events with the same one keep their order.
+    /// CloudEvents `subject`. Events with the same subject keep their order.
     pub subject: Option<String>,
-    /// CloudEvents `time`, RFC 3339: the service's own. None where it states none.
+    /// CloudEvents `time` (RFC 3339), as the service states it. None where the service states no time.
     pub time: Option<String>,
     /// CloudEvents `data`, a JSON text.
     pub data: String,
-    /// One line for a person.
+    /// A summary for a person, in one line.
     pub summary: String,
 }
 
 impl EventDraft {
-    /// The event, without its position, which depends on what else the page holds.
+    /// Makes the event without its position. The position depends on the other events of the page.
     pub fn into_event(self, id: String, source: String, partition: &str) -> Event {
         Event {
             id,
@@ -37,7 +37,7 @@ impl EventDraft {
     }
 }
 
-/// Bytes of an event's data.
+/// The size of an event's data, in bytes.
 pub fn size(event: &Event) -> u64 {
     match &event.data {
         Payload::Json(text) | Payload::Text(text) => text.len() as u64,

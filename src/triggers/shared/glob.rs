@@ -1,9 +1,9 @@
-//! Patterns with `*` (any run of characters) and `?` (any one), as people write them for file names.
+//! Patterns with `*` (any number of characters) and `?` (any one character), as in file names.
 
 #[cfg(feature = "amqp")]
 use crate::form::schema::{list, literal, string, with};
 
-/// A configuration's list of patterns, for its schema.
+/// The schema of a configuration's list of patterns.
 #[cfg(feature = "amqp")]
 pub fn patterns(title: &str, max_length: u32) -> serde_json::Value {
     let pattern = with(string("Pattern"), serde_json::json!({ "minLength": 1, "maxLength": max_length }));
@@ -13,17 +13,18 @@ pub fn patterns(title: &str, max_length: u32) -> serde_json::Value {
     )
 }
 
-/// Whether `text` fits one of the patterns; where there are none, it does.
+/// Whether `text` fits one of the patterns. Every text fits an empty list.
 #[cfg(feature = "amqp")]
 pub fn fits_any(patterns: &[String], text: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| fits(pattern, text))
 }
 
-/// Whether `text` fits `pattern` as a whole.
+/// Whether the whole of `text` fits `pattern`.
 pub fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
-    // Where the last star was and how much it has taken: going back there alone is enough.
+    // The position of the last star, and the number of characters it stands for. Going back to the last star alone is
+    // enough.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
         match pattern.get(p) {

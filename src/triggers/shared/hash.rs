@@ -2,7 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// A hash of parts that cannot be shifted between them, as many bytes of it as are wanted: up to 32.
+/// A hash of these parts, up to 32 bytes long. The same text with other boundaries between the parts gives another
+/// hash.
 pub fn digest<'p, const BYTES: usize>(parts: impl IntoIterator<Item = &'p str>) -> [u8; BYTES] {
     let mut hash = Sha256::new();
     for part in parts {

@@ -1,4 +1,4 @@
-//! What is done where a cursor's position is lost: as the request's policy wants it, and never silently.
+//! What happens after a cursor's position is lost: the request's policy decides, and the person is always notified.
 
 use crate::bindings::exports::workflow::connector::trigger::{LostPolicy, Notice};
 use crate::error::{Error, ErrorCode, Result, Severity};
@@ -6,13 +6,13 @@ use crate::error::{Error, ErrorCode, Result, Severity};
 /// Where to begin again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
-    /// With all that is there.
+    /// With the oldest data that there is.
     Earliest,
-    /// With what comes from now on.
+    /// With data that is new from now on.
     Now,
 }
 
-/// Where to begin again, and the notice of it: why the position is lost, and what is done.
+/// Where to begin again, and a notice that says why the position is lost and where reading continues.
 ///
 /// # Errors
 /// `position-lost` where the policy is to stop.

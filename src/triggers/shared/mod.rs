@@ -1,4 +1,4 @@
-//! What a trigger is, and what several of them share.
+//! The trait of all triggers, and the code that several of them share.
 
 pub mod cursor_bytes;
 pub mod event;
@@ -15,24 +15,25 @@ use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{Error, ErrorCode, Result};
 use crate::session::Session;
 
-/// The one partition of a trigger that cannot be polled in parallel.
+/// The id of the only partition of a trigger that cannot be polled in parallel.
 pub const WHOLE: &str = "all";
 
 /// Something that yields events.
 pub trait Trigger: Sync {
-    /// Its id, as declared: finding it must not build every schema.
+    /// The trigger's id, as its descriptor states it. A separate function, because making a descriptor builds the
+    /// trigger's schemas.
     fn id(&self) -> &'static str;
 
-    /// What it declares.
+    /// The trigger's descriptor.
     fn descriptor(&self) -> TriggerDescriptor;
 
-    /// The next events. `config` has been checked against the declared schema.
+    /// The next events. The caller has checked `config` against the declared schema.
     ///
     /// # Errors
     /// Those of the interface's `poll`.
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page>;
 
-    /// What there is, as events. Empty: nothing is there.
+    /// Up to `limit` events of the account as examples. Empty where there are none.
     ///
     /// # Errors
     /// Those of the service.
@@ -44,7 +45,7 @@ pub trait Trigger: Sync {
     /// `invalid-input` or `unsupported` where it cannot.
     fn check_cursor(&self, cursor: &Cursor) -> Result<()>;
 
-    /// What can be polled in parallel.
+    /// The partitions that can be polled in parallel.
     ///
     /// # Errors
     /// Those of the service.
@@ -53,7 +54,7 @@ pub trait Trigger: Sync {
     }
 }
 
-/// The error of an input as the error of a configuration.
+/// Turns the error of an input into the error of a configuration.
 pub fn misfit(error: &Error) -> Error {
     let fields = error.record().fields.clone();
     Error::fields(ErrorCode::InvalidConfig, "The trigger's configuration does not fit", fields)

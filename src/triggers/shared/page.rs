@@ -1,15 +1,15 @@
-//! A page while it is filled: what it holds, what it may hold, and what a person should know of it.
+//! A page while it is filled, with its limits and its notices.
 
 use super::event::size;
 use crate::bindings::exports::workflow::connector::trigger::{Budget, Event, Notice, Page};
 use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{Error, ErrorCode, Severity};
 
-/// The most that a kind of trigger puts into one page, whatever the budget.
+/// The largest page of a kind of trigger, even where the budget allows more.
 #[derive(Clone, Copy)]
 pub struct PageLimits {
     pub events: usize,
-    /// Bytes of the events' data.
+    /// The largest size of all events' data together, in bytes.
     pub bytes: u64,
 }
 
@@ -22,30 +22,31 @@ pub struct PageBuilder {
 }
 
 impl PageBuilder {
-    /// An empty page with the notices that there are already.
+    /// An empty page with these notices.
     pub fn new(budget: &Budget, limits: PageLimits, notices: Vec<Notice>) -> Self {
         let most =
             PageLimits { events: (budget.events as usize).min(limits.events), bytes: budget.bytes.min(limits.bytes) };
         Self { events: Vec::new(), bytes: 0, most, notices }
     }
 
-    /// Whether there is no event in it.
+    /// Whether the page has no event.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// Events that can still come in, as far as their number counts.
+    /// How many more events the limit on their number allows.
     pub fn room(&self) -> usize {
         self.most.events.saturating_sub(self.events.len())
     }
 
-    /// Whether an event fits. The first one does, however large it is: otherwise the trigger would never get past it.
+    /// Whether the page has room for an event. A first event always has room, because otherwise the trigger would never
+    /// get past it.
     pub fn has_room_for(&self, event: &Event) -> bool {
         let fits = self.bytes.saturating_add(size(event)) <= self.most.bytes;
         self.room() > 0 && (fits || self.events.is_empty())
     }
 
-    /// Takes an event in.
+    /// Adds an event.
     pub fn add(&mut self, event: Event) {
         self.bytes = self.bytes.saturating_add(size(&event));
         self.events.push(event);
@@ -56,16 +57,16 @@ impl PageBuilder {
         self.notices.push(notice);
     }
 
-    /// Adds a notice of these parts.
+    /// Adds a notice with this severity, code and message.
     pub fn notify(&mut self, severity: Severity, code: &str, message: String) {
         self.notice(Notice { severity, code: code.to_owned(), message });
     }
 
-    /// What to do about an error in the middle of the reading: where `has_progress`, the page is delivered with a notice, and
-    /// the next poll meets the error again if it lasts.
+    /// Decides about an error in the middle of reading. With `has_progress`, the page is delivered with a notice; if
+    /// the error lasts, the next poll meets it again.
     ///
     /// # Errors
-    /// The error itself where there is nothing to deliver, or where it is the connector's own fault.
+    /// The error itself where there is no progress, or where the error is the connector's own fault.
     pub fn interrupt(&mut self, error: Error, has_progress: bool, code: &str, what: &str) -> Result<(), Error> {
         if !has_progress || error.code() == ErrorCode::Internal {
             return Err(error);
@@ -74,12 +75,12 @@ impl PageBuilder {
         Ok(())
     }
 
-    /// Whether there are notices.
+    /// Whether the page has notices.
     pub fn has_notices(&self) -> bool {
         !self.notices.is_empty()
     }
 
-    /// The page. `more`: the next poll should come at once.
+    /// The finished page. `more` says that the engine should poll again at once.
     pub fn finish(self, next: Cursor, more: bool) -> Page {
         Page { events: self.events, next, more, wait_hint_ms: 0, lag: None, notices: self.notices }
     }

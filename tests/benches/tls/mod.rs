@@ -1,4 +1,4 @@
-//! TLS as the native clients have it: the same library as the connector's.
+//! TLS for the native clients, with the same library as the connector's.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Connects to a host and port of the emulator, whose authority is this.
+/// Connects to a host and port of the emulator. `authority_pem` is the emulator's certificate authority.
 pub async fn connect(authority_pem: &str, host: &str) -> Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority_pem.as_bytes())?)?;

@@ -1,10 +1,11 @@
-//! A connector that misbehaves as a test asks it to, and is a model connector otherwise.
+//! A connector that misbehaves when a test asks for it. Otherwise it keeps all rules.
 //!
-//! A test asks in two ways. The action `misbehave` does what its input says, see [`misbehave`]. What must go wrong
-//! elsewhere (in `describe`, say, which takes no input) depends on [`flaw`], a mark in the component's data that a
-//! test overwrites in the compiled file.
+//! A test has two ways to ask. The action `misbehave` does what its input says, see [`misbehave`]. Misbehaviour in
+//! other functions (for example `describe`, which has no input) depends on [`flaw`]: a test writes names of flaws into
+//! the data of the compiled component.
 //!
-//! Trigger `numbers`: the numbers from 0 to the configuration's `count`; a position is the next number. Action `echo`.
+//! The trigger `numbers` delivers the numbers from 0 to the configuration's `count`; a position is the next number. The
+//! action `echo` returns its input.
 
 mod bindings {
     //! Generated from `wit/`.
@@ -51,7 +52,7 @@ use workflow::connector::types::{
 
 struct Guest;
 
-/// What the input of `misbehave` can have in it.
+/// The members that the input of `misbehave` may have.
 const MISBEHAVIOUR: &[&str] = &[
     "do",
     "bytes",
@@ -71,22 +72,22 @@ const MISBEHAVIOUR: &[&str] = &[
     "follow",
 ];
 
-/// What a test overwrites: the mark, then the names of flaws, each with a comma after it, then dots.
+/// The data that a test overwrites: a mark, then the names of flaws with a comma after each, then dots.
 static FLAWS: [u8; 256] = {
     let mut bytes = [b'.'; 256];
     bytes.split_at_mut(14).0.copy_from_slice(b"HOSTILE-FLAWS:");
     bytes
 };
 
-/// Whether this component was given that flaw.
+/// Whether a test gave this flaw to the component.
 fn flaw(name: &str) -> bool {
-    // What the compiler knows, a test could not change.
+    // The compiler must not read the value when it builds: a test changes the data later.
     let bytes: &[u8] = std::hint::black_box(&FLAWS);
     bytes[14..].split(|byte| *byte == b',').any(|given| given == name.as_bytes())
 }
 
 thread_local! {
-    /// What calls left behind, for others to find.
+    /// Data that earlier calls left in memory, for later calls to find.
     static LEFT_BEHIND: RefCell<Vec<String>> = RefCell::default();
     static CALLS: Cell<u64> = const { Cell::new(0) };
 }
@@ -135,7 +136,7 @@ fn no_such<T>(what: &str, id: &str) -> Result<T, Error> {
     Err(error(ErrorCode::NotFound, format!("there is no {what} {id:?}")))
 }
 
-/// An object of that JSON text, with no members but these.
+/// The JSON object in a text. It must have no other members than these.
 fn object(code: ErrorCode, text: &str, members: &[&str]) -> Result<Value, Error> {
     if flaw("malformed-input-traps") && serde_json::from_str::<Value>(text).is_err() {
         std::process::abort();
@@ -210,7 +211,7 @@ fn numbers() -> TriggerDescriptor {
     }
 }
 
-/// What the flaws of a descriptor do to it.
+/// Changes a descriptor as the component's flaws say.
 fn spoil(mut descriptor: Descriptor) -> Descriptor {
     if flaw("describe-traps") {
         std::process::abort();
@@ -360,7 +361,7 @@ fn read(connection: &Connection) -> (Vec<FieldProblem>, Value) {
     if !flaw("echoes-secrets") {
         values.remove("apiKey");
     }
-    // On one account alone, so that the others stay usable.
+    // Only one account has this flaw, so that the others stay usable.
     if flaw("giant-normalized") && values.get("web") == Some(&json!("giant.hostile.example.com")) {
         values.insert("padding".to_owned(), json!("x".repeat(1 << 20)));
     }
@@ -421,7 +422,7 @@ impl exports::workflow::connector::discovery::Guest for Guest {
 fn event(n: u64) -> Event {
     let id = if flaw("random-events") { wasip2::random::random::get_random_u64() } else { n };
     let n_text = if flaw("bad-events") { json!({ "n": "one" }) } else { json!({ "n": n }) };
-    // With this flaw a position is that of the event itself, which is then delivered twice.
+    // With this flaw, the position is that of the event itself, so the event is delivered twice.
     let after = if flaw("bad-positions") { n } else { n + 1 };
     Event {
         id: id.to_string(),
@@ -479,7 +480,7 @@ impl exports::workflow::connector::trigger::Guest for Guest {
         } else if position >= count {
             misbehave::sleep(request.budget.wait_ms.min(request.budget.deadline_ms));
         }
-        // An instance that has answered before skips one.
+        // With this flaw, an instance that was polled before skips events.
         let position = if flaw("keeps-positions") { position + calls } else { position };
         let most = if flaw("over-budget") { u64::MAX } else { u64::from(request.budget.events) };
         let until = count.min(position.saturating_add(most)).max(position);

@@ -1,4 +1,4 @@
-//! What a plugin may try, one by one.
+//! Every misbehaviour that a plugin may try.
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use wasip2::clocks::monotonic_clock;
 use crate::workflow::connector::types::{Connection, Error, ErrorCode};
 use crate::{LEFT_BEHIND, error, network};
 
-/// Computes for ever.
+/// Computes without end.
 pub fn spin() {
     loop {
         std::hint::black_box(0);
@@ -35,7 +35,7 @@ fn recurse(depth: u64) -> u64 {
     recurse(depth + 1) + frame[(depth % 64) as usize]
 }
 
-/// Does what `input.do` says, and says how it went: a JSON text, mostly.
+/// Does what `input.do` says, and returns the result, mostly as JSON.
 pub fn misbehave(connection: &Connection, input: &Value, deadline_ms: u64) -> Result<String, Error> {
     if input["do"] == "deep" {
         let depth = input["bytes"].as_u64().unwrap_or_default() as usize / 2;
@@ -83,7 +83,7 @@ fn attempt(connection: &Connection, input: &Value, deadline_ms: u64) -> Result<V
             }
         }
         "random" => json!(wasip2::random::random::get_random_bytes(number("bytes")).len()),
-        // Ways to wait.
+        // Several ways to wait.
         "sleep" => {
             sleep(number("ms"));
             json!("slept")
@@ -93,7 +93,7 @@ fn attempt(connection: &Connection, input: &Value, deadline_ms: u64) -> Result<V
             Value::Null
         }
         "busy-wait" => {
-            // Never computes for long and never waits for long.
+            // Each wait and each computation is short, but the loop is long.
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_millis(number("ms")) {
                 sleep(1);
@@ -113,7 +113,7 @@ fn attempt(connection: &Connection, input: &Value, deadline_ms: u64) -> Result<V
             sleep(deadline_ms + number("ms"));
             network::request(connection, input)?
         }
-        // What others left behind.
+        // Data that other calls left behind.
         "leave" => {
             LEFT_BEHIND.with_borrow_mut(|left| left.push(format!("{} {}", connection.values, text("text"))));
             let _ = std::fs::write("left-behind", text("text"));

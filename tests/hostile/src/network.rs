@@ -1,4 +1,4 @@
-//! Ways out that a plugin may try.
+//! Ways in which a plugin may try to reach other hosts.
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
@@ -16,7 +16,7 @@ use wasip2::sockets::udp_create_socket::create_udp_socket;
 use crate::workflow::connector::types::{Connection, Error, ErrorCode};
 use crate::{error, misbehave};
 
-/// A refusal as an error of the interface. The host adds what it denied.
+/// A refusal as an error of the interface. The host adds the connections that it denied.
 fn refused(what: impl std::fmt::Debug) -> Error {
     error(ErrorCode::Unavailable, format!("{what:?}"))
 }
@@ -54,7 +54,7 @@ fn wait(answer: &FutureIncomingResponse) -> Result<IncomingResponse, Error> {
     }
 }
 
-/// As many requests as asked for, one after the other, each with options of its own.
+/// Sends `count` requests, one after the other. Each request has its own options.
 pub fn many_requests(connection: &Connection, input: &Value, count: u64) -> Result<Value, Error> {
     for _ in 0..count {
         let request = prepare(connection, input)?;
@@ -68,7 +68,7 @@ pub fn many_requests(connection: &Connection, input: &Value, count: u64) -> Resu
     Ok(json!(count))
 }
 
-/// One request; follows a redirect once, wherever it leads, if asked to.
+/// Sends one request. With `follow`, it follows one redirect to any address.
 pub fn request(connection: &Connection, input: &Value) -> Result<Value, Error> {
     let request = prepare(connection, input)?;
     let body = request.body().map_err(|()| refused("the body"))?;
@@ -87,7 +87,7 @@ pub fn request(connection: &Connection, input: &Value) -> Result<Value, Error> {
     Ok(json!({ "status": response.status(), "bytes": read(&response)? }))
 }
 
-/// The length of an answer's body, which is read to its end.
+/// Reads the body of an answer to its end, and returns the body's length.
 fn read(response: &IncomingResponse) -> Result<usize, Error> {
     let incoming = response.consume().map_err(|()| refused("the answer's body"))?;
     let stream = incoming.stream().map_err(|()| refused("the answer's body"))?;
@@ -98,7 +98,7 @@ fn read(response: &IncomingResponse) -> Result<usize, Error> {
     Ok(length)
 }
 
-/// Keeps requests for a moment, each with as long a method and as long an authority as is to be had.
+/// Keeps requests for a moment. Each has a method and an authority of `bytes` bytes.
 pub fn keep_requests(count: u64, bytes: usize) -> Value {
     let (method, authority) = (Method::Other("x".repeat(bytes)), "x".repeat(bytes));
     let (mut kept, mut refused) = (Vec::new(), 0);
@@ -112,7 +112,7 @@ pub fn keep_requests(count: u64, bytes: usize) -> Value {
     json!(refused)
 }
 
-/// Takes the beginning of an answer and never the rest.
+/// Reads the beginning of an answer and then holds the rest.
 pub fn hold(connection: &Connection, input: &Value) -> Result<Value, Error> {
     let request = prepare(connection, input)?;
     let body = request.body().map_err(|()| refused("the body"))?;
@@ -123,7 +123,7 @@ pub fn hold(connection: &Connection, input: &Value) -> Result<Value, Error> {
     let stream = incoming.stream().map_err(|()| refused("the answer's body"))?;
     let _ = stream.blocking_read(1);
     match input["how"].as_str() {
-        // Reads on, a byte now and then.
+        // Continues to read one byte from time to time.
         Some("slowly") => loop {
             misbehave::sleep(20);
             let _ = stream.read(1);
@@ -134,7 +134,7 @@ pub fn hold(connection: &Connection, input: &Value) -> Result<Value, Error> {
     Ok(Value::Null)
 }
 
-/// Sends a body, a byte now and then, without end.
+/// Sends a body without end, one byte from time to time.
 pub fn drip(connection: &Connection, input: &Value) -> Result<Value, Error> {
     let request = prepare(connection, input)?;
     let body = request.body().map_err(|()| refused("the body"))?;
@@ -153,12 +153,12 @@ fn said<T>(result: std::io::Result<T>) -> Value {
     }
 }
 
-/// Connects as programs do: looks the name up, and tries the addresses.
+/// Connects as programs usually do: resolves the name, and tries the addresses.
 pub fn connect(to: &str) -> Value {
     said(TcpStream::connect(to))
 }
 
-/// Connects to an address without having looked anything up.
+/// Connects to an address without resolving a name first.
 pub fn connect_raw(to: &str) -> Value {
     let Ok(address) = to.parse::<SocketAddr>() else { return json!("no address") };
     let (family, address) = wasi_address(address);
@@ -192,7 +192,7 @@ fn wasi_address(address: SocketAddr) -> (IpAddressFamily, IpSocketAddress) {
     }
 }
 
-/// As many connections as there are to be had.
+/// Opens as many connections as the host allows.
 pub fn many_sockets(to: &str) -> Value {
     let mut held = Vec::new();
     for _ in 0..10_000 {
@@ -204,12 +204,12 @@ pub fn many_sockets(to: &str) -> Value {
     json!(held.len())
 }
 
-/// Looks a name up.
+/// Resolves a name.
 pub fn resolve(name: &str) -> Value {
     said((name, 1).to_socket_addrs())
 }
 
-/// Binds and listens, in both families.
+/// Binds and listens on IPv4 and on IPv6.
 pub fn listen() -> Value {
     json!(["127.0.0.1:0", "0.0.0.0:0", "[::]:0"].map(|address| said(TcpListener::bind(address))))
 }

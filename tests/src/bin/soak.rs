@@ -1,4 +1,4 @@
-//! Long runs of the tests that draw what they do from a seed: `cargo xtask soak`.
+//! Long runs of randomized tests. A seed decides the random choices: `cargo xtask soak`.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use connector_tests::faults::{engine, program, scan};
 use connector_tests::{apart, peers, soak};
 
-/// Runs seed after seed, a line for each, and ends at the first promise that is broken.
+/// Runs one of the long tests. Prints a line for each step, and stops at the first broken promise.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask soak")]
 struct Arguments {
@@ -17,49 +17,50 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Telemetry while connections break, links are detached, tokens expire, and readers are cut off, restarted and killed:
-    /// every event at least once and unchanged, in order, cursors never back, repetitions only of what was not committed.
+    /// Reads telemetry while connections break, links are detached, tokens expire, and readers are cut off, restarted
+    /// and killed. Every event must arrive at least once, unchanged and in order; cursors never go back; only events
+    /// that were not committed are repeated.
     Telemetry(TelemetryArguments),
-    /// 200 tenants that call everything in turn through one host, under faults: memory and descriptors do not grow once the
-    /// host is warm, no event is lost, and nothing of one tenant reaches another.
+    /// Lets 200 tenants use all operations through one host, under faults. Memory and descriptors must not grow after
+    /// the warm-up, no event may be lost, and no tenant may see data of another.
     Tenants(TenantsArguments),
-    /// A warm instance that makes 100,000 requests, and 10,000 tenants that come and go: neither memory, descriptors nor
-    /// handles grow.
+    /// Makes 100,000 requests in one warm instance, then opens and drops 10,000 tenants. Memory, descriptors and
+    /// handles must not grow.
     Lifetimes(LifetimesArguments),
-    /// Servers that misbehave in every way of the table `tests/peers/`: each call ends in a page or a typed error in time,
-    /// nothing is left behind, and a quiet tenant beside it goes on.
+    /// Calls servers that misbehave in every way of the table `tests/peers/`. Each call must end in time with a page or
+    /// a typed error, no resources may stay behind, and a quiet tenant of the same host must not be disturbed.
     Peers(PeersArguments),
 }
 
 #[derive(Debug, Args)]
 struct LifetimesArguments {
-    /// HTTP requests of one warm instance.
+    /// How many HTTP requests the warm instance makes.
     #[arg(long, default_value_t = 100_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// Tenants that are opened, called once and dropped.
+    /// How many tenants are opened, called once and dropped.
     #[arg(long, default_value_t = 10_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     tenants: u64,
 }
 
 #[derive(Debug, Args)]
 struct PeersArguments {
-    /// Those alone whose ids begin with one of these.
+    /// Play only the behaviours whose ids begin with one of these texts.
     #[arg(value_name = "ID")]
     only: Vec<String>,
-    /// A sample in an order of chance: no further behaviour begins after so many seconds.
+    /// Play the behaviours in random order, and begin none after this many seconds.
     #[arg(long, value_name = "SECONDS")]
     sample: Option<u64>,
-    /// Of that order.
+    /// The seed of the random order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 #[derive(Debug, Args)]
 struct TenantsArguments {
-    /// How long.
+    /// How many minutes the test runs.
     #[arg(long, default_value_t = 30.0, value_name = "MINUTES", value_parser = minutes)]
     minutes: f64,
-    /// Of the order in which tenants call.
+    /// The seed of the order in which tenants call.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -72,16 +73,16 @@ fn minutes(text: &str) -> Result<f64> {
 
 #[derive(Debug, Args)]
 struct TelemetryArguments {
-    /// How many seeds.
+    /// How many seeds are run.
     #[arg(long, default_value_t = 20, value_name = "COUNT")]
     seeds: u64,
-    /// The first one: a seed that broke a promise is tried again by `--first SEED --seeds 1`.
+    /// The first seed. To repeat a seed that broke a promise, use `--first SEED --seeds 1`.
     #[arg(long, default_value_t = 1, value_name = "SEED")]
     first: u64,
-    /// Events that an engine reads with each seed; a killed process reads a tenth of them.
+    /// How many events are read with each seed. The process that is killed reads a tenth of them.
     #[arg(long, default_value_t = 50_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1_000..=5_000_000))]
     events: u64,
-    /// Begin no further seed after so many minutes.
+    /// Begin no further seed after this many minutes.
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<u64>,
 }

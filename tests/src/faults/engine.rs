@@ -1,5 +1,5 @@
-//! A reader in this process, as an engine is one: each partition by itself, some instances kept warm and some not, cursors
-//! stored as text. It is cut off and restarted all the time.
+//! A reader in this process that behaves like an engine: it polls each partition separately, keeps some instances warm,
+//! and stores cursors as text. It is cut off and restarted again and again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,19 +19,21 @@ use super::ledger::{Entry, Ledger};
 use super::plan;
 use crate::{World, delivery, tenant};
 
-/// For a run of any length, how many events there are to one of each kind of fault and of kill.
+/// The number of events for each round. In one round, every kind of fault and every kind of kill happens once.
 const EVENTS_TO_A_ROUND: usize = 12_500;
 
-/// Links and connections among which a fault happens: fewer than the kills alone make necessary, so that all are met.
+/// A fault of links or connections hits one of this many first links or connections. The kills alone cause more than
+/// this many, so every fault happens.
 pub(super) const EARLY: usize = 3;
 
-/// A link that stands still for so long is detached, as the service does after half an hour.
+/// A link without traffic is detached after this time. The real service waits half an hour.
 const LINK_IDLE: Duration = Duration::from_millis(700);
 
-/// Failures of one partition in a row, with nothing delivered between them: no plan has as many.
+/// The largest number of failed polls of one partition without a delivery in between. No plan has as many faults.
 pub(super) const MOST_FAILURES: u32 = 60;
 
-/// Polls of each partition after its last event, for faults of links and connections that were not met until then.
+/// The number of extra polls of each partition after its last event, for faults of links and connections that did not
+/// happen before.
 const MOST_POLLS_AFTER_THE_END: u32 = 20;
 
 /// How a reader is interrupted.
@@ -41,13 +43,13 @@ enum Kill {
     CutOff,
     /// The tenant is closed while a poll runs.
     Closed,
-    /// The instance is thrown away between two polls.
+    /// The instance is dropped between two polls.
     Discarded,
-    /// The page is lost with the engine, in the middle of being worked off.
+    /// The engine crashes while it processes a page, and loses the page.
     Crashed,
-    /// The page is given up, and polled again with the same instance.
+    /// The engine drops the page, and polls again with the same instance.
     HeldBack,
-    /// Nobody polls for so long that the service detaches the link.
+    /// No poll for so long that the service detaches the link.
     Idle,
 }
 
@@ -55,24 +57,24 @@ impl Kill {
     const ALL: [Self; 6] = [Self::CutOff, Self::Closed, Self::Discarded, Self::Crashed, Self::HeldBack, Self::Idle];
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Events that there were.
+    /// How many events were delivered.
     pub events: usize,
-    /// Deliveries of events that had been delivered before.
+    /// How many deliveries repeated an event.
     pub repeated: usize,
-    /// Polls that the engine made.
+    /// How many polls the engine made.
     pub polls: u32,
-    /// Polls that ended with an error.
+    /// How many polls ended with an error.
     pub failures: u32,
-    /// Faults that the emulator's rules made.
+    /// How many faults the emulator's rules caused.
     pub faults: u64,
-    /// Times that the reader lost what it had not committed.
+    /// How often the reader lost what it had not committed.
     pub interruptions: usize,
-    /// Polls that were cut off before their end.
+    /// How many polls were cut off before their end.
     pub cut_off: u32,
-    /// The failures by what the connector called them.
+    /// How many polls failed, by the connector's error code.
     pub codes: BTreeMap<String, u32>,
 }
 
@@ -90,7 +92,7 @@ impl Summary {
     }
 }
 
-/// Sends events over four partitions, reads them while everything fails, and checks each promise of [`super::ledger`].
+/// Sends events over four partitions, reads them under faults, and checks each promise of [`super::ledger`].
 ///
 /// # Errors
 /// The first promise that was broken.
@@ -109,7 +111,7 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     while let Some(reader) = readers.join_next().await {
         summary.add(reader??);
     }
-    // The last links may have been attached before as many of them were made as a fault waits for.
+    // Some faults wait for more links than the readers have attached, so extra polls attach further links.
     let mut polls = 0;
     while !world.emulator.faults().waiting().is_empty() && polls < MOST_POLLS_AFTER_THE_END {
         for partition in record.partitions() {
@@ -119,8 +121,8 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     }
     summary.faults = world.emulator.faults().fired();
     let waiting = world.emulator.faults().waiting();
-    ensure!(waiting.is_empty(), "these faults were not met: {waiting:?}");
-    ensure!(summary.events == events, "{} of {events} events are accounted for", summary.events);
+    ensure!(waiting.is_empty(), "these faults never happened: {waiting:?}");
+    ensure!(summary.events == events, "only {} of {events} events were delivered", summary.events);
     ensure!(summary.cut_off > 0, "no poll was cut off before its end");
     if let Some(world) = Arc::into_inner(world) {
         world.emulator.shutdown().await;
@@ -128,8 +130,8 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Polls behind the last event of a partition over a connection of its own: nothing comes, and nothing fails but for a
-/// while.
+/// Polls after the last event of a partition, over a new connection. The poll must deliver no event, and fail only with
+/// errors that a new poll may pass.
 async fn look_at_the_end(world: &World, record: &Record, partition: u16) -> Result<()> {
     let Some(last) = record.of(partition).last() else { return Ok(()) };
     let request = PollRequest {
@@ -146,7 +148,7 @@ async fn look_at_the_end(world: &World, record: &Record, partition: u16) -> Resu
         Err(error) => {
             let passes = |retry: &Retry| matches!(retry, Retry::Backoff | Retry::After(_));
             let typed = error.connector().with_context(|| format!("the host ended a poll: {error:?}"))?;
-            ensure!(passes(&typed.retry), "a fault that passes was answered with an error that does not: {typed:?}");
+            ensure!(passes(&typed.retry), "after a fault that passes, the error does not allow a retry: {typed:?}");
         }
     }
     Ok(())
@@ -156,11 +158,12 @@ struct Reader {
     world: Arc<World>,
     ledger: Ledger,
     random: Rng,
-    /// When to interrupt, by the number of events delivered: the soonest is the last.
+    /// When to interrupt the reader and how, by the number of delivered events. The next interruption is the last
+    /// element.
     kills: Vec<(usize, Kill)>,
     tenant: Tenant,
     warm: Option<Account>,
-    /// The cursor as an engine stores it.
+    /// The cursor in the form in which an engine stores it.
     stored: Option<String>,
     summary: Summary,
 }
@@ -217,7 +220,11 @@ impl Reader {
                 Some(Err(error)) => {
                     self.failed(&error)?;
                     failures_in_a_row += 1;
-                    ensure!(failures_in_a_row < MOST_FAILURES, "no way on from {:?}: {error}", self.ledger);
+                    ensure!(
+                        failures_in_a_row < MOST_FAILURES,
+                        "polls from {:?} fail again and again: {error}",
+                        self.ledger
+                    );
                     sleep(Duration::from_millis(self.random.u64(1..20))).await;
                 }
             }
@@ -251,7 +258,7 @@ impl Reader {
         }
     }
 
-    /// Polls, cold or warm; none where it was cut off.
+    /// Polls with a cold or a warm instance. None where the poll was cut off.
     async fn poll(&mut self, request: &PollRequest, kill: Option<Kill>) -> Result<Option<Result<Page, CallError>>> {
         let World { connector, connection, .. } = &*self.world;
         let tenant = self.tenant.clone();
@@ -266,7 +273,7 @@ impl Reader {
                 None => connector.account(&tenant, connection).poll(request).await,
             }
         };
-        // At once, or somewhere in the middle.
+        // Half of the polls are cut off at once, the others some milliseconds later.
         let soon = if self.random.bool() { 0 } else { self.random.u64(1..60) };
         let soon = Duration::from_millis(soon);
         Ok(match kill {
@@ -288,7 +295,7 @@ impl Reader {
         })
     }
 
-    /// Delivers a page's events and keeps the cursor, event by event or once for all.
+    /// Delivers a page's events and stores the cursor, after each event or after the whole page.
     fn work_off(&mut self, given: Option<&Cursor>, page: Page, kill: Option<Kill>) -> Result<()> {
         let crash = matches!(kill, Some(Kill::Crashed | Kill::HeldBack));
         let most = if crash { self.random.usize(..=page.events.len()) } else { page.events.len() };
@@ -312,7 +319,7 @@ impl Reader {
         }
         match last {
             Some(sequence) => self.commit(sequence, &page.next),
-            // Nothing was delivered, but the cursor may be another one, of a partition that was empty.
+            // The page has no events, but its cursor can still be new: a partition was empty before.
             None => {
                 self.stored = Some(serde_json::to_string(&page.next)?);
                 Ok(())
@@ -330,12 +337,12 @@ impl Reader {
         Ok(self.ledger.enter(&Entry::Interrupted)?)
     }
 
-    /// An error that an engine meets by polling again; every other one is a broken promise.
+    /// Counts an error that an engine answers by polling again. Any other error is a broken promise.
     fn failed(&mut self, error: &CallError) -> Result<()> {
         let Some(typed) = error.connector() else { bail!("the host ended a poll: {error:?}") };
         ensure!(
             matches!(typed.retry, Retry::Backoff | Retry::After(_)),
-            "a fault that passes was answered with an error that does not: {typed:?}"
+            "after a fault that passes, the error does not allow a retry: {typed:?}"
         );
         self.summary.failures += 1;
         *self.summary.codes.entry(format!("{:?}", typed.code)).or_default() += 1;

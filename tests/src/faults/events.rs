@@ -1,5 +1,5 @@
-//! Events with bodies of every kind, and what the connector has to make of each: computed from what the emulator keeps,
-//! by the connector's documentation and none of its code.
+//! Events with every kind of body, and the data that the connector must deliver for each. The expected data is computed
+//! from the emulator's own record, by the connector's documentation and without its code.
 
 use anyhow::{Result, ensure};
 use azure_iot_emulator::{Emulator, EventBody, EventPosition, TelemetryEvent};
@@ -11,20 +11,20 @@ use serde_json::{Map, Value, json};
 
 const DEVICES: usize = 60;
 
-/// An event in its place.
+/// An event with its place in the partition.
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// Its number in the partition.
+    /// The event's sequence number in the partition.
     pub sequence: i64,
-    /// Its offset there.
+    /// The event's offset in the partition.
     pub offset: String,
-    /// When it was enqueued, milliseconds since the Unix epoch.
+    /// When the event was enqueued, in milliseconds since the Unix epoch.
     pub enqueued_ms: i64,
-    /// What was sent.
+    /// The event as it was sent.
     pub event: TelemetryEvent,
 }
 
-/// What there is in the partitions, as the emulator has it.
+/// All events in the partitions, as the emulator keeps them.
 #[derive(Debug)]
 pub struct Record {
     partitions: Vec<Vec<Recorded>>,
@@ -37,10 +37,10 @@ impl Record {
         Self { partitions }
     }
 
-    /// Sends the events, and reads back what the emulator keeps.
+    /// Sends the events, and reads the emulator's record of them.
     ///
     /// # Errors
-    /// Where it keeps something else than what was sent.
+    /// Where the record differs from what was sent.
     pub fn send(emulator: &Emulator, events: Vec<TelemetryEvent>) -> Result<Self> {
         let count = events.len();
         let telemetry = emulator.telemetry();
@@ -61,7 +61,10 @@ impl Record {
                 .collect::<Result<Vec<_>>>()
         };
         let record = Self::new((0..).zip(positions).map(of).collect::<Result<_>>()?);
-        ensure!(record.partitions.iter().map(Vec::len).sum::<usize>() == count, "the emulator does not keep all");
+        ensure!(
+            record.partitions.iter().map(Vec::len).sum::<usize>() == count,
+            "the emulator does not keep all events"
+        );
         Ok(record)
     }
 
@@ -79,7 +82,7 @@ impl Record {
         &self.partitions[usize::from(partition)]
     }
 
-    /// Which event of a partition has this number.
+    /// The index of the event with this sequence number.
     #[must_use]
     pub fn index(&self, partition: u16, sequence: i64) -> Option<usize> {
         self.of(partition).binary_search_by_key(&sequence, |event| event.sequence).ok()
@@ -87,13 +90,13 @@ impl Record {
 }
 
 impl Recorded {
-    /// What its id has to have after the id of the log.
+    /// The part of the event's id that must follow the id of the log.
     #[must_use]
     pub fn id(&self, partition: u16) -> String {
         format!("{partition}-{}", self.sequence)
     }
 
-    /// The data that it has to have, with `true` for a note of whatever words.
+    /// The data that must be delivered. Where a note is expected, it is `true`, because its words do not matter.
     #[must_use]
     pub fn expected(&self) -> Value {
         let event = &self.event;
@@ -151,7 +154,7 @@ impl Recorded {
     }
 }
 
-/// The body as it has to be delivered, its encoding, and whether with a note.
+/// The body that must be delivered, its encoding, and whether there must be a note.
 fn body(event: &TelemetryEvent) -> (Value, &'static str, bool) {
     let bytes = match &event.body {
         EventBody::Data(bytes) => bytes.to_vec(),
@@ -171,16 +174,16 @@ fn body(event: &TelemetryEvent) -> (Value, &'static str, bool) {
     }
 }
 
-/// Milliseconds since the Unix epoch as the connector writes times.
+/// A time in milliseconds since the Unix epoch, in the connector's form.
 pub(crate) fn rfc3339(milliseconds: i64) -> String {
     let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000);
     time.ok().and_then(|time| time.format(form).ok()).unwrap_or_default()
 }
 
-/// Events with bodies of every kind, the same for the same seed.
+/// Events with every kind of body. The same seed gives the same events.
 ///
-/// JSON is written as `serde_json` writes it, so that a body that was read and written again has the same bytes.
+/// JSON is written as `serde_json` writes it. A body that is read and written again then has the same bytes.
 #[must_use]
 pub fn mixed(seed: u64, count: usize) -> Vec<TelemetryEvent> {
     let mut random = Rng::with_seed(seed);
@@ -204,7 +207,7 @@ fn event(number: usize, random: &mut Rng) -> TelemetryEvent {
             ("binary", Some("application/octet-stream"), noise(random, length).into())
         }
         780..810 => {
-            // Never UTF-8.
+            // These bytes can never be UTF-8.
             let rest = noise(random, 40);
             ("undeclared-binary", None, Bytes::from([&[0xff, 0xfe][..], &rest].concat()).into())
         }
@@ -225,7 +228,7 @@ fn event(number: usize, random: &mut Rng) -> TelemetryEvent {
             let readings: Vec<_> = (0..random.usize(20..150)).map(|n| json!({ "n": n, "of": reading })).collect();
             ("long-json", Some("application/json"), Value::from(readings).to_string().into())
         }
-        // Several frames; the hub's limit is 256 KB with all that belongs to a message.
+        // This body needs several frames. The hub's limit for a whole message is 256 KB.
         _ => {
             let length = random.usize(70_000..250_000);
             ("big", Some("application/octet-stream"), noise(random, length).into())

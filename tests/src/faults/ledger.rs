@@ -1,12 +1,12 @@
-//! The promises, checked over the log of a reader of one partition.
+//! The promises to a reader of one partition, and the check of a reader's log against them.
 //!
 //! | promise | how it is broken |
 //! |---|---|
 //! | every event is delivered at least once | [`Broken::Lost`], [`Broken::OutOfOrder`] |
-//! | nothing is delivered that was not sent, or otherwise than it was sent | [`Broken::Invented`], [`Broken::Altered`] |
+//! | no event is delivered that was not sent, and no event is changed | [`Broken::Invented`], [`Broken::Altered`] |
 //! | the order of a partition is kept | [`Broken::OutOfOrder`] |
-//! | an event comes again only after a fault or a kill, and only if it was not committed | [`Broken::Repeated`] |
-//! | cursors never go backwards, nor past what was delivered | [`Broken::WentBack`], [`Broken::CommittedUnseen`] |
+//! | an event is repeated only after a fault or a kill, and only if it was not committed | [`Broken::Repeated`] |
+//! | cursors never go back, nor past an undelivered event | [`Broken::WentBack`], [`Broken::CommittedUnseen`] |
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::events::Record;
 
-/// One event as it was delivered.
+/// One delivery of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     /// CloudEvents `id`.
@@ -29,83 +29,83 @@ pub struct Delivery {
 pub enum Entry {
     /// An event was delivered.
     Delivered(Delivery),
-    /// The cursor after the event with this sequence number is kept from now on.
+    /// The engine stored the cursor after the event with this sequence number.
     Committed(i64),
-    /// The reader lost what it had not committed.
+    /// The reader lost everything that it had not committed.
     Interrupted,
-    /// The reader was killed: whether its last delivery was committed is not known.
+    /// The reader was killed. It may or may not have committed its last delivery.
     Killed,
 }
 
-/// A promise that was not kept.
+/// A broken promise.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Broken {
-    /// An event never came.
+    /// An event was never delivered.
     #[error("partition {partition}: the event {sequence} was never delivered")]
     Lost {
-        /// Of which partition.
+        /// The event's partition.
         partition: u16,
-        /// Its sequence number.
+        /// The event's sequence number.
         sequence: i64,
     },
-    /// An event came before one that is older.
+    /// An event was delivered before an older event.
     #[error("partition {partition}: the event {sequence} was delivered where {expected} was due")]
     OutOfOrder {
-        /// Of which partition.
+        /// The event's partition.
         partition: u16,
-        /// What came.
+        /// The sequence number of the delivered event.
         sequence: i64,
-        /// What should have come.
+        /// The sequence number of the event that was expected.
         expected: i64,
     },
-    /// An event came again without a reason.
+    /// An event was repeated without a reason.
     #[error("partition {partition}: the event {sequence} was delivered again; {}", if *.committed { "it was committed" } else { "nothing had failed" })]
     Repeated {
-        /// Of which partition.
+        /// The event's partition.
         partition: u16,
-        /// Its sequence number.
+        /// The event's sequence number.
         sequence: i64,
-        /// Whether a cursor after it was kept.
+        /// Whether the engine had stored a cursor after the event.
         committed: bool,
     },
-    /// An event is not what was sent.
+    /// An event differs from what was sent.
     #[error("partition {partition}: the event {sequence} has {found} at `{pointer}`, and {expected} was sent")]
     Altered {
-        /// Of which partition.
+        /// The event's partition.
         partition: u16,
-        /// Its sequence number.
+        /// The event's sequence number.
         sequence: i64,
-        /// Where in the data, a JSON Pointer; `id` for the event's id.
+        /// The JSON Pointer of the difference in the data, or `id` for the event's id.
         pointer: String,
-        /// What was delivered.
+        /// The value that was delivered.
         found: String,
-        /// What should have been.
+        /// The value that was expected.
         expected: String,
     },
-    /// An event was not sent.
+    /// An event was delivered that was never sent.
     #[error("partition {partition}: nothing was sent that has the id {id}")]
     Invented {
-        /// Of which partition.
+        /// The event's partition.
         partition: u16,
-        /// Its id.
+        /// The event's id.
         id: String,
     },
-    /// A cursor before the one that was kept already.
+    /// A cursor is before a cursor that was stored already.
     #[error("partition {partition}: the cursor went back from {from} to {to}")]
     WentBack {
-        /// Of which partition.
+        /// The cursor's partition.
         partition: u16,
-        /// After which event the kept cursor is.
+        /// The sequence number of the event before the stored cursor.
         from: i64,
-        /// After which event the new one is.
+        /// The sequence number of the event before the new cursor.
         to: i64,
     },
-    /// A cursor after an event that was not delivered.
+    /// A cursor is after an event that was not delivered.
     #[error("partition {partition}: the cursor after {sequence} was kept before that event was delivered")]
     CommittedUnseen {
-        /// Of which partition.
+        /// The event's partition.
         partition: u16,
-        /// The event.
+        /// The event's sequence number.
         sequence: i64,
     },
 }
@@ -115,26 +115,26 @@ pub enum Broken {
 pub struct Ledger {
     record: Arc<Record>,
     partition: u16,
-    /// Which event may come next, as indices into the record: one, or after a kill one of several.
+    /// The indexes of the events that may come next. After a kill, there can be several.
     next: RangeInclusive<usize>,
     /// How many events are committed.
     committed: usize,
-    /// How many events were delivered at least once: all of the record up to here.
+    /// How many events were delivered at least once. They are the first events of the record, without a gap.
     seen: usize,
     repeated: usize,
     interruptions: usize,
-    /// What the ids of this log begin with: the same for all of them.
+    /// The id of the log, with which all event ids must begin.
     log: Option<String>,
 }
 
 impl Ledger {
-    /// The ledger of a reader that begins with the oldest event.
+    /// A ledger for a reader that begins with the oldest event.
     #[must_use]
     pub fn new(record: Arc<Record>, partition: u16) -> Self {
         Self { record, partition, next: 0..=0, committed: 0, seen: 0, repeated: 0, interruptions: 0, log: None }
     }
 
-    /// Which partition it is about.
+    /// The partition of this ledger.
     #[must_use]
     pub fn partition(&self) -> u16 {
         self.partition
@@ -146,13 +146,13 @@ impl Ledger {
         self.seen
     }
 
-    /// How many events there are.
+    /// How many events the partition has.
     #[must_use]
     pub fn all(&self) -> usize {
         self.record.of(self.partition).len()
     }
 
-    /// How many deliveries were repetitions.
+    /// How many deliveries repeated an event.
     #[must_use]
     pub fn repeated(&self) -> usize {
         self.repeated
@@ -170,10 +170,10 @@ impl Ledger {
         self.committed == self.all()
     }
 
-    /// Checks one more entry of the log.
+    /// Checks the next entry of the log.
     ///
     /// # Errors
-    /// The promise that it breaks.
+    /// The promise that the entry breaks.
     pub fn enter(&mut self, entry: &Entry) -> Result<(), Broken> {
         match entry {
             Entry::Delivered(delivery) => self.delivered(delivery),
@@ -191,7 +191,7 @@ impl Ledger {
         }
     }
 
-    /// Enters that the cursor after the newest delivery is kept.
+    /// Enters that the engine stored the cursor after the newest delivery.
     ///
     /// # Errors
     /// As [`Ledger::enter`].
@@ -202,7 +202,7 @@ impl Ledger {
         }
     }
 
-    /// Checks that nothing is missing at the end.
+    /// Checks that no event is missing after the last entry.
     ///
     /// # Errors
     /// [`Broken::Lost`].
@@ -267,13 +267,13 @@ impl Ledger {
     }
 }
 
-/// Whether this is how the id of a log looks, which the ids of its events begin with.
+/// Whether a text has the form of a log id, with which event ids begin.
 #[must_use]
 pub fn is_log_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The data of a delivery with only the fact of a note: its words are the connector's own.
+/// A delivery's data, with `true` instead of a note: the words of a note do not matter.
 fn comparable(data: &Value) -> Value {
     let mut data = data.clone();
     if let Some(note) = data.get_mut("bodyNote") {
@@ -282,7 +282,7 @@ fn comparable(data: &Value) -> Value {
     data
 }
 
-/// The first place where two values differ, with what is there in each.
+/// The first place where two values differ, with both values at that place.
 fn difference(pointer: &str, found: &Value, expected: &Value) -> Option<(String, Value, Value)> {
     match (found, expected) {
         _ if found == expected => None,
@@ -309,7 +309,7 @@ mod tests {
     use super::*;
     use crate::faults::events::{Recorded, mixed};
 
-    /// A record of one partition, and the log of a reader that was killed twice and did everything right.
+    /// A record of one partition, and a log without a broken promise. The reader was interrupted once and killed twice.
     fn good() -> (Arc<Record>, Vec<Entry>) {
         let events = mixed(7, 40).into_iter().zip(0..).map(|(event, number)| Recorded {
             sequence: 100 + number,
@@ -335,12 +335,12 @@ mod tests {
         log.push(Entry::Committed(119));
         log.extend(delivered(20..21));
         log.push(Entry::Killed);
-        // The event 120 was committed in the moment of the kill.
+        // The event 120 was committed before the kill.
         log.extend(delivered(21..22));
         log.push(Entry::Committed(121));
         log.extend(delivered(22..23));
         log.push(Entry::Killed);
-        // The event 122 was not.
+        // The event 122 was not committed before the kill.
         log.extend(delivered(22..40));
         log.push(Entry::Committed(139));
         (record, log)
@@ -378,7 +378,7 @@ mod tests {
                 judge(&record, &doctored)
             );
         }
-        // The last one: nothing comes after it that could be out of order.
+        // The last event is lost. No later event shows this, so only the end of the log does.
         let mut doctored = log.clone();
         doctored.truncate(at(&log, 139));
         assert_eq!(judge(&record, &doctored).err(), Some(Broken::Lost { partition: 0, sequence: 139 }));
@@ -388,22 +388,22 @@ mod tests {
     #[test]
     fn a_repetition_needs_a_reason() {
         let (record, log) = good();
-        // Twice in a row, and nothing had failed.
+        // An event is repeated without an interruption.
         let mut doctored = log.clone();
         doctored.insert(at(&log, 103), log[at(&log, 103)].clone());
         let broken = Broken::Repeated { partition: 0, sequence: 103, committed: false };
         assert_eq!(judge(&record, &doctored).err(), Some(broken));
-        // After an interruption, but it was committed.
+        // An event is repeated after an interruption, but it was committed.
         let mut doctored = log.clone();
         let interrupted = log.iter().position(|entry| *entry == Entry::Interrupted).expect("there is one");
         doctored.insert(interrupted + 1, log[at(&log, 105)].clone());
         let broken = Broken::Repeated { partition: 0, sequence: 105, committed: true };
         assert_eq!(judge(&record, &doctored).err(), Some(broken));
-        // Repeated as a whole, without the interruption that allows it.
+        // All events after the interruption are repeated, but the interruption itself is missing.
         let mut doctored = log.clone();
         doctored.retain(|entry| *entry != Entry::Interrupted);
         assert!(matches!(judge(&record, &doctored), Err(Broken::Repeated { sequence: 106, .. })));
-        // Of a kill, only the last delivery is in doubt.
+        // After a kill, only the last delivery may be repeated.
         let mut doctored = log.clone();
         let killed = log.iter().position(|entry| *entry == Entry::Killed).expect("there is one");
         doctored.insert(killed + 1, log[at(&log, 119)].clone());
@@ -446,7 +446,7 @@ mod tests {
             "/systemProperties/iothub-enqueuedtime"
         );
         assert_eq!(alter(&|it| it.id.push('0')), "id");
-        // Another log, and none.
+        // The id of another log, and no id of a log.
         assert_eq!(alter(&|it| it.id = it.id.replace("0123456789ab", "0123456789ac")), "id");
         assert_eq!(alter(&|it| it.id = it.id.replace("0123456789ab-", "")), "id");
         let absent = record.of(0)[30].expected().get("bodyNote").is_none();
@@ -475,7 +475,7 @@ mod tests {
         let mut doctored = log.clone();
         doctored.insert(at(&log, 109), Entry::Committed(109));
         assert_eq!(judge(&record, &doctored).err(), Some(Broken::CommittedUnseen { partition: 0, sequence: 109 }));
-        // What was delivered before an interruption has to be delivered again before it can be committed.
+        // After an interruption, an event must be delivered again before it can be committed.
         let mut doctored = log.clone();
         let interrupted = log.iter().position(|entry| *entry == Entry::Interrupted).expect("there is one");
         doctored.insert(interrupted + 1, Entry::Committed(108));

@@ -1,4 +1,5 @@
-//! What fails, and when: drawn from a seed before anything begins, so that every kind of fault is met in every run.
+//! The plan of a run: which faults happen and when. A seed decides the plan before the run begins. Every kind of fault
+//! is in every plan.
 
 use anyhow::Result;
 use azure_iot_emulator::{Emulator, EmulatorOptions, FaultRule};
@@ -7,8 +8,8 @@ use fastrand::Rng;
 use super::events::Record;
 use crate::World;
 
-/// The conditions that Microsoft's clients meet by trying again ("AMQP errors in Azure Event Hubs"; `azure-eventhub`), and
-/// the hub's own.
+/// The conditions after which Microsoft's clients try again ("AMQP errors in Azure Event Hubs"; `azure-eventhub`), and
+/// further ones that only IoT Hub uses.
 const RETRYABLE: [&str; 9] = [
     "amqp:internal-error",
     "amqp:connection:forced",
@@ -21,7 +22,7 @@ const RETRYABLE: [&str; 9] = [
     "com.microsoft:device-container-throttled",
 ];
 
-/// What happens to an event that is about to go out, besides a detach with each condition and the end of a token.
+/// Faults when an event is about to be sent, besides a detach with each condition and the end of a token.
 const IN_MID_STREAM: [&str; 11] = [
     "end:amqp:internal-error",
     "end:com.microsoft:server-busy",
@@ -36,7 +37,7 @@ const IN_MID_STREAM: [&str; 11] = [
     "latency:120",
 ];
 
-/// What happens to a link that is about to be attached.
+/// Faults when a link is about to be attached.
 const AT_ATTACH: [&str; 8] = [
     "detach:com.microsoft:server-busy",
     "detach:com.microsoft:timeout",
@@ -48,9 +49,9 @@ const AT_ATTACH: [&str; 8] = [
     "latency:80",
 ];
 
-/// What happens to connections and requests, by service, operation and path.
+/// Faults of connections and requests, by service, operation and path.
 const AT_CONNECTIONS: [(&str, &[&str]); 6] = [
-    // The first bytes are the TLS handshake's.
+    // The first bytes of a connection are the TLS handshake.
     ("eventhub:CONNECT /", &["drop", "latency:80", "cut:1500", "cut:3000", "cut:20000", "cut:500000"]),
     ("eventhub:OPEN /", &["drop", "half", "cut:60", "latency:80", "close:com.microsoft:server-busy"]),
     ("eventhub:PUT-TOKEN /", &["500", "503"]),
@@ -59,15 +60,15 @@ const AT_CONNECTIONS: [(&str, &[&str]); 6] = [
     ("hub-amqp:ATTACH /", &["detach:com.microsoft:server-busy", "half"]),
 ];
 
-/// Whether the readers of a seed's run speak AMQP over WebSockets. Every other seed's do.
+/// Whether the readers of this seed use AMQP over WebSockets. Every second seed does.
 pub fn over_web_sockets(seed: u64) -> bool {
     seed.is_multiple_of(2)
 }
 
-/// What happens to the requests for WebSockets, besides what happens to their connections.
+/// Faults of the requests that open WebSockets. Faults of their connections come on top.
 const AT_UPGRADES: [&str; 3] = ["503", "429", "drop"];
 
-/// A world for a seed's run.
+/// Starts a world for a seed.
 ///
 /// # Errors
 /// As [`World::with`].
@@ -82,12 +83,12 @@ pub async fn world(seed: u64, options: EmulatorOptions) -> Result<World> {
     world.over_web_sockets()
 }
 
-/// The rules of a run: each fires once, at an event, a link or a connection that the seed decides on. Every kind is there
-/// once for each round, each time in another partition; there are as many rounds as partitions at the most. Faults of
-/// links and connections happen among the first `early` of them.
+/// The fault rules of a run. Each rule fires once, at an event, link or connection that the seed decides. Every kind of
+/// fault happens once in each round, each time in another partition; there are at most as many rounds as partitions.
+/// Faults of links and connections hit one of the first `early` links or connections.
 ///
-/// A token that expires is replaced once, since the service does not take a new one for expired: so no token expires at
-/// the first use of the one that replaced it.
+/// The service never counts a new token as expired, so the connector replaces an expired token only once. Therefore no
+/// rule lets a token expire when its replacement is used for the first time.
 ///
 /// # Errors
 /// Never: the rules are written in the emulator's grammar.
@@ -127,7 +128,7 @@ pub fn rules(seed: u64, record: &Record, rounds: usize, early: usize) -> Result<
     Ok(rules.iter().map(|rule| rule.parse()).collect::<Result<_, _>>()?)
 }
 
-/// Puts rules in force.
+/// Adds the rules to the emulator.
 pub fn apply(emulator: &Emulator, rules: Vec<FaultRule>) {
     rules.into_iter().for_each(|rule| emulator.faults().add(rule));
 }

@@ -1,8 +1,8 @@
-//! A reader that is a process of its own: `connector-host watch`, killed at any moment, which goes on from the cursors that
-//! it keeps in a database.
+//! A reader in a process of its own: `connector-host watch`. It is killed at random moments, and continues from the
+//! cursors in its database.
 //!
-//! It promises to commit each event before it prints the next one. So a kill leaves at most one event in doubt, of all
-//! partitions together: the last one that was printed.
+//! The program promises to commit each event before it prints the next event. So after a kill, only the last printed
+//! event may or may not be committed, over all partitions together.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -23,45 +23,45 @@ use super::ledger::{Delivery, Entry, Ledger};
 use super::plan;
 use crate::{World, component, host_program, values, workspace};
 
-/// Links and connections among which a fault happens: so many that faults seldom follow each other at once, since each
-/// one doubles the pause.
+/// A fault of links or connections hits one of this many first links or connections. The number is large, so that
+/// faults rarely follow each other directly: each of them would double the pause.
 const EARLY: usize = 30;
 
-/// How many events there are to one kill.
+/// The average number of events between two kills.
 const EVENTS_TO_A_KILL: usize = 200;
 
-/// How long a process may say nothing before it is killed, which also happens in its pauses after failures: so long for
-/// the first, and so much longer for each one after it that said nothing at all.
+/// How long a process may print nothing before it is killed. After each process in a row that printed nothing at all,
+/// the next process has this much more time. A process also prints nothing during its pauses after failures.
 const QUIET: Duration = Duration::from_secs(4);
 
-/// How many processes one after the other may say nothing at all.
+/// How many processes in a row may print nothing at all.
 const MOST_QUIET: u32 = 15;
 
-/// How long a process may take that comes to its end by itself.
+/// How long a process may take that ends by itself.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// How many milliseconds a process has to itself before it is killed, where nothing was heard of it yet.
+/// After how many milliseconds a process is killed, where its output is not read.
 const STARTING: Range<u64> = 1..1_500;
 
-/// How many milliseconds a process goes on unheard before it is killed: it fills the pipe and is stuck in the middle of a
-/// line, which is where a cursor that is committed too early loses an event.
+/// After how many milliseconds a process is killed, after its output is no longer read. The process fills the pipe and
+/// blocks in the middle of a line. If it committed a cursor too early, the event of that line would be lost.
 const UNHEARD: Range<u64> = 0..400;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Events that there were.
+    /// How many events were printed.
     pub events: usize,
-    /// Events that were printed again.
+    /// How many events were printed again.
     pub repeated: usize,
-    /// Processes that were killed.
+    /// How many processes were killed.
     pub kills: usize,
-    /// Faults that the emulator's rules made.
+    /// How many faults the emulator's rules caused.
     pub faults: u64,
 }
 
-/// Sends events over four partitions, has `connector-host watch` read them while it is killed again and again and the
-/// connections fail, and checks each promise of [`super::ledger`].
+/// Sends events over four partitions. `connector-host watch` reads them while connections fail and while it is killed
+/// again and again. Checks each promise of [`super::ledger`].
 ///
 /// # Errors
 /// The first promise that was broken.
@@ -75,24 +75,24 @@ pub async fn run(seed: u64, events: usize) -> Result<Summary> {
     let reader = watch.clone();
     let (mut ledgers, kills) = tokio::task::spawn_blocking(move || read(seed, &record, &reader)).await??;
     let faults = world.emulator.faults().fired();
-    ensure!(faults > 0, "no fault was met");
+    ensure!(faults > 0, "no fault happened");
     world.emulator.faults().clear();
     let ledgers = tokio::task::spawn_blocking(move || read_rest(&mut ledgers, &watch).map(|()| ledgers)).await??;
     let sum = |of: fn(&Ledger) -> usize| ledgers.iter().map(of).sum();
     let summary = Summary { events: sum(Ledger::seen), repeated: sum(Ledger::repeated), kills, faults };
-    ensure!(summary.events == events, "{} of {events} events are accounted for", summary.events);
+    ensure!(summary.events == events, "only {} of {events} events were delivered", summary.events);
     world.emulator.shutdown().await;
     Ok(summary)
 }
 
-/// Reads to the end of every partition, in as many lives as that takes.
+/// Reads to the end of every partition, with as many processes as needed.
 fn read(seed: u64, record: &Arc<Record>, watch: &Watch) -> Result<(Vec<Ledger>, usize)> {
     let mut random = Rng::with_seed(seed ^ 0x5161_4B11);
     let mut ledgers: Vec<Ledger> =
         record.partitions().map(|partition| Ledger::new(record.clone(), partition)).collect();
     let (mut kills, mut quiet) = (0, 0);
     while ledgers.iter().any(|ledger| ledger.seen() < ledger.all()) {
-        // Some are killed before they have said anything.
+        // A quarter of the processes are killed before their output is read.
         let lines = if random.u32(..4) == 0 { 0 } else { random.usize(1..EVENTS_TO_A_KILL * 2) };
         let life = watch.start(&["watch", "--start", "earliest"], lines)?;
         let patience = QUIET * (quiet + 1);
@@ -100,7 +100,7 @@ fn read(seed: u64, record: &Arc<Record>, watch: &Watch) -> Result<(Vec<Ledger>, 
         for _ in 0..lines {
             match life.next_line(patience) {
                 Next::Line(line) => printed(&mut ledgers, &mut last, &line)?,
-                Next::Ended => bail!("it ended by itself: {}", life.last_words()),
+                Next::Ended => bail!("the process ended by itself: {}", life.last_words()),
                 Next::Silence => break,
             }
             if ledgers.iter().all(|ledger| ledger.seen() == ledger.all()) {
@@ -114,7 +114,7 @@ fn read(seed: u64, record: &Arc<Record>, watch: &Watch) -> Result<(Vec<Ledger>, 
             printed(&mut ledgers, &mut last, &line)?;
         }
         quiet = if last.is_some() || lines == 0 { 0 } else { quiet + 1 };
-        ensure!(quiet < MOST_QUIET, "{quiet} processes said nothing; the last one: {words}");
+        ensure!(quiet < MOST_QUIET, "{quiet} processes in a row printed nothing; errors of the last one: {words}");
         kills += 1;
         ledgers.iter_mut().try_for_each(|ledger| ledger.enter(&Entry::Killed))?;
     }
@@ -122,7 +122,7 @@ fn read(seed: u64, record: &Arc<Record>, watch: &Watch) -> Result<(Vec<Ledger>, 
     Ok((ledgers, kills))
 }
 
-/// What the last kill left in doubt comes now, and no more: the cursors are at the end.
+/// Reads once more. Only the event that the last kill left in doubt may come, because the cursors are at the end.
 fn read_rest(ledgers: &mut [Ledger], watch: &Watch) -> Result<()> {
     let pages = watch.start(&["poll", "--start", "earliest"], usize::MAX)?.end_well()?;
     ensure!(pages.len() == ledgers.len(), "{} pages of {} partitions", pages.len(), ledgers.len());
@@ -136,13 +136,13 @@ fn read_rest(ledgers: &mut [Ledger], watch: &Watch) -> Result<()> {
     Ok(())
 }
 
-/// Enters a line that was printed: one event as JSON.
+/// Enters a printed line, which is one event as JSON.
 fn printed(ledgers: &mut [Ledger], last: &mut Option<usize>, line: &str) -> Result<()> {
     let event = serde_json::from_str(line).with_context(|| format!("not an event: {line}"))?;
     delivered(ledgers, last, &event)
 }
 
-/// Enters a delivery, and with it that the one before it was committed, of whatever partition that was.
+/// Enters a delivery. It also commits the delivery before it, in whichever partition that was.
 fn delivered(ledgers: &mut [Ledger], last: &mut Option<usize>, event: &Value) -> Result<()> {
     if let Some(before) = *last {
         ledgers[before].commit_delivered()?;
@@ -156,7 +156,7 @@ fn delivered(ledgers: &mut [Ledger], last: &mut Option<usize>, event: &Value) ->
     Ok(())
 }
 
-/// How the program is started.
+/// The program's command line and files.
 struct Watch {
     program: PathBuf,
     folder: tempfile::TempDir,
@@ -172,7 +172,7 @@ impl Watch {
         Ok(Self { program: host_program()?, folder, event_hub: event_hub.to_owned(), component: component()? })
     }
 
-    /// Starts it. After so many lines nobody listens, until it has ended.
+    /// Starts the program. After `heard` lines, its output is not read until the process has ended.
     fn start(&self, command: &[&str], heard: usize) -> Result<Life> {
         let path = |name: &str| self.folder.path().join(name);
         let errors = path("errors");
@@ -204,11 +204,11 @@ impl Watch {
         std::thread::spawn(move || {
             for number in 0.. {
                 if number == heard {
-                    // Nothing is ever sent: this is over once the other end is dropped.
+                    // No value is ever sent. The call returns when the sender is dropped.
                     let _ = ended.recv();
                 }
                 let mut line = String::new();
-                // A line that it had begun when it was killed is none.
+                // A line that the kill cut off does not count.
                 let whole = stdout.read_line(&mut line).is_ok_and(|read| read > 0) && line.ends_with('\n');
                 if !whole || sender.send(line).is_err() {
                     return;
@@ -219,11 +219,11 @@ impl Watch {
     }
 }
 
-/// A process, from its start to its end.
+/// A running process.
 struct Life {
     child: Child,
     lines: Receiver<String>,
-    /// Dropped once it has ended, so that the rest of its lines is heard.
+    /// Dropped when the process has ended. The remaining lines are then read.
     living: Option<Sender<()>>,
     errors: PathBuf,
 }
@@ -243,10 +243,10 @@ impl Life {
         }
     }
 
-    /// Kills it, and returns what it had printed before.
+    /// Kills the process, and returns the lines that it had printed.
     fn kill(mut self) -> Result<Vec<String>> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("it ended by itself with {status}: {}", self.last_words());
+            bail!("the process ended by itself with {status}: {}", self.last_words());
         }
         self.child.kill()?;
         self.child.wait()?;
@@ -254,7 +254,7 @@ impl Life {
         Ok(self.lines.iter().collect())
     }
 
-    /// Waits for its good end, and returns what it printed.
+    /// Waits until the process ends without an error, and returns the lines that it printed.
     fn end_well(mut self) -> Result<Vec<String>> {
         let begun = Instant::now();
         while self.child.try_wait()?.is_none() {
@@ -262,7 +262,7 @@ impl Life {
             std::thread::sleep(Duration::from_millis(20));
         }
         let status = self.child.wait()?;
-        ensure!(status.success(), "it ended with {status}: {}", self.last_words());
+        ensure!(status.success(), "the process ended with {status}: {}", self.last_words());
         Ok(self.lines.iter().collect())
     }
 
@@ -275,7 +275,7 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed, and need not.
+        // This fails for a process that has ended already, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

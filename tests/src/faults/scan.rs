@@ -1,6 +1,6 @@
-//! One reader of all partitions with small pages and a selective filter, while everything fails. It holds back most of what
-//! it reads, so what it must not do is to stand still: a poll that ends in a timeout commits nothing and meets the same
-//! messages again.
+//! One reader of all partitions with small pages and a selective filter, under faults. The filter holds back most
+//! messages, so the reader must not get stuck: a poll that ends in a timeout commits nothing, and the next poll would
+//! read the same messages again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +20,18 @@ use super::ledger::{Entry, Ledger};
 use super::plan;
 use crate::{World, delivery};
 
-/// Kinds of events that a filter lets through: of each there are few.
+/// The kinds of events that a filter selects. There are few events of each kind.
 const WANTED: [&str; 7] =
     ["text", "binary", "undeclared-binary", "malformed-json", "value", "sequence", "undeclared-json"];
 
-/// Pages as a person asks for them.
+/// Sizes of pages, as a person would set them.
 const PAGES: [u32; 7] = [1, 3, 5, 10, 20, 25, 100];
 
-/// Polls after the last event, for faults that were not met until then.
+/// The largest number of polls after the last event, for faults that did not happen before.
 const MOST_AFTER_THE_END: u32 = 200;
 
-/// Sends events over four partitions, has one reader look for those of one kind, and checks that all of these arrive and
-/// that no poll ends in a timeout: the emulator is alive all the time.
+/// Sends events over four partitions, and reads those of one kind with one reader. Checks that all of them arrive, and
+/// that no poll ends in a timeout although the emulator always answers.
 ///
 /// # Errors
 /// The first promise that was broken.
@@ -69,13 +69,13 @@ struct Scan {
     ledgers: Vec<Ledger>,
     random: Rng,
     config: String,
-    /// The cursor as an engine stores it.
+    /// The cursor in the form in which an engine stores it.
     stored: Option<String>,
     summary: Summary,
 }
 
 impl Scan {
-    /// Polls until everything was read and every fault was met.
+    /// Polls until every event was read and every fault has happened.
     async fn read(&mut self) -> Result<()> {
         let mut warm = None;
         let (mut failures, mut after_the_end) = (0, 0);
@@ -103,15 +103,15 @@ impl Scan {
                             return Ok(());
                         }
                         after_the_end += 1;
-                        ensure!(after_the_end < MOST_AFTER_THE_END, "these faults were not met: {waiting:?}");
-                        // Another connection, and other links.
+                        ensure!(after_the_end < MOST_AFTER_THE_END, "these faults never happened: {waiting:?}");
+                        // The next poll uses a new connection with new links.
                         warm = None;
                     }
                 }
                 Err(error) => {
                     self.failed(&error)?;
                     failures += 1;
-                    ensure!(failures < MOST_FAILURES, "no way on from {:?}: {error}", self.stored);
+                    ensure!(failures < MOST_FAILURES, "polls from {:?} fail again and again: {error}", self.stored);
                     sleep(Duration::from_millis(self.random.u64(1..20))).await;
                 }
             }
@@ -134,13 +134,13 @@ impl Scan {
         }
     }
 
-    /// Delivers a page's events, or some of them and then begins again with the stored cursor.
+    /// Delivers a page's events. Sometimes it delivers only some of them, and then starts again from the stored cursor.
     fn work_off(&mut self, given: Option<&Cursor>, page: Page) -> Result<()> {
         let crashes = self.random.u32(..10) == 0;
         let most = if crashes { self.random.usize(..=page.events.len()) } else { page.events.len() };
         for event in page.events.iter().take(most) {
             let partition: usize = event.partition.parse().context("the number of a partition")?;
-            let ledger = self.ledgers.get_mut(partition).context("a partition that is not there")?;
+            let ledger = self.ledgers.get_mut(partition).context("an event of an unknown partition")?;
             ledger.enter(&Entry::Delivered(delivery(event)?))?;
             if crashes {
                 ledger.commit_delivered()?;
@@ -156,16 +156,16 @@ impl Scan {
         Ok(())
     }
 
-    /// An error that an engine meets by polling again, and no timeout; every other one is a broken promise.
+    /// Counts an error that an engine answers by polling again. A timeout, or any other error, is a broken promise.
     fn failed(&mut self, error: &CallError) -> Result<()> {
         let Some(typed) = error.connector() else { bail!("the host ended a poll: {error:?}") };
         ensure!(
             matches!(typed.retry, Retry::Backoff | Retry::After(_)),
-            "a fault that passes was answered with an error that does not: {typed:?}"
+            "after a fault that passes, the error does not allow a retry: {typed:?}"
         );
-        // A timeout that the service itself reports is one of the faults.
+        // A timeout that the service itself reports is an allowed fault.
         let is_false = typed.code == ErrorCode::Timeout && typed.service.is_none();
-        ensure!(!is_false, "a poll ended in a timeout while the service was alive: {typed:?}");
+        ensure!(!is_false, "a poll timed out although the service answered: {typed:?}");
         self.summary.failures += 1;
         *self.summary.codes.entry(format!("{:?}", typed.code)).or_default() += 1;
         Ok(())

@@ -1,4 +1,4 @@
-//! What the service says over AMQP, one unit after the other: held back, altered, or made from what the table says.
+//! The AMQP that the service sends, split into units. A unit is held back, altered, or made from the table.
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -9,20 +9,20 @@ use serde_amqp::primitives::{Array, OrderedMap, Symbol, Timestamp};
 
 use super::table::Bytes;
 
-/// Size, data offset, type and channel.
+/// Bytes of a frame's header: size, data offset, type and channel.
 const FRAME_HEADER: usize = 8;
-/// The type of SASL's frames.
+/// The type of SASL frames.
 const SASL: u8 = 1;
-/// The section of a message with its annotations.
+/// The code of the message section with the annotations.
 const ANNOTATIONS: u64 = 0x72;
-/// When made events were enqueued, in milliseconds since 1970.
+/// When made-up events were enqueued, in milliseconds since the Unix epoch.
 const ENQUEUED: i64 = 1_780_000_000_000;
 
-/// A unit that the service says.
+/// A unit of what the service sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
-    /// A protocol header: the first is that of SASL, the second that of AMQP.
+    /// A protocol header. The first header is that of SASL, the second that of AMQP.
     Header,
     /// An empty frame.
     Empty,
@@ -50,7 +50,7 @@ pub enum Unit {
     End,
     /// `close`.
     Close,
-    /// None that the standard has.
+    /// A performative that the standard does not have.
     Unknown,
 }
 
@@ -86,7 +86,7 @@ impl Unit {
         matches!(self, Self::Mechanisms | Self::Challenge | Self::Outcome)
     }
 
-    /// Which of its fields names the link.
+    /// The index of the field that holds the link's handle.
     fn handle_at(self) -> usize {
         match self {
             Self::Attach => 1,
@@ -96,16 +96,16 @@ impl Unit {
     }
 }
 
-/// A unit that the service has said, as bytes.
+/// A unit that the service has sent.
 #[derive(Clone, Debug)]
 pub struct Said {
-    /// What it is.
+    /// The kind of the unit.
     pub unit: Unit,
-    /// All of it.
+    /// All bytes of the unit.
     pub bytes: Vec<u8>,
 }
 
-/// Takes the next unit out of what the service said, where all of it is there.
+/// Takes the next unit out of the buffer, if the buffer holds all of its bytes.
 pub fn next_unit(buffer: &mut Vec<u8>) -> Option<Said> {
     let first = buffer.first_chunk::<4>()?;
     if first == b"AMQP" {
@@ -124,37 +124,37 @@ pub fn next_unit(buffer: &mut Vec<u8>) -> Option<Said> {
     Some(Said { unit, bytes })
 }
 
-/// A value of AMQP, or a place of what is held back.
+/// An AMQP value, or a reference to a part of the unit that is held back.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Field {
-    /// Nothing.
+    /// The null value.
     Null,
     /// True.
     True,
     /// False.
     False,
-    /// The link's number in what is held back.
+    /// The link's handle in the unit that is held back.
     Handle,
-    /// The message's number in what is held back.
+    /// The delivery number in the unit that is held back.
     DeliveryId,
-    /// The signature of the client's last token, as a text.
+    /// The signature of the client's last token, as text.
     Token,
-    /// The body of what is held back: all sections of its message.
+    /// The payload of the unit that is held back: all sections of its message.
     Payload,
-    /// A number of 8 bits.
+    /// An unsigned number of 8 bits.
     Ubyte(u8),
-    /// A number of 16 bits.
+    /// An unsigned number of 16 bits.
     Ushort(u16),
-    /// A number of 32 bits.
+    /// An unsigned number of 32 bits.
     Uint(u32),
-    /// A number of 64 bits.
+    /// An unsigned number of 64 bits.
     Ulong(u64),
-    /// A number of 32 bits with a sign.
+    /// A signed number of 32 bits.
     Int(i32),
-    /// A number of 64 bits with a sign.
+    /// A signed number of 64 bits.
     Long(i64),
-    /// Milliseconds since 1970.
+    /// A time, in milliseconds since the Unix epoch.
     Timestamp(i64),
     /// A text.
     String(Bytes),
@@ -168,19 +168,19 @@ pub enum Field {
     List(Vec<Field>),
     /// A map.
     Map(Vec<(Field, Field)>),
-    /// So many times the same in a list.
+    /// A list with this many copies of one value.
     Many(usize, Box<Field>),
-    /// A list in a list in a list, so many.
+    /// Lists within each other, to this many levels.
     Nested(usize),
-    /// A described value.
+    /// A described value with this descriptor.
     Described(u64, Box<Field>),
-    /// The annotations of an event: this sequence number, the same as offset, and a time.
+    /// The annotations of an event: this sequence number, the same number as offset, and a time.
     Event(i64),
-    /// Bytes that stand for a value as they are.
+    /// Bytes that are written unchanged in place of a value.
     Raw(Bytes),
 }
 
-/// What of the unit that is held back can be referred to.
+/// The parts of the held-back unit that the table can refer to.
 #[derive(Clone, Debug, Default)]
 struct Held {
     channel: u16,
@@ -276,24 +276,24 @@ fn described(code: u64, value: Value) -> Value {
     Value::Described(Box::new(Described { descriptor: Descriptor::Code(code), value }))
 }
 
-/// How what is held back is altered.
+/// Changes to the unit that is held back.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Edit {
-    /// Fields, each by its place.
+    /// New fields, each with its index.
     #[serde(default)]
     set: Vec<(usize, Field)>,
-    /// The payload, section by section.
+    /// The new payload, section by section.
     payload: Option<Vec<Field>>,
-    /// The channel.
+    /// The new channel.
     channel: Option<u16>,
 }
 
 impl Edit {
-    /// What is held back, altered.
+    /// The held-back unit with these changes, as bytes.
     ///
     /// # Errors
-    /// Where nothing is held back that has fields.
+    /// Where the unit has no fields.
     pub fn apply(&self, said: &Said, token: Option<&str>) -> Result<Vec<u8>> {
         let held = Held::read(said, token)?;
         let mut fields = held.fields.clone();
@@ -314,23 +314,23 @@ impl Edit {
     }
 }
 
-/// A frame, as the table has it.
+/// A frame as the table describes it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Composite {
-    /// What it is.
+    /// The kind of the frame.
     unit: Unit,
-    /// Its fields.
+    /// The frame's fields.
     #[serde(default)]
     fields: Vec<Field>,
-    /// Its body as it is, instead of the fields.
+    /// The bytes of the frame's body, instead of the fields.
     body: Option<Bytes>,
     /// The payload, section by section.
     #[serde(default)]
     payload: Vec<Field>,
-    /// The channel; that of what is held back, where none is named.
+    /// The channel. Without it, the channel of the held-back unit.
     channel: Option<u16>,
-    /// The size that its header states, where that is not the true one.
+    /// The size in the frame's header, where it must differ from the true size.
     size: Option<u32>,
 }
 
@@ -338,7 +338,7 @@ impl Composite {
     /// The frame's bytes.
     ///
     /// # Errors
-    /// Where the table refers to what is not held back.
+    /// Where the table refers to a held-back unit and there is none.
     pub fn to_vec(&self, said: Option<&Said>, token: Option<&str>) -> Result<Vec<u8>> {
         let said = said.filter(|said| !matches!(said.unit, Unit::Header | Unit::Empty));
         let held = said.map(|said| Held::read(said, token)).transpose()?.unwrap_or_default();

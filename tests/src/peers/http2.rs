@@ -1,21 +1,21 @@
-//! Frames of HTTP/2 as bytes (RFC 9113), and the client's half of a connection as far as a peer has to read it.
+//! HTTP/2 frames as bytes (RFC 9113), and the client's frames, read only as far as a peer needs them.
 
 use serde::Deserialize;
 
 use super::table::Bytes;
 
-/// What a client sends before its first frame.
+/// The bytes that a client sends before its first frame.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Length, type, flags and stream.
+/// Bytes of a frame's header: length, type, flags and stream.
 pub const FRAME_HEADER: usize = 9;
-/// The flag of DATA and HEADERS by which a stream ends.
+/// The flag of DATA and HEADERS that ends a stream.
 pub const END_STREAM: u8 = 0x1;
-/// The flag of SETTINGS and PING that answers one.
+/// The flag of SETTINGS and PING that acknowledges such a frame of the other side.
 pub const ACK: u8 = 0x1;
-/// The flag of HEADERS and CONTINUATION after which there is none to follow.
+/// The flag of HEADERS and CONTINUATION that ends a head.
 pub const END_HEADERS: u8 = 0x4;
 
-/// What kind of frame it is, by its number in the standard.
+/// The type of a frame, by its number in the standard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -23,48 +23,48 @@ pub enum Kind {
     Data = 0,
     /// A head, or trailers.
     Headers = 1,
-    /// Of an older standard.
+    /// A type from an older version of the standard.
     Priority = 2,
-    /// The end of a stream.
+    /// Ends a stream.
     RstStream = 3,
-    /// Terms.
+    /// The settings of one side.
     Settings = 4,
-    /// A response that nobody asked for.
+    /// Announces a response that was not requested.
     PushPromise = 5,
-    /// A question whether anybody is there.
+    /// Asks whether the other side is still there.
     Ping = 6,
-    /// The end of a connection.
+    /// Ends a connection.
     Goaway = 7,
-    /// Room for more.
+    /// Grants more room to send.
     WindowUpdate = 8,
-    /// The rest of a head.
+    /// Continues a head.
     Continuation = 9,
-    /// Of no standard.
+    /// A type that no standard has.
     Unknown = 0xee,
 }
 
-/// A frame, as the table has it.
+/// A frame as the table describes it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct H2Frame {
-    /// Its kind.
+    /// The frame's type.
     pub kind: Kind,
-    /// Its flags.
+    /// The frame's flags.
     #[serde(default)]
     pub flags: u8,
-    /// Its stream; that of the last request where none is named.
+    /// The frame's stream. Without it, the stream of the last request.
     pub stream: Option<u32>,
-    /// Its payload; behind the fields, where there are some.
+    /// The frame's payload. It comes after the fields, if there are any.
     pub payload: Option<Bytes>,
-    /// Fields of a head, each written out as a literal (RFC 7541, 6.2.2).
+    /// Fields of a head. Each is written as a literal (RFC 7541, 6.2.2).
     #[serde(default)]
     pub fields: Vec<(String, Bytes)>,
-    /// The length that its header states, where that is not the true one.
+    /// The length in the frame's header, where it must differ from the true length.
     pub length: Option<u32>,
 }
 
 impl H2Frame {
-    /// The frame's bytes; `stream` is that of the last request.
+    /// The frame's bytes. `stream` is the stream of the last request.
     #[must_use]
     pub fn to_vec(&self, stream: u32) -> Vec<u8> {
         let mut payload = Vec::new();
@@ -87,7 +87,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, length: u32, payload: &[u8]) -> V
     bytes
 }
 
-/// The right answer: a head and a body of JSON.
+/// The correct response: a head and a JSON body.
 #[must_use]
 pub fn answer(stream: u32, body: &str) -> Vec<u8> {
     let mut head = Vec::new();
@@ -99,7 +99,7 @@ pub fn answer(stream: u32, body: &str) -> Vec<u8> {
     bytes
 }
 
-/// Appends a field that no table has to know.
+/// Appends a field as a literal, without any compression table.
 fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.push(0);
     for text in [name, value] {
@@ -123,10 +123,10 @@ fn put_length(out: &mut Vec<u8>, length: usize) {
     out.push(small(rest));
 }
 
-/// A frame that came in.
+/// A frame that the client sent.
 #[derive(Debug)]
 pub struct Received {
-    /// Its kind's number.
+    /// The number of the frame's type.
     pub kind: u8,
     /// Its flags.
     pub flags: u8,
@@ -134,7 +134,7 @@ pub struct Received {
     pub stream: u32,
 }
 
-/// Takes the next frame out of what was read, where all of it is there.
+/// Takes the next frame out of the buffer, if the buffer holds all of its bytes.
 pub fn next_frame(buffer: &mut Vec<u8>) -> Option<Received> {
     let &[high, middle, low, kind, flags, one, two, three, four] = buffer.first_chunk::<FRAME_HEADER>()?;
     let size = FRAME_HEADER + usize::try_from(u32::from_be_bytes([0, high, middle, low])).ok()?;

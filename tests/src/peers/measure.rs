@@ -1,4 +1,4 @@
-//! What this process holds and logs, so that it can be compared before and after.
+//! Measures the resources and the log lines of this process, to compare them before and after a behaviour.
 
 use std::io;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::process;
 
-/// What an operator's log shows: that of the program, unless it is asked for more.
+/// The operator's usual log filter: the default of `connector-host`.
 const USUAL: &str = "warn,connector_host::egress=error";
-/// What it shows an operator who looks for a fault.
+/// The log filter of an operator who looks for a fault.
 const DEBUG: &str = "debug";
 
-/// What this process holds.
+/// Resources that this process holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
-    /// Tasks of the runtime of the host.
+    /// Tasks of the host's runtime.
     pub tasks: usize,
     /// File descriptors.
     pub descriptors: usize,
@@ -32,7 +32,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// What it holds now; the runtime is the caller's.
+    /// The resources held now. The host must run on the caller's runtime.
     ///
     /// # Errors
     /// Where the system does not report it.
@@ -45,7 +45,7 @@ impl Held {
     }
 }
 
-/// Sockets of this machine that are connected to a port on it and that a process still has open.
+/// Counts this machine's sockets that are connected to this port on it and that a process still has open.
 ///
 /// # Errors
 /// Where the system does not report it.
@@ -55,14 +55,14 @@ pub fn sockets_to(port: u16) -> Result<usize> {
     let remote = format!(":{port:04X}");
     let is_open = |line: &&str| {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        // The inode is 0 once no process has the socket any more.
+        // The inode is 0 after the last process has closed the socket.
         columns.get(2).is_some_and(|address| address.ends_with(&remote))
             && columns.get(9).is_some_and(|inode| *inode != "0")
     };
     Ok(own.lines().chain(newer.lines()).filter(is_open).count())
 }
 
-/// What was logged.
+/// How much was logged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Logged {
     /// Lines.
@@ -77,17 +77,17 @@ struct Counted {
     bytes: AtomicU64,
 }
 
-/// Counts what would be in the log, and can be set to a finer level.
+/// Counts log lines instead of writing them. The log filter can be changed.
 pub struct Log {
     counted: Arc<Counted>,
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
 impl Log {
-    /// Begins to count for all of the process.
+    /// Begins to count for the whole process.
     ///
     /// # Errors
-    /// Where somebody else takes the log already.
+    /// Where the process has another logger already.
     pub fn start() -> Result<Self> {
         let counted = Arc::new(Counted::default());
         let (filter, handle) = reload::Layer::<_, Registry>::new(EnvFilter::new(USUAL));
@@ -97,7 +97,7 @@ impl Log {
         Ok(Self { counted, filter: handle })
     }
 
-    /// What was logged since the last question.
+    /// How much was logged since the last call.
     pub fn take(&self) -> Logged {
         Logged {
             lines: self.counted.lines.swap(0, Ordering::Relaxed),
@@ -105,10 +105,10 @@ impl Log {
         }
     }
 
-    /// Logs all that helps to find a fault, or what is usual.
+    /// Sets the log filter: that of an operator who looks for a fault, or the usual one.
     ///
     /// # Errors
-    /// Never, where the log was started.
+    /// None after [`Self::start`].
     pub fn look_closer(&self, closer: bool) -> Result<()> {
         Ok(self.filter.reload(EnvFilter::try_new(if closer { DEBUG } else { USUAL })?)?)
     }
@@ -119,7 +119,7 @@ struct Writer(Arc<Counted>);
 
 impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A line comes in one piece.
+        // Each line arrives in one write.
         self.0.lines.fetch_add(1, Ordering::Relaxed);
         self.0.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(bytes.len())

@@ -1,24 +1,26 @@
-//! Hostile peers: one table of what a server can do wrong (`tests/peers/`), played to the built component in the host.
+//! Hostile peers: a table of all the ways in which a server can misbehave (`tests/peers/`). Servers play its entries to
+//! the built component in the host.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`table`] | the entries: a script of steps, and what may come of a call |
+//! | [`table`] | the entries: a script of steps, and the outcomes that a call may have |
 //! | [`server`] | servers on loopback that play the scripts, on a thread of their own |
-//! | [`http2`], [`amqp`] | frames as bytes |
-//! | [`neighbour`] | a quiet tenant beside them |
-//! | [`measure`] | what the process holds and logs |
+//! | [`http2`], [`amqp`] | frames as bytes, and the parts of a client's or service's bytes |
+//! | [`neighbour`] | a quiet tenant of the same host |
+//! | [`measure`] | the resources and log lines of the process |
 //!
-//! A peer of HTTP writes what the table says. A peer of AMQP stands between the component and an emulator that behaves: it
-//! passes on what the service says up to the unit that the table names, and alters, repeats or replaces it from there. So a
-//! script says what is wrong, and nothing else.
+//! An HTTP peer writes what the table says. An AMQP peer stands between the component and a correct emulator: it passes
+//! on everything up to the unit that the table names, and alters, repeats or replaces data from there on. So a script
+//! contains only the misbehaviour.
 //!
-//! Each behaviour has a tenant of its own. It passes where
-//! - each call ends in a page or a typed error that the table expects, within its deadline and a tenth;
-//! - after the tenant has ended no socket to the peer is left, tasks and descriptors are as many as before, and memory is;
+//! Each behaviour is played to a tenant of its own. The behaviour passes if
+//! - each call ends in a page or a typed error that the table expects, within its deadline plus a tenth of it;
+//! - after the tenant has ended, no socket to the peer is left, and tasks, descriptors and memory are as before;
 //! - neither a call nor an idle connection fills the log, and an idle connection costs little computing time;
-//! - the quiet tenant's calls all succeed, and take at most twice as long in the median as just before, and a little more.
+//! - the quiet tenant's calls all succeed, and their median is at most twice that of just before, plus an allowance.
 //!
-//! Where the whole table is played, the quiet tenant is measured more closely beside the ten worst behaviours.
+//! Where the whole table is played, the quiet tenant is measured again, with more calls, beside the ten worst
+//! behaviours.
 
 pub mod amqp;
 pub mod http2;
@@ -47,88 +49,90 @@ use table::{Peer, Probe};
 
 /// The deadline of each call.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// That of the call whose log lines are counted.
+/// The deadline of the call whose log lines are counted.
 const DEADLINE_LOGGED: Duration = Duration::from_millis(1_500);
-/// A behaviour is repeated until it has lasted so long and the quiet tenant has made so many calls, but no more often than
-/// this.
+/// A behaviour is repeated for at least this time and until the quiet tenant has made [`FEWEST`] calls, but at most
+/// [`MOST_ROUNDS`] times.
 const SHORTEST: Duration = Duration::from_millis(300);
 const FEWEST: usize = 15;
 const MOST_ROUNDS: usize = 20;
-/// The quiet tenant's calls just before a behaviour.
+/// How many calls of the quiet tenant are measured just before a behaviour.
 const ALONE: usize = 30;
-/// How much longer than twice its time alone the quiet tenant's call may take in the median: less than a turn of the
-/// scheduler and an epoch together is no harm.
+/// The median of the quiet tenant's calls may be longer than twice its median alone by this time. A delay of up to one
+/// turn of the scheduler and one epoch is no harm.
 const ALLOWANCE: Duration = Duration::from_millis(20);
-/// A port on which nobody listens: where the hub is that a poll of telemetry could ask for another endpoint.
+/// A port where no server listens. The hub is there, because a telemetry poll could otherwise ask it for another
+/// endpoint.
 const NOBODY: u16 = 1;
-/// Of the behaviours beside which the quiet tenant's slowest calls were slowest, so many are played once more, for so many of
-/// its calls: few calls say nothing of a 99th percentile.
+/// The number of worst behaviours, by the quiet tenant's slowest calls, that are played once more for [`CLOSER`] calls
+/// of the quiet tenant. A 99th percentile needs many calls.
 const WORST: usize = 10;
 const CLOSER: usize = 300;
-/// For how long at the most.
+/// The longest time for those calls.
 const CLOSER_TIME: Duration = Duration::from_secs(30);
-/// How much longer than alone the quiet tenant's 99th percentile may be.
+/// The largest allowed ratio of the quiet tenant's 99th percentiles, beside a behaviour and alone.
 const MOST_TIMES: f64 = 2.0;
-/// How often a behaviour is tried where the quiet tenant was slow: others use the machine, too.
+/// How often a behaviour is tried if the quiet tenant was slow. Other programs on the machine can be the reason.
 const ATTEMPTS: usize = 3;
-/// In which time everything has to be back.
+/// How long the process may take to release its resources.
 const SETTLING: Duration = Duration::from_secs(5);
-/// Of the time in which nobody calls, the host may compute this part.
+/// While no calls are made, the host may use a processor for at most one of this many parts of the time.
 const MOST_IDLE: u32 = 4;
-/// Descriptors on top of those before: of the runtimes themselves.
+/// How many more descriptors than before are allowed: the runtimes need them.
 const SPARE_DESCRIPTORS: usize = 2;
-/// Memory on top of that before, in bytes: what allocators keep.
+/// How many more bytes of memory than before are allowed: allocators keep them.
 const SPARE_MEMORY: u64 = 32 << 20;
-/// Lines and bytes of a call in the operator's usual log.
+/// The most that one call may write to the operator's usual log.
 const MOST_LOGGED: Logged = Logged { lines: 50, bytes: 32 << 10 };
-/// Lines and bytes of a call in the log of an operator who looks for a fault: twice what a guest may log, with time, target
-/// and spans on each line.
+/// The most that one call may write to the log of an operator who looks for a fault: twice what a guest may log,
+/// because each line also has a time, a target and spans.
 const MOST_LOGGED_CLOSER: Logged = Logged { lines: 2_100, bytes: 768 << 10 };
 
-/// What is played.
+/// Which behaviours are played, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Of the order, where it is a sample.
+    /// The seed of the random order, for a sample.
     pub seed: u64,
-    /// Begin no further behaviour after so long: a sample over all protocols. None: all of them, in their order.
+    /// A sample of all protocols in random order: no behaviour begins after this time. None plays all of them in the
+    /// table's order.
     pub sample: Option<Duration>,
-    /// Those alone whose ids begin with one of these; all, where there is none.
+    /// Play only behaviours whose ids begin with one of these texts. Empty for all.
     pub only: Vec<String>,
 }
 
-/// What came of one behaviour.
+/// The result of one behaviour.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Which.
+    /// The behaviour's id.
     pub id: String,
-    /// What broke a promise.
+    /// The broken promises.
     pub failures: Vec<String>,
-    /// What came of the calls, each once.
+    /// The outcomes of the calls, without repetitions.
     pub outcomes: Vec<String>,
-    /// By how much a call was over its deadline at the most.
+    /// The longest time that a call took beyond its deadline.
     pub overrun: Duration,
-    /// Sockets to the peer that were left.
+    /// How many sockets to the peer were left.
     pub sockets: usize,
-    /// What the host computed while nobody called.
+    /// The host's computing time while no calls were made.
     pub computed: Duration,
-    /// The quiet tenant's latencies meanwhile.
+    /// The quiet tenant's latencies during the behaviour.
     beside: Vec<Duration>,
-    /// Those just before.
+    /// The quiet tenant's latencies just before the behaviour.
     alone: Vec<Duration>,
-    /// What a call logged, for an operator who looks for a fault.
+    /// How much one call logged for an operator who looks for a fault.
     logged: Logged,
 }
 
-/// How long the quiet tenant's calls took beside a peer, looked at closely.
+/// The quiet tenant's latencies beside one behaviour, measured with many calls.
 #[derive(Clone, Debug)]
 pub struct Closer {
-    /// Which peer.
+    /// The behaviour's id.
     pub id: String,
-    /// Just before.
+    /// The latencies just before the behaviour.
     alone: Vec<Duration>,
-    /// Meanwhile.
+    /// The latencies during the behaviour.
     beside: Vec<Duration>,
-    /// How often it was measured; the best one counts, since others use the machine, too.
+    /// How often this was measured. The best measurement counts, because other programs use the machine too.
     tries: usize,
 }
 
@@ -142,12 +146,12 @@ fn ratio(beside: Duration, alone: Duration) -> f64 {
     beside.as_secs_f64() / alone.as_secs_f64().max(1e-6)
 }
 
-/// What came of all of them.
+/// The results of all behaviours.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// One for each behaviour.
+    /// The result of each behaviour.
     pub reports: Vec<Report>,
-    /// The worst ones for the quiet tenant; none in a sample.
+    /// The behaviours that slowed the quiet tenant most. Empty for a sample.
     pub worst: Vec<Closer>,
 }
 
@@ -155,7 +159,7 @@ impl Summary {
     /// Fails where a behaviour broke a promise.
     ///
     /// # Errors
-    /// Which ones.
+    /// The behaviours that broke a promise.
     pub fn judge(&self) -> Result<()> {
         let failed: Vec<&str> = self.failed().map(|report| report.id.as_str()).collect();
         ensure!(failed.is_empty(), "{} behaviours broke a promise: {}", failed.len(), failed.join(", "));
@@ -208,10 +212,10 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Plays the table, a line for each behaviour.
+/// Plays the table, and prints a line for each behaviour.
 ///
 /// # Errors
-/// Where the table cannot be read or nothing can be set up; a broken promise is in the summary.
+/// Where the table cannot be read, or a server or tenant cannot be set up. Broken promises are in the summary.
 pub async fn run(options: &Options) -> Result<Summary> {
     let all = table::read()?;
     let wanted = |peer: &Peer| options.only.is_empty() || options.only.iter().any(|id| peer.id.starts_with(id));
@@ -254,7 +258,7 @@ pub async fn run(options: &Options) -> Result<Summary> {
     Ok(summary)
 }
 
-/// In an order of chance, the protocols by turns; each with its number in the table.
+/// The behaviours in random order, with the protocols in turn. Each behaviour keeps its number in the table.
 fn mixed(mut peers: Vec<(usize, &Peer)>, seed: u64) -> Vec<(usize, &Peer)> {
     fastrand::Rng::with_seed(seed).shuffle(&mut peers);
     let mut turns = BTreeMap::new();
@@ -268,11 +272,11 @@ fn mixed(mut peers: Vec<(usize, &Peer)>, seed: u64) -> Vec<(usize, &Peer)> {
     placed.into_iter().map(|(_, number, peer)| (number, peer)).collect()
 }
 
-/// The host, a service that behaves, the peers and the quiet tenant.
+/// The host, the emulator, the peers and the quiet tenant.
 struct Arena {
     connector: Connector,
     emulator: Arc<Emulator>,
-    /// Where the emulator runs.
+    /// The thread on which the emulator runs.
     service: Apart,
     servers: Servers,
     neighbour: Neighbour,
@@ -319,13 +323,14 @@ impl Arena {
         let _ = ended.await;
     }
 
-    /// Plays a behaviour, again where the quiet tenant alone was the reason to fail.
+    /// Plays a behaviour. Plays it again if the only failure is a slow quiet tenant.
     async fn meet(&self, peer: &Peer, number: usize) -> Result<Report> {
         let mut attempt = 1;
         loop {
             let mut report = self.once(peer, number).await?;
             if slowed(&report).is_some() {
-                // Whether it is as slow alone: the slower of both times counts.
+                // The quiet tenant may be as slow alone. It is measured alone once more, and the slower of both times
+                // counts.
                 let after = self.alone().await;
                 if percentile(&after, 50) > percentile(&report.alone, 50) {
                     report.alone = after;
@@ -341,14 +346,14 @@ impl Arena {
         }
     }
 
-    /// How long the quiet tenant's calls take now.
+    /// The latencies of the quiet tenant's next calls.
     async fn alone(&self) -> Vec<Duration> {
         self.neighbour.take_latencies();
         self.neighbour.wait_for(ALONE, SETTLING).await;
         self.neighbour.take_latencies()
     }
 
-    /// Plays a behaviour for many calls of the quiet tenant, and measures these alone.
+    /// Plays a behaviour for many calls of the quiet tenant, and measures only that tenant's calls.
     async fn look_closer(&self, peer: &Peer, number: usize) -> Result<Closer> {
         let mut best: Option<Closer> = None;
         for tries in 1..=ATTEMPTS {
@@ -404,7 +409,7 @@ impl Arena {
                 caller.call(*probe, DEADLINE, &mut report).await;
                 calls += 1;
             }
-            // An idle time is long enough by itself, and follows one round alone.
+            // A behaviour with an idle time is played only once, because the idle time is long enough.
             let long_enough = begun.elapsed() >= SHORTEST && self.neighbour.calls() >= FEWEST;
             if long_enough || peer.idle > 0 {
                 break;
@@ -430,13 +435,13 @@ impl Arena {
         Ok(report)
     }
 
-    /// Lets the connections be as they are, and looks what the host computes meanwhile, though nobody calls.
+    /// Makes no calls for some time, and measures how much the host computes for the open connections.
     async fn idle(&self, peer: &Peer, report: &mut Report) -> Result<()> {
         if peer.idle == 0 {
             return Ok(());
         }
         let idle = Duration::from_millis(peer.idle);
-        // Once beside the quiet tenant, which may be slowed, and once without it.
+        // Half of the time the quiet tenant makes calls, which may be slowed down. Half of the time it is silent.
         tokio::time::sleep(idle / 2).await;
         let _hush = self.neighbour.hush().await;
         let (before, theirs) = (process::computed(), self.servers.computed().await?);
@@ -453,12 +458,12 @@ impl Arena {
         Ok(())
     }
 
-    /// Counts what a call logs for an operator who looks for a fault.
+    /// Counts the log lines of one call, for an operator who looks for a fault.
     async fn count_log(&self, caller: &Caller<'_>, report: &mut Report) -> Result<()> {
         let Some(probe) = caller.peer.calls().first() else { return Ok(()) };
         self.log.look_closer(true)?;
         self.log.take();
-        // Neither its outcome nor its time is judged: it has less time, and writes more.
+        // The call's outcome and time are not judged, because it has a shorter deadline and writes more log lines.
         caller.call(*probe, DEADLINE_LOGGED, &mut Report::default()).await;
         tokio::time::sleep(Duration::from_millis(caller.peer.idle)).await;
         report.logged = self.log.take();
@@ -470,7 +475,7 @@ impl Arena {
         Ok(())
     }
 
-    /// Whether everything is back where it was, once the tenant has ended.
+    /// Checks that the process has released all resources after the tenant has ended.
     async fn look_back(&self, before: Held, playing: &Playing, report: &mut Report) -> Result<()> {
         let begun = Instant::now();
         report.sockets = sockets_to(playing.port)?;
@@ -500,18 +505,18 @@ impl Arena {
     }
 }
 
-/// Whether the quiet tenant was slower than it may be.
+/// A failure if the quiet tenant was slower than allowed.
 fn slowed(report: &Report) -> Option<String> {
     let [alone, beside] = [&report.alone, &report.beside].map(|calls| percentile(calls, 50));
     let slow = beside > alone * 2 + ALLOWANCE;
     slow.then(|| format!("the neighbour's calls took {beside:.1?} in the median instead of {alone:.1?}"))
 }
 
-/// A tenant that calls a peer.
+/// A tenant that calls a hostile peer.
 struct Caller<'a> {
     connector: &'a Connector,
     tenant: Tenant,
-    /// For telemetry, and for all else.
+    /// The first connection is for telemetry, the second for all other calls.
     connections: [Connection; 2],
     peer: &'a Peer,
     playing: &'a Playing,
@@ -546,7 +551,7 @@ impl<'a> Caller<'a> {
         if probe == Probe::Telemetry { telemetry } else { other }
     }
 
-    /// Calls, and judges time and outcome.
+    /// Makes a call, and judges its time and outcome.
     async fn call(&self, probe: Probe, deadline: Duration, report: &mut Report) {
         self.playing.expect(probe);
         let begun = Instant::now();
@@ -573,7 +578,8 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// What must not be in a text that is shown to people: an error, a notice, the summary of an event.
+    /// A failure if a text for a person (an error, a notice or an event's summary) holds a secret or invisible
+    /// characters.
     fn unclean(&self, message: &str) -> Option<String> {
         let signatures = self.playing.signatures();
         let repeats = |signature: &String| {
@@ -615,7 +621,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Ends the tenant, in one of the ways in which one can end.
+    /// Ends the tenant. The number decides in which of three ways.
     async fn end(self, number: usize) {
         let Self { tenant, warm, .. } = self;
         drop(warm);
@@ -659,13 +665,13 @@ fn work(probe: Probe) -> Work {
     }
 }
 
-/// What of a page is shown to people.
+/// All texts of a page that a person sees.
 fn shown(page: &Page) -> String {
     let notices = page.notices.iter().map(|notice| notice.message.as_str());
     page.events.iter().map(|event| event.summary.as_str()).chain(notices).collect()
 }
 
-/// What came of a call, in the words of the table.
+/// The outcome of a failed call, in the words of the table.
 fn name(error: &CallError) -> String {
     let code = error.connector().and_then(|error| serde_json::to_value(error.code).ok());
     code.as_ref().and_then(Value::as_str).map_or_else(|| format!("host:{}", error.kind()), str::to_owned)

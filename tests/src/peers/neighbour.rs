@@ -1,4 +1,4 @@
-//! A quiet tenant of the same host, and how long its calls take.
+//! A quiet tenant of the same host, and the latencies of its calls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use connector_host::{Connection, Connector, Tenant};
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 
-/// Between two of its calls.
+/// The pause between two of its calls.
 const PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Default)]
@@ -17,7 +17,7 @@ struct Record {
     latencies: Mutex<Vec<Duration>>,
     failures: Mutex<Vec<String>>,
     over: AtomicBool,
-    /// Held during a call.
+    /// Locked during a call.
     call: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -25,36 +25,36 @@ fn take<T>(values: &Mutex<Vec<T>>) -> Vec<T> {
     std::mem::take(&mut *values.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// The tenant: reads a device again and again, each time in an instance of its own.
+/// The quiet tenant. It reads a device again and again, each time in a new instance.
 pub struct Neighbour {
     record: Arc<Record>,
     worker: JoinHandle<()>,
 }
 
 impl Neighbour {
-    /// Starts it.
+    /// Starts the tenant's calls.
     pub fn start(connector: Connector, tenant: Tenant, connection: Connection) -> Self {
         let record = Arc::new(Record::default());
         let worker = tokio::spawn(work(record.clone(), connector, tenant, connection));
         Self { record, worker }
     }
 
-    /// Calls whose latencies were not taken yet.
+    /// How many calls were made whose latencies were not taken yet.
     pub fn calls(&self) -> usize {
         self.record.latencies.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// How long the calls since the last question took.
+    /// The latencies of the calls since they were last taken.
     pub fn take_latencies(&self) -> Vec<Duration> {
         take(&self.record.latencies)
     }
 
-    /// The calls since the last question that failed.
+    /// The errors of the failed calls since they were last taken.
     pub fn take_failures(&self) -> Vec<String> {
         take(&self.record.failures)
     }
 
-    /// Waits until it has made so many calls more, and for so long at the most.
+    /// Waits until the tenant has made this many calls since latencies were last taken, but at most for `most`.
     pub async fn wait_for(&self, calls: usize, most: Duration) {
         let begun = Instant::now();
         while self.calls() < calls && begun.elapsed() < most {
@@ -62,12 +62,12 @@ impl Neighbour {
         }
     }
 
-    /// Keeps it from calling, for as long as the answer lives.
+    /// Stops the tenant's calls until the returned guard is dropped.
     pub async fn hush(&self) -> OwnedMutexGuard<()> {
         self.record.call.clone().lock_owned().await
     }
 
-    /// Ends it.
+    /// Ends the tenant.
     pub async fn end(self) {
         self.record.over.store(true, Ordering::SeqCst);
         let _ = self.worker.await;
@@ -91,7 +91,7 @@ async fn work(record: Arc<Record>, connector: Connector, tenant: Tenant, connect
     }
 }
 
-/// A percentile; nothing where there are no calls.
+/// A percentile of these latencies. Zero where there are no calls.
 #[must_use]
 pub fn percentile(calls: &[Duration], percent: usize) -> Duration {
     let mut sorted = calls.to_vec();

@@ -1,6 +1,6 @@
-//! Servers on loopback that play the scripts of the table.
+//! Servers on loopback addresses that play the scripts of the table.
 //!
-//! They run on a thread of their own: tasks and computing time of the caller's runtime are the host's.
+//! They run on a thread of their own, so that all tasks and computing time of the caller's runtime belong to the host.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -27,25 +27,25 @@ use super::http2;
 use super::table::{Certificate, Peer, Probe, Protocol, Step};
 use crate::process;
 
-/// How long a connection is played at the most.
+/// The longest time that a connection is played.
 const LONGEST: Duration = Duration::from_secs(30);
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a close in good order may take.
+/// How long a TLS close may take.
 const GOODBYE: Duration = Duration::from_millis(200);
-/// What a client's request may have, in bytes.
+/// The largest request of a client, in bytes.
 const LARGEST_REQUEST: usize = 1 << 20;
-/// The receive buffer of a peer with small buffers, and the largest segment that it takes, in bytes: the client has small
-/// buffers with it, too.
+/// The receive buffer and the largest segment of a peer with small buffers, in bytes. They keep the client's buffers
+/// small as well.
 const SMALL_BUFFER: usize = 4 << 10;
 const SMALL_SEGMENT: u32 = 536;
-/// Connections of one behaviour at a time.
+/// The largest number of open connections of one behaviour.
 const MOST_CONNECTIONS: usize = 64;
 
-/// What a token's signature follows.
+/// The text before a token's signature.
 const SIGNATURE: &str = "sig=";
 
-/// A device as the service describes it.
+/// A device identity in the form of the service.
 const DEVICE: &str = r#"{"deviceId":"pump","generationId":"639000000000000000","etag":"MTIzNA==","connectionState":"Disconnected","status":"enabled","statusReason":null,"connectionStateUpdatedTime":"0001-01-01T00:00:00Z","statusUpdatedTime":"0001-01-01T00:00:00Z","lastActivityTime":"0001-01-01T00:00:00Z","cloudToDeviceMessageCount":0,"authentication":{"symmetricKey":{"primaryKey":null,"secondaryKey":null},"x509Thumbprint":{"primaryThumbprint":null,"secondaryThumbprint":null},"type":"sas"},"capabilities":{"iotEdge":false}}"#;
 
 /// A runtime on a thread of its own.
@@ -56,10 +56,10 @@ pub struct Apart {
 }
 
 impl Apart {
-    /// Starts one.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// Where there is no thread to be had.
+    /// Where the system refuses another thread.
     pub fn start(name: &str) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -74,10 +74,10 @@ impl Apart {
         Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Runs there, and waits for it here.
+    /// Runs a future on the thread, and waits for its result.
     ///
     /// # Errors
-    /// Where it panics.
+    /// Where the future panics.
     pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         Ok(self.handle.spawn(work).await?)
     }
@@ -92,18 +92,18 @@ impl Drop for Apart {
     }
 }
 
-/// Where the service is for which a peer of AMQP stands.
+/// The service behind an AMQP peer.
 #[derive(Clone, Debug)]
 pub struct Backend {
     /// The port of the Event Hub-compatible endpoint.
     pub event_hub: u16,
     /// The port of the hub's own AMQP endpoint.
     pub hub_amqp: u16,
-    /// The authority of both, PEM.
+    /// The certificate authority of both endpoints, as PEM.
     pub ca: String,
 }
 
-/// What all servers share.
+/// The shared part of all servers.
 pub struct Servers {
     thread: Apart,
     backend: Backend,
@@ -155,15 +155,15 @@ impl Servers {
         })
     }
 
-    /// The authorities that accounts with a peer trust, PEM.
+    /// The certificate authorities that accounts with a peer trust, as PEM.
     pub fn trusted(&self) -> &str {
         &self.trusted
     }
 
-    /// What the thread of the servers has computed so far.
+    /// The computing time of the servers' thread so far.
     ///
     /// # Errors
-    /// Never while it runs.
+    /// None while the thread runs.
     pub async fn computed(&self) -> Result<Duration> {
         self.thread.run(async { process::thread_computed() }).await
     }
@@ -171,7 +171,7 @@ impl Servers {
     /// Begins to play a behaviour on a port of its own.
     ///
     /// # Errors
-    /// Where no port can be had.
+    /// Where no port is free.
     pub async fn play(&self, peer: &Peer) -> Result<Playing> {
         let configuration = self.configurations.get(&(peer.certificate, peer.protocol));
         let configuration = configuration.filter(|_| !peer.raw).cloned();
@@ -196,34 +196,34 @@ impl Servers {
 
 /// A behaviour that is being played.
 pub struct Playing {
-    /// Where.
+    /// The peer's port.
     pub port: u16,
     stage: Arc<Stage>,
     over: watch::Sender<bool>,
 }
 
 impl Playing {
-    /// Says which call is made from here on.
+    /// Sets the call that is made next.
     pub fn expect(&self, probe: Probe) {
         *lock(&self.stage.probe) = probe;
     }
 
-    /// Connections so far.
+    /// How many connections were made so far.
     pub fn connections(&self) -> usize {
         self.stage.connections.load(Ordering::SeqCst)
     }
 
-    /// Mistakes of the table that were met.
+    /// Mistakes of the table that were found.
     pub fn troubles(&self) -> Vec<String> {
         lock(&self.stage.troubles).clone()
     }
 
-    /// The signatures of tokens that were sent to it.
+    /// The signatures of tokens that clients sent.
     pub fn signatures(&self) -> BTreeSet<String> {
         lock(&self.stage.signatures).clone()
     }
 
-    /// Ends it, with all of its connections.
+    /// Ends the peer and all of its connections.
     pub fn end(&self) {
         self.over.send_replace(true);
     }
@@ -244,12 +244,12 @@ struct Stage {
     backend: Backend,
     connections: AtomicUsize,
     troubles: Mutex<Vec<String>>,
-    /// Signatures of tokens that clients sent.
+    /// The signatures of tokens that clients sent.
     signatures: Mutex<BTreeSet<String>>,
 }
 
 impl Stage {
-    /// Keeps the signatures in what a client sent; answers the last one.
+    /// Keeps the signatures in these bytes of a client. Returns the last signature.
     fn note_signatures(&self, sent: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(sent);
         let mut last = None;
@@ -270,7 +270,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A certificate with its key, and the PEM text of what vouches for it.
+/// A certificate, its key, and the certificate authority that signed it, as PEM.
 fn issue(certificate: Certificate) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>, String)> {
     let name = if certificate == Certificate::OtherName { "other.example" } else { "localhost" };
     let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()])?;
@@ -287,7 +287,7 @@ fn issue(certificate: Certificate) -> Result<(CertificateDer<'static>, PrivateKe
 async fn listen(small_buffers: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(SocketProtocol::TCP))?;
     if small_buffers {
-        // Connections inherit both from the listener.
+        // Connections inherit both socket options from the listener.
         socket.set_recv_buffer_size(SMALL_BUFFER)?;
         socket.set_tcp_mss(SMALL_SEGMENT)?;
     }
@@ -330,7 +330,7 @@ async fn play(stream: TcpStream, stage: &Stage) {
     };
     let mut player = Player { wire, stage, read: Vec::new(), stream: 1, backend: None, held: None, token: None };
     match player.all(&stage.steps).await {
-        // In good order, where nothing else was done.
+        // After the last step, a connection is closed properly.
         Ok(()) => drop(tokio::time::timeout(GOODBYE, player.wire.shut_down()).await),
         Err(Trouble::Over) => {}
         Err(Trouble::Table(error)) => {
@@ -342,11 +342,11 @@ async fn play(stream: TcpStream, stage: &Stage) {
     }
 }
 
-/// Why a script does not go on.
+/// Why a script stops.
 enum Trouble {
-    /// The connection has ended: the client's doing, or the script's.
+    /// The client or the script has ended the connection.
     Over,
-    /// The table asks for what cannot be done.
+    /// The table asks for an impossible step.
     Table(anyhow::Error),
 }
 
@@ -403,7 +403,7 @@ impl Wire {
     }
 }
 
-/// A connection to the service, and what it has said that was not looked at.
+/// A connection to the service, and the received bytes that were not processed yet.
 struct Service {
     stream: Box<tokio_rustls::client::TlsStream<TcpStream>>,
     said: Vec<u8>,
@@ -412,12 +412,12 @@ struct Service {
 struct Player<'s> {
     wire: Wire,
     stage: &'s Stage,
-    /// What the client sent and nobody has looked at.
+    /// Bytes from the client that were not processed yet.
     read: Vec<u8>,
-    /// The stream of the last request, in HTTP/2.
+    /// The stream of the last HTTP/2 request.
     stream: u32,
     backend: Option<Service>,
-    /// What the service is about to say, in AMQP.
+    /// The AMQP unit that is held back.
     held: Option<Said>,
     /// The signature of the client's last token.
     token: Option<String>,
@@ -464,7 +464,7 @@ impl Player<'_> {
             Step::Repeat { times, steps } => {
                 for _ in 0..*times {
                     self.all(steps).await?;
-                    // Reading and writing without waiting must not keep the others from their turn.
+                    // Reads and writes that never wait must not keep other tasks from running.
                     tokio::task::yield_now().await;
                 }
                 Ok(())
@@ -504,7 +504,7 @@ impl Player<'_> {
         }
     }
 
-    // HTTP
+    // The steps of HTTP.
 
     async fn http1_request(&mut self, with_body: bool) -> Result<(), Trouble> {
         let end = loop {
@@ -583,15 +583,16 @@ impl Player<'_> {
         self.wire.write(&answer).await
     }
 
-    // AMQP
+    // The steps of AMQP.
 
     async fn until(&mut self, unit: amqp::Unit, count: usize) -> Result<(), Trouble> {
-        // What was held back before was said by the script, or not at all.
+        // The earlier held-back unit is dropped. The script has sent it, or it is never sent.
         self.held = None;
         self.converse(Some((unit, count))).await
     }
 
-    /// Lets the client and the service talk, until the service is about to say this for the so-manieth time from here on.
+    /// Passes bytes between the client and the service, until the service is about to send this unit for the given
+    /// number of times. That unit is held back.
     async fn converse(&mut self, until: Option<(amqp::Unit, usize)>) -> Result<(), Trouble> {
         let mut service = match self.backend.take() {
             Some(service) => service,

@@ -10,7 +10,7 @@ use super::amqp::{Composite, Edit, Unit};
 use super::http2::H2Frame;
 use crate::workspace;
 
-/// The files of the table, and the least number of behaviours in each.
+/// The files of the table. Each must have at least this number of behaviours.
 const FILES: [(Protocol, &str, usize); 4] = [
     (Protocol::Tls, "tls.toml", 5),
     (Protocol::Http1, "http1.toml", 44),
@@ -18,13 +18,13 @@ const FILES: [(Protocol, &str, usize); 4] = [
     (Protocol::Amqp, "amqp.toml", 66),
 ];
 
-/// What may come of a call beside the codes of the connector's errors.
+/// The outcomes that a call may have, besides the codes of the connector's errors.
 const OUTCOMES: [&str; 5] = ["page", "host:deadline", "host:memory-limit", "host:cpu-budget", "host:limit"];
 
 /// The layer on which a peer misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// In the handshake, or in records below everything else.
+    /// The TLS handshake, or TLS records.
     Tls,
     /// HTTP/1.1.
     Http1,
@@ -35,7 +35,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The calls that are made where an entry names none.
+    /// The calls that are made to a peer whose entry names no calls.
     fn usual_calls(self) -> &'static [Probe] {
         match self {
             Self::Tls => &[Probe::GetDevice, Probe::Telemetry],
@@ -57,13 +57,13 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// A call that is made to a peer.
+/// A call to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Probe {
-    /// The action `get-device`: a read over HTTP, tried again within the call.
+    /// The action `get-device`: a read over HTTP, which is retried within the call.
     GetDevice,
-    /// The action `send-device-to-cloud-message` with a body of 250 KB: an upload over HTTP, never tried again.
+    /// The action `send-device-to-cloud-message` with a body of 250 KB: an upload over HTTP, which is never retried.
     Upload,
     /// A poll of `service-configuration-changed`, over HTTP.
     Poll,
@@ -79,48 +79,49 @@ pub enum Probe {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Certificate {
-    /// One that the account trusts, for the right name.
+    /// A certificate that the account trusts, for the right name.
     #[default]
     Good,
-    /// One of an authority that nobody trusts.
+    /// A certificate of an authority that the account does not trust.
     Unknown,
-    /// One for another name.
+    /// A certificate for another name.
     OtherName,
-    /// One whose time is over.
+    /// An expired certificate.
     Expired,
 }
 
-/// One behaviour.
+/// The entry of one behaviour.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Peer {
-    /// Its name, unique in the table.
+    /// The behaviour's id, unique in the table.
     pub id: String,
-    /// What it does, for a person.
+    /// A description for a person.
     pub what: String,
-    /// The calls that are made to it; those of the protocol where none is named.
+    /// The calls that are made to the peer. Empty for those of the protocol.
     #[serde(default)]
     pub calls: Vec<Probe>,
-    /// What each connection does, in this order. After the last step the connection is closed.
+    /// The steps of each connection, in order. After the last step the connection is closed.
     pub steps: Vec<Step>,
-    /// What may come of a call: `page`, a code of the connector's error, or `host:` and the kind of the host's.
+    /// The outcomes that a call may have: `page`, a code of the connector's errors, or `host:` and the kind of a host's
+    /// error.
     pub expect: BTreeSet<String>,
-    /// The certificate.
+    /// The certificate that the peer presents.
     #[serde(default)]
     pub certificate: Certificate,
-    /// Whether the steps are below TLS: the bytes of the handshake itself.
+    /// Whether the steps are below TLS, so that they send the bytes of the handshake itself.
     #[serde(default)]
     pub raw: bool,
-    /// Whether the calls are made with a warm instance, which keeps its connections.
+    /// Whether the calls are made in a warm instance, which keeps its connections open.
     #[serde(default)]
     pub warm: bool,
-    /// Whether the peer has small buffers, so that an upload that it does not read cannot leave the client.
+    /// Whether the peer has small buffers. An upload that the peer does not read then stays in the client.
     #[serde(default)]
     pub small_buffers: bool,
-    /// How long nobody calls after the calls, with the connections left as they are, in milliseconds.
+    /// How long no calls are made after the calls, while connections stay open, in milliseconds.
     #[serde(default)]
     pub idle: u64,
-    /// The layer; by the file.
+    /// The protocol of the entry's file.
     #[serde(skip, default = "tls")]
     pub protocol: Protocol,
 }
@@ -130,7 +131,7 @@ fn tls() -> Protocol {
 }
 
 impl Peer {
-    /// The calls that are made.
+    /// The calls that are made to the peer.
     #[must_use]
     pub fn calls(&self) -> &[Probe] {
         if self.calls.is_empty() { self.protocol.usual_calls() } else { &self.calls }
@@ -141,78 +142,78 @@ impl Peer {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Waits for a request, its body included.
+    /// Waits for a whole request with its body.
     Request,
-    /// Waits for the head of a request and reads no further.
+    /// Waits for the head of a request, and does not read the body.
     Head,
-    /// Sends the right answer to the call that is being made.
+    /// Sends the correct response to the current call.
     Good,
-    /// HTTP/1.1: refuses the request with an error that repeats its token.
+    /// HTTP/1.1: rejects the request with an error that repeats the request's token.
     Echo,
     /// Sends bytes.
     Send(Bytes),
-    /// Sends bytes past TLS, though there is TLS.
+    /// Sends bytes directly over TCP, although the connection uses TLS.
     SendPlain(Bytes),
-    /// Sends a frame of HTTP/2.
+    /// Sends an HTTP/2 frame.
     H2(H2Frame),
-    /// Reads so many bytes at the least.
+    /// Waits until at least this many bytes have arrived.
     Read(usize),
-    /// Waits, in milliseconds.
+    /// Waits this many milliseconds.
     Sleep(u64),
-    /// Does the same again.
+    /// Repeats steps.
     Repeat {
-        /// How often.
+        /// How often the steps are played.
         times: usize,
-        /// What.
+        /// The steps.
         steps: Vec<Step>,
     },
-    /// AMQP: behaves like the service until it is about to say this for the so-manieth time, and holds it back.
+    /// AMQP: behaves like the service until it is about to send this unit for the given number of times, and holds the
+    /// unit back.
     Until(Unit, usize),
-    /// AMQP: sends what was held back, or sends it once more.
+    /// AMQP: sends the held-back unit. It can be sent more than once.
     Forward,
-    /// AMQP: sends what was held back, altered.
+    /// AMQP: sends the held-back unit with changes.
     Alter(Edit),
     /// AMQP: sends a frame.
     Amqp(Composite),
-    /// AMQP: behaves like the service from here on.
+    /// AMQP: behaves like the service from now on.
     Pass,
-    /// Says nothing more, reads on.
+    /// Sends nothing more, and still reads.
     Silence,
-    /// Says nothing more and reads nothing more.
+    /// Sends nothing more, and does not read either.
     Hold,
-    /// Says that it will say nothing more, in TLS and TCP.
+    /// Closes only the sending direction, in TLS and TCP.
     HalfClose,
-    /// Closes in good order.
+    /// Closes the connection properly.
     Close,
-    /// Ends TCP without a word in TLS.
+    /// Closes TCP without a TLS close.
     Cut,
-    /// Resets TCP.
+    /// Resets the TCP connection.
     Reset,
 }
 
-/// Bytes that are written down shortly: a text, or a table with `hex`, with `fill`, either of them
-/// with `times`, or with `join`.
+/// Bytes in a short notation: a text, or a table with `hex`, with `fill` (either of them with `times`), or with `join`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Bytes {
     /// A text.
     Text(String),
-    /// Hexadecimal digits; white space between them is passed over.
+    /// Hexadecimal digits. White space between them is ignored.
     Hex {
         /// The digits.
         hex: Hex,
-        /// How often.
+        /// How often the bytes are repeated.
         #[serde(default = "once")]
         times: usize,
     },
-    /// A text again and again.
+    /// A text that is repeated.
     Fill {
         /// The text.
         fill: String,
-        /// How often.
+        /// How often the text is repeated.
         times: usize,
     },
-    /// One after the other.
+    /// Several parts, one after the other.
     Join {
         /// The parts.
         join: Vec<Bytes>,
@@ -220,7 +221,7 @@ pub enum Bytes {
 }
 
 impl Bytes {
-    /// The bytes.
+    /// The bytes themselves.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         match self {
@@ -264,10 +265,10 @@ struct Table {
     peer: Vec<Peer>,
 }
 
-/// The whole table.
+/// Reads the whole table.
 ///
 /// # Errors
-/// Where it cannot be read, lacks behaviours, names one twice, or names an outcome that there is not.
+/// Where the table cannot be read, a file has too few behaviours, an id is used twice, or an outcome does not exist.
 pub fn read() -> Result<Vec<Peer>> {
     let mut peers: Vec<Peer> = Vec::new();
     for (protocol, file, least) in FILES {
@@ -275,14 +276,14 @@ pub fn read() -> Result<Vec<Peer>> {
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let table: Table = toml::from_str(&text).with_context(|| file)?;
         let count = table.peer.len();
-        ensure!(count >= least, "{protocol} has {count} behaviours; {least} are promised");
+        ensure!(count >= least, "{protocol} has {count} behaviours, but needs at least {least}");
         peers.extend(table.peer.into_iter().map(|peer| Peer { protocol, ..peer }));
     }
     let mut ids = BTreeSet::new();
     for peer in &peers {
         ensure!(ids.insert(peer.id.as_str()), "{} is in the table twice", peer.id);
         for outcome in &peer.expect {
-            ensure!(is_outcome(outcome), "{}: `{outcome}` is no outcome", peer.id);
+            ensure!(is_outcome(outcome), "{}: the outcome `{outcome}` does not exist", peer.id);
         }
         ensure!(!peer.expect.is_empty(), "{}: no outcome is expected", peer.id);
     }

@@ -1,24 +1,25 @@
-//! Whether the process grows once it is warm.
+//! Whether the process grows after its warm-up.
 
 use std::time::Duration;
 
 use crate::process;
 use anyhow::{Context as _, Result, ensure};
 
-/// What may come on top in the last quarter: pages that an allocator keeps, connections that are just being replaced.
+/// How much more than the third quarter of a run the last quarter may need. Allocators keep some pages, and some
+/// connections are just being replaced.
 struct Slack {
     percent: u64,
     memory: u64,
     descriptors: u64,
 }
 
-/// A minute's quarters are still warming up.
+/// The limits for short runs, which are still warming up.
 const SHORT: Slack = Slack { percent: 10, memory: 24 << 20, descriptors: 100 };
 const LONG: Slack = Slack { percent: 2, memory: 4 << 20, descriptors: 40 };
-/// From which length on a run is judged by [`LONG`].
+/// Runs of at least this length are judged by [`LONG`].
 const WARM: Duration = Duration::from_secs(15 * 60);
 
-/// The process over time.
+/// Samples of the process over time.
 #[derive(Default)]
 pub struct Growth(Vec<Sample>);
 
@@ -30,23 +31,23 @@ struct Sample {
 }
 
 impl Growth {
-    /// Looks at the process.
+    /// Takes a sample of the process.
     ///
     /// # Errors
-    /// Where the system does not report it.
+    /// Where the system does not report the numbers.
     pub fn observe(&mut self, after: Duration) -> Result<()> {
         let (memory, descriptors) = (process::private_memory()?, process::file_descriptors()?);
         self.0.push(Sample { after, memory, descriptors });
         Ok(())
     }
 
-    /// Whether another minute is full.
+    /// Whether the last sample begins another minute.
     pub fn is_minute(&self) -> bool {
         let minutes = |sample: &Sample| sample.after.as_secs() / 60;
         matches!(self.0.as_slice(), [.., before, last] if minutes(before) != minutes(last))
     }
 
-    /// The process as it was seen last.
+    /// The last sample, as text.
     pub fn latest(&self) -> String {
         self.0
             .last()
@@ -54,10 +55,10 @@ impl Growth {
             .unwrap_or_default()
     }
 
-    /// Fails where the last quarter needs more than the quarter after the first half did.
+    /// Fails where the last quarter of the run needs more than the third quarter.
     ///
     /// # Errors
-    /// What has grown, and by how much.
+    /// The resource that has grown, and by how much.
     pub fn judge(&self, length: Duration) -> Result<()> {
         let (warm, last) = self.compared(length)?;
         let Slack { percent, memory, descriptors } = if length < WARM { SHORT } else { LONG };
@@ -70,10 +71,10 @@ impl Growth {
         Ok(())
     }
 
-    /// Both quarters in a line.
+    /// Both quarters in one line.
     ///
     /// # Errors
-    /// As [`Self::judge`] where there is nothing to compare.
+    /// As [`Self::judge`], where a quarter has no samples.
     pub fn summary(&self, length: Duration) -> Result<String> {
         let (warm, last) = self.compared(length)?;
         Ok(format!(
@@ -85,7 +86,7 @@ impl Growth {
         ))
     }
 
-    /// The medians of the third and the fourth quarter.
+    /// The medians of the third and of the fourth quarter.
     fn compared(&self, length: Duration) -> Result<(Sample, Sample)> {
         let quarter = |from: u32| {
             let range = length * from / 4..length * (from + 1) / 4 + Duration::from_secs(1);
@@ -93,7 +94,7 @@ impl Growth {
             let median = |value: fn(&Sample) -> u64| {
                 let mut values: Vec<u64> = samples.iter().map(|sample| value(sample)).collect();
                 values.sort_unstable();
-                values.get(values.len() / 2).copied().context("the soak ended before its time")
+                values.get(values.len() / 2).copied().context("the soak ended too early")
             };
             Ok::<_, anyhow::Error>(Sample {
                 after: range.start,

@@ -1,4 +1,4 @@
-//! What lives for long, and what comes and goes: an instance that makes request after request, and tenant after tenant.
+//! Long lifetimes and short ones: one instance that makes many requests, and many tenants that come and go.
 
 use std::time::Instant;
 
@@ -10,27 +10,27 @@ use serde_json::json;
 use crate::apart::{EmulatedAccount, Emulators, Plan};
 use crate::{component, process, workspace};
 
-/// How much of each.
+/// How many requests and tenants there are.
 #[derive(Clone, Copy, Debug)]
 pub struct Items {
-    /// HTTP requests of one warm instance.
+    /// HTTP requests of the warm instance.
     pub requests: u64,
     /// Tenants that are opened, called once and dropped, one after the other.
     pub tenants: u64,
 }
 
-/// Samples of a part, the first of which is the warm-up.
+/// How many samples each part takes. The first sample ends the warm-up.
 const SAMPLES: u64 = 20;
 
-/// What may come on top between the first sample and the last, in bytes: pages that the allocator keeps.
+/// How many bytes of memory the last sample may have more than the first: the allocator keeps some pages.
 const MEMORY: u64 = 4 << 20;
 
-/// What is there after some items.
+/// The resources after some requests or tenants.
 struct Sample {
     items: u64,
     memory: u64,
     descriptors: usize,
-    /// Of the instance.
+    /// Handles of the instance.
     handles: usize,
 }
 
@@ -41,11 +41,11 @@ impl Sample {
     }
 }
 
-/// Runs both parts, and says how they went. The program's `main` has to call
+/// Runs both parts, and prints their results. The program's `main` must call
 /// [`apart::serve_if_asked`](crate::apart::serve_if_asked) first.
 ///
 /// # Errors
-/// A call that failed, or what has grown.
+/// A failed call, or the resource that has grown.
 pub async fn run(items: Items) -> Result<()> {
     let plan =
         Plan { hubs: 1, accounts: 1, partitions: 2, consumer_groups: 1, telemetry_rate: 0.0, faults: Vec::new() };
@@ -97,7 +97,7 @@ fn done(answered: Result<Outcome, connector_host::CallError>, account: &Emulated
     }
 }
 
-/// Compares the end with the warm-up.
+/// Compares the last sample with the first.
 fn judge(what: &str, samples: &[Sample], begun: Instant) -> Result<()> {
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return Ok(()) };
     let grown = last.memory.saturating_sub(first.memory);
@@ -117,8 +117,8 @@ fn judge(what: &str, samples: &[Sample], begun: Instant) -> Result<()> {
         last.handles,
     );
     ensure!(grown <= MEMORY + first.memory / 50, "memory grows: {grown} bytes with {items} {what}");
-    // A connection or two that are just being closed.
-    ensure!(last.descriptors <= first.descriptors + 4, "descriptors are left");
-    ensure!(last.handles == first.handles, "handles are left");
+    // A few connections may still be closing.
+    ensure!(last.descriptors <= first.descriptors + 4, "descriptors were not closed");
+    ensure!(last.handles == first.handles, "handles were not released");
     Ok(())
 }

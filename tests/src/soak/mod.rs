@@ -1,9 +1,9 @@
-//! Many tenants at once for a long time, under faults: nothing grows, nothing is lost, nothing of one tenant reaches
-//! another.
+//! Many tenants at once for a long time, under faults. No resource may grow, no event may be lost, and no tenant may
+//! see data of another.
 //!
-//! 200 tenants, each with an account, a device and a telemetry trigger of its own, call everything in turn through one
-//! host, while the services misbehave and calls are cut off. Everything that a tenant owns begins with its mark, and
-//! whatever comes back to a tenant is searched for the marks of others.
+//! 200 tenants use all operations in turn through one host, while the services misbehave and calls are cut off. Each
+//! tenant has its own account, device and telemetry trigger. The name of everything that a tenant owns begins with the
+//! tenant's mark, and all data for a tenant is searched for the marks of others.
 
 mod growth;
 pub mod lifetimes;
@@ -23,16 +23,16 @@ use tenant::{Subscriber, Tally};
 
 const TENANTS: usize = 200;
 
-/// How the soak goes.
+/// The length and the seed of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// From the first call to the last; what is on its way then is waited for.
+    /// The time from the first call to the last call. Messages that are still on their way are received after that.
     pub length: Duration,
-    /// The order in which tenants call.
+    /// The seed of the order in which tenants call.
     pub seed: u64,
 }
 
-/// What the services do wrong all the time, beside what the calls do.
+/// Faults of the services during the whole run.
 const FAULTS: [&str; 8] = [
     "hub:* /=503@0.02",
     "hub:* /=429+1@0.01",
@@ -44,11 +44,11 @@ const FAULTS: [&str; 8] = [
     "eventhub:ATTACH /*=detach:com.microsoft:server-busy@0.02",
 ];
 
-/// Runs the soak, and says each minute how it goes. The program's `main` has to call
+/// Runs the soak, and prints a line each minute. The program's `main` must call
 /// [`apart::serve_if_asked`](crate::apart::serve_if_asked) first.
 ///
 /// # Errors
-/// A promise that was broken.
+/// The broken promise.
 pub async fn run(options: &Options) -> Result<()> {
     let plan = Plan {
         hubs: 8,

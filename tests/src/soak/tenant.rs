@@ -1,4 +1,4 @@
-//! One tenant: calls everything in turn, and checks whatever comes back.
+//! One tenant: uses all operations in turn, and checks all results.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use connector_host::{Account, CallError, Connection, Connector, Limits, Tenant};
 use serde_json::{Value, json};
 
 const TRIGGER: &str = "device-telemetry";
-/// Polls with which the rest has to come once the tenants have ended.
+/// The largest number of polls in which the remaining events must arrive after the run.
 const LAST_POLLS: usize = 200;
 
-/// What all tenants have seen together.
+/// Counts over all tenants.
 #[derive(Default)]
 pub struct Tally {
     done: AtomicU64,
@@ -35,10 +35,10 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Fails where a part of the soak did not take place.
+    /// Fails where a part of the soak never happened.
     ///
     /// # Errors
-    /// Which part.
+    /// The part that never happened.
     pub fn judge(&self) -> Result<()> {
         let parts = [
             ("call that went well", &self.done),
@@ -77,7 +77,7 @@ impl fmt::Display for Tally {
 /// A message that the tenant has sent.
 #[derive(Clone, Copy, Default)]
 struct Message {
-    /// The hub said that it took it; otherwise nobody knows.
+    /// Whether the hub confirmed the message. Without a confirmation, the hub may or may not have it.
     taken: bool,
     received: bool,
 }
@@ -88,26 +88,26 @@ impl Message {
     }
 }
 
-/// A tenant with one device, whose telemetry it sends and receives.
+/// A tenant with one device. It sends and receives that device's telemetry.
 pub struct Subscriber {
     connector: Connector,
     tenant: Tenant,
     account: EmulatedAccount,
     stream: Option<Account>,
     cursor: Option<Cursor>,
-    /// By their numbers. Of a few bytes each: what grows must be the host's.
+    /// The messages by their numbers. An entry has only a few bytes, because growth of the process must be the host's.
     messages: Vec<Message>,
-    /// Of the latest tags of the twin.
+    /// The number in the twin's latest tags.
     number: u64,
     tally: Arc<Tally>,
     random: Random,
 }
 
 impl Subscriber {
-    /// A tenant that has done nothing yet.
+    /// A tenant that has made no calls yet.
     ///
     /// # Errors
-    /// Where it cannot be set up.
+    /// Where the tenant cannot be set up.
     pub fn new(connector: &Connector, account: &EmulatedAccount, tally: &Arc<Tally>, seed: u64) -> Result<Self> {
         Ok(Self {
             connector: connector.clone(),
@@ -122,17 +122,17 @@ impl Subscriber {
         })
     }
 
-    /// Calls until the end is near, then receives what is still on its way.
+    /// Makes calls until the run ends, then receives the messages that are still on their way.
     ///
     /// # Errors
-    /// A promise that was broken.
+    /// The broken promise.
     pub async fn run(mut self, ending: Arc<AtomicBool>) -> Result<()> {
         let mark = self.account.mark.clone();
         self.follow(ending).await.with_context(|| format!("{mark}*"))
     }
 
     async fn follow(&mut self, ending: Arc<AtomicBool>) -> Result<()> {
-        // The trigger starts before the first message, so that it has to see every one.
+        // The trigger starts before the first message is sent, so it must deliver every message.
         self.poll(0).await?;
         while self.cursor.is_none() {
             self.poll(0).await?;
@@ -150,7 +150,7 @@ impl Subscriber {
         }
         let numbered = self.messages.iter().enumerate();
         let lost: Vec<usize> = numbered.filter(|(_, message)| message.is_missing()).map(|(number, _)| number).collect();
-        ensure!(lost.is_empty(), "messages were taken and never came: {lost:?}");
+        ensure!(lost.is_empty(), "the hub accepted messages that were never delivered: {lost:?}");
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl Subscriber {
             2..=4 => self.poll(0).await?,
             5 => {
                 if let Some(found) = self.act("get-device", json!({ "deviceId": device })).await? {
-                    ensure!(found["deviceId"] == device.as_str(), "another device came: {found}");
+                    ensure!(found["deviceId"] == device.as_str(), "the answer is about another device: {found}");
                 }
             }
             6 => {
@@ -169,14 +169,14 @@ impl Subscriber {
                 let tags = json!({ "owner": self.account.mark, "number": self.number });
                 let patch = json!({ "deviceId": device, "tags": tags });
                 if let Some(twin) = self.act("update-twin", patch).await? {
-                    ensure!(twin["tags"] == tags, "another twin came: {twin}");
+                    ensure!(twin["tags"] == tags, "the answer is about another twin: {twin}");
                 }
             }
             7 => {
                 let payload = json!({ "asked": format!("{}{}", self.account.mark, self.random.next()) });
                 let input = json!({ "deviceId": device, "methodName": "echo", "payload": payload });
                 if let Some(answer) = self.act("invoke-direct-method", input).await? {
-                    ensure!(answer["payload"] == payload, "another answer came: {answer}");
+                    ensure!(answer["payload"] == payload, "the method has another answer: {answer}");
                 }
             }
             8 => {
@@ -209,7 +209,7 @@ impl Subscriber {
     /// Sends a message as the device.
     async fn send(&mut self) -> Result<()> {
         let number = self.messages.len();
-        // Whatever comes of it, the hub may take it.
+        // Noted before the call, because the hub may accept the message even if the call fails.
         self.messages.push(Message::default());
         let body = json!({ "owner": self.account.mark, "number": number });
         let input = json!({ "deviceId": self.account.device, "body": body });
@@ -220,7 +220,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Calls an action; `None` where a fault made it fail.
+    /// Calls an action. `None` where it failed because of a fault.
     async fn act(&self, action: &str, input: Value) -> Result<Option<Value>> {
         let call = Call::default();
         let answered = self
@@ -257,7 +257,7 @@ impl Subscriber {
         }
     }
 
-    /// Ends a call before its time, by a deadline or by dropping it.
+    /// Ends a call early, by a deadline or by dropping it.
     async fn cut_off(&mut self, device: &str) -> Result<()> {
         let input = json!({ "deviceId": device, "methodName": "echo", "payload": self.account.mark }).to_string();
         let after = Duration::from_millis(1 + self.random.below(20));
@@ -279,7 +279,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Polls the trigger once, and commits what came.
+    /// Polls the trigger once, and commits the page.
     async fn poll(&mut self, wait_ms: u64) -> Result<()> {
         let stream = match self.stream.take() {
             Some(stream) => stream,
@@ -311,13 +311,16 @@ impl Subscriber {
 
     fn commit(&mut self, page: Page) -> Result<()> {
         for event in &page.events {
-            let Payload::Json(data) = &event.data else { bail!("no JSON came: {event:?}") };
+            let Payload::Json(data) = &event.data else { bail!("the event's data is not JSON: {event:?}") };
             self.own(data)?;
             let data: Value = serde_json::from_str(data)?;
-            ensure!(data["body"]["owner"] == self.account.mark.as_str(), "another tenant's event came: {data}");
+            ensure!(
+                data["body"]["owner"] == self.account.mark.as_str(),
+                "an event of another tenant was delivered: {data}"
+            );
             let number = data["body"]["number"].as_u64().context("an event without a number")?;
             let message = usize::try_from(number).ok().and_then(|number| self.messages.get_mut(number));
-            let message = message.with_context(|| format!("a message came that was never sent: {number}"))?;
+            let message = message.with_context(|| format!("a message was delivered that was never sent: {number}"))?;
             let again = std::mem::replace(&mut message.received, true);
             Tally::count(if again { &self.tally.repeated } else { &self.tally.received });
         }
@@ -325,7 +328,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Fails unless a fault can be the cause.
+    /// Fails where no fault can be the cause of the error.
     fn by_a_fault(&self, what: &str, error: &CallError) -> Result<()> {
         self.own(&format!("{error:?}"))?;
         let passes = error.connector().is_some_and(|error| {
@@ -337,12 +340,12 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Fails where a text has the mark of another tenant.
+    /// Fails where a text holds the mark of another tenant.
     fn own(&self, text: &str) -> Result<()> {
         for (at, _) in text.match_indices("tenant-") {
             let found = text.get(at..).unwrap_or_default();
             let numbered = found.as_bytes().get(7..11).is_some_and(|four| four.iter().all(u8::is_ascii_digit));
-            // The name of the policy is the mark without its last sign.
+            // A policy's name is the mark without its last character.
             ensure!(
                 !numbered || found.starts_with(self.account.mark.trim_end_matches('-')),
                 "a text with the mark of another tenant came: {text}"
@@ -352,7 +355,7 @@ impl Subscriber {
     }
 }
 
-/// SplitMix64, so that a seed repeats a run's choices.
+/// SplitMix64. The same seed repeats the choices of a run.
 struct Random(u64);
 
 impl Random {

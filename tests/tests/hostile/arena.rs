@@ -1,4 +1,4 @@
-//! A host with a hostile plugin and a good neighbour in it, and what is measured of the latter.
+//! A host with a hostile plugin and a well-behaved neighbour, and measurements of the neighbour.
 
 use std::fmt::Display;
 use std::fs;
@@ -13,15 +13,15 @@ use tokio::task::JoinHandle;
 
 use crate::plugin::{account, done, flawed, host};
 
-/// The neighbour's calls during an attack, at the least.
+/// The smallest number of the neighbour's calls during an attack.
 const PROGRESS: usize = 5;
-/// How much slower the neighbour's calls may get in the median over all attacks: attacks take what they can get of the
-/// processors, compiling what is to be refused above all.
+/// How many times longer the median of the neighbour's calls may be during attacks. Attacks use all the computing time
+/// they can get, most of all while a component that is to be refused is compiled.
 const SLOWER: u32 = 5;
-/// For an attack, however often it has to be repeated for that.
+/// How long an attack may be repeated until the neighbour has made its calls.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The neighbour: a tenant of its own with the same connector, well used.
+/// The neighbour: another tenant that uses the same connector in the intended way.
 struct Neighbour {
     worker: JoinHandle<()>,
     calls: Arc<AtomicUsize>,
@@ -57,7 +57,7 @@ impl Neighbour {
     }
 
     fn calls(&self) -> usize {
-        assert!(!self.worker.is_finished(), "the neighbour was harmed");
+        assert!(!self.worker.is_finished(), "the neighbour's task ended early");
         self.calls.load(Ordering::SeqCst)
     }
 
@@ -66,7 +66,7 @@ impl Neighbour {
     }
 }
 
-/// What the process holds.
+/// Resources that the process holds.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     descriptors: usize,
@@ -74,7 +74,7 @@ struct Held {
 }
 
 impl Held {
-    /// None where the operating system does not say.
+    /// None where the operating system does not report the resources.
     fn now() -> Option<Self> {
         let descriptors = fs::read_dir("/proc/self/fd").ok()?.count();
         let status = fs::read_to_string("/proc/self/status").ok()?;
@@ -83,7 +83,8 @@ impl Held {
     }
 }
 
-/// Where the two meet. One test is in it at a time, so that what is measured is that test's.
+/// Runs attacks beside the neighbour. Only one test uses an arena at a time, so that all measurements belong to that
+/// test.
 pub struct Arena {
     pub host: Host,
     pub hostile: Connector,
@@ -119,24 +120,24 @@ impl Arena {
         }
     }
 
-    /// Attacks, and again until the neighbour was seen to go on meanwhile.
+    /// Runs the attack, and repeats it until the neighbour has made enough calls meanwhile.
     pub async fn attack<T>(&self, what: impl Display, mut attack: impl AsyncFnMut() -> T) -> T {
         let (begun, calls) = (Instant::now(), self.neighbour.calls());
         self.neighbour.take_latencies();
         let mut ended = attack().await;
         while self.neighbour.calls() < calls + PROGRESS {
-            assert!(begun.elapsed() < PATIENCE, "{what}: the neighbour does not go on");
+            assert!(begun.elapsed() < PATIENCE, "{what}: the neighbour makes no progress");
             ended = attack().await;
         }
         let latencies = self.neighbour.take_latencies();
-        // Allocators and the kernel warm up with the first attack.
+        // Resources are first measured after one attack, because allocators and the kernel need a warm-up.
         self.before.lock().unwrap().get_or_insert_with(|| Held::now().unwrap_or(Held { descriptors: 0, kib: 0 }));
         println!("{}: {what}: neighbour {}", self.title, compare(&latencies, &self.undisturbed));
         self.disturbed.lock().unwrap().extend(latencies);
         ended
     }
 
-    /// One misbehaviour, on an account that leads nowhere.
+    /// Runs one misbehaviour, on an account whose hosts do not exist.
     pub async fn misbehave(&self, tenant: &Tenant, input: Value) -> Result<Value, CallError> {
         self.misbehave_with(tenant, &self.connection, input).await
     }
@@ -150,15 +151,15 @@ impl Arena {
         done(self.hostile.account(tenant, connection).invoke("misbehave", &input.to_string(), &Call::default()).await)
     }
 
-    /// Ends the neighbour, and looks whether anything is left behind.
+    /// Ends the neighbour, and checks that no resources are left behind.
     pub async fn leave(self) {
-        // The neighbour is well after all of it.
+        // The neighbour still works after all attacks.
         let calls = self.neighbour.calls();
         while self.neighbour.calls() < calls + PROGRESS {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.neighbour.over.store(true, Ordering::SeqCst);
-        self.neighbour.worker.await.expect("the neighbour was harmed");
+        self.neighbour.worker.await.expect("the neighbour's task ended early");
         let disturbed = self.disturbed.into_inner().unwrap();
         println!("{}: in all: neighbour {}", self.title, compare(&disturbed, &self.undisturbed));
         let [with, without] = [&disturbed, &self.undisturbed].map(|calls| percentile(calls, 50));
@@ -168,7 +169,7 @@ impl Arena {
         );
 
         let (Some(before), Some(_)) = (self.before.into_inner().unwrap(), Held::now()) else { return };
-        // What is closed is closed by tasks of the runtime, which need a moment.
+        // Tasks of the runtime close files and sockets, which takes a moment.
         let (begun, slack) = (Instant::now(), Held { descriptors: 8, kib: 64 << 10 });
         loop {
             let Some(after) = Held::now() else { return };
@@ -193,7 +194,7 @@ fn percentile(calls: &[Duration], percent: usize) -> Duration {
     sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
-/// Percentiles of calls, as a ratio of those of undisturbed ones.
+/// Percentiles of the latencies, as ratios to those of undisturbed calls.
 fn compare(calls: &[Duration], undisturbed: &[Duration]) -> String {
     let [p50, p99] = [50, 99].map(|percent| {
         let (with, without) = (percentile(calls, percent), percentile(undisturbed, percent));

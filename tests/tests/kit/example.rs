@@ -1,4 +1,4 @@
-//! The example: a connector for any JSON API, written in 200 lines.
+//! Tests of the example: a connector for any JSON API, written in 200 lines.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -95,14 +95,14 @@ async fn it_polls_a_collection() {
     example.web.put_items(&json!([item("b", 2), item("a", 1), item("c", 2)]).to_string(), "\"one\"");
     let all = ["2026-05-04T07:00:01Z a", "2026-05-04T07:00:02Z b", "2026-05-04T07:00:02Z c"];
     assert_eq!(ids(&example.poll(Start::Earliest, None, 10).await), all);
-    // Page by page, and from the middle of one.
+    // Page after page, and from the middle of a page.
     let first = example.poll(Start::Earliest, None, 2).await;
     assert!(first.more);
     assert_eq!(ids(&first), all[..2]);
     assert_eq!(ids(&example.poll(Start::Earliest, Some(first.next), 2).await), all[2..]);
     let middle = Cursor { snapshot: Vec::new(), position: first.events[0].position.clone() };
     assert_eq!(ids(&example.poll(Start::Earliest, Some(middle), 10).await), all[1..]);
-    // Taking stock, then nothing new, then something.
+    // The first poll notes all records, the second finds no change, the third finds a change.
     let stock = example.poll(Start::Now, None, 10).await;
     assert!(stock.events.is_empty());
     let nothing = example.poll(Start::Now, Some(stock.next), 10).await;
@@ -137,7 +137,7 @@ async fn it_sends_requests_and_types_refusals() {
     let error = send(&wrong, input, &Call::default()).await.unwrap_err();
     let error = error.connector().unwrap();
     assert_eq!((error.code, error.retry), (ErrorCode::AuthFailed, Retry::AfterReauthentication));
-    // An answer that breaks off halfway.
+    // The connection breaks in the middle of the answer.
     let tenant = example.tenant.with_deadline(std::time::Duration::from_secs(2));
     let stalled = json!({ "method": "GET", "path": "/stall" }).to_string();
     let ended = example

@@ -1,4 +1,4 @@
-//! What a connector's author works with: the conformance rules, and the example that is written with the kit.
+//! Tests for authors of connectors: the conformance rules, and the example that is written with the kit.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 

@@ -1,7 +1,7 @@
-//! One run through everything that the connector does: each action with what goes well and what usually goes wrong, each
-//! trigger from its first poll to created, changed and deleted records, and the functions around them.
+//! One run through all operations of the connector: each action with its successes and its usual failures, each trigger
+//! from the first poll to created, changed and deleted records, and all other functions.
 //!
-//! An operation of the descriptor that has no entry here makes the run fail.
+//! If an operation of the descriptor has no entry here, the run fails.
 #![allow(dead_code, reason = "every test binary uses another part of it")]
 
 #[path = "../../../host-harness/emulator/tests/common/mod.rs"]
@@ -25,65 +25,65 @@ use serde_json::{Value, json};
 
 use ErrorCode::{Conflict, DeviceOffline, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Timeout};
 
-/// What came of a run.
+/// The results of a run.
 pub struct Recording {
-    /// The services, as the run left them, and the component.
+    /// The component, and the services after the run.
     pub world: World,
-    /// What went over the wire on the component's behalf.
+    /// All exchanges between the component and the services.
     pub exchanges: Vec<Exchange>,
-    /// What actions answered, pages one by one.
+    /// The outputs of each action, page by page.
     pub outputs: BTreeMap<String, Vec<Value>>,
-    /// What triggers fired.
+    /// The events of each trigger.
     pub events: BTreeMap<String, Vec<Event>>,
-    /// How actions and triggers failed, where they were meant to.
+    /// The expected errors of each action and trigger.
     pub failures: BTreeMap<String, Vec<Error>>,
 }
 
 /// One call of an action.
 pub struct Step {
     input: Value,
-    /// Misbehaviour of the service during the call.
+    /// The fault of the service during the call.
     fault: Option<String>,
-    /// Of whom the input's ETag is: the action that reads the thing, and its input.
+    /// Where the input's ETag comes from: the action that reads the object, and that action's input.
     tagged: Option<(String, Value)>,
     expected: Expected,
 }
 
 enum Expected {
     Done,
-    /// Several pages.
+    /// Success with several pages.
     Pages,
     Failure(ErrorCode),
 }
 
 impl Step {
-    /// The input, but for an ETag that is only known at the time.
+    /// The input without the ETag, which is read before the call.
     pub fn input(&self) -> &Value {
         &self.input
     }
 }
 
-/// An ETag that nothing has.
+/// An ETag that no object has.
 const STALE: &str = "AAAAAAAAAAA=";
 const KEYS: [&str; 2] =
     ["a2V5LW9uZS1rZXktb25lLWtleS1vbmUta2V5LW9uZS0=", "a2V5LXR3by1rZXktdHdvLWtleS10d28ta2V5LXR3by0="];
 const THUMBPRINTS: [&str; 2] = ["0123456789ABCDEF0123456789ABCDEF01234567", "89ABCDEF0123456789ABCDEF0123456789ABCDEF"];
-/// A device id with signs that a path has to encode.
+/// A device id with characters that must be encoded in a path.
 const ODD: &str = "odd%1#?('$;@:.+,=*!)_-";
-/// A policy that permits nothing of what operations need, at both services.
+/// A policy at both services that has no permission that any operation needs.
 const POWERLESS: &str = "powerless";
-/// Policies of the provisioning service that permit reading of one kind. A policy with no permission that can be tried
-/// looks like one that is not there.
+/// DPS policies that may only read objects of one kind. A DPS policy without any readable kind would look like a
+/// missing policy.
 const ENROLLMENTS_ONLY: &str = "enrollments-only";
 const REGISTRATIONS_ONLY: &str = "registrations-only";
 const GROUP: &str = "looms";
 
-/// The calls of each action, as the heads of their files in `src/actions` state them. The first one of each goes well as often
-/// as it is made, or fails for what it was made.
+/// The calls of each action, read from the head of its file in `src/actions`. The first call of each action must have
+/// the same result each time: success, or its expected error.
 ///
-/// A line is what is expected (`done`, `pages` for more than one, or the code of an error), the input, and where needed
-/// `under` a rule of misbehaviour, or `tagged` with the action and input that read the thing whose ETag is sent. A text
-/// `$name` stands for one of [`stand_ins`].
+/// A line has the expected result (`done`, `pages` for several pages, or an error code) and the input. `under` adds a
+/// fault rule; `tagged` adds the action and input that read the object whose ETag is sent. A text `$name` stands for
+/// one of [`stand_ins`].
 ///
 /// # Errors
 /// Where a file cannot be read, or a line cannot be understood.
@@ -108,7 +108,7 @@ pub fn actions(certificate: &str) -> Result<BTreeMap<String, Vec<Step>>> {
     Ok(found)
 }
 
-/// The steps in the head of a source.
+/// The calls in the head of a source file.
 fn steps(source: &str, certificate: &str) -> Result<Vec<Step>> {
     let head = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
     let block = head.skip_while(|line| *line != "```scenario").skip(1).take_while(|line| *line != "```");
@@ -135,7 +135,7 @@ fn step(line: &str, certificate: &str) -> Result<Step> {
     }
 }
 
-/// An error's code by its name in the interface.
+/// The error code with this name of the interface.
 fn code_of(name: &str) -> Result<ErrorCode> {
     const CODES: [ErrorCode; 13] = [
         ErrorCode::AuthFailed,
@@ -157,7 +157,7 @@ fn code_of(name: &str) -> Result<ErrorCode> {
     known.with_context(|| format!("`{name}` is neither `done` nor `pages` nor the code of an error"))
 }
 
-/// The JSON that a text begins with, and what follows it.
+/// The JSON at the beginning of a text, and the rest of the text.
 fn leading_json<'l>(text: &'l str, certificate: &str) -> Result<(Value, &'l str)> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let mut value = values.next().context("no JSON")??;
@@ -166,7 +166,7 @@ fn leading_json<'l>(text: &'l str, certificate: &str) -> Result<(Value, &'l str)
     Ok((value, rest))
 }
 
-/// Texts that are long, or different each time, have a name in a scenario.
+/// Replaces names in a scenario by texts that are long, or new in each run.
 fn stand_ins(value: &mut Value, certificate: &str) -> Result<()> {
     match value {
         Value::String(text) => {
@@ -180,7 +180,7 @@ fn stand_ins(value: &mut Value, certificate: &str) -> Result<()> {
                 "thumbprint-2" => THUMBPRINTS[1].to_owned(),
                 "certificate" => certificate.to_owned(),
                 _ => {
-                    let count = name.strip_prefix("x*").with_context(|| format!("nothing is known as `{text}`"))?;
+                    let count = name.strip_prefix("x*").with_context(|| format!("the name `{text}` is not known"))?;
                     "x".repeat(count.parse()?)
                 }
             };
@@ -193,7 +193,7 @@ fn stand_ins(value: &mut Value, certificate: &str) -> Result<()> {
     Ok(())
 }
 
-/// The triggers and how they are set up.
+/// The triggers on collections, with their configurations.
 pub fn triggers() -> Vec<(&'static str, Value)> {
     vec![
         ("individual-enrollment-changed", json!({})),
@@ -203,7 +203,7 @@ pub fn triggers() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The triggers on the hub's log, and what each delivers: a message source, properties and a body.
+/// The triggers on the hub's log, each with its message source, properties and body.
 pub fn streams() -> Vec<(&'static str, EventSource, Value, Value)> {
     let of = |operation: &str| json!({ "opType": operation, "deviceId": "press-1", "hubName": "plant" });
     vec![
@@ -238,7 +238,7 @@ pub fn streams() -> Vec<(&'static str, EventSource, Value, Value)> {
 /// The triggers on the hub's queues for services.
 pub const QUEUES: [&str; 2] = ["cloud-to-device-message-feedback", "file-upload-notifications"];
 
-/// Changes what a trigger follows: a record is made, one changed and one removed.
+/// Creates, changes and deletes records that a trigger follows.
 async fn change(world: &World, trigger: &str) -> Result<()> {
     match trigger {
         "individual-enrollment-changed" => {
@@ -281,7 +281,7 @@ fn configuration(id: &str, interval: u32) -> Value {
     })
 }
 
-/// Runs it all.
+/// Runs all scenarios.
 pub async fn run() -> Result<Recording> {
     let mut options = EmulatorOptions { max_page_size: 3, ..EmulatorOptions::default() };
     options.amqp.feedback_wait = Duration::ZERO;
@@ -298,7 +298,7 @@ pub async fn run() -> Result<Recording> {
     let mut run = Run { world, outputs: BTreeMap::new(), events: BTreeMap::new(), failures: BTreeMap::new() };
 
     run.world.emulator.traffic().record(true);
-    run.seed().await.context("the beginning could not be laid")?;
+    run.seed().await.context("the objects for the run could not be created")?;
 
     let mut scenarios = actions(run.world.emulator.ca_pem())?;
     for action in &descriptor.actions {
@@ -344,7 +344,8 @@ struct Run {
 }
 
 impl Run {
-    /// What the operations find: devices, enrollments of both kinds, registrations, configurations.
+    /// Creates the objects that operations read: devices, individual enrollments, enrollment groups, registrations and
+    /// configurations.
     async fn seed(&self) -> Result<()> {
         let world = &self.world;
         for id in
@@ -362,7 +363,9 @@ impl Run {
                 json!({ "registrationId": id, "attestation": { "type": "symmetricKey" }, "includeKeys": true });
             let made = world.done("create-or-update-individual-enrollment", enrollment).await?;
             if matches!(id, "loom-1" | "loom-4") {
-                let key = made["attestation"]["symmetricKey"]["primaryKey"].as_str().context("no key was given out")?;
+                let key = made["attestation"]["symmetricKey"]["primaryKey"]
+                    .as_str()
+                    .context("the group's key was not returned")?;
                 world.emulator.devices().provision(id, Credential::SymmetricKey(key.to_owned())).await?;
             }
         }
@@ -379,7 +382,7 @@ impl Run {
         Ok(())
     }
 
-    /// An action's own steps, and what every action can meet.
+    /// Makes an action's own calls, and calls for the errors that every action can have.
     async fn action(&mut self, operation: &Operation, steps: &[Step], effect: Effect) -> Result<()> {
         let id = operation.id.as_str();
         for step in steps {
@@ -398,14 +401,14 @@ impl Run {
 
         let before = self.exchanges();
         let senseless = self.world.invoke(id, json!({ "nonsense": true })).await;
-        self.expect_failure(id, senseless, InvalidInput).context("with a field that there is none of")?;
-        ensure!(self.exchanges() == before, "the service was asked in spite of an input that does not fit");
+        self.expect_failure(id, senseless, InvalidInput).context("with an unknown field")?;
+        ensure!(self.exchanges() == before, "the service was asked although the input is invalid");
 
         if effect != Effect::Read {
             let dry = Call { dry_run: true, ..Call::default() };
             let World { connector, tenant, connection, .. } = &self.world;
             let planned = connector.account(tenant, connection).invoke(id, &usual.to_string(), &dry).await?;
-            ensure!(matches!(planned, Outcome::Planned(_)), "a dry run is no plan");
+            ensure!(matches!(planned, Outcome::Planned(_)), "a dry run did not return a plan");
         }
         Ok(())
     }
@@ -426,7 +429,7 @@ impl Run {
         let mut pages = 0;
         loop {
             pages += 1;
-            ensure!(pages < 100, "the pages do not come to an end");
+            ensure!(pages < 100, "the last page is never reached");
             match result? {
                 Outcome::Done(output) => {
                     self.keep(id, &output)?;
@@ -444,7 +447,7 @@ impl Run {
         Ok(())
     }
 
-    /// First everything that is there, then what changes, then how it fails.
+    /// Reads all records first, then all changes, then causes the trigger's errors.
     async fn trigger(&mut self, operation: &Operation, config: Value) -> Result<()> {
         let id = operation.id.as_str();
         let before = self.exchanges();
@@ -470,7 +473,7 @@ impl Run {
         self.world.emulator.faults().clear();
         self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
         let senseless = self.world.poll(id, json!({ "nonsense": true }), Start::Earliest, None).await;
-        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with a field that there is none of")?;
+        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with an unknown field")?;
         let World { connector, tenant, connection, .. } = &self.world;
         let sample = connector.account(tenant, connection).sample(id, &config.to_string(), 3).await?;
         ensure!(!sample.is_empty(), "no sample");
@@ -480,10 +483,10 @@ impl Run {
         self.expect_failure(id, refused, PermissionDenied).context("without the permission")
     }
 
-    /// A trigger on the hub's log delivers its own events and no others.
+    /// A trigger on the hub's log must deliver its own events and no others.
     async fn stream(&mut self, id: &str, source: EventSource, properties: &Value, body: &Value) -> Result<()> {
         let telemetry = self.world.emulator.telemetry();
-        // What an action has sent as a device is there already.
+        // An action has already sent messages as a device.
         let partitions = EmulatorOptions::default().partitions;
         let logged = (0..partitions).flat_map(|partition| telemetry.events(partition));
         let expected = 2 + logged.filter(|(_, _, event)| event.source == source).count();
@@ -523,10 +526,10 @@ impl Run {
         self.expect_failure(id, senseless, ErrorCode::InvalidConfig)
     }
 
-    /// A trigger on a queue delivers what comes; once that is committed, the queue is empty.
+    /// A trigger on a queue delivers all notices. After they are committed, the queue is empty.
     async fn queue(&mut self, operation: &Operation) -> Result<()> {
         let id = operation.id.as_str();
-        // What the actions before have left is taken, and its feedback is from before the start.
+        // Devices take the messages of earlier actions. Their feedback is older than the trigger's start.
         let devices = self.world.emulator.devices();
         for device in ["press-1", "press-2", "press-3"] {
             devices.take_messages(device).await?;
@@ -557,8 +560,8 @@ impl Run {
         let left = || {
             if id == QUEUES[0] { self.world.emulator.feedback_left() } else { self.world.emulator.file_notices_left() }
         };
-        ensure!(left() >= 1, "nothing may be completed before it is committed");
-        // An instance of its own for each poll: the hub notices that the last one is gone, and gives its notices again.
+        ensure!(left() >= 1, "a notice was completed before it was committed");
+        // Each poll is a new instance. The hub notices that the last instance is gone, and gives its notices again.
         while left() > 0 {
             let page = self.world.poll(id, json!({}), Start::Now, next).await?;
             ensure!(page.events.is_empty(), "delivered again: {:?}", page.events);
@@ -571,7 +574,7 @@ impl Run {
         self.world.emulator.faults().clear();
         self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
         let senseless = self.world.poll(id, json!({ "nonsense": true }), Start::Now, None).await;
-        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with a field that there is none of")?;
+        self.expect_failure(id, senseless, ErrorCode::InvalidConfig).context("with an unknown field")?;
         let World { connector, tenant, connection, .. } = &self.world;
         let sample = connector.account(tenant, connection).sample(id, "{}", 3).await?;
         ensure!(sample.len() == 1, "the static sample");
@@ -589,13 +592,14 @@ impl Run {
         self.expect_failure(id, refused, PermissionDenied).context("without the permission")
     }
 
-    /// The functions around the operations: trying the account out, dropdowns, schemas.
+    /// Calls the functions around the operations: the test of the account, dropdowns and schemas.
     async fn around(&self, descriptor: &connector_host::interface::metadata::Descriptor) -> Result<()> {
         let World { connector, tenant, connection, .. } = &self.world;
         let report = connector.account(tenant, connection).test().await?;
-        ensure!(!report.usable.is_empty(), "nothing is usable");
+        ensure!(!report.usable.is_empty(), "no operation is usable");
         let report = connector.account(tenant, &self.world.linked_by(POWERLESS, POWERLESS)?).test().await?;
-        // It may connect as a device, since a policy that may do nothing cannot be distinguished from none.
+        // The report says that this policy may connect as a device, because it cannot tell a policy without permissions
+        // from a missing one.
         ensure!(report.usable == ["send-device-to-cloud-message"], "usable without a permission: {:?}", report.usable);
         let operations =
             descriptor.triggers.iter().map(|it| &it.operation).chain(descriptor.actions.iter().map(|it| &it.operation));
@@ -619,7 +623,7 @@ impl Run {
         Ok(())
     }
 
-    /// All services ask to slow down, each in its own protocol.
+    /// Makes all services answer that calls must slow down, each in its own protocol.
     fn throttle(&self) -> Result<()> {
         for rule in ["* /=429/429001+120", "hub-amqp:PUT-TOKEN /=429"] {
             self.world.emulator.faults().add_text(rule)?;
@@ -634,7 +638,7 @@ impl Run {
             Effect::Read if enrollments => REGISTRATIONS_ONLY,
             _ => ENROLLMENTS_ONLY,
         };
-        // A policy that may not do what the operation needs, and may do something, or it would not be known.
+        // The policy must have some other permission, because a policy without any cannot be told from a missing one.
         let as_device = operation.permissions.iter().any(|permission| permission == "device-connect");
         self.world.linked_by(if as_device { "registryRead" } else { POWERLESS }, dps_policy)
     }
@@ -649,9 +653,9 @@ impl Run {
     }
 
     fn expect_failure<T>(&mut self, id: &str, result: Result<T, CallError>, code: ErrorCode) -> Result<()> {
-        let Err(error) = result else { bail!("it did not fail with {code:?}") };
-        let Some(found) = error.connector().cloned() else { bail!("it failed in the host: {error}") };
-        ensure!(found.code == code, "it failed with {found:?} instead of {code:?}");
+        let Err(error) = result else { bail!("the call did not fail with {code:?}") };
+        let Some(found) = error.connector().cloned() else { bail!("the call failed in the host: {error}") };
+        ensure!(found.code == code, "the call failed with {found:?} instead of {code:?}");
         self.failures.entry(id.to_owned()).or_default().push(found);
         Ok(())
     }

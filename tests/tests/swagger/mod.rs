@@ -1,7 +1,7 @@
-//! A judge of HTTP exchanges by an API description in Swagger 2.0.
+//! Judges HTTP exchanges by an API description in Swagger 2.0.
 //!
-//! It knows the part of Swagger that Microsoft's two descriptions use, and refuses to load one that uses more: what it
-//! does not understand it must not pass over.
+//! Only the part of Swagger that Microsoft's two descriptions use is supported. A description with other parts is not
+//! loaded, because ignoring them would hide problems.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use jsonschema::{Draft, Validator};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-/// Headers that HTTP itself brings along; a description does not list them.
+/// Request headers that HTTP itself defines. Descriptions do not list them.
 const PLAIN_REQUEST_HEADERS: &[&str] = &[
     "accept",
     "accept-encoding",
@@ -24,8 +24,8 @@ const PLAIN_REQUEST_HEADERS: &[&str] = &[
     "transfer-encoding",
     "user-agent",
 ];
-/// `etag` and `retry-after` are HTTP's own; `x-ms-request-id` is on every answer of Azure, and `iothub-errorcode` on every
-/// refusal of the hub (read by the C# SDK), though the descriptions name neither.
+/// `etag` and `retry-after` are defined by HTTP. All Azure responses have `x-ms-request-id`, and all errors of the hub
+/// have `iothub-errorcode` (the C# SDK reads it), although the descriptions do not name them.
 const PLAIN_RESPONSE_HEADERS: &[&str] = &[
     "content-length",
     "content-type",
@@ -37,7 +37,7 @@ const PLAIN_RESPONSE_HEADERS: &[&str] = &[
     "x-ms-request-id",
 ];
 
-/// What went over the wire, once each way.
+/// One request and its response.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The HTTP method.
@@ -46,12 +46,12 @@ pub struct Seen {
     pub path: String,
     /// The query, without the question mark.
     pub query: String,
-    /// Names in lower case.
+    /// The request headers, with names in lower case.
     pub request_headers: Vec<(String, String)>,
     pub request_body: Vec<u8>,
-    /// None: the connection was dropped instead.
+    /// The status of the response. None where the connection was dropped instead.
     pub status: Option<u16>,
-    /// Names in lower case.
+    /// The response headers, with names in lower case.
     pub response_headers: Vec<(String, String)>,
     pub response_body: Vec<u8>,
 }
@@ -74,21 +74,21 @@ impl From<&Exchange> for Seen {
     }
 }
 
-/// What was found about one exchange.
+/// The judgement of one exchange.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// The operation; none where there is no such.
+    /// The id of the operation. None where the description has no such operation.
     pub operation: Option<String>,
-    /// What breaks the description.
+    /// The ways in which the exchange breaks the description.
     pub problems: Vec<String>,
-    /// What the answer holds beyond the description: allowed, and worth knowing.
+    /// Members of the response that the description does not have. They are allowed, but reported.
     pub beyond: Vec<String>,
 }
 
-/// Judges the body of a refusal for which the description has nothing: the answer is what is wrong with it.
+/// Judges the body of an error response that the description does not have. Returns the problems.
 pub type RefusalJudge = fn(&Description, &Seen) -> Vec<String>;
 
-/// One API.
+/// The description of one API.
 pub struct Description {
     document: Value,
     version: String,
@@ -96,7 +96,7 @@ pub struct Description {
     refusal: Option<RefusalJudge>,
 }
 
-/// One method on one path.
+/// The operation of one method on one path.
 struct Operation {
     id: String,
     method: String,
@@ -121,23 +121,23 @@ struct Body {
 
 struct Answer {
     headers: BTreeMap<String, (Validator, String)>,
-    /// As described, and the same without room for members that are not.
+    /// Two validators: the first allows members that the description does not have, the second refuses them.
     body: Option<(Validator, Validator)>,
 }
 
-/// Which way a body goes.
+/// The direction of a body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// Members that are not described are refused, and so are those that only the service may set.
+    /// A request. Members without a description are refused, and so are members that only the service may set.
     Request,
-    /// Members that are not described are allowed.
+    /// A response. Members without a description are allowed.
     Response,
-    /// As [`Self::Response`], and members that are not described are refused.
+    /// A response whose members must all have a description.
     ResponseStrict,
 }
 
 impl Description {
-    /// Reads a description. `refusal` judges answers with a status of 400 or more that the description leaves out.
+    /// Reads a description. `refusal` judges responses with a status of 400 or more that the description does not have.
     pub fn new(document: Value, refusal: Option<RefusalJudge>) -> Result<Self> {
         ensure!(document["swagger"] == "2.0", "this is not Swagger 2.0");
         let version = document.pointer("/info/version").and_then(Value::as_str).context("no version")?.to_owned();
@@ -151,17 +151,17 @@ impl Description {
         Ok(Self { document, version, operations, refusal })
     }
 
-    /// The description itself.
+    /// The description's JSON document.
     pub fn document(&self) -> &Value {
         &self.document
     }
 
-    /// The version that it is of.
+    /// The API version of the description.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Method and path template of an operation.
+    /// The method and the path template of an operation.
     pub fn route(&self, id: &str) -> Option<(&str, String)> {
         let found = self.operations.iter().find(|operation| operation.id == id)?;
         Some((&found.method, format!("/{}", found.path.join("/"))))
@@ -171,7 +171,7 @@ impl Description {
     pub fn judge(&self, seen: &Seen) -> Verdict {
         let mut verdict = Verdict::default();
         let segments: Vec<&str> = seen.path.split('/').skip(1).collect();
-        // A literal segment goes before a placeholder.
+        // A literal segment is preferred to a placeholder.
         let fitting = self
             .operations
             .iter()
@@ -194,7 +194,7 @@ impl Description {
 
     fn judge_answer(&self, operation: &Operation, status: u16, seen: &Seen, verdict: &mut Verdict) {
         let declared = operation.answers.get(&status.to_string());
-        // `default` stands for failures in both descriptions.
+        // Both descriptions use `default` for errors only.
         let answer = declared.or_else(|| operation.answers.get("default").filter(|_| status >= 400));
         let Some(answer) = answer else {
             match self.refusal {
@@ -266,7 +266,7 @@ impl Operation {
                 body = Some(Body { required, schema });
                 continue;
             }
-            ensure!(["path", "query", "header"].contains(&place.as_str()), "parameters in {place} are not understood");
+            ensure!(["path", "query", "header"].contains(&place.as_str()), "parameters in {place} are not supported");
             let schema = plain(parameter, &["name", "in", "required", "x-ms-parameter-location", "x-ms-client-name"])?;
             let kind = schema["type"].as_str().unwrap_or_default().to_owned();
             parameters.push(Parameter {
@@ -373,7 +373,7 @@ impl Operation {
                 problems.push(format!("the header {} is missing", parameter.name));
             }
         }
-        // The descriptions have no security section, and nothing works without it.
+        // The descriptions have no security section, although every request needs this header.
         if !has("authorization") {
             problems.push("the header authorization is missing".to_owned());
         }
@@ -423,7 +423,7 @@ fn read_json(headers: &[(String, String)], body: &[u8], whose: &str, problems: &
 }
 
 fn judge_value(schema: &Validator, value: &Value, whose: &str, problems: &mut Vec<String>) {
-    // Values are left out: they may be keys.
+    // The message names no values, because they may be keys.
     problems.extend(
         schema
             .iter_errors(value)
@@ -431,7 +431,7 @@ fn judge_value(schema: &Validator, value: &Value, whose: &str, problems: &mut Ve
     );
 }
 
-/// A value that is a text on the wire, whatever its type.
+/// Judges a value that is always text on the wire, whatever its type is.
 fn judge_text(schema: &Validator, kind: &str, text: &str, what: &str, problems: &mut Vec<String>) {
     let value = match kind {
         "integer" | "number" | "boolean" => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
@@ -449,26 +449,26 @@ fn resolve<'a>(document: &'a Value, reference: &str) -> Result<&'a Value> {
 
 fn known(object: &Value, keys: &[&str]) -> Result<()> {
     for key in object.as_object().into_iter().flat_map(Map::keys) {
-        ensure!(keys.contains(&key.as_str()), "the keyword {key} is not understood");
+        ensure!(keys.contains(&key.as_str()), "the keyword {key} is not supported");
     }
     Ok(())
 }
 
-/// The schema inside a parameter or header.
+/// The schema of a parameter or header.
 fn plain(parameter: &Value, besides: &[&str]) -> Result<Value> {
-    let mut schema = parameter.as_object().context("a parameter is no object")?.clone();
+    let mut schema = parameter.as_object().context("a parameter is not an object")?.clone();
     schema.retain(|key, _| !besides.contains(&key.as_str()));
     Ok(schema.into())
 }
 
-/// A schema of the description as a validator.
+/// Makes a validator of a schema of the description.
 fn compile(document: &Value, schema: &Value, way: Way) -> Result<Validator> {
     let mut root = convert(schema, way)?;
     let mut definitions = Map::new();
     for (name, definition) in document["definitions"].as_object().into_iter().flatten() {
         definitions.insert(name.clone(), convert(definition, way).with_context(|| name.clone())?);
     }
-    let members = root.as_object_mut().context("a schema is no object")?;
+    let members = root.as_object_mut().context("a schema is not an object")?;
     members.insert("$defs".to_owned(), definitions.into());
     jsonschema::options()
         .with_draft(Draft::Draft202012)
@@ -477,9 +477,9 @@ fn compile(document: &Value, schema: &Value, way: Way) -> Result<Validator> {
         .map_err(|error| anyhow::anyhow!("the schema cannot be used: {error}"))
 }
 
-/// A Swagger schema as JSON Schema.
+/// Converts a Swagger schema to JSON Schema.
 fn convert(schema: &Value, way: Way) -> Result<Value> {
-    let schema = schema.as_object().context("a schema is no object")?;
+    let schema = schema.as_object().context("a schema is not an object")?;
     let mut converted = Map::new();
     let read_only = |property: &Value| property["readOnly"] == true;
     let properties = schema.get("properties").and_then(Value::as_object);
@@ -495,15 +495,16 @@ fn convert(schema: &Value, way: Way) -> Result<Value> {
             | "x-ms-mutability"
             | "x-nullable"
             | "externalDocs" => {}
-            // Whether a client has to expect other values (`modelAsString`) or not: the emulator claims to be of this
-            // very version, and the component must not send others.
+            // `modelAsString` says whether clients must expect further values. Here it does not matter: the emulator
+            // has this exact version, and the component must not send other values.
             "x-ms-enum" => {}
             "$ref" => {
                 let name = value.as_str().and_then(|it| it.strip_prefix("#/definitions/")).context("a foreign $ref")?;
                 converted.insert("$ref".to_owned(), format!("#/$defs/{name}").into());
             }
             "type" => {
-                // `object` alone is how these descriptions spell "any JSON": payloads of methods, values of tags.
+                // In these descriptions, `object` alone means any JSON, for example the payload of a method or the
+                // value of a tag.
                 let any = value == "object" && properties.is_none() && !schema.contains_key("additionalProperties");
                 if !any {
                     converted.insert(key.clone(), value.clone());
@@ -525,10 +526,10 @@ fn convert(schema: &Value, way: Way) -> Result<Value> {
                 "date-time" => {
                     converted.insert(key.clone(), value.clone());
                 }
-                other => bail!("the format {other} is not understood"),
+                other => bail!("the format {other} is not supported"),
             },
             "required" => {
-                let names = value.as_array().context("required is no list")?.iter().filter(|name| {
+                let names = value.as_array().context("required is not a list")?.iter().filter(|name| {
                     let property = name.as_str().and_then(|name| properties?.get(name));
                     way != Way::Request || !property.is_some_and(read_only)
                 });
@@ -549,7 +550,7 @@ fn convert(schema: &Value, way: Way) -> Result<Value> {
             "items" => {
                 converted.insert(key.clone(), convert(value, way)?);
             }
-            other => bail!("the keyword {other} is not understood"),
+            other => bail!("the keyword {other} is not supported"),
         }
     }
     if properties.is_some() && !schema.contains_key("additionalProperties") && way != Way::Response {
@@ -561,7 +562,7 @@ fn convert(schema: &Value, way: Way) -> Result<Value> {
     Ok(converted.into())
 }
 
-/// What the judge must and must not make of a description, on a small one.
+/// Tests of the judge with a small description.
 mod tests {
     use super::*;
 

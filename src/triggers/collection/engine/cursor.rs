@@ -1,8 +1,8 @@
 //! The cursor of a polled collection: which records were seen, each with a fingerprint of its state.
 //!
-//! The snapshot holds all records, sorted and compressed: each id as what differs from the one before it, six bytes of
-//! fingerprint. The position holds what was delivered since, and is what changes with every event. An engine that
-//! commits in the middle of a page thus stores a few dozen bytes, not the collection.
+//! The snapshot holds all records, sorted and compressed: for each record, how its id differs from the id before it,
+//! and six bytes of fingerprint. The position holds what was delivered since the snapshot, and grows with every event.
+//! An engine that commits in the middle of a page thus stores a few dozen bytes, not the collection.
 
 use std::collections::BTreeMap;
 
@@ -14,43 +14,45 @@ use crate::error::Result;
 use crate::triggers::shared::cursor_bytes::{CursorReader, put_bytes, put_number};
 use crate::triggers::shared::hash::{digest, hex};
 
-/// The form of a position; a new form gets a new number.
+/// The number of the form, for positions and snapshots. A new form gets a new number.
 const FORMAT: u8 = 1;
-/// The form in which a record has a fingerprint of each of its parts as well. Written only where there are such.
+/// The form in which a record also has a hash of each of its parts. It is written only where records have parts.
 const FORMAT_WITH_PARTS: u8 = 2;
-/// Parts of a record at the most.
+/// The largest number of parts that a record may have.
 const MOST_PARTS: usize = 5;
-/// The forms of a snapshot that counts its pages: of records without and with parts.
+/// The form of a snapshot that counts its pages, with records that have no parts.
 const COUNTED: u8 = 3;
-/// See [`COUNTED`].
+/// As [`COUNTED`], with records that have parts.
 const COUNTED_WITH_PARTS: u8 = 4;
-/// Records of a collection at the most: 200,000 with ids of 20 characters are a snapshot of about 2 MB.
+/// The largest number of records in a collection: 200,000 records with ids of 20 characters make a snapshot of about 2
+/// MB.
 pub const MOST_RECORDS: usize = 200_000;
-/// What a snapshot may unpack to; [`MOST_RECORDS`] with the longest ids stay below.
+/// The largest size of an unpacked snapshot, in bytes. [`MOST_RECORDS`] records with the longest ids stay below this
+/// size.
 const MOST_BYTES: usize = MOST_RECORDS * 200;
-/// Named in the detail of errors.
+/// Names this cursor in the detail of errors.
 const WHAT: &str = "cursor of a polled collection";
-/// Fast: the fingerprints do not shrink anyhow.
+/// The fastest level: the fingerprints, which are most of a snapshot, cannot be compressed.
 const COMPRESSION: u8 = 1;
 
-/// A short hash of a record's state. A change goes unseen once in 2^48.
+/// A short hash of a record's state. Two different states have the same hash once in 2^48 cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 6]);
 
 impl Fingerprint {
-    /// Of the parts of a state, in order.
+    /// Hashes the parts of a state, in this order.
     pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
         Self(digest(parts))
     }
 
-    /// For an event's id.
+    /// The fingerprint as hexadecimal digits, for an event's id.
     pub fn hex(self) -> String {
         hex(&self.0)
     }
 }
 
-/// Two bytes of a hash for each part of a record, to name those that changed; whether any did, the [`Fingerprint`] shows.
-/// A part that changed is not named once in 65,536.
+/// Two bytes of a hash for each part of a record. They show which parts changed; the [`Fingerprint`] shows whether any
+/// part changed. A changed part is left out once in 65,536 times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
     hashes: [[u8; 2]; MOST_PARTS],
@@ -58,7 +60,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Of the state of each part, always in the same order; more than five are not kept.
+    /// Hashes the state of each part. Parts must always come in the same order; those after the fifth are left out.
     pub fn of<'p>(parts: impl IntoIterator<Item = &'p str>) -> Self {
         let mut all = Self::default();
         for (slot, part) in all.hashes.iter_mut().zip(parts) {
@@ -68,14 +70,15 @@ impl Parts {
         all
     }
 
-    /// Which of them differ, by their place. None where that is not known: an earlier version kept no hashes.
+    /// The indexes of the parts that differ. None where the cursor was written by an earlier version, which kept no
+    /// hashes of parts.
     pub fn changed_since(self, before: Self) -> Option<Vec<usize>> {
         let differ = |at: &usize| self.hashes.get(*at) != before.hashes.get(*at);
         let changed: Vec<usize> = (0..usize::from(self.count)).filter(differ).collect();
         (self.count == before.count && !changed.is_empty()).then_some(changed)
     }
 
-    /// Whether nothing is known of parts.
+    /// Whether there are no hashes of parts.
     pub fn is_empty(self) -> bool {
         self.count == 0
     }
@@ -97,65 +100,65 @@ impl Parts {
     }
 }
 
-/// What is known of a record.
+/// What the cursor knows of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Its state when last seen.
+    /// The hash of the record's state when a scan last read it.
     pub fingerprint: Fingerprint,
-    /// The same, part by part.
+    /// The hash of each part of that state.
     pub parts: Parts,
-    /// Whether the scan under way has come by it.
+    /// Whether the current scan has read this record.
     pub seen: bool,
 }
 
-/// Where a scan is.
+/// Where the current scan is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Before its first page.
     Start,
-    /// Before the page that this text asks for.
+    /// Before the page that this continuation text asks for.
     Page(String),
-    /// After its last page: what was not seen is looked up.
+    /// After its last page: the records that the scan did not read are looked up.
     Sweep,
 }
 
-/// One thing delivered since the snapshot.
+/// A change that was delivered since the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delta {
-    /// The record is known in this state.
+    /// The record was created or changed, and is known in this state.
     Put(String, Fingerprint, Parts),
-    /// The record is gone.
+    /// The record was deleted.
     Remove(String),
 }
 
-/// What distinguishes the pages of one cursor from all pages that ever were. A record can come into a state that it was in before:
-/// then the page distinguishes the two events.
+/// Distinguishes the pages of one cursor from all other pages. A record can return to an earlier state; the page then
+/// makes the ids of the two events differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pages {
-    /// Drawn at random once for each cursor that begins.
+    /// A random number, drawn once for each new cursor.
     pub origin: u64,
-    /// How many of its pages had events.
+    /// How many pages of this cursor had events.
     pub count: u64,
 }
 
-/// All that a poll goes on from.
+/// All that a poll needs to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Which collection of which service this is about.
+    /// A hash of the service and the collection that this cursor belongs to.
     pub scope: [u8; 8],
-    /// Still taking stock: records are noted without an event.
+    /// Whether the first scan is still under way. The first scan notes records without an event.
     pub seeding: bool,
-    /// Where the scan is.
+    /// Where the current scan is.
     pub place: Place,
-    /// The pages so far; none in a first poll, and in cursors from before they were counted.
+    /// Counts the pages so far. None in a first poll, and in cursors that an earlier version wrote.
     pub pages: Option<Pages>,
     pub records: BTreeMap<String, Known>,
-    /// How often each record was delivered since the snapshot.
+    /// How many events each record had since the snapshot.
     pub delivered: BTreeMap<String, u32>,
 }
 
 impl State {
-    /// Nothing known yet.
+    /// A state in which no record is known.
     pub fn new(scope: [u8; 8], seeding: bool) -> Self {
         Self { scope, seeding, place: Place::Start, pages: None, records: BTreeMap::new(), delivered: BTreeMap::new() }
     }
@@ -163,7 +166,7 @@ impl State {
     /// Reads a cursor.
     ///
     /// # Errors
-    /// `invalid-input` where it is none of this trigger's.
+    /// `invalid-input` where these bytes are not a cursor of this trigger.
     pub fn read(cursor: &Cursor) -> Result<Self> {
         let mut position = CursorReader::new(&cursor.position, WHAT);
         position.format(&(FORMAT..=FORMAT_WITH_PARTS))?;
@@ -192,7 +195,7 @@ impl State {
         Ok(state)
     }
 
-    /// A cursor for this state, with nothing delivered since.
+    /// A cursor for this state, with no delivery after the snapshot.
     pub fn cursor(&self) -> Cursor {
         Cursor { snapshot: self.pack(), position: vec![FORMAT] }
     }
@@ -285,11 +288,11 @@ impl State {
     }
 }
 
-/// The positions of one page's events: each adds to the one before.
+/// The positions of one page's events. Each position adds one delivery to the position before it.
 pub struct Positions(Vec<u8>);
 
 impl Positions {
-    /// Goes on from the cursor that the poll was given, or from a state that no cursor has been made of yet.
+    /// Continues from the cursor of the poll, or from a new state that no cursor holds yet.
     pub fn after(cursor: Option<&Cursor>, fresh: &State) -> Self {
         Self(match cursor {
             Some(cursor) => cursor.position.clone(),
@@ -348,7 +351,7 @@ mod tests {
     #[test]
     fn survives_many_thousands_of_records_and_stays_compact() {
         let mut state = state(50_000);
-        assert_eq!(State::read(&state.cursor()).as_ref(), Ok(&state), "as it was before pages were counted");
+        assert_eq!(State::read(&state.cursor()).as_ref(), Ok(&state), "a snapshot without a count of pages");
         state.pages = Some(Pages { origin: u64::MAX, count: 7 });
         let cursor = state.cursor();
         assert_eq!(State::read(&cursor).expect("readable"), state);
@@ -379,7 +382,7 @@ mod tests {
         assert_eq!((read.scope, read.seeding, read.records.len()), ([3; 8], false, 1));
     }
 
-    /// Half as much again for each record, as hashes do not shrink.
+    /// Parts make each record's entry half as large again, because hashes cannot be compressed.
     #[test]
     fn parts_survive_and_stay_compact() {
         let mut state = state(50_000);
@@ -402,7 +405,7 @@ mod tests {
     fn parts_show_which_of_them_changed() {
         let before = Parts::of(["a", "b", "c", "d", "e"]);
         assert_eq!(Parts::of(["a", "x", "c", "d", "y"]).changed_since(before), Some(vec![1, 4]));
-        assert_eq!(before.changed_since(before), None, "nothing that could be named");
+        assert_eq!(before.changed_since(before), None, "no part differs, so none is named");
         assert_eq!(before.changed_since(Parts::default()), None, "a cursor of an earlier version");
         assert_eq!(Parts::of(["a", "b"]).changed_since(before), None);
     }

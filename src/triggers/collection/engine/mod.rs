@@ -1,8 +1,9 @@
-//! Triggers on records that the service keeps without a log of their changes.
+//! Triggers on records of a service that keeps no log of their changes.
 //!
-//! The whole collection is read page by page, over as many polls as that takes, and compared with what the cursor
-//! knows. A record that a scan did not come by is looked up before it counts as gone: records move between pages while
-//! they are read. What is known changes with the event of the change, so nothing is delivered twice or left out.
+//! The whole collection is read page by page, over as many polls as needed, and compared with the records in the
+//! cursor. A record that a scan did not read is looked up before it counts as deleted, because records can move between
+//! pages during a scan. The cursor's entry of a record changes together with the event, so no change is delivered twice
+//! or left out.
 
 pub mod cursor;
 
@@ -26,24 +27,24 @@ use crate::triggers::shared::lost::{self, Restart};
 use crate::triggers::shared::page::{PageBuilder, PageLimits};
 use cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Pages, Parts, Place, Positions, State};
 
-/// Each event carries a position that grows with the page.
+/// At most 256 events, because each event carries a position that grows with the page.
 const MOST_OF_PAGE: PageLimits = PageLimits { events: 256, bytes: u64::MAX };
-/// No page is begun with less time than this left.
+/// A poll with less time left than this reads no further page.
 const TIME_FOR_A_PAGE: Duration = Duration::from_millis(1_500);
 
-/// What happened to a record.
+/// The kind of a change to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// It was not there before.
+    /// The record was not there before.
     Created,
-    /// Its state differs.
+    /// The record's state differs.
     Updated,
-    /// It is gone.
+    /// The record is deleted.
     Deleted,
 }
 
 impl Change {
-    /// As it stands in configuration, data and event types.
+    /// The word for this change in configuration, data and event types.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -53,7 +54,7 @@ impl Change {
     }
 }
 
-/// Which changes a person wants to hear of; a field of every trigger's configuration.
+/// The configuration field for the changes that the trigger delivers. Every trigger on a collection has it.
 pub fn changes_field() -> Value {
     let schema = list("Changes", one_of("Change", &["created", "updated", "deleted"]));
     with(
@@ -62,7 +63,7 @@ pub fn changes_field() -> Value {
     )
 }
 
-/// Reads [`changes_field`].
+/// Reads the values of [`changes_field`].
 pub fn wanted(config: &Value) -> BTreeSet<Change> {
     let all = [Change::Created, Change::Updated, Change::Deleted];
     let named: Vec<&str> =
@@ -74,24 +75,24 @@ pub fn wanted(config: &Value) -> BTreeSet<Change> {
 pub struct Record {
     /// Its id within the collection.
     pub key: String,
-    /// Its state, as far as the trigger cares.
+    /// A hash of the parts of its state that the trigger watches.
     pub fingerprint: Fingerprint,
-    /// What an earlier version of the trigger would have as its state, where that differs.
+    /// The hash that an earlier version of the trigger computed for the same state, where that hash differs.
     pub earlier: Option<Fingerprint>,
-    /// The state part by part, where it has parts.
+    /// The hash of each part of the state, where the trigger distinguishes parts.
     pub parts: Parts,
     /// The record itself.
     pub body: Value,
 }
 
 impl Record {
-    /// A record that says by itself when it was last changed: its one part, since that time stands for a change only where
-    /// it changed as well.
+    /// A record whose only part is the time at which the service last changed it. If this time did not change, the
+    /// event of an update has no time.
     pub fn dated(key: String, fingerprint: Fingerprint, last_updated: &str, body: Value) -> Self {
         Self { key, fingerprint, earlier: None, parts: Parts::of([last_updated]), body }
     }
 
-    /// Whether the cursor has it in this state.
+    /// Whether the cursor holds the record in this state.
     fn is_as(&self, known: &Known) -> bool {
         known.fingerprint == self.fingerprint || (known.parts.is_empty() && self.earlier == Some(known.fingerprint))
     }
@@ -99,18 +100,19 @@ impl Record {
 
 /// What happened to one record.
 pub struct Happened<'r> {
-    /// What.
+    /// Whether it was created, updated or deleted.
     pub change: Change,
     /// Its id.
     pub key: &'r str,
-    /// The record as it is now; none where it is gone.
+    /// The record's current state; none where the record is deleted.
     pub body: Option<&'r Value>,
-    /// Which of its parts changed, by their place, where that is known.
+    /// The indexes of its changed parts, where they are known.
     pub parts: Option<Vec<usize>>,
 }
 
 impl Happened<'_> {
-    /// The time of a change to a [`Record::dated`], from the members with the times of its creation and of its last change.
+    /// The time of a change to a [`Record::dated`]. `created` and `last_updated` name the record's members that state
+    /// these times.
     pub fn time(&self, created: &str, last_updated: &str) -> Option<String> {
         let member = match self.change {
             Change::Created => created,
@@ -124,19 +126,19 @@ impl Happened<'_> {
 /// A page of the collection.
 pub struct Batch {
     pub records: Vec<Record>,
-    /// Asks for the next page; none: that was the last one.
+    /// The continuation text of the next page. None after the last page.
     pub next: Option<String>,
 }
 
-/// What became of a record that a scan did not come by.
+/// The result of looking up a record that a scan did not read.
 pub enum Lookup {
     /// It exists.
     Present(Record),
-    /// It exists, and whether it changed is not known.
+    /// The record exists; whether it changed is not known.
     Unknown,
-    /// It exists and no longer belongs to what was selected.
+    /// The record exists, but the trigger's configuration no longer selects it.
     Outside,
-    /// It does not exist.
+    /// The record does not exist.
     Gone,
 }
 
@@ -144,32 +146,32 @@ pub enum Lookup {
 pub trait Collection {
     /// The trigger's id.
     fn trigger(&self) -> &'static str;
-    /// CloudEvents `source`: the service that has it.
+    /// CloudEvents `source`: the service that holds the collection.
     fn source(&self) -> String;
-    /// What of the configuration selects the records: with another selection, a cursor is about something else.
+    /// The part of the configuration that selects records, as text. A cursor with another selection cannot be used.
     fn selection(&self) -> String;
-    /// Which changes are delivered.
+    /// Whether a change is delivered.
     fn wants(&self, change: Change, body: Option<&Value>) -> bool;
-    /// One page.
+    /// Reads one page: the first, or the page that this continuation text asks for.
     ///
     /// # Errors
     /// Those of the service.
     fn page(&self, place: Option<&str>) -> Result<Batch>;
-    /// One record.
+    /// Looks up one record.
     ///
     /// # Errors
     /// Those of the service.
     fn look_up(&self, key: &str) -> Result<Lookup>;
-    /// The draft of an event.
+    /// Makes an event draft.
     fn draft(&self, happened: &Happened) -> EventDraft;
     /// How long to wait between scans.
     fn interval(&self) -> Duration;
 }
 
-/// Asks for a page, and for smaller ones where the answer is larger than can be read.
+/// Asks for a page of `largest` records, and for smaller pages while the answer is too large to read.
 ///
 /// # Errors
-/// Those of `ask`; `payload-too-large` where a single record is.
+/// Those of `ask`; `payload-too-large` where even a single record is too large.
 pub fn in_smaller_pages<T>(largest: u32, ask: impl Fn(u32) -> Result<T>) -> Result<T> {
     let mut size = largest;
     loop {
@@ -180,10 +182,10 @@ pub fn in_smaller_pages<T>(largest: u32, ask: impl Fn(u32) -> Result<T>) -> Resu
     }
 }
 
-/// One poll of a collection.
+/// Polls a collection once.
 ///
 /// # Errors
-/// As the interface's `poll`.
+/// Those of the interface's `poll`.
 pub fn poll(session: &Session, collection: &dyn Collection, request: &PollRequest) -> Result<Page> {
     if !request.partition.is_empty() && request.partition != WHOLE {
         return Err(Error::new(
@@ -226,7 +228,7 @@ struct Scan<'a> {
     page: PageBuilder,
 }
 
-/// Whether a page can take more.
+/// Whether the page has room for more events.
 #[derive(PartialEq, Eq)]
 enum Room {
     Left,
@@ -256,7 +258,8 @@ impl<'a> Scan<'a> {
     }
 
     fn run(mut self) -> Result<Page> {
-        // A snapshot of another selection cannot carry the positions of this one: hand the new beginning over first.
+        // The cursor's snapshot belongs to another selection, and new positions cannot build on it. So this poll
+        // returns only the notices and a new snapshot.
         if self.page.has_notices() {
             return Ok(self.finish(true));
         }
@@ -280,11 +283,12 @@ impl<'a> Scan<'a> {
             Place::Start => self.read_page(None),
             Place::Page(place) => match self.read_page(Some(&place)) {
                 Err(error) if error.code() == ErrorCode::InvalidInput => {
-                    // The service has forgotten the continuation; what is known stays, so that nothing is delivered twice.
+                    // The service no longer accepts the continuation. The known records stay, so that nothing is
+                    // delivered twice.
                     self.page.notify(
                         Severity::Info,
                         "scan-restarted",
-                        "The service no longer knows where the scan was; it begins at the first page.".to_owned(),
+                        "The service no longer accepts the scan's continuation. The scan begins again at the first page.".to_owned(),
                     );
                     self.state.place = Place::Start;
                     self.forget_seen();
@@ -307,7 +311,7 @@ impl<'a> Scan<'a> {
         Ok(Step::Page)
     }
 
-    /// Compares a record with what is known of it.
+    /// Compares a record with the cursor's entry for it, and delivers the change.
     fn meet(&mut self, record: &Record) -> Result<Room> {
         let known = self.state.records.get(&record.key).copied();
         let change = match &known {
@@ -319,7 +323,7 @@ impl<'a> Scan<'a> {
             return Err(Error::new(
                 ErrorCode::QuotaExceeded,
                 format!(
-                    "The collection has more than {MOST_RECORDS} records. Narrow the trigger's configuration, and use several triggers."
+                    "The collection has more than {MOST_RECORDS} records. Limit this trigger's configuration to fewer records, and use several triggers."
                 ),
             ));
         }
@@ -338,7 +342,7 @@ impl<'a> Scan<'a> {
         Ok(Room::Left)
     }
 
-    /// Looks up what the scan did not come by.
+    /// Looks up the records that the scan did not read.
     fn sweep(&mut self) -> Result<Step> {
         let unseen: Vec<(String, Known)> = self
             .state
@@ -348,7 +352,7 @@ impl<'a> Scan<'a> {
             .map(|(key, known)| (key.clone(), *known))
             .collect();
         for (looked_up, (key, known)) in unseen.into_iter().enumerate() {
-            // At least one each poll, so that a short deadline slows the sweep down and never stops it.
+            // Each poll looks up at least one record, so that short deadlines slow the sweep down but never stop it.
             if looked_up > 0 && self.session.remaining() < TIME_FOR_A_PAGE {
                 return Ok(Step::Full);
             }
@@ -412,13 +416,14 @@ impl<'a> Scan<'a> {
 enum Step {
     /// A page was read; there may be another.
     Page,
-    /// The budget is used up.
+    /// The page is full, or the time is used up.
     Full,
     /// The scan is complete.
     Done,
 }
 
-/// What a cursor of this collection has as scope, and what cursors of before may have: the service has other names.
+/// The scope hashes that a cursor of this collection may have: first the current one, then one for each other name of
+/// the service, which older cursors may hold.
 fn scopes(collection: &dyn Collection) -> Vec<[u8; 8]> {
     let selection = collection.selection();
     let source = collection.source();
@@ -445,14 +450,14 @@ fn begin_again(scope: [u8; 8], policy: LostPolicy, notices: &mut Vec<Notice>) ->
     let (restart, notice) = lost::begin_again(
         "The cursor belongs to another service or to another selection of records: the connection or the trigger's configuration was changed.",
         policy,
-        "Every record that is there is delivered as created.",
-        "What changes from now on is delivered.",
+        "All existing records are delivered as created.",
+        "Only changes from now on are delivered.",
     )?;
     notices.push(notice);
     Ok(State::new(scope, restart == Restart::Now))
 }
 
-/// Without its position, which depends on what else the page holds.
+/// The event of a change. The caller sets the position, which depends on the other events of the page.
 fn event(
     collection: &dyn Collection,
     happened: &Happened,
@@ -463,11 +468,12 @@ fn event(
     let mut draft = collection.draft(happened);
     draft.time = draft.time.filter(|time| stated_time(time).is_some());
     let (change, key, hash) = (happened.change.as_str(), happened.key, fingerprint.hex());
-    // A state that comes again is another event: the cursor's page, and how often the record was delivered within it, show it.
+    // A record that returns to an earlier state is a new event. The id tells the two events apart by the cursor's page
+    // and by the number of the record's deliveries within it.
     let nth = nth.map(|(pages, before)| format!("{:016x} {} {before}", pages.origin, pages.count));
     let parts = [source.as_str(), collection.trigger(), change, key, hash.as_str()];
     let id: [u8; 16] = digest(parts.into_iter().chain(nth.as_deref()));
-    // The subject has the kind of the record before its id.
+    // Events keep their order by record key, not by subject: the subject has the record's kind in front of the key.
     Event { order_key: key.to_owned(), ..draft.into_event(hex(&id), source, WHOLE) }
 }
 
@@ -479,12 +485,12 @@ pub fn check_cursor(cursor: &Cursor) -> Result<()> {
     State::read(cursor).map(drop)
 }
 
-/// A time that a service states: the first year of all stands for never.
+/// A time that a service states. None where it is in the year 1, which services write for "never".
 pub fn stated_time(text: &str) -> Option<time::OffsetDateTime> {
     instant::parse(text).filter(|time| time.year() > 1)
 }
 
-/// A member of a record as text; empty where it is none.
+/// A text member of a record. Empty where the member is missing or is not text.
 pub fn text<'v>(body: &'v Value, name: &str) -> &'v str {
     body.get(name).and_then(Value::as_str).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The engine over a collection in memory.
+//! Tests of the collection engine, with a collection in memory.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::bindings::exports::workflow::connector::trigger::{Budget, Payload};
 use crate::bindings::workflow::connector::types::Connection;
 use crate::platform::fake::FakePlatform;
 
-/// A collection in memory, in pages of `page`, that forgets continuations on request.
+/// A collection in memory, in pages of `page` records. It rejects continuations where a test asks for that.
 struct Memory {
     records: RefCell<BTreeMap<String, u32>>,
     page: usize,
@@ -116,7 +116,7 @@ fn run(memory: &Memory, request: &PollRequest) -> Result<Page> {
     poll(&Session::new(&platform, &account, request.budget.deadline_ms, false), memory, request)
 }
 
-/// Polls until nothing more is there.
+/// Polls until there are no more events.
 fn drain(memory: &Memory, start: &Start, events: u32, cursor: Option<Cursor>) -> (Vec<(String, String)>, Cursor) {
     let (events, cursor) = drain_whole(memory, start, events, cursor);
     (events.into_iter().map(|event| (event.event_type, event.subject.unwrap_or_default())).collect(), cursor)
@@ -139,7 +139,7 @@ fn drain_whole(memory: &Memory, start: &Start, events: u32, mut cursor: Option<C
 fn starting_now_takes_stock_and_then_delivers_changes_once() {
     let memory = Memory::new(25, 10);
     let (events, cursor) = drain(&memory, &Start::Now, 100, None);
-    assert!(events.is_empty(), "seeding does not fire");
+    assert!(events.is_empty(), "the first scan fires no event");
     memory.records.borrow_mut().insert("d0003".into(), 2);
     memory.records.borrow_mut().remove("d0007");
     memory.records.borrow_mut().insert("new".into(), 1);
@@ -149,7 +149,7 @@ fn starting_now_takes_stock_and_then_delivers_changes_once() {
     assert_eq!(events, expected.map(|(change, key)| (change.to_owned(), key.to_owned())));
     let (events, again) = drain(&memory, &Start::Now, 100, Some(cursor.clone()));
     assert!(events.is_empty(), "nothing is delivered twice");
-    assert_eq!(again, cursor, "an idle poll leaves the cursor as it is");
+    assert_eq!(again, cursor, "a poll without a change keeps the cursor");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn starting_earliest_delivers_all_once_whatever_the_budget() {
     }
 }
 
-/// An engine that commits after every event, and crashes after every event, sees each exactly once.
+/// An engine that commits after every event, and crashes after every event, receives each event exactly once.
 #[test]
 fn committing_event_by_event_neither_repeats_nor_skips() {
     let memory = Memory::new(25, 10);
@@ -212,10 +212,10 @@ fn the_same_request_yields_the_same_events() {
     assert_eq!(first, second);
 }
 
-/// A device that goes off and on again, or is deleted and made again, is in a state that it was in before.
+/// A device that is switched off and on again, or deleted and created again, returns to an earlier state.
 #[test]
 fn a_state_that_comes_again_is_another_event() {
-    // By the page, and by the event: an engine may commit either.
+    // An engine may commit a whole page or each event, so both are tested.
     for by_event in [false, true] {
         let memory = Memory::new(3, 10);
         let (_, mut cursor) = drain(&memory, &Start::Now, 100, None);
@@ -279,7 +279,7 @@ fn a_record_that_moved_between_pages_is_not_gone() {
     let (_, cursor) = drain(&memory, &Start::Now, 100, None);
     memory.hidden.borrow_mut().push("d0004".into());
     let (events, _) = drain(&memory, &Start::Now, 100, Some(cursor));
-    assert!(events.is_empty(), "it was looked up and found: {events:?}");
+    assert!(events.is_empty(), "the record was looked up and found: {events:?}");
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn a_forgotten_continuation_begins_the_scan_again() {
     assert_eq!(events.len(), 2, "{events:?}");
 }
 
-/// A cursor of the version before, which kept one hash for a record and wrote its state otherwise.
+/// A cursor as the earlier version wrote it: one hash for each record, computed in another way.
 fn of_the_version_before(cursor: &Cursor) -> Cursor {
     let mut state = State::read(cursor).expect("readable");
     state.pages = None;
@@ -316,14 +316,14 @@ fn a_cursor_of_the_version_before_goes_on_without_repeating_or_losing_anything()
             (event.order_key.as_str(), event.data == Payload::Json(r#"{"body":{"etag":"2"},"parts":null}"#.into()))
         })
         .collect();
-    assert_eq!(delivered, [("d0003", true)], "what changed is delivered, and which part of it is not known");
-    // From then on it is.
+    assert_eq!(delivered, [("d0003", true)], "the change is delivered without its parts");
+    // After that poll, the cursor knows the parts, and the changed part is named.
     memory.records.borrow_mut().insert("d0003".into(), 3);
     memory.records.borrow_mut().insert("d0004".into(), 2);
     let (events, _) = drain_whole(&memory, &Start::Now, 100, Some(cursor));
     for (event, etag) in events.iter().zip(["3", "2"]) {
         assert_eq!(event.data, Payload::Json(format!(r#"{{"body":{{"etag":"{etag}"}},"parts":[1]}}"#)));
-        assert_eq!(event.time, None, "the first year of all is no time");
+        assert_eq!(event.time, None, "a time in the year 1 means no time");
     }
     assert_eq!(events.len(), 2);
 }

@@ -1,5 +1,5 @@
-//! What a message's bytes are, by what its sender says of them. Nothing is dropped: what is not what it claims to be is
-//! delivered as bytes, with a note.
+//! Decodes a message's body by its content type and encoding. No body is dropped: where the content type or encoding is
+//! wrong, the body is delivered as bytes, with a note.
 
 use std::borrow::Cow;
 
@@ -13,51 +13,52 @@ use serde_json::value::RawValue;
 use crate::amqp::codec::Limits;
 use crate::json;
 
-/// Levels that an event's data has around the body.
+/// The levels of nesting that an event's data adds around the body.
 const AROUND: usize = 1;
-/// Why a body of valid JSON is delivered as bytes.
+/// The note of a body of valid JSON that is delivered as bytes.
 const TOO_DEEP: &str = "the body is JSON that is nested deeper than an event can hold";
 
-// What AMQP's types can hold needs no look: it is less deep, however it stands in the data. Each level of AMQP is one of
-// JSON, and properties stand below two.
+// AMQP values are not checked at run time, because the decoder's own limit on their depth is lower. Each AMQP level is
+// one JSON level, and application properties stand below two levels of the event's data.
 const _: () = assert!(Limits::MESSAGE.depth as usize + 2 < DEEPEST, "AMQP's values fit into an event's data");
 
 /// A decoded body.
 #[derive(Clone, Debug)]
 pub struct Decoded<'m> {
-    /// What it is.
+    /// The body as JSON, text or bytes.
     pub content: Content<'m>,
-    /// Why it is not what its content type says.
+    /// Why the body is delivered in another form than its content type states.
     pub note: Option<&'static str>,
 }
 
-/// What a body is.
+/// A body in one of the forms that an event's data can hold.
 #[derive(Clone, Debug)]
 pub enum Content<'m> {
-    /// JSON, number for number as its sender wrote it; without line breaks, which would break lines of JSON.
+    /// JSON, with every number as the sender wrote it. It has no line breaks, because each line of JSON lines must hold
+    /// one value.
     Json(Cow<'m, RawValue>),
     /// Text that is not JSON.
     Text(Cow<'m, str>),
-    /// Anything else.
+    /// All other bytes.
     Bytes(&'m [u8]),
 }
 
 impl<'m> Decoded<'m> {
-    /// A body that is a value of AMQP's types.
+    /// A body that is an AMQP value, not bytes.
     pub fn of_value(value: &Value) -> Self {
         match RawValue::from_string(value.to_string()) {
             Ok(raw) => Self { content: Content::Json(Cow::Owned(raw)), note: None },
-            // What a value is written as is JSON; were it not, it would still be text.
+            // An AMQP value is always written as JSON. If it were not, the text would still be delivered.
             Err(_) => Self { content: Content::Text(Cow::Owned(value.to_string())), note: None },
         }
     }
 
-    /// A body that is not what it should be.
+    /// A body that is delivered as bytes, with the reason.
     pub fn bytes(bytes: &'m [u8], note: Option<&'static str>) -> Self {
         Self { content: Content::Bytes(bytes), note }
     }
 
-    /// A JSON body as a value, for conditions.
+    /// A JSON body as a parsed value, for the filter's conditions and the named fields.
     pub fn json(&self) -> Option<Value> {
         match &self.content {
             Content::Json(raw) => json::parse(raw.get().as_bytes()).ok(),
@@ -65,7 +66,7 @@ impl<'m> Decoded<'m> {
         }
     }
 
-    /// How the body stands in the output.
+    /// The name of the body's form in the event's data.
     pub fn encoding(&self) -> &'static str {
         match &self.content {
             Content::Json(_) => "json",
@@ -75,7 +76,7 @@ impl<'m> Decoded<'m> {
     }
 }
 
-/// As it stands in the output: text as text, bytes as base64.
+/// The body in the event's data: JSON and text as they are, bytes as base64.
 impl Serialize for Content<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -88,7 +89,7 @@ impl Serialize for Content<'_> {
 
 /// Decodes bytes by content type and encoding ("Create and read IoT Hub messages": `contentType`, `contentEncoding`).
 ///
-/// A sender that states neither gets the benefit of the doubt: valid JSON is JSON, other UTF-8 is text.
+/// Where the sender states neither, valid JSON is delivered as JSON, and other UTF-8 as text.
 pub fn decode<'m>(bytes: &'m [u8], content_type: Option<&str>, content_encoding: Option<&str>) -> Decoded<'m> {
     let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let charset = content_encoding.or_else(|| charset_of(content_type)).unwrap_or_default().trim().to_ascii_lowercase();
@@ -98,14 +99,14 @@ pub fn decode<'m>(bytes: &'m [u8], content_type: Option<&str>, content_encoding:
         "utf-16be" => utf16(bytes, u16::from_be_bytes).map(Cow::Owned),
         "utf-32" | "utf-32le" | "utf32" => utf32(bytes).map(Cow::Owned),
         "iso-8859-1" | "latin1" => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
-        // gzip and the like: what is inside is not looked at.
+        // Any other encoding, for example gzip: the body is not unpacked.
         _ => return Decoded::bytes(bytes, None),
     };
     let is_json = media == "application/json" || media.ends_with("+json") || media == "text/json";
     let is_text =
         media.starts_with("text/") || matches!(media.as_str(), "application/xml" | "application/x-www-form-urlencoded");
     let Some(text) = text else {
-        let note = (is_json || is_text).then_some("the body is not text in the encoding that it states");
+        let note = (is_json || is_text).then_some("the body is not text in the encoding that its sender states");
         return Decoded::bytes(bytes, note);
     };
     let text = without_mark(text);
@@ -125,7 +126,7 @@ pub fn decode<'m>(bytes: &'m [u8], content_type: Option<&str>, content_encoding:
     Decoded::bytes(bytes, None)
 }
 
-/// Without the byte order mark that some senders put first.
+/// Removes the byte order mark that some senders put first.
 fn without_mark(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text)),
@@ -133,7 +134,7 @@ fn without_mark(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// A text as JSON, where it is some that everybody can read, in an event's data.
+/// A text as JSON. An error where it is not valid JSON, or is nested too deeply for an event's data.
 fn raw_json<'m>(text: &Cow<'m, str>) -> Result<Cow<'m, RawValue>, Fault> {
     check_inside(text, AROUND)?;
     let unreadable = |error: serde_json::Error| Fault::NotJson { line: error.line(), column: error.column() };
@@ -141,7 +142,7 @@ fn raw_json<'m>(text: &Cow<'m, str>) -> Result<Cow<'m, RawValue>, Fault> {
         Cow::Borrowed(text) if !text.contains(['\n', '\r']) => {
             serde_json::from_str(text).map(Cow::Borrowed).map_err(unreadable)
         }
-        // Outside of strings a line break means as much as a blank, and inside there is none.
+        // Outside of strings, a line break is equal to a blank. Inside strings, JSON allows no line break.
         text => RawValue::from_string(text.trim().replace(['\n', '\r'], " ")).map(Cow::Owned).map_err(unreadable),
     }
 }
@@ -234,11 +235,12 @@ mod tests {
         let deep = "[".repeat(200) + &"]".repeat(200);
         for body in ["1e", r#""\ud800""#, r#"{"a":1}{"#, "\"a\nb\"", &deep] {
             assert_eq!(written(body.as_bytes()).0, "base64", "{body}");
-            assert!(json::parse(body.as_bytes()).is_err(), "{body}: the two judge alike");
+            assert!(json::parse(body.as_bytes()).is_err(), "{body}: the parser refuses this text as well");
         }
     }
 
-    /// The body was judged by itself and stands in the event's data, which the host judges: at the edge they differed.
+    /// The host checks the depth of an event's whole data, so the check of a body must allow for the levels around it.
+    /// In an earlier version it did not.
     #[test]
     fn a_body_is_as_deep_as_the_data_around_it_can_hold() {
         for (levels, kind) in
@@ -251,7 +253,7 @@ mod tests {
                 assert_eq!((decoded.encoding(), decoded.note), (kind, (kind == "base64").then_some(TOO_DEEP)));
                 let data = serde_json::to_string(&std::collections::BTreeMap::from([("body", decoded.content)]));
                 assert_eq!(connector_rules::json::check(&data.expect("JSON")), Ok(()), "{levels}");
-                // Who states nothing gets the same bytes as text.
+                // Where the sender states no content type, the same bytes are delivered as text.
                 let unstated = decode(body.as_bytes(), None, None);
                 assert_eq!(unstated.encoding(), if kind == "json" { "json" } else { "text" });
             }

@@ -1,6 +1,6 @@
-//! Which events fire: conditions on ids, properties and the values of a JSON body, in nested groups.
+//! The filter of events: conditions on ids, properties and values of a JSON body, in nested groups.
 //!
-//! An event that does not pass still moves the cursor on: it was looked at, and is not looked at again.
+//! An event that the filter holds back still moves the cursor forward, so it is not read again.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use crate::form::schema::{any, help, list, literal, object, one_of, string, with
 use crate::instant;
 use crate::json::{self, Decimal};
 
-/// Groups within groups that a form can have.
+/// The number of levels of groups that a configuration form can have.
 const DEPTH: usize = 3;
 const OPERATORS: [&str; 14] = [
     "equals",
@@ -88,7 +88,7 @@ fn condition_schema() -> Value {
     )
 }
 
-/// Conditions that are joined by AND (`all`) or OR (`any`).
+/// Conditions that are joined by AND (`all`) or by OR (`any`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Group {
@@ -113,7 +113,7 @@ enum Node {
 }
 
 impl Node {
-    /// A condition has no `conditions`, as the schema has judged.
+    /// Reads a condition or a group: only a group has the member `conditions`, as the schema has checked.
     fn of(mut value: Value) -> serde_json::Result<Self> {
         if value.get("conditions").is_some() {
             return Group::of(value).map(Self::Group);
@@ -165,10 +165,10 @@ enum Kind {
 }
 
 impl Group {
-    /// Reads a group that its schema has judged.
+    /// Reads a group that was already checked against its schema.
     ///
     /// # Errors
-    /// `invalid-input` with a pointer below `pointer` where an operator's value does not fit it.
+    /// `invalid-input` where an operator's value does not fit the operator. The error's pointer is below `pointer`.
     pub fn read(value: Value, pointer: &str) -> Result<Self> {
         let group = Self::of(value).map_err(|error| Error::field(pointer, "wrong-type", error.to_string()))?;
         group.check(pointer)?;
@@ -194,7 +194,7 @@ impl Group {
         Ok(())
     }
 
-    /// Whether an event passes.
+    /// Whether the filter passes an event.
     pub fn passes(&self, body: Option<&Value>, properties: &Map<String, Value>) -> bool {
         let mut results = self.conditions.iter().map(|node| match node {
             Node::Group(group) => group.passes(body, properties),
@@ -243,7 +243,7 @@ impl Condition {
         match (self.operator, found) {
             (Op::Exists, found) => found.is_some(),
             (Op::NotExists, found) => found.is_none(),
-            // What is not there is neither equal nor contained; nothing else can be said of it.
+            // A missing value passes only the negative operators: it is not equal to anything and contains nothing.
             (Op::NotEquals | Op::NotContains | Op::NotOneOf, None) => true,
             (_, None) => false,
             (Op::Equals, Some(found)) => self.same(found, &self.value),
@@ -306,7 +306,7 @@ fn number_only(value: &Value) -> Option<Decimal<'_>> {
     value.as_number().and_then(Decimal::of)
 }
 
-/// A number, also one that a device sent as text.
+/// A value as a number. Text counts as well, because some devices send numbers as text.
 fn number(value: &Value) -> Option<Decimal<'_>> {
     match value {
         Value::String(text) => Decimal::read(text),
@@ -411,7 +411,8 @@ mod tests {
         assert_eq!(bad.record().fields[0].pointer, "/conditions/conditions/0/value");
     }
 
-    /// With doubles, 9007199254740992 and ...993 are one number, and so are 0.1 and what differs in the 19th digit.
+    /// As doubles, 9007199254740992 and 9007199254740993 are equal, and so is 0.1 to a number that differs from it in
+    /// the 19th digit.
     #[test]
     fn numbers_are_compared_to_their_last_digit() {
         let condition = |operator: &str, value: &str, kind: &str| {
@@ -420,7 +421,7 @@ mod tests {
             );
             json::parse(text.as_bytes()).expect("JSON")
         };
-        // Each is less than the next one.
+        // Each number is less than the next number.
         let order = [
             "-1e400",
             "-9007199254740993",

@@ -1,8 +1,8 @@
-//! The way to the log: the endpoint is found, opened, and kept open for the next poll where an instance lives on.
+//! Access to the log: finds the endpoint, opens it, and keeps it open for the next poll of the same instance.
 //!
-//! One connection and session carry a link for each partition that is read. What is kept is only a cache. A poll that goes
-//! on where the last one ended finds its events on the open links; any other one, and one after a failure, attaches again
-//! from its cursor.
+//! One AMQP connection and one session carry a link for each partition that is read. The open links are only a cache. A
+//! poll that continues where the last poll ended finds its events on them; any other poll, and a poll after a failure,
+//! attaches new links at its cursor.
 
 use std::time::Duration;
 
@@ -15,26 +15,29 @@ use crate::platform;
 use crate::session::connection_cache::{Close, ConnectionCache};
 use crate::session::{Session, event_hub};
 
-/// Bytes of memory of the messages taken at a time, beside the page that is made of them: 256 messages of 1 KB, which count
-/// for 6 KB each with their annotations.
+/// The largest memory, in bytes, of the messages received at once. The page that is made of them needs its own memory.
+/// The number allows 256 messages of 1 KB; with their annotations, each takes 6 KB of memory.
 const RECEIVE_BATCH_BYTES: usize = 1536 * 1024;
-/// What a description of a partition is good for, besides its end, which the events themselves state.
+/// How long a description of the partitions is used before it is read again. The end of a partition needs no
+/// description, because events state it.
 const STATE_IS_GOOD_FOR: Duration = Duration::from_secs(60);
-/// What a look-up beside open links may take: reading goes on without it.
+/// The longest time to read that description while links are open. After this time, reading continues without it.
 const LOOK_UP: Duration = Duration::from_secs(3);
-/// An open connection may be gone without a word: so long a link is waited for before a new connection is made.
+/// The longest wait for a link on a connection from an earlier poll, before a new connection is made: a connection can
+/// be broken without a sign.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Messages sent ahead on all links of a connection together, where there are several: while one is read, the others' wait,
-/// and a connection holds no more than 32 MiB of them. A device's message has 256 KB at the most.
+/// The number of messages that the Event Hub may send ahead on all links of one connection together, where several
+/// partitions are read. Messages of one link wait while another link is read. A device's message has at most 256 KB, so
+/// one connection holds less than 32 MiB of them.
 const SHARED_PREFETCH: usize = 96;
 
-/// Who reads, and of what.
+/// A reader's consumer group, partition and owner level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
     pub consumer_group: String,
-    /// The partition; all of them where it is empty.
+    /// The partition that is read. Empty for all partitions.
     pub partition: String,
-    /// The owner level, where the reader claims the partitions for itself.
+    /// The owner level, where the reader claims its partitions exclusively.
     pub owner_level: Option<i64>,
 }
 
@@ -49,21 +52,21 @@ pub fn partitions(session: &Session) -> Result<Vec<String>> {
     ids
 }
 
-/// Ids are numbers, written without leading zeros.
+/// The ids in the order of their numbers. An id is a number without leading zeros.
 fn in_order(mut ids: Vec<String>) -> Vec<String> {
     ids.sort_by(|one, other| (one.len(), one).cmp(&(other.len(), other)));
     ids
 }
 
-/// An open log.
+/// An open AMQP connection to a log.
 struct Open<'p> {
     hub: EventHub<'p>,
-    /// How the endpoint was found, where a person should know it.
+    /// How the endpoint was found, where the person should be told.
     advice: Option<String>,
-    /// One for each partition that is read.
+    /// The links, one for each partition that is read.
     links: Vec<Link>,
     state: LogState,
-    /// When the state was read, on the monotonic clock.
+    /// When the description of the log was read, on the monotonic clock.
     read_at: Duration,
 }
 
@@ -71,11 +74,11 @@ struct Open<'p> {
 #[derive(Default)]
 struct Link {
     receiver: Option<Receiver>,
-    /// Where it goes on.
+    /// The position of the next message on this link.
     at: Option<StartPosition>,
 }
 
-/// What an open log belongs to.
+/// The values that must be equal for a poll to use an open log again.
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
     account: Account,
@@ -83,7 +86,7 @@ struct Key {
 }
 
 thread_local! {
-    /// Each has a connection of its own.
+    /// The open logs. Each log has its own connection.
     static LOGS: ConnectionCache<Key, Open<'static>> = const { ConnectionCache::new() };
 }
 
@@ -94,12 +97,12 @@ impl Close for Open<'_> {
     }
 }
 
-/// Closes the logs that are kept open.
+/// Closes the open logs.
 pub fn release(until: Duration) {
     LOGS.with(|logs| logs.close_all(until));
 }
 
-/// Runs `work` with a log, an open one if there is one.
+/// Runs `work` with a log: with an open log of the same key where there is one, else with a new one.
 ///
 /// # Errors
 /// Those of the service, and of `work`.
@@ -121,11 +124,11 @@ pub fn with_log<T>(session: &Session, reader: &Reader, work: impl FnOnce(&mut dy
         None => Open::new(session, lasting, reader)?,
     };
     let result = work(&mut Partitions { open: &mut open, session, reader, fresh, looked_up_in_vain: None });
-    // After an error nobody knows what state the connection is in: the next poll opens its own.
+    // After an error, the state of the connection is unknown, so it is closed. The next poll opens a new connection.
     if result.is_ok() {
         LOGS.with(|logs| logs.keep(key, open, session.deadline()));
     } else {
-        // A connection that is just dropped would hold its readers' slots for a while.
+        // The connection is closed properly: the service would otherwise count its readers for some time longer.
         open.hub.close();
     }
     result
@@ -153,7 +156,7 @@ fn read_state(hub: &mut EventHub, reader: &Reader) -> Result<LogState> {
         last_time_ms: partition.last_enqueued_time_ms,
         empty: partition.is_empty,
     });
-    // A moment before 1970 is how some say that they do not know.
+    // Some services state a time before 1970 where they do not know it.
     let created = properties.created_at_ms.filter(|created| *created > 0).unwrap_or(0);
     Ok(LogState { name: properties.name.to_ascii_lowercase(), created, read: read.collect(), ids })
 }
@@ -162,14 +165,15 @@ struct Partitions<'a, 'p, 's> {
     open: &'a mut Open<'p>,
     session: &'a Session<'s>,
     reader: &'a Reader,
-    /// Whether the connection was made for this poll; one from before may have gone meanwhile.
+    /// Whether the connection was made for this poll. An older connection may have been closed by the service since
+    /// then.
     fresh: bool,
-    /// Why what is known of the partitions could not be brought up to date.
+    /// Why the description of the partitions could not be read again.
     looked_up_in_vain: Option<String>,
 }
 
 impl Partitions<'_, '_, '_> {
-    /// Attaches those of the links that do not go on from where they are to, all at the same time.
+    /// Attaches, all at the same time, the links that do not continue at these positions.
     fn attach<'f>(&mut self, from: impl IntoIterator<Item = (usize, &'f StartPosition)>) -> Result<()> {
         let Open { hub, links, state, .. } = &mut *self.open;
         let prefetch = (links.len() > 1).then(|| u32::try_from(SHARED_PREFETCH / links.len()).unwrap_or(1).max(1));
@@ -179,7 +183,7 @@ impl Partitions<'_, '_, '_> {
             if link.goes_on(from) {
                 continue;
             }
-            // The old link goes first: it holds a place among the readers.
+            // The old link is released first, because the number of readers of a partition is limited.
             if let Some(receiver) = std::mem::take(link).receiver {
                 hub.release(receiver);
             }
@@ -206,7 +210,7 @@ impl Partitions<'_, '_, '_> {
 
     fn attach_all(&mut self, from: &[StartPosition]) -> Result<()> {
         match self.attach(from.iter().enumerate()) {
-            // Which partition it is comes out when that one is read.
+            // The error does not say which partition it concerns. Reading that partition reports it.
             Err(error) if error.code() == ErrorCode::PositionLost => Ok(()),
             attached => attached,
         }
@@ -222,9 +226,9 @@ impl Partitions<'_, '_, '_> {
         }
     }
 
-    /// A link from an earlier poll may be gone, for whatever reason, and so may a token that was good when the connection
-    /// was made: once, a new connection with a new token takes its place. Not where another reader has taken its slot: two
-    /// readers with the same owner level would send each other away for ever.
+    /// Runs `work`, and once more over a new connection with a new token if it fails: a link from an earlier poll may
+    /// be gone, or the token may have expired. There is no second attempt where another reader has claimed the
+    /// partition, because two readers with the same owner level would disconnect each other for ever.
     fn once_more<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
         let may_pass = |error: &Error, fresh: bool| match error.code() {
             ErrorCode::ConsumerConflict | ErrorCode::PositionLost => false,
@@ -242,7 +246,7 @@ impl Partitions<'_, '_, '_> {
 
     fn open_again(&mut self) -> Result<()> {
         let platform = self.open.hub.platform();
-        // The old one goes before the new one attaches, and its readers' slots with it.
+        // The old connection is closed first, so that its readers no longer count when the new ones attach.
         *self.open = Open::new(self.session, platform, self.reader)?;
         self.fresh = true;
         Ok(())
@@ -256,7 +260,8 @@ impl Link {
 }
 
 impl Log for Partitions<'_, '_, '_> {
-    /// Beside the open links, which go on whatever becomes of it: where the connection itself is broken, they say so.
+    /// Reads the description of the partitions. A failure does not stop the reading: where the connection itself is
+    /// broken, the open links report it.
     fn refresh(&mut self) -> Result<()> {
         let now = self.session.platform().monotonic();
         if self.fresh || now.saturating_sub(self.open.read_at) <= STATE_IS_GOOD_FOR {
@@ -265,7 +270,7 @@ impl Log for Partitions<'_, '_, '_> {
         self.open.read_at = now;
         match self.open.hub.within(LOOK_UP, |hub| read_state(hub, self.reader)) {
             Ok(state) if state.ids == self.open.state.ids => self.open.state = state,
-            // Other partitions than there are links for.
+            // The hub's partitions have changed, so the links no longer fit them.
             Ok(_) => self.open_again()?,
             Err(error) => self.looked_up_in_vain = Some(error.record().message.clone()),
         }
@@ -297,7 +302,8 @@ impl Log for Partitions<'_, '_, '_> {
         let Some(link) = links.get_mut(partition) else { return };
         let memory = messages.iter().fold(0_usize, |memory, message| memory.saturating_add(message.memory));
         match link {
-            // Each partition may keep some, and that is too much of it: they are asked for again.
+            // Every partition may keep such messages, so this much memory is too much. The messages are dropped, and
+            // received again by a new link.
             Link { receiver: receiver @ Some(_), at } if memory > RECEIVE_BATCH_BYTES => {
                 receiver.take().into_iter().for_each(|receiver| hub.release(receiver));
                 *at = None;
@@ -315,7 +321,7 @@ impl Log for Partitions<'_, '_, '_> {
             this.attach_all(from)?;
             let Open { hub, links, .. } = &mut *this.open;
             let receivers: Vec<&Receiver> = links.iter().filter_map(|link| link.receiver.as_ref()).collect();
-            // One that could not be attached is to be read, and says why.
+            // A link could not be attached. Reading its partition reports the reason.
             if receivers.len() < links.len() { Ok(true) } else { hub.wait(&receivers, wait) }
         })
     }
@@ -329,7 +335,7 @@ impl Log for Partitions<'_, '_, '_> {
         let stale = self.open.advice.iter().map(|advice| notice(Severity::Warning, "stale-endpoint", advice.clone()));
         let late = self.looked_up_in_vain.iter().map(|why| {
             let message = format!(
-                "The partitions were not described in time; reading goes on, and they are asked for again in a minute. {why}"
+                "The hub did not describe its partitions in time. Reading continues, and the hub is asked again in a minute. {why}"
             );
             notice(Severity::Info, "partitions-not-described", message)
         });
@@ -338,7 +344,7 @@ impl Log for Partitions<'_, '_, '_> {
 }
 
 impl PartitionState {
-    /// Learns from an event where the partition ends.
+    /// Notes from an event where the partition ends.
     fn note(&mut self, newest: &Event) {
         let stated =
             newest.last_enqueued.as_ref().filter(|stated| stated.sequence_number >= Some(newest.sequence_number));

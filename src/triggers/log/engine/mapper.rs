@@ -1,4 +1,4 @@
-//! What an event of an IoT hub says: who sent it, what it is, what is in it.
+//! Makes an event draft of a hub's message: its device, its type, its body and its properties.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,16 +20,16 @@ use crate::triggers::shared::glob::fits_any;
 use crate::triggers::shared::hash::digest;
 use crate::triggers::shared::misfit;
 
-/// The note of an event some of whose annotations are left out.
+/// The note of an event some of whose annotations were left out.
 const LEFT_OUT: &str = "annotations that cannot be read are left out of the system properties";
-/// Bytes of the values of named fields together, as JSON.
+/// The largest size of all named fields' values together, as bytes of JSON.
 const MOST_OF_FIELDS: usize = 1024 * 1024;
-/// The note of an event without its named fields.
+/// The note of an event whose named fields are left out.
 const TOO_MUCH_OF_FIELDS: &str = "the named fields are left out: together they have more than 1 MiB";
-/// The note of an event whose body is few bytes and many values.
+/// The note of an event whose body needs too much memory for its filter and named fields to be computed.
 const UNJUDGED: &str =
-    "the body takes up too much memory to be looked into: filter and named fields were not applied to it";
-/// The source of what devices send.
+    "the body needs too much memory to be parsed: the filter and the named fields were not applied to it";
+/// The message source of telemetry.
 const TELEMETRY: &str = "Telemetry";
 
 #[derive(Default, Deserialize)]
@@ -51,7 +51,7 @@ struct Field {
 /// Makes event drafts of a hub's events, for one trigger with its configuration.
 pub struct HubEventMapper<'s> {
     trigger: &'s LogTrigger,
-    /// The hub's classic host, by whatever name it is spoken to.
+    /// The hub's classic host name, whichever of its names the connection uses.
     hub: String,
     config: Config,
     filter: Option<Group>,
@@ -61,7 +61,7 @@ impl<'s> HubEventMapper<'s> {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// `invalid-config` where its filter makes no sense.
+    /// `invalid-config` where its filter cannot be read.
     pub fn new(trigger: &'s LogTrigger, session: &'s Session, config: Value) -> Result<Self> {
         let mut config = config;
         let filter = json::take_some(&mut config, "filter").map(|filter| Group::read(filter, "/filter")).transpose();
@@ -70,7 +70,7 @@ impl<'s> HubEventMapper<'s> {
         Ok(Self { trigger, hub: session.hub().identity(), config, filter })
     }
 
-    /// Who reads, and of what: a partition, or all of them where it is empty.
+    /// The reader of a partition, or of all partitions where `partition` is empty.
     pub fn reader(&self, partition: &str) -> Reader {
         Reader {
             consumer_group: self.config.consumer_group.clone().unwrap_or_else(|| "$Default".to_owned()),
@@ -79,8 +79,8 @@ impl<'s> HubEventMapper<'s> {
         }
     }
 
-    /// The values that were asked for by name, and why there are none, where they would be too much: several may be the same
-    /// large part of a body, and each is a copy of it.
+    /// The values of the named fields, or the note why they are left out. Each value is a copy, and several may be the
+    /// same large part of a body, so their sum is limited.
     fn fields(&self, body: Option<&Value>) -> (Option<Map<String, Value>>, Option<&'static str>) {
         if self.config.fields.is_empty() {
             return (None, None);
@@ -107,7 +107,7 @@ fn member<'m>(map: &'m Map<String, Value>, names: &[&str]) -> Option<&'m str> {
     names.iter().find_map(|name| map.get(*name).and_then(Value::as_str))
 }
 
-/// What can be a part of an event's type: letters, digits and `-`, a few of them.
+/// Whether a text can be a part of an event's type: a few letters, digits and `-`.
 fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
@@ -123,7 +123,7 @@ fn body_of(message: &Message) -> Decoded<'_> {
     }
 }
 
-/// Bytes of a value as JSON, without writing it down.
+/// The length of a value as JSON, in bytes. The JSON itself is not kept.
 fn text_length(value: &Value) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
@@ -136,12 +136,13 @@ fn text_length(value: &Value) -> usize {
         }
     }
     let mut count = Count(0);
-    // Nothing is written anywhere that could fail.
+    // The counter cannot fail, so there is no error to handle.
     let _ = serde_json::to_writer(&mut count, value);
     count.0
 }
 
-/// What an event's data holds. Written at once, without a copy of its parts: a busy hub has tens of thousands a second.
+/// An event's data. It is written directly from the message, without copies of its parts: a busy hub has tens of
+/// thousands of events a second.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Data<'m> {
@@ -193,7 +194,7 @@ struct Data<'m> {
 
 impl Data<'_> {
     fn write(&self) -> String {
-        // Its keys are text and it goes to memory: there is nothing to fail.
+        // All keys are text and the JSON is written to memory, so this cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -216,7 +217,8 @@ impl EventMapper for HubEventMapper<'_> {
         if !self.trigger.sources.contains(&source) {
             return None;
         }
-        // The hub's own events name the device in their properties, a device's in the annotations.
+        // The hub's own events name the device in their application properties; a device's message has it in its
+        // annotations.
         let device = member(&message.system_properties, &["iothub-connection-device-id"])
             .or_else(|| member(&message.application_properties, &["deviceId"]))
             .unwrap_or_default();
@@ -229,7 +231,7 @@ impl EventMapper for HubEventMapper<'_> {
         let decoded = body_of(message);
         let is_looked_into = self.filter.is_some() || !self.config.fields.is_empty();
         let json_body = if is_looked_into { decoded.json() } else { None };
-        // What cannot be judged is delivered.
+        // Where the filter cannot be applied, the event is delivered.
         let is_unjudged = is_looked_into && json_body.is_none() && matches!(decoded.content, Content::Json(_));
         let is_held_back =
             |filter: &Group| !filter.passes(json_body.as_ref(), &message.application_properties) && !is_unjudged;
@@ -266,7 +268,7 @@ impl EventMapper for HubEventMapper<'_> {
             properties: &message.application_properties,
             system_properties: &message.system_properties,
         };
-        // The hub's own words; anything else is no part of a type.
+        // The hub's own events state their operation here. Any other text must not become part of an event's type.
         let operation = member(&message.application_properties, &["opType"])
             .filter(|operation| source != TELEMETRY && is_word(operation));
         let event_type = operation.map_or_else(
@@ -406,7 +408,8 @@ mod tests {
         );
     }
 
-    /// Whatever a body is and whatever is asked of it: the data can be read by the host, by its own rule.
+    /// The host must be able to read the data, whatever the body and the configuration are. The test uses the host's
+    /// own rule.
     #[test]
     fn no_event_is_deeper_than_the_host_reads() {
         let config = json!({ "fields": [{ "name": "inner", "path": "/a" }, { "name": "first", "path": "/0" }] });
@@ -436,7 +439,8 @@ mod tests {
         assert_eq!((&data["bodyEncoding"], data["bodyNote"].is_string()), (&json!("base64"), true));
     }
 
-    /// Each named field is a copy: 64 of a body of 256 KB were 16 MB, which no host takes, now or later.
+    /// Each named field is a copy. In an earlier version, 64 fields with the whole of a 256 KB body made 16 MB, which
+    /// every host refuses in every poll.
     #[test]
     fn named_fields_do_not_multiply_a_body() {
         let fields: Vec<Value> = (0..64).map(|n| json!({ "name": n.to_string(), "path": "/a" })).collect();
@@ -450,7 +454,8 @@ mod tests {
         assert_eq!((&large["fields"], large["bodyNote"].is_string()), (&json!({}), true));
     }
 
-    /// A megabyte of empty objects is fifty of values: the instance had no memory left, in every poll of the partition.
+    /// A megabyte of empty objects takes fifty megabytes as values. In an earlier version, every poll of the partition
+    /// ran out of memory.
     #[test]
     fn a_body_that_is_too_large_to_be_looked_into_is_delivered() {
         let body = format!("[{}0]", r#"{"":0},"#.repeat(150_000));
@@ -483,7 +488,7 @@ mod tests {
         }
     }
 
-    /// With doubles, the first condition held for both and the second for neither.
+    /// As doubles, both numbers met the first condition and neither met the second.
     #[test]
     fn conditions_distinguish_neighbours() {
         let filter = |operator: &str| json!({ "filter": { "conditions": [{ "path": "/n", "operator": operator, "value": 9_007_199_254_740_992_u64 }] } });

@@ -1,9 +1,9 @@
-//! Triggers on the log of events that a hub keeps: its partitions are read on from where the cursor is, each by a poll of
-//! its own, or all of them by one.
+//! Triggers on the log of events that a hub keeps. They read partitions from the cursor's position on: one partition in
+//! each poll, or all partitions in one poll.
 //!
-//! What a filter holds back still moves the position: it was looked at. A body that cannot be read is delivered as bytes.
-//! A position that is gone (retention, a hub that was made again, another number of partitions) is answered by the policy, never by
-//! silence or by events that were delivered before.
+//! An event that a filter holds back still moves the position forward. A body that cannot be read is delivered as
+//! bytes. Where a position is gone (retention, a hub that was deleted and created again, another number of partitions),
+//! the request's policy decides; no event is lost silently or delivered twice.
 
 pub mod decode;
 pub mod filter;
@@ -21,72 +21,74 @@ use crate::eventhub::{Event as Message, StartPosition};
 use crate::triggers::shared::event::EventDraft;
 use reading::Reading;
 
-/// What is known of a log.
+/// The description of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogState {
-    /// Its name, in lower case: names have no case.
+    /// The Event Hub's name, in lower case, because the service ignores case.
     pub name: String,
-    /// When the log was made, milliseconds since the Unix epoch; 0 where that is not known.
+    /// When the log was created, in milliseconds since the Unix epoch. 0 where the time is not known.
     pub created: i64,
-    /// The ids of all its partitions, in their order.
+    /// The ids of all its partitions, in ascending order.
     pub ids: Vec<String>,
-    /// The partitions that are read: one, or all in their order. Never none.
+    /// The partitions that are read: one, or all in ascending order. Never empty.
     pub read: Vec<PartitionState>,
 }
 
-/// What is known of a partition.
+/// The description of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionState {
     pub id: String,
-    /// The number of the oldest event there is.
+    /// The sequence number of the oldest event in it.
     pub first: i64,
-    /// The number of the newest event there is or was.
+    /// The sequence number of the newest event, even if that event is no longer kept.
     pub last: i64,
     /// The newest event's offset.
     pub last_offset: String,
     /// When the newest event was enqueued, in milliseconds since the Unix epoch.
     pub last_time_ms: i64,
-    /// Whether there is no event now.
+    /// Whether the partition holds no event now.
     pub empty: bool,
 }
 
 /// A log, or one partition of it.
 pub trait Log {
-    /// Brings what is known up to date.
+    /// Reads the description again, where it is too old.
     ///
     /// # Errors
     /// Those of the service.
     fn refresh(&mut self) -> Result<()>;
 
-    /// What is known. The messages that come in bring it up to date, too.
+    /// The description of the log. Received messages keep it up to date.
     fn state(&self) -> &LogState;
 
-    /// Makes ready to read each partition from these places.
+    /// Prepares to read each partition from its position in `from`.
     ///
     /// # Errors
     /// As [`Log::receive`].
     fn begin(&mut self, from: &[StartPosition]) -> Result<()>;
 
-    /// The next messages of the partition at this place of the list, in order: up to `most`, waiting up to `wait` for the
-    /// first one.
+    /// The next messages of one partition, in order: at most `most`. Waits up to `wait` for the first message.
+    /// `partition` is the index in the list of partitions that are read.
     ///
     /// # Errors
-    /// Those of the service; `position-lost` where it knows no such place.
+    /// Those of the service; `position-lost` where the service does not know the position `from`.
     fn receive(&mut self, partition: usize, from: &StartPosition, most: usize, wait: Duration) -> Result<Vec<Message>>;
 
-    /// Takes the last messages of a partition back, which come after this place: they come again with the next ones.
+    /// Takes back the last messages of a partition, which come after `from`. The next call of [`Log::receive`] returns
+    /// them again.
     fn give_back(&mut self, partition: usize, messages: Vec<Message>, from: StartPosition);
 
-    /// Waits until one of the partitions has more after these places. False where none had within `wait`.
+    /// Waits until one of the partitions has a message after its position in `from`. False where none came within
+    /// `wait`.
     ///
     /// # Errors
     /// As [`Log::receive`].
     fn wait(&mut self, from: &[StartPosition], wait: Duration) -> Result<bool>;
 
-    /// How much time the call has left.
+    /// How much time is left of the call.
     fn remaining(&self) -> Duration;
 
-    /// What a person should know of the way to it.
+    /// Notices for a person about the way to the log.
     fn notices(&self) -> Vec<Notice>;
 }
 
@@ -94,20 +96,20 @@ pub trait Log {
 pub trait EventMapper {
     /// CloudEvents `source`.
     fn source(&self) -> String;
-    /// A hash of what is read, and where: a partition, or all of them where it is empty.
+    /// A hash of the hub, the trigger and the partition. `partition` is empty for all partitions.
     fn scope(&self, partition: &str) -> [u8; 8];
-    /// The same as it would be by the hub's other names, which cursors of before may have.
+    /// The same hash for the hub's other names, which older cursors may hold.
     fn scopes_by_other_names(&self, _partition: &str) -> Vec<[u8; 8]> {
         Vec::new()
     }
-    /// The draft for a message; none where the configuration holds the message back.
+    /// The event draft of a message. None where the configuration holds the message back.
     fn draft(&self, message: &Message) -> Option<EventDraft>;
 }
 
-/// One poll, of a partition or of all of them.
+/// One poll of one partition or of all partitions.
 ///
 /// # Errors
-/// As the interface's `poll`.
+/// Those of the interface's `poll`.
 pub fn poll(log: &mut dyn Log, mapper: &dyn EventMapper, request: &PollRequest) -> Result<Page> {
     log.refresh()?;
     Reading::open(log, mapper, request)?.run()

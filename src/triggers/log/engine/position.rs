@@ -1,61 +1,63 @@
-//! Where a reader is in the hub's log: a place in each partition that it reads.
+//! The position of a reader in the hub's log: a place in each partition that is read.
 //!
-//! Offset and sequence number are both kept: the offset is what a reader goes on from and is opaque, the sequence number
-//! shows what was lost. The log's own identity is kept, too: a hub that was made again, or one with another number of
-//! partitions, has other events under the same numbers.
+//! A place keeps both the offset and the sequence number of an event. Reading continues at the offset, which is opaque;
+//! the sequence number shows how many events were lost. The position also keeps the log's identity: a hub that was
+//! created again, or has another number of partitions, uses the same numbers for other events.
 
 use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::Result;
 use crate::triggers::shared::cursor_bytes::{CursorReader, put_bytes, put_number, put_signed};
 
-/// The form; a new form gets a new number. The first number is that of the collections' cursors.
+/// The number of the position's form. A new form gets a new number. The first number differs from those of collection
+/// cursors.
 const FORMAT: u8 = 0x41;
-/// Named in the detail of errors.
+/// Names this cursor in the detail of errors.
 const WHAT: &str = "cursor of a log";
 const LONGEST_OFFSET: usize = 256;
-/// More than any hub has (32; dedicated Event Hubs clusters: 1024).
+/// The largest number of places. It is more than any hub has (32; dedicated Event Hubs clusters: 1024).
 const MOST_PLACES: u64 = 4_096;
 
-/// The log that a position is in.
+/// Identifies the log that a position belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// A hash of what the trigger reads, and of where.
+    /// A hash of the hub, the trigger and the partition.
     pub scope: [u8; 8],
-    /// When the log was made, milliseconds since the Unix epoch; 0 where that is not known.
+    /// When the log was created, in milliseconds since the Unix epoch. 0 where the time is not known.
     pub created: i64,
-    /// How many partitions it has.
+    /// How many partitions the log has.
     pub partitions: u16,
 }
 
-/// After which event of a partition a reader is.
+/// Where a reader is in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Before the first one there is: the partition was empty when the reader began, or all of it is wanted.
+    /// Before the oldest event: the partition was empty when the reader began, or the reader wants all events.
     Beginning,
-    /// Before the first one of this moment or later, in milliseconds since the Unix epoch.
+    /// Before the first event that was enqueued at this time or later, in milliseconds since the Unix epoch.
     Since(i64),
-    /// After the one with this number, wherever that is.
+    /// After the event with this sequence number. Its offset is not known.
     AfterNumber(i64),
     After {
-        /// Its sequence number.
+        /// The event's sequence number.
         sequence: i64,
-        /// Its offset, opaque.
+        /// The event's offset, which is opaque.
         offset: String,
     },
 }
 
-/// A position.
+/// The position of a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// In which log.
+    /// The log that the position belongs to.
     pub identity: Identity,
-    /// Where in each partition, in the order of the partitions.
+    /// The place in each partition, in the order of the partitions.
     pub places: Vec<Place>,
-    /// Which of the places comes first the next time, so that all of them have their turn however small the pages are.
+    /// The index of the partition that is read first in the next poll, so that every partition has its turn even with
+    /// small pages.
     pub turn: usize,
 }
 
-/// Kinds of places, as they are written. An offset that is a plain number, as IoT Hub's are, takes a few bytes.
+/// The numbers for the kinds of places in a cursor. IoT Hub's offsets are plain numbers, which take only a few bytes.
 mod kind {
     pub const BEGINNING: u8 = 0;
     pub const SINCE: u8 = 1;
@@ -65,12 +67,12 @@ mod kind {
 }
 
 impl Position {
-    /// As bytes.
+    /// The position as bytes.
     pub fn write(&self) -> Vec<u8> {
         write(&self.identity, &self.places, self.turn)
     }
 
-    /// As a cursor. A log needs no snapshot.
+    /// The position as a cursor. A log's cursor has no snapshot.
     pub fn cursor(&self) -> Cursor {
         Cursor { snapshot: Vec::new(), position: self.write() }
     }
@@ -78,7 +80,8 @@ impl Position {
     /// Reads a cursor.
     ///
     /// # Errors
-    /// `invalid-input` where it is none of a streaming trigger's, `unsupported` where it is of a newer form.
+    /// `invalid-input` where these bytes are not a cursor of a log trigger; `unsupported` where their form is newer
+    /// than this version.
     pub fn read(cursor: &Cursor) -> Result<Self> {
         let mut reader = CursorReader::new(&cursor.position, WHAT);
         reader.format(&(FORMAT..=FORMAT))?;
@@ -89,7 +92,7 @@ impl Position {
         let count = Some(reader.number()?).filter(|count| (1..=MOST_PLACES).contains(count));
         let count = count.ok_or_else(|| reader.broken())?;
         let places = (0..count).map(|_| Place::read(&mut reader)).collect::<Result<Vec<_>>>()?;
-        // A log needs no snapshot.
+        // A log's cursor has no snapshot.
         if !reader.is_empty() || turn >= places.len() || !cursor.snapshot.is_empty() {
             return Err(reader.broken());
         }
@@ -97,7 +100,7 @@ impl Position {
     }
 }
 
-/// A position as bytes, of its parts: a page writes one for each of its events.
+/// The bytes of the position with these parts. A page writes one position for each of its events.
 pub fn write(identity: &Identity, places: &[Place], turn: usize) -> Vec<u8> {
     let mut out = vec![FORMAT];
     out.extend(identity.scope);
@@ -161,12 +164,12 @@ impl Place {
     }
 }
 
-/// An offset that is written as a number exactly as it stands there.
+/// The number that an offset is. None where writing the number would give another text than the offset.
 fn plain_number(offset: &str) -> Option<u64> {
     offset.parse().ok().filter(|number: &u64| number.to_string() == offset)
 }
 
-/// The error of a cursor that cannot be one.
+/// The error for bytes that are not a cursor of a log trigger.
 pub fn broken() -> crate::error::Error {
     CursorReader::new(&[], WHAT).broken()
 }

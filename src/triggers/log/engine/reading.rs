@@ -1,8 +1,9 @@
-//! One poll: from a cursor, round by round over the partitions, to a page.
+//! One poll: from a cursor, in rounds over the partitions, to a page.
 //!
-//! A round takes a share of what is known to be there from each partition in turn, so that a busy one does not keep the
-//! others waiting, and the same poll of the same log gives the same page. Whose turn comes next is part of the position:
-//! pages of a single event are fair, too. What is not known to be there is waited for only once nothing else is left.
+//! A round takes from each partition in turn a share of the events that it is known to hold, so that a busy partition
+//! does not delay the others, and the same poll of the same log gives the same page. The position states which
+//! partition comes next, so even pages of one event are fair. A poll waits for new events only after it has read all
+//! known ones.
 
 use std::time::Duration;
 
@@ -16,25 +17,28 @@ use crate::triggers::shared::hash::{digest, hex};
 use crate::triggers::shared::lost;
 use crate::triggers::shared::page::{PageBuilder, PageLimits};
 
-/// An instance is to stay within 8 MiB, whatever the budget.
+/// An instance must stay within 8 MiB of memory, so a page has these limits even if the budget allows more.
 const MOST_OF_PAGE: PageLimits = PageLimits { events: 4_096, bytes: 1024 * 1024 };
-/// Messages that one poll looks at, at the most: a filter that holds nearly all back must not use up the host's budget of
-/// computing time, which would end the poll without a cursor. The next poll goes on behind them.
+/// The largest number of messages that one poll reads. With a filter that holds nearly all messages back, more would
+/// use up the host's budget of computing time, and the poll would end without a cursor. The next poll continues after
+/// these messages.
 const MOST_LOOKED_AT: usize = 20_000;
-/// Bytes of the messages that one poll looks at, at the most, for the same reason: a filter reads the whole of a JSON body.
+/// The largest size of the messages that one poll reads, in bytes, for the same reason: a filter parses the whole of a
+/// JSON body.
 const MOST_BYTES_LOOKED_AT: usize = 16 * 1024 * 1024;
-/// A byte of memory is so many times less work than a byte of a body.
+/// Four bytes of a message's memory count as one byte of its body, because they take that much less computing time.
 const MEMORY_PER_BYTE: usize = 4;
-/// Messages asked for at a time.
+/// The largest number of messages that are asked for at once.
 const RECEIVE_BATCH: usize = 512;
-/// How long to wait for what is known to be there: a link that was just attached needs a moment.
+/// How long to wait for events that a partition is known to hold: a link that was just attached needs a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Once an event has come, how long others may still join it: what is there is worth more than what may come.
+/// How long a poll that has an event still waits for more. The wait is short, so that the event is not delayed for
+/// events that may never come.
 const LULL: Duration = Duration::from_millis(100);
-/// What came over an open connection since the last poll is taken in only while it is waited for: so a poll that does not
-/// want to wait has a look at least.
+/// The shortest wait of a poll. Messages that arrived on an open connection since the last poll are only read during a
+/// wait, so a poll with no waiting time needs this moment as well.
 const GLANCE: Duration = Duration::from_millis(20);
-/// No more is asked for with less time than this left.
+/// A poll with less time left than this asks for no more messages.
 const TIME_FOR_A_BATCH: Duration = Duration::from_millis(500);
 
 /// A poll under way.
@@ -44,18 +48,18 @@ pub struct Reading<'a> {
     source: String,
     request: &'a PollRequest,
     identity: Identity,
-    /// What the ids of events begin with.
+    /// The beginning of all events' ids.
     log_id: String,
     places: Vec<Place>,
-    /// The place that comes next.
+    /// The index of the partition that is read next.
     turn: usize,
-    /// Partitions that did not give what they were known to hold.
+    /// For each partition, whether its last read returned nothing although it is known to hold events.
     silent: Vec<bool>,
     page: PageBuilder,
     looked_at: LookedAt,
 }
 
-/// What a poll has looked at, taken into its page or not.
+/// Counts what a poll has read, whether or not it became events.
 #[derive(Default)]
 struct LookedAt {
     messages: usize,
@@ -71,19 +75,20 @@ impl LookedAt {
 /// Why a round ended.
 #[derive(PartialEq, Eq)]
 enum Round {
-    /// All partitions had their turn, and there were messages.
+    /// All partitions were read, and at least one had messages.
     Fruitful,
-    /// All partitions had their turn, and there was nothing.
+    /// All partitions were read, and none had messages.
     Fruitless,
-    /// The page has no room for more, or the call no time, or enough was looked at.
+    /// The page is full, the time is used up, or the poll has read enough.
     Full,
 }
 
 impl<'a> Reading<'a> {
-    /// Finds the places to go on from: the cursor's, or the start's; where the cursor's are gone, the policy's.
+    /// Finds the places to continue from: those of the cursor or of the start. Where the cursor's are gone, the policy
+    /// decides.
     ///
     /// # Errors
-    /// `invalid-input` for the start or the cursor, `position-lost`.
+    /// `invalid-input` for the start or the cursor; `position-lost` where the policy is to stop.
     pub fn open(log: &'a mut dyn Log, mapper: &'a dyn EventMapper, request: &'a PollRequest) -> Result<Self> {
         let state = log.state();
         let scope = mapper.scope(&request.partition);
@@ -100,7 +105,7 @@ impl<'a> Reading<'a> {
                     }
                 }
                 let position = part_of(position, &identity, mapper, &request.partition, state);
-                // Where the service does not say when the log was made, it is still the one of the cursor.
+                // Where the service does not state when the log was created, the log counts as the cursor's log.
                 if state.created == 0 && lost_log(&position.identity, &identity).is_none() {
                     identity.created = position.identity.created;
                 }
@@ -125,15 +130,15 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// Reads until the page is full, the time is up, enough was looked at, or nothing more is there.
+    /// Reads until the page is full, the time is used up, the poll has read enough, or there are no more messages.
     ///
     /// # Errors
-    /// Those of the service where nothing was looked at before.
+    /// Those of the service, where no message was read before the error.
     pub fn run(mut self) -> Result<Page> {
         let read = self.read();
         let interrupted = read.is_err();
         if let Err(error) = read {
-            // What was held back counts as well: the way past it is not lost.
+            // Messages that were held back also count as progress, so that the position after them is kept.
             self.page.interrupt(error, self.looked_at.messages > 0, "read-interrupted", "Reading")?;
         }
         let states = &self.log.state().read;
@@ -159,7 +164,8 @@ impl<'a> Reading<'a> {
             let left = self.log.remaining().saturating_sub(waiting_ends);
             match round {
                 Round::Full => return Ok(()),
-                // Where messages keep coming, held back or not, there is no end to what is there.
+                // New messages may come without end, so a poll stops when its waiting time is over and it has read all
+                // known events.
                 Round::Fruitful if left.is_zero() && self.due().all(|due| due == 0) => return Ok(()),
                 Round::Fruitful => round = self.round()?,
                 Round::Fruitless => {
@@ -176,7 +182,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes a share of each partition, in turn.
+    /// Reads a share of each partition, in turn.
     fn round(&mut self) -> Result<Round> {
         let count = self.places.len();
         let known: Vec<u64> = self.due().collect();
@@ -214,7 +220,7 @@ impl<'a> Reading<'a> {
         Ok(round)
     }
 
-    /// A place that the service turns out not to know is answered by the policy, too.
+    /// Receives from a partition. Where the service does not know the cursor's place, the policy decides here as well.
     fn receive(&mut self, index: usize, most: usize, wait: Duration) -> Result<Vec<Message>> {
         let from = self.places.get(index).map_or(StartPosition::Earliest, from);
         match self.log.receive(index, &from, most, wait) {
@@ -234,7 +240,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes a message in. False where the page has no room for it.
+    /// Adds a message to the page. False where the page has no room for it.
     fn take(&mut self, index: usize, message: &Message) -> bool {
         let state = self.log.state();
         let partition = state.read.get(index).map(|state| state.id.as_str()).unwrap_or_default();
@@ -261,7 +267,7 @@ impl<'a> Reading<'a> {
         true
     }
 
-    /// What each partition is known to hold still, as far as it gives it.
+    /// How many unread events each partition is known to hold. 0 for a partition whose last read returned nothing.
     fn due(&self) -> impl Iterator<Item = u64> {
         let states = self.places.iter().zip(&self.log.state().read).zip(&self.silent);
         states.map(|((place, state), silent)| if *silent { 0 } else { due(place, state) })
@@ -276,7 +282,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// How many events a partition is known to hold after a place; of a moment, only whether there is one.
+/// How many events a partition is known to hold after a place. For a time, 1 if there is any event.
 fn due(place: &Place, state: &PartitionState) -> u64 {
     let count = match place {
         _ if state.empty => 0,
@@ -296,7 +302,7 @@ fn from(place: &Place) -> StartPosition {
     }
 }
 
-/// The end of a partition, as a place: what comes from now on.
+/// The place at the end of a partition: only new events come after it.
 fn end(state: &PartitionState) -> Place {
     if state.last < 0 || state.last_offset.is_empty() || state.last_offset == "-1" {
         Place::Beginning
@@ -315,7 +321,7 @@ fn begin(start: &Start, state: &LogState) -> Result<Vec<Place>> {
             Place::Since(ms.ok_or_else(not)?)
         }
         Start::AtPosition(_) if state.read.len() > 1 => {
-            let message = "must be used with one partition: poll the partitions one by one to begin there";
+            let message = "must be used with a single partition: poll each partition separately to begin at a position";
             return Err(Error::field("/start/at-position", "not-a-position", message));
         }
         Start::AtPosition(position) => {
@@ -326,7 +332,8 @@ fn begin(start: &Start, state: &LogState) -> Result<Vec<Place>> {
     Ok(vec![place; state.read.len()])
 }
 
-/// Of a cursor of all partitions, the part of the one that is polled by itself now; any other cursor as it is.
+/// Where a cursor of all partitions is used to poll one partition, the place of that partition. Any other cursor is
+/// returned unchanged.
 fn part_of(
     position: Position,
     identity: &Identity,
@@ -347,7 +354,7 @@ fn part_of(
     }
 }
 
-/// The places of a cursor. One that is gone is replaced as the policy wants it, and the others stay.
+/// The places of a cursor. A place that is gone is replaced as the policy says; the other places stay.
 fn go_on(
     position: Position,
     identity: &Identity,
@@ -373,26 +380,26 @@ fn go_on(
     Ok((places, position.turn))
 }
 
-/// Why nothing in a log is where it was, where it is so.
+/// Why the log is not the cursor's log any more. None where it still is.
 fn lost_log(was: &Identity, identity: &Identity) -> Option<String> {
     if was.scope != identity.scope {
         return Some("The cursor belongs to another hub, another trigger or another partition.".to_owned());
     }
     if was.created != identity.created && was.created != 0 && identity.created != 0 {
-        return Some("The hub's event log is a new one: its events have other numbers.".to_owned());
+        return Some("The hub has a new event log, and the cursor belongs to the old one.".to_owned());
     }
     (was.partitions != identity.partitions).then(|| {
         format!("The hub has {} partitions; the cursor is of a log with {}.", identity.partitions, was.partitions)
     })
 }
 
-/// Why a place in a partition is no more, where it is so.
+/// Why a place in a partition is gone. None where it is still there.
 fn lost_place(place: &Place, state: &PartitionState) -> Option<String> {
     let (Place::After { sequence, .. } | Place::AfterNumber(sequence)) = place else { return None };
     let next = sequence.saturating_add(1);
     if *sequence > state.last {
         return Some(format!(
-            "The log ends at {} and the cursor is at {sequence}: the hub's event log is a new one.",
+            "The log ends at {} and the cursor is at {sequence}: the hub has a new event log.",
             state.last
         ));
     }
@@ -409,20 +416,21 @@ fn restart(policy: LostPolicy, state: &PartitionState) -> Place {
     }
 }
 
-/// The notice of beginning again.
+/// The notice that reading begins again.
 ///
 /// # Errors
-/// `position-lost` where the policy does not want one.
+/// `position-lost` where the policy is to stop.
 fn begin_again(reason: &str, policy: LostPolicy) -> Result<Notice> {
     let (earliest, now) =
-        ("Reading goes on with the oldest event there is.", "Reading goes on with what comes from now on.");
+        ("Reading continues with the oldest event in the log.", "Reading continues with new events only.");
     lost::begin_again(reason, policy, earliest, now).map(|(_, notice)| notice)
 }
 
-/// A short text for one log among all that a hub ever has: partitions and numbers begin again with each, as after a fail-over.
+/// A short text that distinguishes all logs that a hub ever has. A new log, for example after a fail-over, uses the
+/// same partitions and sequence numbers again.
 ///
-/// It is made of what the Event Hub itself says, so it is the same by whatever way the log was found. Of one that does not
-/// say when it was made, and of no earlier cursor, there is the name alone.
+/// It depends only on what the Event Hub itself states, so it is the same however the endpoint was found. Where neither
+/// the Event Hub nor a cursor states the time of creation, it depends on the name alone.
 fn log_id(name: &str, created: i64) -> String {
     let bytes: [u8; 6] = digest([name, created.to_string().as_str()]);
     hex(&bytes)

@@ -1,4 +1,4 @@
-//! Polls of a log in memory: order, budgets, fairness, and what is answered to a place that is gone.
+//! Polls of a log in memory: the order of events, budgets, fairness, and places that are gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,11 +18,11 @@ struct Memory {
     state: LogState,
     fail_after: Option<usize>,
     handed: usize,
-    /// A partition whose first place the service does not know.
+    /// The partition whose first requested place the service does not know.
     unknown: Option<usize>,
-    /// Messages of the first partition that come while it is waited for.
+    /// Messages of the first partition that arrive during a wait.
     coming: Vec<Message>,
-    /// The pause between messages of the first partition that come for ever.
+    /// Messages of the first partition arrive without end, with this pause between them.
     steady: Option<Duration>,
     passed: Duration,
 }
@@ -129,7 +129,7 @@ impl Log for Memory {
     }
 }
 
-/// Makes an event of every so-manieth.
+/// An event mapper that holds back all messages but every n-th.
 struct Every(i64);
 
 impl EventMapper for Every {
@@ -186,7 +186,7 @@ fn ids(page: &Page) -> Vec<i64> {
     page.events.iter().map(number).collect()
 }
 
-/// Numbers by partition, in the order in which they came.
+/// The sequence numbers of events by partition, in the order of delivery.
 fn by_partition(events: &[Event]) -> BTreeMap<String, Vec<i64>> {
     let mut found = BTreeMap::<String, Vec<i64>>::new();
     for event in events {
@@ -222,8 +222,8 @@ fn what_is_held_back_moves_the_cursor_on() {
     assert_eq!(places, [Place::After { sequence: 49, offset: "490".into() }]);
 }
 
-/// A filter that holds nearly everything back does not use up the host's computing time: the page ends, the place moves on,
-/// and there is more.
+/// With a filter that holds back nearly all messages, a poll must not use up the host's computing time: the page ends,
+/// the position moves forward, and `more` is set.
 #[test]
 fn a_poll_looks_at_so_much_and_the_next_one_goes_on_behind_it() {
     let small = || Memory::new(0..50_000);
@@ -252,7 +252,8 @@ fn a_poll_looks_at_so_much_and_the_next_one_goes_on_behind_it() {
     }
 }
 
-/// Nobody reads the same messages for ever: an error after messages that a filter held back keeps the way past them.
+/// After an error, the position behind the held-back messages is kept. Otherwise every poll would read the same
+/// messages again.
 #[test]
 fn an_error_keeps_the_way_past_what_was_held_back() {
     let mut cursor = poll(&mut Memory::new(0..1), &Every(1), &request(Start::Earliest, 1, None)).expect("a page").next;
@@ -269,7 +270,7 @@ fn an_error_keeps_the_way_past_what_was_held_back() {
     assert_eq!(polls, 7);
 }
 
-/// An event that is larger than the whole budget comes by itself: a poll that refused it would refuse it for ever.
+/// An event that is larger than the whole budget is delivered alone. A poll that refused it would refuse it for ever.
 #[test]
 fn an_event_larger_than_the_budget_comes_alone() {
     let mut log = Memory::new(10..14);
@@ -304,7 +305,7 @@ fn start_modes() {
     );
 }
 
-/// A start that no event has reached is kept in the cursor: what is older is not delivered later.
+/// Until the first event, the cursor keeps the start. Otherwise older events could be delivered later.
 #[test]
 fn a_start_holds_until_the_first_event() {
     let mut log = Memory::new(0..10);
@@ -387,7 +388,8 @@ fn a_lost_position_is_answered_by_the_policy() {
     assert_eq!(poll(&mut log, &Every(1), &other).expect_err("another partition's").code(), ErrorCode::PositionLost);
 }
 
-/// Numbers begin again with every log: after a fail-over, or with a hub that was made again, the same partition and number come again.
+/// A new log begins its numbers again. After a fail-over, or after a hub was created again, the same partition and
+/// number appear again.
 #[test]
 fn no_two_events_of_a_hub_ever_have_one_id() {
     let ids_of = |name: &str, created: i64| {
@@ -410,7 +412,7 @@ fn no_two_events_of_a_hub_ever_have_one_id() {
     assert_eq!(ids_of("h", 5)[0].split('-').map(str::len).collect::<Vec<_>>(), [12, 1, 1]);
 }
 
-/// A service that once does not say when the log was made is believed to have the log of the cursor.
+/// Where the service once does not state when the log was created, the log counts as the cursor's log.
 #[test]
 fn ids_stay_where_the_creation_is_not_stated_for_once() {
     let first = poll(&mut Memory::new(0..10), &Every(1), &request(Start::Earliest, 4, None)).expect("a page");
@@ -421,12 +423,12 @@ fn ids_stay_where_the_creation_is_not_stated_for_once() {
     };
     let (stated, silent) = (again(5, &first.next), again(0, &first.next));
     assert_eq!(stated.events, silent.events);
-    assert_eq!(stated.next, silent.next, "what is known is not forgotten");
-    // Of a cursor of all partitions as well.
+    assert_eq!(stated.next, silent.next, "the known time of creation is kept");
+    // The same holds for a cursor of all partitions.
     let all = poll(&mut Memory::all([0..10, 0..10, 0..10, 0..10]), &Every(1), &of_all(Start::Earliest, 8, None))
         .expect("a page");
     assert_eq!(again(0, &all.next).events, again(5, &all.next).events);
-    // A cursor from before it was stated goes on, and its log is known from now on.
+    // An old cursor without the time of creation continues, and the next cursor states the time.
     let mut log = Memory::new(0..10);
     log.state.created = 0;
     let unknown = poll(&mut log, &Every(1), &request(Start::Earliest, 4, None)).expect("a page").next;
@@ -460,7 +462,7 @@ fn an_error_in_the_middle_keeps_what_was_read() {
     );
 }
 
-/// Wherever an engine stops, it goes on from there: every event once, in the order of its partition.
+/// An engine may stop after any event and continue there: it receives every event once, in the order of the partition.
 #[test]
 fn each_event_of_all_partitions_is_a_place_to_go_on_from() {
     let ranges = [0..40, 0..0, 5..20, 0..3];
@@ -478,7 +480,8 @@ fn each_event_of_all_partitions_is_a_place_to_go_on_from() {
     }
 }
 
-/// However small the pages and however full one partition: in as many pages as there are partitions, each has its turn.
+/// With any size of pages, and however full one partition is, every partition has its turn within as many pages as
+/// there are partitions.
 #[test]
 fn no_partition_starves_another() {
     for events in [1, 2, 3, 8] {
@@ -534,7 +537,7 @@ fn a_place_that_only_the_service_finds_lost_is_answered_likewise() {
     assert_eq!((by_partition(&page.events), page.notices.len()), (expected.into(), 1));
 }
 
-/// An engine that turns from one poll of all to a poll of each takes its cursor along.
+/// An engine that changes from polling all partitions at once to polling each keeps its cursor.
 #[test]
 fn a_partition_goes_on_from_the_cursor_of_all() {
     let all = [0..10, 0..10, 0..10, 0..10];
@@ -542,11 +545,11 @@ fn a_partition_goes_on_from_the_cursor_of_all() {
     let page = poll(&mut Memory::new(0..10), &Every(1), &request(Start::Now, 100, Some(cursor.clone())));
     let page = page.expect("a page");
     assert_eq!(ids(&page), (3..10).collect::<Vec<_>>());
-    // Not the other way round: of one, the places of the others are not known.
+    // The other way is not possible: a cursor of one partition does not state the places of the others.
     let mut back = of_all(Start::Now, 100, Some(page.next));
     let error = poll(&mut Memory::all([0..10, 0..10, 0..10, 0..10]), &Every(1), &back).expect_err("of one alone");
     assert_eq!(error.code(), ErrorCode::PositionLost);
-    // A cursor that states more places than there are partitions was not written by this connector.
+    // A cursor with more places than the hub has partitions was not written by this connector.
     back.cursor = Some(cursor);
     let error = poll(&mut Memory::new(0..10), &Every(1), &back).expect_err("not a cursor");
     assert_eq!(error.code(), ErrorCode::InvalidInput);

@@ -1,4 +1,4 @@
-//! A trigger on the hub's log. The five of them differ in which events they take and in what they call them.
+//! A trigger on the hub's log. The five log triggers differ in the events that they take and in their names.
 
 use serde_json::{Value, json};
 
@@ -19,21 +19,22 @@ use crate::session::Session;
 use crate::triggers::shared::Trigger;
 use crate::triggers::shared::glob::patterns;
 
-/// What one of them is.
+/// The properties of one log trigger.
 pub struct LogTrigger {
     /// The trigger's id.
     pub id: &'static str,
-    /// Its name for a person.
+    /// The trigger's name for a person.
     pub title: &'static str,
-    /// Markdown.
+    /// The help text, in Markdown.
     pub help: &'static str,
-    /// The values of `iothub-message-source` that it takes; an event without one is telemetry.
+    /// The values of `iothub-message-source` that the trigger takes. A message without this annotation counts as
+    /// telemetry.
     pub sources: &'static [&'static str],
-    /// What CloudEvents `type` begins with.
+    /// The beginning of CloudEvents `type`.
     pub event_type: &'static str,
-    /// An example of what its data has as body.
+    /// Makes an example of a body.
     pub sample_body: fn() -> Value,
-    /// An example of the properties.
+    /// Makes an example of the application properties.
     pub sample_properties: fn() -> Value,
 }
 
@@ -170,7 +171,7 @@ impl Trigger for LogTrigger {
         }
     }
 
-    /// One poll of a partition, or of all of them where the request names none.
+    /// One poll of a partition, or of all partitions where the request names none.
     fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
         let mapper = HubEventMapper::new(self, session, config)?;
         let reader = mapper.reader(&request.partition);
@@ -180,7 +181,7 @@ impl Trigger for LogTrigger {
     /// Events of all partitions.
     fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
         let mapper = HubEventMapper::new(self, session, config)?;
-        // Nobody is sent away for a look.
+        // A sample must not disconnect another reader, so it claims no owner level.
         let reader = Reader { owner_level: None, ..mapper.reader("") };
         let request = self.one_look(limit);
         with_log(session, &reader, |log| super::poll(log, &mapper, &request)).map(|page| page.events)

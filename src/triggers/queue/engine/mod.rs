@@ -1,13 +1,14 @@
-//! Triggers on the queues that a hub keeps for services: feedback on messages to devices, and uploaded files.
+//! Triggers on the queues that a hub keeps for services: feedback on cloud-to-device messages, and notices of uploaded
+//! files.
 //!
-//! A queue has no positions. A message is locked for the link that it was given to, until it is accepted or the link ends;
-//! then it comes again. So nothing is accepted in the poll that reads it: that is left to the next poll whose cursor says
-//! that the engine is done with all of the message's records. A poll without that cursor reads them again, with the same
-//! ids. Where the instance lives on, the message is still held; otherwise it comes again, is recognized by the cursor, and
-//! is accepted without an event.
+//! A queue has no positions. A message is locked for the link that received it, until it is accepted or the link ends;
+//! if the link ends, the message comes again. The poll that reads a message therefore never accepts it. A later poll
+//! accepts it when its cursor says that the engine has dealt with all of the message's records. A poll without that
+//! cursor delivers the same records again, with the same ids. In a warm instance the message is still held; otherwise
+//! the message comes again, is recognized by the cursor, and is accepted without an event.
 //!
-//! This holds for records without an event, too: those that the configuration holds back, and those that the start passes
-//! over. They go into the cursor like the others, so that a poll whose cursor nobody keeps leaves the queue as it was.
+//! The same holds for records without an event: those that the configuration holds back, and those before the start.
+//! They go into the cursor like all others, so that a poll whose cursor is not kept leaves the queue unchanged.
 
 pub mod position;
 pub mod record;
@@ -35,26 +36,26 @@ use crate::triggers::shared::page::{PageBuilder, PageLimits};
 use position::Position;
 use record::{BODY_NOTE, Hash, RAW_BODY, Record};
 
-/// Positions of events add up within a page.
+/// At most 256 events, because each event's position contains those of the events before it.
 const MOST_OF_PAGE: PageLimits = PageLimits { events: 256, bytes: u64::MAX };
-/// Records of one page after which no further message is read, with an event or without: two pages and a message of 64
-/// records fit into what a cursor remembers.
+/// The number of records of a page, with or without an event, after which no further message is read. The cursor's
+/// memory has room for two such pages and a message of 64 records.
 const MOST_RECORDS: usize = 400;
-/// Once notices come, a pause of this length ends the reading.
+/// After the first notice, a pause of this length ends the reading.
 const LULL: Duration = Duration::from_millis(100);
-/// CloudEvents `type` of what is not as the hub describes it.
+/// CloudEvents `type` of a notice that does not have the form that the hub documents.
 const UNREADABLE: &str = "azure.iot.hub.unreadable-notice";
-/// Where to begin: with all that waits.
+/// The start that delivers all records in the queue.
 const EVERYTHING: i64 = i64::MIN;
-/// Where to begin: what waits is still to be passed over.
+/// The start that passes over all records in the queue, while some may still be left.
 const CLEARING: i64 = i64::MAX;
-/// Kept of the deadline to end the reading in order.
+/// The part of the deadline that is kept for ending the reading in order.
 const TIME_TO_PAUSE: Duration = Duration::from_millis(500);
 
-/// Makes an event draft of a record; none where the configuration holds it back.
+/// Makes an event draft of a record. Returns none where the configuration holds the record back.
 pub type EventMapper<'t> = dyn Fn(&Record) -> Option<EventDraft> + 't;
 
-/// The fields that stand for a notice that could not be read, for an output's schema.
+/// The fields of a notice that could not be read, for an output's schema.
 pub fn raw_fields() -> [(&'static str, Value); 2] {
     [
         (RAW_BODY, help(string("Raw body"), "Base64, of a notice that is not as the hub describes it.")),
@@ -62,19 +63,19 @@ pub fn raw_fields() -> [(&'static str, Value); 2] {
     ]
 }
 
-/// A queue as a poll sees it.
+/// A queue, as a poll uses it.
 trait Source {
-    /// What earlier polls have read and not accepted.
+    /// The notices that earlier polls have read and not accepted.
     fn held(&mut self) -> Vec<Notice>;
-    /// The next notice; none where none comes within `wait`.
+    /// The next notice. None where no notice comes within `wait`.
     fn next(&mut self, wait: Duration) -> Result<Option<Notice>>;
-    /// Done: it does not come again.
+    /// Accepts the notice at the hub, so that it does not come again.
     fn accept(&mut self, notice: &Notice);
-    /// Keeps it for the next poll.
+    /// Keeps the notice for the next poll.
     fn hold(&mut self, notice: Notice);
-    /// Ends the reading: what had come by then and was not handed out.
+    /// Ends the reading. Returns the notices that had arrived by then and were not returned yet.
     fn rest(&mut self) -> Vec<Notice>;
-    /// How much time the call has left.
+    /// How much time is left of the call.
     fn remaining(&self) -> Duration;
 }
 
@@ -99,7 +100,7 @@ impl Source for ServiceEndpoint<'_> {
     }
 }
 
-/// What a trigger on a queue declares. The start that loses nothing is the default.
+/// The descriptor of a trigger on a queue. Its default start is the one that loses no records.
 pub fn descriptor(spec: Spec) -> TriggerDescriptor {
     TriggerDescriptor {
         operation: spec.operation(),
@@ -109,26 +110,26 @@ pub fn descriptor(spec: Spec) -> TriggerDescriptor {
     }
 }
 
-/// What a trigger knows of its queue.
+/// What a poll needs to know of a trigger's records.
 pub struct Reader<'t> {
     pub queue: ServiceQueue,
-    /// Members that its records have, at least one of them each.
+    /// The members that the trigger's records can have. Each record has at least one of them.
     pub members: &'t [&'t str],
-    /// What becomes of a record.
+    /// Makes the event of a record.
     pub mapper: &'t EventMapper<'t>,
 }
 
 /// One poll of a queue, for a trigger with this configuration.
 ///
 /// # Errors
-/// As the interface's `poll`.
+/// Those of the interface's `poll`.
 pub fn poll(session: &Session, reader: &Reader, config: &str, request: &PollRequest) -> Result<Page> {
     let queue = reader.queue;
     let hub = &session.hub().identity();
-    // Cursors of before may have been written by another name of the hub.
+    // An older cursor may contain another name of the hub.
     let scopes: Vec<[u8; 8]> = aliases(hub).iter().map(|hub| digest([queue.address(), hub])).collect();
     let (position, notices) = begin(&scopes, request)?;
-    // Notices that one trigger holds are not for another to accept.
+    // Each configuration holds its own notices, so that one trigger cannot accept the notices of another.
     let purpose = Purpose::Read(queue, digest([config]));
     let source = format!("https://{hub}{}", queue.address());
     with_service_endpoint(session, purpose, |endpoint| {
@@ -139,8 +140,8 @@ pub fn poll(session: &Session, reader: &Reader, config: &str, request: &PollRequ
     })
 }
 
-/// Where a poll goes on, and the notice where that is not where its cursor is. `scopes` are the cursor's own, and those by
-/// the hub's other names.
+/// The position where a poll continues, and a notice where that is not the cursor's position. `scopes` has the
+/// trigger's scope first, then its scopes under the hub's other names.
 fn begin(scopes: &[[u8; 8]], request: &PollRequest) -> Result<(Position, Vec<PageNotice>)> {
     let scope = scopes.first().copied().unwrap_or_default();
     let Some(cursor) = &request.cursor else {
@@ -167,8 +168,8 @@ fn begin(scopes: &[[u8; 8]], request: &PollRequest) -> Result<(Position, Vec<Pag
     let (restart, notice) = begin_again(
         "The cursor belongs to another hub or to another trigger.",
         request.on_position_lost,
-        "Reading goes on with all that waits.",
-        "Reading goes on with what comes from now on.",
+        "Reading continues with all records in the queue.",
+        "Reading continues with new records only.",
     )?;
     let since = match restart {
         Restart::Earliest => EVERYTHING,
@@ -183,17 +184,17 @@ struct Poll<'a> {
     source: &'a str,
     reader: &'a Reader<'a>,
     request: &'a PollRequest,
-    /// The cursor of this poll, and what this page adds to it.
+    /// The cursor of this poll, with the records that this page adds.
     position: Position,
     committed: HashSet<Hash>,
-    /// Delivered, passed over or put off in this page.
+    /// The records that this page delivered, passed over or kept in the cursor.
     met: HashSet<Hash>,
-    /// How many of them the start passes over.
+    /// How many of these records the start passes over.
     passed_over: usize,
-    /// What the cursor lacked at the record dealt with last.
+    /// The position of the next event: the cursor's position, and the hashes of all records dealt with since.
     since_cursor: Vec<u8>,
     page: PageBuilder,
-    /// A record had no room.
+    /// Whether a record had no room in the page.
     full: bool,
     pending: Vec<Record>,
 }
@@ -206,7 +207,7 @@ impl<'a> Poll<'a> {
         position: Position,
         notices: Vec<PageNotice>,
     ) -> Self {
-        // A cursor that was given up is none: its position must not be gone on from.
+        // After a notice about a lost position, this poll must not continue from the cursor's position.
         let own = request.cursor.as_ref().filter(|_| notices.is_empty());
         Self {
             source,
@@ -255,7 +256,7 @@ impl<'a> Poll<'a> {
             self.see(source, notice);
         }
         if self.is_clearing() {
-            // No clock says what is from before: it is what waits until nothing does.
+            // The start ignores the times in the records: all records count as old until the queue is empty once.
             if is_empty && !self.is_full() {
                 self.position.since = EVERYTHING;
             } else {
@@ -269,7 +270,7 @@ impl<'a> Poll<'a> {
         self.position.since == CLEARING
     }
 
-    /// The event of a record, without its position; none where the configuration holds it back.
+    /// The event of a record, without its position. None where the configuration holds the record back.
     fn event(&self, record: &Record) -> Option<Event> {
         let mut draft = if record.is_raw() {
             EventDraft {
@@ -290,8 +291,9 @@ impl<'a> Poll<'a> {
         self.full || self.page.room() == 0 || self.met.len() >= MOST_RECORDS
     }
 
-    /// Deals with a notice's records, and accepts it where the engine is done with all of them. Once the page is full a
-    /// notice is kept as it is; one that fills it is delivered in part, and the rest goes into the cursor.
+    /// Deals with a notice's records, and accepts the notice where the engine is done with all of them. If the page is
+    /// already full, the notice is only held. If the page becomes full in the middle, the remaining records go into the
+    /// cursor.
     fn see(&mut self, source: &mut dyn Source, notice: Notice) {
         let full = self.is_full();
         let mut done = true;
@@ -301,7 +303,8 @@ impl<'a> Poll<'a> {
                 continue;
             }
             done = false;
-            // Read a second time in this very page, since its lock ran out: dealt with once, and not done either.
+            // A notice whose lock ran out can come twice within one page. Its records are dealt with once, and it is
+            // not accepted yet.
             if !full && !self.met.contains(&hash) {
                 self.take(record);
             }
@@ -309,11 +312,11 @@ impl<'a> Poll<'a> {
         if done { source.accept(&notice) } else { source.hold(notice) }
     }
 
-    /// Deals with a record: delivers it, passes it over, or puts it off where there is no room.
+    /// Delivers a record, passes it over, or keeps it in the cursor where the page has no room for it.
     fn take(&mut self, record: Record) {
         let hash = record.hash();
         self.met.insert(hash);
-        // The start says what waited before; what cannot be read has no time that would show it.
+        // A record is old if it is older than the start. A record that cannot be read has no time and counts as new.
         let is_before = self.is_clearing() || record.is_before(self.position.since);
         let event = if is_before { None } else { self.event(&record) };
         let Some(mut event) = event else {
@@ -331,7 +334,7 @@ impl<'a> Poll<'a> {
         self.page.add(event);
     }
 
-    /// Puts a record into the cursors that follow.
+    /// Adds a record to the cursors that follow.
     fn note(&mut self, hash: Hash) {
         self.position.note(hash);
         self.since_cursor.extend(hash);

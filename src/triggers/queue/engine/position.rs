@@ -1,8 +1,8 @@
-//! What a cursor knows of a queue: which records were dealt with, and which were read and are still to be delivered.
+//! A queue's cursor: which records were dealt with, and which were read and must still be delivered.
 //!
-//! The hub keeps no position for a reader, only whether a message is done. So the cursor says which records the engine is
-//! done with, and the next poll accepts the message at the hub. What a page had no room for is in the cursor as well: the hub gives a
-//! message so many times and no more, however few records an engine takes at once.
+//! The hub keeps no position for a reader, only whether a message was accepted. So the cursor says which records the
+//! engine is done with, and the next poll accepts the message. The cursor also holds the records that had no room in
+//! the page: the hub delivers a message only a limited number of times, even if an engine takes few records at once.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -14,28 +14,30 @@ use crate::error::Result;
 use crate::json;
 use crate::triggers::shared::cursor_bytes::CursorReader;
 
-/// The form; a new form gets a new number. The first numbers are those of the other triggers' cursors.
+/// The number of the cursor's form. A new form gets a new number. The first number differs from those of the other
+/// triggers' cursors.
 const FORMAT: u8 = 0x61;
-/// Named in the detail of errors.
+/// Names this cursor in the detail of errors.
 const WHAT: &str = "cursor of a queue";
-/// Records dealt with that are remembered: several pages of them, while a message is done one poll after its records.
+/// The largest number of remembered records: several pages, because a message is accepted one poll after its records
+/// were delivered.
 const MOST_DEALT_WITH: usize = 1_024;
 
-/// All that a poll goes on from.
+/// All that a poll needs to continue.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Position {
-    /// A hash of what is read, and where.
+    /// A hash of the queue, the hub and the trigger.
     pub scope: [u8; 8],
-    /// Records from before are passed over: milliseconds since the Unix epoch.
+    /// Records before this time are passed over, in milliseconds since the Unix epoch.
     pub since: i64,
-    /// Records that were delivered, held back or passed over, the newest last.
+    /// Hashes of the records that were delivered, held back or passed over, the newest last.
     dealt_with: VecDeque<Hash>,
-    /// Records that were read and not delivered yet.
+    /// Records that were read and are not delivered yet.
     pub pending: Vec<Record>,
 }
 
 impl Position {
-    /// Nothing dealt with yet.
+    /// A position with no record dealt with.
     pub fn new(scope: [u8; 8], since: i64) -> Self {
         Self { scope, since, ..Self::default() }
     }
@@ -48,12 +50,12 @@ impl Position {
         self.dealt_with.push_back(hash);
     }
 
-    /// The records that are the cursor's: the engine is done with them, or has them in its cursor.
+    /// The hashes of the records that the engine is done with or has in its cursor.
     pub fn committed(&self) -> HashSet<Hash> {
         self.dealt_with.iter().copied().chain(self.pending.iter().map(Record::hash)).collect()
     }
 
-    /// As a cursor after which nothing was delivered.
+    /// A cursor for this position, with no event after it.
     pub fn cursor(&self) -> Cursor {
         let mut snapshot = vec![FORMAT];
         let count = u16::try_from(self.dealt_with.len()).unwrap_or(u16::MAX);
@@ -64,7 +66,7 @@ impl Position {
         Cursor { snapshot, position: self.head() }
     }
 
-    /// What begins the position of an event: what the snapshot may be lacking.
+    /// The beginning of an event's position: the values that the engine's stored snapshot may lack.
     pub fn head(&self) -> Vec<u8> {
         let mut position = vec![FORMAT];
         position.extend(self.scope);
@@ -75,7 +77,8 @@ impl Position {
     /// Reads a cursor.
     ///
     /// # Errors
-    /// `invalid-input` where it is none of these triggers', `unsupported` where it is of a newer form.
+    /// `invalid-input` where these bytes are not a cursor of a queue trigger; `unsupported` where their form is newer
+    /// than this version.
     pub fn read(cursor: &Cursor) -> Result<Self> {
         let mut reader = CursorReader::new(&cursor.position, WHAT);
         reader.format(&(FORMAT..=FORMAT))?;

@@ -1,4 +1,4 @@
-//! One record of a notice: what a trigger makes an event of. A notice of feedback has up to 64 of them.
+//! One record of a notice, of which a trigger makes one event. A feedback notice has up to 64 records.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,19 +13,19 @@ use crate::triggers::shared::hash::digest;
 /// The member with the bytes of a body that could not be read.
 pub const RAW_BODY: &str = "rawBody";
 
-/// Records of one notice that are delivered one by one: the hub puts 64 into it at the most.
+/// The largest number of records of one notice that are delivered separately. The hub puts at most 64 into a notice.
 const MOST_OF_A_NOTICE: usize = 256;
 
-/// Levels around a record in the cursor, where it waits in a list.
+/// The levels of nesting around a record in the cursor, which holds a list of waiting records.
 const AROUND: usize = 1;
 
-/// The member that says why.
+/// The member with the reason why the body could not be read.
 pub const BODY_NOTE: &str = "bodyNote";
 
 /// A short hash of a record.
 pub type Hash = [u8; 8];
 
-/// A record.
+/// A record of a notice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     value: Value,
@@ -35,13 +35,14 @@ pub struct Record {
 impl Record {
     /// The record of a JSON value.
     pub fn new(value: Value) -> Self {
-        // Members are sorted, so the text is the same each time the record comes.
+        // Members are sorted, so the same record always gives the same text.
         let digest = digest([value.to_string().as_str()]);
         Self { value, digest }
     }
 
-    /// The records of a notice's body: a list of them, or one. `members` are those that such records have. What has none of
-    /// them, and a body that is something else, is a record with its bytes, so that nothing is lost and the queue goes on.
+    /// The records of a notice's body, which is a list of records or one record. `members` are the members that such
+    /// records can have. A part that has none of them, and any other body, becomes a record that holds its bytes, so
+    /// that no data is lost and reading continues.
     pub fn all(body: &[u8], members: &[&str]) -> Vec<Self> {
         match serde_json::from_slice::<Vec<&RawValue>>(body) {
             Ok(items) if (1..=MOST_OF_A_NOTICE).contains(&items.len()) => {
@@ -52,7 +53,7 @@ impl Record {
     }
 
     fn of(text: &[u8], members: &[&str]) -> Self {
-        // What the cursor cannot hold would make it unreadable, with all else in it.
+        // A record that is nested too deeply for the cursor would make the whole cursor unreadable.
         let fits = std::str::from_utf8(text).is_ok_and(|text| has_levels(text, DEEPEST - AROUND));
         match json::parse(text) {
             Ok(value @ Value::Object(_)) if fits && members.iter().any(|name| member(&value, name).is_some()) => {
@@ -60,12 +61,12 @@ impl Record {
             }
             _ => Self::new(json!({
                 RAW_BODY: STANDARD.encode(text),
-                BODY_NOTE: "the notice is not the JSON that it should be",
+                BODY_NOTE: "the notice is not JSON in the form that the hub documents",
             })),
         }
     }
 
-    /// The record with its members under these names: earlier services wrote them with a capital letter.
+    /// The record with its members under these names. Earlier services wrote the names with a capital letter.
     pub fn named(&self, members: &[&str]) -> Value {
         let mut named = self.value.as_object().cloned().unwrap_or_default();
         for name in members {
@@ -84,12 +85,12 @@ impl Record {
         &self.value
     }
 
-    /// Whether it stands for a body that could not be read.
+    /// Whether the record stands for a body that could not be read.
     pub fn is_raw(&self) -> bool {
         self.value.get(RAW_BODY).is_some()
     }
 
-    /// A member, in whatever case its name is written. None where it is null.
+    /// A member, whether its name is written in upper or lower case. None where it is null.
     pub fn member(&self, name: &str) -> Option<&Value> {
         member(&self.value, name)
     }
@@ -99,24 +100,24 @@ impl Record {
         self.member(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
-    /// When it happened, as the hub wrote it.
+    /// When the event of the record happened, as the hub wrote it.
     pub fn time(&self) -> Option<&str> {
         self.text("enqueuedTimeUtc")
     }
 
-    /// Whether it is known to be from before this moment, milliseconds since the Unix epoch.
+    /// Whether the record states a time before this one, in milliseconds since the Unix epoch.
     pub fn is_before(&self, moment: i64) -> bool {
         self.time().and_then(instant::parse_ms).is_some_and(|time| time < moment)
     }
 
-    /// For the cursor.
+    /// The record's hash for the cursor.
     pub fn hash(&self) -> Hash {
         let mut short = [0; 8];
         short.copy_from_slice(&self.digest[..8]);
         short
     }
 
-    /// For an event's id: the same each time the record comes. Two records that do not differ in anything are one.
+    /// The record's id for an event. The same record always gives the same id; two equal records count as one.
     pub fn id(&self) -> String {
         self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -151,7 +152,7 @@ mod tests {
         }
     }
 
-    /// One that is strange does not take the others with it, nor do they take it.
+    /// A record that cannot be read does not change how the others in the list are read.
     #[test]
     fn in_a_list_each_is_read_by_itself() {
         let records = all(br#"[{"deviceId":"a"}, 7 ,{"x":1.10},[{"deviceId":"b"}]]"#);
@@ -161,7 +162,8 @@ mod tests {
         assert_eq!(raw, [None, Some(&*expected[0]), Some(&*expected[1]), Some(&*expected[2])]);
     }
 
-    /// A record that waits stands in a list in the cursor: one of 127 levels made it unreadable, for good.
+    /// A waiting record stands in a list in the cursor. In an earlier version, a record of 127 levels made the cursor
+    /// unreadable for good.
     #[test]
     fn what_the_cursor_cannot_hold_is_bytes() {
         use crate::triggers::queue::engine::position::Position;
@@ -174,7 +176,7 @@ mod tests {
             position.pending = records;
             assert_eq!(Position::read(&position.cursor()), Ok(position), "{levels}");
         }
-        // Nor would it have room for tens of thousands of records.
+        // The cursor has no room for tens of thousands of records either.
         let many = format!("[{}7]", r#"{"":0},"#.repeat(30_000));
         assert_eq!(all(many.as_bytes()).len(), 1);
     }

@@ -1,4 +1,4 @@
-//! Polls against a queue in memory that locks, counts and forgets as the hub's does.
+//! Polls of a queue in memory. It locks, counts and unlocks messages as the hub's queue does.
 
 use std::collections::VecDeque;
 
@@ -9,17 +9,17 @@ use crate::bindings::exports::workflow::connector::trigger::{Budget, LostPolicy,
 use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::error::ErrorCode;
 
-/// The hub's end.
+/// The hub's side of a queue.
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Notice>,
     locked: Vec<Notice>,
     accepted: Vec<Notice>,
     held: Vec<Notice>,
-    /// Fails once so many were given.
+    /// After this many notices were given, reading fails.
     fail_after: Option<usize>,
     given: usize,
-    /// The call's time is up once so many were given.
+    /// After this many notices were given, the call's time is up.
     time_for: Option<usize>,
 }
 
@@ -28,7 +28,7 @@ fn record(number: u32) -> Value {
 }
 
 impl Queue {
-    /// Notices of so many records each.
+    /// A queue with one notice for each of these sizes. A size is the number of records in the notice.
     fn of(sizes: &[u32]) -> Self {
         let mut queue = Self::default();
         let mut next = 0;
@@ -40,7 +40,7 @@ impl Queue {
         queue
     }
 
-    /// The link ends: what was not accepted comes again.
+    /// The link ends: notices that were not accepted come again.
     fn unlock(&mut self) {
         self.held.clear();
         self.locked.drain(..).rev().for_each(|notice| self.waiting.push_front(notice));
@@ -125,7 +125,7 @@ fn nothing_is_accepted_before_a_cursor_says_so() {
     let page = poll(&mut queue, 100, None);
     assert_eq!((numbers(&page.events), queue.accepted.len(), page.more), (vec![0, 1, 2], 0, false));
 
-    // The page got lost: the same events, with the same ids.
+    // The page was lost, so the same events come again with the same ids.
     let again = poll(&mut queue, 100, None);
     assert_eq!(
         again.events.iter().map(|event| &event.id).collect::<Vec<_>>(),
@@ -133,7 +133,7 @@ fn nothing_is_accepted_before_a_cursor_says_so() {
     );
     assert_eq!((again, queue.accepted.len()), (page.clone(), 0));
 
-    // It was stored: the instance that holds the notices accepts them.
+    // The page was stored: the instance that holds the notices accepts them.
     let next = poll(&mut queue, 100, Some(page.next));
     assert_eq!((numbers(&next.events), queue.accepted.len(), queue.left()), (vec![], 2, 0));
 }
@@ -160,7 +160,7 @@ fn every_record_is_delivered_once_however_it_is_committed() {
                     let page = poll(&mut queue, events, cursor.clone());
                     assert!(page.events.len() <= events as usize);
                     let done = page.events.is_empty() && queue.left() == 0;
-                    // An engine that stops after each event goes on from that event's position.
+                    // An engine that stops after each event continues from that event's position.
                     match page.events.first().filter(|_| each_event) {
                         Some(first) => {
                             seen.extend(numbers(std::slice::from_ref(first)));
@@ -187,7 +187,7 @@ fn every_record_is_delivered_once_however_it_is_committed() {
     }
 }
 
-/// The hub gives a notice ten times unless it is set up otherwise; one that fills many pages is asked for twice.
+/// By default, the hub delivers a notice at most ten times. A notice that fills many pages is only requested twice.
 #[test]
 fn a_notice_that_fills_many_pages_is_not_asked_for_with_each() {
     let mut queue = Queue::of(&[64]);
@@ -200,7 +200,7 @@ fn a_notice_that_fills_many_pages_is_not_asked_for_with_each() {
         queue.unlock();
         assert!(polls < 200);
     }
-    // A look that finds the queue empty is counted as well.
+    // A request that finds the queue empty is counted as well.
     assert!(queue.given <= 3, "{} times", queue.given);
 }
 
@@ -208,7 +208,7 @@ fn a_notice_that_fills_many_pages_is_not_asked_for_with_each() {
 fn a_lock_that_ran_out_neither_delivers_twice_nor_accepts_too_early() {
     let mut queue = Queue::of(&[2]);
     let page = poll(&mut queue, 100, None);
-    // The same notice is given again while it is held.
+    // The same notice comes again while it is held.
     queue.waiting.push_back(queue.locked[0].clone());
     let again = poll(&mut queue, 100, None);
     assert_eq!((numbers(&again.events), queue.accepted.len()), (vec![0, 1], 0));
@@ -231,7 +231,8 @@ fn what_is_held_back_is_accepted_without_an_event_once_a_cursor_says_so() {
     }
 }
 
-/// However much a filter holds back, pages end, cursors stay small, and each record is dealt with once.
+/// With a filter that holds back nearly all records, pages still end, cursors stay small, and each record is dealt with
+/// once.
 #[test]
 fn a_busy_queue_with_a_selective_filter_is_worked_off() {
     for instance_lives in [false, true] {
@@ -262,7 +263,7 @@ fn start_modes() {
         page.map(|page| (numbers(&page.events), queue.accepted.len()))
     };
     assert_eq!(first(Start::Earliest), Ok(((0..40).collect(), 0)));
-    assert_eq!(first(Start::Now), Ok((vec![], 0)), "what waits is passed over, and is there until a cursor says so");
+    assert_eq!(first(Start::Now), Ok((vec![], 0)), "old records are passed over, and stay until a cursor says so");
     assert_eq!(first(Start::AtTime("1970-01-01T00:00:38Z".into())), Ok((vec![38, 39], 0)));
     assert_eq!(first(Start::AtTime("soon".into())).expect_err("no time").record().fields[0].pointer, "/start/at-time");
     assert!(first(Start::AtPosition("1".into())).is_err());
@@ -294,7 +295,11 @@ fn clearing_goes_on_until_nothing_waits_and_then_everything_is_delivered() {
     queue.time_for = None;
     queue.waiting.push_back(Notice::of(Value::from(vec![record(0), record(60)]).to_string().into_bytes()));
     let page = poll(&mut queue, 100, cursor);
-    assert_eq!((numbers(&page.events), queue.accepted.len()), (vec![60], 50), "the first was cleared already");
+    assert_eq!(
+        (numbers(&page.events), queue.accepted.len()),
+        (vec![60], 50),
+        "the first notice was passed over already"
+    );
     let mut later = Queue::of(&[3]);
     let empty = poll_as(&mut Queue::default(), &draft, &request(Start::Now, 100, None)).expect("a page");
     assert_eq!((empty.more, empty.notices.len()), (false, 0));
@@ -305,7 +310,7 @@ fn clearing_goes_on_until_nothing_waits_and_then_everything_is_delivered() {
     );
 }
 
-/// Deleting what nobody keeps a cursor of was the fault: a look at the queue emptied it.
+/// In an earlier version, a poll whose cursor was not kept emptied the queue.
 #[test]
 fn a_poll_that_nobody_commits_leaves_the_queue_as_it_was() {
     let starts = [Start::Now, Start::Earliest, Start::AtTime("1970-01-01T00:00:20Z".into())];
@@ -332,12 +337,12 @@ fn a_start_that_is_interrupted_says_what_it_has_passed_over_and_removes_nothing(
     queue.fail_after = None;
     queue.unlock();
     let next = poll_as(&mut queue, &draft, &request(Start::Now, 100, Some(page.next))).expect("a page");
-    assert_eq!((next.events.len(), queue.accepted.len(), queue.left()), (0, 1, 1), "the first is done with");
+    assert_eq!((next.events.len(), queue.accepted.len(), queue.left()), (0, 1, 1), "the first notice is accepted");
     let last = poll_as(&mut queue, &draft, &request(Start::Now, 100, Some(next.next))).expect("a page");
     assert_eq!((last.events.len(), queue.left()), (0, 0));
 }
 
-/// A cursor keeps what the first poll began at.
+/// The cursor keeps the time at which the first poll began.
 #[test]
 fn what_is_from_before_the_start_is_not_delivered_later_either() {
     let start = Start::AtTime("1970-01-01T00:00:30Z".into());
@@ -359,13 +364,13 @@ fn a_cursor_of_another_queue_is_answered_by_the_policy() {
         let page = poll_as(&mut Queue::of(&[40]), &draft, &asked).expect("a page");
         let said: Vec<&str> = page.notices.iter().map(|notice| notice.code.as_str()).collect();
         assert_eq!((page.events.len(), said.as_slice()), (expected, codes));
-        // What goes on is of the new beginning.
+        // The next position belongs to the new beginning.
         let position = page.events.first().map_or(page.next.position, |event| event.position.clone());
         assert_eq!(Position::read(&Cursor { snapshot: vec![], position }).expect("readable").scope, [1; 8]);
     }
 }
 
-/// A hub's other names have scopes of their own in cursors of before.
+/// Older cursors may hold a scope that was made from another name of the hub.
 #[test]
 fn a_cursor_by_another_name_of_the_hub_goes_on() {
     let mut queue = Queue::of(&[2]);
