@@ -7,7 +7,7 @@ use super::Done;
 use super::output::{Output, word};
 use super::session::Session;
 
-/// Says all that the descriptor says, or the gist of it.
+/// Prints the descriptor: all of it as JSON, or the essential parts as text.
 pub(crate) async fn describe(session: &Session<'_>, output: &Output) -> Done {
     let connector = session.connector().await?;
     let descriptor = connector.descriptor();

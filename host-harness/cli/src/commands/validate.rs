@@ -6,7 +6,7 @@ use super::output::{FIELD_HEADER, Output, field_rows};
 use super::session::{Linked, Session};
 use super::{Done, Exit};
 
-/// Judges the connection; fails where it cannot be used.
+/// Checks the values of the connection. Fails if the connection cannot be used.
 pub(crate) async fn run(session: &Session<'_>, output: &Output) -> Done {
     let Linked { connector, tenant, connection } = session.linked().await?;
     let validation = connector.account(&tenant, &connection).validate().await?;
