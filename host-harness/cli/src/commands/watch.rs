@@ -24,8 +24,8 @@ use super::session::{Linked, PARALLEL, Session, seconds};
 use super::signals::interrupted;
 use super::{Done, Exit};
 
-/// The longest time that a poll waits for events. Only when a poll returns, a person sees its events, or that there are
-/// none.
+/// The longest time that a poll waits for events. A person sees the events of a poll, or that there are none, only when
+/// the poll returns.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! Time and chance of a run.
+//! The simulated time and the random numbers of a run.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,12 +18,12 @@ impl Clock {
         Self { started: Arc::default(), speed }
     }
 
-    /// Starts it; later starts change nothing.
+    /// Starts the clock. Starting it again changes nothing.
     pub(super) fn start(&self) -> Instant {
         *self.started.get_or_init(Instant::now)
     }
 
-    /// Waits until so much of the simulated time has passed, and starts the clock where it stands.
+    /// Waits until the simulated time is `at`. Starts the clock if it was not started yet.
     pub(super) async fn until(&self, at: Duration) {
         sleep_until(self.start() + self.real(at)).await;
     }
@@ -62,7 +62,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from `low` up to `high`.
+    /// A random number that is at least `low` and below `high`.
     pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * ((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
     }

@@ -36,7 +36,7 @@ pub(super) struct View<'a> {
 struct Row {
     partition: String,
     events: u64,
-    /// How many events came between each of the last refreshes; the current count is the last one.
+    /// The number of events in each of the last intervals between refreshes; the current interval is last.
     recent: VecDeque<u64>,
     lag: Option<u64>,
     /// The id of the last event that was committed.
