@@ -64,8 +64,8 @@ pub(super) struct Parts {
     pub(super) news: News,
     pub(super) clock: Clock,
     pub(super) done: watch::Receiver<bool>,
-    /// Two moments in simulated time. Each loop dies at its first commit after the first moment, and with its first
-    /// page after the second moment.
+    /// Two moments in simulated time. Each loop dies at its first finished event after the first moment, before the
+    /// commit, and at its first page with events after the second moment.
     pub(super) deaths: [Duration; 2],
 }
 
