@@ -141,7 +141,7 @@ async fn show(
     }
     let (validation, label) = demo.validate().await?;
     if people {
-        output.heading(&format!("Account {label}, understood as"))?;
+        output.heading(&format!("Account {label}, checked without the network"))?;
         output.table(FIELD_HEADER, field_rows(&validation.problems))?;
     }
     let report = demo.test().await?;

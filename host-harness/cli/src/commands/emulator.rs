@@ -113,7 +113,7 @@ pub(crate) struct EmulatorArguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Online {
-    /// Every enabled device.
+    /// Every enabled device that was not expressly disconnected.
     All,
     /// Only devices that a simulator has connected.
     Registered,

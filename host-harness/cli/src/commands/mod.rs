@@ -27,7 +27,7 @@ use connector_host::CallError;
 use self::output::Output;
 use self::session::{Session, SessionArguments};
 
-/// Runs a workflow connector: describes it, tries an account out, polls triggers and invokes actions.
+/// Runs a workflow connector: describes it, tests an account, polls triggers and invokes actions.
 ///
 /// Secrets come from a connection file, the environment variable CONNECTOR_CONNECTION or a prompt, never from an
 /// argument. Exit codes: 0 for success, 1 if the connector or the host refused or failed, 2 for wrong usage.
@@ -55,13 +55,13 @@ enum Command {
     Validate,
     /// Test the account without changing anything: print checks, permissions, and what each permission unlocks.
     Test,
-    /// List the values that a field offers.
+    /// List the values that a person can choose from in a field.
     Options(options::OptionsArguments),
     /// Print the JSON Schema of an operation.
     Schema(schema::SchemaArguments),
     /// Print example events of a trigger.
     Sample(sample::SampleArguments),
-    /// Poll a trigger once.
+    /// Poll each partition of a trigger one time.
     Poll(poll::PollArguments),
     /// Poll all partitions of a trigger continuously, and commit the cursor after each event.
     Watch(watch::WatchArguments),
@@ -69,7 +69,7 @@ enum Command {
     Invoke(invoke::InvokeArguments),
     /// Check whether a component follows the rules of the connector interface.
     Conformance(conformance::ConformanceArguments),
-    /// Serve an emulator of IoT Hub and the Device Provisioning Service on this machine.
+    /// Run an emulator of IoT Hub and the Device Provisioning Service on this machine.
     Emulator(emulator::EmulatorArguments),
     /// Run a demonstration: an emulator, simulated devices, and workflows that answer them, with a self-check at the
     /// end.
@@ -83,7 +83,7 @@ pub(crate) enum Exit {
     Usage(anyhow::Error),
     /// The call failed.
     Call(CallError),
-    /// Something else failed.
+    /// Something other than a call failed.
     Failed(anyhow::Error),
     /// The command failed, and the reason was printed already.
     Said,

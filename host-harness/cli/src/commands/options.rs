@@ -27,7 +27,7 @@ pub(crate) struct OptionsArguments {
     context: Option<PathBuf>,
 }
 
-/// Lists the values that a field offers.
+/// Lists the values that a person can choose from in a field.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: OptionsArguments) -> Done {
     let request = ChoicesRequest {
         source: arguments.source,

@@ -25,18 +25,18 @@ impl Output {
         Self { json }
     }
 
-    /// Whether to write for machines.
+    /// Whether the output is JSON for machines.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// One JSON document: indented for people, on one line for machines.
+    /// Prints one JSON document: indented for people, on one line for machines.
     pub(crate) fn json(&self, value: &impl Serialize) -> Done {
         let text = if self.json { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
         self.raw(&visible_json(&text.map_err(|error| Exit::Failed(error.into()))?))
     }
 
-    /// One JSON text that came from the connector.
+    /// Prints one JSON text that came from the connector.
     pub(crate) fn json_text(&self, text: &str) -> Done {
         match serde_json::from_str::<serde_json::Value>(text) {
             Ok(value) => self.json(&value),
@@ -44,12 +44,12 @@ impl Output {
         }
     }
 
-    /// A line for people.
+    /// Prints a line for people.
     pub(crate) fn line(&self, text: &str) -> Done {
         self.raw(&clean(text))
     }
 
-    /// A heading with an empty line before it.
+    /// Prints a heading, with an empty line before it.
     pub(crate) fn heading(&self, text: &str) -> Done {
         self.raw(&format!("\n{}", clean(text)))
     }
@@ -190,7 +190,7 @@ pub(crate) fn field_rows(problems: &[FieldProblem]) -> Vec<[String; 4]> {
 /// The columns of [`field_rows`].
 pub(crate) const FIELD_HEADER: [&str; 4] = ["", "Field", "Problem", "What to do"];
 
-/// Columns without any content are left out.
+/// Makes a table. Columns without any content are left out.
 fn table<const N: usize>(header: &[&str; N], rows: Vec<[String; N]>) -> Table {
     let filled: Vec<usize> = (0..N).filter(|&column| rows.iter().any(|row| !row[column].is_empty())).collect();
     let mut table = Table::new();
@@ -239,8 +239,8 @@ fn print_failure(failure: &Failure) {
         Retry::Never => "the same call fails again".to_owned(),
         Retry::After(ms) => format!("after {ms} ms"),
         Retry::Backoff => "with growing pauses".to_owned(),
-        Retry::AfterReauthentication => "once the account is linked again".to_owned(),
-        Retry::AfterReconfiguration => "once the configuration is changed".to_owned(),
+        Retry::AfterReauthentication => "after the account is linked again".to_owned(),
+        Retry::AfterReconfiguration => "after the configuration is changed".to_owned(),
     };
     eprintln!("  retry:      {retry}");
     let effect = match effect {

@@ -166,7 +166,7 @@ impl<'a> Session<'a> {
             .map_err(Exit::Failed)
     }
 
-    /// Loads the component and everything that its calls need.
+    /// Loads the component, and reads the tenant and the connection for its calls.
     pub(crate) async fn linked(&self) -> Done<Linked> {
         let (tenant, raw) = self.account()?;
         let connector = self.connector().await?;

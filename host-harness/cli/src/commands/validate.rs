@@ -23,7 +23,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output) -> Done {
             None => output.line("The connection cannot be used.")?,
         }
         output.table(FIELD_HEADER, field_rows(&validation.problems))?;
-        output.heading("Understood as")?;
+        output.heading("Values as the connector understands them")?;
         output.json_text(&validation.normalized)?;
     }
     if usable { Ok(()) } else { Err(Exit::Said) }

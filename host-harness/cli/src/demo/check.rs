@@ -9,7 +9,7 @@ const MOST_DIFFERENCES: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckLine {
-    /// What is compared.
+    /// What the two numbers count, in words.
     pub name: String,
     /// The component's number.
     pub component: u64,

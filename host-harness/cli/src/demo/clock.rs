@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep_until};
 
-/// The simulation's clock: it runs faster than the real one by a factor. Cheap to clone; clones start together.
+/// The simulation's clock, which runs faster than real time by the factor `speed`. Cheap to clone; clones start
+/// together.
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
     started: Arc<OnceLock<Instant>>,
@@ -33,19 +34,19 @@ impl Clock {
         self.started.get().map(Instant::elapsed).unwrap_or_default().mul_f64(self.speed)
     }
 
-    /// A span of simulated time in real time.
+    /// Converts a span of simulated time to real time.
     pub(super) fn real(&self, simulated: Duration) -> Duration {
         simulated.div_f64(self.speed)
     }
 }
 
-/// Nanoseconds since 1970.
+/// The present time, in nanoseconds since 1970.
 pub(super) fn wall() -> i128 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
 }
 
-/// SplitMix64: the same numbers for the same seed.
+/// Random numbers by SplitMix64: the same numbers for the same seed.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 

@@ -11,7 +11,7 @@ use super::news::News;
 const FROM: f64 = 0.1;
 const TO: f64 = 0.75;
 
-/// One misbehaviour.
+/// One fault of a service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     /// The emulator's rule; see [`azure_iot_emulator::FaultRule`].

@@ -71,7 +71,7 @@ pub struct Script {
     pub commissioning: Option<Fleet>,
 }
 
-/// Why the demonstration broke off.
+/// Why the demonstration could not be completed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DemoError {
@@ -190,7 +190,8 @@ impl Demo {
     ///
     /// # Errors
     ///
-    /// [`DemoError`] if the run breaks off. A self-check that does not hold is no error: the summary states it.
+    /// [`DemoError`] if the run could not be completed. A self-check that does not hold is no error: the summary states
+    /// it.
     pub async fn run(&self, report_progress: &(dyn Fn(Progress) + Sync)) -> Result<Summary, DemoError> {
         let DemoOptions { seed, speed, .. } = self.options;
         let begun = Instant::now();

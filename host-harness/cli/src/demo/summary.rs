@@ -112,7 +112,7 @@ impl TrafficNumbers {
     }
 }
 
-/// A distribution, in milliseconds.
+/// The distribution of measured times, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Latency {

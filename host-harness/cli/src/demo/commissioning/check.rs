@@ -54,14 +54,14 @@ pub(super) struct Recorded {
     pub(super) key: String,
     /// The record's ETag; `None` if the record is gone.
     pub(super) state: Option<String>,
-    /// The time, in nanoseconds since 1970.
+    /// When the change happened, in nanoseconds since 1970.
     pub(super) at: i128,
 }
 
 /// One event, as it reached the workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
-    /// Which trigger fired.
+    /// The collection of the trigger that delivered the event.
     pub(super) collection: Collection,
     /// The event's id.
     pub(super) id: String,
@@ -71,7 +71,7 @@ pub(super) struct Delivery {
     pub(super) key: String,
     /// The state that the event states: as in [`Recorded::state`], an ETag or `None`.
     pub(super) state: Option<String>,
-    /// The time, in nanoseconds since 1970.
+    /// When the event was delivered, in nanoseconds since 1970.
     pub(super) at: i128,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct Scan {
 pub(super) struct HubEvidence {
     /// Successful updates of twins, in order: the device, and the event that was answered.
     pub(super) updates: Vec<(String, String)>,
-    /// The same, from the journal.
+    /// The same updates, as the journal recorded them.
     pub(super) recorded_updates: Vec<(String, String)>,
     /// The event that the twin of each device names at the end.
     pub(super) twins: BTreeMap<String, Option<String>>,
@@ -101,9 +101,9 @@ pub(super) struct HubEvidence {
     pub(super) statuses: Vec<(String, String)>,
     /// The status at the end of each device in `statuses`.
     pub(super) final_statuses: BTreeMap<String, String>,
-    /// Direct methods that devices answered.
+    /// The number of direct methods that devices answered.
     pub(super) methods: u64,
-    /// The same, from the journal.
+    /// The number of answered direct methods that the journal recorded.
     pub(super) recorded_methods: u64,
 }
 
@@ -142,10 +142,10 @@ pub struct Coalescing {
 pub(super) struct Findings {
     /// The lines.
     pub(super) lines: Vec<CheckLine>,
-    /// How many changes became how many events.
+    /// For each collection, the number of changes and the number of events.
     pub(super) changes: Vec<Coalescing>,
-    /// For each delivery, how many nanoseconds after the change in the journal it came; `None` if the journal has no
-    /// such change.
+    /// For each delivery, how many nanoseconds after the change in the journal the event came; `None` if the journal
+    /// has no such change.
     pub(super) latencies: Vec<Option<i128>>,
 }
 
@@ -240,7 +240,7 @@ impl<'a> Following<'a> {
         let missed: Vec<String> = self.missed.values().cloned().collect();
         let (changed, right, differing) = self.final_states();
         vec![
-            line(format!("{what}: events / changes of the journal that they report"), events as u64, matched, wrong),
+            line(format!("{what}: events / events that report a change of the journal"), events as u64, matched, wrong),
             line(
                 format!("{what}: states delivered / states that outlasted a scan"),
                 owed - count(&missed),
@@ -258,8 +258,8 @@ impl<'a> Following<'a> {
         let (known, position) = self.delivered.get(delivery.key.as_str()).copied().unwrap_or((None, 0));
         let later = || entries.iter().filter(|entry| entry.seq > position.max(self.evidence.seeded));
         let entry = match (delivery.change.as_str(), &delivery.state) {
-            ("created", _) if known.is_some() => return Err(say("it was known already")),
-            ("updated" | "deleted", _) if known.is_none() => return Err(say("it was not known")),
+            ("created", _) if known.is_some() => return Err(say("the record was known already")),
+            ("updated" | "deleted", _) if known.is_none() => return Err(say("the record was not known")),
             ("created" | "updated", Some(state)) => later().find(|entry| entry.state.as_ref() == Some(state)),
             ("deleted", None) => later().find(|entry| entry.state.is_none()),
             _ => return Err(say("the change does not fit the state")),
@@ -273,7 +273,7 @@ impl<'a> Following<'a> {
             }));
         };
         self.delivered.insert(&entry.key, (entry.state.as_deref(), entry.seq));
-        // If a record went away several times, the event is about the last time before it.
+        // If a record went away several times, the event is about the last of these times before the event.
         let meant = later()
             .rfind(|other| other.state == entry.state && other.at <= delivery.at)
             .map_or(entry.at, |other| other.at.max(entry.at));
@@ -299,7 +299,10 @@ impl<'a> Following<'a> {
             if stated != entry.state.as_deref() {
                 let state = if entry.state.is_some() { "changed" } else { "gone" };
                 self.missed.entry((key, entry.seq)).or_insert_with(|| {
-                    format!("{key}: it was {state} (journal {}) during a whole scan, and no event states it", entry.seq)
+                    format!(
+                        "{key}: the record was {state} (journal entry {}) during a whole scan, and no event states it",
+                        entry.seq
+                    )
                 });
             }
         }
@@ -320,7 +323,7 @@ impl<'a> Following<'a> {
             }
             if stated != last.as_deref() {
                 let state = last.map_or("gone".to_owned(), |state| format!("in state {state}"));
-                differing.push(format!("{key}: it is {state} at the end, and no event states it"));
+                differing.push(format!("{key}: the record is {state} at the end, and no event states it"));
             }
         }
         (changed, right, differing)
@@ -352,7 +355,12 @@ fn hub_lines(hub: &HubEvidence) -> Vec<CheckLine> {
     vec![
         line("update-twin: successes / tags written", count(&hub.updates), count(&hub.recorded_updates), differences),
         line("Twins with the last event's tags / devices tagged", right, of, wrong),
-        line("Devices in the status last given / given one", right_status, of_status, wrong_status),
+        line(
+            "Devices in the last status that they were given / devices that were given one",
+            right_status,
+            of_status,
+            wrong_status,
+        ),
         line("invoke-direct-method: answers / methods answered", hub.methods, hub.recorded_methods, Vec::new()),
     ]
 }

@@ -1,4 +1,4 @@
-//! A small engine: it polls a trigger, hands each event on, and commits the cursor event by event.
+//! A small engine: it polls a trigger, hands each event to the workflow, and commits the cursor after each event.
 //!
 //! After an engine died, it continues only from what it has committed. To show that no event is lost or delivered
 //! twice, each trigger's loop dies twice in a run: one time in the middle of a page, and one time after a poll whose

@@ -29,7 +29,7 @@ const COLUMNS: [&str; 11] = [
     "leaveAt",
     "failure",
 ];
-/// The columns that every file has.
+/// The columns that every file must have.
 const REQUIRED: [&str; 2] = ["registrationId", "attestation"];
 
 /// A fleet: devices and what happens to them.
@@ -256,9 +256,7 @@ impl Header {
             let nested = ["tag.", "desired."].into_iter().find_map(|prefix| name.strip_prefix(prefix));
             match nested {
                 Some(path) if path.split('.').all(is_twin_key) => {}
-                Some(_) => {
-                    problems.say(1, name, "a name after the dot needs 1 to 64 letters, digits, _ or -".to_owned())
-                }
+                Some(_) => problems.say(1, name, "a name after the dot has 1 to 64 letters, digits, _ or -".to_owned()),
                 None if COLUMNS.contains(&name.as_str()) => {}
                 None => problems.say(
                     1,
@@ -431,9 +429,7 @@ impl Row<'_> {
         let mut say = |column: &str, message: &str| problems.say(self.line, column, message.to_owned());
         match (self.get("enrollAt"), is_group) {
             (None, false) => say("enrollAt", "is missing; 0 means before the connector is linked"),
-            (Some(_), true) => {
-                say("enrollAt", "must be empty for a group's device: its group exists from the beginning")
-            }
+            (Some(_), true) => say("enrollAt", "must be empty for a group's device: its group always exists"),
             _ => {}
         }
         if is_group && self.get("registerAt").is_none() {

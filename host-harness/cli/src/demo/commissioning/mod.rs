@@ -1,5 +1,5 @@
-//! The workflow that commissions devices: a fleet is enrolled, registers, changes and leaves as its file says, two
-//! triggers on the provisioning service report it, and the workflow answers their events.
+//! The workflow that commissions devices: a fleet is enrolled, registers, changes and leaves as its file says. Two
+//! triggers on the provisioning service report these changes, and the workflow answers the triggers' events.
 
 pub(super) mod check;
 mod engine;

@@ -24,7 +24,7 @@ pub struct CommissioningSummary {
     pub polling: PollingNumbers,
     /// The time from a change in the emulator's journal to the change's event, including the pause between polls.
     pub event_latency: Latency,
-    /// How many changes became how many events.
+    /// For each collection, the number of changes and the number of events.
     pub changes: Vec<Coalescing>,
 }
 

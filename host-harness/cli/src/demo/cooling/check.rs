@@ -26,7 +26,7 @@ pub(super) struct Recorded {
     pub(super) sequence: i64,
     pub(super) device: String,
     pub(super) temperature: f64,
-    /// When, in nanoseconds since 1970.
+    /// When the hub received the reading, in nanoseconds since 1970.
     pub(super) at: i128,
 }
 
@@ -34,9 +34,9 @@ pub(super) struct Recorded {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Effect {
     pub(super) device: String,
-    /// The event that it answers.
+    /// The event that the effect answers.
     pub(super) event: String,
-    /// When, in nanoseconds since 1970.
+    /// When the effect happened, in nanoseconds since 1970.
     pub(super) at: i128,
 }
 
@@ -231,7 +231,7 @@ fn effects(name: &str, evidence: &Evidence, history: &History<'_>, effects: &[Ef
         *times.entry(&effect.event).or_default() += 1;
         match history.delivered.get(effect.event.as_str()) {
             Some((hot, _)) if hot.device == effect.device => {}
-            _ => wrong.push(format!("{}: no event asked for it ({})", effect.device, effect.event)),
+            _ => wrong.push(format!("{}: an effect that no event asked for ({})", effect.device, effect.event)),
         }
     }
     let mut done = 0;
@@ -240,7 +240,7 @@ fn effects(name: &str, evidence: &Evidence, history: &History<'_>, effects: &[Ef
         done += 1;
         match times.get(hot.event.as_str()) {
             Some(_) => had += 1,
-            None => wrong.push(format!("{} at {} °C: nothing happened", hot.device, hot.temperature)),
+            None => wrong.push(format!("{} at {} °C: no effect was recorded", hot.device, hot.temperature)),
         }
     }
     for (event, times) in &times {
@@ -248,7 +248,7 @@ fn effects(name: &str, evidence: &Evidence, history: &History<'_>, effects: &[Ef
         let unanswered = evidence.trouble.get(*event).map_or(0, |trouble| trouble.unanswered);
         if *times > deliveries + unanswered {
             wrong.push(format!(
-                "{} at {} °C: it happened {times} times for {deliveries} deliveries and {unanswered} lost answers",
+                "{} at {} °C: the effect happened {times} times for {deliveries} deliveries and {unanswered} lost answers",
                 hot.device, hot.temperature
             ));
         }
@@ -296,7 +296,7 @@ fn cooled(evidence: &Evidence, history: &History<'_>) -> CheckLine {
                 };
                 Some(format!("{device} ends with {} °C, and {says}", machine.temperature))
             }
-            None => Some(format!("{device} is no machine")),
+            None => Some(format!("{device} is not a machine")),
         })
         .collect();
     let of = asked.len() as u64;

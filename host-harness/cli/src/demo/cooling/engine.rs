@@ -210,7 +210,7 @@ impl<'e> Life<'e> {
                         return Ok(Ended::Died);
                     }
                 }
-                else => return Err(DemoError::Workflow("events wait, and nobody works on them".to_owned())),
+                else => return Err(DemoError::Workflow("events are waiting, and no task works on them".to_owned())),
             }
             self.commit().await?;
         }

@@ -75,7 +75,7 @@ pub(super) struct Reading {
     pub(super) trouble: Option<String>,
 }
 
-/// Everything that was observed.
+/// Everything that was recorded.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     /// The engine's steps, in order.

@@ -1,7 +1,7 @@
 //! The workflow that keeps machines cool, from telemetry to the direct method and back.
 //!
 //! ```text
-//!  machine ──telemetry──► hub ──AMQP──► trigger, which delivers hot readings alone
+//!  machine ──telemetry──► hub ──AMQP──► trigger, which delivers only hot readings
 //!     ▲                                    │
 //!     └── startCooling, desired twin ◄── workflow
 //! ```

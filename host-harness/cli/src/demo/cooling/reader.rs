@@ -42,8 +42,7 @@ impl Reader {
         loop {
             if !done && *self.done.borrow() {
                 done = true;
-                // An open link knows the log's end only from the messages that it receives. A new link asks the hub for
-                // it.
+                // An open link knows the log's end only from the messages that it receives; a new link asks the hub.
                 self.instance.discard().await;
             }
             let page = self.poll().await?;
