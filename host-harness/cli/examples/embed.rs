@@ -1,9 +1,9 @@
-//! Embedding the host: load a component, link an account, test it, take stock, and print what changes.
+//! Embedding the host: load a component, link an account, test it, read the present state, and print what changes.
 //!
 //! ```sh
 //! cargo run --package connector-host-cli --example embed -- COMPONENT [CONNECTION]
 //! ```
-//! Without a connection file it starts the emulator and links an account with that.
+//! Without a connection file it starts the emulator, and links an account of the emulator.
 
 use std::time::Duration;
 
@@ -17,12 +17,13 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let component = arguments.next().ok_or_else(|| anyhow::anyhow!("usage: embed COMPONENT [CONNECTION]"))?;
 
-    // Once in a process.
+    // A process needs one host.
     let host = Host::new(HostOptions::default())?;
     let connector = host.load_file(component).await?;
     println!("{} {}", connector.descriptor().title, connector.descriptor().version);
 
-    // Once for each tenant. An emulator is nobody's idea of a public host: the operator has to permit it.
+    // Each tenant is made one time. The emulator listens on loopback, which is no public address: the operator has to
+    // permit it.
     let (tenant, connection, _emulator) = match arguments.next() {
         Some(file) => {
             let connection: Connection = serde_json::from_str(&std::fs::read_to_string(file)?)?;
@@ -47,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
         println!("{:?}: {}", check.outcome, check.title);
     }
 
-    // An engine stores the cursor; here it only lives in this variable.
+    // An engine stores the cursor. This example only keeps it in a variable.
     let mut request = PollRequest::new("device-twin-changed", "all");
     request.cursor = Some(account.poll(&request).await?.next);
 
@@ -58,12 +59,12 @@ async fn main() -> anyhow::Result<()> {
     let page = account.poll(&request).await?;
     for event in &page.events {
         println!("{} {}", event.event_type, event.summary);
-        // After the work on it is done: what to store.
+        // The cursor that an engine stores after its work on the event is done.
         request.cursor = Some(event.cursor(request.cursor.as_ref()));
     }
     account.invoke("delete-device", r#"{"deviceId": "embedded-example"}"#, &call).await?;
 
-    // Before the process ends: what runs still has ten seconds.
+    // Before the process ends, calls that still run have ten seconds to finish.
     let report = host.drain(Duration::from_secs(10)).await;
     println!("{} calls finished, {} cancelled", report.finished, report.cancelled);
     Ok(())

@@ -1,5 +1,6 @@
 //! The demonstration that `connector-host demo` shows, as a library so that tests can run it.
 //!
-//! Everything that knows of Azure and of the command line is in this package: the host itself is `connector-host`.
+//! This package holds all code about Azure and about the command line. The host library is the package
+//! `connector-host`.
 
 pub mod demo;

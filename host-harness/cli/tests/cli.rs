@@ -1,4 +1,4 @@
-//! The program as a person runs it: exit codes, readable errors, and never a key in what it says.
+//! The program as a person runs it: exit codes, readable errors, and no key in any output.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -71,7 +71,7 @@ fn conformance_tells_which_rules_are_broken() {
     assert_eq!(report["passed"], true);
     assert_eq!(report["connector"][0], "http");
 
-    // This one takes any input.
+    // This connector accepts any input, which breaks a rule.
     let output = judge(guests::stream_guest(), &[]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -108,7 +108,7 @@ fn exit_codes_and_no_key_anywhere() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
     }
 
-    // The service cannot be reached: the connector's own error, readable or as JSON.
+    // The service cannot be reached: the program prints the connector's own error, as text or as JSON.
     let output = run(&["invoke", "get-device", "--input", input], &good);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("localhost:1"), "{}", said(&output));
@@ -119,7 +119,7 @@ fn exit_codes_and_no_key_anywhere() {
     let output = run(&["poll", "device-twin-changed"], &good);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
 
-    // A dry run answers with the plan, without the key that it would set.
+    // A dry run prints the plan, without the key that the call would set.
     std::fs::write(
         folder.path().join("keys.json"),
         json!({ "deviceId": "d1", "primaryKey": KEY, "secondaryKey": KEY }).to_string(),

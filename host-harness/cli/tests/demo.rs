@@ -6,7 +6,7 @@ use connector_host::interface::connection::Grant;
 use connector_host::{Host, HostOptions};
 use connector_host_cli::demo::{Collection, Demo, DemoOptions, Fleet, PLANT, Progress, Script, Summary};
 
-/// The rows of the committed fleet that are used.
+/// The number of rows of the committed fleet that are used.
 const ROWS: usize = 30;
 
 fn workspace() -> &'static Path {
@@ -51,18 +51,18 @@ async fn hot_machines_are_cooled_whatever_happens_on_the_way() {
     assert!(done(&summary, "cooling", "invoke-direct-method") && done(&summary, "cooling", "update-twin"));
     let cooling = summary.cooling.expect("it ran");
 
-    // The loop is closed: who could be reached was hot, and is cool.
+    // Every machine that could be reached was hot, and is cool at the end.
     let (reached, others): (Vec<_>, Vec<_>) = cooling.machines.iter().partition(|machine| machine.cooled > 0);
     assert!(reached.len() > 10, "{:?}", cooling.machines);
     assert!(reached.iter().all(|machine| machine.hottest > 80.0 && machine.temperature < 80.0), "{reached:?}");
-    // One machine cannot be reached by a direct method: its events were parked, and all others went on.
+    // One machine cannot be reached by a direct method: its events were parked, and all other events were handled.
     let letters = &cooling.dead_letters;
     let parked = |id: &String| letters.iter().any(|letter| letter.device_id == *id && letter.code == "device-offline");
     assert!(others.iter().any(|machine| machine.stopped && parked(&machine.device_id)), "{others:?} {letters:?}");
     let hot: u64 = cooling.partitions.iter().map(|it| it.hot_readings).sum();
     assert!(cooling.answered + letters.len() as u64 >= hot, "{cooling:?}");
 
-    // Loops died, went on from what they had committed, and received events again.
+    // Loops died, continued from what they had committed, and received events again.
     assert!(cooling.partitions.iter().any(|it| it.restarts > 0 && it.deliveries > it.hot_readings), "{cooling:?}");
     // The services misbehaved, and the component or the engine tried again.
     assert!(summary.traffic.injected > 0 && summary.traffic.overcome_inside > 0, "{:?}", summary.traffic);
@@ -84,7 +84,7 @@ async fn nothing_of_a_fleet_is_lost_doubled_or_made_up() {
     for collection in Collection::ALL {
         let trigger = collection.trigger();
         assert!(commissioning.events.iter().any(|it| it.trigger == trigger && it.change == "created"), "{trigger}");
-        // The engine died at least once, and went on from what it had committed.
+        // The engine died at least one time, and continued from what it had committed.
         assert!(commissioning.polling.crashes.get(trigger).is_some_and(|count| *count > 0), "{trigger}");
     }
     // The services misbehaved, and the component or the engine tried again.

@@ -1,4 +1,4 @@
-//! The program on a connector that speaks over TCP: `watch` above all, and what it leaves behind when it ends.
+//! The program with a connector that speaks over TCP: mainly `watch`, and what is committed when `watch` ends.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
@@ -17,16 +17,17 @@ use serde_json::{Value, json};
 #[path = "../../tests/guests/mod.rs"]
 mod guests;
 
-/// A log with partitions, as the guest's protocol wants it.
+/// A log with partitions, which speaks the protocol of the test's guest.
 #[derive(Default)]
 struct Log {
     connections: AtomicUsize,
-    /// Lines in each partition.
+    /// The number of lines in each partition.
     lines: AtomicU64,
-    /// Requests that are waiting for lines, and the most there ever were at once.
+    /// How many requests wait for lines now.
     waiting: AtomicUsize,
+    /// The largest number of requests that ever waited at the same time.
     waited: AtomicUsize,
-    /// The answer instead of lines, and for how many requests.
+    /// The fault to answer with instead of lines, and for how many requests.
     fault: Mutex<Option<(Fault, u32)>>,
 }
 
@@ -144,7 +145,7 @@ impl Setting {
         self.command(arguments).output().expect("as set up")
     }
 
-    /// `watch` from the beginning, with the cursors in a database, as JSON lines.
+    /// The arguments of `watch`: from the earliest line, with the cursors in a database, printed as JSON lines.
     fn watch(&self, more: &[&str]) -> Vec<String> {
         let cursors = self.path("cursors");
         let config = self.path("config.json");
@@ -172,7 +173,7 @@ impl Setting {
 
 fn ids(output: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
-    // A line that a killed program had begun is none.
+    // A killed program may have printed only a part of its last line, so a line without an end does not count.
     text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(id).collect()
 }
 
@@ -185,7 +186,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Each partition's events are there once and in order, from the first on.
+/// Checks that the events of each partition are there exactly one time and in order, beginning with the first one.
 fn assert_complete(ids: &[String], partitions: u32, lines: u64) {
     let mut seen: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for id in ids {
@@ -205,10 +206,10 @@ fn all_partitions_are_watched_at_once_over_connections_that_stay() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_complete(&ids(&output.stdout), 4, 30);
     assert!(said(&output).contains("120 events"), "{}", said(&output));
-    // Each partition has its connection, however many polls it took.
+    // Each partition kept one connection, however many polls it needed.
     assert_eq!(setting.server.log.connections.load(Ordering::SeqCst), 4);
 
-    // Nothing is left, so that all partitions wait at the same time.
+    // No lines are left, so all partitions wait at the same time.
     let (mut child, mut stdout) = setting.spawn_watch(&["--until", "8"]);
     let begun = Instant::now();
     while setting.server.log.waiting.load(Ordering::SeqCst) < 4 {
@@ -236,7 +237,8 @@ fn a_run_goes_on_where_the_last_one_ended_even_in_the_middle_of_a_page() {
     assert_complete(&all, 1, 25);
 }
 
-/// Killed at any moment, it repeats at most the one event of each kill that was printed and not yet committed.
+/// A `watch` that is killed at any moment repeats at most one event for each kill: the event that was printed and not
+/// yet committed.
 #[cfg(unix)]
 #[test]
 fn a_kill_loses_nothing_and_doubles_one_event_at_the_most() {
@@ -258,7 +260,7 @@ fn a_kill_loses_nothing_and_doubles_one_event_at_the_most() {
     let mut once = HashSet::new();
     let mut kept: Vec<String> = all.iter().filter(|id| once.insert((*id).clone())).cloned().collect();
     let doubled = all.len() - kept.len();
-    // What a kill left printed and not committed comes again, now at the latest.
+    // An event that was printed and not committed at a kill comes again here, if it did not come again before.
     while kept.len() < 400 {
         let output = setting.run_watch(&["--until", &(400 - kept.len()).to_string()]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -282,7 +284,7 @@ fn an_interruption_ends_it_with_everything_committed() {
         stdout.read_line(&mut line).expect("as set up");
         all.push(id(&line));
     }
-    // All partitions wait for more by now; the interruption does not wait for them.
+    // By now all partitions wait for more lines. The interruption must not wait for them.
     let begun = Instant::now();
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("as set up").success());
     assert_eq!(child.wait().expect("as set up").code(), Some(0));
@@ -298,14 +300,14 @@ fn an_interruption_ends_it_with_everything_committed() {
 #[test]
 fn failures_are_told_apart() {
     let setting = Setting::new(5, 1);
-    // A connection that breaks is made again after a pause.
+    // After a connection breaks, the program connects again after a pause.
     *setting.server.log.fault.lock().expect("as set up") = Some((Fault::HangUp, 1));
     let output = setting.run_watch(&["--until", "5"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("trying again in 1000 ms"), "{}", said(&output));
     assert_complete(&ids(&output.stdout), 1, 5);
 
-    // An account that is not accepted is not tried again.
+    // If the server does not accept the account, the program does not try again.
     *setting.server.log.fault.lock().expect("as set up") = Some((Fault::Refuse, u32::MAX));
     let output = setting.run_watch(&[]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -326,7 +328,8 @@ fn the_database_of_cursors_is_used_by_one_at_a_time() {
     child.wait().expect("as set up");
 }
 
-/// A shell runs `script`, with `watch` as its arguments and the folder in `$D`.
+/// Runs `script` in a shell. Its arguments are the program and the arguments of `watch`; `$D` is the folder of the
+/// cursors.
 #[cfg(unix)]
 fn in_shell(setting: &Setting, script: &str, cursors: &Path) -> Output {
     let watch = setting.watch(&[]);
@@ -340,13 +343,14 @@ fn in_shell(setting: &Setting, script: &str, cursors: &Path) -> Output {
     shell.output().unwrap()
 }
 
-/// Where a file may not grow, the error says so instead of a signal that ends the program, and the next run goes on.
+/// A write beyond the file size limit must end in an error that says so, not in a signal that ends the program. The
+/// next run continues.
 #[cfg(unix)]
 #[test]
 fn a_limit_on_the_size_of_files_loses_nothing() {
     let setting = Setting::new(6, 1);
     let cursors = setting.path("cursors");
-    // The compiled component is in the cache before files are limited.
+    // This run puts the compiled component in the cache before the file size is limited.
     assert!(setting.run(&["triggers"]).status.success());
     let output = in_shell(&setting, r#"ulimit -f 8; exec "$0" "$@" --until 6"#, &cursors);
     assert!(matches!(output.status.code(), Some(1 | 2)), "{:?} {}", output.status, said(&output));
@@ -356,7 +360,8 @@ fn a_limit_on_the_size_of_files_loses_nothing() {
     assert_complete(&ids(&output.stdout), 1, 6);
 }
 
-/// A disk that is full in the middle of a run, on a small file system of its own where a user may mount one.
+/// The disk becomes full in the middle of a run. The test uses a small file system of its own, if the user may mount
+/// one.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_ends_a_run_and_the_next_one_goes_on() {
@@ -374,7 +379,7 @@ fn a_full_disk_ends_a_run_and_the_next_one_goes_on() {
             echo "ended with $?" >&2
             printf "%s\n" "$out"
             rm "$D/fill"
-            # What was printed last was not committed.
+            # The last event that was printed was not committed.
             committed=$(($(printf "%s\n" "$out" | grep -c eventType) - 1))
             [ $committed -ge 0 ] || committed=0
             "$0" "$@" --until $((397 - committed))
@@ -404,14 +409,14 @@ fn the_other_commands_work_over_sockets_too() {
     assert!(said(&output).contains("connected"), "{}", said(&output));
     let output = setting.run(&["--json", "sample", "lines", "--limit", "2"]);
     assert_eq!(ids(&output.stdout), ["0-0", "0-1"], "{}", said(&output));
-    // Committed by the first poll, nothing is left for the second.
+    // The first poll commits all events, so none is left for the second poll.
     for expected in [3, 0] {
         let output = setting.run(&["--json", "poll", "lines", "--start", "earliest", "--cursor", cursors]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         let page: Value = serde_json::from_slice(&output.stdout).expect("as set up");
         assert_eq!(page["events"].as_array().expect("as set up").len(), expected);
     }
-    // Without the operator's permission there is no way.
+    // Without the operator's permission the connector cannot connect.
     let output = Command::new(env!("CARGO_BIN_EXE_connector-host"))
         .arg("--component")
         .arg(guests::stream_guest())

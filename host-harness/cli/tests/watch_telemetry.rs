@@ -1,4 +1,4 @@
-//! `watch` on telemetry: the built component reads a simulated hub over AMQP, and goes on where the last run ended.
+//! `watch` on telemetry: the built component reads a simulated hub over AMQP, and continues where the last run ended.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use azure_iot_emulator::{Emulator, EmulatorOptions, TelemetryEvent};
 use serde_json::{Value, json};
 
-/// Events in all.
+/// The number of all events.
 const EVENTS: usize = 60;
 
 fn workspace() -> &'static Path {
@@ -61,7 +61,7 @@ async fn a_watch_goes_on_where_the_last_one_ended_and_says_how_it_went() {
             TelemetryEvent::new(format!("press-{}", number % 8), json!({ "n": number }).to_string()).json()
         }),
     );
-    // The link breaks once, which nobody is to notice but for the time it takes.
+    // The AMQP connection breaks one time. That must not lose or repeat an event.
     emulator.faults().add_text("eventhub:TRANSFER /*=dropx1~20").unwrap();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("account.json"), account(&emulator).to_string()).unwrap();
@@ -78,7 +78,7 @@ async fn a_watch_goes_on_where_the_last_one_ended_and_says_how_it_went() {
             let partition = event["partition"].as_str().unwrap().to_owned();
             numbers.entry(partition).or_default().push(event["data"]["json"]["sequenceNumber"].as_u64().unwrap());
         }
-        // Events, time, rate, failures; of each partition its rate, its lag and its position.
+        // The sum states events, time, rate and failures; the line of a partition states its rate, lag and position.
         assert!(said.contains(&format!("{until} events in")) && said.contains("failures"), "{said}");
         let partition = said.lines().find(|line| line.contains("  at ")).unwrap();
         assert!(partition.contains("/s") && partition.contains("waiting"), "{said}");
@@ -104,13 +104,13 @@ async fn a_partition_that_fails_for_good_does_not_end_the_others() {
     let output = tokio::task::block_in_place(|| watch(&emulator, folder.path(), others));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let lines = String::from_utf8(output.stdout).unwrap();
-    // The error at the end is a line of its own.
+    // The last line is the error, which has no partition.
     let of = |line: &str| Some(serde_json::from_str::<Value>(line).unwrap()["partition"].as_str()?.to_owned());
     let mut counts = BTreeMap::new();
     lines.lines().filter_map(of).for_each(|partition| *counts.entry(partition).or_insert(0) += 1);
     let expected = ["0", "2", "3"].map(|partition| (partition.to_owned(), EVENTS / 4));
     assert_eq!(counts, BTreeMap::from(expected), "{said}");
-    // It is reported, and the program's end is not that of a run in which all went well.
+    // The failure is reported, and the exit code is not that of success.
     assert!(said.contains("given up"), "{said}");
     assert_ne!(output.status.code(), Some(0), "{said}");
     emulator.shutdown().await;

@@ -16,17 +16,18 @@ use super::{Done, Exit, files, usage};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConformanceArguments {
-    /// Configurations to poll triggers with, a JSON object by the triggers' ids: {"TRIGGER": {...}} (- is standard
-    /// input). Needs a connection; triggers that are not in it are polled with {} or their sample.
+    /// A file with the triggers' configurations, as a JSON object with the triggers' ids as keys: {"TRIGGER": {...}} (-
+    /// is standard input). Only used with a connection. A trigger that is not in it is polled with {} or with its
+    /// sample.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Judges the component; fails where a rule is broken. Without a connection nothing leaves the machine.
+/// Checks the component. Fails if it breaks a rule. Without a connection nothing leaves the machine.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: ConformanceArguments) -> Done {
     let configurations = files::read_json(arguments.config.as_deref()).map_err(usage)?;
     let configurations: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&configurations)
-        .context("`--config` is an object of configurations by the triggers' ids")
+        .context("`--config` must be a JSON object of configurations with the triggers' ids as keys")
         .map_err(usage)?;
     let (_, wasm) = session.component()?;
     let host = session.host()?;
@@ -39,9 +40,9 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Confo
                     configurations.into_iter().map(|(id, config)| (id, config.get().to_owned())).collect();
                 Some(TestAccount { tenant, connection, configurations })
             }
-            // The operator's own word, which the judge does not know.
+            // `conformance::judge` does not know the domains that the operator stated, so this error is reported here.
             Err(error @ LoadError::EgressRule { .. }) => return Err(Exit::Failed(error.into())),
-            // Which is what the judge will say.
+            // `conformance::judge` loads the component too, and reports this error as a finding.
             Err(_) => None,
         }
     } else {

@@ -12,17 +12,17 @@ use zeroize::Zeroizing;
 
 use super::files;
 
-/// Holds a connection as JSON.
+/// The environment variable that can hold a connection, as JSON.
 const VARIABLE: &str = "CONNECTOR_CONNECTION";
 
-/// Where the connection is.
+/// Where the connection is read from.
 pub(crate) enum Source {
     File(PathBuf),
     Environment,
 }
 
 impl Source {
-    /// The file where one was named, otherwise the environment.
+    /// The file if one was named, otherwise the environment variable if it is set.
     pub(crate) fn find(file: Option<&Path>) -> Option<Self> {
         match file {
             Some(path) => Some(Self::File(path.to_owned())),
@@ -30,18 +30,19 @@ impl Source {
         }
     }
 
-    /// Reads it, without looking at the values.
+    /// Reads the connection as a JSON object. The values in it are not checked.
     pub(crate) fn read(&self) -> Result<Raw> {
         let raw = match self {
             Self::File(path) => {
                 warn_if_others_can_read(path);
                 let text = Zeroizing::new(files::read_text(path)?);
                 parse(&text, path.extension().is_some_and(|extension| extension == "toml"))
-                    .with_context(|| format!("{} is no connection", path.display()))?
+                    .with_context(|| format!("{} does not hold a connection", path.display()))?
             }
             Self::Environment => {
-                let text = Zeroizing::new(env::var(VARIABLE).with_context(|| format!("{VARIABLE} is no text"))?);
-                parse(&text, false).with_context(|| format!("{VARIABLE} is no connection"))?
+                let text =
+                    Zeroizing::new(env::var(VARIABLE).with_context(|| format!("{VARIABLE} is not valid UTF-8"))?);
+                parse(&text, false).with_context(|| format!("{VARIABLE} does not hold a connection"))?
             }
         };
         Ok(Raw(raw))
@@ -52,12 +53,12 @@ impl Source {
 pub(crate) struct Raw(Map<String, Value>);
 
 impl Raw {
-    /// Asks for the secrets that are missing, where there is somebody to ask.
+    /// Asks for the missing secrets if standard input and standard error are a terminal.
     pub(crate) fn complete(mut self, descriptor: &Descriptor) -> Result<Connection> {
         if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
             for (field, title) in missing_secrets(&self.0, descriptor) {
                 let secret = rpassword::prompt_password(format!("{title}: "))
-                    .with_context(|| format!("`{field}` cannot be asked for"))?;
+                    .with_context(|| format!("`{field}` could not be read from the terminal"))?;
                 if let Some(values) = self.0.get_mut("values").and_then(Value::as_object_mut) {
                     values.insert(field, Value::String(secret));
                 }
@@ -68,7 +69,7 @@ impl Raw {
     }
 }
 
-/// The fields that the chosen profile requires, marks as secret and the connection lacks, with their titles.
+/// The secret fields that the chosen profile requires and the connection lacks: the name and the title of each.
 fn missing_secrets(raw: &Map<String, Value>, descriptor: &Descriptor) -> Vec<(String, String)> {
     let chosen = raw.get("authProfile").or_else(|| raw.get("auth-profile")).and_then(Value::as_str);
     let schema = descriptor
@@ -90,7 +91,8 @@ fn missing_secrets(raw: &Map<String, Value>, descriptor: &Descriptor) -> Vec<(St
         .collect()
 }
 
-/// The messages of the parsers quote what they read, which may be a key; so only the line is shown.
+/// Parses a connection. Errors state only the position, because the parsers' own messages quote the text, and the text
+/// may contain a key.
 fn parse(text: &str, is_toml: bool) -> Result<Map<String, Value>> {
     let parsed = if is_toml {
         toml::from_str(text).map_err(|error| match error.span() {
@@ -107,7 +109,7 @@ fn parse(text: &str, is_toml: bool) -> Result<Map<String, Value>> {
     };
     match parsed {
         Value::Object(map) => Ok(map),
-        _ => bail!("there is no object in it"),
+        _ => bail!("the text is not a JSON object"),
     }
 }
 

@@ -19,7 +19,8 @@ pub(crate) struct Cursors {
 }
 
 impl Cursors {
-    /// Reads the database where it exists, and has cursors of an older version of the connector migrated.
+    /// Opens the database if a path is given. The connector migrates cursors that another version of it, or another
+    /// revision of the trigger, has written.
     pub(crate) async fn open(path: Option<&Path>, connector: &Connector, tenant: &Tenant, trigger: &str) -> Done<Self> {
         let descriptor = connector.descriptor();
         let operation =
@@ -37,7 +38,7 @@ impl Cursors {
                 let item = StoredCursor { trigger: trigger.to_owned(), revision, value: value.clone() };
                 *value = match connector.migrate(tenant, &version, Stored::Cursor(item)).await? {
                     Stored::Cursor(migrated) => migrated.value,
-                    _ => return Err(Exit::Failed(anyhow!("the connector migrated a cursor to something else"))),
+                    _ => return Err(Exit::Failed(anyhow!("the connector migrated a cursor, but returned no cursor"))),
                 };
             }
         }
@@ -47,12 +48,13 @@ impl Cursors {
         Ok(Self { store, connector: descriptor.id.clone(), trigger: trigger.to_owned(), partitions })
     }
 
-    /// Where the partition goes on.
+    /// The cursor at which the partition continues.
     pub(crate) fn get(&self, partition: &str) -> Option<&Cursor> {
         self.partitions.get(partition)
     }
 
-    /// Remembers where the partition goes on, on disk before it returns.
+    /// Remembers the cursor at which the partition continues. With a database, the cursor is on disk before this
+    /// returns.
     pub(crate) fn commit(&mut self, partition: &str, cursor: Cursor) -> Done {
         let before = self.partitions.get(partition);
         if before == Some(&cursor) {

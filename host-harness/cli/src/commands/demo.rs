@@ -23,30 +23,32 @@ pub(crate) struct DemoArguments {
     /// Which workflow to run [default: cooling; with --fleet, commissioning].
     #[arg(long, value_enum)]
     workflow: Option<WorkflowChoice>,
-    /// The devices to commission, a CSV file; fleets/README.md names the columns [default: the 200 of fleets/plant.csv].
+    /// A CSV file of the devices to commission; fleets/README.md explains the columns [default: the 200 devices of
+    /// fleets/plant.csv].
     #[arg(long, value_name = "FILE")]
     fleet: Option<PathBuf>,
-    /// Decides keys, overloads and the moments of failures.
+    /// The seed of the random choices: keys, overloads and the moments of failures.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How much faster than planned to run.
+    /// The factor by which the run is faster than planned, such as 2.5.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = speed)]
     speed: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum WorkflowChoice {
-    /// Machines send telemetry; hot ones are cooled by a direct method and an update of their twins.
+    /// Machines send telemetry. The workflow cools hot machines by a direct method and an update of the twin.
     Cooling,
-    /// Devices are enrolled, register, change and leave; the workflow tags, tests and shuts them out.
+    /// Devices are enrolled, register, change and leave. The workflow tags and tests devices, and disables those that
+    /// left.
     Commissioning,
-    /// Both, side by side.
+    /// Both workflows, at the same time.
     Both,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
-    let speed: f64 = text.parse().map_err(|_| "a number, such as 2.5".to_owned())?;
-    if (0.01..=100.0).contains(&speed) { Ok(speed) } else { Err("a number from 0.01 to 100".to_owned()) }
+    let speed: f64 = text.parse().map_err(|_| "must be a number, such as 2.5".to_owned())?;
+    if (0.01..=100.0).contains(&speed) { Ok(speed) } else { Err("must be a number from 0.01 to 100".to_owned()) }
 }
 
 impl From<DemoError> for Exit {
@@ -58,7 +60,7 @@ impl From<DemoError> for Exit {
     }
 }
 
-/// Runs the demonstration; fails where its check does not hold.
+/// Runs the demonstration. Fails if its self-check finds a difference.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: DemoArguments) -> Done {
     let begun = Instant::now();
     let options = DemoOptions { script: script(&arguments)?, seed: arguments.seed, speed: arguments.speed };
@@ -121,7 +123,7 @@ fn read_fleet(arguments: &DemoArguments) -> Done<Fleet> {
     })
 }
 
-/// Everything up to the end of the run, with what a person sees on the way.
+/// Runs the demonstration up to its end, and prints what a person is to see before that.
 async fn show(
     demo: &Demo,
     output: &Output,
@@ -139,7 +141,7 @@ async fn show(
     }
     let (validation, label) = demo.validate().await?;
     if people {
-        output.heading(&format!("Account {label}, understood as"))?;
+        output.heading(&format!("Account {label}, checked without the network"))?;
         output.table(FIELD_HEADER, field_rows(&validation.problems))?;
     }
     let report = demo.test().await?;
@@ -154,14 +156,14 @@ async fn show(
     Ok((validation, label, report, summary?))
 }
 
-/// What is about to happen.
+/// Prints what is about to happen.
 fn tell_story(output: &Output, script: &Script) -> Done {
     if script.cooling {
         output.heading(
             "Cooling: 20 furnaces and 10 sensors send telemetry, and the furnaces are overloaded now and then.",
         )?;
         output.line(
-            "The trigger `device-telemetry` delivers readings above 80 °C alone; for each the workflow calls the direct method\n\
+            "The trigger `device-telemetry` delivers only readings above 80 °C; for each the workflow calls the direct method\n\
              `startCooling` and patches the device's twin, and the furnace cools down. Meanwhile connections break, links\n\
              are detached, the hub throttles, furnaces lose their connection, and the engine's loops die and go on.",
         )?;

@@ -7,7 +7,7 @@ use super::Done;
 use super::output::{Output, word};
 use super::session::Session;
 
-/// Says all that the descriptor says, or the gist of it.
+/// Prints the descriptor: all of it as JSON, or the essential parts as text.
 pub(crate) async fn describe(session: &Session<'_>, output: &Output) -> Done {
     let connector = session.connector().await?;
     let descriptor = connector.descriptor();
@@ -94,7 +94,7 @@ fn trigger_table(descriptor: &Descriptor, output: &Output) -> Done {
 fn action_table(descriptor: &Descriptor, output: &Output) -> Done {
     let actions = descriptor.actions.iter();
     output.table(
-        ["Action", "Title", "Effect", "Twice", "Needs"],
+        ["Action", "Title", "Effect", "Repetition", "Needs"],
         actions
             .map(|action| {
                 let Operation { id, title, permissions, .. } = &action.operation;
@@ -104,7 +104,7 @@ fn action_table(descriptor: &Descriptor, output: &Output) -> Done {
     )
 }
 
-/// The properties of a schema: name, title, whether required or secret, an example.
+/// A row for each property of a schema: name, title, whether it is required or secret, and an example.
 fn field_rows(schema: &str) -> Vec<[String; 4]> {
     let schema: Value = serde_json::from_str(schema).unwrap_or_default();
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

@@ -16,9 +16,9 @@ use super::output::Output;
 use super::signals::interrupted;
 use super::{Done, Exit, files, usage};
 
-/// The policies that a connection file names.
+/// The name of the shared access policies of IoT Hub and the Device Provisioning Service in the connection file.
 const POLICY: &str = "connector";
-/// The domain of the hub's names in the cloud.
+/// The domain of the host names of IoT hubs in Azure.
 const HUB_DOMAIN: &str = "azure-devices.net";
 
 #[derive(Debug, Args)]
@@ -26,93 +26,96 @@ pub(crate) struct EmulatorArguments {
     /// The loopback address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     listen: IpAddr,
-    /// The port of the IoT hub; 0: any.
+    /// The port of the IoT hub; 0 takes any free port.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     hub_port: u16,
-    /// The port of the Device Provisioning Service; 0: any.
+    /// The port of the Device Provisioning Service; 0 takes any free port.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     dps_port: u16,
-    /// The port of the Event Hub-compatible endpoint (AMQP over TLS); 0: any.
+    /// The port of the Event Hub-compatible endpoint (AMQP over TLS); 0 takes any free port.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     event_hub_port: u16,
-    /// The port of the hub's own AMQP endpoint; 0: any.
+    /// The port of the IoT hub's own AMQP endpoint; 0 takes any free port.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     hub_amqp_port: u16,
-    /// Which host names the hub has beside `localhost`: v1 has HUB.azure-devices.net, v2 also HUB.service.azure-devices.net for
-    /// back ends and HUB.device.azure-devices.net for devices, each with `.privatelink` before the domain, too.
+    /// The host names that the IoT hub has in addition to `localhost`: v1 has HUB.azure-devices.net, v2 also has
+    /// HUB.service.azure-devices.net for back ends and HUB.device.azure-devices.net for devices. Each name also exists
+    /// with `.privatelink` before the domain.
     #[arg(long, value_enum, default_value = "v1")]
     gateway: Gateway,
-    /// The name by which the connection reaches the hub [default: localhost].
+    /// Which host name of the IoT hub the written connection uses [default: localhost].
     #[arg(long, value_enum, value_name = "NAME")]
     hub_name: Option<LinkedName>,
-    /// What becomes of passwords (SASL PLAIN) at the hub's own AMQP endpoint.
+    /// What the IoT hub's own AMQP endpoint does with passwords (SASL PLAIN).
     #[arg(long, value_enum, default_value = "taken")]
     hub_passwords: Passwords,
-    /// Which TLS cipher suites are offered: those that the services document, or one alone.
+    /// Which TLS cipher suites the emulator offers: those that the services document, or only one.
     #[arg(long, value_enum, default_value = "service")]
     tls_suites: Suites,
-    /// Partitions of the Event Hub-compatible endpoint.
+    /// The number of partitions of the Event Hub-compatible endpoint.
     #[arg(long, default_value_t = 4, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
     partitions: u16,
-    /// Let simulated devices send so many messages a second, all together.
+    /// Let simulated devices send this number of messages per second, all devices together.
     #[arg(long, value_name = "MESSAGES")]
     telemetry_rate: Option<f64>,
-    /// What they send, and how often relative to the rest: json, text, binary or malformed-json, such as json=9. Can be
-    /// repeated [default: 85 of 100 are JSON, 8 text, 5 binary, 2 malformed].
+    /// Which messages the simulated devices send: json, text, binary or malformed-json. The weight states how often,
+    /// relative to the other kinds, such as json=9. Can be repeated [default: 85 of 100 are JSON, 8 text, 5 binary, 2
+    /// malformed].
     #[arg(long, value_name = "KIND[=WEIGHT]", requires = "telemetry_rate", value_parser = payload)]
     telemetry_kind: Vec<(PayloadKind, u32)>,
-    /// How many devices send them.
+    /// The number of simulated devices.
     #[arg(long, default_value_t = 10, value_name = "COUNT", requires = "telemetry_rate")]
     telemetry_devices: u32,
-    /// Let a custom route take what devices send elsewhere, with the fallback route off: nothing of it gets to the Event
-    /// Hub-compatible endpoint.
+    /// Let a custom route take the devices' messages to another endpoint, with the fallback route off: none of these
+    /// messages reaches the Event Hub-compatible endpoint.
     #[arg(long)]
     telemetry_routed_away: bool,
-    /// The newest version of its service API that the hub speaks: 2021-04-12, 2024-03-31 or 2026-11-01-preview.
+    /// The newest version of its service API that the IoT hub accepts: 2021-04-12, 2024-03-31 or 2026-11-01-preview.
     #[arg(long, default_value_t, value_name = "VERSION")]
     hub_api: HubApi,
-    /// The newest version of its service API that the Device Provisioning Service speaks: 2021-10-01 or 2026-11-01.
+    /// The newest version of its service API that the Device Provisioning Service accepts: 2021-10-01 or 2026-11-01.
     #[arg(long, default_value_t, value_name = "VERSION")]
     dps_api: DpsApi,
-    /// Link the hub to this namespace of Azure Device Registry: identities then show what the registry has of them.
+    /// Link the IoT hub to this namespace of Azure Device Registry: device identities then show the data that the
+    /// registry has of them.
     #[arg(long, value_name = "NAMESPACE")]
     device_registry: Option<String>,
-    /// How long after its creation an identity shows what the registry has of it, in seconds.
+    /// How long after its creation a device identity shows the registry's data, in seconds.
     #[arg(long, default_value_t = 5, value_name = "SECONDS", requires = "device_registry")]
     device_registry_delay: u64,
-    /// What a PUT at an older version of an API does to the members that the version does not know.
+    /// What a PUT request at an older API version does to the members that this version does not know.
     #[arg(long, value_enum, default_value = "clears")]
     older_put: Older,
-    /// The name by which the hub is linked to the Device Provisioning Service, such as
+    /// The host name by which the IoT hub is linked to the Device Provisioning Service, such as
     /// plant.device.azure-devices.net [default: the hub's host].
     #[arg(long, value_name = "HOST")]
     hub_link: Option<String>,
-    /// Misbehave: [hub:|dps:|eventhub:|hub-amqp:]METHOD PATH=ACTION, such as "POST /enrollments/query=429x3",
-    /// "* /=latency:250@0.1" or "eventhub:TRANSFER /*=detachx1". Can be repeated.
+    /// A rule by which the emulator misbehaves: [hub:|dps:|eventhub:|hub-amqp:]METHOD PATH=ACTION, such as "POST
+    /// /enrollments/query=429x3", "* /=latency:250@0.1" or "eventhub:TRANSFER /*=detachx1". Can be repeated.
     #[arg(long, value_name = "RULE")]
     fault: Vec<FaultRule>,
     /// Which devices answer direct methods.
     #[arg(long, value_enum, default_value = "all")]
     devices_online: Online,
-    /// Enforce the services' throttles, as of one S1 unit.
+    /// Enforce the throttling limits of the services, for one S1 unit.
     #[arg(long)]
     throttles: bool,
-    /// The tolerance for clocks that differ, in seconds.
+    /// How long after its expiry a token is still accepted, in seconds, because clocks differ.
     #[arg(long, value_name = "SECONDS")]
     clock_tolerance: Option<u64>,
-    /// Keep the certificate authority in this directory, so that it stays the same.
+    /// Keep the certificate authority in this directory, so that the next run uses the same one.
     #[arg(long, value_name = "DIRECTORY")]
     certificates: Option<PathBuf>,
-    /// Write a connection to this file, and the certificate authority beside it.
+    /// Write a connection to the emulator to this file, and the certificate authority to FILE.ca.pem.
     #[arg(long, value_name = "FILE")]
     connection_out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Online {
-    /// Every enabled device.
+    /// Every enabled device that was not expressly disconnected.
     All,
-    /// Only those that a simulator connected.
+    /// Only devices that a simulator has connected.
     Registered,
 }
 
@@ -120,13 +123,13 @@ enum Online {
 enum Suites {
     /// AES-256-GCM and AES-128-GCM.
     Service,
-    /// AES-128-GCM alone.
+    /// Only AES-128-GCM.
     #[value(name = "aes-128-gcm")]
     Aes128Gcm,
-    /// AES-256-GCM alone.
+    /// Only AES-256-GCM.
     #[value(name = "aes-256-gcm")]
     Aes256Gcm,
-    /// ChaCha20-Poly1305 alone, which no service documents.
+    /// Only ChaCha20-Poly1305. No Azure service documents this cipher suite.
     #[value(name = "chacha20-poly1305")]
     ChaCha20Poly1305,
 }
@@ -144,17 +147,17 @@ impl From<Suites> for TlsSuites {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Older {
-    /// It clears them.
+    /// The request clears these members.
     Clears,
-    /// It leaves them as they are.
+    /// The request leaves these members unchanged.
     Keeps,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Gateway {
-    /// The classic name.
+    /// Only the classic host name.
     V1,
-    /// Names for back ends and for devices as well.
+    /// Also a host name for back ends and one for devices.
     V2,
 }
 
@@ -180,21 +183,21 @@ impl From<LinkedName> for HubName {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Passwords {
-    /// As hubs do.
+    /// Passwords are accepted, as IoT hubs do.
     Taken,
-    /// Offered, and each refused.
+    /// The mechanism is offered, and every password is refused.
     Refused,
-    /// Not offered.
+    /// The mechanism is not offered.
     NotOffered,
 }
 
 fn payload(text: &str) -> Result<(PayloadKind, u32), String> {
     let (kind, weight) = text.split_once('=').unwrap_or((text, "1"));
     let weight = weight.parse().ok().filter(|weight| (1..=1_000).contains(weight));
-    Ok((kind.parse()?, weight.ok_or_else(|| "the weight is a number from 1 to 1000".to_owned())?))
+    Ok((kind.parse()?, weight.ok_or_else(|| "the weight must be a number from 1 to 1000".to_owned())?))
 }
 
-/// Serves the emulator until it is interrupted.
+/// Runs the emulator until the program is interrupted.
 pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     let mut options = EmulatorOptions {
         tls_suites: arguments.tls_suites.into(),
@@ -238,7 +241,7 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     let name = arguments.hub_name.map(HubName::from);
     let emulator = Emulator::start(options).await.map_err(usage)?;
     if name.is_some_and(|name| emulator.hub_host_by(name).is_none()) {
-        return Err(usage(anyhow!("the hub has no such name without `--gateway v2`")));
+        return Err(usage(anyhow!("the IoT hub has this name only with `--gateway v2`")));
     }
     for rule in arguments.fault {
         emulator.faults().add(rule);
@@ -266,7 +269,8 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     Ok(())
 }
 
-/// Writes the connection and, beside it, the certificate authority; returns where that is.
+/// Writes the connection to `path`, and the certificate authority to a file beside it. Returns the path of the second
+/// file.
 fn write_connection(emulator: &Emulator, name: Option<HubName>, path: &Path) -> Result<PathBuf> {
     let connection = serde_json::to_vec_pretty(&connection(emulator, name)?)?;
     files::write_atomically(path, &connection)?;
@@ -277,7 +281,7 @@ fn write_connection(emulator: &Emulator, name: Option<HubName>, path: &Path) -> 
     Ok(authority)
 }
 
-/// A connection to the emulator with all permissions. Holds its keys.
+/// A connection to the emulator with all permissions. It contains the emulator's keys.
 fn connection(emulator: &Emulator, name: Option<HubName>) -> Result<Value> {
     let missing = || anyhow!("the emulator has no policy `{POLICY}`");
     let hub = emulator.hub_policy(POLICY).with_context(missing)?;
@@ -326,7 +330,7 @@ fn announce(output: &Output, emulator: &Emulator, leads: &str, files: Option<(&P
             authority.display(),
             emulator.event_hub_host(),
         ))?,
-        None => output.line("\nAdd `--connection-out FILE` for a connection to it.")?,
+        None => output.line("\nAdd `--connection-out FILE` to get a connection to this emulator.")?,
     }
     output.line("\nCtrl-C ends it.")
 }

@@ -11,7 +11,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
-/// Reads a JSON text from a file, or from standard input where the path is `-`; without a path, `{}`.
+/// Reads a JSON text from a file, or from standard input if the path is `-`. Without a path it returns `{}`.
 pub(crate) fn read_json(path: Option<&Path>) -> Result<String> {
     let Some(path) = path else { return Ok("{}".to_owned()) };
     let text = if path == Path::new("-") {
@@ -21,11 +21,12 @@ pub(crate) fn read_json(path: Option<&Path>) -> Result<String> {
     } else {
         read_text(path)?
     };
-    serde_json::from_str::<serde::de::IgnoredAny>(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(&text)
+        .with_context(|| format!("{} is not valid JSON", path.display()))?;
     Ok(text)
 }
 
-/// Writes a file as a whole or not at all, readable by its owner alone.
+/// Writes the whole file or nothing. Only the file's owner can read it.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

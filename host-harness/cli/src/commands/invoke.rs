@@ -12,27 +12,27 @@ use super::{Done, files, usage};
 
 #[derive(Debug, Args)]
 pub(crate) struct InvokeArguments {
-    /// The action.
+    /// The id of the action.
     action: String,
-    /// Its input, a JSON object (- is standard input) [default: {}].
+    /// A file with the action's input, as a JSON object (- is standard input) [default: {}].
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Go on with this token instead of beginning.
+    /// Continue at this token, which an earlier call printed, instead of starting the action.
     #[arg(long, value_name = "TOKEN", conflicts_with = "input")]
     resume: Option<String>,
-    /// Say what would be done, and do nothing.
+    /// Print what the action would do, and do nothing.
     #[arg(long)]
     dry_run: bool,
-    /// The same text for every attempt at the same work.
+    /// A text that names the work: use the same text for every attempt at the same work.
     #[arg(long, value_name = "TEXT")]
     idempotency_key: Option<String>,
-    /// Which attempt this is, from 1.
+    /// The number of this attempt at the work, counted from 1.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     attempt: u32,
-    /// Fetch every page, not just the first; one JSON document each.
+    /// Fetch every page, not only the first one. Each page is printed as one JSON document.
     #[arg(long)]
     all_pages: bool,
-    /// Wait for work that the service goes on with.
+    /// If the service continues the work after the call, wait until the work has ended.
     #[arg(long)]
     wait: bool,
 }
@@ -83,7 +83,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Invok
     }
 }
 
-/// For people, and not in their data.
+/// Prints a hint for people on standard error, so that it does not mix with the data.
 fn hint(output: &Output, text: &str) {
     if !output.is_json() {
         output.warn(text);

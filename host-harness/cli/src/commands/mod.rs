@@ -27,10 +27,10 @@ use connector_host::CallError;
 use self::output::Output;
 use self::session::{Session, SessionArguments};
 
-/// Runs a workflow connector: describes it, tries an account out, polls triggers and invokes actions.
+/// Runs a workflow connector: describes it, tests an account, polls triggers and invokes actions.
 ///
-/// Secrets come from a connection file, the environment variable CONNECTOR_CONNECTION or a prompt, never
-/// from an argument. Exit codes: 0 success, 1 the connector or the host refused or failed, 2 wrong usage.
+/// Secrets come from a connection file, the environment variable CONNECTOR_CONNECTION or a prompt, never from an
+/// argument. Exit codes: 0 for success, 1 if the connector or the host refused or failed, 2 for wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "connector-host", version, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -45,48 +45,49 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say what the connector is, what it needs and what it can do.
+    /// Describe the connector: its accounts, permissions, network rules, triggers and actions.
     Describe,
     /// List the triggers.
     Triggers,
     /// List the actions.
     Actions,
-    /// Judge the values of the connection, without a network.
+    /// Check the values of the connection, without using the network.
     Validate,
-    /// Try the account out, changing nothing: checks, permissions, and what they unlock.
+    /// Test the account without changing anything: print checks, permissions, and what each permission unlocks.
     Test,
-    /// List the values that a field offers.
+    /// List the values that a person can choose from in a field.
     Options(options::OptionsArguments),
     /// Print the JSON Schema of an operation.
     Schema(schema::SchemaArguments),
     /// Print example events of a trigger.
     Sample(sample::SampleArguments),
-    /// Poll a trigger once.
+    /// Poll each partition of a trigger one time.
     Poll(poll::PollArguments),
-    /// Poll all partitions of a trigger continuously, committing each event.
+    /// Poll all partitions of a trigger continuously, and commit the cursor after each event.
     Watch(watch::WatchArguments),
     /// Invoke an action.
     Invoke(invoke::InvokeArguments),
-    /// Judge whether a component keeps the rules of the connector interface.
+    /// Check whether a component follows the rules of the connector interface.
     Conformance(conformance::ConformanceArguments),
-    /// Serve an emulator of IoT Hub and the Device Provisioning Service on this machine.
+    /// Run an emulator of IoT Hub and the Device Provisioning Service on this machine.
     Emulator(emulator::EmulatorArguments),
-    /// Show it all: an emulator, a plant full of devices, and a workflow that answers them, with a check at the end.
+    /// Run a demonstration: an emulator, simulated devices, and workflows that answer them, with a self-check at the
+    /// end.
     Demo(demo::DemoArguments),
 }
 
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub(crate) enum Exit {
-    /// The program was used wrongly, or a file that was named cannot be used.
+    /// An argument is wrong, or a file that an argument names cannot be used.
     Usage(anyhow::Error),
     /// The call failed.
     Call(CallError),
-    /// Something else failed.
+    /// Something other than a call failed.
     Failed(anyhow::Error),
-    /// What went wrong was said already.
+    /// The command failed, and the reason was printed already.
     Said,
-    /// The reader of the output has gone.
+    /// The reader of standard output has closed it, as `head` does. This counts as success.
     OutputClosed,
 }
 
@@ -96,15 +97,15 @@ impl From<CallError> for Exit {
     }
 }
 
-/// Shorthand for what every command answers.
+/// The result of every command.
 pub(crate) type Done<T = ()> = Result<T, Exit>;
 
-/// Marks what goes wrong with an argument or a file that it names.
+/// Turns an error about an argument, or about a file that an argument names, into [`Exit::Usage`].
 pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Exit {
     Exit::Usage(error.into())
 }
 
-/// Runs a command and says how it ended.
+/// Runs a command, prints its error if it fails, and returns the exit code.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let output = Output::new(arguments.json);
     session::start_log(arguments.session.verbose());
@@ -119,7 +120,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         signals::survive_limits_of_files();
         dispatch(arguments, &output).await
     });
-    // A name that is being resolved must not keep the program from ending.
+    // A name look-up that is still under way must not delay the end of the program.
     runtime.shutdown_background();
     match ended {
         Ok(()) | Err(Exit::OutputClosed) => ExitCode::SUCCESS,

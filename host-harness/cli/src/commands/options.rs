@@ -11,23 +11,23 @@ use super::{Done, files, usage};
 
 #[derive(Debug, Args)]
 pub(crate) struct OptionsArguments {
-    /// The source that a field of a schema names in `x-options`.
+    /// The source of the values, as the schema of the field states it in `x-options`.
     source: String,
-    /// Only what fits this text.
+    /// List only the values that match this text.
     #[arg(long)]
     search: Option<String>,
-    /// The page that the part before named as the next.
+    /// The token of the page to list, as the previous page printed it.
     #[arg(long, value_name = "TOKEN")]
     page: Option<String>,
-    /// How many at the most; 0: as the connector likes.
+    /// The largest number of values to list; 0 lets the connector decide.
     #[arg(long, default_value_t = 0)]
     limit: u32,
-    /// The rest of the form, a JSON object (- is standard input).
+    /// A file with the other values of the form, as a JSON object (- is standard input).
     #[arg(long, value_name = "FILE")]
     context: Option<PathBuf>,
 }
 
-/// Lists the values that a field offers.
+/// Lists the values that a person can choose from in a field.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: OptionsArguments) -> Done {
     let request = ChoicesRequest {
         source: arguments.source,

@@ -1,4 +1,4 @@
-//! What people and machines get to see.
+//! The output of the program, for people or for machines.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Done, Exit};
 
-/// Standard output, for people or for machines.
+/// Writes to standard output, as text for people or as JSON for machines.
 pub(crate) struct Output {
     json: bool,
 }
@@ -25,18 +25,18 @@ impl Output {
         Self { json }
     }
 
-    /// Whether to write for machines.
+    /// Whether the output is JSON for machines.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// One JSON document: indented for people, on one line for machines.
+    /// Prints one JSON document: indented for people, on one line for machines.
     pub(crate) fn json(&self, value: &impl Serialize) -> Done {
         let text = if self.json { serde_json::to_string(value) } else { serde_json::to_string_pretty(value) };
         self.raw(&visible_json(&text.map_err(|error| Exit::Failed(error.into()))?))
     }
 
-    /// One JSON text that came from the connector.
+    /// Prints one JSON text that came from the connector.
     pub(crate) fn json_text(&self, text: &str) -> Done {
         match serde_json::from_str::<serde_json::Value>(text) {
             Ok(value) => self.json(&value),
@@ -44,17 +44,17 @@ impl Output {
         }
     }
 
-    /// A line for people.
+    /// Prints a line for people.
     pub(crate) fn line(&self, text: &str) -> Done {
         self.raw(&clean(text))
     }
 
-    /// A heading with an empty line before it.
+    /// Prints a heading, with an empty line before it.
     pub(crate) fn heading(&self, text: &str) -> Done {
         self.raw(&format!("\n{}", clean(text)))
     }
 
-    /// A table; nothing where it has no rows.
+    /// Prints a table; nothing if it has no rows.
     pub(crate) fn table<const N: usize>(&self, header: [&str; N], rows: Vec<[String; N]>) -> Done {
         if rows.is_empty() {
             return Ok(());
@@ -70,7 +70,7 @@ impl Output {
         }
     }
 
-    /// Shows that something is going on, on a terminal, until it is dropped.
+    /// On a terminal, shows that work is going on until the returned value is dropped.
     pub(crate) fn spinner(&self, message: &'static str) -> Spinner {
         if !io::stderr().is_terminal() {
             return Spinner(None);
@@ -80,7 +80,7 @@ impl Output {
         Spinner(Some(bar))
     }
 
-    /// Says why a command failed: JSON to standard output, text to standard error.
+    /// Prints why a command failed: as JSON to standard output, or as text to standard error.
     pub(crate) fn error(&self, exit: &Exit) {
         let document = match exit {
             Exit::Said | Exit::OutputClosed => return,
@@ -110,11 +110,11 @@ impl Output {
                 return eprintln!("error: {}", clean(&format!("{error:#}")));
             }
         };
-        // Where standard output is closed there is nobody left to notify.
+        // If standard output is closed, nobody is left to notify.
         let _ = self.raw(&visible_json(&document.to_string()));
     }
 
-    /// Warns on standard error.
+    /// Prints a line for people on standard error.
     pub(crate) fn warn(&self, text: &str) {
         eprintln!("{}", clean(text));
     }
@@ -131,7 +131,7 @@ impl Drop for Spinner {
     }
 }
 
-/// A word of the interface, as it is written in JSON.
+/// A value of the interface, such as an error code, as JSON writes it.
 pub(crate) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
@@ -140,13 +140,13 @@ pub(crate) fn word(value: &impl Serialize) -> String {
     }
 }
 
-/// Makes visible what cannot be seen: connectors and services must not be able to drive the terminal, or to turn a line
-/// around.
+/// Escapes invisible characters: a text of a connector or a service must not control the terminal or reverse a line.
 pub(crate) fn clean(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'), |clean, c| clean.extend(c.escape_default()))
 }
 
-/// A JSON document with what cannot be seen in its texts as the escapes of JSON: the same document, on a terminal, too.
+/// Writes the invisible characters of a JSON document as JSON escapes. The document stays the same, and is safe to
+/// print on a terminal.
 fn visible_json(text: &str) -> String {
     escaped(
         text,
@@ -190,7 +190,7 @@ pub(crate) fn field_rows(problems: &[FieldProblem]) -> Vec<[String; 4]> {
 /// The columns of [`field_rows`].
 pub(crate) const FIELD_HEADER: [&str; 4] = ["", "Field", "Problem", "What to do"];
 
-/// Columns without any content are left out.
+/// Makes a table. Columns without any content are left out.
 fn table<const N: usize>(header: &[&str; N], rows: Vec<[String; N]>) -> Table {
     let filled: Vec<usize> = (0..N).filter(|&column| rows.iter().any(|row| !row[column].is_empty())).collect();
     let mut table = Table::new();
@@ -205,7 +205,7 @@ fn table<const N: usize>(header: &[&str; N], rows: Vec<[String; N]>) -> Table {
     table
 }
 
-/// How wide tables are in a file or a pipe, in characters.
+/// The width of tables in a file or a pipe, in characters.
 const NO_TERMINAL_WIDTH: u16 = 160;
 
 fn print_failure(failure: &Failure) {
@@ -239,8 +239,8 @@ fn print_failure(failure: &Failure) {
         Retry::Never => "the same call fails again".to_owned(),
         Retry::After(ms) => format!("after {ms} ms"),
         Retry::Backoff => "with growing pauses".to_owned(),
-        Retry::AfterReauthentication => "once the account is linked again".to_owned(),
-        Retry::AfterReconfiguration => "once the configuration is changed".to_owned(),
+        Retry::AfterReauthentication => "after the account is linked again".to_owned(),
+        Retry::AfterReconfiguration => "after the configuration is changed".to_owned(),
     };
     eprintln!("  retry:      {retry}");
     let effect = match effect {

@@ -12,26 +12,27 @@ use super::output::{Output, clean, word};
 use super::session::{Linked, Session};
 use super::{Done, files, usage};
 
-/// What `poll` and `watch` have in common.
+/// The arguments that `poll` and `watch` share.
 #[derive(Debug, Args)]
 pub(crate) struct TriggerArguments {
-    /// The trigger.
+    /// The id of the trigger.
     pub(crate) trigger: String,
-    /// Its configuration, a JSON object (- is standard input).
+    /// A file with the trigger's configuration, as a JSON object (- is standard input).
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// The database that keeps the cursors; it is made where it is missing, and can keep those of several triggers
-    /// [default: the cursors are forgotten].
+    /// The database file that keeps the cursors. It is created if it does not exist, and can keep the cursors of
+    /// several triggers [default: the cursors are not kept].
     #[arg(long, value_name = "FILE")]
     pub(crate) cursor: Option<PathBuf>,
-    /// Where to begin where there is no cursor: now, earliest, at-time=RFC3339 or at-position=TEXT [default: the first
-    /// start mode that the trigger lists].
+    /// Where to begin if there is no cursor: now, earliest, at-time=RFC3339 or at-position=TEXT [default: now or
+    /// earliest, whichever the trigger lists first].
     #[arg(long, value_parser = start)]
     pub(crate) start: Option<Start>,
-    /// What to do where the cursor points at something that is gone: stop, earliest or now.
+    /// What to do if the cursor's position no longer exists at the service: stop, or continue at earliest or now.
     #[arg(long, default_value = "stop", value_parser = lost_policy)]
     pub(crate) on_position_lost: LostPolicy,
-    /// Only this partition; '' for all of them by one poll [default: all, each by a poll of its own].
+    /// Poll only this partition; '' polls all partitions in one poll with one cursor [default: all partitions, each in
+    /// a poll of its own].
     #[arg(long, value_name = "ID")]
     pub(crate) partition: Option<String>,
 }
@@ -40,10 +41,10 @@ pub(crate) struct TriggerArguments {
 pub(crate) struct PollArguments {
     #[command(flatten)]
     trigger: TriggerArguments,
-    /// How many events at the most.
+    /// The largest number of events that one poll returns.
     #[arg(long, default_value_t = Budget::default().events, value_parser = clap::value_parser!(u32).range(1..))]
     events: u32,
-    /// How many milliseconds to wait for a first event.
+    /// How long a poll waits for a first event, in milliseconds.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     wait: u64,
 }
@@ -54,11 +55,11 @@ fn start(text: &str) -> Result<Start, String> {
         None if text == "earliest" => Start::Earliest,
         Some(("at-time", instant)) => Start::AtTime(instant.to_owned()),
         Some(("at-position", position)) => Start::AtPosition(position.to_owned()),
-        _ => return Err("now, earliest, at-time=RFC3339 or at-position=TEXT".to_owned()),
+        _ => return Err("must be now, earliest, at-time=RFC3339 or at-position=TEXT".to_owned()),
     })
 }
 
-/// The first start mode, as the interface has it; one that needs a time or a position cannot be had by default.
+/// The first of the trigger's start modes that needs neither a time nor a position; `now` if there is none.
 fn default_start(modes: &[StartMode]) -> Start {
     let usable = modes.iter().find_map(|mode| match mode {
         StartMode::Now => Some(Start::Now),
@@ -73,7 +74,7 @@ fn lost_policy(text: &str) -> Result<LostPolicy, String> {
         "stop" => Ok(LostPolicy::Stop),
         "earliest" => Ok(LostPolicy::Earliest),
         "now" => Ok(LostPolicy::Now),
-        _ => Err("stop, earliest or now".to_owned()),
+        _ => Err("must be stop, earliest or now".to_owned()),
     }
 }
 
@@ -93,7 +94,7 @@ impl Polling {
         let trigger = arguments.trigger;
         let cursors = Cursors::open(arguments.cursor.as_deref(), connector, tenant, &trigger).await?;
         let declared = connector.descriptor().triggers.iter().find(|declared| declared.operation.id == trigger);
-        // One that is not declared is refused by the connector itself.
+        // The connector itself refuses a trigger that it does not declare.
         let default = declared.map_or(Start::Now, |declared| default_start(&declared.start_modes));
         let request = PollRequest {
             trigger,
@@ -107,7 +108,7 @@ impl Polling {
         Ok(Self { linked, cursors, only: arguments.partition, request })
     }
 
-    /// What there is to poll.
+    /// The ids of the partitions to poll.
     pub(crate) async fn partitions(&self) -> Result<Vec<String>, CallError> {
         if let Some(partition) = &self.only {
             return Ok(vec![partition.clone()]);
@@ -118,7 +119,7 @@ impl Polling {
         Ok(found.into_iter().map(|Partition { id, .. }| id).collect())
     }
 
-    /// The next poll of a partition.
+    /// The request for the next poll of a partition.
     pub(crate) fn request(&self, partition: &str, budget: Budget) -> PollRequest {
         PollRequest {
             partition: partition.to_owned(),
@@ -129,7 +130,7 @@ impl Polling {
     }
 }
 
-/// Polls each partition once, and commits the cursor once its events were printed.
+/// Polls each partition one time, and commits its cursor after its events were printed.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: PollArguments) -> Done {
     let PollArguments { trigger, events, wait } = arguments;
     let budget = Budget { events, wait_ms: wait, ..Budget::default() };
@@ -163,7 +164,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: PollA
     Ok(())
 }
 
-/// One event: its line, and its data.
+/// Prints one event: a summary line, and the event's data.
 pub(crate) fn print_event(output: &Output, event: &Event) -> Done {
     if output.is_json() {
         return output.json(event);
@@ -182,7 +183,7 @@ pub(crate) fn print_event(output: &Output, event: &Event) -> Done {
     }
 }
 
-/// A notice, on standard error.
+/// Prints a notice on standard error.
 pub(crate) fn print_notice(output: &Output, notice: &Notice) {
     output.warn(&format!("{}: {} ({})", word(&notice.severity), notice.message, notice.code));
 }

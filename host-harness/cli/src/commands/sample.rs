@@ -11,17 +11,17 @@ use super::{Done, files, poll, schema, usage};
 
 #[derive(Debug, Args)]
 pub(crate) struct SampleArguments {
-    /// The trigger.
+    /// The id of the trigger.
     trigger: String,
-    /// Its configuration, a JSON object (- is standard input).
+    /// A file with the trigger's configuration, as a JSON object (- is standard input).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How many events at the most.
+    /// The largest number of events to print.
     #[arg(long, default_value_t = 3)]
     limit: u32,
 }
 
-/// Prints real events where there is a connection, otherwise the descriptor's example of their data.
+/// Prints real events if a connection was given, otherwise the descriptor's example of the events' data.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: SampleArguments) -> Done {
     let config = files::read_json(arguments.config.as_deref()).map_err(usage)?;
     if !session.has_connection() {

@@ -13,12 +13,13 @@ use super::{Done, files, usage};
 
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArguments {
-    /// The trigger or action.
+    /// The id of the trigger or action.
     operation: String,
-    /// Which side of it.
+    /// Which schema of the operation to print.
     #[arg(long, value_enum, default_value = "input")]
     direction: Side,
-    /// What is filled in already, a JSON object (- is standard input). For schemas that depend on it.
+    /// A file with the values that are filled in already, as a JSON object (- is standard input). Some schemas depend
+    /// on them.
     #[arg(long, value_name = "FILE")]
     context: Option<PathBuf>,
 }
@@ -29,7 +30,8 @@ enum Side {
     Output,
 }
 
-/// Prints a schema: as it is for the account where that can say more, otherwise as the descriptor has it.
+/// Prints the account's own schema if the operation has one and a connection was given, otherwise the descriptor's
+/// schema.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: SchemaArguments) -> Done {
     let partial = files::read_json(arguments.context.as_deref()).map_err(usage)?;
     let connector = session.connector().await?;

@@ -21,57 +21,60 @@ use super::{Done, Exit, connection, files, usage};
 /// Where `cargo xtask build` puts the component, below the target directory.
 const BUILT_COMPONENT: &str = "component/azure_iot_connector.wasm";
 
-/// Calls that run at the same time.
+/// The largest number of calls that run at the same time.
 pub(crate) const PARALLEL: u32 = 64;
 
 /// The arguments of every command.
 #[derive(Debug, Args)]
 pub(crate) struct SessionArguments {
-    /// The component to run [default: the one that `cargo xtask build` made].
+    /// The WebAssembly component to run [default: the newest one that `cargo xtask build` made].
     #[arg(long, global = true, value_name = "FILE")]
     component: Option<PathBuf>,
-    /// The linked account, JSON or TOML: {"authProfile": "...", "values": {...}} [default: the JSON in the
-    /// environment variable CONNECTOR_CONNECTION].
+    /// The file that describes the account to use, as JSON or TOML: {"authProfile": "...", "values": {...}} [default:
+    /// the JSON in the environment variable CONNECTOR_CONNECTION].
     #[arg(long, global = true, value_name = "FILE")]
     connection: Option<PathBuf>,
-    /// Certificates (PEM) to trust beside the public ones.
+    /// A file of certificates (PEM) to trust in addition to the public certificate authorities.
     #[arg(long, global = true, value_name = "PEM")]
     trust_roots: Option<PathBuf>,
-    /// Refuse a connector whose egress rules name anything but this domain and what is below it. Can be repeated.
+    /// Refuse to load a connector whose egress rules name a host outside of this domain and its subdomains. Can be
+    /// repeated.
     #[arg(long, global = true, value_name = "DOMAIN", hide_short_help = true)]
     service_domain: Vec<String>,
-    /// Permit connections to a host outside of the connector's own domains. Can be repeated.
+    /// Permit connections to this host, although it is outside of the connector's own domains. Can be repeated.
     #[arg(long, global = true, value_name = "HOST[:PORT]")]
     allow_host: Vec<HostRule>,
-    /// Permit addresses that are not public, such as loopback.
+    /// Permit connections to addresses that are not public, such as loopback.
     #[arg(long, global = true)]
     allow_private_networks: bool,
-    /// Permit the addresses of this network, such as 10.1.0.0/16, beside public ones. Can be repeated.
+    /// Permit connections to the addresses of this network, such as 10.1.0.0/16, in addition to public addresses. Can
+    /// be repeated.
     #[arg(long, global = true, value_name = "NETWORK", hide_short_help = true)]
     allow_network: Vec<IpNetwork>,
-    /// Where a host is that no name server knows, and all names below it: an emulator, or a private endpoint. Can be
-    /// repeated.
+    /// Use ADDRESS for the host NAME and for all names below it, which no name server knows: an emulator, or a private
+    /// endpoint. Can be repeated.
     #[arg(long, global = true, value_name = "NAME=ADDRESS", hide_short_help = true)]
     resolve: Vec<HostAddress>,
-    /// Forbid hosts that the service names at run time, even under the connector's own domains.
+    /// Forbid connections to hosts that the service names at run time, even under the connector's own domains.
     #[arg(long, global = true, hide_short_help = true)]
     no_redirected_hosts: bool,
-    /// How long one call may take.
+    /// The longest time that one call may take, in seconds.
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     deadline: Option<Duration>,
-    /// How long one call may compute.
+    /// The longest time that one call may compute, in seconds; waiting does not count.
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     cpu: Option<Duration>,
-    /// How much memory one call may use.
+    /// The most memory that one call may use, in MiB.
     #[arg(long, global = true, value_name = "MIB", hide_short_help = true)]
     memory: Option<usize>,
-    /// How large one HTTP response may be.
+    /// The largest body of one HTTP response, in MiB.
     #[arg(long, global = true, value_name = "MIB", hide_short_help = true)]
     response: Option<u64>,
-    /// Where to keep compiled components [default: the user's cache directory].
+    /// The directory in which to keep compiled components [default: the user's cache directory].
     #[arg(long, global = true, value_name = "DIRECTORY", hide_short_help = true)]
     cache: Option<PathBuf>,
-    /// Log more, among it what the connector itself logs. RUST_LOG says it in detail.
+    /// Log more, including what the connector itself logs. If the environment variable RUST_LOG is set, it decides
+    /// instead.
     #[arg(long, short, global = true)]
     verbose: bool,
 }
@@ -84,16 +87,16 @@ impl SessionArguments {
 
 /// Reads a number of seconds above zero.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds, such as 2.5".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "must be a number of seconds, such as 2.5".to_owned())?;
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "a number of seconds above 0".to_owned())
+        .ok_or_else(|| "must be a number of seconds above 0".to_owned())
 }
 
 /// Logs to standard error.
 pub(crate) fn start_log(verbose: bool) {
-    // Denials of egress are part of the error that a command ends with.
+    // Egress denials are not logged by default: the error at the end of a command lists them.
     let default = if verbose { "warn,connector_host=debug" } else { "warn,connector_host::egress=error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
@@ -109,7 +112,7 @@ pub(crate) struct Session<'a> {
     output: &'a Output,
 }
 
-/// What a command on an account works with.
+/// Everything that a command needs for calls on an account.
 pub(crate) struct Linked {
     pub(crate) connector: Connector,
     pub(crate) tenant: Tenant,
@@ -121,7 +124,7 @@ impl<'a> Session<'a> {
         Self { arguments, output }
     }
 
-    /// The component's file, and what is in it.
+    /// The path of the component, and the bytes of the file.
     pub(crate) fn component(&self) -> Done<(PathBuf, Vec<u8>)> {
         let path = match &self.arguments.component {
             Some(path) => path.clone(),
@@ -133,17 +136,17 @@ impl<'a> Session<'a> {
         Ok((path, wasm))
     }
 
-    /// The host that runs it.
+    /// The host that runs the component.
     pub(crate) fn host(&self) -> Done<Host> {
         let mut options = HostOptions::default();
         options.cache_directory = self.arguments.cache.clone().or_else(default_cache);
-        // A call for each partition that is watched; no need to reserve for hundreds of tenants.
+        // There is one tenant, and `watch` polls at most this number of partitions at the same time.
         options.concurrent_calls = PARALLEL;
         options.warm_instances = PARALLEL;
         Host::new(options).map_err(|error| Exit::Failed(error.into()))
     }
 
-    /// What the operator says of the component.
+    /// The options for loading the component: the domains that the operator stated with `--service-domain`.
     pub(crate) fn load_options(&self) -> LoadOptions {
         let domains = &self.arguments.service_domain;
         let mut options = LoadOptions::default();
@@ -163,7 +166,7 @@ impl<'a> Session<'a> {
             .map_err(Exit::Failed)
     }
 
-    /// Loads the component and everything that its calls need.
+    /// Loads the component, and reads the tenant and the connection for its calls.
     pub(crate) async fn linked(&self) -> Done<Linked> {
         let (tenant, raw) = self.account()?;
         let connector = self.connector().await?;
@@ -171,14 +174,14 @@ impl<'a> Session<'a> {
         Ok(Linked { connector, tenant, connection })
     }
 
-    /// Everything that calls of a loaded connector need.
+    /// Adds the tenant and the connection to a connector that is loaded already.
     pub(crate) fn linked_to(&self, connector: Connector) -> Done<Linked> {
         let (tenant, raw) = self.account()?;
         let connection = raw.complete(connector.descriptor()).map_err(usage)?;
         Ok(Linked { connector, tenant, connection })
     }
 
-    /// Who calls, and the connection as it was entered.
+    /// The tenant, and the connection as it was entered.
     fn account(&self) -> Done<(Tenant, connection::Raw)> {
         let tenant = self.tenant()?;
         let Some(source) = connection::Source::find(self.arguments.connection.as_deref()) else {
@@ -231,7 +234,7 @@ fn default_cache() -> Option<PathBuf> {
     choose_base_strategy().ok().map(|base| base.cache_dir().join("connector-host").join("compiled"))
 }
 
-/// The newest component that was built in this directory or one above.
+/// The newest component in the target directory of the current directory or of one above it, or in `CARGO_TARGET_DIR`.
 fn built_component() -> Done<PathBuf> {
     let here = env::current_dir().map_err(|error| Exit::Failed(error.into()))?;
     let beside = here.ancestors().map(|directory| directory.join("target"));

@@ -1,17 +1,17 @@
-//! When to end, and when not to.
+//! Signals: which of them end the program, and which one must not.
 
-/// A file that may not grow (`ulimit -f`) fails the write, which has an error of its own, instead of ending the program
-/// without a word. To be called within the runtime.
+/// Keeps the signal SIGXFSZ from ending the program without a message: a write beyond the file size limit (`ulimit -f`)
+/// then fails with an error. Must be called within the Tokio runtime.
 pub(crate) fn survive_limits_of_files() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        // Once listened to, a signal ends no program any more. Where it cannot be, it does as ever.
+        // A signal that the program listens to does not end it. If listening fails, the signal still ends the program.
         let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     }
 }
 
-/// Resolves once the program is asked to end: Ctrl-C or, where there is such a thing, SIGTERM.
+/// Resolves when the program is asked to end, by Ctrl-C or, on Unix, by SIGTERM.
 pub(crate) async fn interrupted() {
     let ctrl_c = tokio::signal::ctrl_c();
     #[cfg(unix)]
@@ -22,7 +22,7 @@ pub(crate) async fn interrupted() {
         }
         return;
     }
-    // Where signals cannot be listened to, the operating system ends the program by itself.
+    // If the program cannot listen to Ctrl-C, the operating system ends the program by itself.
     if ctrl_c.await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -6,7 +6,7 @@ use super::output::Output;
 use super::session::{Linked, Session};
 use super::{Done, Exit};
 
-/// Tries the account out; fails where a check does.
+/// Tests the account. Fails if one of the checks fails.
 pub(crate) async fn run(session: &Session<'_>, output: &Output) -> Done {
     let Linked { connector, tenant, connection } = session.linked().await?;
     let report = {
@@ -48,7 +48,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output) -> Done {
     if failed { Err(Exit::Said) } else { Ok(()) }
 }
 
-/// The table of permissions.
+/// Prints the table of permissions.
 pub(crate) fn permissions(output: &Output, findings: Vec<PermissionFinding>) -> Done {
     let rows = findings.into_iter().map(|finding| {
         let grant = match finding.grant {

@@ -6,7 +6,7 @@ use super::output::{FIELD_HEADER, Output, field_rows};
 use super::session::{Linked, Session};
 use super::{Done, Exit};
 
-/// Judges the connection; fails where it cannot be used.
+/// Checks the values of the connection. Fails if the connection cannot be used.
 pub(crate) async fn run(session: &Session<'_>, output: &Output) -> Done {
     let Linked { connector, tenant, connection } = session.linked().await?;
     let validation = connector.account(&tenant, &connection).validate().await?;
@@ -23,7 +23,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output) -> Done {
             None => output.line("The connection cannot be used.")?,
         }
         output.table(FIELD_HEADER, field_rows(&validation.problems))?;
-        output.heading("Understood as")?;
+        output.heading("Values as the connector understands them")?;
         output.json_text(&validation.normalized)?;
     }
     if usable { Ok(()) } else { Err(Exit::Said) }

@@ -1,4 +1,4 @@
-//! `watch`: every partition is polled by a task with a warm instance of its own; one place prints and commits.
+//! `watch`: every partition is polled by a task with a warm instance of its own. Only [`run`] prints and commits.
 
 mod task;
 mod view;
@@ -24,44 +24,46 @@ use super::session::{Linked, PARALLEL, Session, seconds};
 use super::signals::interrupted;
 use super::{Done, Exit};
 
-/// How long a poll waits: what a connector gathers meanwhile is seen, and distinguished from silence, after that.
+/// The longest time that a poll waits for events. A person sees the events of a poll, or that there are none, only when
+/// the poll returns.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArguments {
     #[command(flatten)]
     trigger: TriggerArguments,
-    /// End after so many events.
+    /// End after this number of events.
     #[arg(long, value_name = "EVENTS")]
     until: Option<u64>,
-    /// The pause between polls [default: what the connector advises].
+    /// The pause between two polls, in seconds [default: the pause that the connector advises].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     interval: Option<Duration>,
 }
 
-/// What a task has to report.
+/// A report from a task to [`run`].
 enum Update {
     Page {
         partition: usize,
         /// The cursor that the poll was given.
         given: Option<Cursor>,
         page: Page,
-        /// Notifies the task that the page is committed, so that it may go on.
+        /// Notifies the task that the page is committed, so that the task polls again.
         committed: oneshot::Sender<()>,
     },
     Failure {
         partition: usize,
         error: CallError,
-        /// When the task tries again; none: it has given up.
+        /// The pause before the task tries again; `None` if the task has given up.
         pause: Option<Duration>,
     },
 }
 
-/// Polls until it is interrupted or has enough events, committing each event once it was printed. A partition that fails for
-/// good is given up and the others go on; the program ends with the first such error once none is left.
+/// Polls until it is interrupted or has enough events. Each event is committed after it was printed. A partition with
+/// an error that does not pass is given up, and the others continue; an error of the account ends all of them. When the
+/// polling has ended, the first such error is returned.
 ///
-/// An interruption drops the polls that are under way, which changes nothing; what was fetched already is printed and
-/// committed before the program ends.
+/// An interruption cancels the polls that are under way, which changes nothing at the service. Pages that were fetched
+/// already are printed and committed before the program ends.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: WatchArguments) -> Done {
     let mut polling = Polling::begin(session, arguments.trigger).await?;
     let interrupted = interrupted();
@@ -85,7 +87,8 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
             instance: instance.sibling(),
             request: polling.request(partition, Default::default()),
             interval: arguments.interval,
-            // A wait that leaves time for the answer; a short one where partitions share their turns.
+            // At most half of the deadline, so that time is left for the answer. With more partitions than [`PARALLEL`]
+            // the wait is shorter, because they take turns.
             wait: LONGEST_WAIT.min(tenant.deadline() / 2) / crowd,
             left: left.clone(),
             turns: turns.clone(),
@@ -94,7 +97,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
         };
         tasks.spawn(task.run());
     }
-    // The channel ends with the last task.
+    // Only the tasks hold senders now, so that the channel ends with the last task.
     drop((sender, stopped));
 
     let mut view = View::new(output, &partitions);
@@ -104,7 +107,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
     });
     let mut refresh = tokio::time::interval(view::REFRESH);
     let mut ended = Ok(());
-    // Partitions that were not given up.
+    // The number of partitions that were not given up.
     let mut reading = partitions.len();
     let mut interruptible = true;
     if left.load(Ordering::Relaxed) == 0 {
@@ -127,13 +130,14 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
                     if left.load(Ordering::Relaxed) == 0 {
                         stop.send_replace(true);
                     }
-                    // A task that was stopped meanwhile does not listen.
+                    // Sending fails if the task was stopped meanwhile; then nobody waits for the message.
                     let _ = committed.send(());
                 }
                 Some(Update::Failure { partition, error, pause }) => {
                     view.failed(partition, &error, pause);
                     if pause.is_none() {
-                        // What is wrong with one partition, or with an event of it, is no reason to leave the others.
+                        // An error of one partition, or of one of its events, is no reason to give up the other
+                        // partitions.
                         reading -= 1;
                         if is_about_the_account(&error) {
                             stop.send_replace(true);
@@ -150,12 +154,12 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Watch
     ended
 }
 
-/// Whether all partitions fail alike until the account is linked again.
+/// Whether the error concerns the account: all partitions fail with it until the account is linked again.
 fn is_about_the_account(error: &CallError) -> bool {
     error.connector().is_some_and(|error| error.retry == Retry::AfterReauthentication)
 }
 
-/// What there is to watch, asked for as patiently as the partitions are polled.
+/// The ids of the partitions to watch. A failed request is repeated with the same pauses as a failed poll.
 async fn partitions(polling: &Polling, output: &Output) -> Result<Vec<String>, CallError> {
     let mut failures = Failures::default();
     loop {
@@ -170,12 +174,12 @@ async fn partitions(polling: &Polling, output: &Output) -> Result<Vec<String>, C
     }
 }
 
-/// What a person reads of a failure that may pass.
+/// The message about a failure after which the call is tried again.
 fn trying_again(error: &CallError, pause: Duration) -> String {
     format!("{error}; trying again in {} ms", pause.as_millis())
 }
 
-/// Prints the events of a page, each one committed once it is out, as long as there are any left to print.
+/// Prints the events of a page, and commits each one after it was printed. Stops when `left` is zero.
 fn fire(
     view: &mut View<'_>,
     cursors: &mut Cursors,
@@ -190,7 +194,7 @@ fn fire(
     for event in &page.events {
         let wanted = left.load(Ordering::Relaxed);
         if wanted == 0 {
-            // The rest of the page is for the next run.
+            // The next run delivers the rest of the page.
             return Ok(());
         }
         view.aside(|output| print_event(output, event))?;

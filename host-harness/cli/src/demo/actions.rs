@@ -1,4 +1,4 @@
-//! Calling actions as an engine does: retries by the typed advice, and a record of how each call went.
+//! Calls actions as an engine does: repeats a call as the error's `retry` advises, and records how each call ended.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,9 +13,9 @@ use connector_host::interface::metadata::Idempotency;
 use connector_host::interface::types::{EffectState, Retry};
 use connector_host::{CallError, Connection, Connector, Tenant};
 
-/// Attempts of one call where the caller does not say, those inside of the connector not counted.
+/// The number of attempts of one call by default. Attempts that the connector makes by itself do not count.
 const ATTEMPTS: u32 = 6;
-/// The first pause where the connector leaves it to the engine; doubled each time.
+/// The first pause if the error does not state one. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub(super) struct Linked {
     pub(super) connection: Connection,
 }
 
-/// Who calls.
+/// Which part of the demonstration calls an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Caller {
     /// The plant's own system, which enrolls devices.
@@ -57,9 +57,10 @@ pub(super) struct Request<'a> {
     pub(super) input: &'a Value,
     /// The idempotency key.
     pub(super) key: &'a str,
-    /// Attempts at the most.
+    /// The largest number of attempts.
     pub(super) attempts: u32,
-    /// The workflow knows that twice is the same as once, whatever the connector declares of the action in general.
+    /// Whether the caller knows that a repetition does no harm, whatever the connector declares about the action in
+    /// general.
     pub(super) repeatable: bool,
 }
 
@@ -69,11 +70,11 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A call that came to nothing.
+/// A call that failed and is not tried again.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) error: CallError,
-    /// Attempts that were made.
+    /// The number of attempts that were made.
     pub(super) attempts: u32,
 }
 
@@ -91,11 +92,11 @@ pub(super) struct ActionRecord {
     /// `done`, or the code of the error.
     pub(super) outcome: String,
     pub(super) attempts: u32,
-    /// All attempts and pauses.
+    /// The time of all attempts and pauses together.
     pub(super) took: Duration,
 }
 
-/// Calls actions and remembers how that went.
+/// Calls actions and records how each call ended.
 pub(super) struct Actions {
     linked: Linked,
     records: Mutex<Vec<ActionRecord>>,
@@ -170,7 +171,7 @@ impl Actions {
         }
     }
 
-    /// How long to wait before the next attempt; none where there is to be none.
+    /// How long to wait before the next attempt; `None` if there must be none.
     fn pause(&self, request: &Request<'_>, error: &CallError, attempt: u32) -> Option<Duration> {
         if attempt >= request.attempts {
             return None;
@@ -178,7 +179,7 @@ impl Actions {
         let descriptor = self.linked.connector.descriptor();
         let found = descriptor.actions.iter().find(|known| known.operation.id == request.action);
         let natural = found.is_some_and(|known| known.idempotency == Idempotency::Natural);
-        // What may have been done is done again only where twice is the same as once.
+        // A call that may have had an effect is repeated only if the repetition does no harm.
         let harmless = error.connector().is_some_and(|error| error.effect == EffectState::None);
         if !(harmless || natural || request.repeatable) {
             return None;
@@ -187,7 +188,7 @@ impl Actions {
     }
 }
 
-/// How long to wait after a failure, as the error advises; none where waiting does not help.
+/// How long to wait after a failure, as the error advises; `None` if waiting does not help.
 pub(super) fn pause_after(error: &CallError, attempt: u32) -> Option<Duration> {
     let growing = (FIRST_PAUSE * 2_u32.pow(attempt.saturating_sub(1).min(10))).min(LONGEST_PAUSE);
     match error {

@@ -1,23 +1,23 @@
-//! The self-check: numbers of the component beside numbers of the emulator. Each workflow says what it compares.
+//! The self-check compares numbers of the component with numbers of the emulator. Each workflow decides which numbers.
 
 use serde::Serialize;
 
-/// How many differences a line of the check spells out.
+/// The largest number of differences that a line of the check lists.
 const MOST_DIFFERENCES: usize = 5;
 
-/// One line of the check: a number of the component beside one of the emulator.
+/// One line of the check: a number of the component, and the number of the emulator that it is compared with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckLine {
-    /// What is compared.
+    /// What the two numbers count, in words.
     pub name: String,
     /// The component's number.
     pub component: u64,
     /// The emulator's number.
     pub emulator: u64,
-    /// Whether it holds.
+    /// Whether the two numbers are equal and nothing differs.
     pub holds: bool,
-    /// What differs, the first few.
+    /// The first few differences, in words.
     pub differences: Vec<String>,
 }
 
@@ -32,13 +32,13 @@ pub struct SelfCheck {
 }
 
 impl From<Vec<CheckLine>> for SelfCheck {
-    /// Without a line nothing was compared, and nothing holds.
+    /// Without any line nothing was compared, so the check does not hold.
     fn from(lines: Vec<CheckLine>) -> Self {
         Self { holds: !lines.is_empty() && lines.iter().all(|line| line.holds), lines }
     }
 }
 
-/// A line that holds where the numbers are equal and nothing differs.
+/// A line that holds if the numbers are equal and nothing differs.
 pub(super) fn line(name: impl Into<String>, component: u64, emulator: u64, mut differences: Vec<String>) -> CheckLine {
     let holds = differences.is_empty() && component == emulator;
     let more = differences.len().saturating_sub(MOST_DIFFERENCES);
@@ -52,7 +52,6 @@ pub(super) fn line(name: impl Into<String>, component: u64, emulator: u64, mut d
     CheckLine { name: name.into(), component, emulator, holds, differences }
 }
 
-/// How many there are.
 pub(super) fn count<T>(items: &[T]) -> u64 {
     items.len() as u64
 }

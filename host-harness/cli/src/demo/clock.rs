@@ -1,11 +1,12 @@
-//! Time and chance of a run.
+//! The simulated time and the random numbers of a run.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep_until};
 
-/// The simulation's clock: it runs faster than the real one by a factor. Cheap to clone; clones start together.
+/// The simulation's clock, which runs faster than real time by the factor `speed`. Cheap to clone; clones start
+/// together.
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
     started: Arc<OnceLock<Instant>>,
@@ -18,12 +19,12 @@ impl Clock {
         Self { started: Arc::default(), speed }
     }
 
-    /// Starts it; later starts change nothing.
+    /// Starts the clock. Starting it again changes nothing.
     pub(super) fn start(&self) -> Instant {
         *self.started.get_or_init(Instant::now)
     }
 
-    /// Waits until so much of the simulated time has passed, and starts the clock where it stands.
+    /// Waits until the simulated time is `at`. Starts the clock if it was not started yet.
     pub(super) async fn until(&self, at: Duration) {
         sleep_until(self.start() + self.real(at)).await;
     }
@@ -33,19 +34,19 @@ impl Clock {
         self.started.get().map(Instant::elapsed).unwrap_or_default().mul_f64(self.speed)
     }
 
-    /// A span of simulated time in real time.
+    /// Converts a span of simulated time to real time.
     pub(super) fn real(&self, simulated: Duration) -> Duration {
         simulated.div_f64(self.speed)
     }
 }
 
-/// Nanoseconds since 1970.
+/// The present time, in nanoseconds since 1970.
 pub(super) fn wall() -> i128 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
 }
 
-/// SplitMix64: the same numbers for the same seed.
+/// Random numbers by SplitMix64: the same numbers for the same seed.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
@@ -62,7 +63,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from `low` up to `high`.
+    /// A random number that is at least `low` and below `high`.
     pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * ((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
     }

@@ -1,4 +1,4 @@
-//! Deaths of an engine: one for each of its loops, from a moment of the run on.
+//! Decides when the loops of an engine die: each loop one time, at its first occasion after a moment of the run.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ impl<K: Ord> Deaths<K> {
         Self { from, clock, died: Mutex::default() }
     }
 
-    /// Whether this loop is to die now. True once for each.
+    /// Whether this loop must die now. True one time for each loop.
     pub(super) fn is_due(&self, of: K) -> bool {
         self.clock.now() >= self.from && self.died.lock().unwrap_or_else(PoisonError::into_inner).insert(of)
     }

@@ -1,4 +1,4 @@
-//! The services' misbehaviour, each piece at a random moment of the run.
+//! Lets the services misbehave: each fault comes at a random moment of the run.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use azure_iot_emulator::{Emulator, FaultSyntaxError};
 use super::clock::{Clock, Random};
 use super::news::News;
 
-/// The part of a run in which the services misbehave: after that everything can come to its end.
+/// The part of a run in which the services misbehave, as fractions of its length. The rest is left for the work to end.
 const FROM: f64 = 0.1;
 const TO: f64 = 0.75;
 
-/// One misbehaviour.
+/// One fault of a service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     /// The emulator's rule; see [`azure_iot_emulator::FaultRule`].
     pub(super) rule: &'static str,
-    /// The same in words.
+    /// The fault in words, for a person.
     pub(super) what: &'static str,
 }
 
-/// Has the services fail now and then in a run of this length.
+/// Gives each fault to the emulator, at a random moment of a run of this length.
 pub(super) async fn inject(
     faults: &[Fault],
     emulator: &Emulator,

@@ -2,10 +2,10 @@
 //! that nothing was lost, doubled or made up.
 //!
 //! [`Demo::start`] starts the emulator and links an account. [`Demo::run`] lets a [`Script`]'s workflows run: one cools
-//! machines that run hot, from their telemetry; one commissions the devices of a [`Fleet`]. The services misbehave
-//! meanwhile, and engines die and go on.
+//! machines that run hot, from their telemetry; one commissions the devices of a [`Fleet`]. Meanwhile the services
+//! misbehave, and engines die and continue.
 //!
-//! What an engine does is written out here for those who write one: see the folders of the two workflows.
+//! The code of the engines is a model for authors of an engine: see the folders of the two workflows.
 
 mod actions;
 mod check;
@@ -44,41 +44,41 @@ use connector_host::{
     CallError, Connection, Connector, CursorStoreError, HostRuleError, Tenant, TenantError, TenantOptions, TrustRoots,
 };
 
-/// The policies of the emulator that the account names.
+/// The name of the emulator's shared access policies that the account uses.
 const POLICY: &str = "connector";
-/// How often progress is reported.
+/// The time between two reports of progress.
 const PROGRESS: Duration = Duration::from_millis(200);
-/// The code of an action's failure that the services' misbehaviour does not cause.
+/// The error code of an action on a device that is not connected. The injected failures never cause this error.
 const OFFLINE: &str = "device-offline";
 
 /// How the demonstration is run.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
-    /// What happens.
+    /// Which workflows run.
     pub script: Script,
-    /// Decides keys, overloads and the moments of failures.
+    /// The seed of the random choices: keys, overloads and the moments of failures.
     pub seed: u64,
-    /// How much faster than planned it runs. Above zero.
+    /// The factor by which the run is faster than planned. Must be above zero.
     pub speed: f64,
 }
 
 /// Which workflows run, side by side.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// The one that cools machines.
+    /// Whether the workflow that cools machines runs.
     pub cooling: bool,
-    /// The one that commissions the devices of a fleet.
+    /// The fleet for the workflow that commissions devices; `None` if this workflow does not run.
     pub commissioning: Option<Fleet>,
 }
 
-/// Why the demonstration broke off.
+/// Why the demonstration could not be completed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DemoError {
     /// The emulator did not start.
     #[error("the emulator did not start")]
     Emulator(#[from] EmulatorError),
-    /// The emulator could not be set to misbehave.
+    /// A rule by which the emulator is to misbehave could not be read.
     #[error(transparent)]
     Fault(#[from] FaultSyntaxError),
     /// The tenant could not be set up.
@@ -87,7 +87,7 @@ pub enum DemoError {
     /// The emulator's host could not be permitted.
     #[error(transparent)]
     HostRule(#[from] HostRuleError),
-    /// The emulator lacks what the account names.
+    /// The emulator lacks the shared access policy that the account uses.
     #[error("the emulator has no policy `{POLICY}`")]
     Policy,
     /// The component lacks something that a workflow needs.
@@ -95,7 +95,7 @@ pub enum DemoError {
     Lacks {
         /// `trigger` or `action`.
         kind: &'static str,
-        /// Its id.
+        /// The id of the trigger or action.
         id: &'static str,
     },
     /// The simulated devices could not be made.
@@ -104,7 +104,7 @@ pub enum DemoError {
     /// Cursors could not be read or written.
     #[error(transparent)]
     Cursors(#[from] CursorStoreError),
-    /// What an engine keeps could not be read or written.
+    /// The engine's store could not be read or written.
     #[error("the engine's store could not be used: {0}")]
     Store(String),
     /// A call failed, and trying again does not help.
@@ -162,7 +162,8 @@ impl Demo {
         [self.emulator.hub_host(), self.emulator.dps_host(), self.emulator.event_hub_host()]
     }
 
-    /// What the connector makes of the account's values, without a network.
+    /// Lets the connector validate the account's values, without using the network. Returns the validation and the
+    /// account's label.
     ///
     /// # Errors
     ///
@@ -174,7 +175,7 @@ impl Demo {
         Ok((validation, label))
     }
 
-    /// What the connector finds when it tries the account out.
+    /// Lets the connector test the account.
     ///
     /// # Errors
     ///
@@ -184,11 +185,13 @@ impl Demo {
         connector.account(tenant, connection).test().await
     }
 
-    /// Lets everything happen and the workflows run. Dropping the future ends everything but the emulator.
+    /// Runs the simulated devices, the failures and the workflows. Dropping the future ends all of them, but not the
+    /// emulator.
     ///
     /// # Errors
     ///
-    /// [`DemoError`] where it breaks off. A check that does not hold is part of the summary.
+    /// [`DemoError`] if the run could not be completed. A self-check that does not hold is no error: the summary states
+    /// it.
     pub async fn run(&self, report_progress: &(dyn Fn(Progress) + Sync)) -> Result<Summary, DemoError> {
         let DemoOptions { seed, speed, .. } = self.options;
         let begun = Instant::now();
@@ -245,7 +248,7 @@ impl Demo {
         self.emulator.shutdown().await;
     }
 
-    /// Has everything ready, and starts the clock.
+    /// Starts the workflows of the script, and then the clock.
     async fn prepare(&self, stage: &Stage<'_>, actions: &Arc<Actions>) -> Result<Workflows, DemoError> {
         let Script { cooling, commissioning } = &self.options.script;
         let commissioning = match commissioning {
@@ -304,7 +307,7 @@ impl Workflows {
         }
     }
 
-    /// Polls that failed.
+    /// The number of polls that failed.
     fn failures(&self) -> u64 {
         let cooling = self.cooling.as_ref().map(Cooling::failures).unwrap_or_default();
         let commissioning = self.commissioning.as_ref().map(Commissioning::failures).unwrap_or_default();
@@ -330,7 +333,7 @@ impl Workflows {
     }
 }
 
-/// Everything that the workflows and the plant call must be there.
+/// Checks that the connector has all triggers and actions that the workflows and the plant use.
 fn require(connector: &Connector, script: &Script) -> Result<(), DemoError> {
     let descriptor = connector.descriptor();
     let (mut triggers, mut actions) = (Vec::new(), Vec::new());
@@ -355,7 +358,7 @@ fn require(connector: &Connector, script: &Script) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// The connection guide's five values, and the provisioning service's.
+/// The values of the connection: for the hub, its two AMQP endpoints, and the provisioning service.
 fn connection_values(emulator: &Emulator) -> Result<Value, DemoError> {
     let hub = emulator.hub_policy(POLICY).ok_or(DemoError::Policy)?;
     let dps = emulator.dps_policy(POLICY).ok_or(DemoError::Policy)?;

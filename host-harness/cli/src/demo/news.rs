@@ -1,9 +1,10 @@
-//! What a run has to report on the way, in words for a person.
+//! The news of a run: what happens, in words for a person.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A list that everybody adds to and the one who shows it empties. Cheap to clone; clones share the list.
+/// A list of texts: all parts of a run add to it, and the report of progress empties it. Cheap to clone; clones share
+/// the list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct News(Arc<Mutex<Vec<String>>>);
 

@@ -11,29 +11,29 @@ use super::check::SelfCheck;
 use super::commissioning::CommissioningSummary;
 use super::cooling::CoolingSummary;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// The seed: the same one makes the same keys, the same overloads and the same failures.
+    /// The seed: the same seed makes the same keys, the same overloads and the same failures.
     pub seed: u64,
-    /// How much faster than its plan it ran.
+    /// The factor by which the run was faster than planned.
     pub speed: f64,
-    /// How long the run took, in milliseconds, linking not counted.
+    /// How long the run took, in milliseconds, without the time for linking the account.
     pub elapsed_ms: u64,
-    /// The workflow that cools machines, where it ran.
+    /// The result of the workflow that cools machines; `None` if it did not run.
     pub cooling: Option<CoolingSummary>,
-    /// The workflow that commissions devices, where it ran.
+    /// The result of the workflow that commissions devices; `None` if it did not run.
     pub commissioning: Option<CommissioningSummary>,
-    /// Actions by caller, name and outcome.
+    /// The calls of actions, by caller, action and outcome.
     pub actions: Vec<ActionNumbers>,
-    /// Attempts of actions that failed and were made again, by error code.
+    /// The number of failed attempts of actions that were repeated, by error code.
     pub action_failures: BTreeMap<String, u64>,
-    /// What went over HTTP.
+    /// The HTTP traffic, and the failures of HTTP and AMQP.
     pub traffic: TrafficNumbers,
-    /// From calling an action to its end, by name.
+    /// The time from the call of an action to its end, by the action's id.
     pub action_latency: BTreeMap<String, Latency>,
-    /// What the component did beside what the emulator recorded.
+    /// The comparison of what the component did with what the emulator recorded.
     pub check: SelfCheck,
 }
 
@@ -43,13 +43,13 @@ pub struct Summary {
 pub struct PlantNumbers {
     /// Rows of the fleet file.
     pub devices: usize,
-    /// Enrollments made.
+    /// Enrollments that were created.
     pub enrolled: usize,
-    /// Registrations, repeated ones too.
+    /// Registrations, including repeated ones.
     pub registered: usize,
     /// Registrations that were refused for a wrong credential.
     pub refused: usize,
-    /// Devices that were taken out.
+    /// Devices that left: their enrollment or their registration was deleted.
     pub left: usize,
 }
 
@@ -63,27 +63,27 @@ pub struct ActionNumbers {
     pub action: String,
     /// `done`, or the code of the error.
     pub outcome: String,
-    /// How many.
+    /// The number of calls.
     pub count: u64,
-    /// Attempts beyond the first, made by the engine.
+    /// The number of attempts that the engine made after the first attempt of each call.
     pub repeats: u64,
 }
 
-/// What went over HTTP, and the failures of both protocols.
+/// The HTTP traffic, and the failures of HTTP and AMQP.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficNumbers {
-    /// Requests.
+    /// The number of HTTP requests.
     pub requests: u64,
-    /// Bytes of all bodies.
+    /// The bytes of all request and response bodies.
     pub bytes: u64,
-    /// Failures that the emulator was set to make, and made.
+    /// The number of failures that the emulator injected.
     pub injected: u64,
-    /// Answers by status; `dropped` where there was none.
+    /// The number of answers by HTTP status; `dropped` counts requests without an answer.
     pub answers: BTreeMap<String, u64>,
-    /// Failed requests by what they were for.
+    /// The number of failed requests, by service, method, path and status.
     pub failed: BTreeMap<String, u64>,
-    /// Injected failures that the component overcame by itself: no call ended with them.
+    /// The number of injected failures that the component overcame by itself: no call ended with them.
     pub overcome_inside: u64,
 }
 
@@ -95,7 +95,8 @@ impl TrafficNumbers {
             let status = exchange.status.map_or_else(|| "dropped".to_owned(), |status| status.to_string());
             if exchange.status.is_none_or(|status| status == 429 || status >= 500) {
                 let service = if exchange.service == Service::Hub { "hub" } else { "dps" };
-                // The first and the last segment say what it was; ids in between would only make it long.
+                // The first segment and a last `query` state what the request was for. Ids are left out, because they
+                // would make the key long.
                 let mut segments = exchange.path.split('/').filter(|segment| !segment.is_empty());
                 let first = segments.next().unwrap_or_default();
                 let last = match segments.next_back() {
@@ -111,17 +112,17 @@ impl TrafficNumbers {
     }
 }
 
-/// A distribution, in milliseconds.
+/// The distribution of measured times, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Latency {
-    /// How many were measured.
+    /// The number of times that were measured.
     pub count: u64,
     /// The median.
     pub p50_ms: f64,
-    /// What 95 of 100 stay below.
+    /// The 95th percentile: 95 of 100 times are not longer.
     pub p95_ms: f64,
-    /// The longest.
+    /// The longest time.
     pub max_ms: f64,
 }
 

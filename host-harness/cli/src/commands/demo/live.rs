@@ -1,4 +1,4 @@
-//! What is seen while the demonstration runs: what happens, above; numbers, below. All on standard error.
+//! The display while the demonstration runs: news above, numbers below. It is written to standard error.
 
 use std::collections::VecDeque;
 use std::io::IsTerminal as _;
@@ -10,14 +10,14 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::super::output::{Output, clean};
 
-/// Between two lines of numbers where there is no terminal.
+/// The time between two lines of numbers if there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
-/// Over how long a rate is taken.
+/// The time over which a rate is computed.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Machines that are named in one line.
+/// The largest number of machines that one line names.
 const MOST_MACHINES: usize = 4;
 
-/// Lines that are drawn again on a terminal; otherwise lines now and then. Machines receive nothing on the way.
+/// Shows progress: lines that are redrawn on a terminal, otherwise a line from time to time. Nothing with `--json`.
 pub(super) struct Live<'o> {
     output: &'o Output,
     screen: Option<Screen>,
@@ -27,13 +27,13 @@ pub(super) struct Live<'o> {
 struct Screen {
     all: MultiProgress,
     bar: ProgressBar,
-    /// Below the bar; made once it is known how many there are.
+    /// The lines below the bar. `draw` makes them, because their number is known only then.
     lines: Mutex<Vec<ProgressBar>>,
 }
 
 struct State {
     reported: Instant,
-    /// How many messages had been sent, and when.
+    /// The time of each report, and how many messages had been sent by then.
     sent: VecDeque<(Instant, u64)>,
 }
 
@@ -61,7 +61,7 @@ impl<'o> Live<'o> {
         match &self.screen {
             Some(screen) => {
                 for text in news {
-                    // A terminal that is gone needs no news.
+                    // Printing fails if the terminal is gone; then nobody reads the news.
                     let _ = screen.all.println(clean(&text));
                 }
                 screen.draw(&now, rate);
@@ -91,7 +91,7 @@ impl Drop for Live<'_> {
 }
 
 impl State {
-    /// Messages a second.
+    /// How many messages are sent per second.
     fn rate(&mut self, sent: u64) -> f64 {
         let now = Instant::now();
         self.sent.push_back((now, sent));
@@ -128,7 +128,7 @@ impl Screen {
     }
 }
 
-/// Everything, where there is no terminal.
+/// All numbers in one line, for output without a terminal.
 fn one_line(now: &Progress, rate: f64) -> String {
     let mut parts = Vec::new();
     if let Some(cooling) = &now.cooling {

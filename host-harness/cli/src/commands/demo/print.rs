@@ -7,10 +7,10 @@ use connector_host_cli::demo::{CommissioningSummary, CoolingSummary, Latency, Su
 use super::super::Done;
 use super::super::output::{Output, word};
 
-/// Alarms, and dead letters, that are spelled out.
+/// The largest number of alarms, and of dead letters, that are listed.
 const MOST: usize = 6;
 
-/// Everything that came of a run.
+/// Prints the whole summary of a run.
 pub(super) fn summary(output: &Output, summary: &Summary, wall_ms: u64) -> Done {
     if let Some(it) = &summary.cooling {
         cooling(output, it)?;
@@ -53,7 +53,7 @@ fn cooling(output: &Output, summary: &CoolingSummary) -> Done {
         [it.id.clone(), hot, delivered, again, commits, restarts]
     });
     output.table(
-        ["Partition", "Hot readings", "Deliveries", "Of these again, after a restart", "Commits", "Restarts"],
+        ["Partition", "Hot readings", "Deliveries", "Of these, repeated after a restart", "Commits", "Restarts"],
         rows.collect(),
     )?;
     output.heading("Machines that ran hot")?;
@@ -132,7 +132,7 @@ fn actions(output: &Output, summary: &Summary) -> Done {
 }
 
 fn times(output: &Output, summary: &Summary) -> Done {
-    output.heading("Time, with the pauses between polls and those that failures force")?;
+    output.heading("Times, including the pauses between polls and after failures")?;
     let latency = |name: &str, it: &Latency| {
         let ms = |value: f64| format!("{value:.1} ms");
         [name.to_owned(), it.count.to_string(), ms(it.p50_ms), ms(it.p95_ms), ms(it.max_ms)]
@@ -172,9 +172,9 @@ fn failures(output: &Output, summary: &Summary) -> Done {
     let rows = [
         ("injected by the emulator", traffic.injected, &injected),
         ("overcome by retries inside of the component", traffic.overcome_inside, &BTreeMap::new()),
-        ("reached the engine from a poll, which it made again", polls.values().sum(), &polls),
+        ("reached the engine from a poll, which the engine repeated", polls.values().sum(), &polls),
         (
-            "reached the engine from an action, which it made again",
+            "reached the engine from an action, which the engine repeated",
             summary.action_failures.values().sum(),
             &summary.action_failures,
         ),
@@ -191,7 +191,7 @@ fn failures(output: &Output, summary: &Summary) -> Done {
 }
 
 fn check(output: &Output, summary: &Summary) -> Done {
-    output.heading("Component beside emulator")?;
+    output.heading("Component compared with emulator")?;
     let rows = summary.check.lines.iter().map(|line| {
         [
             if line.holds { "✓" } else { "✗" }.to_owned(),

@@ -12,25 +12,25 @@ use tokio::time::sleep;
 
 use super::Update;
 
-/// The first pause after a failure, doubled with each one after it.
+/// The pause after the first failure. Each further failure doubles the pause.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Failures of the connector itself (crashes, exceeded limits) in a row after which to give up.
+/// A partition is given up after this number of failures of the connector itself (crashes, exceeded limits) in a row.
 const DEFECTS: u32 = 5;
 
 /// Polls one partition, one page after the other.
 pub(super) struct Task {
-    /// Which one.
+    /// The index of the partition.
     pub(super) partition: usize,
     pub(super) instance: Account,
     pub(super) request: PollRequest,
     pub(super) interval: Option<Duration>,
     /// How long a poll waits for a first event.
     pub(super) wait: Duration,
-    /// How many events are still wanted, of all partitions together.
+    /// How many events are still to be printed, of all partitions together.
     pub(super) left: Arc<AtomicU64>,
     /// Bounds how many partitions are polled at the same time.
     pub(super) turns: Arc<Semaphore>,
@@ -91,7 +91,7 @@ impl Task {
     }
 }
 
-/// How a partition fared since its last page, or a request since it was first made.
+/// The failures of a partition since its last page, or of a request since its first attempt.
 #[derive(Default)]
 pub(super) struct Failures {
     count: u32,
@@ -99,7 +99,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// How long to wait after a failure; none where waiting does not help.
+    /// How long to wait after a failure; `None` if waiting does not help.
     pub(super) fn pause_after(&mut self, error: &CallError) -> Option<Duration> {
         let doublings = self.count.min(6);
         self.count += 1;

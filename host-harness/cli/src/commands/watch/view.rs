@@ -11,23 +11,23 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::super::output::{Output, clean};
 use super::trying_again;
 
-/// How often the lines are drawn.
+/// The time between two drawings of the lines.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
 
-/// After how many refreshes the state is printed where there is no terminal.
+/// The number of refreshes between two prints of the state, if there is no terminal.
 const TOLD_EVERY: u64 = 20;
 
-/// Over how many refreshes a rate is taken.
+/// The number of refreshes over which a rate is computed.
 const WINDOW: usize = 20;
 
-/// Lines at the most; partitions beyond that count in the sum alone.
+/// The largest number of partitions with a line of their own. The others count only in the sum.
 const LINES: usize = 16;
 
 /// The state of all partitions.
 pub(super) struct View<'a> {
     output: &'a Output,
     rows: Vec<Row>,
-    /// On a terminal.
+    /// The lines that are redrawn in place; `None` if there is no terminal.
     lines: Option<(MultiProgress, Vec<ProgressBar>)>,
     begun: Instant,
     refreshes: u64,
@@ -36,13 +36,13 @@ pub(super) struct View<'a> {
 struct Row {
     partition: String,
     events: u64,
-    /// Events of each of the last refreshes, the current one last.
+    /// The number of events in each of the last intervals between refreshes; the current interval is last.
     recent: VecDeque<u64>,
     lag: Option<u64>,
     /// The id of the last event that was committed.
     position: Option<String>,
     failures: u64,
-    /// What went wrong last, unless a page came since.
+    /// The last error; `None` if a page came after it.
     trouble: Option<String>,
 }
 
@@ -87,19 +87,21 @@ impl<'a> View<'a> {
         let row = &mut self.rows[partition];
         row.failures += 1;
         row.trouble = Some(error.to_string());
-        // An error that ends the program is printed at the end.
+        // An error without a pause is printed later, by `given_up` or at the end of the program.
         if let Some(pause) = pause {
             let text = format!("partition {}: {}", row.partition, trying_again(error, pause));
             self.aside(|output| output.warn(&text));
         }
     }
 
-    /// A partition is not read any more, while others are.
+    /// Reports that a partition is not read any more, while the others continue.
     pub(super) fn given_up(&self, partition: usize) {
         let row = &self.rows[partition];
         let trouble = row.trouble.as_deref().unwrap_or_default();
-        let text =
-            format!("partition {}: {trouble}; it is given up until the next run, and the others go on", row.partition);
+        let text = format!(
+            "partition {}: {trouble}; this partition is given up until the next run, and the others go on",
+            row.partition
+        );
         self.aside(|output| output.warn(&text));
     }
 
@@ -123,16 +125,16 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Takes the lines away and says what came of it.
+    /// Removes the lines and prints the final numbers.
     pub(super) fn finish(self) {
         if let Some((lines, _)) = &self.lines {
-            // A terminal that is gone needs no clearing.
+            // Clearing fails if the terminal is gone; then there is nothing to clear.
             let _ = lines.clear();
         }
         self.report();
     }
 
-    /// The sum, and the partitions that there is something to say of.
+    /// Prints the sum, and each partition that had an event or a failure.
     fn report(&self) {
         self.output.warn(&self.sum());
         if self.rows.len() > 1 {

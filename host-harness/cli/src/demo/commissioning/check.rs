@@ -1,14 +1,15 @@
-//! The self-check: what the component delivered beside what the emulator's journal recorded.
+//! The self-check: compares what the component delivered with what the emulator's journal recorded.
 //!
-//! A polled collection has no log of its own: of several changes between two polls only the last is seen. So the check
-//! does not ask for an event for each entry of the journal. It asks that
+//! A polled collection has no log: of several changes between two polls, only the last one is seen. So the check does
+//! not require an event for each entry of the journal. It requires that
 //!
 //! 1. every event has an id of its own,
-//! 2. every event states what the journal has, events of one record come in the journal's order, and a change
-//!    fits what was delivered before (nothing is created twice, nothing unknown is updated or deleted),
-//! 3. every state that lasted from before a complete scan to after it is known by the end of that scan,
-//! 4. every record that differs from when the trigger was started ends in the state that its last event stated,
-//! 5. what the workflow did to the hub is there exactly once.
+//! 2. every event states a change that the journal has, events of one record come in the journal's order, and a change
+//!    fits the events before it (no record is created twice, no unknown record is updated or deleted),
+//! 3. every state that lasted through a complete scan was delivered by the end of that scan,
+//! 4. every record whose state differs from its state at the start of the trigger ends in the state that its last event
+//!    stated,
+//! 5. everything that the workflow did to the hub is there exactly one time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use serde::Serialize;
 use super::super::check::{CheckLine, count, line};
 use super::workflow::SELF_TEST;
 
-/// What a trigger follows.
+/// The collection of records that a trigger follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Collection {
@@ -29,7 +30,7 @@ pub enum Collection {
 }
 
 impl Collection {
-    /// Both.
+    /// Both collections.
     pub const ALL: [Self; 2] = [Self::Enrollments, Self::Registrations];
 
     /// The trigger's id.
@@ -45,22 +46,22 @@ impl Collection {
 /// One change of one record, as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recorded {
-    /// Its place in the journal.
+    /// The change's place in the journal.
     pub(super) seq: u64,
-    /// Whose record.
+    /// The collection that the record belongs to.
     pub(super) collection: Collection,
     /// The record's id, lower case.
     pub(super) key: String,
-    /// The record's ETag; none: it is gone.
+    /// The record's ETag; `None` if the record is gone.
     pub(super) state: Option<String>,
-    /// When, in nanoseconds since 1970.
+    /// When the change happened, in nanoseconds since 1970.
     pub(super) at: i128,
 }
 
 /// One event, as it reached the workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
-    /// Which trigger fired.
+    /// The collection of the trigger that delivered the event.
     pub(super) collection: Collection,
     /// The event's id.
     pub(super) id: String,
@@ -68,22 +69,22 @@ pub(super) struct Delivery {
     pub(super) change: String,
     /// The record's id, lower case.
     pub(super) key: String,
-    /// The state that it states, in the terms of [`Recorded::state`].
+    /// The state that the event states: as in [`Recorded::state`], an ETag or `None`.
     pub(super) state: Option<String>,
-    /// When, in nanoseconds since 1970.
+    /// When the event was delivered, in nanoseconds since 1970.
     pub(super) at: i128,
 }
 
 /// One complete scan of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scan {
-    /// Of which collection.
+    /// The collection that was scanned.
     pub(super) collection: Collection,
-    /// The journal's length before its first poll.
+    /// The journal's length before the first poll of the scan.
     pub(super) begin: u64,
-    /// The journal's length after its last poll.
+    /// The journal's length after the last poll of the scan.
     pub(super) end: u64,
-    /// How many events of the collection had been delivered when it ended.
+    /// How many events of the collection had been delivered when the scan ended.
     pub(super) deliveries: usize,
 }
 
@@ -92,47 +93,47 @@ pub(super) struct Scan {
 pub(super) struct HubEvidence {
     /// Successful updates of twins, in order: the device, and the event that was answered.
     pub(super) updates: Vec<(String, String)>,
-    /// The same, from the journal.
+    /// The same updates, as the journal recorded them.
     pub(super) recorded_updates: Vec<(String, String)>,
-    /// The event that each device's twin names at the end.
+    /// The event that the twin of each device names at the end.
     pub(super) twins: BTreeMap<String, Option<String>>,
     /// Successful changes of a device's status, in order: the device, and the status.
     pub(super) statuses: Vec<(String, String)>,
-    /// The status of each of these devices at the end.
+    /// The status at the end of each device in `statuses`.
     pub(super) final_statuses: BTreeMap<String, String>,
-    /// Direct methods that devices answered.
+    /// The number of direct methods that devices answered.
     pub(super) methods: u64,
-    /// The same, from the journal.
+    /// The number of answered direct methods that the journal recorded.
     pub(super) recorded_methods: u64,
 }
 
 /// Everything that the check looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Evidence {
-    /// What happened, in order.
+    /// The changes in the journal, in order.
     pub(super) recorded: Vec<Recorded>,
     /// The journal's length when the triggers were started.
     pub(super) seeded: u64,
-    /// What was delivered, in order.
+    /// The events that were delivered, in order.
     pub(super) deliveries: Vec<Delivery>,
     /// The scans, in order.
     pub(super) scans: Vec<Scan>,
-    /// The workflow's side.
+    /// What the workflow did to the hub.
     pub(super) hub: HubEvidence,
-    /// What the simulation itself could not do.
+    /// The steps of the simulation that failed.
     pub(super) mishaps: Vec<String>,
 }
 
-/// How many changes of a collection the triggers delivered: where several changes of a record come between two polls, the
-/// last one is delivered.
+/// How many changes of a collection the triggers delivered. If several changes of a record come between two polls, only
+/// the last one is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Coalescing {
-    /// Which collection.
+    /// The collection.
     pub collection: Collection,
-    /// Changes in the journal since the triggers were started.
+    /// The number of changes in the journal since the triggers were started.
     pub recorded: u64,
-    /// Events.
+    /// The number of events.
     pub told: u64,
 }
 
@@ -141,13 +142,14 @@ pub struct Coalescing {
 pub(super) struct Findings {
     /// The lines.
     pub(super) lines: Vec<CheckLine>,
-    /// How many changes became how many events.
+    /// For each collection, the number of changes and the number of events.
     pub(super) changes: Vec<Coalescing>,
-    /// For each delivery, how many nanoseconds after the journal it came; none where the journal has no such change.
+    /// For each delivery, how many nanoseconds after the change in the journal the event came; `None` if the journal
+    /// has no such change.
     pub(super) latencies: Vec<Option<i128>>,
 }
 
-/// Compares.
+/// Makes all comparisons.
 pub(super) fn check(evidence: &Evidence) -> Findings {
     let mut lines = vec![distinct_ids(evidence)];
     let mut latencies = vec![None; evidence.deliveries.len()];
@@ -178,10 +180,10 @@ fn distinct_ids(evidence: &Evidence) -> CheckLine {
     line("Events / distinct event ids", count(&evidence.deliveries), seen.len() as u64, repeated)
 }
 
-/// What is known of a record: its state, and which entry of the journal that is.
+/// By record: the state that was delivered last, and the place of this state in the journal.
 type Delivered<'a> = BTreeMap<&'a str, (Option<&'a str>, u64)>;
 
-/// Goes through one collection's events beside its entries of the journal.
+/// Compares the events of one collection with the collection's entries in the journal.
 struct Following<'a> {
     evidence: &'a Evidence,
     collection: Collection,
@@ -238,7 +240,7 @@ impl<'a> Following<'a> {
         let missed: Vec<String> = self.missed.values().cloned().collect();
         let (changed, right, differing) = self.final_states();
         vec![
-            line(format!("{what}: events / changes of the journal that they report"), events as u64, matched, wrong),
+            line(format!("{what}: events / events that report a change of the journal"), events as u64, matched, wrong),
             line(
                 format!("{what}: states delivered / states that outlasted a scan"),
                 owed - count(&missed),
@@ -249,15 +251,15 @@ impl<'a> Following<'a> {
         ]
     }
 
-    /// Matches an event with the journal. Returns how long after the change it came.
+    /// Matches an event with the journal. Returns how many nanoseconds after the change the event came.
     fn follow(&mut self, delivery: &'a Delivery) -> Result<i128, String> {
         let say = |problem: &str| format!("{} {}: {problem}", delivery.key, delivery.change);
         let entries = self.entries.get(delivery.key.as_str()).map(Vec::as_slice).unwrap_or_default();
         let (known, position) = self.delivered.get(delivery.key.as_str()).copied().unwrap_or((None, 0));
         let later = || entries.iter().filter(|entry| entry.seq > position.max(self.evidence.seeded));
         let entry = match (delivery.change.as_str(), &delivery.state) {
-            ("created", _) if known.is_some() => return Err(say("it was known already")),
-            ("updated" | "deleted", _) if known.is_none() => return Err(say("it was not known")),
+            ("created", _) if known.is_some() => return Err(say("the record was known already")),
+            ("updated" | "deleted", _) if known.is_none() => return Err(say("the record was not known")),
             ("created" | "updated", Some(state)) => later().find(|entry| entry.state.as_ref() == Some(state)),
             ("deleted", None) => later().find(|entry| entry.state.is_none()),
             _ => return Err(say("the change does not fit the state")),
@@ -271,14 +273,14 @@ impl<'a> Following<'a> {
             }));
         };
         self.delivered.insert(&entry.key, (entry.state.as_deref(), entry.seq));
-        // Of several times that a record went away, the last one before the event is what it is about.
+        // If a record went away several times, the event is about the last of these times before the event.
         let meant = later()
             .rfind(|other| other.state == entry.state && other.at <= delivery.at)
             .map_or(entry.at, |other| other.at.max(entry.at));
         Ok(delivery.at - meant)
     }
 
-    /// What did not change during a scan is known after it.
+    /// Checks that every state that lasted through the scan was delivered by its end.
     fn after_scan(&mut self, scan: &Scan) {
         for (key, entries) in &self.entries {
             let Some(entry) = last_until(entries, scan.end) else { continue };
@@ -286,7 +288,7 @@ impl<'a> Following<'a> {
                 continue;
             }
             let stated = self.delivered.get(key).and_then(|(state, _)| *state);
-            // What came and went unseen leaves nothing to report.
+            // A record that came and went unseen needs no event.
             if entry.state.is_none()
                 && stated.is_none()
                 && self.delivered.get(key).is_none_or(|(_, seq)| *seq != entry.seq)
@@ -297,13 +299,17 @@ impl<'a> Following<'a> {
             if stated != entry.state.as_deref() {
                 let state = if entry.state.is_some() { "changed" } else { "gone" };
                 self.missed.entry((key, entry.seq)).or_insert_with(|| {
-                    format!("{key}: it was {state} (journal {}) during a whole scan, and no event states it", entry.seq)
+                    format!(
+                        "{key}: the record was {state} (journal entry {}) during a whole scan, and no event states it",
+                        entry.seq
+                    )
                 });
             }
         }
     }
 
-    /// Records that changed since the start, those whose last event states how they are, and the others.
+    /// Returns how many records changed since the start, for how many of them the last event states the final state,
+    /// and in words the records for which it does not.
     fn final_states(&self) -> (u64, u64, Vec<String>) {
         let (mut changed, mut right, mut differing) = (0, 0, Vec::new());
         for (key, entries) in &self.entries {
@@ -317,7 +323,7 @@ impl<'a> Following<'a> {
             }
             if stated != last.as_deref() {
                 let state = last.map_or("gone".to_owned(), |state| format!("in state {state}"));
-                differing.push(format!("{key}: it is {state} at the end, and no event states it"));
+                differing.push(format!("{key}: the record is {state} at the end, and no event states it"));
             }
         }
         (changed, right, differing)
@@ -349,12 +355,17 @@ fn hub_lines(hub: &HubEvidence) -> Vec<CheckLine> {
     vec![
         line("update-twin: successes / tags written", count(&hub.updates), count(&hub.recorded_updates), differences),
         line("Twins with the last event's tags / devices tagged", right, of, wrong),
-        line("Devices in the status last given / given one", right_status, of_status, wrong_status),
+        line(
+            "Devices in the last status that they were given / devices that were given one",
+            right_status,
+            of_status,
+            wrong_status,
+        ),
         line("invoke-direct-method: answers / methods answered", hub.methods, hub.recorded_methods, Vec::new()),
     ]
 }
 
-/// Compares the last value given to each device with what it has.
+/// Compares the last value that each device was given with the value that it has.
 fn final_values(given: &[(String, String)], has: impl Fn(&str) -> Option<String>) -> (u64, u64, Vec<String>) {
     let last: BTreeMap<&String, &String> = given.iter().map(|(device, value)| (device, value)).collect();
     let wrong: Vec<String> = last
@@ -384,7 +395,7 @@ pub(super) fn recorded(journal: &[Change]) -> Vec<Recorded> {
     journal.iter().filter_map(record).collect()
 }
 
-/// The updates of twins in the journal that the workflow's tags name, with the event each answers.
+/// The updates in the journal that wrote the workflow's tag to a twin: the device, and the event that the tag names.
 pub(super) fn recorded_updates(journal: &[Change]) -> Vec<(String, String)> {
     let tags = journal.iter().filter(|change| change.kind == ChangeKind::TwinUpdated(TwinPart::Tags));
     tags.filter_map(|change| {
@@ -394,7 +405,7 @@ pub(super) fn recorded_updates(journal: &[Change]) -> Vec<(String, String)> {
     .collect()
 }
 
-/// How many of the workflow's direct methods devices answered, by the journal.
+/// How many of the workflow's direct methods were answered by devices, according to the journal.
 pub(super) fn recorded_methods(journal: &[Change]) -> u64 {
     let answered = |change: &&Change| {
         let Change { kind, detail, .. } = change;
@@ -425,8 +436,8 @@ mod tests {
         }
     }
 
-    /// `old` was there before; `a` is created and updated twice (once unseen), `b` comes and goes unseen, `c` is
-    /// deleted and made again.
+    /// `old` exists before the start. `a` is created and updated twice (one update is not seen). `b` comes and goes
+    /// between two polls. `c` is deleted and created again.
     fn sound() -> Evidence {
         let scan = |begin, end, deliveries| Scan { collection: Collection::Enrollments, begin, end, deliveries };
         let pair = |device: &str, event: &str| (device.to_owned(), event.to_owned());
@@ -534,7 +545,7 @@ mod tests {
     #[test]
     fn fails_for_a_state_that_outlasted_a_scan_and_was_told_too_late() {
         let mut evidence = sound();
-        // Delivered, but only after the scan in which it was there to be seen.
+        // The event was delivered, but only after the scan that could see its state.
         evidence.scans[0].deliveries = 0;
         let failing = failing(&evidence);
         assert!(failing[0].contains("outlasted a scan"), "{failing:?}");

@@ -1,9 +1,9 @@
-//! A small engine: it polls a trigger, hands each event on, and commits the cursor event by event.
+//! A small engine: it polls a trigger, hands each event to the workflow, and commits the cursor after each event.
 //!
-//! An engine that dies goes on from what it has committed, and that alone. To show that this loses and doubles nothing,
-//! each trigger's loop dies twice in a run: once in the middle of a page, and once after a poll whose answer it throws
-//! away. What is committed, the event and the cursor after it, is committed together, as an engine does with its own
-//! database; the order of the two would otherwise decide between twice and never.
+//! After an engine died, it continues only from what it has committed. To show that no event is lost or delivered
+//! twice, each trigger's loop dies twice in a run: one time in the middle of a page, and one time after a poll whose
+//! answer it throws away. An event and the cursor after it are committed together, as an engine does in its own
+//! database. If they were committed one after the other, a death in between would repeat or lose the event.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -24,31 +24,31 @@ use super::check::{Collection, Delivery, Scan};
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::Cursor;
 
-/// Between complete scans, simulated. The connector advises 30 s, for the sake of the service's quotas, which the
-/// emulator does not enforce here.
+/// The simulated time between two complete scans. The connector advises 30 seconds because of the service's quotas,
+/// which the emulator does not enforce here.
 const INTERVAL: Duration = Duration::from_millis(300);
-/// Never shorter than this, whatever the speed.
+/// The shortest real time between two scans, whatever the speed.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(40);
-/// From dying to starting again, simulated.
+/// The simulated time from the death of a loop to its new start.
 const RESTART: Duration = Duration::from_millis(200);
-/// Failures in a row after which a trigger counts as broken.
+/// The number of failed polls in a row after which a trigger counts as broken.
 const FAILURES: u32 = 20;
-/// The one partition of these triggers.
+/// The only partition of each of these triggers.
 const PARTITION: &str = "all";
-/// Events of one page at the most: small, so that a burst takes several polls.
+/// The largest number of events of one page. It is small, so that a burst takes several polls.
 const EVENTS: u32 = 40;
 
 /// What the hook of a [`Store`] receives after each commit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Committed {
     pub(super) collection: Collection,
-    /// Events of the page that are still to come; none: the page itself was committed.
+    /// The number of events of the page that are still to come; `None` if the end of the page was committed.
     pub(super) left: Option<usize>,
 }
 
 type Hook = Box<dyn Fn(Committed) -> ControlFlow<()> + Send + Sync>;
 
-/// Cursors in memory. The hook is called after each commit and can have the engine die there.
+/// Cursors in memory. The hook is called after each commit, and can let the engine die at that point.
 pub(super) struct Store {
     cursors: Mutex<BTreeMap<Collection, Cursor>>,
     hook: Hook,
@@ -69,7 +69,7 @@ impl Store {
     }
 }
 
-/// What is observed of the loops from outside; it survives their deaths.
+/// The record of what the loops do. It survives their deaths.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) deliveries: Vec<Delivery>,
@@ -80,7 +80,7 @@ pub(super) struct Observed {
     /// Notices of the connector, by code.
     pub(super) notices: BTreeMap<String, u64>,
     pub(super) crashes: BTreeMap<Collection, u64>,
-    /// Where a scan under way began.
+    /// The journal's length at the beginning of the scan that is under way.
     began: BTreeMap<Collection, u64>,
 }
 
@@ -101,21 +101,22 @@ pub(super) struct Engine {
     pub(super) clock: Clock,
     pub(super) news: News,
     pub(super) observed: Mutex<Observed>,
-    /// Takes an event over; what it has is as good as stored.
+    /// Hands an event to the workflow. After that the event counts as stored, because the workflow survives the loop's
+    /// deaths.
     pub(super) fire: Box<dyn Fn(Fired) + Send + Sync>,
-    /// Whether an answer is to be thrown away, for the trigger whose page this is.
+    /// Decides whether the answer of a poll is thrown away.
     pub(super) lose_answer: LoseAnswer,
-    /// Whether the plant is done.
+    /// True after the last step of the plant.
     pub(super) done: watch::Receiver<bool>,
 }
 
-/// Decides whether a page is lost.
+/// Gets a trigger's collection and a page. True if the page is to be thrown away, and the loop dies.
 type LoseAnswer = Box<dyn Fn(Collection, &Page) -> bool + Send + Sync>;
 
-/// The length of the emulator's journal.
+/// Returns the length of the emulator's journal.
 pub(super) type JournalView = Box<dyn Fn() -> u64 + Send + Sync>;
 
-/// A view that does not borrow the emulator.
+/// A view of the journal's length that does not borrow the emulator.
 pub(super) fn journal_view(journal: &Journal) -> JournalView {
     let length = journal.subscribe();
     Box::new(move || *length.borrow())
@@ -131,12 +132,14 @@ impl Engine {
         lock(&self.observed)
     }
 
-    /// Takes stock of what is there before anything happens.
+    /// Reads all records that exist before the run, so that only later changes become events.
     pub(super) async fn seed(&self, collection: Collection) -> Result<(), DemoError> {
         loop {
             let page = self.poll(collection, self.store.get(collection)).await?;
             if !page.events.is_empty() {
-                return Err(DemoError::Workflow("a trigger fired while it took stock".to_owned()));
+                return Err(DemoError::Workflow(
+                    "a trigger delivered events while it read the records that exist already".to_owned(),
+                ));
             }
             let _ = self.store.commit(collection, page.next, None);
             if !page.more {
@@ -145,7 +148,7 @@ impl Engine {
         }
     }
 
-    /// Runs a trigger until the plant is done and a scan after that has found nothing more.
+    /// Runs a trigger until the plant is done and a later scan has found no more events.
     pub(super) async fn run(self: Arc<Self>, collection: Collection) -> Result<(), DemoError> {
         while let Ended::Died = self.live(collection).await? {
             *self.observed().crashes.entry(collection).or_default() += 1;
@@ -155,9 +158,9 @@ impl Engine {
         Ok(())
     }
 
-    /// One life of the loop. All it knows is in the store.
+    /// One life of the loop. It knows only the cursor in the store.
     async fn live(&self, collection: Collection) -> Result<Ended, DemoError> {
-        // Whether the scan under way began after the plant was done, and found nothing so far.
+        // Whether the scan that is under way began after the plant was done, and has found no event so far.
         let mut last = false;
         loop {
             let done = *self.done.borrow();
@@ -226,7 +229,7 @@ impl Engine {
         observed.scans.push(Scan { collection, begin, end, deliveries });
     }
 
-    /// Polls until there is an answer.
+    /// Polls until a poll succeeds. Fails if trying again does not help.
     async fn poll(&self, collection: Collection, cursor: Option<Cursor>) -> Result<Page, DemoError> {
         let request = PollRequest {
             trigger: collection.trigger().to_owned(),

@@ -1,4 +1,4 @@
-//! The fleet file: what a plant writes down about its devices, as CSV.
+//! The fleet file: the devices of a plant and what happens to them, as CSV.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 /// The latest time that a file may name.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Rows of a file at the most.
+/// The largest number of rows of a file.
 const MOST_ROWS: usize = 10_000;
-/// Where the workflow writes to.
+/// The tag that the workflow writes. A fleet file must not set it.
 const RESERVED_TAG: &str = "lifecycle";
 
 /// The columns besides `tag.…` and `desired.…`.
@@ -29,7 +29,7 @@ const COLUMNS: [&str; 11] = [
     "leaveAt",
     "failure",
 ];
-/// The columns that every file has.
+/// The columns that every file must have.
 const REQUIRED: [&str; 2] = ["registrationId", "attestation"];
 
 /// A fleet: devices and what happens to them.
@@ -42,29 +42,29 @@ pub struct Fleet {
 /// One row of a fleet file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FleetDevice {
-    /// Its id at the provisioning service.
+    /// The device's id at the provisioning service.
     pub registration_id: String,
-    /// Its id at the hub.
+    /// The device's id at the hub.
     pub device_id: String,
-    /// How it proves who it is.
+    /// How the device proves its identity.
     pub attestation: Attestation,
-    /// Tags that its twin begins with.
+    /// The tags that the device's twin begins with.
     pub tags: Map<String, Value>,
-    /// Desired properties that its twin begins with.
+    /// The desired properties that the device's twin begins with.
     pub desired: Map<String, Value>,
-    /// When it is enrolled. Zero: before the connector is linked.
+    /// When the device is enrolled. Zero means before the connector is linked.
     pub enroll_at: Duration,
-    /// When it registers, if it does.
+    /// When the device registers; `None` if it never does.
     pub register_at: Option<Duration>,
-    /// What changes later.
+    /// What changes later, and when.
     pub change: Option<(Duration, Change)>,
-    /// When it is taken out.
+    /// When the device leaves; `None` if it stays.
     pub leave_at: Option<Duration>,
-    /// What goes wrong with it.
+    /// What goes wrong with the device.
     pub failure: Failure,
 }
 
-/// How a device proves who it is.
+/// How a device proves its identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attestation {
     /// By a key of its own.
@@ -73,18 +73,18 @@ pub enum Attestation {
     X509,
     /// By its trusted platform module.
     Tpm,
-    /// By a key derived from that of this enrollment group; it has no enrollment of its own.
+    /// By a key that is derived from the key of this enrollment group. The device has no enrollment of its own.
     Group(String),
 }
 
 /// What changes about a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Its enrollment is disabled; registering again is then refused.
+    /// The device's enrollment is disabled. Then the device registers again and is refused.
     Disable,
-    /// Its enrollment gets another `line` tag.
+    /// The device's enrollment gets another `line` tag.
     Retag(String),
-    /// Its enrollment is deleted and made again, and the device registers again.
+    /// The device's enrollment is deleted and created again, and the device registers again.
     Reenroll,
     /// The device registers again.
     Reregister,
@@ -95,13 +95,13 @@ pub enum Change {
 pub enum Failure {
     /// Nothing.
     None,
-    /// It registers with a wrong credential and is refused.
+    /// The device registers with a wrong credential and is refused.
     WrongKey,
-    /// Its enrollment is disabled from the beginning.
+    /// The device's enrollment is disabled from the beginning.
     DisabledEnrollment,
-    /// Its enrollment names a hub that is not linked, so no hub can be assigned.
+    /// The device's enrollment names a hub that is not linked to the provisioning service, so no hub can be assigned.
     Unreachable,
-    /// It registers a second later than planned.
+    /// The device registers one second later than planned.
     Late,
 }
 
@@ -110,7 +110,7 @@ pub enum Failure {
 pub struct FleetProblem {
     /// The line of the file, from 1; the header is in line 1.
     pub line: u64,
-    /// The column's name; empty where the whole line is meant.
+    /// The column's name; empty if the whole line is meant.
     pub column: String,
     /// What is wrong.
     pub message: String,
@@ -125,7 +125,7 @@ impl fmt::Display for FleetProblem {
     }
 }
 
-/// A fleet file cannot be used. Holds everything that is wrong with it.
+/// A fleet file cannot be used. Holds all problems of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the fleet file has {} {}", problems.len(), if problems.len() == 1 { "problem" } else { "problems" })]
 pub struct FleetError {
@@ -134,11 +134,11 @@ pub struct FleetError {
 }
 
 impl Fleet {
-    /// Reads and judges a CSV text.
+    /// Reads and checks a CSV text.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, at once.
+    /// All problems of the text together.
     pub fn parse(text: &str) -> Result<Self, FleetError> {
         // A byte order mark, as spreadsheets write it, is no part of the first column's name.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -176,7 +176,7 @@ impl Fleet {
         if problems.0.is_empty() { Ok(Self { devices }) } else { Err(problems.into()) }
     }
 
-    /// When the last thing happens.
+    /// The time of the last step of any device.
     #[must_use]
     pub fn duration(&self) -> Duration {
         self.devices.iter().map(FleetDevice::end).max().unwrap_or_default()
@@ -184,7 +184,7 @@ impl Fleet {
 }
 
 impl FleetDevice {
-    /// The enrollment group, for those that have no enrollment of their own.
+    /// The enrollment group of a device that has no enrollment of its own.
     #[must_use]
     pub fn group(&self) -> Option<&str> {
         match &self.attestation {
@@ -226,7 +226,7 @@ impl From<Problems> for FleetError {
     }
 }
 
-/// Ids must differ: those of registrations in any case, those of devices in the exact case.
+/// Finds ids that appear twice. Registration ids are compared without regard to case, device ids with regard to case.
 #[derive(Default)]
 struct Ids {
     registrations: BTreeMap<String, u64>,
@@ -237,7 +237,7 @@ impl Ids {
     fn note(&mut self, device: &FleetDevice, line: u64, problems: &mut Problems) {
         let mut note = |known: &mut BTreeMap<String, u64>, id: String, column: &str| {
             if let Some(first) = known.insert(id.clone(), line) {
-                problems.say(line, column, format!("`{id}` is in line {first}, too"));
+                problems.say(line, column, format!("`{id}` is also in line {first}"));
                 known.insert(id, first);
             }
         };
@@ -261,7 +261,10 @@ impl Header {
                 None => problems.say(
                     1,
                     name,
-                    format!("there is no such column; there are {}, tag.NAME and desired.NAME", COLUMNS.join(", ")),
+                    format!(
+                        "there is no such column; the columns are {}, tag.NAME and desired.NAME",
+                        COLUMNS.join(", ")
+                    ),
                 ),
             }
             if name.split('.').take(2).eq(["tag", RESERVED_TAG]) {
@@ -302,7 +305,7 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// The value of a column; none where it is empty or not there.
+    /// The value of a column; `None` if it is empty or the column is missing.
     fn get(&self, column: &str) -> Option<&str> {
         let index = self.header.0.iter().position(|name| name == column)?;
         self.record.get(index).filter(|value| !value.is_empty())
@@ -311,7 +314,8 @@ impl Row<'_> {
     fn read(&self, problems: &mut Problems) -> Option<FleetDevice> {
         let before = problems.0.len();
         let mut say = |column: &str, message: &str| problems.say(self.line, column, message.to_owned());
-        const ID: &str = "has 1 to 128 ASCII letters, digits or : . _ -, and begins and ends with a letter or digit";
+        const ID: &str =
+            "must have 1 to 128 ASCII letters, digits or : . _ -, and begin and end with a letter or digit";
 
         let registration_id = self.get("registrationId").unwrap_or_default();
         match registration_id {
@@ -345,13 +349,13 @@ impl Row<'_> {
                 None
             }
             _ => {
-                say("attestation", "is symmetricKey, x509, tpm or group");
+                say("attestation", "must be symmetricKey, x509, tpm or group");
                 None
             }
         };
         let is_group = self.get("attestation") == Some("group");
         if is_group && self.get("deviceId").is_some_and(|id| id != registration_id) {
-            say("deviceId", "is the registration id for the attestation `group`");
+            say("deviceId", "must be the registration id for the attestation `group`");
         }
         let failure = match self.get("failure").unwrap_or("none") {
             "none" => Failure::None,
@@ -360,7 +364,7 @@ impl Row<'_> {
             "unreachable" => Failure::Unreachable,
             "late" => Failure::Late,
             _ => {
-                say("failure", "is none, wrong-key, disabled-enrollment, unreachable or late");
+                say("failure", "must be none, wrong-key, disabled-enrollment, unreachable or late");
                 Failure::None
             }
         };
@@ -378,7 +382,7 @@ impl Row<'_> {
             (Some("reenroll"), _) => Some(Change::Reenroll),
             (Some("reregister"), _) => Some(Change::Reregister),
             _ => {
-                say("change", "is disable, retag, reenroll or reregister");
+                say("change", "must be disable, retag, reenroll or reregister");
                 None
             }
         };
@@ -412,7 +416,7 @@ impl Row<'_> {
             let time = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             let time = time.filter(|time| *time <= LONGEST);
             if time.is_none() {
-                problems.say(self.line, column, format!("is a number of seconds, 0 to {}", LONGEST.as_secs()));
+                problems.say(self.line, column, format!("must be a number of seconds from 0 to {}", LONGEST.as_secs()));
             }
             time
         };
@@ -424,22 +428,22 @@ impl Row<'_> {
         };
         let mut say = |column: &str, message: &str| problems.say(self.line, column, message.to_owned());
         match (self.get("enrollAt"), is_group) {
-            (None, false) => say("enrollAt", "is missing; 0 is before the connector is linked"),
-            (Some(_), true) => say("enrollAt", "is not for a group's device: its group is there from the beginning"),
+            (None, false) => say("enrollAt", "is missing; 0 means before the connector is linked"),
+            (Some(_), true) => say("enrollAt", "must be empty for a group's device: its group always exists"),
             _ => {}
         }
         if is_group && self.get("registerAt").is_none() {
             say("registerAt", "is missing: without it a group's device never appears");
         }
         match (self.get("change"), self.get("changeAt")) {
-            (Some(_), None) => say("changeAt", "is needed where there is a change"),
-            (None, Some(_)) => say("change", "is needed where there is a time for it"),
+            (Some(_), None) => say("changeAt", "is needed if the row has a change"),
+            (None, Some(_)) => say("change", "is needed if the row has a changeAt"),
             _ => {}
         }
         if change == Some(&Change::Reregister) && self.get("registerAt").is_none() {
             say("registerAt", "is needed for the change `reregister`");
         }
-        // Each step comes after those before it.
+        // No step may come before an earlier step.
         let mut last: Option<(&str, Duration)> = None;
         let steps = [("enrollAt", times.enroll), ("registerAt", times.register)];
         for (column, time) in steps.into_iter().chain([("changeAt", times.change), ("leaveAt", times.leave)]) {
@@ -474,7 +478,7 @@ struct Times {
     leave: Option<Duration>,
 }
 
-/// Sets a value at a path of names with dots between them.
+/// Sets a value in nested objects, at a path of names with dots between them.
 fn put(members: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
@@ -489,7 +493,7 @@ fn put(members: &mut Map<String, Value>, path: &str, value: Value) {
     }
 }
 
-/// Numbers, `true` and `false` are what they look like; all else is text.
+/// A number, `true` or `false` becomes that JSON value; any other text becomes a string.
 fn scalar(text: &str) -> Value {
     match serde_json::from_str(text) {
         Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,

@@ -1,5 +1,5 @@
-//! The workflow that commissions devices: a fleet is enrolled, registers, changes and leaves as its file says, two
-//! triggers on the provisioning service report it, and the workflow answers their events.
+//! The workflow that commissions devices: a fleet is enrolled, registers, changes and leaves as its file says. Two
+//! triggers on the provisioning service report these changes, and the workflow answers the triggers' events.
 
 pub(super) mod check;
 mod engine;
@@ -36,10 +36,10 @@ use super::progress::CommissioningProgress;
 use super::summary::PlantNumbers;
 use super::{DemoError, Stage, faults};
 
-/// The fleet that is used where no other is named: `fleets/plant.csv`.
+/// The fleet that is used if no other is named: `fleets/plant.csv`.
 pub const PLANT: &str = include_str!("../../../../../fleets/plant.csv");
 
-/// The services' misbehaviour. None of it has an effect on the service, so that every success of an action is one
+/// The faults of a run. No fault lets a failed request take effect, so every success of an action is exactly one
 /// change.
 const FAULTS: [Fault; 11] = [
     Fault { rule: "dps:POST /enrollments/query=429+1x1", what: "the provisioning service throttles a query" },
@@ -74,7 +74,7 @@ pub(super) struct Commissioning {
 }
 
 impl Commissioning {
-    /// Enrolls what was there before, and takes stock.
+    /// Enrolls the devices that exist before the run, and lets the triggers read the records that exist already.
     pub(super) async fn start(
         stage: &Stage<'_>,
         fleet: &Fleet,
@@ -102,14 +102,14 @@ impl Commissioning {
         })
     }
 
-    /// When the last thing in the file happens, simulated.
+    /// The simulated time of the last step in the fleet file.
     pub(super) fn length(&self) -> Duration {
         self.length
     }
 
-    /// Lets the plant happen and the workflow run.
+    /// Runs the plant, the failures and the workflow.
     pub(super) async fn run(&self, stage: &Stage<'_>) -> Result<(), DemoError> {
-        // Whatever is in this set ends with it.
+        // Dropping this set ends the tasks in it.
         let mut running = JoinSet::new();
         for collection in Collection::ALL {
             running.spawn(self.engine.clone().run(collection));
@@ -135,17 +135,17 @@ impl Commissioning {
         }
     }
 
-    /// Polls that failed and were made again, by error code.
+    /// The number of polls that failed and were repeated, by error code.
     pub(super) fn failures(&self) -> BTreeMap<String, u64> {
         self.engine.observed().failures.clone()
     }
 
-    /// Once the run is over: works everything off, and compares.
+    /// To be called after the run. Waits until the workflow has handled all events, and makes the self-check.
     pub(super) async fn finish(self, stage: &Stage<'_>) -> (CommissioningSummary, Vec<CheckLine>) {
         let plant = self.plant_numbers();
         let Self { engine, workflow, log, seeded, plant: simulated, .. } = self;
         let observed = std::mem::take(&mut *engine.observed());
-        // The engine holds the workflow's inboxes.
+        // The engine holds the workflow's inbox, and the workflow ends only after its inbox is gone.
         drop(engine);
         workflow.finish().await;
         let entries = log.entries().clone();
@@ -174,7 +174,7 @@ fn engine(
     workflow: &Workflow,
     done: watch::Receiver<bool>,
 ) -> Engine {
-    // Deaths: in the middle of a page in the first half of the run, and with a page in hand in the second.
+    // Each loop dies in the middle of a page in the first half of the run, and after a poll in the second half.
     let mut random = Random::new(stage.seed);
     let mut moment = |low, high| length.mul_f64(random.between(low, high));
     let middle = Deaths::new(moment(0.15, 0.35), stage.clock.clone());

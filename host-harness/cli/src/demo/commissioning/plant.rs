@@ -17,15 +17,15 @@ use super::super::actions::{Actions, Caller, Request};
 use super::super::clock::Clock;
 use super::fleet::{Attestation, Change, Failure, Fleet, FleetDevice};
 
-/// How much later a device of the failure `late` registers, simulated.
+/// The simulated time by which a device with the failure `late` registers later than planned.
 const LATE: Duration = Duration::from_secs(1);
-/// Between the deletion of an enrollment and its second creation, simulated.
+/// The simulated time between the deletion of an enrollment and its second creation.
 const REENROLL_GAP: Duration = Duration::from_millis(600);
-/// Between an enrollment's change and the device's next registration, simulated.
+/// The simulated time between the change of an enrollment and the device's next registration.
 const REACTION: Duration = Duration::from_millis(200);
 /// A hub that the provisioning service is not linked to.
 const RETIRED_HUB: &str = "retired-hub.azure-devices.net";
-/// Rows that are enrolled at the same time before the run.
+/// The largest number of devices that are enrolled at the same time before the run.
 const PREPARED_AT_ONCE: usize = 8;
 
 /// The actions that the plant calls.
@@ -46,7 +46,7 @@ pub(super) struct PlantLog {
 }
 
 impl PlantLog {
-    /// What could not be done.
+    /// The steps that failed, in words.
     pub(super) fn mishaps(&self) -> Vec<String> {
         self.mishaps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -63,7 +63,7 @@ pub(super) struct Plant {
     tools: Tools,
 }
 
-/// What every device works with.
+/// The tools that all devices share.
 #[derive(Clone)]
 struct Tools {
     side: DeviceSide,
@@ -71,7 +71,7 @@ struct Tools {
     log: Arc<PlantLog>,
 }
 
-/// A row and what the device has to show.
+/// A row of the fleet file, and the keys of its device.
 struct Unit {
     row: FleetDevice,
     keys: Keys,
@@ -124,7 +124,7 @@ impl Plant {
         &self.tools.log
     }
 
-    /// Enrolls and registers what was there before the connector was linked.
+    /// Enrolls and registers the devices that exist before the run, by their times in the fleet file.
     pub(super) async fn prepare(&self) {
         let mut running = JoinSet::new();
         for unit in self.devices.iter().filter(|unit| unit.row.group().is_none() && unit.row.enroll_at.is_zero()) {
@@ -141,7 +141,7 @@ impl Plant {
         while running.join_next().await.is_some() {}
     }
 
-    /// Lets the rest happen.
+    /// Runs all later steps of all devices.
     pub(super) async fn run(&self, clock: &Clock) {
         let mut running = JoinSet::new();
         for unit in &self.devices {
@@ -165,7 +165,7 @@ impl Unit {
         Ok(Self { row: row.clone(), keys })
     }
 
-    /// From enrollment to leaving.
+    /// Runs the device's steps, from the enrollment to leaving.
     async fn live(self: Arc<Self>, tools: Tools, clock: Clock) {
         for (at, step) in self.steps() {
             clock.until(at).await;
@@ -182,7 +182,7 @@ impl Unit {
         }
     }
 
-    /// What is still to come when the run begins.
+    /// The steps that are still to come when the run begins.
     fn steps(&self) -> Vec<(Duration, Step)> {
         let row = &self.row;
         let late = if row.failure == Failure::Late { LATE } else { Duration::ZERO };
@@ -203,7 +203,7 @@ impl Unit {
         steps
     }
 
-    /// Makes the enrollment. Returns whether it is there.
+    /// Creates the enrollment. Returns whether the enrollment exists now.
     async fn enroll(&self, tools: &Tools) -> bool {
         let row = &self.row;
         let attestation = match &self.keys {
@@ -233,7 +233,7 @@ impl Unit {
         done
     }
 
-    /// The device registers, and begins to work where a hub was assigned to it.
+    /// The device registers, and begins to work if a hub was assigned to it.
     async fn register(&self, tools: &Tools) {
         let row = &self.row;
         let Some(credential) = self.credential() else {
@@ -254,7 +254,7 @@ impl Unit {
                 let answer = answer.clone();
                 async move { MethodReply::delayed(Duration::from_millis(10), 200, answer).await }
             });
-            // A device that the workflow has shut out cannot report.
+            // Reporting fails if the workflow has disabled the device.
             let _ = tools.side.report(&device_id, json!({ "firmware": "1.4.2", "temperature": 21.5 })).await;
         }
     }
@@ -310,10 +310,10 @@ impl Unit {
         self.register(tools).await;
     }
 
-    /// The enrollment goes away; of a group's device, the registration.
+    /// Deletes the enrollment or, for a device of a group, the registration.
     async fn leave(&self, tools: &Tools) {
         let action = if self.row.group().is_some() { FORGET } else { DELETE };
-        // A group's device that was refused left nothing behind.
+        // A device of a group that was refused has no registration, so a missing one is ignored.
         let input = json!({ "registrationId": self.row.registration_id, "ifMissing": "ignore" });
         if self.act(tools, action, &input).await {
             tools.log.left.fetch_add(1, Ordering::Relaxed);
@@ -332,7 +332,7 @@ impl Unit {
     }
 }
 
-/// A key that is the same for the same seed: this is a simulation.
+/// A key that is always the same for the same seed. That is safe only because this is a simulation.
 fn secret(seed: u64, id: &str, name: &str) -> String {
     STANDARD.encode(Sha256::digest(format!("{seed} {name} {id}")))
 }
@@ -347,7 +347,7 @@ fn certificate(id: &str) -> Result<Keys, rcgen::Error> {
     Ok(Keys::X509 { pem: certificate.pem(), thumbprint })
 }
 
-/// What is the same for all members of a group.
+/// The entries that are the same for all members of a group.
 fn common<'a>(mut members: impl Iterator<Item = &'a Map<String, Value>>) -> Map<String, Value> {
     let mut common = members.next().cloned().unwrap_or_default();
     for other in members {

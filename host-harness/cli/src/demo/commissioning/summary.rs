@@ -1,4 +1,4 @@
-//! The numbers of a run.
+//! The numbers of the workflow that commissions devices.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use super::check::{Coalescing, Delivery, Findings};
 use super::engine::Observed;
 use super::workflow::Alarm;
 
-/// What the workflow came to.
+/// The result of the workflow.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommissioningSummary {
     /// What happened in the plant.
     pub plant: PlantNumbers,
-    /// Events by trigger and change.
+    /// The number of events, by trigger and change.
     pub events: Vec<EventNumbers>,
     /// Devices that could not register.
     pub alarms: Vec<Alarm>,
     /// Polls and scans.
     pub polling: PollingNumbers,
-    /// From a change in the emulator's journal to its event, with the pause between polls.
+    /// The time from a change in the emulator's journal to the change's event, including the pause between polls.
     pub event_latency: Latency,
-    /// How many changes became how many events.
+    /// For each collection, the number of changes and the number of events.
     pub changes: Vec<Coalescing>,
 }
 
-/// Events of one trigger and change.
+/// The number of events of one trigger with one kind of change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventNumbers {
@@ -36,7 +36,7 @@ pub struct EventNumbers {
     pub trigger: String,
     /// `created`, `updated` or `deleted`.
     pub change: String,
-    /// How many.
+    /// The number of events.
     pub count: u64,
 }
 
@@ -44,15 +44,15 @@ pub struct EventNumbers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PollingNumbers {
-    /// Polls, failed ones too.
+    /// The number of polls, including failed ones.
     pub polls: u64,
-    /// Complete scans.
+    /// The number of complete scans.
     pub scans: u64,
-    /// Polls that failed, by error code; each was made again.
+    /// The number of polls that failed, by error code. Each was repeated.
     pub failures: BTreeMap<String, u64>,
     /// Notices of the connector, by code.
     pub notices: BTreeMap<String, u64>,
-    /// How often the engine died and went on from its committed cursor, by trigger.
+    /// How often the engine died and continued from its committed cursor, by trigger.
     pub crashes: BTreeMap<String, u64>,
 }
 

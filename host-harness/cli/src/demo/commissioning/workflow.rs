@@ -4,12 +4,12 @@
 //! |---|---|
 //! | registration assigned | `update-twin`: the device is tagged as commissioned; the first time also `invoke-direct-method`: a self-test |
 //! | registration failed or disabled | an alarm |
-//! | registration of a group's device deleted | `get-registration-state`, then `update-device`: the device is shut out |
+//! | registration of a group's device deleted | `get-registration-state`, then `update-device`: the device is disabled |
 //! | enrollment changed its `line` tag | `update-twin`: the device's tag follows |
-//! | enrollment deleted | `get-individual-enrollment`, then `update-device`: the device is shut out |
+//! | enrollment deleted | `get-individual-enrollment`, then `update-device`: the device is disabled |
 //!
-//! An event says what was, not what is: before a device is shut out, the workflow makes sure that what was deleted is
-//! still gone. Events of one record are worked off in order, those of different records at the same time.
+//! An event states a change of the past: before the workflow disables a device, it makes sure that the deleted record
+//! does not exist again. Events of one record are handled in order, events of different records at the same time.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -27,7 +27,7 @@ use super::engine::Fired;
 use connector_host::CallError;
 use connector_host::interface::types::ErrorCode;
 
-/// Records that are worked on at the same time.
+/// The number of records that are worked on at the same time.
 const WORKERS: usize = 6;
 
 /// The direct method that a device is tested with.
@@ -51,7 +51,7 @@ pub struct Alarm {
     pub registration_id: String,
     /// `failed` or `disabled`.
     pub status: String,
-    /// What the provisioning service says about it.
+    /// The message of the provisioning service about the device.
     pub message: String,
 }
 
@@ -59,7 +59,7 @@ pub struct Alarm {
 #[derive(Debug, Default)]
 pub(super) struct WorkflowLog {
     entries: Mutex<Entries>,
-    /// Events that are worked off.
+    /// The number of events that the workflow has handled.
     pub(super) handled: AtomicU64,
 }
 
@@ -98,7 +98,7 @@ pub(super) struct Workflow {
 }
 
 impl Workflow {
-    /// Starts it; it first reads what is enrolled already.
+    /// Starts the workflow, which first reads the enrollments that exist already.
     pub(super) async fn start(actions: &Arc<Actions>) -> Result<Self, CallError> {
         let mut memories = vec![BTreeMap::new(); WORKERS];
         for enrollment in actions.items(ACTIONS[0], &json!({ "pageSize": 50 })).await? {
@@ -125,18 +125,18 @@ impl Workflow {
         &self.log
     }
 
-    /// Takes events in.
+    /// Returns the inbox: a function that hands an event to the worker of its record.
     pub(super) fn inbox(&self) -> impl Fn(Fired) + Send + Sync + 'static {
         let senders = self.senders.clone();
         move |event| {
             if let Some(sender) = senders.get(worker_of(&event.key.to_lowercase())) {
-                // A worker that is gone was stopped together with everything else.
+                // Sending fails only if the worker is gone, and then everything else was stopped with it.
                 let _ = sender.send(event);
             }
         }
     }
 
-    /// Lets it end once the last inbox is gone and everything is worked off.
+    /// Waits until the last inbox is gone and all events are handled.
     pub(super) async fn finish(mut self) {
         self.senders.clear();
         while self.workers.join_next().await.is_some() {}
@@ -200,7 +200,7 @@ impl Worker {
                         message: message.unwrap_or_default().to_owned(),
                     });
                 }
-                // Under way: its next event says how it went.
+                // The registration is under way; its next event states the result.
                 _ => {}
             },
         }
@@ -217,7 +217,7 @@ impl Worker {
         }
     }
 
-    /// Writes the workflow's tags: `lifecycle`, with the event that they answer.
+    /// Writes the workflow's tag `lifecycle`, which names the event that it answers.
     async fn tag(&self, event: &Fired, known: &Known, mut lifecycle: Value) {
         let Some(device_id) = &known.device_id else { return };
         lifecycle["event"] = event.id.as_str().into();
@@ -236,7 +236,7 @@ impl Worker {
         let input = json!({ "deviceId": device_id, "methodName": SELF_TEST, "payload": { "full": false } });
         match self.call("invoke-direct-method", &input, event).await {
             Ok(_) => self.log.entries().methods += 1,
-            // It has left or was disabled in the meantime.
+            // The device has left or was disabled in the meantime.
             Err(error) if has_code(&error, &[ErrorCode::DeviceOffline, ErrorCode::NotFound]) => {}
             Err(error) => self.mishap("invoke-direct-method", event, &error),
         }
@@ -255,7 +255,7 @@ impl Worker {
                 self.log.entries().statuses.push((device_id.to_owned(), status.to_owned()));
                 true
             }
-            // It never registered, so that there is nothing to shut out.
+            // The device never registered, so there is no device to disable.
             Err(error) if has_code(&error, &[ErrorCode::NotFound]) => false,
             Err(error) => {
                 self.mishap("update-device", event, &error);

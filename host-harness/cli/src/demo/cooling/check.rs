@@ -1,15 +1,16 @@
-//! The self-check: what the engine did beside what the emulator recorded.
+//! The self-check: compares what the engine did with what the emulator recorded.
 //!
-//! A hub's log has every event, and the rule can be applied to it without the component. So the check asks that
+//! A hub's log has every event, and the rule can be applied to the log without the component. So the check requires
+//! that
 //!
 //! 1. every hot reading of the log was delivered, and nothing else was,
-//! 2. the events of a partition come in order; one comes again only after a death of its partition's loop, and only if
-//!    it was not committed,
-//! 3. nothing was committed before everything up to there was settled, and in the end all is,
-//! 4. every event that is done had both of its effects, on its own device; no effect is there without an event; an
-//!    effect is there more than once only where the event was delivered again or the emulator left a request
-//!    unanswered,
-//! 5. what was parked had failed as often as it says, by the emulator's account,
+//! 2. the events of a partition come in order; an event comes again only after its partition's loop died, and only if
+//!    the event was not committed,
+//! 3. a cursor was committed only after every event before it was settled, and in the end every event is settled and
+//!    committed,
+//! 4. every event that is done had both of its effects, on its own device; there is no effect without an event; there
+//!    is an effect more than once only if the event was delivered again or the emulator left a request unanswered,
+//! 5. every parked event failed at the emulator at least as often as its dead letter states,
 //! 6. every machine that was asked to cool is cool, and its twin says so.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,34 +26,34 @@ pub(super) struct Recorded {
     pub(super) sequence: i64,
     pub(super) device: String,
     pub(super) temperature: f64,
-    /// When, in nanoseconds since 1970.
+    /// When the hub received the reading, in nanoseconds since 1970.
     pub(super) at: i128,
 }
 
-/// An effect in the emulator's journal.
+/// An effect on a device, as the emulator's journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Effect {
     pub(super) device: String,
-    /// The event that it answers.
+    /// The event that the effect answers.
     pub(super) event: String,
-    /// When, in nanoseconds since 1970.
+    /// When the effect happened, in nanoseconds since 1970.
     pub(super) at: i128,
 }
 
-/// Requests about one event that did not end well, by the emulator's account.
+/// Requests about one event that failed or were not answered, as the emulator recorded them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trouble {
-    /// Answered with an error, or not at all.
+    /// How many requests were answered with an error, or not at all.
     pub(super) failed: u64,
-    /// Not answered at all.
+    /// How many of these requests were not answered at all.
     pub(super) unanswered: u64,
 }
 
-/// A machine at the end.
+/// The state of a machine at the end.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Machine {
     pub(super) temperature: f64,
-    /// What its twin says about being cooled; none: nothing.
+    /// Whether the machine's twin reports that it is being cooled; `None` if the twin reports nothing about cooling.
     pub(super) reports_cooling: Option<bool>,
 }
 
@@ -65,17 +66,17 @@ pub(super) struct Evidence {
     pub(super) steps: Vec<Step>,
     /// Direct methods that devices answered.
     pub(super) methods: Vec<Effect>,
-    /// Updates of twins.
+    /// Updates of twins that name an event.
     pub(super) patches: Vec<Effect>,
-    /// By event.
+    /// Requests that failed or were not answered, by event.
     pub(super) trouble: BTreeMap<String, Trouble>,
     /// Parked events and how often each was tried.
     pub(super) parked: BTreeMap<String, u32>,
-    /// By device.
+    /// The machines at the end, by device.
     pub(super) machines: BTreeMap<String, Machine>,
 }
 
-/// Compares.
+/// Makes all comparisons.
 pub(super) fn check(evidence: &Evidence) -> Vec<CheckLine> {
     let history = History::of(&evidence.steps);
     vec![
@@ -89,19 +90,19 @@ pub(super) fn check(evidence: &Evidence) -> Vec<CheckLine> {
     ]
 }
 
-/// What the steps come to.
+/// What follows from the engine's steps.
 #[derive(Default)]
 struct History<'e> {
     /// By event id: its first delivery, and how often it was delivered.
     delivered: BTreeMap<&'e str, (&'e Hot, u64)>,
-    /// By partition and sequence number.
+    /// How each event ended, by partition and sequence number.
     settled: BTreeMap<(&'e str, i64), Outcome>,
     /// Deliveries, first and repeated ones.
     deliveries: u64,
-    /// Repeated deliveries of what had not been committed, after a death.
+    /// Repeated deliveries that a death explains: the event had not been committed.
     explained: u64,
     disorder: Vec<String>,
-    /// How far each partition is committed.
+    /// The sequence number up to which each partition is committed.
     committed: BTreeMap<&'e str, i64>,
     commits: u64,
     early: Vec<String>,
@@ -110,7 +111,7 @@ struct History<'e> {
 impl<'e> History<'e> {
     fn of(steps: &'e [Step]) -> Self {
         let mut history = Self::default();
-        // How far each partition's loop has come in its present life.
+        // The last sequence number that each partition's loop has delivered in its present life.
         let mut reached: BTreeMap<&str, i64> = BTreeMap::new();
         for step in steps {
             match step {
@@ -157,7 +158,7 @@ impl<'e> History<'e> {
         }
     }
 
-    /// Events that ended so.
+    /// The events that ended with this outcome.
     fn ended(&self, outcome: Outcome) -> impl Iterator<Item = &'e Hot> {
         self.delivered
             .values()
@@ -230,7 +231,7 @@ fn effects(name: &str, evidence: &Evidence, history: &History<'_>, effects: &[Ef
         *times.entry(&effect.event).or_default() += 1;
         match history.delivered.get(effect.event.as_str()) {
             Some((hot, _)) if hot.device == effect.device => {}
-            _ => wrong.push(format!("{}: no event asked for it ({})", effect.device, effect.event)),
+            _ => wrong.push(format!("{}: an effect that no event asked for ({})", effect.device, effect.event)),
         }
     }
     let mut done = 0;
@@ -239,7 +240,7 @@ fn effects(name: &str, evidence: &Evidence, history: &History<'_>, effects: &[Ef
         done += 1;
         match times.get(hot.event.as_str()) {
             Some(_) => had += 1,
-            None => wrong.push(format!("{} at {} °C: nothing happened", hot.device, hot.temperature)),
+            None => wrong.push(format!("{} at {} °C: no effect was recorded", hot.device, hot.temperature)),
         }
     }
     for (event, times) in &times {
@@ -247,7 +248,7 @@ fn effects(name: &str, evidence: &Evidence, history: &History<'_>, effects: &[Ef
         let unanswered = evidence.trouble.get(*event).map_or(0, |trouble| trouble.unanswered);
         if *times > deliveries + unanswered {
             wrong.push(format!(
-                "{} at {} °C: it happened {times} times for {deliveries} deliveries and {unanswered} lost answers",
+                "{} at {} °C: the effect happened {times} times for {deliveries} deliveries and {unanswered} lost answers",
                 hot.device, hot.temperature
             ));
         }
@@ -272,7 +273,8 @@ fn parked(evidence: &Evidence, history: &History<'_>) -> CheckLine {
         }
     }
     for event in evidence.parked.keys().filter(|event| !settled.contains(event.as_str())) {
-        // A life that parked an event and died before the commit had it delivered again; then it may have succeeded.
+        // If the loop parked an event and died before the commit, the event was delivered again and may have succeeded
+        // then.
         if history.delivered.get(event.as_str()).is_none_or(|(_, times)| *times < 2) {
             wrong.push(format!("{event} is among the dead letters, and was not given up on"));
         }
@@ -294,19 +296,19 @@ fn cooled(evidence: &Evidence, history: &History<'_>) -> CheckLine {
                 };
                 Some(format!("{device} ends with {} °C, and {says}", machine.temperature))
             }
-            None => Some(format!("{device} is no machine")),
+            None => Some(format!("{device} is not a machine")),
         })
         .collect();
     let of = asked.len() as u64;
     line("Machines asked to cool / that are cool and report it", of, of - count(&wrong), wrong)
 }
 
-/// How many events are done.
+/// The number of events that are done.
 pub(super) fn answered(evidence: &Evidence) -> u64 {
     History::of(&evidence.steps).ended(Outcome::Done).count() as u64
 }
 
-/// From each first answer of a machine back to the reading that it answers, in nanoseconds.
+/// For each event that a machine answered: the time from the reading to the first answer, in nanoseconds.
 pub(super) fn reactions(evidence: &Evidence) -> Vec<i128> {
     let history = History::of(&evidence.steps);
     let recorded: BTreeMap<(&str, i64), i128> =
@@ -354,8 +356,9 @@ mod tests {
         Effect { device: device.to_owned(), event: event.to_owned(), at: 5_000 }
     }
 
-    /// Partition 0: `a` twice, the second time delivered again after a death that came after its method. Partition 1: `b`
-    /// with a lost answer, and `c`, which cannot be reached.
+    /// Partition 0: two events of device `a`; the second is delivered again, because the loop died after the direct
+    /// method. Partition 1: an event of `b`, for which an answer was lost, and an event of `c`, which cannot be
+    /// reached.
     fn sound() -> Evidence {
         let [a3, a7, b2, c4] = [hot("0", 3, "a"), hot("0", 7, "a"), hot("1", 2, "b"), hot("1", 4, "c")];
         let machine = |temperature, reports_cooling| Machine { temperature, reports_cooling };
@@ -420,7 +423,8 @@ mod tests {
     #[test]
     fn fails_for_every_step_that_is_left_out() {
         for index in 0..sound().steps.len() {
-            // A commit without an event says nothing, and the one that `b` waits for comes with the next.
+            // These commits may be missing: the first has no event before it, and later commits include the events of
+            // the others.
             if matches!(&sound().steps[index], Step::Committed { through: None | Some(2 | 3), .. }) {
                 continue;
             }
@@ -463,7 +467,7 @@ mod tests {
 
     #[test]
     fn fails_for_repetitions_without_a_reason() {
-        // Without a death; of what was committed; out of order.
+        // In this order: a repetition without a death, a repetition of a committed event, events out of order.
         let again = |at: usize, which: Hot| doctored(|evidence| evidence.steps.insert(at, Step::Delivered(which)));
         assert!(!again(3, hot("0", 3, "a")).is_empty());
         assert!(!again(8, hot("0", 3, "a")).is_empty());

@@ -1,13 +1,14 @@
-//! The engine: each partition is read by a task of its own, its events are worked on side by side, and its cursor is
-//! committed through the newest contiguous success.
+//! The engine: a task of its own reads each partition, the partition's events are worked on side by side, and its
+//! cursor is committed up to the first event that is not settled.
 //!
-//! - Events with the same order key (one device's) are worked on one after the other, in order; all others at once.
-//! - A cursor is committed once every event before it is settled: done, or put aside as a [`DeadLetter`](super::DeadLetter)
-//!   after [`TRIES`](super::workflow::TRIES) tries. Until then the event holds back the commits of its own partition;
-//!   other partitions, and later events of other devices, go on.
-//! - An engine that dies goes on from what it has committed, and that alone: events that were not committed are
-//!   delivered again. Each partition's loop dies twice in a run, once with an event done and not committed, and once
-//!   with a page in hand.
+//! - Events with the same order key (the events of one device) are worked on in order, one after the other. Events with
+//!   different order keys are worked on at the same time.
+//! - A cursor is committed after every event before it is settled: done, or put aside as a
+//!   [`DeadLetter`](super::DeadLetter) after [`TRIES`](super::workflow::TRIES) tries. Until then the event holds back
+//!   the commits of its own partition; other partitions, and later events of other devices, go on.
+//! - After an engine died, it continues only from what it has committed: events that were not committed are delivered
+//!   again. Each partition's loop dies twice in a run: one time when an event is done and not committed, and one time
+//!   when a page was read and no work on it has begun.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -33,11 +34,11 @@ use connector_host::Account;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
 use connector_host::interface::types::Cursor;
 
-/// Events and pages of a partition that are read and not committed, at the most.
+/// The largest number of events and pages of a partition that are read and not committed.
 const WINDOW: usize = 64;
-/// How long a poll waits for a first event, and at the most gathers more.
+/// How long a poll waits for a first event, and the longest time that it gathers more events.
 const WAIT: Duration = Duration::from_millis(150);
-/// From dying to starting again, simulated.
+/// The simulated time from the death of a loop to its new start.
 const RESTART: Duration = Duration::from_millis(200);
 
 /// Everything that the partitions' loops work with.
@@ -48,13 +49,13 @@ pub(super) struct Engine {
     ledger: Arc<Ledger>,
     news: News,
     clock: Clock,
-    /// Whether nothing more will be sent.
+    /// True after the machines and sensors have sent their last message.
     done: watch::Receiver<bool>,
     dies_before_commit: Deaths<String>,
     dies_with_page: Deaths<String>,
 }
 
-/// What an engine is made of.
+/// The parts of an [`Engine`].
 pub(super) struct Parts {
     pub(super) linked: Linked,
     pub(super) store: Store,
@@ -63,11 +64,12 @@ pub(super) struct Parts {
     pub(super) news: News,
     pub(super) clock: Clock,
     pub(super) done: watch::Receiver<bool>,
-    /// From when on each loop dies before a commit, and from when on with a page in hand, simulated.
+    /// Two moments in simulated time. Each loop dies at its first finished event after the first moment, before the
+    /// commit, and at its first page with events after the second moment.
     pub(super) deaths: [Duration; 2],
 }
 
-/// How a life ended.
+/// How one life of a loop ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
     Done,
@@ -104,7 +106,8 @@ impl Engine {
         Ok(())
     }
 
-    /// A reader that goes on from a cursor. Its instance is its own, and warm: it keeps the connection between polls.
+    /// A reader that continues at a cursor. It has a warm instance of its own, which keeps the AMQP connection open
+    /// between polls.
     async fn reader(
         &self,
         partition: &str,
@@ -157,13 +160,13 @@ struct Finished {
     outcome: Outcome,
 }
 
-/// One life of a partition's loop. All it knows is in the store; whatever it started ends with it.
+/// One life of a partition's loop. It begins with the cursor in the store, and all tasks that it started end with it.
 struct Life<'e> {
     engine: &'e Arc<Engine>,
     partition: &'e str,
     committed: Option<Cursor>,
     window: Window,
-    /// Events that wait for an earlier one with the same order key, which is being worked on.
+    /// By order key: the events that wait for an earlier event with the same key, which is being worked on.
     waiting: BTreeMap<String, VecDeque<(u64, Hot)>>,
     working: JoinSet<Result<Finished, DemoError>>,
     reading: JoinSet<Result<(), DemoError>>,
@@ -207,11 +210,11 @@ impl<'e> Life<'e> {
                         return Ok(Ended::Died);
                     }
                 }
-                else => return Err(DemoError::Workflow("events wait, and nobody works on them".to_owned())),
+                else => return Err(DemoError::Workflow("events are waiting, and no task works on them".to_owned())),
             }
             self.commit().await?;
         }
-        // The reader has hung up: because it was at the end, or because of an error.
+        // The reader has closed the channel, either at the end of the log or because of an error.
         while let Some(read) = self.reading.join_next().await {
             joined(read)?;
         }
@@ -248,7 +251,7 @@ impl<'e> Life<'e> {
         ControlFlow::Continue(())
     }
 
-    /// Commits as far as everything is settled.
+    /// Commits the newest cursor before which every event is settled.
     async fn commit(&mut self) -> Result<(), DemoError> {
         if let Some(prefix) = self.window.advance() {
             let before = self.committed.replace(prefix.cursor.clone());
@@ -264,7 +267,7 @@ impl<'e> Life<'e> {
     }
 }
 
-/// The result of a task of this life.
+/// The result of a task of this life. A panic of the task becomes an error.
 fn joined<T>(result: Result<Result<T, DemoError>, tokio::task::JoinError>) -> Result<T, DemoError> {
     result.map_err(|error| DemoError::Workflow(error.to_string()))?
 }

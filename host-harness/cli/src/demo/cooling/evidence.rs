@@ -1,4 +1,5 @@
-//! What the self-check goes by: the emulator's log, its journal and its record of requests, and what the engine did.
+//! The evidence for the self-check: the emulator's log, its journal and its record of requests, and what the engine
+//! did.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use super::ledger::Step;
 use super::rule;
 use super::store::DeadLetter;
 
-/// Requests that did not end well, by the event that they were about.
+/// Requests that failed or were not answered, by the event that they name.
 #[derive(Debug, Default)]
 pub(super) struct Requests(BTreeMap<String, Trouble>);
 
@@ -35,7 +36,7 @@ fn event_of(body: &[u8]) -> Option<String> {
     Some(event.as_str()?.to_owned())
 }
 
-/// Puts everything together, at the end of a run.
+/// Collects all evidence at the end of a run.
 pub(super) fn collect(
     emulator: &Emulator,
     steps: Vec<Step>,

@@ -1,4 +1,4 @@
-//! What is observed of the engine from outside. It outlives the engine's deaths, and the self-check reads it.
+//! The record of what the engine does. It survives the engine's deaths, and the self-check reads it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,14 +17,14 @@ pub(super) struct Hot {
     pub(super) device: String,
     /// In degrees Celsius.
     pub(super) temperature: f64,
-    /// When the hub took it, RFC 3339.
+    /// When the hub received the reading, RFC 3339.
     pub(super) time: String,
-    /// Events with the same one are worked on one after the other.
+    /// Events with the same order key are worked on one after the other.
     pub(super) order_key: String,
 }
 
 impl Hot {
-    /// Reads an event of the trigger. What is missing is empty, so that the self-check sees it.
+    /// Reads an event of the trigger. A missing field becomes an empty value, so that the self-check notices it.
     pub(super) fn read(event: &Event) -> Self {
         let data: Value = match &event.data {
             Payload::Json(text) => serde_json::from_str(text).unwrap_or_default(),
@@ -56,40 +56,40 @@ pub(super) enum Outcome {
 pub(super) enum Step {
     /// An event reached the workflow.
     Delivered(Hot),
-    /// Its work ended.
+    /// The work on an event ended.
     Settled { partition: String, sequence: i64, outcome: Outcome },
-    /// A cursor was committed, and with it every event up to this one.
+    /// A cursor was committed, and with it every event up to the sequence number `through`.
     Committed { partition: String, through: Option<i64> },
-    /// The partition's loop died with all that was not committed.
+    /// The partition's loop died, and lost everything that was not committed.
     Died { partition: String },
 }
 
-/// How reading a partition goes.
+/// The state of reading a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// Events that the hub has and that were not read yet, at the last poll.
+    /// Events in the hub's log that were still to be read after the last poll.
     pub(super) lag: Option<u64>,
-    /// Events that were read and are not committed.
+    /// Events and ends of pages that were read and are not committed yet.
     pub(super) in_flight: usize,
-    /// What went wrong with the last poll.
+    /// The error of the last poll; `None` if it succeeded.
     pub(super) trouble: Option<String>,
 }
 
-/// Everything that was observed.
+/// Everything that was recorded.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// In order.
+    /// The engine's steps, in order.
     pub(super) steps: Vec<Step>,
     pub(super) polls: u64,
     /// Polls that failed, by error code.
     pub(super) failures: BTreeMap<String, u64>,
     /// Notices of the connector, by code.
     pub(super) notices: BTreeMap<String, u64>,
-    /// By partition.
+    /// The state of reading, by partition.
     pub(super) reading: BTreeMap<String, Reading>,
 }
 
-/// [`Entries`] that many tasks write.
+/// [`Entries`] that many tasks write to.
 #[derive(Debug, Default)]
 pub(super) struct Ledger(Mutex<Entries>);
 

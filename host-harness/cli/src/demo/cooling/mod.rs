@@ -1,18 +1,18 @@
 //! The workflow that keeps machines cool, from telemetry to the direct method and back.
 //!
 //! ```text
-//!  machine ──telemetry──► hub ──AMQP──► trigger, which delivers hot readings alone
+//!  machine ──telemetry──► hub ──AMQP──► trigger, which delivers only hot readings
 //!     ▲                                    │
 //!     └── startCooling, desired twin ◄── workflow
 //! ```
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `rule` | what the trigger looks for |
-//! | `workflow` | what is done about it |
+//! | `rule` | which readings the trigger looks for |
+//! | `workflow` | what is done about a hot reading |
 //! | `engine`, `reader`, `window`, `store` | what an engine does for any trigger that is streamed |
 //! | `scene` | the simulated machines, and what goes wrong |
-//! | `ledger`, `evidence`, `check` | what is observed, and the self-check |
+//! | `ledger`, `evidence`, `check` | the record of the run, and the self-check |
 
 mod check;
 mod engine;
@@ -51,7 +51,7 @@ use super::{DemoError, Stage, faults};
 
 /// The trigger that the workflow begins with.
 pub(super) const TRIGGER: &str = rule::TRIGGER;
-/// The actions that it calls.
+/// The actions that the workflow calls.
 pub(super) const ACTIONS: [&str; 2] = workflow::ACTIONS;
 
 /// A run of the workflow.
@@ -62,10 +62,11 @@ pub(super) struct Cooling {
     store: Store,
     ledger: Arc<Ledger>,
     requests: Mutex<Requests>,
-    /// How often each machine was seen to be cooled.
+    /// For each machine, how many coolings were reported as news.
     seen: Mutex<BTreeMap<String, u32>>,
     nothing_more: watch::Sender<bool>,
-    /// Goes away with the run: the emulator's log does, and the cursors are about it.
+    /// The store's folder. It is deleted after the run, because the cursors point into the emulator's log, which ends
+    /// too.
     _folder: tempfile::TempDir,
 }
 
@@ -103,14 +104,14 @@ impl Cooling {
         })
     }
 
-    /// How long the machines run hot now and then, simulated.
+    /// The simulated time in which machines run hot now and then.
     pub(super) fn length() -> Duration {
         LENGTH
     }
 
-    /// Lets everything happen, until every machine that can be reached is cool.
+    /// Runs the machines, the failures and the engine, until every machine that can be reached is cool.
     pub(super) async fn run(&self, stage: &Stage<'_>) -> Result<(), DemoError> {
-        // Whatever is in this set ends with it.
+        // Dropping this set ends the tasks in it.
         let mut running = JoinSet::new();
         for partition in &self.partitions {
             running.spawn(self.engine.clone().run(partition.clone()));
@@ -128,13 +129,13 @@ impl Cooling {
             self.nothing_more.send_replace(true);
             Ok(())
         };
-        // An engine that breaks off ends the run at once.
+        // An error of the engine ends the run at once.
         tokio::try_join!(play, engine)?;
         self.scene.settle().await;
         Ok(())
     }
 
-    /// Notes what went over HTTP.
+    /// Records HTTP requests for the self-check.
     pub(super) fn note(&self, exchanges: &[Exchange]) {
         lock(&self.requests).note(exchanges);
     }
@@ -198,12 +199,12 @@ impl Cooling {
         }
     }
 
-    /// Polls that failed and were made again, by error code.
+    /// The number of polls that failed and were repeated, by error code.
     pub(super) fn failures(&self) -> BTreeMap<String, u64> {
         self.ledger.entries().failures.clone()
     }
 
-    /// Once the run is over: what it came to, and the check.
+    /// To be called after the run. Returns the summary and the lines of the self-check.
     pub(super) async fn finish(self, stage: &Stage<'_>) -> Result<(CoolingSummary, Vec<CheckLine>), DemoError> {
         let dead_letters = self.store.dead_letters().await?;
         let states = self.scene.states();

@@ -13,7 +13,7 @@ use connector_host::Account;
 use connector_host::interface::trigger::{Page, PollRequest};
 use connector_host::interface::types::Cursor;
 
-/// Failures in a row after which a trigger counts as broken.
+/// The number of failed polls in a row after which a trigger counts as broken.
 const FAILURES: u32 = 20;
 
 /// A page, and the cursor that its poll was given.
@@ -22,26 +22,27 @@ pub(super) struct Read {
     pub(super) page: Page,
 }
 
-/// Reads one partition ahead of the work on its events, by one page.
+/// Reads one partition, one page ahead of the work on its events.
 pub(super) struct Reader {
     pub(super) instance: Account,
-    /// The next poll.
+    /// The request for the next poll.
     pub(super) request: PollRequest,
     pub(super) ledger: Arc<Ledger>,
-    /// Whether nothing more will be sent.
+    /// True after the machines and sensors have sent their last message.
     pub(super) done: watch::Receiver<bool>,
-    /// Has room for one page, so that reading waits for the work.
+    /// The channel has room for one page, so that the reader waits for the work.
     pub(super) pages: mpsc::Sender<Read>,
 }
 
 impl Reader {
-    /// Reads until nobody takes its pages any more, or until there is nothing more to come.
+    /// Reads until nobody receives its pages any more, or until the log was read to its end and no more messages will
+    /// be sent.
     pub(super) async fn run(mut self) -> Result<(), DemoError> {
         let mut done = false;
         loop {
             if !done && *self.done.borrow() {
                 done = true;
-                // An open link knows the log's end from what it brings; a new one asks the hub.
+                // An open link knows the log's end only from the messages that it receives; a new link asks the hub.
                 self.instance.discard().await;
             }
             let page = self.poll().await?;
@@ -55,7 +56,7 @@ impl Reader {
         }
     }
 
-    /// Polls until there is an answer.
+    /// Polls until a poll succeeds. Fails if trying again does not help.
     pub(super) async fn poll(&self) -> Result<Page, DemoError> {
         let partition = &self.request.partition;
         let mut attempt = 1;

@@ -1,16 +1,16 @@
-//! The rule: what a person would fill into the trigger's form, and what it means.
+//! The rule for hot readings: as a person would enter it in the trigger's form, and as code for the self-check.
 
 use serde_json::{Value, json};
 
-/// The trigger.
+/// The id of the trigger.
 pub(super) const TRIGGER: &str = "device-telemetry";
-/// A machine above this is hot, in degrees Celsius.
+/// A machine above this temperature is hot, in degrees Celsius.
 pub(super) const THRESHOLD: f64 = 80.0;
-/// How far a machine is cooled.
+/// The temperature to which a machine is cooled, in degrees Celsius.
 pub(super) const TARGET: f64 = 45.0;
 
-/// The trigger's configuration. The conditions are evaluated inside of the component: what is not hot never leaves it,
-/// and moves the cursor on all the same.
+/// The trigger's configuration. The component itself evaluates the conditions: a reading that is not hot never leaves
+/// the component, but still moves the cursor on.
 pub(super) fn config() -> Value {
     json!({
         "filter": {
@@ -24,8 +24,8 @@ pub(super) fn config() -> Value {
     })
 }
 
-/// The temperature of a body that the rule is about; none where it is not. The self-check judges the emulator's own
-/// record by it, without the component.
+/// The temperature in a message body that the rule matches; `None` for any other body. The self-check applies this
+/// function to the emulator's log, without the component.
 pub(super) fn hot(body: &[u8]) -> Option<f64> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let temperature = body.get("temperature")?.as_f64()?;

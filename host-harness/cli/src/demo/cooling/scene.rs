@@ -17,21 +17,23 @@ use super::rule::THRESHOLD;
 pub(super) const MACHINES: usize = 20;
 /// How many sensors there are.
 const SENSORS: usize = 10;
-/// How long the machines are overloaded now and then, simulated.
+/// The simulated time in which machines are overloaded now and then.
 pub(super) const LENGTH: Duration = Duration::from_secs(6);
-/// From one temperature of a machine to its next, simulated.
+/// The simulated time from one temperature that a machine sends to the next one.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Messages of all sensors together, a second, simulated.
+/// How many messages all sensors together send in one second of simulated time.
 const SENSOR_RATE: f64 = 200.0;
-/// How long a machine that loses its connection is away: less than the workflow's tries last.
+/// How long a machine that loses its connection is away, in real time. It must be shorter than all tries of the
+/// workflow together.
 const AWAY: Duration = Duration::from_millis(400);
-/// The part of the run in which machines are overloaded.
+/// The part of the run in which machines are overloaded, as fractions of its length.
 const FROM: f64 = 0.05;
 const TO: f64 = 0.85;
-/// Between looks at the machines.
+/// The time between two looks at the machines.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What goes wrong. The rules name the machines, so that another workflow on the same hub is left alone.
+/// The faults of a run. The rules for the hub name the machines, so that they do not affect another workflow on the
+/// same hub.
 pub(super) const FAULTS: [Fault; 12] = [
     Fault {
         rule: "eventhub:TRANSFER /*=detach:com.microsoft:server-busyx1",
@@ -76,7 +78,7 @@ impl Scene {
         })
     }
 
-    /// Lets everything happen. Returns once nothing is left that the workflow does not know of already.
+    /// Waits until the machines will send no more hot readings, and then stops the sensors.
     pub(super) async fn play(&self, clock: &Clock) {
         clock.until(LENGTH).await;
         while !self.machines.are_quiet() {
@@ -85,7 +87,7 @@ impl Scene {
         self.sensors.stop();
     }
 
-    /// Waits for the machines whose cooling is under way, and stops them.
+    /// Waits until no machine is being cooled any more, and then stops the machines.
     pub(super) async fn settle(&self) {
         while self.states().iter().any(|machine| machine.cooling) {
             sleep(LOOK).await;
@@ -103,7 +105,7 @@ impl Scene {
     }
 }
 
-/// What happens to the machines. The last one can send and not receive: nobody can cool it.
+/// The plans of the machines. The last machine can send but not receive, so that nobody can cool it.
 fn plans(seed: u64) -> Vec<MachinePlan> {
     let mut random = Random::new(seed);
     let plan = |number: usize| {
@@ -128,7 +130,8 @@ fn machine(number: usize) -> String {
     format!("furnace-{number:02}")
 }
 
-/// A break in the connection has to be shorter than the workflow's tries, which the clock does not speed up.
+/// Converts the moments of a plan to real time. The length of a break stays, because it must be shorter than the
+/// workflow's tries, which the clock does not speed up.
 fn in_real_time(plan: MachinePlan, clock: &Clock) -> MachinePlan {
     MachinePlan { overloads: plan.overloads.into_iter().map(|at| clock.real(at)).collect(), ..plan }
 }

@@ -1,4 +1,4 @@
-//! What an engine keeps on disk: where each partition goes on, and the events that it gave up on.
+//! What an engine keeps on disk: the cursor of each partition, and the events that were parked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,22 +13,22 @@ use tokio::task::spawn_blocking;
 use super::super::DemoError;
 use super::rule::TRIGGER;
 
-/// By event id, as JSON.
+/// The dead letters as JSON, by event id.
 const DEAD_LETTERS: TableDefinition<&str, &[u8]> = TableDefinition::new("dead-letters");
 
-/// An event whose answer kept failing: put aside for a person, so that its partition goes on.
+/// An event with an action that kept failing. It is put aside for a person, so that its partition can continue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
     /// The event's id.
     pub event: String,
-    /// The device that it is about.
+    /// The device that the event is about.
     pub device_id: String,
-    /// The temperature that it states, in degrees Celsius.
+    /// The temperature that the event states, in degrees Celsius.
     pub temperature: f64,
     /// The action that failed.
     pub action: String,
-    /// How often it was tried.
+    /// How often the action was tried.
     pub tries: u32,
     /// The code of the last error.
     pub code: String,
@@ -36,7 +36,7 @@ pub struct DeadLetter {
     pub message: String,
 }
 
-/// The store of one trigger. Writing waits for the disk, on a thread made for that. Cheap to clone.
+/// The store of one trigger. Writes wait for the disk, on a thread for blocking work. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Store {
     cursors: Arc<CursorStore>,
@@ -45,7 +45,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens or makes both databases in a folder.
+    /// Opens the two databases in a folder, or creates them.
     pub(super) fn open(folder: &Path, connector: &Connector) -> Result<Self, DemoError> {
         let descriptor = connector.descriptor();
         let cursors = CursorStore::open(&folder.join("cursors.redb"))?;
@@ -56,13 +56,13 @@ impl Store {
         Ok(Self { cursors: Arc::new(cursors), dead_letters: Arc::new(dead_letters), connector: descriptor.id.clone() })
     }
 
-    /// Where a partition goes on.
+    /// The committed cursor of a partition.
     pub(super) async fn cursor(&self, partition: &str) -> Result<Option<Cursor>, DemoError> {
         let (store, partition) = (self.clone(), partition.to_owned());
         blocking(move || Ok(store.cursors.read(&store.connector, TRIGGER)?.partitions.remove(&partition))).await
     }
 
-    /// Remembers where a partition goes on.
+    /// Stores the cursor at which a partition continues.
     pub(super) async fn commit(
         &self,
         partition: &str,
@@ -74,7 +74,8 @@ impl Store {
             .await
     }
 
-    /// Puts an event aside. Once it is there its cursor may be committed; a second time changes nothing.
+    /// Puts an event aside. After that, the cursor behind the event may be committed. Putting the same event aside
+    /// again replaces its entry.
     pub(super) async fn park(&self, letter: DeadLetter) -> Result<(), DemoError> {
         let database = self.dead_letters.clone();
         blocking(move || {
@@ -89,7 +90,7 @@ impl Store {
         .await
     }
 
-    /// Every event that was put aside.
+    /// All events that were put aside.
     pub(super) async fn dead_letters(&self) -> Result<Vec<DeadLetter>, DemoError> {
         let database = self.dead_letters.clone();
         blocking(move || {

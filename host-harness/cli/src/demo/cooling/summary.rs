@@ -1,4 +1,4 @@
-//! The numbers of a run.
+//! The numbers of the workflow that cools machines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,59 +11,59 @@ use super::check::{self, Evidence};
 use super::ledger::{Entries, Step};
 use super::store::DeadLetter;
 
-/// What the workflow came to.
+/// The result of the workflow.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CoolingSummary {
     /// Messages that machines and sensors sent.
     pub sent: u64,
-    /// How each partition went.
+    /// The numbers of each partition.
     pub partitions: Vec<PartitionNumbers>,
-    /// How each machine fared.
+    /// The numbers of each machine.
     pub machines: Vec<MachineNumbers>,
     /// Hot readings that were answered.
     pub answered: u64,
-    /// Hot readings that were given up on.
+    /// Hot readings that were parked because an action kept failing.
     pub dead_letters: Vec<DeadLetter>,
-    /// From the hub's taking a hot reading to the machine's first answer.
+    /// The time from the moment when the hub received a hot reading to the machine's first answer.
     pub reaction: Latency,
-    /// Polls, failed ones too.
+    /// The number of polls, including failed ones.
     pub polls: u64,
-    /// Polls that failed, by error code; each was made again.
+    /// The number of polls that failed, by error code. Each was repeated.
     pub poll_failures: BTreeMap<String, u64>,
     /// Notices of the connector, by code.
     pub notices: BTreeMap<String, u64>,
 }
 
-/// How a partition went.
+/// The numbers of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionNumbers {
-    /// Its id.
+    /// The id of the partition.
     pub id: String,
     /// Hot readings in the hub's log.
     pub hot_readings: u64,
-    /// Deliveries to the workflow, repeated ones too.
+    /// Deliveries to the workflow, including repeated ones.
     pub deliveries: u64,
-    /// Commits of its cursor.
+    /// Commits of the partition's cursor.
     pub commits: u64,
-    /// How often its loop died and went on from what was committed.
+    /// How often the partition's loop died and continued from its last commit.
     pub restarts: u64,
 }
 
-/// How a machine fared.
+/// The numbers of a machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineNumbers {
-    /// Its device id.
+    /// The machine's device id.
     pub device_id: String,
-    /// The highest temperature that it sent, in degrees Celsius.
+    /// The highest temperature that the machine sent, in degrees Celsius.
     pub hottest: f64,
-    /// Its temperature at the end.
+    /// The machine's temperature at the end, in degrees Celsius.
     pub temperature: f64,
-    /// How often it was cooled down.
+    /// How often the machine was cooled down.
     pub cooled: u32,
-    /// It switched itself off, and nobody cooled it.
+    /// Whether the machine switched itself off and nobody cooled it.
     pub stopped: bool,
 }
 

@@ -6,9 +6,9 @@ use connector_host::interface::types::Cursor;
 
 /// The events of one partition that were read and are not committed yet, in order.
 ///
-/// Events are worked on side by side and end in any order; a cursor may only be committed once everything before it is
-/// settled. So the newest cursor without anything unsettled before it is the one to commit, and an event that takes long
-/// holds back what comes after it in its own partition, and nothing else.
+/// Events are worked on side by side and end in any order, but a cursor may be committed only after every event before
+/// it is settled. So the cursor to commit is the newest one without an unsettled event before it. An event that takes
+/// long delays the commits of later events in its own partition, and no others.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     entries: VecDeque<Entry>,
@@ -19,32 +19,34 @@ pub(super) struct Window {
 #[derive(Debug)]
 struct Entry {
     cursor: Cursor,
-    /// The event's sequence number; none where a page ended.
+    /// The event's sequence number; `None` for the end of a page.
     sequence: Option<i64>,
     settled: bool,
 }
 
-/// Where a partition can go on.
+/// The cursor at which a partition can continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Prefix {
     /// The cursor to commit.
     pub(super) cursor: Cursor,
-    /// The sequence number of the last event in it; none where there is no event in it.
+    /// The sequence number of the last event before the cursor; `None` if only ends of pages were removed from the
+    /// window.
     pub(super) through: Option<i64>,
 }
 
 impl Window {
-    /// Takes an event in, with the cursor after it. Returns the ticket to settle it with.
+    /// Adds an event, with the cursor after it. Returns the ticket to settle it with.
     pub(super) fn event(&mut self, sequence: i64, cursor: Cursor) -> u64 {
         self.push(Entry { cursor, sequence: Some(sequence), settled: false })
     }
 
-    /// Notes the end of a page: there is nothing to be done between its last event and this cursor.
+    /// Adds the end of a page, with the page's last cursor. It is settled already, because no event comes between the
+    /// page's last event and this cursor.
     pub(super) fn page_end(&mut self, cursor: Cursor) {
         self.push(Entry { cursor, sequence: None, settled: true });
     }
 
-    /// The event of this ticket is done, or parked.
+    /// Notes that the event of this ticket is settled: done or parked.
     pub(super) fn settle(&mut self, ticket: u64) {
         let index = ticket.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
@@ -52,7 +54,7 @@ impl Window {
         }
     }
 
-    /// Takes the settled events at the front out, and returns where the partition goes on now.
+    /// Removes the settled entries at the front. Returns the cursor to commit; `None` if no entry was removed.
     pub(super) fn advance(&mut self) -> Option<Prefix> {
         let mut prefix: Option<Prefix> = None;
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.settled) {
@@ -63,7 +65,7 @@ impl Window {
         prefix
     }
 
-    /// How many events and ends of pages are in it.
+    /// The number of events and ends of pages in the window.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -1,12 +1,13 @@
 //! The workflow: what a person would draw in an engine's editor.
 //!
-//! | step | action | why twice is no worse than once |
+//! | step | action | why a repetition does no harm |
 //! |---|---|---|
-//! | 1 | `invoke-direct-method` `startCooling` | the machine learns which event it is for, and answers a second time without doing anything |
+//! | 1 | `invoke-direct-method` `startCooling` | the call names its event; for an event that it knows, the machine answers and does nothing |
 //! | 2 | `update-twin`: desired `cooling.targetTemperature`, tag `cooling` with the event | the same patch again changes nothing |
 //!
-//! Events are delivered at least once, so that every step has to bear a repetition. The first action is declared as not
-//! repeatable, since the connector cannot know what a method does; this workflow knows, and says so.
+//! Events are delivered at least once, so every step must tolerate a repetition. The connector declares the first
+//! action as not repeatable, because it cannot know what a method does. This workflow knows that its method can be
+//! repeated, and says so in [`Request::repeatable`].
 
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ use super::ledger::Hot;
 use super::rule::TARGET;
 use super::store::DeadLetter;
 
-/// Attempts of one step, after which its event is put aside. With the pauses of a failure that says nothing else, this
-/// bears with a device that is away for a second and a half.
+/// The number of attempts of one step, after which its event is put aside. With the default pauses between them, these
+/// attempts suffice for a device that is away for a second and a half.
 pub(super) const TRIES: u32 = 5;
-/// How long a machine may take to answer.
+/// How long a machine may take to answer, in seconds.
 const ANSWER_SECONDS: u64 = 10;
 
 const METHOD: &str = "invoke-direct-method";
@@ -41,7 +42,7 @@ impl Workflow {
         Self { actions }
     }
 
-    /// Answers one event. What comes back is for the dead letters.
+    /// Carries out the steps for one event. The error is the dead letter to store.
     pub(super) async fn run(&self, hot: &Hot) -> Result<(), DeadLetter> {
         let method = json!({
             "deviceId": hot.device,
@@ -50,7 +51,7 @@ impl Workflow {
             "responseTimeoutSeconds": ANSWER_SECONDS,
         });
         let answer = self.step(METHOD, &method, hot).await?;
-        // The device's own status: the action has succeeded even where the device refuses.
+        // This status comes from the device: the action succeeds even if the device refuses.
         let status = answer.get("status").and_then(Value::as_i64).unwrap_or_default();
         if status != 200 {
             let message = format!("the device answered with {status}: {}", answer["payload"]);
