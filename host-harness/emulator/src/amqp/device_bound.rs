@@ -48,7 +48,7 @@ impl Connection {
     }
 }
 
-/// Reads a message for a device and queues it. Application properties become text.
+/// Reads a message for a device and queues it. The values of application properties are converted to text.
 pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), AmqpError> {
     let properties = message.properties.unwrap_or_default();
     let argument = |description: &str| AmqpError::new("com.microsoft:argument-error", description);
@@ -97,8 +97,8 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
     queued.expires = properties
         .absolute_expiry_time
         .and_then(|time| OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.milliseconds()) * 1_000_000).ok());
-    // A sender of .NET encodes the ids, those of Python and the Azure CLI do not. An id can hold a percent sign, so
-    // the text as it is is tried first.
+    // The .NET client percent-encodes the ids; the Python client and the Azure CLI do not. An id can contain a percent
+    // sign, so the text is tried without decoding first.
     let decoded = percent_decode_str(to).decode_utf8_lossy();
     let targets = [device_of(to), device_of(&decoded)];
     let mut targets = targets.into_iter().flatten();
@@ -120,7 +120,7 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
     .map_err(|error| refused(&error))
 }
 
-/// The device, and the module, of `/devices/{id}[/modules/{id}]/messages/devicebound`.
+/// The device id and, if there is one, the module id in `/devices/{id}[/modules/{id}]/messages/devicebound`.
 fn device_of(to: &str) -> Option<(String, Option<String>)> {
     let parts: Vec<&str> = to.trim_start_matches('/').split('/').collect();
     let is = |part: &str, name: &str| part.eq_ignore_ascii_case(name);

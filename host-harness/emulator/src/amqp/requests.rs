@@ -48,7 +48,7 @@ impl Connection {
         Ok(Outcome::Accepted)
     }
 
-    /// Puts an answer on the client's link for it: the one that it named, or else any of the node's.
+    /// Queues an answer on the reply link that the client named, or else on any reply link of the node.
     fn reply(&mut self, channel: u16, node: Node, reply_to: Option<&str>, answer: Vec<u8>) {
         let rank = |own_session: bool, link: &Link| match &link.kind {
             LinkKind::Reply { node: other, target, .. } if *other == node && !link.detached => {
@@ -96,7 +96,7 @@ impl Connection {
                 // A newer token for the same audience replaces the older one.
                 self.claims.retain(|old| !old.has_path_of(&claim));
                 self.claims.push(claim);
-                // The hub answers 200, Event Hubs 202.
+                // IoT Hub answers 200, Event Hubs answers 202.
                 if self.service == Service::EventHub {
                     (202, "Accepted".to_owned(), None)
                 } else {
