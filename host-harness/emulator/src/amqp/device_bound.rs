@@ -98,7 +98,7 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
         .absolute_expiry_time
         .and_then(|time| OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.milliseconds()) * 1_000_000).ok());
     // The .NET client percent-encodes the ids; the Python client and the Azure CLI do not. An id can contain a percent
-    // sign, so the text is tried without decoding first.
+    // sign, so the undecoded text is tried first.
     let decoded = percent_decode_str(to).decode_utf8_lossy();
     let targets = [device_of(to), device_of(&decoded)];
     let mut targets = targets.into_iter().flatten();

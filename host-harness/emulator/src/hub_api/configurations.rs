@@ -51,7 +51,7 @@ pub(crate) async fn get(State(world): State<Shared>, Path(id): Path<String>) -> 
     render(&lock(&world.hub), &id, StatusCode::OK)
 }
 
-/// `PUT /configurations/{id}`: 201 for a new one. Id and content cannot be changed.
+/// `PUT /configurations/{id}`: 201 for a new configuration. The id and content cannot be changed.
 pub(crate) async fn put(
     State(world): State<Shared>,
     Path(id): Path<String>,
