@@ -32,13 +32,13 @@ pub(crate) fn uuid() -> String {
 pub(crate) fn fill(bytes: usize) -> Vec<u8> {
     let mut buffer = vec![0; bytes];
     if let Err(error) = getrandom::fill(&mut buffer) {
-        // Only a machine without a random source gets here; a fixed key would be worse than a crash.
+        // This happens only on a machine without a random source, and a fixed key would be worse than a crash.
         panic!("the operating system gave no random bytes: {error}");
     }
     buffer
 }
 
-/// SplitMix64: small, and the same on every machine, so that a probable fault repeats with its seed.
+/// SplitMix64: small, and the same on every machine, so that the same seed gives the same random faults.
 #[derive(Debug)]
 pub(crate) struct SplitMix(u64);
 

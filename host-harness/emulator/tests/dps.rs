@@ -111,7 +111,7 @@ async fn queries_page_and_filter() {
     let ids: Vec<_> = page.body.as_array().expect("page").iter().map(|it| &it["registrationId"]).collect();
     assert_eq!(ids, ["e2", "e3", "e4"]);
     assert!(page.header("x-ms-continuation").is_none());
-    // The token belongs to the other collection.
+    // The token belongs to the other collection, so it is refused.
     client.query("/enrollmentGroups/query", "SELECT * FROM enrollments", 9, Some(&token)).await.expect(400);
     let groups = client.query("/enrollmentgroups/query", "SELECT *", 9, None).await.expect(200);
     assert_eq!(groups.header("x-ms-item-type"), Some("EnrollmentGroup"));

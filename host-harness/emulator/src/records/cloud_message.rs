@@ -13,7 +13,7 @@ pub(crate) enum Ack {
     Positive,
     /// When the message expired, was rejected or purged.
     Negative,
-    /// In all of these cases.
+    /// In all these cases.
     Full,
 }
 
