@@ -21,7 +21,7 @@ pub(super) const FRAME_HEADER: usize = 8;
 /// What is wrong with a frame.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
-    #[error("a frame of {0} bytes is shorter than its header or longer than was agreed")]
+    #[error("a frame of {0} bytes is shorter than its header or longer than the agreed limit")]
     Size(usize),
     #[error("frame type {0} is unknown")]
     Type(u8),

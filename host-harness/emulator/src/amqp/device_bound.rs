@@ -58,10 +58,10 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
         Body::Value(value) => match value.0 {
             Value::String(text) => text.into_bytes(),
             Value::Binary(bytes) => bytes.into_vec(),
-            _ => return Err(argument("The body has to be data")),
+            _ => return Err(argument("The body must be data sections")),
         },
         Body::Empty => Vec::new(),
-        Body::Sequence(_) => return Err(argument("The body has to be data")),
+        Body::Sequence(_) => return Err(argument("The body must be data sections")),
     };
     let message_id = match properties.message_id {
         Some(MessageId::String(id)) => id,
@@ -78,7 +78,7 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
     for (name, value) in message.application_properties.iter().flat_map(|properties| properties.0.iter()) {
         let value = simple_text(value).ok_or_else(|| argument("An application property has an unknown type"))?;
         if name.eq_ignore_ascii_case("iothub-ack") {
-            ack = Ack::parse(&value).ok_or_else(|| argument("iothub-ack is none, positive, negative or full"))?;
+            ack = Ack::parse(&value).ok_or_else(|| argument("iothub-ack must be none, positive, negative or full"))?;
         } else {
             application.push((name.clone(), value));
         }
@@ -102,7 +102,8 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
     let decoded = percent_decode_str(to).decode_utf8_lossy();
     let targets = [device_of(to), device_of(&decoded)];
     let mut targets = targets.into_iter().flatten();
-    let (device, module) = targets.next().ok_or_else(|| argument("The 'to' property is no device's address"))?;
+    let (device, module) =
+        targets.next().ok_or_else(|| argument("The 'to' property is not the address of a device"))?;
     world.throttles.take(Throttle::Message).map_err(|error| refused(&error))?;
     queued.module_id = module;
     match queue_message(world, &device, CloudMessage { message: queued.clone(), ack }) {

@@ -19,7 +19,7 @@ impl AmqpError {
 
     /// Reads the condition in a fault rule. A slash and IoT Hub's six-digit code may follow the condition.
     pub(crate) fn of_rule(condition: &str) -> Self {
-        const WORDS: &str = "A fault rule says so.";
+        const WORDS: &str = "A fault rule caused this error.";
         let split =
             condition.rsplit_once('/').and_then(|(condition, code)| Some((condition, code.parse::<i32>().ok()?)));
         match split {

@@ -60,7 +60,7 @@ pub(crate) fn agree(request: &Parts) -> Result<Response<Body>, ServiceError> {
         && has(headers, header::UPGRADE, "websocket")
         && has(headers, header::SEC_WEBSOCKET_VERSION, "13");
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks) else {
-        return refuse("this path is for WebSockets alone");
+        return refuse("this path accepts only WebSocket requests");
     };
     if !has(headers, header::SEC_WEBSOCKET_PROTOCOL, SUB_PROTOCOL) {
         return refuse("the sub-protocol has to be AMQPWSB10");
@@ -95,7 +95,9 @@ pub(super) async fn stream(upgraded: Upgraded) -> impl AsyncRead + AsyncWrite + 
     let bytes = stream.filter_map(|message| {
         future::ready(match message {
             Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
-            Ok(Message::Text(_)) => Some(Err(io::Error::new(io::ErrorKind::InvalidData, "a text is no AMQP"))),
+            Ok(Message::Text(_)) => {
+                Some(Err(io::Error::new(io::ErrorKind::InvalidData, "a text message cannot carry AMQP")))
+            }
             Ok(_) => None,
             Err(error) => Some(Err(to_io(error))),
         })

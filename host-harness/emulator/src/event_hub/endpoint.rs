@@ -388,16 +388,16 @@ mod tests {
             |result: Result<Lease, EventHubError>| matches!(result, Err(EventHubError::TooManyReaders { .. }));
         let readers: Vec<_> = (0..5).map(|_| enter(None).expect("a reader")).collect();
         assert!(too_many(enter(None)));
-        let first = enter(Some(3)).expect("an epoch goes before none");
+        let first = enter(Some(3)).expect("a reader with an epoch displaces those without");
         let stolen: Vec<_> = std::iter::from_fn(|| notices.try_recv().ok()).map(|lost| lost.reader).collect();
         assert_eq!(stolen, readers.iter().map(Lease::id).collect::<Vec<_>>());
         assert!(matches!(enter(None), Err(EventHubError::EpochNeeded { highest: 3 })));
         assert!(matches!(enter(Some(2)), Err(EventHubError::EpochTooLow { epoch: 2, highest: 3 })));
-        let second = enter(Some(3)).expect("the same epoch, newer");
+        let second = enter(Some(3)).expect("a newer reader with the same epoch");
         assert_eq!(notices.try_recv().map(|lost| lost.reader), Ok(first.id()));
         drop(readers);
         drop(first);
-        assert_eq!(hub.reader_count("$Default", 0), 1, "the old leases do not take the new one with them");
+        assert_eq!(hub.reader_count("$Default", 0), 1, "dropping the old leases keeps the new one");
         drop(second);
         assert!(enter(None).is_ok());
     }

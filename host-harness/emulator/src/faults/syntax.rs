@@ -64,7 +64,7 @@ fn parse_rule(rule: &str) -> Result<FaultRule, String> {
         );
     }
     if amqp && action.is_http_only() {
-        return Err("this action works over HTTP only: take 'eventhub:' or 'hub-amqp:' away".to_owned());
+        return Err("this action works only over HTTP: remove 'eventhub:' or 'hub-amqp:'".to_owned());
     }
     Ok(FaultRule {
         service,

@@ -165,7 +165,7 @@ pub(crate) async fn apply(
                     desired.extend(value.as_object().cloned().unwrap_or_default());
                 }
                 Some(rest) if rest.starts_with('.') => nest(&mut desired, rest.trim_start_matches('.'), value),
-                _ => return Err(invalid(format!("'{path}' must be properties.desired or below it"))),
+                _ => return Err(invalid(format!("'{path}' must be properties.desired or a path below it"))),
             }
         }
         writes.push((module, desired, change));

@@ -181,7 +181,7 @@ fn assign(
     if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(&host)) {
         return Err(ServiceError::new(
             ErrorCode::LINKED_HUB_NOT_FOUND,
-            format!("none of the enrollment's hubs is linked; linked is {host}"),
+            format!("none of the enrollment's hubs is linked; the linked hub is {host}"),
         ));
     }
     let device_id = body.device_id.clone().unwrap_or_else(|| registration_id.to_owned());

@@ -240,7 +240,7 @@ impl Parser {
             let position = self.position();
             match self.operand()? {
                 constant @ Expression::Literal(_) => items.push(constant),
-                _ => return Err(QueryError::at(position, "an array holds constants")),
+                _ => return Err(QueryError::at(position, "an array may contain only constants")),
             }
             if !self.take_symbol(",") {
                 self.expect_symbol("]")?;

@@ -130,6 +130,6 @@ fn authorize_policy(
     if policy.permissions.contains(&permission) { Ok(()) } else { Err(unauthorized()) }
 }
 
-/// A request extension: by how many seconds a fault rule sets the service's clock ahead.
+/// A request extension: by how many seconds the service's clock is ahead.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClockOffset(pub(crate) i64);
