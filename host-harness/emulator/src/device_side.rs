@@ -57,7 +57,7 @@ impl DeviceSide {
     /// Sends reported properties of a module.
     ///
     /// # Errors
-    /// As [`DeviceSide::report`], and 404010 for an unknown module.
+    /// The errors of [`DeviceSide::report`], and 404010 for an unknown module.
     pub async fn report_module(&self, device_id: &str, module_id: &str, patch: Value) -> Result<(), ServiceError> {
         self.activity(device_id)?;
         lock(&self.world.hub).report(device_id, Some(module_id), patch)

@@ -161,7 +161,7 @@ impl ServiceError {
         self.status.unwrap_or_else(|| self.code.status())
     }
 
-    /// The seconds that a client should wait before it asks again, where the refusal says so.
+    /// How many seconds a client should wait before it asks again, if the refusal states a time.
     pub(crate) fn retry_after(&self) -> Option<u64> {
         self.retry_after
     }

@@ -54,8 +54,8 @@ impl Precondition {
         }
     }
 
-    /// Decides what a PUT does: no `If-Match` creates and refuses to overwrite; any `If-Match` updates and refuses to
-    /// create.
+    /// Decides what a PUT does: without `If-Match` it may only create an entity, with any `If-Match` it may only update
+    /// one.
     pub(crate) fn decide(
         &self,
         current: Option<&str>,

@@ -1,6 +1,6 @@
 //! The journal: an append-only record of every change of state, in the order in which the changes took effect.
 //!
-//! A demonstration compares what a component reported with what the journal says happened.
+//! A demonstration compares the events that a component reported with the changes in the journal.
 
 use std::ops::RangeBounds;
 use std::sync::Mutex;

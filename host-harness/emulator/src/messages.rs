@@ -10,7 +10,7 @@ use crate::clock::now;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceMessage {
-    /// The message id, given by the sender or made up.
+    /// The message id, given by the sender or generated.
     pub message_id: String,
     /// The module for which the message is meant; `None` for the device itself.
     pub module_id: Option<String>,
@@ -83,7 +83,7 @@ impl TelemetryMessage {
     }
 }
 
-/// Receives the messages that devices send, in the order in which the hub accepts them, whatever the routes are.
+/// Receives the messages that devices send, in the order in which the hub accepts them, independently of routes.
 pub trait TelemetrySink: Send + Sync {
     /// Takes one message. Must not block.
     fn accept(&self, message: &TelemetryMessage);

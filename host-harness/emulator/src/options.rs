@@ -17,17 +17,17 @@ use crate::{faults, random};
 pub struct EmulatorOptions {
     /// The address to listen on. Only loopback is accepted, because the emulator must not serve other machines.
     pub listen: IpAddr,
-    /// The port of the hub; 0 takes any free one.
+    /// The port of the hub; 0 takes any free port.
     pub hub_port: u16,
-    /// The port of the provisioning service; 0 takes any free one.
+    /// The port of the provisioning service; 0 takes any free port.
     pub dps_port: u16,
-    /// The port of the Event Hub-compatible endpoint (AMQP over TLS); 0 takes any free one.
+    /// The port of the Event Hub-compatible endpoint (AMQP over TLS); 0 takes any free port.
     pub event_hub_port: u16,
     /// A second port of the Event Hub-compatible endpoint, without TLS, for clients that cannot use TLS to loopback,
     /// such as clients that support `UseDevelopmentEmulator=true`; 0 takes any free port, `None` opens no port.
     pub event_hub_plaintext_port: Option<u16>,
-    /// The port of the hub's own AMQP endpoint (over TLS); 0 takes any free one. Microsoft's clients for C2D messages
-    /// always use 5671.
+    /// The port of the hub's own AMQP endpoint (over TLS); 0 takes any free port. Microsoft's clients for C2D messages
+    /// always use port 5671.
     pub hub_amqp_port: u16,
     /// The hub's short name, as it appears in events, digital twin links and the hub's host names.
     pub hub_name: String,
@@ -187,18 +187,18 @@ impl Default for AmqpOptions {
 /// What the hub's own AMQP endpoint does with passwords (SASL PLAIN).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordLogin {
-    /// It accepts them, as hubs do.
+    /// The endpoint accepts passwords, as hubs do.
     Taken,
-    /// It offers the mechanism and refuses every password.
+    /// The endpoint offers the mechanism and refuses every password.
     Refused,
-    /// It does not offer the mechanism.
+    /// The endpoint does not offer the mechanism.
     NotOffered,
 }
 
 /// Which devices answer direct methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DevicesOnline {
-    /// Every enabled device that was not expressly disconnected; without a handler it echoes the payload with
+    /// Every enabled device that was not explicitly disconnected. A device without a handler echoes the payload with
     /// status 200.
     All,
     /// Only devices that a simulator has connected.
@@ -242,7 +242,7 @@ impl Permission {
 /// A shared access policy.
 #[derive(Clone)]
 pub struct Policy {
-    /// Its name: `skn` in a token, `SharedAccessKeyName` in a connection string.
+    /// The policy's name: `skn` in a token, `SharedAccessKeyName` in a connection string.
     pub name: String,
     /// The first of two keys with the same rights, base64.
     pub primary_key: String,

@@ -78,7 +78,7 @@ impl Pager {
         let mut last = request.after;
         for (sequence, item) in items {
             if page.len() == request.size {
-                // There is at least one more, so the page is not the last.
+                // At least one more item exists, so the page is not the last.
                 return Page { items: page, continuation: Some(self.seal(last, &request.binding)) };
             }
             page.push(item);

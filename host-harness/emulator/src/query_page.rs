@@ -17,7 +17,7 @@ pub(crate) fn row_start(query: &Query, after: u64) -> u64 {
     if query.is_row_by_row() && query.top().is_none() { after } else { 0 }
 }
 
-/// Selects, projects and pages documents, given from [`row_start`] on.
+/// Selects and projects documents and puts them on a page. `documents` must begin after [`row_start`].
 pub(crate) fn select(
     pager: &paging::Pager,
     query: &Query,

@@ -54,7 +54,7 @@ impl SplitMix {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^= z >> 31;
-        // 53 bits are what a double holds exactly.
+        // A double holds whole numbers of up to 53 bits exactly.
         (z >> 11) as f64 / (1u64 << 53) as f64
     }
 }

@@ -64,7 +64,7 @@ impl Feedback {
 /// A file that a device has uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileUpload {
-    /// The device.
+    /// The id of the device.
     pub device_id: String,
     /// The blob's address.
     pub blob_uri: String,
@@ -222,7 +222,7 @@ impl ServiceBound {
         Some(Locked { token, body: body.to_string() })
     }
 
-    /// Ends a lock: the message is done. Returns whether there was such a lock.
+    /// Ends a lock and removes the message. Returns whether there was such a lock.
     pub(crate) fn complete(&self, token: &[u8; 16]) -> bool {
         lock(&self.state).locked.remove(token).is_some()
     }

@@ -33,7 +33,7 @@ pub enum MethodReply {
     Answer {
         /// The device's own status.
         status: i32,
-        /// Any JSON.
+        /// The payload, which may be any JSON value.
         payload: Value,
     },
     /// The device never answers, so the service times out.

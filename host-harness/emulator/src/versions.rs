@@ -114,10 +114,10 @@ impl FromStr for DpsApi {
 /// What a PUT at an API version does to members that the version does not know. No document states it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OlderPut {
-    /// It clears them, the worst case for a client.
+    /// The PUT clears these members, which is the worst case for a client.
     #[default]
     Clears,
-    /// It leaves them as they are.
+    /// The PUT leaves these members unchanged.
     Keeps,
 }
 

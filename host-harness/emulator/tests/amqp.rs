@@ -86,7 +86,7 @@ async fn a_reader_begins_where_its_selector_says() {
     let address = partition_address(&emulator, "$Default", 0);
     let none = Reader { selector: None, ..Reader::default() };
     let mut receiver = client.reader(&address, none).await.expect("reader");
-    assert_eq!(numbers(&mut receiver, 1).await, [0], "no selector is the beginning");
+    assert_eq!(numbers(&mut receiver, 1).await, [0], "without a selector, reading starts at the beginning");
     let latest = Reader { selector: Some("amqp.annotation.x-opt-offset > '@latest'"), ..Reader::default() };
     let mut receiver = client.reader(&address, latest).await.expect("reader");
     emulator.telemetry().send(TelemetryEvent::new("d", "new").partition(0));
@@ -126,7 +126,7 @@ async fn credit_is_honoured_and_drained() {
     assert!(nothing.is_err(), "nothing comes without credit");
     assert_eq!(numbers(&mut reader, 3).await, [0, 1, 2]);
     let nothing = tokio::time::timeout(Duration::from_millis(200), reader.recv::<Body<Value>>()).await;
-    assert!(nothing.is_err(), "nor after the credit is used up");
+    assert!(nothing.is_err(), "nothing comes after the credit is used up");
     reader.set_credit(50).await.expect("credit");
     for _ in 3..10 {
         within(reader.recv::<Body<Value>>()).await.expect("message");
@@ -252,7 +252,8 @@ async fn an_expired_token_takes_its_links_along() {
     let mut reader = client.reader(&address, Reader::default()).await.expect("reader");
     let error = closing_error(&mut reader).await;
     assert!(error.contains("UnauthorizedAccess") && error.contains("ExpiredToken"), "{error}");
-    // The connection stays open: a new token allows links again. A token that is put in time keeps the links attached.
+    // The connection stays open: a new token allows links again. A token that is renewed in time keeps its links
+    // attached.
     client.put_token(&audience, &event_hub_token(&audience, &policy, 2)).await;
     let mut reader = client.reader(&address, Reader::default()).await.expect("reader");
     client.put_token(&audience, &event_hub_token(&audience, &policy, 60)).await;
@@ -719,7 +720,7 @@ async fn the_hub_redirects_readers_and_a_fail_over_moves_them() {
     assert_ne!(emulator.event_hub_host(), old.0);
     assert_ne!(emulator.event_hub_name(), old.1);
     let refused = tokio::net::TcpStream::connect(old.0.replace("localhost", "127.0.0.1")).await;
-    assert!(refused.is_err(), "nobody is at the old address");
+    assert!(refused.is_err(), "nothing listens at the old address");
     let error = refusal(&mut client, "/messages/events/ConsumerGroups/$Default/Partitions/0", Reader::default()).await;
     assert!(error.contains(&emulator.event_hub_name()), "{error}");
     let mut moved = Client::event_hub(&emulator).await;
@@ -814,7 +815,7 @@ async fn a_simulation_is_what_its_seed_says() {
     assert_eq!(found, 400);
 }
 
-/// A measurement more than a test: how fast events go in and come out.
+/// A measurement rather than a test: how fast events are enqueued and read.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_thousand_events_go_through() {
     const COUNT: usize = 50_000;

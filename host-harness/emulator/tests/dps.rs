@@ -56,7 +56,7 @@ async fn an_enrollment_lives_and_dies() {
     let updated = client.put_if("/enrollments/dev-1", &etag, body.clone()).await.expect(200);
     assert_ne!(updated.body["etag"], json!(etag));
     assert_eq!(updated.body["createdDateTimeUtc"], made.body["createdDateTimeUtc"]);
-    assert_eq!(key(&client, "/enrollments/dev-1").await, first, "what was read and written back keeps the key");
+    assert_eq!(key(&client, "/enrollments/dev-1").await, first, "writing back what was read keeps the key");
     client.put_if("/enrollments/none", "*", symmetric("none")).await.expect(404);
 
     client.call("DELETE", "/enrollments/dev-1", &[("if-match", &etag)], None).await.expect(412);

@@ -142,7 +142,7 @@ async fn the_event_hubs_sdk_works_unchanged_over_web_sockets() {
     run_the_event_hubs_sdk(&emulator, "web-socket-witness", events, "AmqpOverWebsocket", endpoint).await;
     came_as_to_the_service(&emulator, Service::Hub);
     let handshakes = emulator.tls_handshakes();
-    assert!(handshakes.iter().all(|handshake| handshake.service != Service::EventHub), "somebody came another way");
+    assert!(handshakes.iter().all(|handshake| handshake.service != Service::EventHub), "a client used no WebSocket");
     let exchanges = emulator.traffic().exchanges();
     let opened = exchanges.iter().filter(|exchange| exchange.status == Some(101)).count();
     assert!(opened > 10, "{opened} WebSockets");
@@ -185,7 +185,7 @@ async fn run_the_event_hubs_sdk(emulator: &Emulator, name: &str, events: usize, 
 fn came_as_to_the_service(emulator: &Emulator, service: Service) {
     let handshakes = emulator.tls_handshakes();
     let mut to_it = handshakes.iter().filter(|handshake| handshake.service == service).peekable();
-    assert!(to_it.peek().is_some(), "nobody came to {service:?}");
+    assert!(to_it.peek().is_some(), "no client came to {service:?}");
     for handshake in to_it {
         assert!(handshake.suite.contains("_AES_") && handshake.suite.contains("_GCM_"), "{handshake:?}");
     }

@@ -33,7 +33,7 @@ async fn an_identity_lives_and_dies() {
     let updated = client.put_if("/devices/d1", &format!("\"{etag}\""), disabled.clone()).await.expect(200);
     assert_ne!(updated.body["etag"], json!(etag));
     assert_eq!(updated.body["generationId"], created.body["generationId"]);
-    // An update without keys keeps them.
+    // An update without keys keeps the stored keys.
     assert_eq!(updated.body["authentication"], created.body["authentication"]);
     client.put_if("/devices/d1", "\"*\"", disabled).await.expect(200);
     client.put_if("/devices/none", "\"*\"", json!({"deviceId": "none"})).await.expect(404);

@@ -1,4 +1,4 @@
-//! A hub under its names in the cloud: which names it has, who may use each, and which token each accepts.
+//! A hub under its Azure names: which names it has, who may use each name, and which token each name accepts.
 
 mod common;
 #[path = "common/amqp.rs"]

@@ -37,7 +37,7 @@ fn device() -> Value {
     })
 }
 
-/// Whether the document has attributes, the policy's members and the registry's.
+/// Whether the document has attributes, the policy's members, and the members of Device Registry.
 fn shown(device: &Value) -> [bool; 3] {
     let authentication = &device["authentication"];
     [
@@ -59,7 +59,7 @@ async fn an_identity_shows_what_the_version_has() {
         assert_eq!(shown(&list[0]), expected, "{version}");
         let twin = hub.get(&at("/twins/d", version)).await.expect(200).body;
         assert_eq!(twin.get("attributes").is_some(), expected[0], "{version}");
-        assert!(twin.get("adrDeviceProperties").is_none(), "a twin never has it");
+        assert!(twin.get("adrDeviceProperties").is_none(), "a twin never shows this member");
     }
     let found = hub.get(&at("/devices/d", HUB[2])).await.expect(200).body;
     assert_eq!(found["authentication"]["x509CaValidation"], device()["authentication"]["x509CaValidation"]);
@@ -147,7 +147,7 @@ async fn what_the_registry_keeps_comes_later_and_cannot_be_written() {
     let entry = json!([{ "id": "d", "importMode": "update", "status": "disabled" }]);
     hub.call("POST", &at("/devices", HUB[2]), &[], Some(entry)).await.expect(200);
     let found = hub.get(&at("/devices/d", HUB[2])).await.expect(200).body;
-    assert_eq!(found["attributes"], device()["attributes"], "a bulk entry says nothing of attributes");
+    assert_eq!(found["attributes"], device()["attributes"], "a bulk entry does not change attributes");
 }
 
 #[tokio::test]

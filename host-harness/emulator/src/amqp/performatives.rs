@@ -71,7 +71,7 @@ pub(super) fn attach(answer: &AttachAnswer<'_>) -> Vec<u8> {
     let filter = answer
         .filter
         .map(|filter| map(filter.iter().map(|(name, value)| (Value::Symbol(name.clone()), value.clone()))));
-    // Fields of both: address, durability, expiry policy, time-out, dynamic, properties of a dynamic node.
+    // Fields of a source and of a target: address, durability, expiry policy, time-out, dynamic, node properties.
     let terminus = |address: Option<&str>| {
         vec![
             optional(address.map(text)),

@@ -81,7 +81,7 @@ pub(super) enum Node {
     Management,
 }
 
-/// An incoming delivery, of which more transfers may follow.
+/// An incoming delivery that is put together from its transfers.
 #[derive(Default)]
 pub(super) struct Assembly {
     delivery_id: u32,

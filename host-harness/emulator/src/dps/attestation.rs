@@ -1,9 +1,9 @@
 //! How devices prove their identity.
 //!
 //! Symmetric keys appear only in the answer of `attestationmechanism`. GET, PUT and query leave the keys out, so that a
-//! policy that may read enrollments cannot impersonate devices. A PUT without keys keeps the stored keys, or makes new
-//! keys if there are none: a client that writes back what it has read must not change the keys. Certificates are kept
-//! in the same way; answers contain only their descriptions.
+//! client that may only read enrollments cannot impersonate devices. A PUT without keys keeps the stored keys, or makes
+//! new keys if there are none: a client that writes back what it has read must not change the keys. Certificates are
+//! kept in the same way; answers contain only their descriptions.
 
 use std::fmt;
 

@@ -8,7 +8,7 @@ use crate::token::derive_device_key;
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credential {
-    /// The key of an individual enrollment, or the one derived from a group's key for this registration id; base64.
+    /// The key of an individual enrollment, or the key derived from a group's key for this registration id; base64.
     SymmetricKey(String),
     /// A client certificate.
     X509 {

@@ -70,7 +70,7 @@ struct Reader {
 pub(crate) struct Lost {
     /// The id of the reader.
     pub(crate) reader: u64,
-    /// The error that its client gets.
+    /// The error that the reader's client gets.
     pub(crate) error: EventHubError,
 }
 
@@ -109,7 +109,7 @@ impl EventHub {
         self.groups.iter().find(|group| group.eq_ignore_ascii_case(name)).map(String::as_str)
     }
 
-    /// The partition of a device: FNV-1a of its id, so that it is the same on every run.
+    /// The partition of a device: FNV-1a of its id, so that a device has the same partition on every run.
     pub(crate) fn partition_of(&self, device_id: &str) -> u16 {
         let hash = device_id
             .bytes()
@@ -293,7 +293,7 @@ impl State {
     }
 }
 
-/// A reader's right to read a partition, given up when it is dropped.
+/// A reader's right to read a partition. Dropping the lease gives up the right.
 pub(crate) struct Lease {
     hub: Arc<EventHub>,
     key: (String, u16),

@@ -12,7 +12,7 @@ pub enum FaultAction {
     Status {
         /// The HTTP status.
         status: u16,
-        /// The service's six-digit code; by default the one that fits the status.
+        /// The service's six-digit code; by default the code that fits the status.
         code: Option<u32>,
         /// Seconds for the `Retry-After` header.
         retry_after_secs: Option<u64>,

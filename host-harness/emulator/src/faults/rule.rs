@@ -16,7 +16,7 @@ use crate::service::Service;
 ///                                                   answer with this status, error code, Retry-After
 ///           | "latency:" milliseconds               answer late
 ///           | "drop"                                close the connection, the request not carried out
-///           | "drop-after"                          carry it out, then close without an answer
+///           | "drop-after"                          carry the request out, then close without an answer
 ///           | "truncate"                            send half of the body, then close
 ///           | "stall"                               send half of the body, then nothing
 ///           | "garbage"                             a body that is not JSON

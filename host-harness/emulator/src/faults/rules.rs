@@ -24,7 +24,7 @@ struct FaultState {
     fired: u64,
 }
 
-/// The seed of the random sequence, unless the options have another.
+/// The seed of the random sequence, unless the options set another seed.
 pub(crate) const SEED: u64 = 0x1057_F417;
 
 impl Default for Faults {

@@ -168,7 +168,7 @@ fn apply(hub: &mut Hub, entry: Entry, at: At) -> Result<(), ServiceError> {
                 capabilities: entry.capabilities,
                 device_scope: entry.device_scope,
                 parent_scopes: entry.parent_scopes,
-                // A bulk entry has no attributes, so the device keeps its attributes.
+                // A bulk entry has no `attributes` member, so the stored attributes are kept.
                 attributes: hub.devices.get(&id).and_then(|device| device.attributes.clone()),
                 ..DeviceBody::default()
             };

@@ -1,4 +1,4 @@
-//! Scheduled jobs (`/jobs/v2`), which update twins or call methods on many devices. They really run.
+//! Scheduled jobs (`/jobs/v2`), which update twins or call methods on many devices. The emulator really runs the jobs.
 
 use std::time::Duration;
 

@@ -92,8 +92,8 @@ fn settle(token: &str, settle: impl FnOnce(&[u8; 16]) -> bool) -> Result<Respons
     Err(ServiceError::new(ErrorCode::MESSAGE_LOCK_LOST, "the lock token is not valid, or no longer"))
 }
 
-/// `DELETE /devices/{id}/messages/deviceBound/{token}`, the device's side: completes a message it has received. Devices
-/// of the emulator take their messages in process, so no lock token is ever given out over HTTPS.
+/// `DELETE /devices/{id}/messages/deviceBound/{token}`, the device's side: completes a message that the device has
+/// received. Devices of the emulator take their messages in process, so no lock token is ever given out over HTTPS.
 pub(crate) async fn complete(
     State(world): State<Shared>,
     Path((id, _token)): Path<(String, String)>,

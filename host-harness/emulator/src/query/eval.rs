@@ -116,7 +116,7 @@ fn whole(number: f64) -> Value {
 }
 
 impl Expression {
-    /// Whether the condition is true of the document; undefined is not.
+    /// Whether the condition is true for the document; undefined counts as not true.
     pub(crate) fn holds(&self, document: &Value) -> bool {
         self.truth(document) == Some(true)
     }

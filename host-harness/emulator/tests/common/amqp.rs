@@ -197,7 +197,7 @@ pub fn event_hub_token(resource: &str, policy: &Policy, lifetime: i64) -> String
 }
 
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("not so long")
+    tokio::time::timeout(PATIENCE, future).await.expect("an answer in time")
 }
 
 /// A message annotation.

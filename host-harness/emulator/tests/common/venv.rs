@@ -59,7 +59,7 @@ fn environment(requirements: &[&str], name: &str) -> PathBuf {
     python
 }
 
-/// Fails with everything the program said, unless it succeeded and its last line ends as it should.
+/// Fails with the program's whole output, unless the program succeeded and its last line ends with `ending`.
 #[track_caller]
 pub fn report(output: &Output, ending: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
