@@ -79,7 +79,7 @@ fn string(rest: &str, quote: char, position: usize) -> Result<(Token, usize), Qu
                     characters.nth(3);
                 }
                 Some((_, other)) => {
-                    let problem = format!("'\\{other}' is not an escape; the escapes are \\' \\\" \\\\ and \\uXXXX");
+                    let problem = format!("'\\{other}' is no escape: there are \\' \\\" \\\\ and \\uXXXX");
                     return Err(QueryError::at(position + index, problem));
                 }
                 None => break,

@@ -117,13 +117,13 @@ impl Query {
             return Err(QueryError::at(1, "devices.jobs can be queried with SELECT * only"));
         }
         if self.source == "devices.modules" && !self.group.is_empty() {
-            return Err(QueryError::at(1, "GROUP BY is allowed for device twins only"));
+            return Err(QueryError::at(1, "GROUP BY goes with device twins only"));
         }
         let Projection::Columns(columns) = &self.projection else {
             return if self.group.is_empty() {
                 Ok(())
             } else {
-                Err(QueryError::at(1, "SELECT * cannot be combined with GROUP BY"))
+                Err(QueryError::at(1, "SELECT * does not go with GROUP BY"))
             };
         };
         let aggregates = columns.iter().any(|column| column.aggregate.is_some());
@@ -133,7 +133,7 @@ impl Query {
         });
         match stray {
             Some(_) if aggregates || !self.group.is_empty() => {
-                Err(QueryError::at(1, "every column that is not an aggregate must be in GROUP BY"))
+                Err(QueryError::at(1, "every column that is no aggregate must be in GROUP BY"))
             }
             _ => Ok(()),
         }
