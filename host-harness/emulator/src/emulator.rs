@@ -203,7 +203,7 @@ impl Emulator {
         &self.world.options.id_scope
     }
 
-    /// The certificate authority that clients have to trust, PEM.
+    /// The certificate authority that clients must trust, in PEM form.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }

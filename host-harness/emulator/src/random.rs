@@ -38,7 +38,7 @@ pub(crate) fn fill(bytes: usize) -> Vec<u8> {
     buffer
 }
 
-/// SplitMix64: small, and the same on every machine, so that the same seed gives the same random faults.
+/// SplitMix64, a small generator. The same seed gives the same random faults on every machine.
 #[derive(Debug)]
 pub(crate) struct SplitMix(u64);
 

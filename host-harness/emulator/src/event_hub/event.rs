@@ -74,7 +74,7 @@ impl FromStr for EventSource {
 pub enum EventBody {
     /// One data section: what devices send.
     Data(Bytes),
-    /// Several data sections, which a reader has to put together.
+    /// Several data sections, which a reader must put together.
     MultipleData(Vec<Bytes>),
     /// One AMQP value, given as JSON. It becomes the AMQP value of the same type; a whole number becomes a `long`.
     Value(serde_json::Value),

@@ -79,8 +79,8 @@ impl Proof<'_> {
     }
 }
 
-/// The device's own keys: those of an individual enrollment, or keys derived from the keys of a group. A device derives
-/// its key from the id as it writes the id, so the id's case counts.
+/// The device's own keys: the keys of an individual enrollment, or keys derived from the keys of a group. A device
+/// derives its key from the id exactly as its request spells the id, so the id's case counts.
 fn device_keys(kind: Kind, registration_id: &str, enrollment: &Enrollment) -> Vec<String> {
     let keys = enrollment.attestation.keys();
     match kind {

@@ -109,7 +109,7 @@ struct Machine {
     random: SplitMix,
     sequence: u64,
     hottest: f64,
-    /// Overloads that have begun.
+    /// The number of overloads that have begun.
     begun: usize,
     /// The events for which `startCooling` was called.
     answered: BTreeSet<String>,
@@ -128,7 +128,7 @@ struct Actions {
 }
 
 impl Machines {
-    /// Creates the devices that are missing and starts the machines. Has to be called inside a tokio runtime.
+    /// Creates the devices that are missing and starts the machines. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When a device's id is not valid.

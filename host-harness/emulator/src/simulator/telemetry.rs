@@ -174,7 +174,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Creates the devices that are missing and starts to send. Has to be called inside a tokio runtime.
+    /// Creates the devices that are missing and starts to send. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When a device's id is not valid.
