@@ -1,4 +1,4 @@
-//! The emulator's own certificate authority and the leaf that its listeners present.
+//! The emulator's own certificate authority and the leaf certificate that its listeners present.
 //!
 //! Clients trust the authority (`ca_pem`), so that they verify TLS as they do in production. With a
 //! certificate directory the authority stays the same between runs; each start makes a new leaf.
@@ -22,7 +22,7 @@ const CA_LIFETIME: Duration = Duration::days(3650);
 // Apple's and some OpenSSL-based clients refuse leaves of more than 825 days.
 const LEAF_LIFETIME: Duration = Duration::days(397);
 
-// Other clocks on the machine (containers, virtual machines) may be behind.
+// The clocks of clients in containers and virtual machines may be behind.
 const BACKDATE: Duration = Duration::days(1);
 
 /// Why certificates could not be made.

@@ -1,4 +1,5 @@
-//! The simulated devices' side, in process. It takes the same paths through the emulator as the HTTPS device endpoints.
+//! What simulated devices do, called in process. It takes the same paths through the emulator as the HTTPS device
+//! endpoints.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::sessions::{Handler, MethodCall, MethodReply};
 use crate::sync::lock;
 use crate::world::Shared;
 
-/// Acts as devices do. Cheap to clone.
+/// Acts in the place of devices. Cheap to clone.
 #[derive(Clone)]
 pub struct DeviceSide {
     world: Shared,
@@ -35,7 +36,7 @@ impl DeviceSide {
     /// The answer may be a registration that failed or is disabled: look at its status.
     ///
     /// # Errors
-    /// 401002 when no enrollment fits the credential; 400202 for an id that cannot be one.
+    /// 401002 when no enrollment fits the credential; 400202 when the registration id is not valid.
     pub async fn provision(
         &self,
         registration_id: &str,
@@ -47,7 +48,7 @@ impl DeviceSide {
     /// Sends reported properties; `null` deletes.
     ///
     /// # Errors
-    /// 404001 for an unknown device, 403012 for a disabled one, 400004 when the limits of twins are broken.
+    /// 404001 for an unknown device, 403012 for a disabled one, 400004 when the twin would exceed its limits.
     pub async fn report(&self, device_id: &str, patch: Value) -> Result<(), ServiceError> {
         self.activity(device_id)?;
         lock(&self.world.hub).report(device_id, None, patch)
@@ -56,7 +57,7 @@ impl DeviceSide {
     /// Sends reported properties of a module.
     ///
     /// # Errors
-    /// As [`DeviceSide::report`], and 404010 for an unknown module.
+    /// The errors of [`DeviceSide::report`], and 404010 for an unknown module.
     pub async fn report_module(&self, device_id: &str, module_id: &str, patch: Value) -> Result<(), ServiceError> {
         self.activity(device_id)?;
         lock(&self.world.hub).report(device_id, Some(module_id), patch)
@@ -71,8 +72,8 @@ impl DeviceSide {
         Ok(Value::Object(hub.device(device_id)?.twin.desired.values.clone()))
     }
 
-    /// Attaches a simulator that answers the device's direct methods, and connects the device if it exists. Replaces
-    /// an earlier one.
+    /// Attaches a simulator that answers the device's direct methods, and connects the device if it exists. It replaces
+    /// an earlier simulator of the device.
     pub fn on_method<F, R>(&self, device_id: &str, handler: F)
     where
         F: Fn(MethodCall) -> R + Send + Sync + 'static,
@@ -183,7 +184,7 @@ impl DeviceSide {
         self.world.sessions.change(&key, |session| session.connected = Some(connected));
     }
 
-    /// Notes that the device was active, which a disabled one cannot be.
+    /// Records the time of the device's activity. A disabled device is refused.
     fn activity(&self, device_id: &str) -> Result<(), ServiceError> {
         let mut hub = lock(&self.world.hub);
         let device = hub.device_mut(device_id)?;

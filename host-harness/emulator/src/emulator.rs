@@ -39,7 +39,7 @@ pub enum EmulatorError {
     /// The port could not be bound.
     #[error("could not listen on {address}: {source}")]
     Bind {
-        /// Where it tried to listen.
+        /// The address that was tried.
         address: SocketAddr,
         /// The operating system's error.
         source: io::Error,
@@ -72,7 +72,7 @@ pub struct Emulator {
     stop: watch::Sender<bool>,
     listeners: Mutex<Vec<JoinHandle<()>>>,
     tls: Tls,
-    /// Stops the listeners of the Event Hub-compatible endpoint alone, when they move.
+    /// Stops only the listeners of the Event Hub-compatible endpoint, because a fail-over replaces them.
     event_hub_stop: Mutex<watch::Sender<bool>>,
 }
 
@@ -80,7 +80,7 @@ impl Emulator {
     /// Starts both services.
     ///
     /// # Errors
-    /// When the address is not loopback or taken, a policy is unusable, or the certificates cannot be made.
+    /// When the address is not loopback or a port is taken, a policy is unusable, or the certificates cannot be made.
     pub async fn start(options: EmulatorOptions) -> Result<Self, EmulatorError> {
         if !options.listen.is_loopback() {
             return Err(EmulatorError::NotLoopback(options.listen));
@@ -121,13 +121,13 @@ impl Emulator {
         self.world.hub_host()
     }
 
-    /// The hub's host and port by a name that it has in the cloud, such as `plant.service.azure-devices.net:PORT`. None where
-    /// it has no such name. The client's resolver has to lead the name to loopback.
+    /// The hub's host and port by one of its Azure names, such as `plant.service.azure-devices.net:PORT`. `None` when
+    /// the hub has no such name. The client's resolver must resolve the name to loopback.
     pub fn hub_host_by(&self, name: HubName) -> Option<String> {
         self.world.name_of_hub(name).map(|host| format!("{host}:{}", self.world.hub_port))
     }
 
-    /// As [`Self::hub_host_by`], of the hub's own AMQP endpoint.
+    /// Like [`Self::hub_host_by`], but for the hub's own AMQP endpoint.
     pub fn hub_amqp_host_by(&self, name: HubName) -> Option<String> {
         self.world.name_of_hub(name).map(|host| format!("{host}:{}", self.world.hub_amqp_port))
     }
@@ -142,7 +142,7 @@ impl Emulator {
         self.world.hub_amqp_host()
     }
 
-    /// The host and port of the Event Hub-compatible endpoint, `localhost:PORT`. Another one after a fail-over.
+    /// The host and port of the Event Hub-compatible endpoint, `localhost:PORT`. A fail-over changes the port.
     pub fn event_hub_host(&self) -> String {
         format!("localhost:{}", self.world.event_hub_ports().0)
     }
@@ -152,7 +152,7 @@ impl Emulator {
         self.world.event_hub_ports().1.map(|port| format!("localhost:{port}"))
     }
 
-    /// The Event Hub-compatible name. Another one after a fail-over.
+    /// The Event Hub-compatible name. A fail-over changes it.
     pub fn event_hub_name(&self) -> String {
         self.world.event_hub.name()
     }
@@ -170,7 +170,7 @@ impl Emulator {
         })
     }
 
-    /// Puts events straight into the partitions.
+    /// Puts events directly into the partitions.
     pub fn telemetry(&self) -> Telemetry {
         Telemetry::new(self.world.event_hub.clone())
     }
@@ -193,7 +193,7 @@ impl Emulator {
         Ok(())
     }
 
-    /// The newest TLS handshakes that ended well, in their order: 1,024 at the most.
+    /// The newest successful TLS handshakes, oldest first, at most 1,024.
     pub fn tls_handshakes(&self) -> Vec<TlsHandshake> {
         self.tls.handshakes()
     }
@@ -203,7 +203,7 @@ impl Emulator {
         &self.world.options.id_scope
     }
 
-    /// The certificate authority that clients have to trust, PEM.
+    /// The certificate authority that clients must trust, in PEM form.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
@@ -243,7 +243,7 @@ impl Emulator {
         &self.world.traffic
     }
 
-    /// The devices' side.
+    /// Acts in the place of devices.
     pub fn devices(&self) -> DeviceSide {
         DeviceSide::new(self.world.clone())
     }
@@ -251,28 +251,28 @@ impl Emulator {
     /// Creates an enrollment group; `body` is what a PUT would send, its keys included.
     ///
     /// # Errors
-    /// As the service's PUT: 409 when the group exists, 400 when the body is not valid.
+    /// The same errors as the service's PUT: 409 when the group exists, 400 when the body is not valid.
     pub fn create_enrollment_group(&self, id: &str, body: serde_json::Value) -> Result<(), ServiceError> {
         lock(&self.world.dps).create_group(id, body)
     }
 
-    /// A device's twin as the service shows it; none when there is no such device. For tests that check what a client
-    /// did without asking that client.
+    /// A device's twin as the service shows it; `None` when the device does not exist. For tests that check what a
+    /// client did without asking that client.
     pub fn twin(&self, device_id: &str) -> Option<serde_json::Value> {
         lock(&self.world.hub).devices.get(device_id).map(of_device)
     }
 
-    /// How many records of feedback nobody has completed, those included that are locked for a reader.
+    /// How many feedback records no reader has completed, including records that are locked for a reader.
     pub fn feedback_left(&self) -> usize {
         self.world.service_bound.left().0
     }
 
-    /// How many notices of uploaded files nobody has completed, those included that are locked for a reader.
+    /// How many notices of uploaded files no reader has completed, including notices that are locked for a reader.
     pub fn file_notices_left(&self) -> usize {
         self.world.service_bound.left().1
     }
 
-    /// Puts a message with this body into the queue of feedback. It may be a body that no hub writes.
+    /// Puts a message with this body into the queue of feedback. The body may be one that no hub would write.
     pub fn give_feedback(&self, body: impl Into<String>) {
         self.world.service_bound.give(Queue::Feedback, body.into());
     }

@@ -1,5 +1,5 @@
-//! Refusals by the emulated services: a code, a message and perhaps a pause. How they look over HTTP is in
-//! `web::error_body`, over AMQP in `amqp::conditions`.
+//! Refusals by the emulated services: a code, a message and, for some, a time to wait. `web::error_body` gives them
+//! their form over HTTP, `amqp::conditions` their form over AMQP.
 
 /// A numeric error code of IoT Hub or DPS with its symbolic name.
 ///
@@ -94,7 +94,7 @@ impl ErrorCode {
         Self::ALL.iter().copied().find(|code| code.number == number)
     }
 
-    /// The code that best stands for a bare HTTP status, as a fault rule without a code names it.
+    /// The code that fits an HTTP status best, for a fault rule that names a status without a code.
     pub(crate) fn for_status(status: u16) -> Self {
         match status {
             401 => Self::UNAUTHORIZED_ACCESS,
@@ -134,7 +134,7 @@ impl ServiceError {
         Self { code, message: message.into(), status: None, retry_after: None }
     }
 
-    /// Answers with another HTTP status than the code's own, as a fault rule may ask.
+    /// Sets another HTTP status than that of the code, because a fault rule may ask for it.
     pub(crate) fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
@@ -161,7 +161,7 @@ impl ServiceError {
         self.status.unwrap_or_else(|| self.code.status())
     }
 
-    /// The seconds that a client should wait before it asks again, where the refusal says so.
+    /// How many seconds a client should wait before it asks again, if the refusal states a time.
     pub(crate) fn retry_after(&self) -> Option<u64> {
         self.retry_after
     }

@@ -10,15 +10,15 @@ use crate::random;
 /// What the `If-Match` header of a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Precondition {
-    /// No header: create, or change whatever is there where the operation allows it.
+    /// No header: creates the entity, or changes any version of it where the operation allows that.
     None,
-    /// `*`: the entity must exist, in whatever version.
+    /// `*`: the entity must exist, in any version.
     Any,
     /// The entity must exist in exactly this version.
     Exact(String),
 }
 
-/// What a PUT has to do once its precondition holds.
+/// What a PUT must do after its precondition was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Write {
     Create,
@@ -43,7 +43,7 @@ impl Precondition {
         }
     }
 
-    /// 412001 when the version on hand is not the one asked for.
+    /// Refuses with 412001 when the current version is not the requested one.
     pub(crate) fn check(&self, current: &str) -> Result<(), ServiceError> {
         match self {
             Self::Exact(wanted) if wanted != normalise(current) => Err(ServiceError::new(
@@ -54,8 +54,8 @@ impl Precondition {
         }
     }
 
-    /// Decides what a PUT does: no `If-Match` creates and refuses to overwrite; any `If-Match` updates and refuses to
-    /// create.
+    /// Decides what a PUT does: without `If-Match` it may only create an entity, with any `If-Match` it may only update
+    /// one.
     pub(crate) fn decide(
         &self,
         current: Option<&str>,

@@ -1,6 +1,6 @@
 //! The journal: an append-only record of every change of state, in the order in which the changes took effect.
 //!
-//! A demonstration compares what a component reported with what the journal says happened.
+//! A demonstration compares the events that a component reported with the changes in the journal.
 
 use std::ops::RangeBounds;
 use std::sync::Mutex;
@@ -76,7 +76,7 @@ pub enum ChangeKind {
     EnrollmentGroupUpdated,
     /// An enrollment group was deleted.
     EnrollmentGroupDeleted,
-    /// A device registered, again or for the first time, or failed to; the detail is the registration state.
+    /// A device registered (for the first time or again) or failed to register; the detail is the registration state.
     RegistrationChanged,
     /// A registration record was deleted.
     RegistrationDeleted,
@@ -87,7 +87,7 @@ pub enum ChangeKind {
 pub struct Change {
     /// Position in the journal, from 1, without gaps.
     pub seq: u64,
-    /// When it took effect, UTC.
+    /// When the change took effect, UTC.
     #[serde(serialize_with = "serialize_time")]
     pub at: OffsetDateTime,
     /// What happened.
@@ -96,7 +96,7 @@ pub struct Change {
     pub id: String,
     /// The entity's ETag after the change, where it has one.
     pub etag: Option<String>,
-    /// More about it. Never holds keys.
+    /// Details of the change. They never contain keys.
     pub detail: Value,
 }
 
@@ -125,7 +125,7 @@ impl Journal {
         *self.length.borrow()
     }
 
-    /// Follows [`Journal::last`], for those who wait for a change.
+    /// A receiver that follows [`Journal::last`], for callers that wait for a change.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.length.subscribe()
     }

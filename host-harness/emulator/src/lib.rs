@@ -43,19 +43,19 @@
 //! | a twin's ETag | changes with tags and desired properties, not with reported ones | `records::twin` |
 //! | PUT of a twin without a section | the section becomes empty | `records::twin` |
 //! | a redirect over a WebSocket | names the port of the hub's HTTPS API, where the WebSocket is | `amqp::attach` |
-//! | a refused AMQP link | attached, source and target given, then detached with the condition | `amqp::codec` |
+//! | a refused AMQP link | attached with source and target, then detached with the condition | `amqp::performatives` |
 //! | a policy for the Event Hub-compatible endpoint | any with `ServiceConnect` | `amqp::claims` |
 //! | a selector that cannot be read | `amqp:invalid-field` | `amqp::attach` |
 //! | a partition that does not exist | `com.microsoft:argument-out-of-range`; 404 at `$management` | `amqp::attach`, `amqp::requests` |
 //! | the same epoch again | the newer reader takes over | `event_hub::endpoint` |
 //! | a client that is idle | cut off after twice the advertised time, `amqp:resource-limit-exceeded` | `amqp::timers` |
 //! | what a fail-over leaves | nothing: empty partitions that count from 0 | [`Emulator::fail_over`] |
-//! | a PUT at a version that does not know a member | the member is cleared, see [`OlderPut`] | `versions` |
+//! | a PUT at an API version that is older than a member | the member is cleared, see [`OlderPut`] | `versions` |
 //! | a PUT with members that Device Registry writes | 400, 400004 | `versions::refuse_owned` |
 //! | reserved words of the query language | those of Azure Digital Twins, `NIN` and `UNDEFINED` | `query` |
 //! | feedback over HTTPS | the lock token is in `ETag` | `hub_api::messages` |
-//! | a call of a back end at the name for devices, or the other way round | 404; over AMQP 401 | `web::guard`, `amqp::claims` |
-//! | acknowledgement and expiry of a message sent over HTTPS | not heeded | `hub_api::messages` |
+//! | a back end that uses the hub's name for devices, or a device that uses the name for back ends | 404; over AMQP 401 | `web::guard`, `amqp::claims` |
+//! | acknowledgement and expiry of a message sent over HTTPS | ignored | `hub_api::messages` |
 //!
 //! # Modules
 //!
@@ -68,7 +68,7 @@
 //! | `server` | HTTPS listeners and exchanges |
 //! | `amqp`, `hub_api`, `dps_api` | the endpoints: AMQP, and the handlers of the two HTTP APIs |
 //! | `web` | what the HTTP APIs share: the guard, routes, bodies, answers |
-//! | `operations` | what the endpoints and the devices in process do to the state as a whole |
+//! | `operations` | operations on the whole state, shared by the endpoints and the devices in process |
 //! | `world` | the state of one emulator |
 //! | `hub`, `dps`, `event_hub`, `service_bound`, `sessions` | parts of the state, each with its rules |
 //! | `records`, `messages`, `journal`, `traffic`, `faults` | what the parts hold |

@@ -1,4 +1,4 @@
-//! The loop of every listener: accepts connections until it is to stop.
+//! The loop of every listener, which accepts connections until it is told to stop.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) async fn serve<F>(
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => drop(connections.spawn(connection(stream, peer, stop.clone()))),
                 Err(error) => {
-                    // Out of file descriptors, most likely: wait for some to be closed.
+                    // The most likely cause is a lack of file descriptors: wait until some are closed.
                     tracing::warn!(%error, "could not accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }

@@ -10,9 +10,9 @@ use crate::clock::now;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeviceMessage {
-    /// The message id, given by the sender or made up.
+    /// The message id, given by the sender or generated.
     pub message_id: String,
-    /// The module that it is for, if it is not for the device itself.
+    /// The module for which the message is meant; `None` for the device itself.
     pub module_id: Option<String>,
     /// The correlation id, given by the sender.
     pub correlation_id: Option<String>,
@@ -22,7 +22,7 @@ pub struct DeviceMessage {
     pub content_type: Option<String>,
     /// The content encoding, given by the sender.
     pub content_encoding: Option<String>,
-    /// When it expires: as the sender said, or an hour after it was sent.
+    /// When the message expires: at the sender's time, or an hour after it was sent.
     pub expires: Option<OffsetDateTime>,
     /// Application properties.
     pub properties: Vec<(String, String)>,
@@ -49,9 +49,9 @@ impl DeviceMessage {
 /// A telemetry message from a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TelemetryMessage {
-    /// Who sent it.
+    /// The device that sent the message.
     pub device_id: String,
-    /// When the hub took it.
+    /// When the hub accepted the message.
     pub enqueued: OffsetDateTime,
     /// The content type, for example `application/json`.
     pub content_type: Option<String>,
@@ -83,7 +83,7 @@ impl TelemetryMessage {
     }
 }
 
-/// Receives what devices send, in the order in which the hub took it, beside the built-in endpoint.
+/// Receives the messages that devices send, in the order in which the hub accepts them, independently of routes.
 pub trait TelemetrySink: Send + Sync {
     /// Takes one message. Must not block.
     fn accept(&self, message: &TelemetryMessage);

@@ -1,7 +1,8 @@
-//! The host names that a hub has in the cloud. A client whose resolver leads them to loopback can use them here.
+//! The host names that a hub has in Azure. A client can use them here if its resolver resolves them to loopback.
 //!
-//! The client names the host in TLS (SNI) and in HTTP's `Host`. At loopback's own names a token may be for any name of the
-//! hub. At a name of the cloud the token has to be for that very name.
+//! The client names the host in TLS (SNI) and in HTTP's `Host`. If it connects to an Azure name, its token must be for
+//! exactly that name. If it connects to a loopback name, its token may be for any loopback name and, over AMQP, for the
+//! hub's Azure names that back ends may use.
 
 /// Who may use a host name of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,10 +18,10 @@ pub enum HubName {
 /// Which host names a hub has, as its `gatewayVersion` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GatewayVersion {
-    /// The classic name alone.
+    /// Only the classic name.
     #[default]
     V1,
-    /// Names for back ends and for devices as well.
+    /// Also the names for back ends and for devices.
     V2,
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn hub_name(hub: &str, name: HubName, private_link: bool) -> String {
     format!("{hub}{audience}{private_link}.{DOMAIN}")
 }
 
-/// All host names of a hub.
+/// All host names of a hub, each with its kind.
 pub(crate) fn hub_names(hub: &str, gateway: GatewayVersion) -> Vec<(String, HubName)> {
     let names: &[HubName] = match gateway {
         GatewayVersion::V1 => &[HubName::Classic],

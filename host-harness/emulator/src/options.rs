@@ -15,19 +15,19 @@ use crate::{faults, random};
 /// How the emulator is set up. Start from [`EmulatorOptions::default`].
 #[derive(Clone, Debug)]
 pub struct EmulatorOptions {
-    /// The address to listen on. Only loopback is accepted: the emulator is no server for other machines.
+    /// The address to listen on. Only loopback is accepted, because the emulator must not serve other machines.
     pub listen: IpAddr,
-    /// The port of the hub; 0 takes any free one.
+    /// The port of the hub; 0 takes any free port.
     pub hub_port: u16,
-    /// The port of the provisioning service; 0 takes any free one.
+    /// The port of the provisioning service; 0 takes any free port.
     pub dps_port: u16,
-    /// The port of the Event Hub-compatible endpoint (AMQP over TLS); 0 takes any free one.
+    /// The port of the Event Hub-compatible endpoint (AMQP over TLS); 0 takes any free port.
     pub event_hub_port: u16,
-    /// A second port of the Event Hub-compatible endpoint without TLS, for clients that cannot do TLS to loopback, such
-    /// as those that know `UseDevelopmentEmulator=true`; 0 takes any free one, `None` opens none.
+    /// A second port of the Event Hub-compatible endpoint, without TLS, for clients that cannot use TLS to loopback,
+    /// such as clients that support `UseDevelopmentEmulator=true`; 0 takes any free port, `None` opens no port.
     pub event_hub_plaintext_port: Option<u16>,
-    /// The port of the hub's own AMQP endpoint (over TLS); 0 takes any free one. Microsoft's clients for C2D messages
-    /// always use 5671.
+    /// The port of the hub's own AMQP endpoint (over TLS); 0 takes any free port. Microsoft's clients for C2D messages
+    /// always use port 5671.
     pub hub_amqp_port: u16,
     /// The hub's short name, as it appears in events, digital twin links and the hub's host names.
     pub hub_name: String,
@@ -35,12 +35,12 @@ pub struct EmulatorOptions {
     pub hub_api: HubApi,
     /// The newest version of the service API that the provisioning service accepts.
     pub dps_api: DpsApi,
-    /// What a PUT at an older version does to the members that this version does not know.
+    /// What a PUT at an older API version does to members that this version does not know.
     pub older_put: OlderPut,
-    /// The Device Registry that the hub is linked to; `None`: a classic hub.
+    /// The Device Registry that the hub is linked to; `None` means a classic hub.
     pub device_registry: Option<DeviceRegistry>,
-    /// The name by which the hub is linked to the provisioning service, such as `plant.device.azure-devices.net`:
-    /// enrollments must name it exactly so, and `assignedHub` shows it. `None`: the hub's host.
+    /// The name by which the hub is linked to the provisioning service, such as `plant.device.azure-devices.net`.
+    /// Enrollments must use exactly this name, and `assignedHub` shows it. `None` means the hub's host.
     pub hub_link: Option<String>,
     /// Which host names the hub has, see [`GatewayVersion`].
     pub gateway: GatewayVersion,
@@ -48,7 +48,7 @@ pub struct EmulatorOptions {
     pub tls_suites: TlsSuites,
     /// The provisioning service's id scope, the first path segment of its device API.
     pub id_scope: String,
-    /// The Event Hub-compatible name; by default one is made up in the service's form, another on every start.
+    /// The Event Hub-compatible name; by default each start generates a new name in the service's form.
     pub event_hub_name: Option<String>,
     /// How many partitions the built-in endpoint has, 1 to 32; hubs have 4 by default.
     pub partitions: u16,
@@ -60,8 +60,8 @@ pub struct EmulatorOptions {
     pub retention_time: Option<Duration>,
     /// Which system events are routed to the built-in endpoint. Hubs have no such route by default.
     pub system_event_routes: BTreeSet<EventSource>,
-    /// Whether a custom route takes what devices send to another endpoint, and the fallback route is off: the built-in
-    /// endpoint gets none of it. Telemetry sinks do.
+    /// Whether a custom route sends device messages to another endpoint, with the fallback route off. The built-in
+    /// endpoint then gets none of these messages; telemetry sinks still get all of them.
     pub telemetry_routed_away: bool,
     /// The times and limits of AMQP connections.
     pub amqp: AmqpOptions,
@@ -79,8 +79,8 @@ pub struct EmulatorOptions {
     pub throttles: bool,
     /// How long after its expiry a token is still accepted. The services allow five minutes for clocks that differ.
     pub clock_tolerance: Duration,
-    /// By how many seconds the services' clock is ahead of the machine's clock; may be negative. The services' clock decides
-    /// when tokens expire and what `Date` answers have.
+    /// By how many seconds the services' clock is ahead of the machine's clock; may be negative. The services' clock
+    /// decides when tokens expire and which `Date` header answers have.
     pub clock_ahead: i64,
     /// Where the certificate authority is kept between runs; `None` makes a new one each time.
     pub certificate_dir: Option<PathBuf>,
@@ -142,29 +142,30 @@ impl Default for EmulatorOptions {
 pub struct DeviceRegistry {
     /// The namespace's name.
     pub namespace: String,
-    /// How long after its creation an identity shows what the registry has of it. At the service it takes seconds to
-    /// minutes.
+    /// How long after its creation an identity shows the members that Device Registry writes. At the service this takes
+    /// seconds to minutes.
     pub delay: Duration,
 }
 
 /// The times and limits of AMQP connections.
 ///
-/// The defaults are the service's where it says so (the AMQP troubleshooting page of Event Hubs: a connection without a
-/// link ends after 60 seconds, an idle link after 10 to 30 minutes; feedback comes in batches of 64 or after 15 seconds).
-/// The advertised idle time-out is the emulator's own choice.
+/// The defaults are the service's where Microsoft documents them (the AMQP troubleshooting page of Event Hubs: a
+/// connection without a link ends after 60 seconds, an idle link after 10 to 30 minutes; feedback comes in batches of
+/// 64 or after 15 seconds). The advertised idle time-out is the emulator's own choice.
 #[derive(Clone, Debug)]
 pub struct AmqpOptions {
-    /// The idle time-out that `open` advertises; `None` advertises none. A client that sends nothing for twice as long,
-    /// no heartbeat either, is cut off: the standard asks for half of the real threshold in `open`.
+    /// The idle time-out that `open` advertises; `None` advertises none. A client that sends nothing for twice this
+    /// time, not even a heartbeat, is cut off: the AMQP standard asks peers to advertise half of the real limit.
     pub idle_time_out: Option<Duration>,
     /// After how long without a delivery a link for events, notices or messages is detached with
     /// `amqp:link:detach-forced`; `None` sets no limit.
     pub link_idle: Option<Duration>,
     /// After how long without any link a connection is closed with `amqp:connection:forced`; `None` sets no limit.
     pub no_link: Option<Duration>,
-    /// The largest frame that the emulator takes, and that it sends unless the client takes less. At least 512.
+    /// The largest frame, in bytes, that the emulator accepts, and that it sends unless the client accepts less. At
+    /// least 512.
     pub max_frame_size: u32,
-    /// How long a record of feedback waits for more records in its message.
+    /// How long a feedback record waits for more records to share its message.
     pub feedback_wait: Duration,
     /// Whether the hub's own endpoint accepts passwords (SASL PLAIN).
     pub passwords: PasswordLogin,
@@ -186,18 +187,18 @@ impl Default for AmqpOptions {
 /// What the hub's own AMQP endpoint does with passwords (SASL PLAIN).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordLogin {
-    /// It accepts them, as hubs do.
+    /// The endpoint accepts passwords, as hubs do.
     Taken,
-    /// It offers the mechanism and refuses every password.
+    /// The endpoint offers the mechanism and refuses every password.
     Refused,
-    /// It does not offer the mechanism.
+    /// The endpoint does not offer the mechanism.
     NotOffered,
 }
 
 /// Which devices answer direct methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DevicesOnline {
-    /// Every enabled device that was not expressly disconnected; without a handler it echoes the payload with
+    /// Every enabled device that was not explicitly disconnected. A device without a handler echoes the payload with
     /// status 200.
     All,
     /// Only devices that a simulator has connected.
@@ -241,9 +242,9 @@ impl Permission {
 /// A shared access policy.
 #[derive(Clone)]
 pub struct Policy {
-    /// Its name: `skn` in a token, `SharedAccessKeyName` in a connection string.
+    /// The policy's name: `skn` in a token, `SharedAccessKeyName` in a connection string.
     pub name: String,
-    /// The first of two equal keys, base64.
+    /// The first of two keys with the same rights, base64.
     pub primary_key: String,
     /// The second key, base64, for rotation.
     pub secondary_key: String,

@@ -1,7 +1,7 @@
 //! Pages and continuation tokens, shared by every query of both services.
 //!
-//! Entities are ordered by the sequence number of their creation and a token holds the last one delivered. Deleting or
-//! inserting entities between two pages therefore neither repeats nor skips any of the others.
+//! Entities are ordered by the sequence number of their creation, and a token holds the number of the last entity
+//! delivered. Deleting or inserting entities between two pages therefore neither repeats nor skips any other entity.
 
 use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine as _;
@@ -27,7 +27,7 @@ pub(crate) struct Pager {
 pub(crate) struct PageRequest {
     /// How many items the page may hold.
     pub(crate) size: usize,
-    /// The sequence number after which it starts.
+    /// The sequence number after which the page starts.
     pub(crate) after: u64,
     binding: String,
 }
@@ -44,8 +44,8 @@ impl Pager {
         Self { key: random::fill(32), max_page_size: max_page_size.max(1) }
     }
 
-    /// Reads `x-ms-max-item-count` and `x-ms-continuation`. A larger count than the service allows is cut down, as the
-    /// service may always return fewer items than asked for.
+    /// Reads `x-ms-max-item-count` and `x-ms-continuation`. A count above the service's limit is reduced to it, because
+    /// the service may always return fewer items than were asked for.
     ///
     /// # Errors
     /// 400004 for a count that is no positive number, and for a token that this emulator did not issue for `binding`.
@@ -78,7 +78,7 @@ impl Pager {
         let mut last = request.after;
         for (sequence, item) in items {
             if page.len() == request.size {
-                // There is at least one more, so the page is not the last.
+                // At least one more item exists, so the page is not the last.
                 return Page { items: page, continuation: Some(self.seal(last, &request.binding)) };
             }
             page.push(item);
@@ -112,7 +112,7 @@ impl Pager {
     }
 }
 
-/// Writes the two headers of a page: what its items are, and where it goes on.
+/// Writes the two headers of a page: the type of its items, and the continuation token.
 pub(crate) fn write_headers(headers: &mut HeaderMap, item_type: &'static str, continuation: Option<&str>) {
     headers.insert("x-ms-item-type", HeaderValue::from_static(item_type));
     if let Some(value) = continuation.and_then(|token| HeaderValue::from_str(token).ok()) {

@@ -12,12 +12,12 @@ pub(crate) fn parse_query(text: &str, default_source: Option<&str>) -> Result<Qu
     query::parse(text, default_source).map_err(|error| invalid(format!("the query is not valid: {error}")))
 }
 
-/// Where the scan of a query's page has to begin: aggregates see everything on every page.
+/// The sequence number after which the scan for a page begins. Aggregates and `TOP` need all documents on every page.
 pub(crate) fn row_start(query: &Query, after: u64) -> u64 {
     if query.is_row_by_row() && query.top().is_none() { after } else { 0 }
 }
 
-/// Selects, projects and pages documents, given from [`row_start`] on.
+/// Selects and projects documents and puts them on a page. `documents` must begin after [`row_start`].
 pub(crate) fn select(
     pager: &paging::Pager,
     query: &Query,

@@ -32,13 +32,13 @@ pub(crate) fn uuid() -> String {
 pub(crate) fn fill(bytes: usize) -> Vec<u8> {
     let mut buffer = vec![0; bytes];
     if let Err(error) = getrandom::fill(&mut buffer) {
-        // Only a machine without a random source gets here; a fixed key would be worse than a crash.
+        // This happens only on a machine without a random source, and a fixed key would be worse than a crash.
         panic!("the operating system gave no random bytes: {error}");
     }
     buffer
 }
 
-/// SplitMix64: small, and the same on every machine, so that a probable fault repeats with its seed.
+/// SplitMix64, a small generator. The same seed gives the same random faults on every machine.
 #[derive(Debug)]
 pub(crate) struct SplitMix(u64);
 
@@ -54,7 +54,7 @@ impl SplitMix {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^= z >> 31;
-        // 53 bits are what a double holds exactly.
+        // A double holds whole numbers of up to 53 bits exactly.
         (z >> 11) as f64 / (1u64 << 53) as f64
     }
 }

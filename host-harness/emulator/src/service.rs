@@ -11,12 +11,12 @@ pub enum Service {
     Device,
     /// The Event Hub-compatible endpoint, over AMQP.
     EventHub,
-    /// The hub's own endpoint for services, over AMQP.
+    /// The hub's own AMQP endpoint for back ends.
     HubAmqp,
 }
 
 impl Service {
-    /// Whether it speaks AMQP instead of HTTP.
+    /// Whether the API uses AMQP instead of HTTP.
     pub fn is_amqp(self) -> bool {
         matches!(self, Self::EventHub | Self::HubAmqp)
     }

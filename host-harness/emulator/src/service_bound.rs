@@ -1,7 +1,7 @@
-//! What the hub keeps for its service side: feedback on messages to devices, and notices of uploaded files.
+//! The queues that back ends read from the hub: feedback on messages to devices, and notices of uploaded files.
 //!
-//! Both are queues with locks: a reader gets an item under a lock token and completes or abandons it. A lock that is lost
-//! with its connection puts the item back.
+//! Both queues have locks: a reader gets an item under a lock token, and then completes or abandons the item. When the
+//! reader's connection ends first, the item returns to its queue.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use crate::clock::{now, rfc3339};
 use crate::random;
 use crate::sync::lock;
 
-/// Records that one feedback message holds at most (device-to-cloud feedback of IoT Hub).
+/// The largest number of records in one feedback message (device-to-cloud feedback of IoT Hub).
 const FEEDBACK_BATCH: usize = 64;
 
 /// How a message to a device ended.
@@ -64,13 +64,13 @@ impl Feedback {
 /// A file that a device has uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileUpload {
-    /// The device.
+    /// The id of the device.
     pub device_id: String,
-    /// Where the blob is.
+    /// The blob's address.
     pub blob_uri: String,
     /// The blob's name.
     pub blob_name: String,
-    /// Its size, bytes.
+    /// The blob's size in bytes.
     pub size: u64,
 }
 
@@ -82,7 +82,7 @@ pub(crate) enum Queue {
 }
 
 impl Queue {
-    /// The content type of its messages.
+    /// The content type of the queue's messages.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Feedback => "application/vnd.microsoft.iothub.feedback.json",
@@ -91,7 +91,7 @@ impl Queue {
     }
 }
 
-/// An item under a lock.
+/// An item that a reader has locked.
 #[derive(Clone, Debug)]
 pub(crate) struct Locked {
     pub(crate) token: [u8; 16],
@@ -107,7 +107,7 @@ pub(crate) struct ServiceBound {
 struct State {
     feedback: VecDeque<Feedback>,
     files: VecDeque<(FileUpload, OffsetDateTime)>,
-    /// Messages with a body of their own.
+    /// Messages whose whole body was given by [`ServiceBound::give`].
     given: VecDeque<(Queue, String)>,
     locked: HashMap<[u8; 16], Item>,
 }
@@ -125,7 +125,7 @@ impl Default for ServiceBound {
 }
 
 impl ServiceBound {
-    /// Follows arrivals.
+    /// A receiver that is notified when an item arrives.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
@@ -146,13 +146,13 @@ impl ServiceBound {
         self.wake();
     }
 
-    /// Adds a message with this body, whatever a hub might write there.
+    /// Adds a message with exactly this body, even if no hub would write it.
     pub(crate) fn give(&self, queue: Queue, body: String) {
         lock(&self.state).given.push_back((queue, body));
         self.wake();
     }
 
-    /// Records of feedback and notices of files that nobody has completed, locked ones included.
+    /// How many feedback records and file notices no reader has completed, including locked ones.
     pub(crate) fn left(&self) -> (usize, usize) {
         let state = lock(&self.state);
         let given = |queue| state.given.iter().filter(|(of, _)| *of == queue).count();
@@ -169,7 +169,7 @@ impl ServiceBound {
         self.version.send_modify(|version| *version += 1);
     }
 
-    /// How long it is until the queue has a message that does not wait for more; zero is now.
+    /// The time until the queue has a message that waits for no more records. Zero means now, `None` an empty queue.
     pub(crate) fn ready_in(&self, queue: Queue, wait: Duration) -> Option<Duration> {
         let state = lock(&self.state);
         if state.given.iter().any(|(of, _)| *of == queue) {
@@ -185,7 +185,7 @@ impl ServiceBound {
         }
     }
 
-    /// Takes a message under a lock.
+    /// Takes a message and locks it.
     pub(crate) fn take(&self, queue: Queue) -> Option<Locked> {
         let mut state = lock(&self.state);
         let given = state.given.iter().position(|(of, _)| *of == queue);
@@ -222,12 +222,12 @@ impl ServiceBound {
         Some(Locked { token, body: body.to_string() })
     }
 
-    /// Ends a lock: the message is done. Returns whether there was such a lock.
+    /// Ends a lock and removes the message. Returns whether there was such a lock.
     pub(crate) fn complete(&self, token: &[u8; 16]) -> bool {
         lock(&self.state).locked.remove(token).is_some()
     }
 
-    /// Ends a lock: the message is to be read again. Returns whether there was such a lock.
+    /// Ends a lock and puts the message back into its queue. Returns whether there was such a lock.
     pub(crate) fn abandon(&self, token: &[u8; 16]) -> bool {
         let mut state = lock(&self.state);
         let known = match state.locked.remove(token) {

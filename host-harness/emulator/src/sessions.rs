@@ -26,17 +26,17 @@ impl MethodCall {
     }
 }
 
-/// What a device does about a direct method.
+/// How a device reacts to a direct method.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MethodReply {
-    /// It answers.
+    /// The device answers.
     Answer {
         /// The device's own status.
         status: i32,
-        /// Any JSON.
+        /// The payload, which may be any JSON value.
         payload: Value,
     },
-    /// It never answers, so the service times out.
+    /// The device never answers, so the service times out.
     Silence,
 }
 
@@ -46,7 +46,7 @@ impl MethodReply {
         Self::Answer { status, payload }
     }
 
-    /// An answer after a while.
+    /// An answer after this delay.
     pub async fn delayed(delay: Duration, status: i32, payload: Value) -> Self {
         tokio::time::sleep(delay).await;
         Self::Answer { status, payload }
@@ -63,7 +63,7 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 pub(crate) struct Session {
-    /// `None`: it was never connected or disconnected expressly.
+    /// `None` means that nobody has explicitly connected or disconnected the device.
     pub(crate) connected: Option<bool>,
     pub(crate) handler: Option<Handler>,
 }

@@ -1,4 +1,4 @@
-//! A map in the order of creation, which is the order of every list and query.
+//! A map in the order of creation, which is also the order of every list and query.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,7 +25,7 @@ impl<T> Store<T> {
         self.by_sequence.get_mut(self.sequences.get(key)?)
     }
 
-    /// Adds an entity, or replaces the one of the same key; its position in the order stays.
+    /// Adds an entity, or replaces the entity with the same key and keeps its position in the order.
     pub(crate) fn insert(&mut self, key: &str, entity: T) {
         let next = &mut self.next;
         let sequence = *self.sequences.entry(key.to_owned()).or_insert_with(|| {

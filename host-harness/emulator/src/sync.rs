@@ -1,4 +1,4 @@
-//! Locks that a panic does not close for good.
+//! Locks that stay usable after a panic.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -50,7 +50,8 @@ impl Throttles {
         Self { enforced, buckets: Mutex::default() }
     }
 
-    /// Takes one operation out of the bucket, or answers 429001 with the seconds until there is one again.
+    /// Takes one operation out of the bucket, or refuses with 429001 and the seconds until the next operation is
+    /// possible.
     pub(crate) fn take(&self, throttle: Throttle) -> Result<(), ServiceError> {
         if !self.enforced {
             return Ok(());

@@ -7,8 +7,8 @@
 //! | Device Provisioning Service | 1.2 | "TLS support in Azure IoT Hub Device Provisioning Service" |
 //! | Event Hub-compatible endpoint | 1.2 and 1.3 | a portal setting of namespaces, by public reports; no list of suites found |
 //!
-//! The suites of IoT Hub are ECDHE with AES-128 or AES-256 in GCM or CBC; rustls has those in GCM. ChaCha20-Poly1305 is on
-//! no list. No list names the suites of TLS 1.3; here they are the same ciphers.
+//! The suites of IoT Hub are ECDHE with AES-128 or AES-256 in GCM or CBC; rustls supports only GCM. ChaCha20-Poly1305
+//! is on no list. No list names the suites of TLS 1.3; here they use the same ciphers.
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,14 +31,14 @@ const MOST_HANDSHAKES: usize = 1_024;
 /// Which cipher suites the emulator offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsSuites {
-    /// Those that the services document, as far as rustls has them: AES-256-GCM and AES-128-GCM.
+    /// The suites that the services document and that rustls supports: AES-256-GCM and AES-128-GCM.
     #[default]
     AsTheService,
-    /// AES-128-GCM alone.
+    /// Only AES-128-GCM.
     Aes128Gcm,
-    /// AES-256-GCM alone.
+    /// Only AES-256-GCM.
     Aes256Gcm,
-    /// ChaCha20-Poly1305 alone, which no service documents.
+    /// Only ChaCha20-Poly1305. No service lists this cipher suite as supported.
     ChaCha20Poly1305,
 }
 
@@ -62,7 +62,7 @@ impl TlsSuites {
     }
 }
 
-/// A TLS handshake that ended well.
+/// A successful TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsHandshake {
     /// The endpoint.
@@ -84,7 +84,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// With a certificate and its key.
+    /// Makes the TLS settings from a certificate and its key.
     pub(crate) fn new(
         chain: &[CertificateDer<'static>],
         key: &PrivateKeyDer<'static>,
@@ -107,7 +107,7 @@ impl Tls {
         })
     }
 
-    /// Makes a handshake.
+    /// Makes the server's side of a handshake.
     pub(crate) async fn accept<S>(&self, service: Service, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -132,13 +132,13 @@ impl Tls {
         Ok(stream)
     }
 
-    /// The newest handshakes, in their order.
+    /// The newest handshakes, oldest first.
     pub(crate) fn handshakes(&self) -> Vec<TlsHandshake> {
         sync::lock(&self.handshakes).iter().cloned().collect()
     }
 }
 
-/// Whether TLS 1.3 is offered beside 1.2.
+/// Whether the endpoint offers TLS 1.3 in addition to TLS 1.2.
 fn has_tls_1_3(service: Service, server_name: Option<&str>) -> bool {
     match service {
         Service::EventHub => true,

@@ -1,7 +1,7 @@
 //! Shared access signatures: how they are read and checked.
 //!
-//! The signature is checked over the `sr` text exactly as sent, by IoT Hub and DPS with the base64-*decoded* key, by Event
-//! Hubs with the text of the key. The resource must be a prefix of the requested one by whole path segments.
+//! The signature is checked over the `sr` text exactly as sent. IoT Hub and DPS use the base64-*decoded* key, Event
+//! Hubs the text of the key. The token's resource must be a prefix of the requested resource, by whole path segments.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,12 +11,12 @@ use sha2::Sha256;
 
 use crate::error::{ErrorCode, ServiceError};
 
-/// How a token is signed.
+/// Which form of the key signs a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// With the base64-decoded key: IoT Hub and DPS.
+    /// The base64-decoded key: IoT Hub and DPS.
     IotHub,
-    /// With the bytes of the key's text as it is: Event Hubs, and the hub's Event Hub-compatible endpoint.
+    /// The bytes of the key's text, not decoded: Event Hubs, and the hub's Event Hub-compatible endpoint.
     EventHubs,
 }
 
@@ -63,7 +63,7 @@ impl Token {
         })
     }
 
-    /// Checks signature and expiry against either key, base64.
+    /// Checks the expiry, and the signature against both keys, which are base64.
     pub(crate) fn verify<'a>(
         &self,
         keys: impl IntoIterator<Item = &'a str>,
@@ -87,7 +87,7 @@ impl Token {
         })
     }
 
-    /// Until when the token is good, seconds since the Unix epoch.
+    /// Until when the token is accepted, in seconds since the Unix epoch.
     pub(crate) fn deadline(&self, tolerance: u64) -> i64 {
         self.expiry.saturating_add(i64::try_from(tolerance).unwrap_or(i64::MAX))
     }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crate::service::Service;
 use crate::sync::lock;
 
-/// One exchange. Bodies are as they went over the wire, before TLS, and may hold keys of devices; `Debug` leaves them
-/// out.
+/// One exchange. Bodies are recorded as sent, before TLS encrypts them, and may contain device keys; `Debug` leaves
+/// bodies out.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Exchange {
@@ -59,7 +59,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Turns recording on or off. What was recorded stays.
+    /// Turns recording on or off. Recorded exchanges stay.
     pub fn record(&self, on: bool) {
         self.on.store(on, Ordering::Relaxed);
     }

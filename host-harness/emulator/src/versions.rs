@@ -1,4 +1,4 @@
-//! Versions of the services' APIs, and what a version that is older than a member makes of it.
+//! Versions of the services' APIs, and how an older version treats members that came after it.
 //!
 //! | API | version | what it added |
 //! |---|---|---|
@@ -6,8 +6,8 @@
 //! | hub | 2026-11-01-preview | `adrDeviceProperties`, `deviceResourceId`, `armSyncStatus` of devices; `policyResourceId` and `x509CaValidation` in `authentication` |
 //! | DPS | 2026-11-01 | `namespaceName`, `certificateAuthorityName`, `certificatePolicyName` of enrollments |
 //!
-//! Sources: the clients that the Azure CLI's IoT extension generates, and the published description of the DPS API. The
-//! hub's members of 2026-11-01-preview exist since 2025-08-01-preview in part; that version is not accepted here.
+//! Sources: the clients that the Azure CLI's IoT extension generates, and the published description of the DPS API.
+//! Some of the hub's members of 2026-11-01-preview exist since 2025-08-01-preview; that version is not accepted here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,7 +46,7 @@ pub enum DpsApi {
 impl HubApi {
     const ALL: [Self; 3] = [Self::V2021_04_12, Self::V2024_03_31, Self::V2026_11_01_preview];
 
-    /// As `api-version` has it.
+    /// The value of `api-version`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V2021_04_12 => "2021-04-12",
@@ -63,7 +63,7 @@ impl HubApi {
 impl DpsApi {
     const ALL: [Self; 2] = [Self::V2021_10_01, Self::V2026_11_01];
 
-    /// As `api-version` has it.
+    /// The value of `api-version`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V2021_10_01 => "2021-10-01",
@@ -111,17 +111,17 @@ impl FromStr for DpsApi {
     }
 }
 
-/// What a PUT at a version of the API does to members that the version does not know. No document says it.
+/// What a PUT at an API version does to members that the version does not know. No document states it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OlderPut {
-    /// It clears them, the worst case for a client.
+    /// The PUT clears these members, which is the worst case for a client.
     #[default]
     Clears,
-    /// It leaves them as they are.
+    /// The PUT leaves these members unchanged.
     Keeps,
 }
 
-/// The version that a request is made at.
+/// The API version at which a request is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct At {
     version: &'static str,
@@ -148,7 +148,8 @@ impl At {
         self.version >= "2026-11-01"
     }
 
-    /// What a member is after a PUT: `given` where the version knows it (`known`), otherwise what was there or nothing.
+    /// A member's value after a PUT: `given` if the version knows the member (`known`), otherwise the old value or
+    /// nothing.
     pub(crate) fn replace<T>(self, known: bool, given: Option<T>, old: Option<T>) -> Option<T> {
         match (known, self.older_put) {
             (true, _) => given,
@@ -161,14 +162,15 @@ impl At {
 impl<S: Send + Sync> FromRequestParts<S> for At {
     type Rejection = ServiceError;
 
-    /// Taken from the request, where the guard has left it.
+    /// The version comes from the request's extensions, where the guard has put it.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ServiceError> {
         let at = parts.extensions.get::<Self>().copied();
         at.ok_or_else(|| ServiceError::new(ErrorCode::SERVER_ERROR, "the request has no version"))
     }
 }
 
-/// Refuses members that only Device Registry and Resource Manager write. The hub may do the same; it is the worst case.
+/// Refuses members that only Device Registry and Resource Manager write. Whether the hub refuses them is not known; a
+/// refusal is the worst case for a client.
 pub(crate) fn refuse_owned(owned: &[(&str, bool)]) -> Result<(), ServiceError> {
     match owned.iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(invalid(format!("{name} is written by Device Registry only"))),

@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// `localhost:PORT`, the name under which the hub goes.
+    /// The hub's host and port, `localhost:PORT`.
     pub(crate) fn hub_host(&self) -> String {
         format!("localhost:{}", self.hub_port)
     }
@@ -98,12 +98,12 @@ impl World {
         self.options.hub_link.clone().unwrap_or_else(|| self.hub_host())
     }
 
-    /// `localhost:PORT`, the name under which the provisioning service goes.
+    /// The provisioning service's host and port, `localhost:PORT`.
     pub(crate) fn dps_host(&self) -> String {
         format!("localhost:{}", self.dps_port)
     }
 
-    /// `localhost:PORT`, the name under which the hub's AMQP endpoint goes.
+    /// The host and port of the hub's AMQP endpoint, `localhost:PORT`.
     pub(crate) fn hub_amqp_host(&self) -> String {
         format!("localhost:{}", self.hub_amqp_port)
     }
@@ -113,12 +113,12 @@ impl World {
         *lock(&self.event_hub_ports)
     }
 
-    /// Notes the endpoint's new ports after a fail-over.
+    /// Stores the endpoint's new ports after a fail-over.
     pub(crate) fn set_event_hub_ports(&self, ports: (u16, Option<u16>)) {
         *lock(&self.event_hub_ports) = ports;
     }
 
-    /// The names that a token's resource may begin with, where the client has connected to `host`.
+    /// The hosts with which a token's resource may begin, when the client has connected to `host_name`.
     pub(crate) fn authorities(&self, service: Service, host_name: Option<&str>) -> Vec<String> {
         let port = if service == Service::Dps { self.dps_port } else { self.hub_port };
         match host_name.filter(|host_name| service != Service::Dps && self.hub_name_at(host_name).is_some()) {
@@ -127,19 +127,20 @@ impl World {
         }
     }
 
-    /// Which of the hub's names in the cloud a host is, in lower case and without a port; none for loopback's.
+    /// The kind of the hub's Azure name that `host` is; `None` for a loopback name. `host` must be in lower case,
+    /// without a port.
     pub(crate) fn hub_name_at(&self, host: &str) -> Option<HubName> {
         let names = hub_names(&self.options.hub_name, self.options.gateway);
         names.into_iter().find(|(name, _)| name == host).map(|(_, kind)| kind)
     }
 
-    /// The hub's name of this kind in the cloud, where it has one.
+    /// The hub's Azure name of this kind, if the hub has one.
     pub(crate) fn name_of_hub(&self, name: HubName) -> Option<String> {
         let names = hub_names(&self.options.hub_name, self.options.gateway);
         names.into_iter().find(|(_, kind)| *kind == name).map(|(host, _)| host)
     }
 
-    /// The time that tokens are judged by.
+    /// The time by which the services decide whether a token has expired.
     pub(crate) fn token_time(&self) -> OffsetDateTime {
         skewed(self.options.clock_ahead)
     }

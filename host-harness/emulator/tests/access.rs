@@ -19,7 +19,7 @@ async fn only_good_tokens_open_the_hub() {
         token(&host.to_uppercase(), &policy.primary_key, Some("iothubowner"), 60),
         token(&format!("{host}/devices"), &policy.primary_key, Some("iothubowner"), 60),
         token(&format!("{host}/devices/d"), &policy.primary_key, Some("iothubowner"), 60),
-        // Expired, but within the five minutes that clocks may differ.
+        // The token has expired, but by less than the five minutes by which clocks may differ.
         policy_token(&host, policy, -200),
     ] {
         open(good).get(path).await.expect(404);
@@ -148,7 +148,7 @@ async fn nothing_recorded_or_printed_holds_a_key() {
     assert!(!journal.contains(key));
 }
 
-/// Nothing a stranger sends may do more than get an error in the service's form.
+/// A malformed request must only lead to an error in the service's form.
 #[tokio::test]
 async fn nonsense_gets_an_error_in_the_service_form() {
     let emulator = start().await;

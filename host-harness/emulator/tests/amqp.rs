@@ -1,4 +1,4 @@
-//! The AMQP endpoints, as a client of another make sees them.
+//! The AMQP endpoints, as an independent client sees them.
 
 #[path = "common/amqp.rs"]
 mod amqp;
@@ -86,7 +86,7 @@ async fn a_reader_begins_where_its_selector_says() {
     let address = partition_address(&emulator, "$Default", 0);
     let none = Reader { selector: None, ..Reader::default() };
     let mut receiver = client.reader(&address, none).await.expect("reader");
-    assert_eq!(numbers(&mut receiver, 1).await, [0], "no selector is the beginning");
+    assert_eq!(numbers(&mut receiver, 1).await, [0], "without a selector, reading starts at the beginning");
     let latest = Reader { selector: Some("amqp.annotation.x-opt-offset > '@latest'"), ..Reader::default() };
     let mut receiver = client.reader(&address, latest).await.expect("reader");
     emulator.telemetry().send(TelemetryEvent::new("d", "new").partition(0));
@@ -126,7 +126,7 @@ async fn credit_is_honoured_and_drained() {
     assert!(nothing.is_err(), "nothing comes without credit");
     assert_eq!(numbers(&mut reader, 3).await, [0, 1, 2]);
     let nothing = tokio::time::timeout(Duration::from_millis(200), reader.recv::<Body<Value>>()).await;
-    assert!(nothing.is_err(), "nor after the credit is used up");
+    assert!(nothing.is_err(), "nothing comes after the credit is used up");
     reader.set_credit(50).await.expect("credit");
     for _ in 3..10 {
         within(reader.recv::<Body<Value>>()).await.expect("message");
@@ -232,7 +232,7 @@ async fn tokens_are_checked() {
     let error = refusal(&mut client, &partition_address(&emulator, "$Default", 0), Reader::default()).await;
     assert!(error.contains("UnauthorizedAccess"), "{error}");
 
-    // The second key is as good as the first; a token for the host is good for everything below.
+    // The second key is as valid as the first, and a token for the host is valid for every address below it.
     for token in [event_hub_token("sb://localhost", &wrong_key, 60), good] {
         let mut client = Client::open(&emulator, &host, SaslProfile::Anonymous).await.expect("open");
         assert_eq!(client.put_token(&audience, &token).await.0, 202);
@@ -252,14 +252,15 @@ async fn an_expired_token_takes_its_links_along() {
     let mut reader = client.reader(&address, Reader::default()).await.expect("reader");
     let error = closing_error(&mut reader).await;
     assert!(error.contains("UnauthorizedAccess") && error.contains("ExpiredToken"), "{error}");
-    // The connection stays: a new token allows links again. A token in time lets them stay.
+    // The connection stays open: a new token allows links again. A token that is renewed in time keeps its links
+    // attached.
     client.put_token(&audience, &event_hub_token(&audience, &policy, 2)).await;
     let mut reader = client.reader(&address, Reader::default()).await.expect("reader");
     client.put_token(&audience, &event_hub_token(&audience, &policy, 60)).await;
     tokio::time::sleep(Duration::from_millis(3200)).await;
     emulator.telemetry().send(TelemetryEvent::new("d", "x").partition(0));
     assert_eq!(numbers(&mut reader, 1).await, [0]);
-    // Or a rule expires it at once.
+    // A fault rule can expire a token at once.
     emulator.faults().add_text("eventhub:TRANSFER /*=expirex1").expect("rule");
     emulator.telemetry().send(TelemetryEvent::new("d", "x").partition(0));
     assert!(closing_error(&mut reader).await.contains("UnauthorizedAccess"));
@@ -396,7 +397,7 @@ async fn faults_strike_where_they_are_told() {
         let mut reader = client.reader(&address, Reader::default()).await.expect("the rule is spent");
         assert_eq!(numbers(&mut reader, 1).await, [0]);
     }
-    // In the middle of a stream, at a position that is known beforehand.
+    // These rules fire in the middle of a stream of events, at a known position.
     for action in ["detach", "end", "close", "drop", "half", "garbage", "cut:1", "cut:4096"] {
         faults.clear();
         faults.add_text(&format!("eventhub:TRANSFER /*={action}~100x1")).expect("rule");
@@ -462,7 +463,7 @@ async fn idle_links_and_connections_end() {
         ..AmqpOptions::default()
     };
     let emulator = start_with(EmulatorOptions { amqp, ..EmulatorOptions::default() }).await;
-    // The client sends heartbeats for as long as it is polled, so the connection outlives its idle time-out …
+    // The client sends heartbeats while it is polled: its idle link is detached, but not its connection.
     let mut client = Client::event_hub(&emulator).await;
     let mut reader =
         client.reader(&partition_address(&emulator, "$Default", 0), Reader::default()).await.expect("reader");
@@ -470,13 +471,13 @@ async fn idle_links_and_connections_end() {
     let error = closing_error(&mut reader).await;
     assert!(error.contains("DetachForced"), "{error}");
     assert!(before.elapsed() > Duration::from_millis(1000), "{:?}", before.elapsed());
-    // … a connection without a link does not …
+    // A connection without a link is closed.
     let client = Client::open(&emulator, &emulator.event_hub_host(), SaslProfile::Anonymous).await.expect("open");
     let Client { mut connection, session } = client;
     let error = format!("{:?}", within(connection.on_close()).await);
     assert!(error.contains("ConnectionForced"), "{error}");
     drop(session);
-    // … and a client that has nothing to say is cut off.
+    // A client that sends nothing, not even heartbeats, is cut off.
     let mut stream = tls(&emulator, &emulator.event_hub_host()).await;
     stream.write_all(b"AMQP\x03\x01\x00\x00").await.expect("write");
     let init = b"\x00\x00\x00\x1a\x02\x01\x00\x00\x00\x53\x41\xc0\x0d\x01\xa3\x09ANONYMOUS";
@@ -491,7 +492,7 @@ async fn idle_links_and_connections_end() {
     assert!(String::from_utf8_lossy(&said).contains("amqp:resource-limit-exceeded"));
 }
 
-/// The client advertises an idle time-out, too, and gives up on a service that lets it pass in silence.
+/// The client advertises an idle time-out, too, and gives up on a service that sends nothing for that time.
 #[tokio::test]
 async fn the_emulator_sends_heartbeats() {
     let emulator = start().await;
@@ -524,7 +525,7 @@ async fn amqp_without_sasl_is_refused_in_the_way_of_the_standard_but_by_the_hub(
     let mut said = Vec::new();
     let _ = within(stream.read_to_end(&mut said)).await;
     assert_eq!(said, b"AMQP\x03\x01\x00\x00");
-    // Microsoft's clients of IoT Hub for JavaScript begin so, and put a token.
+    // Microsoft's JavaScript clients of IoT Hub begin without SASL, and then put a token.
     let mut stream = tls(&emulator, &emulator.hub_amqp_host()).await;
     stream.write_all(b"AMQP\x00\x01\x00\x00").await.expect("write");
     let mut said = [0; 8];
@@ -532,7 +533,7 @@ async fn amqp_without_sasl_is_refused_in_the_way_of_the_standard_but_by_the_hub(
     assert_eq!(said, *b"AMQP\x00\x01\x00\x00");
 }
 
-/// Bytes that mean nothing end their connection and nothing else.
+/// Meaningless bytes must end only their own connection.
 #[tokio::test]
 async fn noise_ends_only_its_own_connection() {
     let emulator = start().await;
@@ -553,7 +554,7 @@ async fn noise_ends_only_its_own_connection() {
         for _ in 0..20 {
             let length = 8 + usize::from(byte());
             noise.extend(u32::try_from(length).expect("short").to_be_bytes());
-            // Every performative in turn, its fields at random.
+            // Every performative in turn, with random fields.
             noise.extend([2, 0, 0, 0, 0, 0x53, 0x10 + byte() % 9, 0xc0]);
             noise.extend((12..length).map(|_| byte()));
         }
@@ -617,7 +618,7 @@ async fn messages_reach_devices_and_feedback_comes_back() {
         .attach(&mut client.session)
         .await
         .expect("receiver");
-    // An id with a percent sign, as it is and encoded.
+    // An id with a percent sign, both plain and percent-encoded.
     for to in ["d%1", "d%251"] {
         let properties = [("iothub-ack", "full"), ("colour", "blue")];
         let outcome = within(sender.send(message(to, &properties, b"hello"))).await.expect("sent");
@@ -637,7 +638,7 @@ async fn messages_reach_devices_and_feedback_comes_back() {
     assert_eq!(records(again.message()), batch, "what is abandoned comes again");
     feedback.accept(&again).await.expect("accept");
 
-    // Limits: 64 KB, 50 in a queue, two days; and what makes no sense.
+    // Limits: 64 KB per message, 50 messages in a queue, a lifetime of two days. Invalid messages are rejected, too.
     let outcome = within(sender.send(message("plain", &[], &vec![b'x'; (64 << 10) - 1000]))).await.expect("sent");
     assert!(matches!(outcome, Outcome::Accepted(_)));
     let outcome = within(sender.send(message("nobody", &[], b"x"))).await.expect("sent");
@@ -719,7 +720,7 @@ async fn the_hub_redirects_readers_and_a_fail_over_moves_them() {
     assert_ne!(emulator.event_hub_host(), old.0);
     assert_ne!(emulator.event_hub_name(), old.1);
     let refused = tokio::net::TcpStream::connect(old.0.replace("localhost", "127.0.0.1")).await;
-    assert!(refused.is_err(), "nobody is at the old address");
+    assert!(refused.is_err(), "nothing listens at the old address");
     let error = refusal(&mut client, "/messages/events/ConsumerGroups/$Default/Partitions/0", Reader::default()).await;
     assert!(error.contains(&emulator.event_hub_name()), "{error}");
     let mut moved = Client::event_hub(&emulator).await;
@@ -814,7 +815,7 @@ async fn a_simulation_is_what_its_seed_says() {
     assert_eq!(found, 400);
 }
 
-/// A measurement more than a test: how fast events go in and come out.
+/// A measurement rather than a test: how fast events are enqueued and read.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_thousand_events_go_through() {
     const COUNT: usize = 50_000;

@@ -56,7 +56,7 @@ async fn an_enrollment_lives_and_dies() {
     let updated = client.put_if("/enrollments/dev-1", &etag, body.clone()).await.expect(200);
     assert_ne!(updated.body["etag"], json!(etag));
     assert_eq!(updated.body["createdDateTimeUtc"], made.body["createdDateTimeUtc"]);
-    assert_eq!(key(&client, "/enrollments/dev-1").await, first, "what was read and written back keeps the key");
+    assert_eq!(key(&client, "/enrollments/dev-1").await, first, "writing back what was read keeps the key");
     client.put_if("/enrollments/none", "*", symmetric("none")).await.expect(404);
 
     client.call("DELETE", "/enrollments/dev-1", &[("if-match", &etag)], None).await.expect(412);
@@ -111,7 +111,7 @@ async fn queries_page_and_filter() {
     let ids: Vec<_> = page.body.as_array().expect("page").iter().map(|it| &it["registrationId"]).collect();
     assert_eq!(ids, ["e2", "e3", "e4"]);
     assert!(page.header("x-ms-continuation").is_none());
-    // The token belongs to the other collection.
+    // The token belongs to the other collection, so it is refused.
     client.query("/enrollmentGroups/query", "SELECT * FROM enrollments", 9, Some(&token)).await.expect(400);
     let groups = client.query("/enrollmentgroups/query", "SELECT *", 9, None).await.expect(200);
     assert_eq!(groups.header("x-ms-item-type"), Some("EnrollmentGroup"));

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 const EVENTS: usize = 24_000;
-/// The same over WebSockets: what differs is how bytes come, not which.
+/// Fewer events over WebSockets, because only the transport differs, not the events.
 const EVENTS_OVER_WEB_SOCKETS: usize = 1_600;
 const GROUP: &str = "witness";
 
-/// A folder for the certificate authority and what was sent.
+/// A temporary folder for the certificate authority and the list of sent events.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -43,7 +43,7 @@ impl Drop for Folder {
     }
 }
 
-/// The kinds of body in turn, with properties of every sort. A few are longer than a frame.
+/// Event number `n`. The kinds of body take turns, with properties of every sort. A few events are longer than a frame.
 fn event(n: usize, start: OffsetDateTime) -> TelemetryEvent {
     let device = format!("device-{}", n % 97);
     let text = format!("{{\"number\":{n},\"text\":\"täglich {}\"}}", n * 7);
@@ -70,7 +70,7 @@ fn event(n: usize, start: OffsetDateTime) -> TelemetryEvent {
     event
 }
 
-/// What the witness expects to see.
+/// The line that tells the witness what to expect of an event.
 fn line(event: &TelemetryEvent, position: &EventPosition) -> String {
     let (kind, body) = match &event.body {
         EventBody::Data(data) => ("data", json!(STANDARD.encode(data))),
@@ -122,8 +122,8 @@ async fn emulator() -> Emulator {
     start_with(options).await
 }
 
-/// Sends tens of thousands of events with bodies of every kind over four partitions, and lets the Python client for
-/// Event Hubs read them from every position, as several consumers, with owner levels, and into every refusal.
+/// Sends tens of thousands of events with bodies of every kind over four partitions. The Python client for Event Hubs
+/// reads them from every position, as several consumers and with owner levels, and provokes every refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_event_hubs_sdk_works_unchanged() {
     let emulator = emulator().await;
@@ -142,7 +142,7 @@ async fn the_event_hubs_sdk_works_unchanged_over_web_sockets() {
     run_the_event_hubs_sdk(&emulator, "web-socket-witness", events, "AmqpOverWebsocket", endpoint).await;
     came_as_to_the_service(&emulator, Service::Hub);
     let handshakes = emulator.tls_handshakes();
-    assert!(handshakes.iter().all(|handshake| handshake.service != Service::EventHub), "somebody came another way");
+    assert!(handshakes.iter().all(|handshake| handshake.service != Service::EventHub), "a client used no WebSocket");
     let exchanges = emulator.traffic().exchanges();
     let opened = exchanges.iter().filter(|exchange| exchange.status == Some(101)).count();
     assert!(opened > 10, "{opened} WebSockets");
@@ -164,7 +164,7 @@ async fn run_the_event_hubs_sdk(emulator: &Emulator, name: &str, events: usize, 
 
     let folder = Folder::new(name);
     let connection = emulator.event_hub_connection_string("service").expect("policy");
-    // The client gets the name that the endpoint would have in the cloud, and apart from it the address.
+    // The client gets the name that the endpoint would have in Azure, and separately the real address.
     let connection = connection.replace(&emulator.event_hub_host(), "ihsuprod-witness.servicebus.windows.net");
     let environment = vec![
         ("EVENT_HUB_CONNECTION_STRING", connection),
@@ -181,11 +181,11 @@ async fn run_the_event_hubs_sdk(emulator: &Emulator, name: &str, events: usize, 
     report(&output, " 0 failed");
 }
 
-/// Every client of this endpoint agreed on a TLS suite that the services document.
+/// Checks that every client of this endpoint agreed on a TLS suite that the services document.
 fn came_as_to_the_service(emulator: &Emulator, service: Service) {
     let handshakes = emulator.tls_handshakes();
     let mut to_it = handshakes.iter().filter(|handshake| handshake.service == service).peekable();
-    assert!(to_it.peek().is_some(), "nobody came to {service:?}");
+    assert!(to_it.peek().is_some(), "no client came to {service:?}");
     for handshake in to_it {
         assert!(handshake.suite.contains("_AES_") && handshake.suite.contains("_GCM_"), "{handshake:?}");
     }

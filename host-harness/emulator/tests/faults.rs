@@ -27,7 +27,7 @@ async fn a_status_fault_speaks_the_service_form() {
     dps(&emulator, "connector").get("/enrollments/e").await.expect(404);
 }
 
-/// A code of anybody's, in every form in which one is known to come, and in those of gateways.
+/// Any code, in every form in which the services are known to send codes, and in the forms of gateways.
 #[tokio::test]
 async fn a_refusal_has_the_form_that_the_rule_says() {
     let emulator = start().await;
@@ -100,7 +100,7 @@ async fn bodies_lie() {
 async fn clocks_and_latency() {
     let emulator = start().await;
     let client = hub(&emulator, "connector");
-    // The token lives for an hour, and five minutes are forgiven.
+    // The token is valid for an hour and accepted for five minutes more, so a skew of 4,000 seconds makes it expire.
     emulator.faults().add_text("GET /devices=skew:4000x1").expect("rule");
     let early = client.get("/devices").await.expect(401);
     let now = client.get("/devices").await.expect(200);
@@ -119,7 +119,7 @@ async fn throttles_can_be_enforced() {
         client.query("/devices/query", "SELECT * FROM devices", 5, None).await.expect(200);
     }
     let answer = client.query("/devices/query", "SELECT * FROM devices", 5, None).await.expect(429);
-    // 3 seconds, less what has passed meanwhile.
+    // 3 seconds, minus the time that has passed meanwhile.
     let wait = answer.header("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());
     assert!(wait.is_some_and(|seconds| (1..=3).contains(&seconds)), "{wait:?}");
     client.get("/statistics/service").await.expect(200);

@@ -33,7 +33,7 @@ async fn an_identity_lives_and_dies() {
     let updated = client.put_if("/devices/d1", &format!("\"{etag}\""), disabled.clone()).await.expect(200);
     assert_ne!(updated.body["etag"], json!(etag));
     assert_eq!(updated.body["generationId"], created.body["generationId"]);
-    // An update without keys keeps them.
+    // An update without keys keeps the stored keys.
     assert_eq!(updated.body["authentication"], created.body["authentication"]);
     client.put_if("/devices/d1", "\"*\"", disabled).await.expect(200);
     client.put_if("/devices/none", "\"*\"", json!({"deviceId": "none"})).await.expect(404);
@@ -160,7 +160,8 @@ async fn pages_are_stable_while_entities_come_and_go() {
         }
         token = page.header("x-ms-continuation").map(str::to_owned);
         if step == 0 {
-            // One that was delivered, one that is to come, and a new one that sorts first by name.
+            // Between two pages, delete a device that was delivered and one that was not, and add one that sorts first
+            // by name.
             client.delete("/devices/d1").await.expect(204);
             client.delete("/devices/d5").await.expect(204);
             client.put("/devices/a", json!({"deviceId": "a"})).await.expect(200);

@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Circles between folders that stay, each with the reason that `docs/decisions.md` gives.
+/// Import circles between folders that are accepted, each with the reason that `docs/decisions.md` gives.
 const LISTED: &[(&str, &str, &str)] = &[];
-/// How many files may import each other in a circle inside a folder.
+/// How many files inside a folder may import each other in a circle.
 const MOST_FILES: usize = 3;
 
 /// A module's path, such as `["hub", "twins"]`; empty for `lib.rs`.
 type Module = Vec<String>;
 
-/// An import: the file and line that has it, and what it names.
+/// An import: the file and line that contain it, and the imported module.
 #[derive(Clone, Debug)]
 struct Import {
     from: Module,
@@ -75,7 +75,7 @@ fn the_rule_finds_what_it_is_for() {
     assert!(found.len() == 1 && found[0].contains("hub/a.rs, hub/b.rs, hub/c.rs, hub/d.rs"), "{found:?}");
 }
 
-/// What breaks the rules, a line each.
+/// The violations of the rules, one line each.
 fn problems(sources: &[(String, String)], listed: &[(&str, &str, &str)]) -> Vec<String> {
     let modules: BTreeMap<Module, &str> = sources.iter().map(|(path, _)| (module_of(path), path.as_str())).collect();
     let imports: Vec<Import> = sources.iter().flat_map(|(path, text)| imports(path, text, &modules)).collect();
@@ -114,7 +114,7 @@ fn problems(sources: &[(String, String)], listed: &[(&str, &str, &str)]) -> Vec<
     found
 }
 
-/// Which nodes lead to which.
+/// A graph of imports: which nodes lead to which other nodes.
 struct Graph {
     reached: BTreeMap<String, BTreeSet<String>>,
 }
@@ -139,7 +139,7 @@ impl Graph {
         self.reached.get(from).is_some_and(|reached| reached.contains(to))
     }
 
-    /// The sets of nodes that lead to each other.
+    /// The sets of nodes that lead to each other, in a circle.
     fn circles(&self) -> BTreeSet<BTreeSet<String>> {
         let ring = |start: &String| self.reached[start].iter().filter(|end| self.leads(end, start)).cloned().collect();
         self.reached.keys().map(ring).filter(|ring: &BTreeSet<String>| ring.len() > 1).collect()
@@ -166,7 +166,7 @@ fn imports(path: &str, text: &str, modules: &BTreeMap<Module, &str>) -> Vec<Impo
             let Some(target) = absolute(&own, &name) else { continue };
             let known = (0..=target.len()).rev().find(|end| modules.contains_key(&target[..*end]));
             let Some(known) = known else { continue };
-            // A module by its own name is no import of what is in it: `use crate::web;` is counted all the same.
+            // `use crate::web;` imports the module itself and nothing in it, but is counted as well.
             let to = target[..known].to_vec();
             if to != own {
                 let shown =

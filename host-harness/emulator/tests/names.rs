@@ -1,4 +1,4 @@
-//! A hub under its names in the cloud: which names it has, who may use each, and which token each accepts.
+//! A hub under its Azure names: which names it has, who may use each name, and which token each name accepts.
 
 mod common;
 #[path = "common/amqp.rs"]
@@ -32,7 +32,7 @@ async fn a_token_is_for_the_name_that_the_client_connects_to() {
         let host = by(&emulator, host_name);
         for (signed, status) in NAMES.map(|signed| (signed, if signed == host_name { 404 } else { 401 })) {
             let signed = by(&emulator, signed);
-            // With the port or, as at the service, without.
+            // The resource has the port or, as at the service, no port.
             for resource in [signed.as_str(), bare(&signed), &format!("{}/devices/d", bare(&signed))] {
                 let client = Client::new(&emulator, host.clone(), Some(policy_token(resource, policy, 60)));
                 assert_eq!(client.get("/devices/d").await.status, status, "{resource} at {host}");
@@ -63,7 +63,7 @@ async fn each_name_serves_those_that_it_is_for() {
         assert_eq!(client.post("/devices/d/messages/events", json!({ "t": 20 })).await.status, device, "{name:?}");
     }
     emulator.shutdown().await;
-    // A hub of before has the classic name alone.
+    // A hub with the older gateway version has only the classic name.
     let emulator = start().await;
     assert_eq!(NAMES.map(|name| emulator.hub_host_by(name).is_some()), [true, false, false]);
     emulator.shutdown().await;
@@ -101,7 +101,7 @@ async fn passwords_can_be_refused_or_not_be_offered() {
         let password = policy_token(&host, policy, 60);
         let plain = SaslProfile::Plain { username: "service@sas.root.plant".into(), password: password.clone() };
         assert_eq!(AmqpClient::open(&emulator, &host, plain).await.is_ok(), works, "{passwords:?}");
-        // Claims are taken as ever, and so are passwords where events are.
+        // Tokens on `$cbs` are always accepted, and the Event Hub-compatible endpoint always accepts passwords.
         let mut client = AmqpClient::open(&emulator, &host, SaslProfile::Anonymous).await.expect("open");
         assert_eq!(client.put_token("localhost", &policy_token("localhost", policy, 60)).await.0 / 100, 2);
         let key = SaslProfile::Plain { username: "service".into(), password: policy.primary_key.clone() };

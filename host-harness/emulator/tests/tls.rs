@@ -13,7 +13,7 @@ const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12, &rustls::version::TLS13];
 
-/// Makes a handshake as a client with these versions and suites. The version and the suite, or the refusal.
+/// Makes a handshake as a client with these versions and suites. Returns the agreed version and suite, or the refusal.
 async fn handshake(
     emulator: &Emulator,
     authority: &str,
@@ -110,7 +110,7 @@ async fn one_suite_alone_can_be_asked_for_and_handshakes_are_kept() {
         let emulator = v2(suites).await;
         let agreed = handshake(&emulator, &emulator.hub_host(), FOR_SERVICES, BOTH, all).await.expect("a handshake");
         assert!(agreed.contains(part), "{agreed}");
-        // The server's side ends a moment after the client's.
+        // The server records a handshake a moment after the client has finished it.
         let mut kept = Vec::new();
         for _ in 0..100 {
             kept = emulator.tls_handshakes();

@@ -1,5 +1,5 @@
-//! Members that belong to a version of the API: shown and taken at the versions that have them, and what a PUT at an older
-//! one does to them.
+//! Members that came with a version of the API. Versions that know a member show and accept it; a PUT at an older
+//! version may clear it.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn device() -> Value {
     })
 }
 
-/// Whether the document has attributes, the policy's members and the registry's.
+/// Whether the document has attributes, the policy's members, and the members of Device Registry.
 fn shown(device: &Value) -> [bool; 3] {
     let authentication = &device["authentication"];
     [
@@ -59,7 +59,7 @@ async fn an_identity_shows_what_the_version_has() {
         assert_eq!(shown(&list[0]), expected, "{version}");
         let twin = hub.get(&at("/twins/d", version)).await.expect(200).body;
         assert_eq!(twin.get("attributes").is_some(), expected[0], "{version}");
-        assert!(twin.get("adrDeviceProperties").is_none(), "a twin never has it");
+        assert!(twin.get("adrDeviceProperties").is_none(), "a twin never shows this member");
     }
     let found = hub.get(&at("/devices/d", HUB[2])).await.expect(200).body;
     assert_eq!(found["authentication"]["x509CaValidation"], device()["authentication"]["x509CaValidation"]);
@@ -87,13 +87,13 @@ async fn a_put_at_an_older_version_clears_or_keeps() {
         hub.call("PUT", &at("/devices/d", HUB[2]), &[], Some(device())).await.expect(200);
         for (version, known) in HUB.into_iter().zip([[false, false], [true, false], [true, true]]) {
             put(&hub, "/devices/d", HUB[2], device()).await;
-            // The same body at each version: what the version knows is written, the rest is not even taken.
+            // The same body at each version: members that the version knows are written, all others are ignored.
             let body = device();
             put(&hub, "/devices/d", version, body).await;
             let found = hub.get(&at("/devices/d", HUB[2])).await.expect(200).body;
             assert_eq!(shown(&found), [known[0] || kept, known[1] || kept, true], "{version} {older_put:?}");
         }
-        // A version that knows them clears what the body leaves out.
+        // A PUT at a version that knows the members clears those that the body leaves out.
         put(&hub, "/devices/d", HUB[2], json!({ "deviceId": "d" })).await;
         let found = hub.get(&at("/devices/d", HUB[2])).await.expect(200).body;
         assert_eq!(shown(&found), [false, false, true]);
@@ -147,7 +147,7 @@ async fn what_the_registry_keeps_comes_later_and_cannot_be_written() {
     let entry = json!([{ "id": "d", "importMode": "update", "status": "disabled" }]);
     hub.call("POST", &at("/devices", HUB[2]), &[], Some(entry)).await.expect(200);
     let found = hub.get(&at("/devices/d", HUB[2])).await.expect(200).body;
-    assert_eq!(found["attributes"], device()["attributes"], "a bulk entry says nothing of attributes");
+    assert_eq!(found["attributes"], device()["attributes"], "a bulk entry does not change attributes");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! How a connection begins: TLS or WebSocket, and the rules for connections.
+//! How an AMQP connection begins, over TLS or over a WebSocket, and the fault rules that apply at that moment.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ pub(crate) async fn accept_web_socket(
     serve(world, service, Box::new(stream), host_name, true, stop).await;
 }
 
-/// Applies the rules for connections; `None` when a rule refuses the connection.
+/// Applies the fault rules for new connections (`CONNECT`). Returns `None` when a rule refuses the connection.
 pub(super) async fn begin<S>(world: &Shared, service: Service, stream: S) -> Option<Fragile<S>> {
     let mut stream = Fragile::new(stream);
     for action in world.faults.pick(service, "CONNECT", "/") {

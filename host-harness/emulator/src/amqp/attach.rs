@@ -1,4 +1,4 @@
-//! Links: who may attach where.
+//! Attaching a link: which addresses exist, and whether the client's claims allow it to attach there.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -21,12 +21,12 @@ use crate::service_bound::Queue;
 
 const SELECTOR: &str = "apache.org:selector-filter:string";
 const EPOCH: &str = "com.microsoft:epoch";
-/// The second is how the Rust SDK spells it.
+/// The link property with the reader's name. The second spelling is that of the Rust SDK.
 const RECEIVER_NAME: [&str; 2] = ["com.microsoft:receiver-name", "com.microsoft.com:receiver-name"];
 const RUNTIME_METRIC: &str = "com.microsoft:enable-receiver-runtime-metric";
 const GEO_REPLICATION: &str = "com.microsoft:georeplication";
 
-/// What a client's link leads to.
+/// Where a client's link leads, by its address.
 enum Destination {
     Request(Node),
     Reply(Node),
@@ -36,7 +36,7 @@ enum Destination {
     },
     DeviceBound,
     Notices(Queue),
-    /// The client is redirected to the Event Hub-compatible endpoint, to this path there.
+    /// The client is redirected to this path at the Event Hub-compatible endpoint.
     Redirect(String),
 }
 
@@ -58,7 +58,7 @@ fn integer_of(value: &Value) -> Option<i64> {
     }
 }
 
-/// The selector of a source, under the descriptor of either client family, or bare.
+/// The selector filter of a source: a string, which some clients wrap in a descriptor.
 fn selector(source: &Source) -> Option<&str> {
     let filters = source.filter.as_ref()?;
     let (_, value) = filters.iter().find(|(name, _)| name.as_str() == SELECTOR)?;
@@ -199,9 +199,11 @@ impl Connection {
         }
     }
 
-    /// The endpoint where events are read. A client that knows the hub alone finds it this way only.
+    /// The redirect to the endpoint where events are read. A client that knows only the hub's address finds that
+    /// endpoint in no other way.
     fn redirect(&self, path: &str) -> AmqpError {
-        // The cloud names AMQP's port to all clients. Here a WebSocket client could not know the port of the other listener.
+        // Azure names the AMQP port to every client. The emulator names its HTTPS port to a WebSocket client, which
+        // could not find that port otherwise.
         let port = if self.web_socket { self.world.hub_port } else { self.world.event_hub_ports().0 };
         let name = self.world.event_hub.name();
         let address = format!("amqps://localhost:{port}/{name}/{path}");
@@ -217,7 +219,7 @@ impl Connection {
         }
     }
 
-    /// A reader of a partition.
+    /// Checks the attach of a partition's reader, and registers the reader.
     pub(super) fn events(
         &self,
         attach: &Attach,

@@ -1,12 +1,13 @@
-//! What a connection may do: claims from tokens, each for a resource and a time.
+//! What an AMQP connection may do: each accepted token gives it a claim to one resource until a deadline.
 //!
 //! | endpoint | dialect | resource (`sr`) |
 //! |---|---|---|
 //! | Event Hub-compatible | HMAC with the **raw** key text | `sb://host/hub…` or `amqps://host/hub…`, scheme included |
 //! | IoT Hub | HMAC with the base64-decoded key | `host[/path]` |
 //!
-//! A claim holds for the audience under which its token was put, and for everything below, by whole path segments,
-//! regardless of case. Entra ID tokens are refused: the built-in endpoint does not take them.
+//! A claim covers the audience that was given with its token, and every address below that audience. Paths are compared
+//! by whole segments, regardless of case. Entra ID tokens are refused, because the built-in endpoint does not accept
+//! them.
 
 use percent_encoding::percent_decode_str;
 
@@ -16,15 +17,16 @@ use crate::service::Service;
 use crate::token::{Dialect, Token};
 use crate::world::World;
 
-/// The namespace suffix under which a client may know the Event Hub-compatible endpoint.
+/// The domain of Event Hubs namespaces. A token may name the Event Hub-compatible endpoint by a host in this domain.
 const NAMESPACE_SUFFIX: &str = ".servicebus.windows.net";
 
 /// What a token authorizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
-    /// Lower-case path segments under the host; empty for all of it.
+    /// The path segments under the host; empty for the whole host.
     path: Vec<String>,
-    /// Seconds since the Unix epoch after which it no longer holds; none for a key as a password.
+    /// When the claim expires, in seconds since the Unix epoch. A claim from a key as a password has `None`: it does
+    /// not expire.
     pub(super) deadline: Option<i64>,
 }
 
@@ -44,7 +46,7 @@ impl Refusal {
 }
 
 impl Claim {
-    /// Whether it holds for an address at a time.
+    /// Whether the claim covers an address at the time `now` (seconds since the Unix epoch).
     pub(super) fn covers(&self, address: &[String], now: i64) -> bool {
         self.deadline.is_none_or(|deadline| now <= deadline)
             && self.path.len() <= address.len()
@@ -56,7 +58,7 @@ impl Claim {
         self.path.len() == other.path.len() && other.covers(&self.path, i64::MIN)
     }
 
-    /// A claim for everything, which SASL PLAIN with a key gives.
+    /// A claim to every resource, without a deadline: the result of SASL PLAIN with a key.
     fn everything() -> Self {
         Self { path: Vec::new(), deadline: None }
     }
@@ -94,7 +96,7 @@ pub(super) fn from_put_token(
     Ok(Claim { path, ..claim })
 }
 
-/// Reads a token by itself: signature, expiry, resource and the policy's permission.
+/// Checks a token's signature, expiry, resource and policy permission.
 pub(super) fn from_token(
     world: &World,
     service: Service,
@@ -151,7 +153,7 @@ pub(super) fn from_plain(
             _ => Err(refused()),
         };
     }
-    // A bare key is a password at Event Hubs only.
+    // Only the Event Hub-compatible endpoint accepts a bare key as the password.
     let known = world.policy(Service::Hub, policy).filter(|_| service == Service::EventHub).ok_or_else(refused)?;
     let genuine = [&known.primary_key, &known.secondary_key].into_iter().any(|key| key == password);
     if genuine && known.permissions.contains(&Permission::ServiceConnect) {
@@ -179,9 +181,10 @@ fn looks_like_host(address: &str) -> bool {
     matches!(name, "localhost" | "127.0.0.1" | "[::1]") || name.contains(".azure-devices.")
 }
 
-/// The token's resource has to name this endpoint: by loopback, with any of its ports or none, or by the name that the
-/// endpoint would have in the cloud, since clients sign for the host of their connection string even when they are
-/// pointed elsewhere. A client that connects to the hub by a name of the cloud (`host_name`) has to sign for that very name.
+/// Checks that the token's resource names this endpoint. A loopback name is accepted, with one of the emulator's ports
+/// or without a port. The name that the endpoint would have in Azure is accepted as well: clients sign for the host of
+/// their connection string, even when they are told to connect elsewhere. A client that connects to the hub by one of
+/// its Azure names (`host_name`) must sign for exactly that name.
 fn check_authority(world: &World, service: Service, host_name: Option<&str>, authority: &str) -> Result<(), Refusal> {
     let (name, port) = authority
         .rsplit_once(':')
@@ -196,7 +199,7 @@ fn check_authority(world: &World, service: Service, host_name: Option<&str>, aut
     let host_name = host_name.and_then(|host_name| Some((host_name, world.hub_name_at(host_name)?)));
     let host_name = host_name.filter(|_| service == Service::HubAmqp);
     let known = match name.as_str() {
-        // What is served here is for back ends.
+        // The hub's name for devices is refused, because this endpoint serves only back ends.
         _ if host_name.is_some_and(|(_, kind)| kind == HubName::Device) => false,
         name if host_name.is_some() => host_name.is_some_and(|(host_name, _)| host_name == name),
         "localhost" | "127.0.0.1" | "[::1]" => port.is_none_or(|port| ports.contains(&Some(port))),

@@ -1,4 +1,4 @@
-//! Frames and messages that come in, and the framing of those that go out.
+//! Decodes incoming frames and messages, and writes outgoing frames.
 
 use std::io::Read as _;
 
@@ -13,15 +13,15 @@ use serde_amqp::Value;
 pub(super) const AMQP_HEADER: &[u8; 8] = b"AMQP\x00\x01\x00\x00";
 /// The protocol header of the SASL layer.
 pub(super) const SASL_HEADER: &[u8; 8] = b"AMQP\x03\x01\x00\x00";
-/// How deep values may be nested. An attach with a filter has six levels.
+/// How deeply values may be nested. An attach with a filter has six levels.
 const MAX_DEPTH: usize = 32;
-/// Size, data offset, type and channel.
+/// The length of a frame header in bytes: size, data offset, type and channel.
 pub(super) const FRAME_HEADER: usize = 8;
 
 /// What is wrong with a frame.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
-    #[error("a frame of {0} bytes is shorter than its header or longer than was agreed")]
+    #[error("a frame of {0} bytes is shorter than its header or longer than the agreed limit")]
     Size(usize),
     #[error("frame type {0} is unknown")]
     Type(u8),
@@ -31,18 +31,18 @@ pub(super) enum FrameError {
     Shape,
 }
 
-/// A frame that came in.
+/// An incoming frame.
 #[derive(Debug)]
 pub(super) enum Frame {
     /// A heartbeat.
     Empty,
-    /// A performative on a channel; the payload is a transfer's.
+    /// A performative on a channel. Only a transfer has a payload.
     Amqp { channel: u16, performative: Box<Performative>, payload: Bytes },
-    /// The only SASL frame that a client of ours sends.
+    /// The only SASL frame that the emulator expects from a client.
     SaslInit(SaslInit),
 }
 
-/// Takes the next frame out of the buffer, once all of it is there.
+/// Takes the next frame out of the buffer. Returns `None` until the buffer holds the whole frame.
 pub(super) fn next_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameError> {
     let Some(size) = buffer.first_chunk::<4>() else { return Ok(None) };
     let size = u32::from_be_bytes(*size) as usize;
@@ -73,7 +73,7 @@ pub(super) fn next_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<F
     }
 }
 
-/// Appends a frame: an AMQP one of type 0, a SASL one of type 1.
+/// Appends a frame; `kind` is 0 for AMQP and 1 for SASL.
 pub(super) fn put_frame(out: &mut BytesMut, kind: u8, channel: u16, body: &[u8], payload: &[u8]) {
     let size = FRAME_HEADER + body.len() + payload.len();
     out.reserve(size);
@@ -85,8 +85,9 @@ pub(super) fn put_frame(out: &mut BytesMut, kind: u8, channel: u16, body: &[u8],
     out.put_slice(payload);
 }
 
-/// How long the value at the beginning of the bytes is; none when it is cut short or nested too deeply. The codec
-/// recurses into whatever it is given: a frame of a few kilobytes could use up the stack.
+/// The length of the value at the beginning of the bytes; `None` when the value is cut short or nested too deeply. This
+/// check comes before decoding, because the codec recurses without a limit: a frame of a few kilobytes could exhaust
+/// the stack.
 fn skip(bytes: &[u8], depth: usize) -> Option<usize> {
     let depth = depth.checked_sub(1)?;
     let code = *bytes.first()?;
@@ -115,7 +116,8 @@ fn skip(bytes: &[u8], depth: usize) -> Option<usize> {
                 rest = rest.get(skip(rest, depth)?..)?;
             }
         }
-        // The elements of an array are symbols or the like; nothing that clients send has arrays of lists.
+        // Clients send only arrays of simple values, such as symbols. Arrays of described values, lists or maps are
+        // refused.
         0xe | 0xf if !content.is_empty() => {
             let element = *content.get(counter)?;
             if element == 0 || element >> 4 > 0xb {

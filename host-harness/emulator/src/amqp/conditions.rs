@@ -1,4 +1,4 @@
-//! The conditions by which the services refuse over AMQP.
+//! The AMQP error conditions with which the services refuse.
 
 use serde_amqp::Value;
 
@@ -8,7 +8,8 @@ use crate::error::{ErrorCode, ServiceError};
 use crate::event_hub::error::EventHubError;
 use crate::random;
 
-/// A refusal of the service as a condition. Source: the mapping in Microsoft's .NET client, inverted.
+/// Turns a service's refusal into an AMQP error. Source: the mapping in Microsoft's .NET client, read in the opposite
+/// direction.
 pub(super) fn refused(error: &ServiceError) -> AmqpError {
     let condition = match error.code() {
         ErrorCode::DEVICE_NOT_FOUND | ErrorCode::MODULE_NOT_FOUND => "amqp:not-found",

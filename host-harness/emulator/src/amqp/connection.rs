@@ -1,4 +1,4 @@
-//! The state of one connection, and what every part of the conversation needs of it: input, output, links, claims.
+//! The state of one AMQP connection, and its basic operations on input, output, links and claims.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,11 +17,12 @@ use crate::service::Service;
 use crate::world::Shared;
 
 pub(super) const HANDSHAKE_TIME: Duration = Duration::from_secs(20);
-/// A client that reads nothing for so long is treated as gone.
+/// The longest time that one write may take. A client that reads nothing for this time is treated as gone.
 const WRITE_TIME: Duration = Duration::from_secs(60);
-/// How long a closed connection waits for the client to close it, too.
+/// How long a connection that the emulator has closed waits until the client closes it, too.
 const LINGER_TIME: Duration = Duration::from_secs(1);
-/// How long a connection that is to be dropped stays open, so that what was written really leaves before.
+/// How long a connection stays open after its last write before it is dropped, so that the written bytes are really
+/// sent.
 pub(super) const GRACE_TIME: Duration = Duration::from_millis(50);
 /// How many bytes are written before the client's frames are read again.
 pub(super) const WRITE_BUDGET: usize = 256 << 10;
@@ -29,19 +30,19 @@ pub(super) const WRITE_BUDGET: usize = 256 << 10;
 /// How the conversation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// At once; what is not sent yet is dropped.
+    /// The conversation ends at once, and unsent bytes are discarded.
     Drop,
-    /// After what is still to be sent.
+    /// The conversation ends after the buffered bytes were sent.
     Flush,
 }
 
-/// What a step of the conversation comes to: it goes on with a value, or ends.
+/// The result of one step of the conversation: a value to continue with, or the end of the conversation.
 pub(super) type Step<T = ()> = Result<T, End>;
 
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 
-/// What can wake a connection besides its client and the time.
+/// The signals, besides client input and timers, that wake a connection's loop.
 pub(super) struct Wakers {
     pub(super) lost: mpsc::UnboundedReceiver<Lost>,
     pub(super) events: watch::Receiver<u64>,
@@ -58,16 +59,16 @@ pub(super) struct Connection {
     pub(super) lost_tx: mpsc::UnboundedSender<Lost>,
     pub(super) world: Shared,
     pub(super) service: Service,
-    /// The name in the client's handshake, in lower case.
+    /// The server name (SNI) in the client's TLS handshake, in lower case.
     pub(super) host_name: Option<String>,
     /// The connection came over a WebSocket.
     pub(super) web_socket: bool,
     pub(super) opened: bool,
-    /// The largest frame that both sides accept.
+    /// The largest frame that both sides accept, in bytes.
     pub(super) max_frame_size: usize,
     pub(super) heartbeat: Option<Duration>,
     pub(super) claims: Vec<Claim>,
-    /// The claim came with SASL: the connection ends when it expires.
+    /// The claim came with SASL, so the connection ends when the claim expires.
     pub(super) dies_with_claims: bool,
     pub(super) sessions: HashMap<u16, Session>,
     /// The write budget was used up before everything was sent.
@@ -143,7 +144,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends what is still to be sent, and gives the client a moment to read it.
+    /// Sends the buffered bytes, then waits briefly until the client closes the connection.
     pub(super) async fn linger(&mut self) {
         if self.flush().await.is_err() {
             return;
@@ -166,7 +167,7 @@ impl Connection {
         codec::put_frame(&mut self.out, 0, channel, body, &[]);
     }
 
-    /// Moves what the clients' windows allow to the buffer.
+    /// Moves waiting frames of each session to the output buffer, up to the session's window at the client.
     pub(super) fn release(&mut self) {
         for session in self.sessions.values_mut() {
             session.release(&mut self.out);
@@ -201,7 +202,7 @@ impl Connection {
         self.sessions.get_mut(&channel)?.links.get_mut(&handle)
     }
 
-    /// Detaches a link from the service's side. Its reader and its locks are free at once.
+    /// Detaches a link from the service's side. The link's reader and its locks are released at once.
     pub(super) fn detach(&mut self, channel: u16, handle: u32, error: &AmqpError) {
         self.put(channel, &performatives::detach(handle, Some(error)));
         if let Some(link) = self.link(channel, handle) {
@@ -220,7 +221,7 @@ impl Connection {
         }
     }
 
-    /// Puts locked notices back when their link ends.
+    /// Returns locked notices to their queue when their link ends.
     pub(super) fn give_back(&self, kind: LinkKind) {
         if let LinkKind::Notices { locks, .. } = kind {
             for token in locks.values() {

@@ -9,7 +9,7 @@ use crate::random;
 use crate::service_bound::Queue;
 
 impl Connection {
-    /// Sends what the links have to send, up to the write budget.
+    /// Sends the deliveries that wait on all links, up to the write budget.
     pub(super) async fn pump(&mut self) -> Step {
         self.more = false;
         for (channel, handle) in self.links() {
@@ -64,7 +64,8 @@ impl Connection {
             };
             let Some(body) = body else {
                 if link.drain {
-                    // A client that drains a link takes back the credit that could not be used.
+                    // When a client drains a link, the sender must use up the remaining credit by advancing the
+                    // delivery count.
                     link.delivery_count = link.delivery_count.wrapping_add(link.credit);
                     link.credit = 0;
                     session.flow(Some(handle), &mut self.out);

@@ -48,7 +48,7 @@ impl Connection {
     }
 }
 
-/// Reads a message for a device and queues it. Application properties become text.
+/// Reads a message for a device and queues it. The values of application properties are converted to text.
 pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), AmqpError> {
     let properties = message.properties.unwrap_or_default();
     let argument = |description: &str| AmqpError::new("com.microsoft:argument-error", description);
@@ -58,10 +58,10 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
         Body::Value(value) => match value.0 {
             Value::String(text) => text.into_bytes(),
             Value::Binary(bytes) => bytes.into_vec(),
-            _ => return Err(argument("The body has to be data")),
+            _ => return Err(argument("The body must be data sections")),
         },
         Body::Empty => Vec::new(),
-        Body::Sequence(_) => return Err(argument("The body has to be data")),
+        Body::Sequence(_) => return Err(argument("The body must be data sections")),
     };
     let message_id = match properties.message_id {
         Some(MessageId::String(id)) => id,
@@ -78,7 +78,7 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
     for (name, value) in message.application_properties.iter().flat_map(|properties| properties.0.iter()) {
         let value = simple_text(value).ok_or_else(|| argument("An application property has an unknown type"))?;
         if name.eq_ignore_ascii_case("iothub-ack") {
-            ack = Ack::parse(&value).ok_or_else(|| argument("iothub-ack is none, positive, negative or full"))?;
+            ack = Ack::parse(&value).ok_or_else(|| argument("iothub-ack must be none, positive, negative or full"))?;
         } else {
             application.push((name.clone(), value));
         }
@@ -97,12 +97,13 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
     queued.expires = properties
         .absolute_expiry_time
         .and_then(|time| OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.milliseconds()) * 1_000_000).ok());
-    // A sender of .NET encodes the ids, those of Python and the Azure CLI do not. An id can hold a percent sign, so
-    // the text as it is is tried first.
+    // The .NET client percent-encodes the ids; the Python client and the Azure CLI do not. An id can contain a percent
+    // sign, so the undecoded text is tried first.
     let decoded = percent_decode_str(to).decode_utf8_lossy();
     let targets = [device_of(to), device_of(&decoded)];
     let mut targets = targets.into_iter().flatten();
-    let (device, module) = targets.next().ok_or_else(|| argument("The 'to' property is no device's address"))?;
+    let (device, module) =
+        targets.next().ok_or_else(|| argument("The 'to' property is not the address of a device"))?;
     world.throttles.take(Throttle::Message).map_err(|error| refused(&error))?;
     queued.module_id = module;
     match queue_message(world, &device, CloudMessage { message: queued.clone(), ack }) {
@@ -120,7 +121,7 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
     .map_err(|error| refused(&error))
 }
 
-/// The device, and the module, of `/devices/{id}[/modules/{id}]/messages/devicebound`.
+/// The device id and, if there is one, the module id in `/devices/{id}[/modules/{id}]/messages/devicebound`.
 fn device_of(to: &str) -> Option<(String, Option<String>)> {
     let parts: Vec<&str> = to.trim_start_matches('/').split('/').collect();
     let is = |part: &str, name: &str| part.eq_ignore_ascii_case(name);

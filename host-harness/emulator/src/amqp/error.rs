@@ -1,10 +1,10 @@
-//! Errors as a peer of AMQP sees them.
+//! AMQP errors as the peer sees them.
 
 use serde_amqp::Value;
 
 use super::values::{composite, map, symbol, text};
 
-/// An error as a peer sees it: a condition, a sentence and, for a redirect, where to.
+/// An AMQP error as the peer sees it: a condition, a sentence and, for a redirect, the new address.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AmqpError {
     pub(crate) condition: String,
@@ -17,9 +17,9 @@ impl AmqpError {
         Self { condition: condition.into(), description: description.into(), info: Vec::new() }
     }
 
-    /// Reads a fault rule's condition: after it may stand a slash and IoT Hub's six digits.
+    /// Reads the condition in a fault rule. A slash and IoT Hub's six-digit code may follow the condition.
     pub(crate) fn of_rule(condition: &str) -> Self {
-        const WORDS: &str = "A fault rule says so.";
+        const WORDS: &str = "A fault rule caused this error.";
         let split =
             condition.rsplit_once('/').and_then(|(condition, code)| Some((condition, code.parse::<i32>().ok()?)));
         match split {

@@ -1,12 +1,12 @@
-//! Events as readers get them.
+//! The AMQP message in which a reader receives an event.
 //!
 //! | section | content |
 //! |---|---|
 //! | delivery annotations | the reader's runtime metrics, for links that asked for them |
 //! | message annotations | position and enqueued time; the hub's own system properties (`iothub-*`, `dt-*`) |
 //! | properties | message id, user id, to, correlation id, content type and encoding, creation time |
-//! | application properties | the device's own, and those of system events |
-//! | body | data, one section or several; a value; sequences |
+//! | application properties | the properties that the device set, or those of a system event |
+//! | body | one or several data sections, one value, or sequences |
 //!
 //! Source: the system properties page of IoT Hub and what Microsoft's clients read (`azure-eventhub`, the IoT extension
 //! of the Azure CLI).
@@ -20,7 +20,7 @@ use crate::clock::milliseconds;
 use crate::event_hub::event::{EventBody, EventSource, StoredEvent, TelemetryEvent};
 use crate::world::World;
 
-/// The event's message without delivery annotations.
+/// The encoded message of an event, without delivery annotations.
 pub(super) fn encoded(event: &StoredEvent) -> Bytes {
     event.encoded(encode_event)
 }

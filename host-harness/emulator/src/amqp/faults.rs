@@ -5,13 +5,13 @@ use super::error::AmqpError;
 use crate::faults::FaultAction;
 
 impl Connection {
-    /// Applies the rules for an operation; returns what is to happen instead of it.
+    /// Applies the fault rules for an operation. Returns the outcome that replaces the operation, if a rule sets one.
     pub(super) async fn fault(&mut self, operation: &str, path: &str) -> Step<Option<FaultOutcome>> {
         for action in self.world.faults.pick(self.service, operation, path) {
             match action {
                 FaultAction::Latency(duration) => tokio::time::sleep(duration).await,
                 FaultAction::DropConnection => {
-                    // What was to be sent before the rule is still sent.
+                    // Frames that were queued before the rule fired are still sent.
                     self.release();
                     self.flush().await?;
                     tokio::time::sleep(GRACE_TIME).await;
@@ -21,7 +21,8 @@ impl Connection {
                     self.close(&condition, "A fault rule closed the connection.")?;
                 }
                 FaultAction::HalfFrame => {
-                    // What waits for the window has to go first, or its frame would be the one that is cut.
+                    // Frames that wait for the client's window must go first; otherwise the rule would cut one of them
+                    // in half.
                     self.release();
                     self.half_at = Some(self.out.len());
                 }

@@ -1,4 +1,4 @@
-//! A stream that can break after a number of bytes, wherever that is in a record of TLS above it or a message below it.
+//! A stream that breaks after a given number of bytes, even in the middle of a TLS record or of a WebSocket message.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(super) struct Fragile<S> {
     stream: S,
-    /// Bytes that can still be written; `None` is any number.
+    /// The number of bytes that can still be written; `None` means no limit.
     left: Option<usize>,
 }
 
@@ -17,7 +17,7 @@ impl<S> Fragile<S> {
         Self { stream, left: None }
     }
 
-    /// Writes this many bytes more, and fails then.
+    /// Lets the stream write this many more bytes; every later write fails.
     pub(super) fn breaks_after(&mut self, bytes: usize) {
         self.left = Some(bytes);
     }

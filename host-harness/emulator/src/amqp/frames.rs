@@ -1,4 +1,4 @@
-//! What each frame of a client does.
+//! Handles the frames that a client sends.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::session::{LinkKind, REQUEST_CREDIT, Session, WINDOW};
 use super::{codec, performatives};
 use crate::random;
 
-/// A longer message ends its link; a shorter one that is still too long is rejected.
+/// In bytes. A longer message ends its link; a shorter message that is over the service's limit is only rejected.
 const MAX_ASSEMBLED: usize = 1 << 20;
 
 impl Connection {
@@ -29,7 +29,8 @@ impl Connection {
                 let options = self.world.options.amqp.clone();
                 let ours = options.max_frame_size.max(512);
                 self.max_frame_size = open.max_frame_size.0.clamp(512, ours) as usize;
-                // Twice as often as is needed, as the standard recommends.
+                // Heartbeats go out twice as often as the client's idle time-out needs, as the AMQP standard
+                // recommends.
                 let idle = open.idle_time_out.filter(|millis| *millis > 0);
                 self.heartbeat = idle.map(|millis| Duration::from_millis(u64::from(millis) / 2));
                 self.fault("OPEN", "/").await?;
@@ -101,14 +102,14 @@ impl Connection {
             let done: Vec<u32> = locks.keys().copied().filter(|id| (first..=last).contains(id)).collect();
             for id in done {
                 let Some(token) = locks.remove(&id) else { continue };
-                // Settled without an outcome: the client has given the delivery up.
+                // A client that settles a delivery without an outcome gives it up, so the notice returns to its queue.
                 match &outcome {
                     Some(Outcome::Accepted | Outcome::Rejected(_)) => world.service_bound.complete(&token),
                     Some(Outcome::Released) | None => world.service_bound.abandon(&token),
                 };
             }
         }
-        // A receiver in mode `second` waits until the sender has settled.
+        // A receiver that has not settled (mode `second`) waits until the sender has settled.
         if !disposition.settled && last.wrapping_sub(first) < WINDOW {
             for id in first..=last {
                 let outcome = outcome.as_ref().unwrap_or(&Outcome::Accepted);

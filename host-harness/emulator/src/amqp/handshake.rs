@@ -12,12 +12,13 @@ impl Connection {
     pub(super) async fn handshake(&mut self) -> Step {
         let header = self.header().await?;
         if header == *AMQP_HEADER && self.service == Service::HubAmqp {
-            // Microsoft's JavaScript clients of IoT Hub use no SASL; they put a token.
+            // Microsoft's JavaScript clients of IoT Hub skip SASL and put a token on `$cbs` instead.
             self.out.extend_from_slice(AMQP_HEADER);
             return self.flush().await;
         }
         if header != *SASL_HEADER {
-            // The standard refuses a protocol with the header of the one that is expected, and the end.
+            // The AMQP standard demands that an unexpected header is answered with the expected header, and that the
+            // connection ends.
             self.out.extend_from_slice(SASL_HEADER);
             return Err(End::Flush);
         }
@@ -66,7 +67,7 @@ impl Connection {
         if header == *AMQP_HEADER { self.flush().await } else { Err(End::Flush) }
     }
 
-    /// What this endpoint does with passwords.
+    /// Whether this endpoint offers and accepts passwords.
     fn passwords(&self) -> PasswordLogin {
         if self.service == Service::HubAmqp { self.world.options.amqp.passwords } else { PasswordLogin::Taken }
     }

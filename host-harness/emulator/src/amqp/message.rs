@@ -1,4 +1,4 @@
-//! Messages that the emulator writes, and the texts of those that it reads.
+//! Encodes the messages that the emulator makes itself, and converts received ids and properties to text.
 
 use bytes::Bytes;
 use fe2o3_amqp_types::primitives::SimpleValue;
@@ -9,7 +9,7 @@ use super::values::{composite, described, encode, map, symbol, text};
 use crate::random;
 use crate::service_bound::{Locked, Queue};
 
-/// A message's properties, in order.
+/// Encodes a message. `properties` are the fields of the properties section in the order of the AMQP standard.
 pub(super) fn message(properties: Vec<Value>, application: Vec<(&str, Value)>, body: Value) -> Vec<u8> {
     let mut bytes = encode(&composite(0x73, properties));
     if !application.is_empty() {
@@ -19,7 +19,7 @@ pub(super) fn message(properties: Vec<Value>, application: Vec<(&str, Value)>, b
     bytes
 }
 
-/// A batch of feedback, or a file notification.
+/// The message that carries a batch of feedback or a file notification.
 pub(super) fn notice(queue: Queue, locked: &Locked) -> Bytes {
     let mut properties = vec![Value::Null; 6];
     properties[0] = text(random::uuid());

@@ -1,4 +1,4 @@
-//! The AMQP 1.0 side: the Event Hub-compatible endpoint, and the hub's own endpoint for services.
+//! The AMQP 1.0 endpoints: the Event Hub-compatible endpoint, and the hub's own endpoint for back ends.
 //!
 //! | address | endpoint | what it is |
 //! |---|---|---|
@@ -6,17 +6,17 @@
 //! | `{hub}/ConsumerGroups/{group}/Partitions/{id}` | Event Hub | events |
 //! | `$management`, `{hub}/$management` | Event Hub | reads the properties of the Event Hub and its partitions |
 //! | `/messages/devicebound` | IoT Hub | messages to devices |
-//! | `/messages/serviceBound/feedback`, `…/filenotifications` | IoT Hub | what became of them; uploaded files |
+//! | `/messages/serviceBound/feedback`, `…/filenotifications` | IoT Hub | feedback on messages to devices; notices of uploaded files |
 //! | `/messages/events/…` | IoT Hub | answers with a redirect to the Event Hub-compatible endpoint |
 //!
 //! # Why not an acceptor from a library
 //!
-//! `fe2o3-amqp` has one, but it cannot be made to behave as the service does: its performatives leave out trailing null
-//! fields, while Microsoft's Python client reads by position; it answers an attach before anybody can refuse it with a
-//! condition of the service's, or redirect it; and it owns the socket, so that a frame cannot be cut in half. So this
-//! module takes only its types and codec (`fe2o3-amqp-types`, `serde_amqp`), which decode what comes in, and drives one
-//! small state machine per connection. The connector's own client is another implementation, so that the two check each
-//! other; Microsoft's clients check both.
+//! `fe2o3-amqp` has an acceptor, but the acceptor cannot behave as the service does. Its performatives leave out
+//! trailing null fields, while Microsoft's Python client reads fields by position. It answers an attach before the
+//! emulator can refuse the link with a condition of the service, or redirect it. It owns the socket, so that a frame
+//! cannot be cut in half. This module therefore uses only the library's types and codec (`fe2o3-amqp-types`,
+//! `serde_amqp`) to decode incoming frames, and drives one small state machine per connection. The connector's own
+//! client is a separate implementation, so that client and emulator check each other; Microsoft's clients check both.
 
 mod accept;
 mod attach;

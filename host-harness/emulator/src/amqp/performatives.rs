@@ -1,8 +1,8 @@
-//! Performatives that go out, written with **every** field.
+//! Outgoing performatives, written with **every** field.
 //!
 //! The standard lets a peer leave out trailing null fields, and the `fe2o3-amqp-types` structures do so when they are
-//! serialized. The services do not, and `azure-eventhub` for Python relies on it: it reads by position. So outgoing
-//! performatives are built as lists of values, nulls included.
+//! serialized. The services write every field, and `azure-eventhub` for Python relies on that, because it reads fields
+//! by position. So outgoing performatives are built as lists of values, nulls included.
 
 use fe2o3_amqp_types::definitions::{ReceiverSettleMode, Role, SenderSettleMode};
 use fe2o3_amqp_types::messaging::{DeliveryState, FilterSet};
@@ -48,7 +48,7 @@ pub(super) fn begin(remote_channel: u16, next_outgoing_id: u32, window: u32, han
     encode(&composite(0x11, fields))
 }
 
-/// The terms of a link, as the emulator answers them.
+/// The terms of a link that the emulator states in its `attach`.
 pub(super) struct AttachAnswer<'a> {
     pub(super) name: &'a str,
     pub(super) handle: u32,
@@ -64,14 +64,14 @@ pub(super) struct AttachAnswer<'a> {
     pub(super) tracking_id: &'a str,
 }
 
-/// `attach`, its fourteen fields, with both a source and a target on every link: also on one that is about to be
-/// refused by a `detach`, as the services do it.
+/// `attach`, its fourteen fields. Every link gets both a source and a target, even a link that a `detach` is about to
+/// refuse, because the services do the same.
 pub(super) fn attach(answer: &AttachAnswer<'_>) -> Vec<u8> {
     let is_sender = answer.role == Role::Sender;
     let filter = answer
         .filter
         .map(|filter| map(filter.iter().map(|(name, value)| (Value::Symbol(name.clone()), value.clone()))));
-    // Address, durability, expiry, time-out, dynamic, its properties.
+    // Fields of a source and of a target: address, durability, expiry policy, time-out, dynamic, node properties.
     let terminus = |address: Option<&str>| {
         vec![
             optional(address.map(text)),
@@ -82,10 +82,10 @@ pub(super) fn attach(answer: &AttachAnswer<'_>) -> Vec<u8> {
             Value::Null,
         ]
     };
-    // Distribution mode, filter, default outcome, outcomes, capabilities.
+    // Fields of a source only: distribution mode, filter, default outcome, outcomes, capabilities.
     let mut source = terminus(answer.source);
     source.extend([Value::Null, optional(filter), Value::Null, Value::Null, Value::Null]);
-    // Capabilities.
+    // Field of a target only: capabilities.
     let mut target = terminus(answer.target);
     target.push(Value::Null);
     let capabilities = if answer.capabilities.is_empty() { Value::Null } else { symbols(&answer.capabilities) };
@@ -169,7 +169,7 @@ pub(super) fn transfer(handle: u32, delivery_id: u32, tag: &[u8], settled: bool,
     ))
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
     Accepted,
@@ -177,7 +177,7 @@ pub(super) enum Outcome {
     Released,
 }
 
-/// `disposition`, its six fields, for one delivery, settled.
+/// `disposition`, its six fields. It settles one delivery.
 pub(super) fn disposition(role: Role, delivery_id: u32, outcome: &Outcome) -> Vec<u8> {
     let state = match outcome {
         Outcome::Accepted => composite(0x24, Vec::new()),
@@ -197,7 +197,7 @@ pub(super) fn disposition(role: Role, delivery_id: u32, outcome: &Outcome) -> Ve
     ))
 }
 
-/// The outcome in a delivery state that is final.
+/// The outcome in a delivery state; `None` for a state that is not final.
 pub(super) fn outcome(state: &DeliveryState) -> Option<Outcome> {
     match state {
         DeliveryState::Accepted(_) => Some(Outcome::Accepted),
@@ -207,7 +207,7 @@ pub(super) fn outcome(state: &DeliveryState) -> Option<Outcome> {
     }
 }
 
-/// `detach`, its three fields; always closing.
+/// `detach`, its three fields. It always closes the link.
 pub(super) fn detach(handle: u32, error: Option<&AmqpError>) -> Vec<u8> {
     let error = optional(error.map(AmqpError::to_value));
     encode(&composite(0x16, vec![Value::Uint(handle), Value::Bool(true), error]))

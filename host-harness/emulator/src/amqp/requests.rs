@@ -48,7 +48,7 @@ impl Connection {
         Ok(Outcome::Accepted)
     }
 
-    /// Puts an answer on the client's link for it: the one that it named, or else any of the node's.
+    /// Queues an answer on the reply link that the client named, or else on any reply link of the node.
     fn reply(&mut self, channel: u16, node: Node, reply_to: Option<&str>, answer: Vec<u8>) {
         let rank = |own_session: bool, link: &Link| match &link.kind {
             LinkKind::Reply { node: other, target, .. } if *other == node && !link.detached => {
@@ -64,7 +64,7 @@ impl Connection {
         let best = links.filter_map(|(own, link)| Some((rank(own, link)?, link))).max_by_key(|(rank, _)| *rank);
         match best {
             Some((_, Link { kind: LinkKind::Reply { queue, .. }, .. })) => queue.push_back(answer),
-            _ => tracing::debug!(?node, "an answer has no link to go out on"),
+            _ => tracing::debug!(?node, "an answer was dropped, because the client has no link for it"),
         }
     }
 
@@ -75,7 +75,7 @@ impl Connection {
         let audience = property(request, "name").unwrap_or_default();
         let path = format!("/{}", split(&audience).1.join("/"));
         if let Some(FaultOutcome::Status(status)) = self.fault("PUT-TOKEN", &path).await? {
-            return Ok((i32::from(status), "A fault rule says so.".to_owned(), None));
+            return Ok((i32::from(status), "A fault rule caused this error.".to_owned(), None));
         }
         let operation = property(request, "operation").unwrap_or_default();
         if operation != "put-token" {
@@ -96,7 +96,7 @@ impl Connection {
                 // A newer token for the same audience replaces the older one.
                 self.claims.retain(|old| !old.has_path_of(&claim));
                 self.claims.push(claim);
-                // The hub answers 200, Event Hubs 202.
+                // IoT Hub answers 200, Event Hubs answers 202.
                 if self.service == Service::EventHub {
                     (202, "Accepted".to_owned(), None)
                 } else {
@@ -113,7 +113,7 @@ impl Connection {
         request: &Message<Body<Value>>,
     ) -> Step<Result<Value, (i32, String, &'static str)>> {
         if let Some(FaultOutcome::Status(status)) = self.fault("READ", "/$management").await? {
-            return Ok(Err((i32::from(status), "A fault rule says so.".to_owned(), "amqp:internal-error")));
+            return Ok(Err((i32::from(status), "A fault rule caused this error.".to_owned(), "amqp:internal-error")));
         }
         let hub = &self.world.event_hub;
         let name = hub.name();

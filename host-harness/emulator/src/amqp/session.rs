@@ -1,4 +1,5 @@
-//! Sessions and links: windows, credit, deliveries in several frames. No input or output: frames go to a buffer.
+//! Sessions and links: windows, credit, deliveries in several frames. This module does no input or output: frames go to
+//! a buffer.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -26,48 +27,50 @@ pub(super) struct Session {
     next_outgoing_id: u32,
     remote_window: u32,
     next_delivery_id: u32,
-    /// Frames that wait for the client's window.
+    /// Frames that wait for room in the client's window.
     pending: VecDeque<Bytes>,
     pub(super) links: HashMap<u32, Link>,
-    /// The emulator has ended it and waits for the client's `end`.
+    /// The emulator has ended the session and waits for the client's `end`.
     pub(super) ended: bool,
 }
 
 /// One link; its two handles have the same number.
 pub(super) struct Link {
     pub(super) kind: LinkKind,
-    /// The address after a slash, for fault rules.
+    /// The address with a slash before it, for fault rules.
     pub(super) path: String,
-    /// The address as segments, for claims.
+    /// The segments of the address, for claims.
     pub(super) segments: Vec<String>,
-    /// Whether it lives only as long as a claim covers it.
+    /// Whether the link is detached as soon as no claim covers it any more.
     pub(super) guarded: bool,
-    /// The emulator has detached it and waits for the client's `detach`.
+    /// The emulator has detached the link and waits for the client's `detach`.
     pub(super) detached: bool,
-    /// When something was last sent or received on it.
+    /// When something was last sent or received on the link.
     pub(super) active: Instant,
-    /// As a sender: how many deliveries there were, and how many more the client takes. As a receiver: how many more
-    /// the client may send.
+    /// For a link on which the emulator sends, `delivery_count` is the number of deliveries so far, and `credit` is the
+    /// number that the client still accepts. For a link on which the client sends, `credit` is the number that it may
+    /// still send.
     pub(super) delivery_count: u32,
     pub(super) credit: u32,
     pub(super) drain: bool,
-    /// Whether the client wants its deliveries settled.
+    /// Whether the client wants deliveries that are already settled when they are sent.
     pub(super) settled: bool,
 }
 
-/// What a client's link leads to.
+/// What a client's link is used for.
 pub(super) enum LinkKind {
-    /// Requests to `$cbs` or `$management` come in.
+    /// The client sends requests to `$cbs` or `$management`.
     Request { node: Node, message: Assembly },
-    /// Their answers go out, to this address of the client's.
+    /// The client receives answers to its requests; `target` is its own address on this link.
     Reply { node: Node, target: Option<String>, queue: VecDeque<Vec<u8>> },
-    /// Events go out.
+    /// The client receives events.
     Events { lease: Lease, partition: u16, position: Position, metrics: bool },
-    /// Messages to devices come in.
+    /// The client sends messages to devices.
     DeviceBound { message: Assembly },
-    /// Feedback or file notifications go out; by delivery id, the lock of each that is not settled.
+    /// The client receives feedback or file notifications. `locks` has the lock token of each unsettled delivery, by
+    /// its id.
     Notices { queue: Queue, locks: HashMap<u32, [u8; 16]> },
-    /// Refused: nothing happens on it any more.
+    /// The link was refused, and nothing happens on it any more.
     Refused,
 }
 
@@ -78,7 +81,7 @@ pub(super) enum Node {
     Management,
 }
 
-/// A delivery that comes in, possibly in several transfers.
+/// An incoming delivery that is put together from its transfers.
 #[derive(Default)]
 pub(super) struct Assembly {
     delivery_id: u32,
@@ -86,7 +89,7 @@ pub(super) struct Assembly {
     bytes: BytesMut,
 }
 
-/// A delivery that has come in.
+/// A complete incoming delivery.
 pub(super) struct Delivery {
     pub(super) id: u32,
     pub(super) settled: bool,
@@ -97,7 +100,7 @@ pub(super) struct Delivery {
 pub(super) struct TooLong;
 
 impl Assembly {
-    /// Adds a transfer; returns the delivery once it is whole.
+    /// Adds a transfer. Returns the delivery when the transfer was its last.
     pub(super) fn add(
         &mut self,
         transfer: &Transfer,
@@ -137,12 +140,12 @@ impl Session {
         }
     }
 
-    /// Whether frames wait for the client's window.
+    /// Whether a further frame must wait for the client's window.
     pub(super) fn is_blocked(&self) -> bool {
         !self.pending.is_empty() || self.remote_window == 0
     }
 
-    /// Takes a `flow`.
+    /// Applies a `flow` of the client.
     pub(super) fn on_flow(&mut self, flow: &Flow) {
         let acknowledged = flow.next_incoming_id.unwrap_or(0);
         self.remote_window = acknowledged.wrapping_add(flow.incoming_window).wrapping_sub(self.next_outgoing_id);
@@ -151,7 +154,8 @@ impl Session {
         {
             let limit = flow.delivery_count.unwrap_or(0).wrapping_add(flow.link_credit.unwrap_or(0));
             link.credit = limit.wrapping_sub(link.delivery_count);
-            // A client may take back credit that deliveries on their way have already used.
+            // A client may lower its credit while deliveries are on their way. The difference is then negative and
+            // means no credit.
             if link.credit > u32::MAX / 2 {
                 link.credit = 0;
             }
@@ -159,7 +163,7 @@ impl Session {
         }
     }
 
-    /// Counts a transfer that came in; returns whether the client should get a flow with a new window.
+    /// Counts an incoming transfer. Returns whether the client should get a flow with a new window.
     pub(super) fn on_transfer(&mut self) -> bool {
         self.next_incoming_id = self.next_incoming_id.wrapping_add(1);
         self.incoming_window = self.incoming_window.saturating_sub(1);
@@ -220,7 +224,7 @@ impl Session {
         }
     }
 
-    /// Moves frames to the buffer, as far as the client's window goes.
+    /// Moves waiting frames to the output buffer, up to the client's window.
     pub(super) fn release(&mut self, out: &mut BytesMut) {
         while self.remote_window > 0
             && let Some(frame) = self.pending.pop_front()
@@ -231,7 +235,7 @@ impl Session {
         }
     }
 
-    /// Whether it has no link.
+    /// Whether the session has no link.
     pub(super) fn is_idle(&self) -> bool {
         self.links.is_empty()
     }
@@ -257,12 +261,12 @@ impl Link {
         }
     }
 
-    /// Whether the emulator sends on it.
+    /// Whether the emulator sends on the link.
     pub(super) fn is_sender(&self) -> bool {
         matches!(self.kind, LinkKind::Reply { .. } | LinkKind::Events { .. } | LinkKind::Notices { .. })
     }
 
-    /// What a client may send in one message.
+    /// The largest message, in bytes, that a client may send on the link.
     pub(super) fn max_message_size(&self) -> u64 {
         match self.kind {
             LinkKind::DeviceBound { .. } => 64 << 10,

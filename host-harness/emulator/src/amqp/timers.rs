@@ -26,7 +26,7 @@ impl Connection {
         let clock = milliseconds(self.world.token_time());
         for deadline in self.claims.iter().filter_map(|claim| claim.deadline) {
             let left = deadline.saturating_add(1).saturating_mul(1000).saturating_sub(clock);
-            // A little after the deadline, never before it.
+            // The timer must fire after the deadline, and may be a little late.
             at(now + Duration::from_millis(u64::try_from(left).unwrap_or(0).clamp(10, 3_600_000)));
         }
         for link in self.sessions.values().flat_map(|session| session.links.values()).filter(|link| !link.detached) {
@@ -37,7 +37,8 @@ impl Connection {
                 && link.credit > 0
             {
                 let ready = self.world.service_bound.ready_in(*queue, options.feedback_wait);
-                // Messages expire by time alone: look once a second.
+                // A message to a device can expire without any other event, and then gives feedback: look once a
+                // second.
                 at(now
                     + ready.unwrap_or(Duration::from_secs(1)).clamp(Duration::from_millis(5), Duration::from_secs(1)));
             }
@@ -81,7 +82,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Drops claims that have expired and detaches the links that no claim covers any more.
+    /// Drops expired claims and detaches the links that no claim covers any more.
     fn check_claims(&mut self) -> Step {
         let now = self.world.token_time().unix_timestamp();
         let before = self.claims.len();

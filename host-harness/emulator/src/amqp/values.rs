@@ -9,7 +9,7 @@ use serde_bytes::ByteBuf;
 /// A value in its binary form. Values that this crate builds can always be written.
 pub(crate) fn encode(value: &Value) -> Vec<u8> {
     serde_amqp::to_vec(value).unwrap_or_else(|error| {
-        tracing::error!(%error, "a value could not be written");
+        tracing::error!(%error, "an AMQP value could not be encoded");
         Vec::new()
     })
 }

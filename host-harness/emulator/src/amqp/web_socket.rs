@@ -2,12 +2,12 @@
 //!
 //! | path | endpoint |
 //! |---|---|
-//! | `/$iothub/websocket` | the hub's own |
-//! | `/$servicebus/websocket` | the Event Hub-compatible one |
+//! | `/$iothub/websocket` | the hub's own AMQP endpoint |
+//! | `/$servicebus/websocket` | the Event Hub-compatible endpoint |
 //!
-//! In the cloud each has a host of its own. What goes over them is one stream of bytes; Microsoft's clients write one frame
-//! of AMQP into each message, and accept any split. No pings are sent: not every client masks its pongs. No extension is
-//! accepted.
+//! In Azure each of these endpoints has its own host. A WebSocket carries one stream of bytes: Microsoft's clients
+//! write one AMQP frame into each WebSocket message, and accept any other division. No pings are sent, because some
+//! clients do not mask their pongs. No extension is accepted.
 
 use std::io;
 use std::pin::Pin;
@@ -35,7 +35,7 @@ use crate::service::Service;
 const SUB_PROTOCOL: &str = "AMQPWSB10";
 /// The text from which the accept header is computed (RFC 6455, section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// Bytes of a message that is sent, and of one that is taken.
+/// The largest WebSocket messages that are sent and that are accepted, in bytes.
 const LARGEST_SENT: usize = 64 << 10;
 const LARGEST_TAKEN: usize = 1 << 20;
 
@@ -60,7 +60,7 @@ pub(crate) fn agree(request: &Parts) -> Result<Response<Body>, ServiceError> {
         && has(headers, header::UPGRADE, "websocket")
         && has(headers, header::SEC_WEBSOCKET_VERSION, "13");
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks) else {
-        return refuse("this path is for WebSockets alone");
+        return refuse("this path accepts only WebSocket requests");
     };
     if !has(headers, header::SEC_WEBSOCKET_PROTOCOL, SUB_PROTOCOL) {
         return refuse("the sub-protocol has to be AMQPWSB10");
@@ -95,7 +95,9 @@ pub(super) async fn stream(upgraded: Upgraded) -> impl AsyncRead + AsyncWrite + 
     let bytes = stream.filter_map(|message| {
         future::ready(match message {
             Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
-            Ok(Message::Text(_)) => Some(Err(io::Error::new(io::ErrorKind::InvalidData, "a text is no AMQP"))),
+            Ok(Message::Text(_)) => {
+                Some(Err(io::Error::new(io::ErrorKind::InvalidData, "a text message cannot carry AMQP")))
+            }
             Ok(_) => None,
             Err(error) => Some(Err(to_io(error))),
         })
@@ -111,7 +113,7 @@ fn to_io(error: Error) -> io::Error {
     }
 }
 
-/// Writes at most one message's bytes at a time.
+/// A writer that passes on at most [`LARGEST_SENT`] bytes at a time, the size of one message.
 struct Pieces<W>(W);
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for Pieces<W> {

@@ -1,9 +1,9 @@
-//! How devices prove who they are.
+//! How devices prove their identity.
 //!
-//! Keys of symmetric-key attestations appear in the answer of `attestationmechanism` only; GET, PUT and query leave
-//! them out, so that a policy that may read enrollments cannot impersonate devices. A PUT that leaves them out keeps
-//! the ones on record (a client that changes what it has read must not change the keys), or makes new ones. The same
-//! holds for certificates, which are answered by their descriptions.
+//! Symmetric keys appear only in the answer of `attestationmechanism`. GET, PUT and query leave the keys out, so that a
+//! client that may only read enrollments cannot impersonate devices. A PUT without keys keeps the stored keys, or makes
+//! new keys if there are none: a client that writes back what it has read must not change the keys. Certificates are
+//! kept in the same way; answers contain only their descriptions.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ use crate::random;
 
 const KEY_BYTES: usize = 64;
 
-/// How devices prove who they are.
+/// How devices prove their identity.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Attestation {
@@ -165,7 +165,7 @@ impl Attestation {
         Self { symmetric_key: self.symmetric_key.as_ref().map(|_| SymmetricKey::default()), ..self.clone() }
     }
 
-    /// The symmetric keys, none for other types.
+    /// The symmetric keys; none for an attestation of another type.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.symmetric_key
             .iter()
@@ -182,7 +182,7 @@ fn complete_certificates(given: &mut Option<Certificates>, old: Option<Certifica
         let Some(certificate) = given else { continue };
         certificate.info = match &certificate.certificate {
             Some(text) => Some(certificate_info::describe(text)?),
-            // What a client has read holds only the description.
+            // A client that writes back what it has read sends only the certificate's description.
             None => match old.and_then(|old| old.info) {
                 Some(info) => Some(info),
                 None => return Err(invalid("a certificate is missing")),

@@ -1,4 +1,4 @@
-//! What DPS answers instead of a certificate: its description.
+//! The description of a certificate, which DPS returns instead of the certificate.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,14 +1,14 @@
-//! What devices in process prove themselves with.
+//! The credentials with which devices in process prove their identity.
 
 use std::fmt;
 
 use crate::token::derive_device_key;
 
-/// How a device proves to the provisioning service who it is.
+/// How a device proves its identity to the provisioning service.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credential {
-    /// The key of an individual enrollment, or the one derived from a group's key for this registration id; base64.
+    /// The key of an individual enrollment, or the key derived from a group's key for this registration id; base64.
     SymmetricKey(String),
     /// A client certificate.
     X509 {
@@ -16,10 +16,10 @@ pub enum Credential {
         subject: String,
         /// The certificate's SHA-1 or SHA-256 thumbprint, hexadecimal.
         thumbprint: String,
-        /// The thumbprints, or names as CA references, of those who signed it.
+        /// The issuers of the certificate, each as a thumbprint or as the name in a CA reference.
         issuers: Vec<String>,
     },
-    /// The endorsement key of a trusted platform module, base64. The challenge is taken as passed.
+    /// The endorsement key of a trusted platform module, base64. The emulator treats the module's challenge as passed.
     Tpm {
         /// The public endorsement key.
         endorsement_key: String,

@@ -1,4 +1,4 @@
-//! Enrollments of both kinds: they differ in two members and the name of their id.
+//! Enrollments of both kinds. The kinds differ in two members and in the name of the id.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -51,7 +51,7 @@ pub(crate) struct EnrollmentBody {
     pub(crate) certificates: CertificateNames,
 }
 
-/// What version 2026-11-01 added: where devices have their certificates issued.
+/// The members that version 2026-11-01 added: the namespace, authority and policy for devices' certificates.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct CertificateNames {
@@ -111,7 +111,7 @@ pub(crate) struct InitialTwin {
 }
 
 impl InitialTwin {
-    /// What the hub has to write.
+    /// The tags and desired properties that must be written to the device's twin.
     pub(crate) fn into_twin(self) -> TwinBody {
         let desired = self.properties.and_then(|properties| properties.desired);
         let properties = desired.map(|desired| PropertiesBody { desired: Some(desired) });

@@ -63,8 +63,8 @@ pub(crate) fn key(id: &str) -> String {
     id.to_ascii_lowercase()
 }
 
-/// 128 characters at most, letters and digits and `: . _ -`. The first is a letter or digit, as the API's description has
-/// it; the last may be a dash as well, as the articles on the service have it.
+/// Checks an id: 1 to 128 letters, digits and `: . _ -`. The first character must be a letter or digit, as the API's
+/// description says. The last may also be a dash, as the articles on the service say.
 pub(crate) fn check_id(kind: Kind, id: &str) -> Result<(), ServiceError> {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b":._-".contains(&byte);
     let bytes = id.as_bytes();

@@ -1,4 +1,4 @@
-//! What the provisioning service keeps, and the rules by which it changes. No HTTP.
+//! The state of the provisioning service, and the rules by which the state changes. No HTTP.
 
 pub(crate) mod attestation;
 mod certificate_info;

@@ -17,7 +17,7 @@ use crate::records::twin::{Change, Twin};
 use crate::store::Store;
 use crate::versions::At;
 
-/// The provisioning service's entities, by their ids in lower case (ids are case-insensitive here).
+/// The provisioning service's entities. The keys are ids in lower case, because DPS ids are case-insensitive.
 pub(crate) struct Dps {
     pub(crate) enrollments: Store<Enrollment>,
     pub(crate) groups: Store<Enrollment>,
@@ -63,7 +63,7 @@ impl Dps {
         if kind == Kind::Individual {
             object["registrationState"] = match self.registrations.get(&key(&enrollment.id)) {
                 Some(registration) => json!(registration.state),
-                // As the service shows a device that has not registered yet.
+                // DPS shows this state for a device that has not registered yet.
                 None => json!({
                     "registrationId": enrollment.id,
                     "createdDateTimeUtc": rfc3339(enrollment.created),
@@ -103,7 +103,7 @@ impl Dps {
             identity::check_id("deviceId", device_id)?;
         }
         if let Some(twin) = body.initial_twin.clone() {
-            // A twin that breaks the hub's limits would make every registration fail.
+            // A twin that exceeds the hub's limits is refused here, because it would make every registration fail.
             Twin::new(now()).write(twin.into_twin(), Change::Merge, now())?;
         }
         let existing = self.store(kind).get(&key(id));

@@ -15,15 +15,15 @@ pub struct RegistrationState {
     /// When the device first registered.
     #[serde(serialize_with = "as_text")]
     pub created_date_time_utc: OffsetDateTime,
-    /// The hub it was assigned to.
+    /// The hub to which the device was assigned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assigned_hub: Option<String>,
-    /// Its device id there.
+    /// The device id in that hub.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
     /// `assigned`, `failed` or `disabled`.
     pub status: &'static str,
-    /// How it came to be assigned: `initialAssignment`, `deviceDataMigrated`, `deviceDataReset`,
+    /// How the device was assigned: `initialAssignment`, `deviceDataMigrated`, `deviceDataReset`,
     /// `reprovisionedToInitialAssignment`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub substatus: Option<&'static str>,
@@ -50,6 +50,6 @@ pub(crate) struct Registration {
     pub(crate) state: RegistrationState,
     /// The group through which the device registered, in lower case; none for an individual enrollment.
     pub(crate) group: Option<String>,
-    /// The operation that made the record what it is.
+    /// The id of the registration operation that wrote this state.
     pub(crate) operation: String,
 }

@@ -1,7 +1,7 @@
 //! The registration API that devices call.
 //!
 //! Over HTTPS only symmetric keys can be used: the emulator asks for no client certificates and has no TPM challenge.
-//! In process ([`crate::DeviceSide`]) every kind of attestation can.
+//! In process ([`crate::DeviceSide`]) every type of attestation can be used.
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -15,7 +15,7 @@ use crate::token::{Token, unauthorized};
 use crate::web::answer::json_response;
 use crate::world::{Shared, World};
 
-/// How long a device should wait before it asks again, seconds; the service says 3.
+/// How many seconds a device should wait before it asks again; DPS says 3.
 const RETRY_AFTER: u64 = 3;
 
 pub(crate) fn token(world: &World, scope: &str, id: &str, headers: &HeaderMap) -> Result<Token, ServiceError> {
@@ -24,7 +24,7 @@ pub(crate) fn token(world: &World, scope: &str, id: &str, headers: &HeaderMap) -
     }
     let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(unauthorized)?;
     let token = Token::parse(text)?;
-    // The resource begins with the id scope here, not with a host name.
+    // Here a token's resource begins with the id scope, not with a host name.
     let path = ["registrations", id].map(str::to_owned);
     token.covers(std::slice::from_ref(&world.options.id_scope), &path)?;
     Ok(token)

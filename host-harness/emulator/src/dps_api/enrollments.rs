@@ -21,7 +21,7 @@ use crate::world::{Shared, World};
 
 const MAX_BULK: usize = 10;
 
-/// A kind of enrollments as a type, by which a route chooses what its handler works on.
+/// A kind of enrollment as a type parameter, so that one handler serves the routes of both kinds.
 pub(super) trait OfKind: 'static {
     const KIND: Kind;
 }
@@ -79,8 +79,8 @@ fn render(world: &World, kind: Kind, id: &str, at: At) -> Result<Response, Servi
     Ok(json_response(StatusCode::OK, Some(&enrollment.etag), &dps.to_json(kind, enrollment, at)))
 }
 
-/// `PUT /{kind}/{id}`. Without `If-Match` it creates, and answers 409 when there is one already: clients that want to
-/// update send the ETag or `*` (the Azure CLI sends `*` by default).
+/// `PUT /{kind}/{id}`. Without `If-Match` it creates an enrollment, and answers 409 when the enrollment exists. Clients
+/// that want to update send the ETag or `*` (the Azure CLI sends `*` by default).
 pub(super) async fn put<K: OfKind>(
     State(world): State<Shared>,
     at: At,
@@ -104,7 +104,7 @@ pub(super) async fn delete<K: OfKind>(
     Ok(no_content())
 }
 
-/// `POST /{kind}/{id}/attestationmechanism`: the only operation that answers keys.
+/// `POST /{kind}/{id}/attestationmechanism`: the only operation that returns keys.
 pub(super) async fn attestation<K: OfKind>(
     State(world): State<Shared>,
     Path(id): Path<String>,
@@ -152,7 +152,7 @@ pub(super) fn page_response(page: paging::Page<Value>, size: usize, item_type: &
     response
 }
 
-/// `POST /{kind}`: a bulk operation. Entries stand alone; the status is 200 even when some failed.
+/// `POST /{kind}`: a bulk operation. Each entry is handled by itself; the status is 200 even when some entries failed.
 pub(super) async fn bulk<K: OfKind>(
     State(world): State<Shared>,
     at: At,

@@ -23,16 +23,16 @@ const MAX_READERS: usize = 5;
 /// How an Event Hub is set up.
 #[derive(Clone, Debug)]
 pub(crate) struct EventHubSettings {
-    /// The hub's short name, from which the Event Hub-compatible name is made up.
+    /// The hub's short name, which is part of a generated Event Hub-compatible name.
     pub(crate) hub_name: String,
-    /// The Event Hub-compatible name; none makes one up.
+    /// The Event Hub-compatible name; `None` generates one.
     pub(crate) name: Option<String>,
     pub(crate) partitions: u16,
     /// Consumer groups besides `$Default`.
     pub(crate) consumer_groups: Vec<String>,
-    /// How many events a partition retains; none sets no limit.
+    /// How many events a partition retains; `None` sets no limit.
     pub(crate) retention_events: Option<usize>,
-    /// How long events are retained; none sets no limit.
+    /// How long events are retained; `None` sets no limit.
     pub(crate) retention_time: Option<Duration>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct EventHub {
     hub_name: String,
     fixed_name: Option<String>,
     state: Mutex<State>,
-    /// Grows with every batch of events: what readers wait for.
+    /// Grows with every batch of events, so that readers notice new events.
     version: watch::Sender<u64>,
     /// Grows with every fail-over: connections of an older generation end.
     generation: watch::Sender<u64>,
@@ -68,9 +68,9 @@ struct Reader {
 /// A reader that has lost its partition to another one.
 #[derive(Debug)]
 pub(crate) struct Lost {
-    /// Which reader.
+    /// The id of the reader.
     pub(crate) reader: u64,
-    /// The error that its client gets.
+    /// The error that the reader's client gets.
     pub(crate) error: EventHubError,
 }
 
@@ -104,27 +104,27 @@ impl EventHub {
         u16::try_from(lock(&self.state).partitions.len()).unwrap_or(u16::MAX)
     }
 
-    /// The configured spelling of a consumer group; they are case-insensitive.
+    /// The configured spelling of a consumer group's name, which is case-insensitive.
     pub(crate) fn group(&self, name: &str) -> Option<&str> {
         self.groups.iter().find(|group| group.eq_ignore_ascii_case(name)).map(String::as_str)
     }
 
-    /// The partition of a device: FNV-1a of its id, so that it is the same on every run.
+    /// The partition of a device: FNV-1a of its id, so that a device has the same partition on every run.
     pub(crate) fn partition_of(&self, device_id: &str) -> u16 {
         let hash = device_id
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        // The low bits of this hash alone are poor for ids that differ in their last digit.
+        // The low bits alone would distribute ids badly that differ only in their last digit.
         let hash = hash ^ (hash >> 32);
         u16::try_from(hash % u64::from(self.partition_count())).unwrap_or(0)
     }
 
-    /// Follows the arrival of events.
+    /// A receiver that is notified when events arrive.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
-    /// Follows fail-overs.
+    /// A receiver that is notified of fail-overs.
     pub(crate) fn generations(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
@@ -180,7 +180,8 @@ impl EventHub {
         state.partitions.get(usize::from(partition)).map(Partition::properties)
     }
 
-    /// Where a reader with this selector has to begin: the next sequence number, and the earliest time if it is one.
+    /// The position where a reader with this selector begins: a sequence number and, for a time selector, the earliest
+    /// time.
     pub(crate) fn locate(&self, partition: u16, start: &Start) -> Result<Position, EventHubError> {
         let mut state = lock(&self.state);
         self.trim(&mut state, milliseconds(now()));
@@ -208,8 +209,9 @@ impl EventHub {
         found
     }
 
-    /// Registers a reader, by the rules of epochs (the documentation of `CreateEpochReceiver` and its epoch parameter):
-    /// a reader with an epoch displaces readers with a lower or the same one and those without; at most five may be without.
+    /// Registers a reader by the rules of epochs (the documentation of `CreateEpochReceiver` and its epoch parameter).
+    /// A reader with an epoch displaces readers with the same or a lower epoch and readers without an epoch. At most
+    /// five readers may be without an epoch.
     pub(crate) fn enter(
         self: &Arc<Self>,
         group: &str,
@@ -240,7 +242,8 @@ impl EventHub {
                         reader.epoch.map_or_else(|| "without epoch".to_owned(), |old| format!("with epoch '{old}'"));
                     let (newer, older) = (shown(&name), shown(&reader.name));
                     let error = EventHubError::Displaced { newer, epoch, older, old_epoch };
-                    // A connection that has ended needs no notice.
+                    // Sending fails only if the displaced reader's connection has ended, and then there is nobody to
+                    // notify.
                     let _ = reader.lost.send(Lost { reader: reader.id, error });
                 }
             }
@@ -251,12 +254,12 @@ impl EventHub {
         Ok(Lease { hub: Arc::clone(self), key, id })
     }
 
-    /// The readers of a partition in a consumer group.
+    /// The number of readers of a partition in a consumer group.
     pub(crate) fn reader_count(&self, group: &str, partition: u16) -> usize {
         lock(&self.state).readers.get(&(group.to_owned(), partition)).map_or(0, Vec::len)
     }
 
-    /// Begins again under another name: empty, positions from 0, every earlier connection ended.
+    /// Starts again under another name: partitions are empty, positions begin at 0, and all earlier connections end.
     pub(crate) fn fail_over(&self) {
         let mut state = lock(&self.state);
         let generation = *self.generation.borrow() + 1;
@@ -272,7 +275,7 @@ impl EventHub {
     }
 }
 
-/// The form that IoT Hub gives these names: cut short, with numbers.
+/// Generates an Event Hub-compatible name in IoT Hub's form: the hub's name, cut to 14 characters, and numbers.
 fn compatible_name(hub_name: &str, generation: u64) -> String {
     let short: String = hub_name.chars().take(14).collect();
     format!("iothub-ehub-{short}-{}-{}", 1_000_000 + generation, &random::hex(5))
@@ -290,7 +293,7 @@ impl State {
     }
 }
 
-/// A reader's right to read a partition, given up when it is dropped.
+/// A reader's right to read a partition. Dropping the lease gives up the right.
 pub(crate) struct Lease {
     hub: Arc<EventHub>,
     key: (String, u16),
@@ -385,16 +388,16 @@ mod tests {
             |result: Result<Lease, EventHubError>| matches!(result, Err(EventHubError::TooManyReaders { .. }));
         let readers: Vec<_> = (0..5).map(|_| enter(None).expect("a reader")).collect();
         assert!(too_many(enter(None)));
-        let first = enter(Some(3)).expect("an epoch goes before none");
+        let first = enter(Some(3)).expect("a reader with an epoch displaces those without");
         let stolen: Vec<_> = std::iter::from_fn(|| notices.try_recv().ok()).map(|lost| lost.reader).collect();
         assert_eq!(stolen, readers.iter().map(Lease::id).collect::<Vec<_>>());
         assert!(matches!(enter(None), Err(EventHubError::EpochNeeded { highest: 3 })));
         assert!(matches!(enter(Some(2)), Err(EventHubError::EpochTooLow { epoch: 2, highest: 3 })));
-        let second = enter(Some(3)).expect("the same epoch, newer");
+        let second = enter(Some(3)).expect("a newer reader with the same epoch");
         assert_eq!(notices.try_recv().map(|lost| lost.reader), Ok(first.id()));
         drop(readers);
         drop(first);
-        assert_eq!(hub.reader_count("$Default", 0), 1, "the old leases do not take the new one with them");
+        assert_eq!(hub.reader_count("$Default", 0), 1, "dropping the old leases keeps the new one");
         drop(second);
         assert!(enter(None).is_ok());
     }

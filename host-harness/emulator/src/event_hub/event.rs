@@ -1,4 +1,4 @@
-//! What is in a partition.
+//! The events in a partition.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +9,11 @@ use time::OffsetDateTime;
 
 use crate::messages::TelemetryMessage;
 
-/// Where an event comes from: the value of `iothub-message-source`, and what a route can name.
+/// Where an event comes from: the value of `iothub-message-source`, by which routes select events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum EventSource {
-    /// A device's own message. Routed, unless a custom route takes it elsewhere.
+    /// A device's own message. It goes to the built-in endpoint, unless a custom route sends it elsewhere.
     #[default]
     Telemetry,
     /// A device or module was created or deleted.
@@ -24,7 +24,7 @@ pub enum EventSource {
     DeviceConnectionState,
     /// Properties of a digital twin changed.
     DigitalTwinChange,
-    /// A job did its work on one device, or failed to.
+    /// A job finished or failed on one device.
     DeviceJobLifecycle,
 }
 
@@ -74,18 +74,18 @@ impl FromStr for EventSource {
 pub enum EventBody {
     /// One data section: what devices send.
     Data(Bytes),
-    /// Several data sections, which a reader has to put together.
+    /// Several data sections, which a reader must put together.
     MultipleData(Vec<Bytes>),
-    /// One value; JSON stands for the AMQP value of the same kind (a whole number becomes a `long`).
+    /// One AMQP value, given as JSON. It becomes the AMQP value of the same type; a whole number becomes a `long`.
     Value(serde_json::Value),
     /// Sequence sections, each a list of values.
     Sequence(Vec<Vec<serde_json::Value>>),
-    /// Body sections as their sender has encoded them: the service passes them on as they are.
+    /// Body sections that their sender has already encoded. The service passes them on unchanged.
     Encoded(Bytes),
 }
 
 impl EventBody {
-    /// The bytes of the data sections, or of encoded ones; none for values and sequences.
+    /// The number of bytes in data sections or encoded sections; 0 for values and sequences.
     pub fn len(&self) -> usize {
         match self {
             Self::Data(data) | Self::Encoded(data) => data.len(),
@@ -122,9 +122,9 @@ impl From<String> for EventBody {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TelemetryEvent {
-    /// The device: `iothub-connection-device-id`, and what decides on the partition.
+    /// The device id (`iothub-connection-device-id`), which also decides on the partition.
     pub device_id: String,
-    /// The module: `iothub-connection-module-id`.
+    /// The module id (`iothub-connection-module-id`).
     pub module_id: Option<String>,
     /// `iothub-message-source`.
     pub source: EventSource,
@@ -140,19 +140,20 @@ pub struct TelemetryEvent {
     pub correlation_id: Option<String>,
     /// The user id, bytes.
     pub user_id: Option<Bytes>,
-    /// When the device created the message: `iothub-creation-time-utc` and the property of AMQP.
+    /// When the device created the message: `iothub-creation-time-utc` and the AMQP property for it.
     pub creation_time: Option<OffsetDateTime>,
-    /// Where it was sent to; by default the hub's address for it, where there is a message id.
+    /// The address to which the message was sent. If it is missing, a message with a message id gets the device's
+    /// address at the hub.
     pub to: Option<String>,
     /// The subject.
     pub subject: Option<String>,
-    /// Where an answer goes.
+    /// The address for answers.
     pub reply_to: Option<String>,
-    /// When it expires.
+    /// When the message expires.
     pub absolute_expiry_time: Option<OffsetDateTime>,
-    /// The group, and the position in it.
+    /// The id of the message's group, and the message's position in the group.
     pub group: Option<(String, u32)>,
-    /// The group for answers.
+    /// The id of the group for answers.
     pub reply_to_group_id: Option<String>,
     /// `x-opt-partition-key`.
     pub partition_key: Option<String>,
@@ -162,15 +163,15 @@ pub struct TelemetryEvent {
     pub component: Option<String>,
     /// Application properties, in order.
     pub properties: Vec<(String, String)>,
-    /// The partition; by default the one of the device.
+    /// The partition; by default the device's partition.
     pub partition: Option<u16>,
-    /// When it was enqueued; by default now. A partition's clock never runs backwards: an earlier time than that of the
-    /// event before is replaced by it.
+    /// When the event was enqueued; by default now. Times in a partition never go backwards: a time before that of the
+    /// previous event is replaced by the previous event's time.
     pub enqueued: Option<OffsetDateTime>,
     pub(crate) auth: AuthOrigin,
 }
 
-/// How the device had proved who it is.
+/// How the device proved its identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AuthOrigin {
     pub(crate) kind: &'static str,
@@ -238,7 +239,7 @@ impl TelemetryEvent {
         self
     }
 
-    /// Sets when it was enqueued.
+    /// Sets the time at which the event was enqueued.
     pub fn enqueued(mut self, at: OffsetDateTime) -> Self {
         self.enqueued = Some(at);
         self
@@ -266,7 +267,7 @@ pub(crate) struct StoredEvent {
     /// Milliseconds since the Unix epoch.
     pub(crate) enqueued: i64,
     pub(crate) event: TelemetryEvent,
-    /// The message without delivery annotations, written when it is first read.
+    /// The encoded message without delivery annotations; it is made when the event is first read.
     encoded: OnceLock<Bytes>,
 }
 
@@ -275,7 +276,7 @@ impl StoredEvent {
         Self { sequence, offset, enqueued, event, encoded: OnceLock::new() }
     }
 
-    /// The message from its message annotations on, as `encode` writes it the first time.
+    /// The encoded message without delivery annotations. `encode` is called only the first time.
     pub(crate) fn encoded(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
         self.encoded.get_or_init(|| encode(self)).clone()
     }

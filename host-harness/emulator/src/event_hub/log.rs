@@ -8,7 +8,7 @@ use super::event::{StoredEvent, TelemetryEvent};
 use super::selector::Start;
 use crate::clock::milliseconds;
 
-/// Offsets are multiples of this, as positions in a log of bytes.
+/// Offsets are multiples of this number, so that they look like byte positions in a log.
 const OFFSET_STEP: i64 = 8;
 
 /// A log of events.
@@ -34,12 +34,12 @@ pub(crate) struct Properties {
     pub(crate) is_empty: bool,
 }
 
-/// Where a reader is.
+/// The position of a reader in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     /// The next event to read has this sequence number or a later one.
     pub(crate) sequence: i64,
-    /// Milliseconds since the Unix epoch; events before that are skipped.
+    /// Events that were enqueued before this time (milliseconds since the Unix epoch) are skipped.
     pub(crate) not_before: Option<i64>,
 }
 
@@ -49,9 +49,9 @@ pub(crate) struct Position {
 pub struct EventPosition {
     /// The partition.
     pub partition: u16,
-    /// Its sequence number there.
+    /// The event's sequence number in the partition.
     pub sequence_number: i64,
-    /// Its offset there, as readers see it.
+    /// The event's offset in the partition, as readers see it.
     pub offset: String,
 }
 

@@ -7,21 +7,21 @@
 //! value    = "'" text "'" | digits
 //! ```
 //!
-//! The forms are those of Microsoft's clients: with spaces around the operator (Python, JavaScript), without (Rust), the
-//! old name of the enqueued time and an unquoted number (Azure CLI).
+//! The forms are those of Microsoft's clients: with spaces around the operator (Python, JavaScript), without spaces
+//! (Rust), and with the old name of the enqueued time and an unquoted number (Azure CLI).
 
 /// A selector, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// Everything that is retained.
+    /// All retained events.
     Earliest,
-    /// What is enqueued from now on.
+    /// Only events that are enqueued from now on.
     Latest,
-    /// After an offset, or at it.
+    /// Events after an offset and, if `inclusive`, the event at that offset.
     Offset { offset: i64, inclusive: bool },
-    /// After a sequence number, or at it.
+    /// Events after a sequence number and, if `inclusive`, the event with that number.
     Sequence { number: i64, inclusive: bool },
-    /// Enqueued after this time (milliseconds since the Unix epoch), or at it.
+    /// Events enqueued after this time (milliseconds since the Unix epoch) and, if `inclusive`, at this time.
     Time { millis: i64, inclusive: bool },
 }
 

@@ -1,8 +1,8 @@
-//! Events that the hub itself makes, for those sources that a route sends to the built-in endpoint.
+//! System events, which the hub itself makes for each source that a route sends to the built-in endpoint.
 //!
 //! Source: the page on the schemas of non-telemetry events, and the device twins page for twin changes. Without a route
-//! there are none, as at the service. `deviceJobLifecycleEvents` and `digitalTwinChangeEvents` are not published with
-//! samples: their payloads here are a job's outcome on the device and a JSON Patch.
+//! no such event is made, as at the service. Microsoft publishes no samples of `deviceJobLifecycleEvents` and
+//! `digitalTwinChangeEvents`: here their payloads are a job's outcome on the device and a JSON Patch.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::event::{EventSource, TelemetryEvent};
 use crate::clock::{now, rfc3339};
 use crate::journal::TwinPart;
 
-/// Makes system events where they are routed.
+/// Makes system events for the sources that have a route.
 #[derive(Clone)]
 pub(crate) struct SystemEvents {
     hub: Arc<EventHub>,
@@ -32,7 +32,7 @@ pub(crate) struct TwinNotification<'a> {
     pub(crate) version: u64,
     /// Whether the change replaced the sections, as PUT does.
     pub(crate) replaced: bool,
-    /// What was written to which section.
+    /// The sections that changed, each with the patch that was written.
     pub(crate) changes: &'a [(TwinPart, Value)],
     /// `$version` of a section, by part.
     pub(crate) section_version: &'a dyn Fn(TwinPart) -> Option<u64>,
@@ -48,7 +48,7 @@ impl SystemEvents {
         self.routes.contains(&source)
     }
 
-    /// A device or module was created or deleted; `twin` is how its twin looks, or looked last.
+    /// A device or module was created or deleted; `twin` returns its current or last twin.
     pub(crate) fn lifecycle(&self, device: &str, module: Option<&str>, created: bool, twin: impl FnOnce() -> Value) {
         let operation = match (module, created) {
             (None, true) => "createDeviceIdentity",
@@ -66,7 +66,7 @@ impl SystemEvents {
     pub(crate) fn connection(&self, device: &str, module: Option<&str>, connected: bool) {
         if self.routed(EventSource::DeviceConnectionState) {
             let number = self.connection_sequence.fetch_add(1, Ordering::Relaxed) + 1;
-            // 64 hexadecimal digits that only ever grow.
+            // The sequence number has 64 hexadecimal digits and only grows.
             let body = json!({ "sequenceNumber": format!("{number:064X}") });
             let operation = if connected { "deviceConnected" } else { "deviceDisconnected" };
             let schema = Some("deviceConnectionStateNotification");
@@ -110,7 +110,7 @@ impl SystemEvents {
         }
     }
 
-    /// A job has done its work on a device, or failed to.
+    /// A job finished or failed on a device.
     pub(crate) fn job(&self, device: &str, job: impl FnOnce() -> Value) {
         if self.routed(EventSource::DeviceJobLifecycle) {
             self.emit(EventSource::DeviceJobLifecycle, device, None, None, None, &job());

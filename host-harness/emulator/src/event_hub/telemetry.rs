@@ -1,4 +1,4 @@
-//! The producer's side in process: for tests and simulations that need many events at once.
+//! Enqueues events in process, for tests and simulations that need many events at once.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::event::{StoredEvent, TelemetryEvent};
 use super::log::{EventPosition, Position};
 use crate::clock::milliseconds;
 
-/// What a partition holds.
+/// The state of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionProperties {
@@ -19,12 +19,12 @@ pub struct PartitionProperties {
     pub last_sequence_number: i64,
     /// The offset of the newest event ever; `-1` before the first.
     pub last_offset: String,
-    /// Whether it retains no event.
+    /// Whether the partition retains no event.
     pub is_empty: bool,
 }
 
-/// Puts events straight into the partitions: without registry, journal, throttles and telemetry sinks. Devices need not
-/// exist.
+/// Puts events directly into the partitions, without registry, journal, throttles and telemetry sinks. So the devices
+/// need not exist.
 #[derive(Clone)]
 pub struct Telemetry {
     hub: Arc<EventHub>,
@@ -55,7 +55,7 @@ impl Telemetry {
         self.hub.partition_count()
     }
 
-    /// What a partition holds; none when there is no such partition.
+    /// The state of a partition; `None` when the partition does not exist.
     pub fn partition(&self, partition: u16) -> Option<PartitionProperties> {
         let properties = self.hub.properties(partition)?;
         Some(PartitionProperties {
@@ -71,7 +71,7 @@ impl Telemetry {
         self.hub.forget_before(partition, sequence_number);
     }
 
-    /// How many readers are on a partition in a consumer group.
+    /// How many readers a partition has in a consumer group.
     pub fn readers(&self, consumer_group: &str, partition: u16) -> usize {
         self.hub.reader_count(consumer_group, partition)
     }

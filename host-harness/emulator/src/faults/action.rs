@@ -12,16 +12,16 @@ pub enum FaultAction {
     Status {
         /// The HTTP status.
         status: u16,
-        /// The service's six-digit code; by default the one that fits the status.
+        /// The service's six-digit code; by default the code that fits the status.
         code: Option<u32>,
         /// Seconds for the `Retry-After` header.
         retry_after_secs: Option<u64>,
-        /// A body of one's own instead of the service's.
+        /// A body that replaces the service's error body.
         body: Option<String>,
     },
     /// Answers with an error in a form of the rule's choice, without doing anything.
     Refuse(Refusal),
-    /// Answers late.
+    /// Answers after this delay.
     Latency(Duration),
     /// Closes the connection without an answer. The request is **not** carried out.
     DropConnection,
@@ -37,7 +37,7 @@ pub enum FaultAction {
     Oversize(usize),
     /// Answers with ETags that are not the entity's.
     WrongEtag,
-    /// Handles the request as if the service's clock were off by these seconds.
+    /// Handles the request as if the service's clock were ahead by this number of seconds.
     ClockSkew(i64),
     /// AMQP: closes the connection with this condition.
     Close(String),
@@ -49,9 +49,9 @@ pub enum FaultAction {
     Reject(String),
     /// AMQP: sends half of the next frame and closes the connection.
     HalfFrame,
-    /// AMQP: drops the connection after a random number of further bytes, at most so many.
+    /// AMQP: drops the connection after a random number of further bytes, at most this many.
     Cut(u32),
-    /// AMQP: takes every token of the connection for expired.
+    /// AMQP: treats every token of the connection as expired.
     ExpireTokens,
 }
 
@@ -66,7 +66,7 @@ impl FaultAction {
         matches!(self, Refuse(_) | ClockSkew(_) | DropAfterEffect | Oversize(_) | TruncateBody | WrongEtag)
     }
 
-    /// Whether an exchange or operation ends with it.
+    /// Whether the exchange or operation ends with this action.
     pub(super) fn ends(&self) -> bool {
         use FaultAction::{Close, Detach, DropConnection, End, Refuse, Reject, Status};
         matches!(self, Status { .. } | Refuse(_) | DropConnection | Close(_) | End(_) | Detach(_) | Reject(_))

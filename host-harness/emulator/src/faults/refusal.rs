@@ -1,11 +1,11 @@
-//! Refusals in the forms in which the services and gateways before them refuse.
+//! Refusals in the forms that the services use, and that gateways in front of the services use.
 
 use serde_json::{Value, json};
 
 use crate::random;
 
-/// A refusal by any code, the emulator's own or not, in any of the forms in which the services or what stands before them
-/// are known to refuse.
+/// A refusal with any code, even one that the emulator itself does not use, in one of the known forms of the services
+/// and of gateways in front of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -21,7 +21,7 @@ pub struct Refusal {
     pub retry_after_secs: Option<u64>,
 }
 
-/// A form of refusal; the string form of a rule has the name in parentheses.
+/// The form of a refusal. The name in parentheses is the form's name in a rule's string form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusalForm {

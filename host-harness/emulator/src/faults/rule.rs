@@ -11,21 +11,21 @@ use crate::service::Service;
 /// rule      = [ service ":" ] method SP path "=" action { "x" times | "~" skip } [ "@" probability ]
 /// service   = "hub" | "dps" | "device" | "eventhub" | "hub-amqp"
 /// method    = "*" | "GET" | "POST" | …
-/// path      = a path; "*" stands for any text, and a path without one is a prefix
+/// path      = a path; "*" stands for any text, and a path without "*" is a prefix
 /// action    = status [ "/" code ] [ "+" seconds ] [ ":" form ]
 ///                                                   answer with this status, error code, Retry-After
 ///           | "latency:" milliseconds               answer late
 ///           | "drop"                                close the connection, the request not carried out
-///           | "drop-after"                          carry it out, then close without an answer
+///           | "drop-after"                          carry the request out, then close without an answer
 ///           | "truncate"                            send half of the body, then close
 ///           | "stall"                               send half of the body, then nothing
 ///           | "garbage"                             a body that is not JSON
-///           | "oversize:" bytes                     so many bytes of white space before the body
+///           | "oversize:" bytes                     this many bytes of white space before the body
 ///           | "etag"                                wrong ETags in header and body
-///           | "skew:" seconds                       the service's clock is off by so much (may be negative)
-/// code      = six digits, or a symbolic name; one that the emulator itself does not give out has the form "text"
+///           | "skew:" seconds                       the service's clock is ahead by this time (may be negative)
+/// code      = six digits, or a symbolic name; a code that the emulator itself does not use has the form "text"
 /// form      = "text" | "object" | "string" | "flat"   the four shapes of body that the services have
-///           | "header" | "bare"                       no body; with the code in a header, or without any
+///           | "header" | "bare"                       no body; the code in a header, or no code
 ///           | "page" | "document"                     an HTML page, or JSON, of a gateway
 /// times     = how often the rule fires, always when left out
 /// skip      = how many matches are ignored before it fires for the first time
@@ -37,7 +37,7 @@ use crate::service::Service;
 /// # The AMQP endpoints
 ///
 /// A rule is for AMQP when its service is `eventhub` or `hub-amqp`; a rule without a service is for HTTP only. The
-/// method is an operation, the path the address after a slash:
+/// method is an operation, and the path is the address with a slash before it:
 ///
 /// ```text
 /// method    = "CONNECT"    a TCP connection, before TLS           path "/"
@@ -51,38 +51,38 @@ use crate::service::Service;
 ///           | "end" [ ":" condition ]      end the session; by default amqp:internal-error
 ///           | "detach" [ ":" condition ]   detach the link; by default amqp:link:detach-forced
 ///           | "reject" [ ":" condition ]   reject the message (SEND); by default amqp:internal-error
-///           | status                       answer so (PUT-TOKEN, READ)
-///           | "latency:" milliseconds      stop the connection for so long
+///           | status                       answer with this status (PUT-TOKEN, READ)
+///           | "latency:" milliseconds      pause the connection for this time
 ///           | "drop"                       drop the connection
 ///           | "half"                       send half of the next frame, then drop the connection
-///           | "cut:" bytes                 drop the connection within so many bytes more, at random; those of TLS
-///                                        are counted at CONNECT, those of AMQP after it
-///           | "stall"                      keep the connection, but send nothing more, no heartbeat either
+///           | "cut:" bytes                 drop the connection at random within this many further bytes; TLS bytes are
+///                                        counted at CONNECT, AMQP bytes after it
+///           | "stall"                      keep the connection, but send nothing more, not even a heartbeat
 ///           | "garbage"                    send bytes that are no frame
-///           | "expire"                     take the connection's tokens for expired
+///           | "expire"                     treat the connection's tokens as expired
 /// ```
 ///
-/// A condition is any of the protocol's or the service's: `amqp:link:stolen`, `com.microsoft:server-busy`,
-/// `com.microsoft:timeout`, `com.microsoft:operation-cancelled`, … With `/` and six digits after it, it carries that code,
-/// as IoT Hub's conditions do: `hub-amqp:SEND /=reject:amqp:not-found/404012`.
+/// A condition is any condition of the protocol or the service: `amqp:link:stolen`, `com.microsoft:server-busy`,
+/// `com.microsoft:timeout`, `com.microsoft:operation-cancelled`, … With `/` and six digits after it, the condition
+/// carries that code, as IoT Hub's conditions do: `hub-amqp:SEND /=reject:amqp:not-found/404012`.
 ///
 /// Examples: `eventhub:ATTACH /*=detach:com.microsoft:server-busyx2`, `eventhub:TRANSFER /*=half~100x1`,
 /// `eventhub:PUT-TOKEN /=401`, `eventhub:TRANSFER /*/Partitions/0=cut:4096@0.01`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRule {
-    /// Which API, or any.
+    /// The API to which the rule is limited; `None` means any API.
     pub service: Option<Service>,
-    /// The method, or any.
+    /// The method to which the rule is limited; `None` means any method.
     pub method: Option<String>,
-    /// The path: a prefix, or with `*` for any text a pattern for the whole path.
+    /// The path: a prefix or, if it contains `*`, a pattern for the whole path in which `*` stands for any text.
     pub path: String,
     /// What it does.
     pub action: FaultAction,
-    /// How often it fires before it is spent; `None` is for ever.
+    /// How often the rule still fires; `None` means without limit.
     pub times: Option<u32>,
     /// How many matches are ignored before the rule fires for the first time.
     pub skip: u32,
-    /// How probable it is that it fires, 0.0 to 1.0. The random sequence has a fixed seed.
+    /// The probability that the rule fires, 0.0 to 1.0. The random sequence has a fixed seed.
     pub probability: f64,
 }
 
@@ -129,7 +129,7 @@ impl FaultRule {
     }
 }
 
-/// `*` stands for any text; everything else for itself.
+/// Compares a text with a pattern, in which `*` stands for any text.
 fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

@@ -1,4 +1,4 @@
-//! The rules in force.
+//! The fault rules in force.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -24,7 +24,7 @@ struct FaultState {
     fired: u64,
 }
 
-/// The seed of the random sequence, unless the options have another.
+/// The seed of the random sequence, unless the options set another seed.
 pub(crate) const SEED: u64 = 0x1057_F417;
 
 impl Default for Faults {
@@ -46,7 +46,7 @@ impl Faults {
     /// Adds a rule in its string form (the grammar is with [`FaultRule`]).
     ///
     /// # Errors
-    /// When the text is not such a rule.
+    /// When the text does not follow the grammar.
     pub fn add_text(&self, rule: &str) -> Result<(), FaultSyntaxError> {
         self.add(rule.parse()?);
         Ok(())
@@ -64,8 +64,7 @@ impl Faults {
         self.lock().fired
     }
 
-    /// The rules that have not fired as often as they are to, each with what is left of it. One without a number of
-    /// times is never done.
+    /// The rules that can still fire, each with its remaining number of times. A rule without such a number always can.
     pub fn waiting(&self) -> Vec<FaultRule> {
         self.lock().rules.iter().filter(|rule| rule.times != Some(0)).cloned().collect()
     }

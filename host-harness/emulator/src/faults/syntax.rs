@@ -44,7 +44,7 @@ fn parse_rule(rule: &str) -> Result<FaultRule, String> {
         return Err("the probability must lie between 0 and 1".to_owned());
     }
     let (mut action, mut times, mut skip) = (action, None, 0);
-    // Both suffixes may be there, in either order.
+    // The suffixes `x` and `~` may both be present, in either order.
     while let Some((rest, number)) = action.rsplit_once(['x', '~']) {
         if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             break;
@@ -64,7 +64,7 @@ fn parse_rule(rule: &str) -> Result<FaultRule, String> {
         );
     }
     if amqp && action.is_http_only() {
-        return Err("this action works over HTTP only: take 'eventhub:' or 'hub-amqp:' away".to_owned());
+        return Err("this action works only over HTTP: remove 'eventhub:' or 'hub-amqp:'".to_owned());
     }
     Ok(FaultRule {
         service,

@@ -1,4 +1,4 @@
-//! The hub's records together, and the rules by which they change. No HTTP, no AMQP.
+//! All records of the hub, and the rules by which the records change. No HTTP, no AMQP.
 
 mod devices;
 mod modules;

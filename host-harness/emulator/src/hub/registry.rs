@@ -52,7 +52,7 @@ impl Hub {
         self.modules.get(&module_key(device, module)).ok_or_else(|| module_not_found(device, module))
     }
 
-    /// The keys that open the device's own endpoints.
+    /// The keys that give access to the device's own endpoints.
     pub(crate) fn device_keys(&self, id: &str) -> Option<Vec<String>> {
         let keys = self.devices.get(id)?.authentication.symmetric_key.as_ref()?;
         Some(vec![keys.primary.clone(), keys.secondary.clone()])

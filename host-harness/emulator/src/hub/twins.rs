@@ -50,7 +50,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes a device's twin back to its beginnings: the given tags and desired properties, nothing reported.
+    /// Resets a device's twin to the given tags and desired properties, without reported properties.
     pub(crate) fn reset_twin(&mut self, device: &str, initial: TwinBody) -> Result<(), ServiceError> {
         self.write_twin(device, None, initial, Change::Replace, &Precondition::None)?;
         let twin = self.twin_mut(device, None)?;

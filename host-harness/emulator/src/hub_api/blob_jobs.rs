@@ -86,7 +86,7 @@ pub(crate) async fn get(State(world): State<Shared>, Path(id): Path<String>) -> 
     hub.blob_jobs.get(&id).map(|job| ok(&job.to_json())).ok_or_else(|| job_not_found(&id))
 }
 
-/// `DELETE /jobs/{id}`: cancels; one that has ended stays as it is.
+/// `DELETE /jobs/{id}`: cancels a job; a job that has ended stays unchanged.
 pub(crate) async fn cancel(State(world): State<Shared>, Path(id): Path<String>) -> Result<Response, ServiceError> {
     lock(&world.hub).blob_jobs.get(&id).map(drop).ok_or_else(|| job_not_found(&id))?;
     set_status(&world, &id, JobStatus::Cancelled);

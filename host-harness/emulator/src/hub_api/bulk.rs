@@ -1,7 +1,7 @@
 //! `POST /devices`: up to 100 changes of identities and twins in one request.
 //!
-//! Entries stand alone: a failed one does not undo the others. The answer is 200 when all succeeded and 400, with the
-//! same kind of body, when any failed.
+//! Each entry is handled by itself: a failed entry does not undo the others. The answer is 200 when all entries
+//! succeeded. When any entry failed, the answer is 400 with a body of the same form.
 
 use std::collections::HashSet;
 
@@ -154,7 +154,7 @@ fn apply(hub: &mut Hub, entry: Entry, at: At) -> Result<(), ServiceError> {
     }
     let has_twin = twin.tags.is_some() || twin.properties.is_some();
     if has_twin {
-        // A twin that breaks the limits must not leave a device behind.
+        // A twin that exceeds the limits must not leave a device behind.
         Twin::new(now()).write(twin.clone(), Change::Merge, now())?;
     }
     let (id, module) = (id.to_owned(), module.map(str::to_owned));
@@ -168,7 +168,7 @@ fn apply(hub: &mut Hub, entry: Entry, at: At) -> Result<(), ServiceError> {
                 capabilities: entry.capabilities,
                 device_scope: entry.device_scope,
                 parent_scopes: entry.parent_scopes,
-                // An entry has none, so it says nothing of those that there are.
+                // A bulk entry has no `attributes` member, so the stored attributes are kept.
                 attributes: hub.devices.get(&id).and_then(|device| device.attributes.clone()),
                 ..DeviceBody::default()
             };

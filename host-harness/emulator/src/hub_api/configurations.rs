@@ -51,7 +51,7 @@ pub(crate) async fn get(State(world): State<Shared>, Path(id): Path<String>) -> 
     render(&lock(&world.hub), &id, StatusCode::OK)
 }
 
-/// `PUT /configurations/{id}`: 201 for a new one. Id and content cannot be changed.
+/// `PUT /configurations/{id}`: 201 for a new configuration. The id and content cannot be changed.
 pub(crate) async fn put(
     State(world): State<Shared>,
     Path(id): Path<String>,
@@ -165,7 +165,7 @@ pub(crate) async fn apply(
                     desired.extend(value.as_object().cloned().unwrap_or_default());
                 }
                 Some(rest) if rest.starts_with('.') => nest(&mut desired, rest.trim_start_matches('.'), value),
-                _ => return Err(invalid(format!("'{path}' must be properties.desired or below it"))),
+                _ => return Err(invalid(format!("'{path}' must be properties.desired or a path below it"))),
             }
         }
         writes.push((module, desired, change));

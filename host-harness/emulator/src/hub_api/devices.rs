@@ -29,7 +29,7 @@ pub(crate) async fn get(State(world): State<Shared>, at: At, Path(id): Path<Stri
     Ok(json_response(StatusCode::OK, Some(&device.etag), &shown))
 }
 
-/// `PUT /devices/{id}`. The body's `deviceId` must be there and equal the path's.
+/// `PUT /devices/{id}`. The body must have a `deviceId` that equals the id in the path.
 pub(crate) async fn put(
     State(world): State<Shared>,
     at: At,

@@ -1,4 +1,4 @@
-//! Digital twins: another view of device twins, and commands, which are direct methods.
+//! Digital twins, which are another view of device twins, and their commands, which are direct methods.
 //!
 //! A component's property is a member of an object that carries the marker `"__t": "c"` in the device twin; the
 //! method of a component's command is `component*command` (IoT Plug and Play conventions).

@@ -1,4 +1,4 @@
-//! Scheduled jobs (`/jobs/v2`), which update twins or call methods on many devices. They really run.
+//! Scheduled jobs (`/jobs/v2`), which update twins or call methods on many devices. The emulator really runs the jobs.
 
 use std::time::Duration;
 
@@ -28,10 +28,10 @@ use crate::web::request::{JsonBody, query_parameter};
 use crate::world::Shared;
 use crate::{paging, query};
 
-/// How many devices a job works on at a time, as the service does for one S1 unit in a second.
+/// How many devices a job works on at the same time. One S1 unit of the service handles as many per second.
 const PARALLEL: usize = 10;
 
-/// `PUT /jobs/v2/{id}`: makes a job and starts it when its time has come.
+/// `PUT /jobs/v2/{id}`: creates a job, which starts at its start time.
 pub(crate) async fn put(
     State(world): State<Shared>,
     Path(id): Path<String>,
@@ -160,7 +160,8 @@ pub(crate) async fn get(State(world): State<Shared>, Path(id): Path<String>) -> 
     hub.jobs.get(&id).map(|job| ok(&job.to_json())).ok_or_else(|| job_not_found(&id))
 }
 
-/// `POST /jobs/v2/{id}/cancel`: what has been done stays done. A finished job cannot be cancelled.
+/// `POST /jobs/v2/{id}/cancel`: cancels a job. Changes already made to devices stay. A finished job cannot be
+/// cancelled.
 pub(crate) async fn cancel(State(world): State<Shared>, Path(id): Path<String>) -> Result<Response, ServiceError> {
     let cancelled = set_status(&world, &id, JobStatus::Cancelled);
     let hub = lock(&world.hub);
@@ -172,8 +173,8 @@ pub(crate) async fn cancel(State(world): State<Shared>, Path(id): Path<String>) 
     }
 }
 
-/// `GET /jobs/v2/query?jobType=&jobStatus=`: the object of the service's description, and the page headers that the
-/// .NET client reads instead.
+/// `GET /jobs/v2/query?jobType=&jobStatus=`: answers with the object of the service's description, and with page
+/// headers, because the .NET client reads those instead.
 pub(crate) async fn list(
     State(world): State<Shared>,
     uri: Uri,

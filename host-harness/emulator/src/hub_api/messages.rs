@@ -1,7 +1,7 @@
 //! Messages to devices and from devices.
 //!
 //! Sending to a device over HTTPS is not in the service's description, but Azure IoT explorer, which Microsoft ships,
-//! does it: `POST /devices/{id}/messages/deviceBound`, properties as `iothub-app-*` headers.
+//! does it: `POST /devices/{id}/messages/deviceBound`, with properties as `iothub-app-*` headers.
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -36,7 +36,8 @@ pub(crate) async fn send(
     check_size(&body, MAX_CLOUD_TO_DEVICE)?;
     let message_id = text(&headers, "iothub-messageid").unwrap_or_else(random::uuid);
     let message = DeviceMessage::new(message_id, properties(&headers), body);
-    // It is not known whether the service heeds an expiry or an acknowledgement over HTTPS. Here it does not.
+    // It is not known whether the service honours an expiry or an acknowledgement over HTTPS. The emulator ignores
+    // both.
     queue_message(&world, &id, CloudMessage { message, ack: Ack::None })?;
     Ok(no_content())
 }
@@ -52,8 +53,8 @@ pub(crate) async fn purge(State(world): State<Shared>, Path(id): Path<String>) -
     Ok(ok(&json!({ "totalMessagesPurged": purged, "deviceId": id })))
 }
 
-/// `GET /messages/serviceBound/feedback`: the batch of records as over AMQP, its lock token in `ETag`. The service's
-/// description has neither; both follow the operation for devices.
+/// `GET /messages/serviceBound/feedback`: the batch of records in the same form as over AMQP, with its lock token in
+/// `ETag`. The service's description states neither; both follow the operation with which devices receive messages.
 pub(crate) async fn feedback(State(world): State<Shared>) -> Response {
     expire_messages(&world);
     let Some(locked) = world.service_bound.take(Queue::Feedback) else { return no_content() };
@@ -74,7 +75,7 @@ pub(crate) async fn complete_feedback(
     settle(&token, |token| world.service_bound.complete(token))
 }
 
-/// `POST /messages/serviceBound/feedback/{token}/abandon`: puts a batch back.
+/// `POST /messages/serviceBound/feedback/{token}/abandon`: returns a batch to the queue.
 pub(crate) async fn abandon_feedback(
     State(world): State<Shared>,
     Path(token): Path<String>,
@@ -91,8 +92,8 @@ fn settle(token: &str, settle: impl FnOnce(&[u8; 16]) -> bool) -> Result<Respons
     Err(ServiceError::new(ErrorCode::MESSAGE_LOCK_LOST, "the lock token is not valid, or no longer"))
 }
 
-/// `DELETE /devices/{id}/messages/deviceBound/{token}`, the device's side: completes a message it has received. Devices
-/// of the emulator take their messages in process, so no lock token is ever given out over HTTPS.
+/// `DELETE /devices/{id}/messages/deviceBound/{token}`, the device's side: completes a message that the device has
+/// received. Devices of the emulator take their messages in process, so no lock token is ever given out over HTTPS.
 pub(crate) async fn complete(
     State(world): State<Shared>,
     Path((id, _token)): Path<(String, String)>,

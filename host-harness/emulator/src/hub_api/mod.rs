@@ -3,7 +3,7 @@
 //! | permission | operations |
 //! |---|---|
 //! | RegistryRead | reading devices, modules, configurations, device statistics |
-//! | RegistryWrite | changing them, bulk changes, applying configuration content, import and export |
+//! | RegistryWrite | changing devices, modules, configurations; bulk changes, applying configuration content, import and export |
 //! | ServiceConnect | twins, digital twins, queries, methods, messages, scheduled jobs, service statistics |
 
 mod blob_jobs;

@@ -22,7 +22,8 @@ const MAX_QUEUE: usize = 50;
 const DEFAULT_EXPIRY: Duration = Duration::hours(1);
 const MAX_EXPIRY: Duration = Duration::days(2);
 
-/// Puts a message into a device's queue: at most 64 KB with its properties, at most 50 messages, at most two days.
+/// Puts a message into a device's queue. Limits: 64 KB with its properties, 50 messages in the queue, a lifetime of two
+/// days.
 pub(crate) fn queue_message(world: &World, id: &str, mut queued: CloudMessage) -> Result<(), ServiceError> {
     let message = &mut queued.message;
     let properties = message.properties.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
@@ -51,7 +52,7 @@ pub(crate) fn queue_message(world: &World, id: &str, mut queued: CloudMessage) -
     Ok(())
 }
 
-/// Takes all messages out of a device's queue that have not expired, and gives feedback with this status.
+/// Takes all unexpired messages out of a device's queue, and gives feedback with this status.
 pub(crate) fn take_messages(
     world: &World,
     id: &str,
@@ -102,7 +103,7 @@ pub(crate) fn feedback_on(
         .collect()
 }
 
-/// Takes telemetry from HTTPS and from in-process devices alike.
+/// Accepts telemetry, both from HTTPS and from devices in process.
 pub(crate) fn accept_telemetry(world: &World, message: TelemetryMessage) -> Result<(), ServiceError> {
     check_size(&message.body, MAX_TELEMETRY)?;
     let mut hub = lock(&world.hub);
@@ -119,7 +120,7 @@ pub(crate) fn accept_telemetry(world: &World, message: TelemetryMessage) -> Resu
         "body": String::from_utf8_lossy(&message.body),
     });
     hub.journal.append(ChangeKind::TelemetryReceived, message.device_id.as_str(), None, detail);
-    // Under the hub's lock, so that the partition has the order of the journal.
+    // The event is enqueued under the hub's lock, so that the partition and the journal have the same order.
     if !world.options.telemetry_routed_away {
         world.event_hub.append_all([TelemetryEvent::from_message(&message, auth)]);
     }

@@ -16,7 +16,7 @@ use crate::world::World;
 const MAX_PAYLOAD: usize = 128 << 10;
 const DEFAULT_RESPONSE_TIMEOUT: u64 = 30;
 
-// Clients enforce 300; an older page of the documentation allows an hour.
+// In seconds. Clients enforce 300 seconds; an older page of the documentation allows an hour.
 const MAX_TIMEOUT: u64 = 3600;
 
 /// Calls a method for the method operations, digital twin commands and jobs. Returns the device's own status and its
@@ -69,7 +69,7 @@ async fn answer(reply: impl Future<Output = MethodReply>) -> (i32, Value) {
     }
 }
 
-/// 404001 or 404010 when the device or module does not exist.
+/// Refuses with 404001 or 404010 when the device or module does not exist.
 pub(crate) fn check_target(world: &World, target: &Target) -> Result<(), ServiceError> {
     let hub = lock(&world.hub);
     match &target.module {

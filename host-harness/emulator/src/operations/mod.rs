@@ -1,4 +1,4 @@
-//! Operations on the state as a whole, which HTTP, AMQP and devices in process share.
+//! Operations on the whole state, which HTTP, AMQP and devices in process share.
 
 pub(crate) mod messages;
 pub(crate) mod methods;

@@ -1,4 +1,4 @@
-//! What registering with the provisioning service does.
+//! The registration of devices with the provisioning service.
 
 use serde_json::json;
 
@@ -21,7 +21,7 @@ use crate::versions::At;
 use crate::world::World;
 use crate::{etag, random};
 
-/// What a device proves itself with.
+/// The proof of identity that a device gives.
 pub(crate) enum Proof<'a> {
     Credential(&'a Credential),
     /// A token over `{idScope}/registrations/{id}`.
@@ -79,8 +79,8 @@ impl Proof<'_> {
     }
 }
 
-/// The device's own keys: an individual enrollment's, or derived from a group's. Devices derive from the id as they
-/// write it, or in lower case.
+/// The device's own keys: the keys of an individual enrollment, or keys derived from the keys of a group. A device
+/// derives its key from the id exactly as its request spells the id, so the id's case counts.
 fn device_keys(kind: Kind, registration_id: &str, enrollment: &Enrollment) -> Vec<String> {
     let keys = enrollment.attestation.keys();
     match kind {
@@ -138,7 +138,7 @@ pub(crate) fn register(
     Ok((state, operation))
 }
 
-/// The enrollment that the proof fits; an individual one goes before groups.
+/// The enrollment that the proof fits. An individual enrollment takes precedence over groups.
 pub(crate) fn attest(
     dps: &Dps,
     world: &World,
@@ -159,7 +159,7 @@ pub(crate) fn attest(
         .ok_or_else(unauthorized)
 }
 
-/// Chooses the hub and creates the device there. Returns its id and the substatus.
+/// Chooses the hub and creates the device there. Returns the device's id and the substatus.
 fn assign(
     world: &World,
     kind: Kind,
@@ -181,7 +181,7 @@ fn assign(
     if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(&host)) {
         return Err(ServiceError::new(
             ErrorCode::LINKED_HUB_NOT_FOUND,
-            format!("none of the enrollment's hubs is linked; linked is {host}"),
+            format!("none of the enrollment's hubs is linked; the linked hub is {host}"),
         ));
     }
     let device_id = body.device_id.clone().unwrap_or_else(|| registration_id.to_owned());
@@ -208,7 +208,7 @@ fn assign(
     if let Some(authentication) = authentication.filter(|new| *new != device.authentication) {
         let device = DeviceBody {
             authentication: Some(authentication.into()),
-            // Registering again does not enable a device that the hub's operator has disabled.
+            // A new registration must not enable a device that the hub's operator has disabled.
             status: Some(device.status),
             status_reason: device.status_reason.clone(),
             attributes: device.attributes.clone(),
@@ -223,7 +223,7 @@ fn assign(
     Ok((device_id, "deviceDataReset"))
 }
 
-/// How the device will prove itself to the hub. `None` leaves it to the hub: new keys, as for a TPM.
+/// How the device will prove its identity to the hub. `None`, as for a TPM, lets the hub make new keys.
 fn authentication(kind: Kind, registration_id: &str, enrollment: &Enrollment) -> Option<Authentication> {
     let none = || Authentication {
         kind: AuthenticationType::CertificateAuthority,

@@ -1,7 +1,7 @@
 //! Running a checked query over documents.
 //!
-//! Conditions know three outcomes, as in the service's own engine: true, false and undefined, the outcome of comparing
-//! something that is not there. Only true selects; `NOT` of undefined is undefined.
+//! A condition has one of three outcomes, as in the service's own engine: true, false or undefined. A comparison with a
+//! missing value is undefined. Only true selects a document; `NOT` of undefined is undefined.
 
 use std::cmp::Ordering;
 
@@ -27,7 +27,7 @@ impl Query {
         matches!(self.projection, Projection::All)
     }
 
-    /// How many rows at most.
+    /// The largest number of rows, if the query sets one.
     pub(crate) fn top(&self) -> Option<usize> {
         self.top
     }
@@ -110,13 +110,13 @@ impl Aggregate {
     }
 }
 
-/// Whole numbers stay whole on the wire.
+/// A number as JSON; a whole number is written without a fraction.
 fn whole(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < 9e15 { json!(number as i64) } else { json!(number) }
 }
 
 impl Expression {
-    /// Whether the condition is true of the document; undefined is not.
+    /// Whether the condition is true for the document; undefined counts as not true.
     pub(crate) fn holds(&self, document: &Value) -> bool {
         self.truth(document) == Some(true)
     }
@@ -174,7 +174,7 @@ impl Function {
 }
 
 impl Operator {
-    /// Undefined for anything but numbers.
+    /// Calculates. The result is undefined (`None`) for operands that are not numbers.
     fn apply(self, left: &Value, right: &Value) -> Option<Value> {
         if let (Some(left), Some(right)) = (left.as_i64(), right.as_i64()) {
             let exact = match self {
@@ -201,7 +201,7 @@ impl Operator {
 }
 
 impl Column {
-    /// As [`Self::name`]; a document's own first names are spelled as the document has them.
+    /// Like [`Self::name`], but a name at the top of the document is spelled as in the document.
     fn name_in(&self, index: usize, document: &Value) -> String {
         match (&self.alias, &self.expression) {
             (None, Some(Expression::Path(path))) if path.len() == 1 => {
@@ -212,7 +212,7 @@ impl Column {
     }
 }
 
-/// The member of that name in any case; the exact one goes before.
+/// The member with this name, regardless of case. An exact match takes precedence.
 fn spelled<'a>(document: &'a Value, name: &str) -> Option<(&'a String, &'a Value)> {
     let members = document.as_object()?;
     members.get_key_value(name).or_else(|| members.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)))
@@ -247,7 +247,8 @@ fn order(left: &Value, right: &Value) -> Option<Ordering> {
             _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
         },
         (Value::String(left), Value::String(right)) => Some(match (as_time(left), as_time(right)) {
-            // Times come with and without fractions, so their text does not sort.
+            // Times are written with and without fractions of a second, so comparing their text would give a wrong
+            // order.
             (Some(left), Some(right)) => left.cmp(&right),
             _ => left.cmp(right),
         }),

@@ -9,7 +9,7 @@ pub(super) struct Lexeme {
     pub(super) position: usize,
 }
 
-/// A token. Keywords are words; the parser knows them by their position.
+/// A token. Keywords are ordinary words here; the parser recognizes them by their position.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     Word(String),

@@ -7,21 +7,22 @@
 //! [GROUP BY path, …]                                  device twins only
 //! ```
 //!
-//! It is no wider than what Microsoft writes down ("IoT Hub query language", "Queries for device and module twins",
-//! "Queries for jobs"), since a query that runs here should run at the hub:
+//! The engine accepts no more than Microsoft documents ("IoT Hub query language", "Queries for device and module
+//! twins", "Queries for jobs"), because a query that runs here should also run at the hub:
 //!
 //! | matter | here |
 //! |---|---|
-//! | reserved words as names | refused; `tags.[[group]]` names one. The documents name `group`; the list is that of Azure Digital Twins, whose language has the hub's collections among its keywords |
+//! | reserved words as names | refused; in double brackets they are names, as in `tags.[[group]]`. Microsoft's documents mention only `group`; the list here is that of Azure Digital Twins, whose keywords include the hub's collections |
 //! | names with other characters than letters, digits, `_` and `$` | in double brackets only |
-//! | strings | `'…'` or `"…"`; escapes `\'`, `\"`, `\\`, `\uXXXX`; a doubled quote is none |
+//! | strings | `'…'` or `"…"`; escapes `\'`, `\"`, `\\`, `\uXXXX`; a doubled quote is no escape |
 //! | `IN`, `NIN` | an array in square brackets |
 //! | functions | `IS_DEFINED`, the only one that is documented for twins and jobs, and `STARTSWITH`, which the hub takes (MicrosoftDocs/azure-docs#110329, where `STARTS_WITH` is refused, and IoT Explorer) |
 //! | comparisons | of primitive values; with an object or an array they are undefined |
 //! | `devices.jobs` | `SELECT *` only |
 //! | length | 8192 characters |
 //!
-//! Keywords, functions and a document's own first names (`DeviceId`) are case-insensitive, all other names are not.
+//! Keywords, functions and names at the top of a document (`DeviceId`) are case-insensitive; all other names are
+//! case-sensitive.
 
 mod eval;
 mod lexer;
@@ -30,12 +31,12 @@ mod syntax;
 
 pub(crate) use syntax::{Expression, Query, QueryError};
 
-/// Reads a query. `default_source` is what DPS takes when there is no `FROM`.
+/// Reads a query. `default_source` is the collection that DPS uses when there is no `FROM`.
 pub(crate) fn parse(text: &str, default_source: Option<&str>) -> Result<Query, QueryError> {
     parser::Parser::new(text)?.query(default_source)
 }
 
-/// Reads a condition alone.
+/// Reads a condition without a query around it.
 pub(crate) fn parse_condition(text: &str) -> Result<Expression, QueryError> {
     parser::Parser::new(text)?.condition()
 }

@@ -5,15 +5,15 @@ use serde_json::Value;
 use super::lexer::{Lexeme, Token, tokens};
 use super::syntax::{Aggregate, Column, Comparison, Expression, Function, Operator, Projection, Query, QueryError};
 
-/// How deep a query may be nested, since parser and evaluator recurse.
+/// How deeply a query may be nested, because parser and evaluator recurse.
 const MAX_DEPTH: usize = 64;
-/// Chains of AND and OR become trees as deep as they are long.
+/// The largest number of tokens, because a chain of AND and OR becomes a tree as deep as the chain is long.
 const MAX_TOKENS: usize = 4096;
-/// "Queries for device and module twins", Twin query limitations.
+/// The longest query. Source: "Queries for device and module twins", section on the limitations of twin queries.
 const MAX_CHARACTERS: usize = 8192;
 
-/// Words that name nothing by themselves: the keywords of Azure Digital Twins' language, which has the hub's collections
-/// among them, and the hub's own `NIN` and `UNDEFINED`.
+/// Words that are no names outside double brackets: the keywords of Azure Digital Twins' language, which include the
+/// hub's collections, and the hub's own `NIN` and `UNDEFINED`.
 const RESERVED: [&str; 37] = [
     "ALL",
     "AND",
@@ -98,7 +98,7 @@ impl Parser {
         Ok(query)
     }
 
-    /// A condition alone, as a configuration's target.
+    /// A condition without a query around it, such as a configuration's target condition.
     pub(super) fn condition(mut self) -> Result<Expression, QueryError> {
         let expression = self.expression()?;
         self.end()?;
@@ -240,7 +240,7 @@ impl Parser {
             let position = self.position();
             match self.operand()? {
                 constant @ Expression::Literal(_) => items.push(constant),
-                _ => return Err(QueryError::at(position, "an array holds constants")),
+                _ => return Err(QueryError::at(position, "an array may contain only constants")),
             }
             if !self.take_symbol(",") {
                 self.expect_symbol("]")?;

@@ -94,7 +94,7 @@ impl Query {
     pub(super) fn strip(&mut self) {
         let source: Vec<String> = self.source.split('.').map(str::to_owned).collect();
         let strip = |path: &mut Vec<String>| {
-            // A collection's name may stand for the first word of it alone.
+            // A path may begin with the collection's whole name or with only the first word of that name.
             for count in [source.len(), 1] {
                 let fits = path.iter().zip(&source[..count]).all(|(own, other)| own.eq_ignore_ascii_case(other));
                 if path.len() > count && fits {

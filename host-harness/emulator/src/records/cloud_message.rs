@@ -6,14 +6,14 @@ use crate::service_bound::FeedbackStatus;
 /// Which feedback the sender of a message wants: `iothub-ack`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Ack {
-    /// None.
+    /// No feedback.
     #[default]
     None,
-    /// When the device completed the message.
+    /// Feedback when the device completed the message.
     Positive,
-    /// When the message expired, was rejected or purged.
+    /// Feedback when the message expired, was rejected or purged.
     Negative,
-    /// In all of these cases.
+    /// Feedback in all these cases.
     Full,
 }
 

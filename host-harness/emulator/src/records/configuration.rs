@@ -83,7 +83,7 @@ impl Configuration {
             "lastUpdatedTimeUtc": rfc3339(self.updated),
             "priority": body.priority.unwrap_or(0),
             "systemMetrics": {
-                // Content is not rolled out here, so nothing is applied yet.
+                // The emulator does not roll out content, so the applied count is 0.
                 "results": { "targetedCount": targeted, "appliedCount": 0 },
                 "queries": {
                     "targetedCount": format!("select deviceId from devices{suffix}"),
@@ -99,7 +99,7 @@ impl Configuration {
     }
 }
 
-/// How many devices the condition targets: none without one, all for `*`.
+/// How many devices the condition targets: none for an empty condition, all for `*`.
 fn targets(devices: &Store<Device>, condition: &str) -> usize {
     match condition.trim() {
         "" => 0,

@@ -19,7 +19,7 @@ pub(crate) struct Device {
     pub(crate) id: String,
     pub(crate) generation: String,
     pub(crate) created: OffsetDateTime,
-    /// What Device Registry would call it.
+    /// The device's UUID in Device Registry.
     pub(crate) uuid: String,
     pub(crate) etag: String,
     pub(crate) attributes: Option<Map<String, Value>>,
@@ -38,7 +38,7 @@ pub(crate) struct Device {
     pub(crate) twin: Twin,
 }
 
-/// A device as clients send it. Read-only members are ignored, but for those of Device Registry.
+/// A device as clients send it. Read-only members are ignored, except those of Device Registry, which are refused.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeviceBody {
@@ -62,7 +62,7 @@ pub(crate) struct CapabilitiesBody {
 }
 
 impl Device {
-    /// The identity as the service writes it at this version, with what Device Registry shows of it by now.
+    /// The identity as the service writes it at this version, with the members that Device Registry has written so far.
     pub(crate) fn to_json(&self, at: At, registry: Option<&DeviceRegistry>) -> Value {
         let mut object = json!({
             "deviceId": self.id,
@@ -98,7 +98,7 @@ impl Device {
         object
     }
 
-    /// Adds the members that identity and twin have only when they are set.
+    /// Adds the members that an identity and a twin have only when they are set.
     pub(crate) fn add_optional(&self, object: &mut Value) {
         if let Some(reason) = &self.status_reason {
             object["statusReason"] = json!(reason);

@@ -22,7 +22,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The key of its record, and of its session.
+    /// The key of the target's record and of its session.
     pub(crate) fn key(&self) -> String {
         self.module.as_ref().map_or_else(|| self.device.clone(), |module| module_key(&self.device, module))
     }
@@ -46,7 +46,8 @@ pub(crate) struct Authentication {
     pub(crate) issued: Issued,
 }
 
-/// By what the hub checks certificates that Device Registry issues. The emulator passes it on unread.
+/// The members by which the hub checks certificates that Device Registry issues. The emulator stores and returns them
+/// unread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Issued {
     policy_resource_id: Option<String>,
@@ -116,7 +117,8 @@ pub(crate) struct ThumbprintBody {
 }
 
 impl AuthenticationBody {
-    /// Checks the member and fills in what is missing: the type from what is given, keys from `existing` or new ones.
+    /// Checks the member and fills in what is missing: the type follows from the given values, keys come from
+    /// `existing` or are new.
     pub(crate) fn complete(self, existing: Option<&Authentication>, at: At) -> Result<Authentication, ServiceError> {
         let old = existing.map(|existing| existing.issued.clone()).unwrap_or_default();
         let issued = Issued {
@@ -203,12 +205,12 @@ pub(crate) fn connection_state(connected: bool) -> &'static str {
     if connected { "Connected" } else { "Disconnected" }
 }
 
-/// The store's key of a module. A device id holds no slash.
+/// The key of a module in the store. It is unique, because a device id contains no slash.
 pub(crate) fn module_key(device: &str, module: &str) -> String {
     format!("{device}/{module}")
 }
 
-/// Device and module ids: at most 128 characters of this alphabet (quotas page of IoT Hub).
+/// Checks a device or module id: at most 128 characters of the alphabet below (quotas page of IoT Hub).
 pub(crate) fn check_id(what: &str, id: &str) -> Result<(), ServiceError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-:.+%_#*?!(),=@;$'".contains(&byte);
     if id.is_empty() || id.len() > 128 {

@@ -78,7 +78,7 @@ pub(crate) enum Work {
     Twin(TwinBody),
 }
 
-/// A job's part on one device.
+/// The part of a job that is done on one device.
 #[derive(Debug)]
 pub(crate) struct DeviceJob {
     pub(crate) device: String,
@@ -155,7 +155,7 @@ pub(crate) fn job_not_found(id: &str) -> ServiceError {
 }
 
 impl JobRequest {
-    /// Checks everything that can be known before the job runs.
+    /// Checks everything that can be checked before the job runs.
     pub(crate) fn work(&self) -> Result<Work, ServiceError> {
         let condition = self.query_condition.as_deref().unwrap_or("*");
         if condition.trim() != "*" {

@@ -32,7 +32,7 @@ pub(crate) struct Section {
     pub(crate) version: u64,
 }
 
-/// A twin as clients send it: only what may be written counts.
+/// A twin as clients send it, with only the members that a client may write.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct TwinBody {
@@ -48,12 +48,12 @@ pub(crate) struct PropertiesBody {
     pub(crate) desired: Option<Value>,
 }
 
-/// `null` is not the same as absent: it deletes.
+/// Distinguishes `null` from an absent member, because `null` deletes.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
-/// Whether a write merges into what is there or replaces it.
+/// Whether a write merges into the existing content or replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Merge,
@@ -69,11 +69,11 @@ impl Twin {
         etag::from_version(self.revision)
     }
 
-    /// Writes tags and desired properties from the service side. Either all of it takes effect or nothing. The parts
-    /// that changed are returned with what was written.
+    /// Writes tags and desired properties from the service side, all of them or none. Returns the parts that changed,
+    /// each with what was written.
     ///
-    /// Replacing a twin makes a section empty that the body leaves out (the service's description says "replaces the
-    /// tags and desired properties").
+    /// When a twin is replaced, a section that the body leaves out becomes empty (the service's description says
+    /// "replaces the tags and desired properties").
     pub(crate) fn write(
         &mut self,
         body: TwinBody,
@@ -136,7 +136,7 @@ fn effect(patch: Option<Map<String, Value>>, change: Change) -> (Map<String, Val
     (patch.unwrap_or_default(), replace)
 }
 
-/// A section's patch without the members that only the service writes: clients send back what they read.
+/// A section's patch without the members that only the service writes, because clients send back what they have read.
 fn section_patch(name: &str, patch: Value) -> Result<Option<Map<String, Value>>, ServiceError> {
     match patch {
         Value::Null => Ok(None),
@@ -174,7 +174,7 @@ impl Section {
     }
 }
 
-/// When, and for desired properties in which version, a property was written.
+/// When a property was written and, for desired properties, in which version.
 struct Stamp {
     time: String,
     version: Option<u64>,
@@ -237,8 +237,8 @@ fn check(name: &str, values: &Map<String, Value>, limit: usize) -> Result<(), Se
     Ok(())
 }
 
-/// Checks an object and returns its size as the service counts it: keys and strings by their UTF-8 bytes, numbers 8,
-/// booleans 4.
+/// Checks an object and returns its size as the service counts it: keys and strings by their UTF-8 bytes, a number as 8
+/// bytes, a boolean as 4.
 fn check_object(path: &str, values: &Map<String, Value>, depth: usize) -> Result<usize, ServiceError> {
     if depth > MAX_DEPTH {
         return Err(invalid(format!("{path} is nested more than {MAX_DEPTH} levels deep")));

@@ -1,4 +1,4 @@
-//! Twins as the service writes them, with what they show of their device or module.
+//! Twins as the service writes them, with the members that a twin shows of its device or module.
 
 use serde_json::{Map, Value, json};
 
@@ -27,7 +27,7 @@ pub(crate) fn of_device(device: &Device) -> Value {
     object
 }
 
-/// Adds what a twin shows since version 2024-03-31.
+/// Adds the attributes, which twins show since version 2024-03-31.
 pub(crate) fn add_attributes(twin: &mut Value, attributes: Option<&Map<String, Value>>, at: At) {
     if let Some(attributes) = attributes.filter(|_| at.has_attributes()) {
         twin["attributes"] = json!(attributes);

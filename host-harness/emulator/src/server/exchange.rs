@@ -84,7 +84,7 @@ pub(crate) async fn exchange(
         (None, Ok(_)) if on_upgrade.is_some() => match web_socket::agree(&parts) {
             Ok(response) => {
                 *lock(&upgrade) = on_upgrade;
-                // No body: the bytes after the headers belong to the WebSocket.
+                // The record has no body, because the bytes after the headers belong to the WebSocket.
                 record.into_iter().for_each(|record| world.traffic.push(Exchange { status: Some(101), ..record }));
                 return Ok(response);
             }

@@ -16,7 +16,7 @@ use crate::web::error_body::render;
 pub(crate) fn finish(response: Response, service: Service, offset: i64) -> Response {
     let now = skewed(offset);
     let error = response.extensions().get::<ServiceError>().cloned().or_else(|| {
-        // Answers of the framework itself: no route, no such method on it, a path that is not UTF-8.
+        // The framework itself answers when there is no route, no such method on a route, or no UTF-8 in the path.
         let plain = !response.headers().contains_key(header::CONTENT_TYPE)
             || response
                 .headers()

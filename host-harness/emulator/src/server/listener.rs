@@ -76,7 +76,7 @@ async fn connection(
     if let Some((service, upgrade)) = upgrade {
         match upgrade.await {
             Ok(upgraded) => amqp::accept_web_socket(world, service, upgraded, host_name, stop).await,
-            Err(error) => tracing::debug!(%peer, %error, "the connection became no WebSocket"),
+            Err(error) => tracing::debug!(%peer, %error, "the connection could not be upgraded to a WebSocket"),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{etag, random};
 #[error("a fault rule dropped the connection")]
 pub(crate) struct Dropped;
 
-/// How much of the body goes out.
+/// How much of the body is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
     Whole,
@@ -33,7 +33,7 @@ impl Delivery {
         match self {
             Self::Whole => Body::from(body),
             Self::Truncated => {
-                // A little later, so that the half really leaves before the connection goes.
+                // The error comes a little later, so that the first half is really sent before the connection closes.
                 let end = stream::once(async {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     Err(Dropped)
@@ -50,10 +50,10 @@ pub(crate) fn parts_with_length(
     body: &Bytes,
     delivery: Delivery,
 ) -> axum::http::response::Parts {
-    // The router has set the length of the body before the faults.
+    // The router set the length before the fault rules changed the body.
     parts.headers.remove(header::CONTENT_LENGTH);
     if delivery != Delivery::Whole {
-        // A length that the body then does not have.
+        // The header states the full length, although only a half of the body is sent.
         let length = HeaderValue::from(body.len().max(2));
         parts.headers.insert(header::CONTENT_LENGTH, length);
     }

@@ -1,9 +1,9 @@
-//! Paths, whose literal segments are case-insensitive.
+//! Request paths, whose literal segments are case-insensitive.
 
 use axum::http::{Uri, uri};
 
-/// Paths are case-insensitive at the services (the Node.js SDK writes `/enrollmentgroups`); ids are not, so only the
-/// segments that are literals are folded.
+/// Paths are case-insensitive at the services (the Node.js SDK writes `/enrollmentgroups`), but ids are not. So only
+/// the literal segments get the spelling of the routes.
 pub(crate) fn fold_case(uri: Uri) -> Uri {
     const LITERALS: &[&str] = &[
         "devices",
@@ -54,7 +54,7 @@ pub(crate) fn fold_case(uri: Uri) -> Uri {
         | "digitaltwins" => {
             index.is_multiple_of(2) || (first == "devices" && index == 3 && fold_is_messages(uri.path()))
         }
-        // The device API begins with the id scope.
+        // The first segment of the device API is the id scope.
         _ => index % 2 == 1,
     };
     for (index, segment) in segments.iter_mut().enumerate() {

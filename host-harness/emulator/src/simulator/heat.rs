@@ -21,9 +21,9 @@ pub(crate) struct Heat {
     pub(super) temperature: f64,
     pub(super) overloaded: bool,
     pub(super) cooling: bool,
-    /// It has switched itself off.
+    /// Whether the machine has switched itself off.
     pub(super) stopped: bool,
-    /// How often it has been cooled down.
+    /// How often the machine has been cooled down.
     pub(super) cooled: u32,
 }
 
@@ -38,14 +38,15 @@ impl Heat {
         self.overloaded = true;
     }
 
-    /// Starts to cool an overloaded machine, until it is cool. One that has switched itself off starts again.
+    /// Starts to cool an overloaded machine until it is cool. A machine that has switched itself off starts again.
     pub(super) fn start_cooling(&mut self) {
         if self.overloaded {
             (self.cooling, self.stopped) = (true, false);
         }
     }
 
-    /// Advances by one interval; `chance` is in 0..1. Returns whether cooling has just reached its target.
+    /// Advances by one interval; `chance` is a random number in 0..1. Returns whether cooling has just reached its
+    /// target.
     pub(super) fn go_on(&mut self, target: f64, chance: f64) -> bool {
         let goal = match self {
             Self { cooling: true, .. } => COOLED,

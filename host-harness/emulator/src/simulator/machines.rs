@@ -6,10 +6,10 @@
 //!
 //! | direct method | payload | answer |
 //! |---|---|---|
-//! | `startCooling` | `{"event": "…"}`: what it is an answer to | 200, `{"cooling", "temperature", "repeated"}`; 400 without an `event`; 404 for any other method |
+//! | `startCooling` | `{"event": "…"}`: the event to which the call reacts | 200, `{"cooling", "temperature", "repeated"}`; 400 without an `event`; 404 for any other method |
 //!
-//! A call that names an event that was answered before changes nothing, so that it is safe to call it again. Neither does
-//! one that comes when the machine is cool already.
+//! A call for an event that an earlier call has named changes nothing, so that a call can be repeated safely. A call to
+//! a machine that is already cool changes nothing either.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -30,33 +30,35 @@ use crate::sync::lock;
 
 /// The direct method that machines understand.
 pub const START_COOLING: &str = "startCooling";
-/// How long a method takes to a machine and back.
+/// The time that a direct method and its answer take together.
 const ROUND_TRIP: Duration = Duration::from_millis(10);
 
 /// How a machine is connected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MachineLink {
-    /// Always.
+    /// The machine is always connected.
     Steady,
-    /// It loses its connection, once, when it has sent a temperature above this one. It sends nothing meanwhile.
+    /// The machine loses its connection one time, after it has sent a temperature above this limit. Meanwhile it sends
+    /// nothing.
     Breaks {
-        /// In degrees Celsius.
+        /// The limit in degrees Celsius.
         above: f64,
-        /// For how long.
+        /// How long the machine has no connection.
         lasting: Duration,
     },
-    /// It sends over HTTPS, so it receives no direct method.
+    /// The machine sends over HTTPS, so it receives no direct method.
     SendOnly,
 }
 
 /// One machine, and what happens to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MachinePlan {
-    /// Its device id.
+    /// The machine's device id.
     pub id: String,
-    /// When it is overloaded, from the start on; in order. It stays so until it is cooled.
+    /// The times after the start at which the machine is overloaded, in ascending order. It stays overloaded until it
+    /// is cooled.
     pub overloads: Vec<Duration>,
-    /// How it is connected.
+    /// How the machine is connected.
     pub link: MachineLink,
 }
 
@@ -71,21 +73,22 @@ pub struct MachineOptions {
     pub seed: u64,
 }
 
-/// How a machine is.
+/// The state of a machine.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct MachineState {
-    /// Its device id.
+    /// The machine's device id.
     pub id: String,
-    /// In degrees Celsius.
+    /// The temperature in degrees Celsius.
     pub temperature: f64,
-    /// The highest that it has sent.
+    /// The highest temperature that the machine has sent.
     pub hottest: f64,
-    /// It is being cooled.
+    /// Whether the machine is being cooled.
     pub cooling: bool,
-    /// It was not cooled in time and has switched itself off. It sends nothing until it is cooled.
+    /// Whether the machine was not cooled in time and has switched itself off. It then sends nothing until it is
+    /// cooled.
     pub stopped: bool,
-    /// How often it has been cooled down.
+    /// How often the machine has been cooled down.
     pub cooled: u32,
 }
 
@@ -106,11 +109,11 @@ struct Machine {
     random: SplitMix,
     sequence: u64,
     hottest: f64,
-    /// Overloads that have begun.
+    /// The number of overloads that have begun.
     begun: usize,
     /// The events for which `startCooling` was called.
     answered: BTreeSet<String>,
-    /// Until when it is without its connection.
+    /// The end of the time in which the machine has no connection.
     away: Option<Instant>,
     broke: bool,
 }
@@ -125,7 +128,7 @@ struct Actions {
 }
 
 impl Machines {
-    /// Creates the devices that are missing and starts the machines. Has to be called inside a tokio runtime.
+    /// Creates the devices that are missing and starts the machines. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When a device's id is not valid.
@@ -149,23 +152,23 @@ impl Machines {
         Ok(Self { fleet, task })
     }
 
-    /// How each machine is, in the order of the options.
+    /// The state of each machine, in the order of the options.
     pub fn states(&self) -> Vec<MachineState> {
         self.fleet.machines.iter().map(|machine| lock(machine).state()).collect()
     }
 
-    /// How many temperatures they have sent.
+    /// How many temperatures the machines have sent.
     pub fn sent(&self) -> u64 {
         self.fleet.machines.iter().map(|machine| lock(machine).sequence).sum()
     }
 
-    /// Whether no machine will send a temperature of overload any more: each one that is or will be overloaded has switched
-    /// itself off, and none is being cooled.
+    /// Whether no machine will send an overload temperature any more: every machine that is or will be overloaded has
+    /// switched itself off, and no machine is being cooled.
     pub fn are_quiet(&self) -> bool {
         self.fleet.machines.iter().all(|machine| lock(machine).is_quiet())
     }
 
-    /// Stops them; they stay connected.
+    /// Stops the machines; their devices stay connected.
     pub fn stop(&self) {
         self.task.abort();
     }
@@ -178,7 +181,7 @@ impl Drop for Machines {
 }
 
 impl Fleet {
-    /// Runs one machine after the other in each interval, so that they do not all send at once.
+    /// Runs the machines one after the other in each interval, so that they do not all send at once.
     async fn run(self: Arc<Self>, side: DeviceSide, interval: Duration) {
         let count = u32::try_from(self.machines.len().max(1)).unwrap_or(u32::MAX);
         for round in 0_u32.. {
@@ -214,14 +217,14 @@ impl Fleet {
         if status == 200 {
             let id = lock(machine).plan.id.clone();
             let report = json!({ "cooling": { "active": payload["cooling"], "temperature": payload["temperature"] } });
-            // The hub takes no report of a device that was deleted or disabled meanwhile.
+            // The hub refuses the report of a device that was deleted or disabled meanwhile.
             let _ = side.report(&id, report).await;
         }
         MethodReply::delayed(ROUND_TRIP, status, payload).await
     }
 }
 
-/// The temperature to which the device's twin wants it cooled.
+/// The temperature to which the machine is to be cooled, by the twin of its device.
 async fn target(side: &DeviceSide, id: &str) -> f64 {
     let desired = side.desired(id).await.unwrap_or_default();
     desired.pointer("/cooling/targetTemperature").and_then(Value::as_f64).unwrap_or(TARGET)
@@ -312,7 +315,7 @@ impl Machine {
     }
 }
 
-/// One digit after the point, as a sensor has it.
+/// Rounds to one digit after the decimal point, as a sensor does.
 fn rounded(temperature: f64) -> f64 {
     (temperature * 10.0).round() / 10.0
 }

@@ -27,7 +27,7 @@ pub enum PayloadKind {
     Text,
     /// Bytes that are no UTF-8, content type `application/octet-stream`.
     Binary,
-    /// What claims to be JSON but is cut short.
+    /// A payload that claims to be JSON but is cut short.
     MalformedJson,
 }
 
@@ -35,7 +35,7 @@ impl PayloadKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Json, Self::Text, Self::Binary, Self::MalformedJson];
 
-    /// Its name on a command line.
+    /// The kind's name on a command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -59,13 +59,13 @@ impl FromStr for PayloadKind {
 /// What is simulated. The same options make the same messages in the same order.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
-    /// Messages a second, of all devices together; 0 is as fast as they are taken.
+    /// Messages per second, of all devices together; 0 means as fast as the emulator accepts them.
     pub rate: f64,
     /// The devices; those that are missing in the registry are created.
     pub devices: Vec<String>,
     /// The kinds of payload and how often each comes up, relative to the others.
     pub mix: Vec<(PayloadKind, u32)>,
-    /// How many messages there are; `None` goes on until it is stopped.
+    /// How many messages are sent; `None` continues until the simulator is stopped.
     pub limit: Option<u64>,
     /// The seed of all random numbers.
     pub seed: u64,
@@ -88,8 +88,8 @@ impl Default for SimulatorOptions {
     }
 }
 
-/// The messages that a simulator sends, one by one. Their order and content depend on the options alone; `enqueued` is
-/// when they are taken from here.
+/// An iterator over the messages that a simulator sends. Their order and content depend only on the options; `enqueued`
+/// is the time at which the iterator returns the message.
 #[derive(Debug)]
 pub struct SimulatedEvents {
     devices: Vec<String>,
@@ -174,7 +174,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Creates the devices that are missing and starts to send. Has to be called inside a tokio runtime.
+    /// Creates the devices that are missing and starts to send. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When a device's id is not valid.
@@ -191,18 +191,19 @@ impl Simulator {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Whether it has reached its limit.
+    /// Whether the simulator has reached its limit.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Waits until it has reached its limit; for ever when it has none. Returns how many messages were sent.
+    /// Waits until the simulator has reached its limit, or for ever when it has none. Returns how many messages were
+    /// sent.
     pub async fn finish(mut self) -> u64 {
         let _ = (&mut self.task).await;
         self.sent()
     }
 
-    /// Stops it.
+    /// Stops the simulator.
     pub fn stop(&self) {
         self.task.abort();
     }

@@ -21,7 +21,7 @@ use crate::token::{Token, decode, unauthorized};
 use crate::versions::At;
 use crate::world::{Shared, World};
 
-/// What an operation demands before its handler runs.
+/// What an operation requires before its handler runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operation {
     pub(crate) service: Service,
@@ -34,7 +34,7 @@ pub(crate) struct Operation {
 pub(crate) enum Access {
     /// The holder of a policy with this permission.
     Policy(Permission),
-    /// The device of the path's second segment by its own key, or a policy with `DeviceConnect`.
+    /// The device that the path's second segment names, by its own key, or the holder of a policy with `DeviceConnect`.
     Device,
     /// A device whose credential fits an enrollment: the handler of the registration API checks that.
     Attested,
@@ -105,7 +105,7 @@ fn check(world: &World, operation: Operation, request: &Request) -> Result<At, S
     Ok(At::new(version, world.options.older_put))
 }
 
-/// As the services word it: the hub in Azure/Industrial-IoT#708, DPS in Azure/iotedge#4112 and #6631.
+/// The error in the services' own words: the hub in Azure/Industrial-IoT#708, DPS in Azure/iotedge#4112 and #6631.
 fn unsupported_version(service: Service, version: &str) -> ServiceError {
     match service {
         Service::Dps => ServiceError::new(ErrorCode::ARGUMENT_INVALID, format!("Unsupported API version {version}.")),
@@ -130,6 +130,6 @@ fn authorize_policy(
     if policy.permissions.contains(&permission) { Ok(()) } else { Err(unauthorized()) }
 }
 
-/// A request extension: how many seconds the service's clock is off.
+/// A request extension: by how many seconds the service's clock is ahead.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClockOffset(pub(crate) i64);

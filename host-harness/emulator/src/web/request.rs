@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{ErrorCode, ServiceError, invalid};
 
-/// A request body read as JSON, whatever its content type says (clients differ).
+/// A request body read as JSON. Its content type is ignored, because clients send different ones.
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
@@ -38,7 +38,7 @@ pub(crate) fn query_parameter(uri: &Uri, name: &str) -> Option<String> {
     })
 }
 
-/// How many entities a list without pages may return: `top` from 1 to 1000, anything else is 1000.
+/// How many entities a list without pages may return: `top` from 1 to 1000; any other value means 1000.
 pub(crate) fn list_limit(uri: &axum::http::Uri) -> usize {
     query_parameter(uri, "top")
         .and_then(|top| top.parse::<usize>().ok())

@@ -1,4 +1,4 @@
-//! An AMQP client of another make than the emulator: `fe2o3-amqp`, over TLS.
+//! An AMQP client that is independent of the emulator's AMQP code: `fe2o3-amqp`, over TLS.
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
 use std::fmt::Debug;
@@ -63,7 +63,7 @@ impl Client {
         client
     }
 
-    /// A request to `$cbs` or `$management` and its answer: status code, description, body.
+    /// Sends a request to `$cbs` or `$management`. Returns the answer's status code, description and body.
     pub async fn request(
         &mut self,
         node: &str,
@@ -121,7 +121,7 @@ impl Client {
         (answer.0, answer.1)
     }
 
-    /// A reader; what it is refused with, if it is.
+    /// Attaches a reader. Returns the error's text when the reader is refused.
     pub async fn reader(&mut self, address: &str, reader: Reader<'_>) -> Result<Receiver, String> {
         let mut source = Source::builder().address(address);
         if let Some(selector) = reader.selector {
@@ -148,7 +148,7 @@ impl Client {
     }
 }
 
-/// How a reader wants to read.
+/// The options of a reader.
 #[derive(Clone)]
 pub struct Reader<'a> {
     pub selector: Option<&'a str>,
@@ -197,7 +197,7 @@ pub fn event_hub_token(resource: &str, policy: &Policy, lifetime: i64) -> String
 }
 
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("not so long")
+    tokio::time::timeout(PATIENCE, future).await.expect("an answer in time")
 }
 
 /// A message annotation.
@@ -215,7 +215,7 @@ pub fn sequence<T>(message: &Message<T>) -> i64 {
     }
 }
 
-/// Receives so many messages and returns their sequence numbers.
+/// Receives `count` messages and returns their sequence numbers.
 pub async fn numbers(receiver: &mut Receiver, count: u32) -> Vec<i64> {
     receiver.set_credit(count).await.expect("credit");
     let mut numbers = Vec::new();

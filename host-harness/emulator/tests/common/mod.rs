@@ -1,4 +1,4 @@
-//! A raw HTTPS client: nothing of an SDK between the test and the wire.
+//! A plain HTTPS client, so that no SDK stands between a test and the wire.
 #![allow(dead_code, reason = "every test binary uses another part of it")]
 
 use std::sync::Arc;
@@ -89,7 +89,7 @@ pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-/// Trusts the emulator's certificate authority.
+/// A TLS connector that trusts the emulator's certificate authority.
 pub fn tls_connector(emulator: &Emulator) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
     let ca = CertificateDer::from_pem_slice(emulator.ca_pem().as_bytes()).expect("CA");
@@ -148,7 +148,7 @@ impl Client {
         self.try_call(method, path, headers, body).await.expect("an answer")
     }
 
-    /// One request on a connection of its own. The API version is added unless the path has a query.
+    /// Sends one request on a connection of its own. The API version is added unless the path has a query.
     pub async fn try_call(
         &self,
         method: &str,

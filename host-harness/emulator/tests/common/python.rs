@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 pub use venv::{report, root, virtual_environment};
 
-/// Runs the witness against a hub; with `written`, only to read that back.
+/// Runs the witness against a hub. With `written`, the witness only reads back what that file describes.
 pub async fn run(python: &Path, connection: &str, ca: &Path, written: Option<&Path>) -> Output {
     let mut command = Command::new(python);
     command
@@ -26,7 +26,7 @@ pub async fn run(python: &Path, connection: &str, ca: &Path, written: Option<&Pa
     tokio::task::spawn_blocking(move || command.output()).await.expect("task").expect("the witness runs")
 }
 
-/// Runs another script of the witness with its environment.
+/// Runs another script of the witness, with these environment variables.
 pub async fn run_script(python: &Path, script: &str, environment: Vec<(&'static str, String)>) -> Output {
     let mut command = Command::new(python);
     command.arg(root().join("tests/witness").join(script)).envs(environment);

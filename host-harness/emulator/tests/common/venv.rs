@@ -1,4 +1,4 @@
-//! Virtual environments of Python for the witnesses: other implementations of what is tested.
+//! Python virtual environments for the witnesses, which are independent implementations.
 #![allow(dead_code, reason = "not every test binary runs every witness")]
 
 use std::path::{Path, PathBuf};
@@ -20,9 +20,9 @@ pub fn proton_environment() -> PathBuf {
     environment(&["eventhub-build-requirements.txt", "eventhub-requirements.txt"], "eventhub-venv")
 }
 
-/// Makes an environment in the target folder once per version of its requirements and returns its interpreter. They are
-/// installed one file after the other: what one builds, it builds with what those before it brought. Nothing comes without
-/// a hash.
+/// Makes an environment in the target folder, one time per version of its requirements, and returns its interpreter.
+/// The files are installed in order, because packages of a file may be built with packages of the files before it.
+/// Every package must have a known hash.
 fn environment(requirements: &[&str], name: &str) -> PathBuf {
     let requirements: Vec<PathBuf> = requirements.iter().map(|name| root().join("tests/witness").join(name)).collect();
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
@@ -32,7 +32,7 @@ fn environment(requirements: &[&str], name: &str) -> PathBuf {
     let wanted: Vec<u8> = requirements.iter().flat_map(|file| std::fs::read(file).expect("requirements")).collect();
     std::fs::create_dir_all(&target).expect("the target folder");
     let lock = std::fs::File::create(target.join(format!("{name}.lock"))).expect("lock file");
-    // Tests run side by side, and only one may make the folder; the lock ends with the file.
+    // Tests run in parallel, and only one may make the folder. The lock is released when the file is closed.
     lock.lock().expect("lock");
     if std::fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return python;
@@ -48,7 +48,7 @@ fn environment(requirements: &[&str], name: &str) -> PathBuf {
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
         let installed = Command::new(&python)
             .args(pip)
-            // Neither an index that has been replaced nor a cache can bring anything else.
+            // The hashes ensure that neither a replaced index nor a cache can install anything else.
             .args(["--require-hashes", "--no-build-isolation", "-r"])
             .arg(file)
             .output()
@@ -59,7 +59,7 @@ fn environment(requirements: &[&str], name: &str) -> PathBuf {
     python
 }
 
-/// Fails with everything the program said, unless it succeeded and its last line ends as it should.
+/// Fails with the program's whole output, unless the program succeeded and its last line ends with `ending`.
 #[track_caller]
 pub fn report(output: &Output, ending: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
