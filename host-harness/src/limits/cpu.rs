@@ -152,7 +152,7 @@ impl Drop for Polling {
     }
 }
 
-/// Whether the poll that is measured now has computed for `turn` or longer, so that it should let others run.
+/// Whether the future that this thread polls now has used CPU time of `turn` or longer, so that it should yield.
 pub(crate) fn is_turn_over(turn: Duration) -> bool {
     POLLED.get().is_some_and(|begun| thread_time().saturating_sub(begun) >= turn)
 }

@@ -20,7 +20,8 @@ use crate::platform::Platform;
 /// The signs that property names and values may have besides letters and digits (Microsoft's "Create and read IoT Hub
 /// messages").
 const SIGNS: &[u8] = b"!#$%&'*+-.^_`|~";
-/// The same rule as a regular expression for values. Numbers and booleans always match it.
+/// A regular expression for property values that allows letters, digits and [`SIGNS`]. The text of a number or a boolean
+/// always matches.
 const VALUE: &str = r"^[A-Za-z0-9!#$%&'*+\-.^_`|~]*$";
 /// The names of system properties begin with this prefix.
 const RESERVED: &str = "iothub-";

@@ -38,7 +38,7 @@ pub struct LogState {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionState {
     pub id: String,
-    /// The sequence number of the oldest event in it.
+    /// The sequence number of the oldest event in the partition.
     pub first: i64,
     /// The sequence number of the newest event, even if that event is no longer kept.
     pub last: i64,
