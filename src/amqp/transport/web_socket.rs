@@ -131,7 +131,10 @@ impl<T: Transport> Transport for WebSocket<T> {
             match self.next(&until) {
                 Ok(Some(Message::Binary(bytes))) => self.received = bytes,
                 Ok(Some(Message::Text(_))) => {
-                    return Err(broken(Stage::Message, "the server sent a text message, but AMQP needs binary messages"));
+                    return Err(broken(
+                        Stage::Message,
+                        "the server sent a text message, but AMQP needs binary messages",
+                    ));
                 }
                 // Pings and pongs: the library answers pings.
                 Ok(Some(_)) => {}

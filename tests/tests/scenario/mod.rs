@@ -304,7 +304,10 @@ pub async fn run() -> Result<Recording> {
     for action in &descriptor.actions {
         let id = action.operation.id.as_str();
         let steps = scenarios.remove(id).with_context(|| {
-            format!("the action {id} has no scenario: add a block `scenario` to the head of its file in src/actions, as the files beside it have")
+            format!(
+                "the action {id} has no scenario: add a block `scenario` to the head of its file, which must be called {}.rs, as CONTRIBUTING.md describes",
+                id.replace('-', "_")
+            )
         })?;
         run.action(&action.operation, &steps, action.effect).await.with_context(|| id.to_owned())?;
     }
