@@ -1,5 +1,5 @@
 //! The connector's only error type: the interface's error record, with constructors that keep it consistent. Each text
-//! goes through [`shown`], because the text may quote a service.
+//! goes through `shown`, because the text may quote a service.
 
 use std::fmt;
 use std::time::Duration;

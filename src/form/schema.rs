@@ -1,6 +1,6 @@
 //! Builds JSON Schemas, and checks values against them. A form is drawn from the same schema that checks its values.
 //!
-//! Only the keywords in [`KEYWORDS`] are supported, and a test checks that the manifest uses no others. A full
+//! Only the keywords in `KEYWORDS` are supported, and a test checks that the manifest uses no others. A full
 //! validator would be several times as large as this component.
 
 use std::cell::RefCell;
