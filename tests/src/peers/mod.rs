@@ -241,7 +241,7 @@ pub async fn run(options: &Options) -> Result<Summary> {
             report.logged.lines,
             report.logged.bytes >> 10,
             report.computed.as_millis(),
-            percentile(&report.beside, 50).as_secs_f64() / percentile(&report.alone, 50).as_secs_f64().max(1e-6),
+            ratio(percentile(&report.beside, 50), percentile(&report.alone, 50)),
             report.failures.iter().map(|failure| format!("\n          {failure}")).collect::<String>(),
         );
         summary.reports.push(report);
@@ -331,7 +331,7 @@ impl Arena {
             if slowed(&report).is_some() {
                 // The quiet tenant may be as slow alone. It is measured alone once more, and the slower of both times
                 // counts.
-                let after = self.alone().await;
+                let after = self.alone(ALONE, SETTLING).await;
                 if percentile(&after, 50) > percentile(&report.alone, 50) {
                     report.alone = after;
                 }
@@ -347,52 +347,49 @@ impl Arena {
     }
 
     /// The latencies of the quiet tenant's next calls.
-    async fn alone(&self) -> Vec<Duration> {
+    async fn alone(&self, calls: usize, most: Duration) -> Vec<Duration> {
         self.neighbour.take_latencies();
-        self.neighbour.wait_for(ALONE, SETTLING).await;
+        self.neighbour.wait_for(calls, most).await;
         self.neighbour.take_latencies()
     }
 
-    /// Plays a behaviour for many calls of the quiet tenant, and measures only that tenant's calls.
+    /// Measures the quiet tenant closely, again where it was too slow: other programs use the machine, too.
     async fn look_closer(&self, peer: &Peer, number: usize) -> Result<Closer> {
-        let mut best: Option<Closer> = None;
-        for tries in 1..=ATTEMPTS {
-            self.neighbour.take_latencies();
-            self.neighbour.wait_for(CLOSER, CLOSER_TIME).await;
-            let alone = self.neighbour.take_latencies();
-            let playing = self.servers.play(peer).await?;
-            let caller = Caller::new(self, peer, &playing)?;
-            let mut unjudged = Report::default();
-            self.neighbour.take_latencies();
-            let begun = Instant::now();
-            while self.neighbour.calls() < CLOSER && begun.elapsed() < CLOSER_TIME {
-                for probe in peer.calls() {
-                    caller.call(*probe, DEADLINE, &mut unjudged).await;
-                }
-                tokio::time::sleep(Duration::from_millis(peer.idle)).await;
+        let mut best = self.closely(peer, number).await?;
+        while best.ratio(99) > MOST_TIMES && best.tries < ATTEMPTS {
+            let tries = best.tries + 1;
+            let measured = self.closely(peer, number).await?;
+            if measured.ratio(99) < best.ratio(99) {
+                best = measured;
             }
-            let beside = self.neighbour.take_latencies();
-            caller.end(number).await;
-            playing.end();
-            let measured = Closer { id: peer.id.clone(), alone, beside, tries };
-            let good = measured.ratio(99) <= MOST_TIMES;
-            let lowest = best.as_ref().map_or(f64::MAX, |best| best.ratio(99));
-            if measured.ratio(99) < lowest {
-                best = Some(measured);
-            }
-            if let Some(best) = &mut best {
-                best.tries = tries;
-            }
-            if good {
-                break;
-            }
+            best.tries = tries;
         }
-        best.context("nothing was measured")
+        Ok(best)
+    }
+
+    /// Plays a behaviour for many calls of the quiet tenant, and measures only that tenant's calls.
+    async fn closely(&self, peer: &Peer, number: usize) -> Result<Closer> {
+        let alone = self.alone(CLOSER, CLOSER_TIME).await;
+        let playing = self.servers.play(peer).await?;
+        let caller = Caller::new(self, peer, &playing)?;
+        let mut unjudged = Report::default();
+        self.neighbour.take_latencies();
+        let begun = Instant::now();
+        while self.neighbour.calls() < CLOSER && begun.elapsed() < CLOSER_TIME {
+            for probe in peer.calls() {
+                caller.call(*probe, DEADLINE, &mut unjudged).await;
+            }
+            tokio::time::sleep(Duration::from_millis(peer.idle)).await;
+        }
+        let beside = self.neighbour.take_latencies();
+        caller.end(number).await;
+        playing.end();
+        Ok(Closer { id: peer.id.clone(), alone, beside, tries: 1 })
     }
 
     async fn once(&self, peer: &Peer, number: usize) -> Result<Report> {
         let mut report = Report { id: peer.id.clone(), ..Report::default() };
-        report.alone = self.alone().await;
+        report.alone = self.alone(ALONE, SETTLING).await;
         let hush = self.neighbour.hush().await;
         self.neighbour.take_failures();
         let before = Held::now()?;
