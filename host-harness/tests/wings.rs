@@ -46,6 +46,7 @@ fn a_circle_is_found_with_its_imports() {
     assert_eq!(judge(&three[..2]), Ok(None));
     assert_eq!(judge(&[("call/run.rs", "#[cfg(test)]\nmod tests {\n    use crate::call::Run;\n}\n")]), Ok(None));
     assert!(judge(&[("interface/action.rs", "use crate::Connection;\n")]).unwrap_err().contains("interface/action.rs"));
+    assert!(judge(&[("call/run.rs", "use crate::{limits, egress::Pool};\n")]).unwrap_err().contains("one `use` line"));
 }
 
 /// Every source file by its path, except `lib.rs` and files of tests.
@@ -77,7 +78,7 @@ fn sources(root: &Path) -> BTreeMap<String, String> {
 
 /// # Errors
 ///
-/// Names an import by way of the root, because such an import hides the wing that it comes from.
+/// Names an import by way of the root, or of several wings in braces: both hide the wing that they come from.
 fn imports(sources: &BTreeMap<String, String>) -> Result<Imports, String> {
     let mut imports = Imports::new();
     for (file, text) in sources {
@@ -90,6 +91,11 @@ fn imports(sources: &BTreeMap<String, String>) -> Result<Imports, String> {
         for line in lines[..end].iter().filter(|line| !line.trim_start().starts_with("//")) {
             let roots = if is_top { &["crate::", "super::"][..] } else { &["crate::"] };
             for rest in roots.iter().flat_map(|root| line.split(root).skip(1)) {
+                if rest.starts_with('{') {
+                    return Err(format!(
+                        "{file}: {line}: write one `use` line for each wing, which this check can read"
+                    ));
+                }
                 let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if name.starts_with(char::is_uppercase) {
                     return Err(format!("{file}: {line}: import from the wing itself, not by way of the root"));
