@@ -2,6 +2,7 @@
 //! emulator.
 
 pub mod apart;
+pub mod heads;
 pub mod peers;
 pub mod process;
 pub mod soak;

@@ -1,6 +1,7 @@
 //! All requests of the component and all answers of the emulator must fit the API descriptions that Microsoft
 //! publishes. `AZURE_API_SPECS` names the folder with these descriptions; they are not part of this repository.
 
+mod generated;
 mod scenario;
 mod swagger;
 
@@ -9,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use azure_iot_emulator::{Emulator, Exchange, Service};
+use connector_host::interface::action::Call;
+use connector_host::interface::types::ErrorCode;
+use connector_tests::World;
 use scenario::raw;
 use serde_json::{Value, json};
 use swagger::{Description, RefusalJudge, Seen};
@@ -31,6 +35,9 @@ const EXCEPTIONS: &[Exception] = &[
         reason: "the API for devices",
     },
 ];
+
+/// The published operations that no operation of the connector reaches, each with the reason.
+const UNREACHED: &[(&str, &str)] = &[];
 
 struct Exception {
     method: &'static str,
@@ -251,8 +258,12 @@ fn hub_refusal(description: &Description, seen: &Seen) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_exchange_keeps_to_the_descriptions() -> Result<()> {
-    let Some((contract, _)) = Contract::load()? else { return Ok(()) };
+    let Some((contract, _)) = Contract::load()? else {
+        ensure!(!writes_reference(), "docs/reference/coverage.md cannot be written without the descriptions");
+        return Ok(());
+    };
     let recording = scenario::run().await?;
+    check_coverage(&contract, &recording)?;
     let problems = contract.judge(&recording.exchanges);
     assert!(problems.is_empty(), "{} breaches of the descriptions:\n{}", problems.len(), problems.join("\n"));
     for exception in EXCEPTIONS {
@@ -271,6 +282,76 @@ async fn every_exchange_keeps_to_the_descriptions() -> Result<()> {
         let goes_on = |seen: Seen| seen.request_headers.iter().any(|(name, _)| name == "x-ms-continuation");
         assert!(pages.any(goes_on), "{path} never had a second page");
     }
+    Ok(())
+}
+
+/// Whether `cargo xtask docs` runs the test.
+fn writes_reference() -> bool {
+    std::env::var("CONNECTOR_REFERENCE").is_ok_and(|wish| wish == "write")
+}
+
+/// Compares docs/reference/coverage.md with what the run reached, or writes it.
+fn check_coverage(contract: &Contract, recording: &scenario::Recording) -> Result<()> {
+    let mut reached: BTreeMap<(bool, String), BTreeSet<&str>> = BTreeMap::new();
+    for (id, exchanges) in &recording.made_by {
+        for exchange in recording.exchanges.get(exchanges.clone()).context("the run has fewer exchanges")? {
+            let seen = Seen::from(exchange);
+            let succeeded = seen.status.is_some_and(|status| (200..300).contains(&status));
+            let operation = contract.of(exchange.service, &seen).and_then(|it| it.judge(&seen).operation);
+            if let Some(operation) = operation.filter(|_| succeeded) {
+                reached.entry((exchange.service == Service::Dps, operation)).or_default().insert(id);
+            }
+        }
+    }
+    let kinds: BTreeMap<&str, &str> = recording.kinds.iter().map(|(id, kind)| (id.as_str(), *kind)).collect();
+    let mut missing = Vec::new();
+    let mut tables = String::new();
+    let (mut count, mut total) = (0, 0);
+    for (is_dps, title, descriptions) in
+        [(false, "IoT Hub", &contract.hub), (true, "Device Provisioning Service", &contract.dps)]
+    {
+        let description = descriptions.first().context("no description")?;
+        tables += &format!(
+            "\n## {title}, {}\n\n| published operation | request | reached by |\n|---|---|---|\n",
+            description.version()
+        );
+        let ids: BTreeSet<&str> = description.operations().collect();
+        for id in ids {
+            total += 1;
+            let (method, path) = description.route(id).context("no route")?;
+            let by = match reached.get(&(is_dps, id.to_owned())) {
+                Some(by) => {
+                    count += 1;
+                    let link = |own: &&str| format!("[`{own}`]({}/{own}.md)", kinds.get(own).unwrap_or(&"actions"));
+                    by.iter().map(link).collect::<Vec<_>>().join(", ")
+                }
+                None => match UNREACHED.iter().find(|(own, _)| *own == id) {
+                    Some((_, reason)) => format!("not: {reason}"),
+                    None => {
+                        missing.push(id);
+                        continue;
+                    }
+                },
+            };
+            tables += &format!("| `{id}` | {} `{path}` | {by} |\n", method.to_uppercase());
+        }
+    }
+    ensure!(missing.is_empty(), "no operation reaches {missing:?}, and UNREACHED has no reason for it");
+    for (id, _) in UNREACHED {
+        ensure!(!reached.keys().any(|(_, own)| own == id), "{id} is reached, so UNREACHED must not have it");
+    }
+    let page = format!(
+        "<!-- Written by `cargo xtask docs` from a run of all scenarios. Do not edit. -->\n# Published operations\n\n\
+         {count} of the {total} operations that Microsoft publishes for the services' back ends are reached. Each row was seen to \
+         succeed against the emulator in the test `every_exchange_keeps_to_the_descriptions` (`tests/tests/contract.rs`), with \
+         requests and answers that fit the descriptions.\n{tables}"
+    );
+    let path = connector_tests::workspace().join("docs/reference/coverage.md");
+    if writes_reference() {
+        return Ok(std::fs::write(path, page)?);
+    }
+    let found = std::fs::read_to_string(path)?;
+    ensure!(found == page, "docs/reference/coverage.md is not what the run reached: run `cargo xtask docs`");
     Ok(())
 }
 
@@ -482,4 +563,68 @@ fn make_sense(body: &mut Value, id: &str) {
         }
         other => panic!("{other} is no body"),
     }
+}
+
+/// The ids that generated inputs may name, by the input's member.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("deviceId", &["press-1", "press-2", "missing"]),
+    ("moduleId", &["gauge", "missing"]),
+    ("registrationId", &["loom-1", "missing"]),
+    ("enrollmentGroupId", &["looms", "missing"]),
+    ("configurationId", &["interval-1", "missing"]),
+    ("jobId", &["job-1", "missing"]),
+];
+/// The inputs that are made for each action.
+const INPUTS: usize = 16;
+
+/// Inputs that a generator makes from each action's schema are accepted, or refused with the field that is wrong. They
+/// never cause an internal error, and never a request that the descriptions forbid.
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_inputs_make_no_request_that_is_forbidden() -> Result<()> {
+    let Some((contract, _)) = Contract::load()? else { return Ok(()) };
+    let world = World::start().await?;
+    for device in ["press-1", "press-2"] {
+        world.done("create-device", json!({ "deviceId": device })).await?;
+    }
+    world.emulator.traffic().record(true);
+    let mut runner = generated::runner();
+    let mut problems = Vec::new();
+    let account = world.connector.open(&world.tenant, &world.connection).await?;
+    let (mut accepted, mut refused, mut answered) = (0, 0, 0);
+    for action in world.connector.descriptor().actions.clone() {
+        let id = action.operation.id.as_str();
+        let schema: Value = serde_json::from_str(&action.operation.input_schema)?;
+        for _ in 0..INPUTS {
+            let input = generated::input(&mut runner, &schema, KNOWN);
+            let before = world.emulator.traffic().exchanges().len();
+            let result = account.invoke(id, &input.to_string(), &Call::default()).await;
+            let asked = world.emulator.traffic().exchanges().len() > before;
+            let Err(error) = result else {
+                accepted += 1;
+                continue;
+            };
+            let Some(error) = error.connector() else {
+                problems.push(format!("{id} {input}: the host ended the call: {error}"));
+                continue;
+            };
+            if error.code == ErrorCode::Internal {
+                problems.push(format!("{id} {input}: {error:?}"));
+            }
+            if asked {
+                answered += 1;
+            } else {
+                refused += 1;
+                let typed = error.code != ErrorCode::InvalidInput || !error.fields.is_empty();
+                if !typed {
+                    problems.push(format!("{id} {input}: no field is named: {}", error.message));
+                }
+            }
+        }
+    }
+    println!("{accepted} accepted, {answered} refused by the service, {refused} refused before a request");
+    ensure!(accepted > 0 && answered > 0 && refused > 0, "the generator is one-sided");
+    problems.extend(contract.judge(&world.emulator.traffic().take()));
+    problems.truncate(40);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    Ok(())
 }

@@ -283,7 +283,7 @@ async fn resolved_schemas_fit_what_is_there() -> Result<()> {
             let plain = scenario::QUEUES.contains(&id) || scenario::streams().iter().any(|(stream, ..)| *stream == id);
             triggers.get(id).cloned().or_else(|| plain.then(|| json!({})))
         } else {
-            actions.get(id).and_then(|steps| steps.first()).map(|step| step.input().clone())
+            actions.get(id).and_then(|scenario| scenario.steps.first()).map(|step| step.input().clone())
         };
         let filled = filled.with_context(|| format!("{id} has no scenario"))?;
         for (direction, dynamic) in

@@ -195,3 +195,17 @@ pub fn descriptor(write: bool) -> Result<()> {
         if write { command.env("CONNECTOR_DESCRIPTOR", "write") } else { command }.run()
     })
 }
+
+/// Renews all that is made of the component: the descriptor's snapshot, the reference pages, and the table of the
+/// services' operations.
+///
+/// # Errors
+/// Where the component cannot be built, or an operation has no scenario.
+pub fn documents() -> Result<()> {
+    descriptor(true)?;
+    step("Reference", || {
+        let write = |test| Command::new(env!("CARGO")).args(["test", "--workspace", "--test", test]);
+        write("reference").env("CONNECTOR_REFERENCE", "write").run()?;
+        write("contract").args(["every_exchange"]).env("CONNECTOR_REFERENCE", "write").run()
+    })
+}

@@ -30,6 +30,8 @@ cargo xtask COMMAND
                    --help lists ARGS
   descriptor [--write]
                    compare what the component says of itself with tests/snapshots/descriptor.json, or write that file
+  docs             write what is made of the component: the descriptor's snapshot, docs/reference/, and the table of the
+                   services' operations that are reached (needs AZURE_API_SPECS)
   advisories [--database FOLDER]
                    look for known vulnerabilities in all that is depended on; the database is a clone of RustSec's: FOLDER, or
                    the folder that ADVISORY_DB names, otherwise it is fetched
@@ -53,6 +55,7 @@ fn main() -> Result<()> {
         ("fmt", []) => setup::for_formatting().and_then(|()| checks::rewrite_format(&[])),
         ("descriptor", []) => checks::descriptor(false),
         ("descriptor", ["--write"]) => checks::descriptor(true),
+        ("docs", []) => checks::documents(),
         ("advisories", []) => dependencies::advisories(None),
         ("advisories", ["--database", folder]) => dependencies::advisories(Some(Path::new(folder))),
         ("bench", _) => bench::run(&rest),

@@ -8,6 +8,7 @@
 pub mod raw;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -21,6 +22,7 @@ use connector_host::interface::trigger::{Budget, Event, LostPolicy, PollRequest,
 use connector_host::interface::types::{Error, ErrorCode};
 use connector_host::{CallError, Connection};
 use connector_tests::World;
+use connector_tests::heads::{self, Head};
 use serde_json::{Value, json};
 
 use ErrorCode::{Conflict, DeviceOffline, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Timeout};
@@ -37,6 +39,18 @@ pub struct Recording {
     pub events: BTreeMap<String, Vec<Event>>,
     /// The expected errors of each action and trigger.
     pub failures: BTreeMap<String, Vec<Error>>,
+    /// Which of the exchanges each operation made, in the order of the run.
+    pub made_by: Vec<(String, Range<usize>)>,
+    /// The id of each operation, and whether it is one of the `triggers` or `actions`.
+    pub kinds: Vec<(String, &'static str)>,
+}
+
+/// The scenario of an action.
+pub struct Scenario {
+    /// The calls, in their order.
+    pub steps: Vec<Step>,
+    /// The errors that the action cannot have although it has a field for what they are about.
+    never: BTreeMap<String, String>,
 }
 
 /// One call of an action.
@@ -54,6 +68,34 @@ enum Expected {
     /// Success with several pages.
     Pages,
     Failure(ErrorCode),
+}
+
+impl Scenario {
+    /// Whether the scenario has all results that an action with such an input can have.
+    fn check(&self, operation: &Operation) -> Result<()> {
+        let schema: Value = serde_json::from_str(&operation.input_schema)?;
+        let has = |field: &str| schema["properties"].get(field).is_some();
+        let needs = |field: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|it| it == field));
+        let mut wanted = Vec::new();
+        if has("etag") {
+            wanted.push((&[PreconditionFailed][..], "precondition-failed", "etag"));
+        }
+        let ids = ["deviceId", "moduleId", "registrationId", "enrollmentGroupId", "configurationId", "jobId"];
+        if let Some(id) = ids.into_iter().find(|id| needs(id)) {
+            // A creation cannot miss what it creates.
+            wanted.push((&[NotFound, Conflict][..], "not-found", id));
+        }
+        for (codes, name, field) in wanted {
+            let tried =
+                self.steps.iter().any(|step| matches!(step.expected, Expected::Failure(own) if codes.contains(&own)));
+            ensure!(
+                tried || self.never.contains_key(name),
+                "the input has the field `{field}`, so the scenario needs a line that expects `{name}`, or a line `never {name}: REASON`"
+            );
+            ensure!(!(tried && self.never.contains_key(name)), "`never {name}` contradicts another line");
+        }
+        Ok(())
+    }
 }
 
 impl Step {
@@ -79,60 +121,35 @@ const REGISTRATIONS_ONLY: &str = "registrations-only";
 const GROUP: &str = "looms";
 
 /// The calls of each action, read from the head of its file in `src/actions`. The first call of each action must have
-/// the same result each time: success, or its expected error.
-///
-/// A line has the expected result (`done`, `pages` for several pages, or an error code) and the input. `under` adds a
-/// fault rule; `tagged` adds the action and input that read the object whose ETag is sent. A text `$name` stands for
-/// one of [`stand_ins`].
+/// the same result each time: success, or its expected error. A text `$name` stands for one of [`stand_ins`].
 ///
 /// # Errors
 /// Where a file cannot be read, or a line cannot be understood.
-pub fn actions(certificate: &str) -> Result<BTreeMap<String, Vec<Step>>> {
-    let folder = connector_tests::workspace().join("src/actions");
-    let mut found = BTreeMap::new();
-    for area in std::fs::read_dir(&folder)? {
-        let area = area?.path();
-        if !area.is_dir() {
-            continue;
-        }
-        for file in std::fs::read_dir(area)? {
-            let path = file?.path();
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
-            let steps = steps(&std::fs::read_to_string(&path)?, certificate);
-            let steps = steps.with_context(|| format!("the scenario in {}", path.display()))?;
-            if !steps.is_empty() {
-                found.insert(name, steps);
-            }
-        }
-    }
-    Ok(found)
+pub fn actions(certificate: &str) -> Result<BTreeMap<String, Scenario>> {
+    let heads = heads::read(&connector_tests::workspace().join("src/actions"))?;
+    let of = |(id, head): (String, Head)| {
+        let steps = head.calls.iter().map(|call| step(call, certificate)).collect::<Result<_>>();
+        let steps = steps.with_context(|| format!("the scenario of {id}"))?;
+        Ok((id, Scenario { steps, never: head.never }))
+    };
+    heads.into_iter().map(of).collect()
 }
 
-/// The calls in the head of a source file.
-fn steps(source: &str, certificate: &str) -> Result<Vec<Step>> {
-    let head = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
-    let block = head.skip_while(|line| *line != "```scenario").skip(1).take_while(|line| *line != "```");
-    block.map(|line| step(line, certificate).with_context(|| format!("`{line}`"))).collect()
-}
-
-fn step(line: &str, certificate: &str) -> Result<Step> {
-    let (expected, rest) = line.split_once(' ').context("no input")?;
-    let expected = match expected {
+fn step(call: &heads::Call, certificate: &str) -> Result<Step> {
+    let real = |value: &Value| {
+        let mut value = value.clone();
+        stand_ins(&mut value, certificate).map(|()| value)
+    };
+    let expected = match call.expected.as_str() {
         "done" => Expected::Done,
         "pages" => Expected::Pages,
         code => Expected::Failure(code_of(code)?),
     };
-    let (input, rest) = leading_json(rest, certificate)?;
-    let step = Step { input, fault: None, tagged: None, expected };
-    match rest.split_once(' ') {
-        None => Ok(step),
-        Some(("under", fault)) => Ok(Step { fault: Some(fault.to_owned()), ..step }),
-        Some(("tagged", rest)) => {
-            let (action, input) = rest.split_once(' ').context("no input of the action that reads the ETag")?;
-            Ok(Step { tagged: Some((action.to_owned(), leading_json(input, certificate)?.0)), ..step })
-        }
-        Some((word, _)) => bail!("`{word}` is neither `under` nor `tagged`"),
-    }
+    let tagged = match &call.tagged {
+        Some((action, input)) => Some((action.clone(), real(input)?)),
+        None => None,
+    };
+    Ok(Step { input: real(&call.input)?, fault: call.under.clone(), tagged, expected })
 }
 
 /// The error code with this name of the interface.
@@ -155,15 +172,6 @@ fn code_of(name: &str) -> Result<ErrorCode> {
     let letters = name.replace('-', "");
     let known = CODES.into_iter().find(|code| format!("{code:?}").eq_ignore_ascii_case(&letters));
     known.with_context(|| format!("`{name}` is neither `done` nor `pages` nor the code of an error"))
-}
-
-/// The JSON at the beginning of a text, and the rest of the text.
-fn leading_json<'l>(text: &'l str, certificate: &str) -> Result<(Value, &'l str)> {
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    let mut value = values.next().context("no JSON")??;
-    let rest = text.get(values.byte_offset()..).unwrap_or_default().trim_start();
-    stand_ins(&mut value, certificate)?;
-    Ok((value, rest))
 }
 
 /// Replaces names in a scenario by texts that are long, or new in each run.
@@ -300,16 +308,19 @@ pub async fn run() -> Result<Recording> {
     run.world.emulator.traffic().record(true);
     run.seed().await.context("the objects for the run could not be created")?;
 
+    let mut made_by = Vec::new();
     let mut scenarios = actions(run.world.emulator.ca_pem())?;
     for action in &descriptor.actions {
         let id = action.operation.id.as_str();
-        let steps = scenarios.remove(id).with_context(|| {
+        let scenario = scenarios.remove(id).with_context(|| {
             format!(
                 "the action {id} has no scenario: add a block `scenario` to the head of its file, which must be called {}.rs, as CONTRIBUTING.md describes",
                 id.replace('-', "_")
             )
         })?;
-        run.action(&action.operation, &steps, action.effect).await.with_context(|| id.to_owned())?;
+        let before = run.exchanges();
+        run.action(&action.operation, &scenario, action.effect).await.with_context(|| id.to_owned())?;
+        made_by.push((id.to_owned(), before..run.exchanges()));
     }
     ensure!(scenarios.is_empty(), "there are scenarios of actions that do not exist: {:?}", scenarios.keys());
 
@@ -317,6 +328,7 @@ pub async fn run() -> Result<Recording> {
     let mut streams = streams();
     for trigger in &descriptor.triggers {
         let id = trigger.operation.id.as_str();
+        let before = run.exchanges();
         if QUEUES.contains(&id) {
             run.queue(&trigger.operation).await.with_context(|| id.to_owned())?;
             continue;
@@ -328,6 +340,7 @@ pub async fn run() -> Result<Recording> {
         }
         let config = scenarios.remove(id).with_context(|| format!("the trigger {id} has no scenario"))?;
         run.trigger(&trigger.operation, config).await.with_context(|| id.to_owned())?;
+        made_by.push((id.to_owned(), before..run.exchanges()));
     }
     ensure!(streams.is_empty(), "there are streams of triggers that do not exist: {}", streams.len());
     ensure!(scenarios.is_empty(), "there are scenarios of triggers that do not exist: {:?}", scenarios.keys());
@@ -336,7 +349,12 @@ pub async fn run() -> Result<Recording> {
     let Run { world, outputs, events, failures, .. } = run;
     world.emulator.traffic().record(false);
     let exchanges = world.emulator.traffic().take();
-    Ok(Recording { world, exchanges, outputs, events, failures })
+    let ids = |kind, operations: Vec<&Operation>| {
+        operations.into_iter().map(move |operation| (operation.id.clone(), kind)).collect::<Vec<_>>()
+    };
+    let mut kinds = ids("triggers", descriptor.triggers.iter().map(|it| &it.operation).collect());
+    kinds.extend(ids("actions", descriptor.actions.iter().map(|it| &it.operation).collect()));
+    Ok(Recording { world, exchanges, outputs, events, failures, made_by, kinds })
 }
 
 struct Run {
@@ -386,8 +404,10 @@ impl Run {
     }
 
     /// Makes an action's own calls, and calls for the errors that every action can have.
-    async fn action(&mut self, operation: &Operation, steps: &[Step], effect: Effect) -> Result<()> {
+    async fn action(&mut self, operation: &Operation, scenario: &Scenario, effect: Effect) -> Result<()> {
         let id = operation.id.as_str();
+        let steps = &scenario.steps;
+        scenario.check(operation)?;
         for step in steps {
             self.step(id, step).await.with_context(|| step.input.to_string())?;
         }
@@ -402,6 +422,8 @@ impl Run {
         self.world.emulator.faults().clear();
         self.expect_failure(id, throttled, ErrorCode::RateLimited).context("throttled")?;
 
+        self.garbled(id, usual, effect).await.context("with an answer that is not JSON")?;
+
         let before = self.exchanges();
         let senseless = self.world.invoke(id, json!({ "nonsense": true })).await;
         self.expect_failure(id, senseless, InvalidInput).context("with an unknown field")?;
@@ -414,6 +436,22 @@ impl Run {
             ensure!(matches!(planned, Outcome::Planned(_)), "a dry run did not return a plan");
         }
         Ok(())
+    }
+
+    /// Answers that are not JSON end a read with the error `protocol`. A change may succeed if the service's answer
+    /// says nothing that the action needs; otherwise its error states that the change may have been made.
+    async fn garbled(&mut self, id: &str, input: &Value, effect: Effect) -> Result<()> {
+        // The contract's judge must not see these answers.
+        self.world.emulator.traffic().record(false);
+        self.world.emulator.faults().add_text("* /=garbage")?;
+        let result = self.world.invoke(id, input.clone()).await;
+        self.world.emulator.faults().clear();
+        self.world.emulator.traffic().record(true);
+        match result {
+            Ok(Outcome::Done(_) | Outcome::Pending(_)) if effect != Effect::Read => Ok(()),
+            // The service refuses to repeat what an earlier call has done, and the error's own text is garbled.
+            result => self.expect_failure(id, result, ErrorCode::Protocol),
+        }
     }
 
     async fn step(&mut self, id: &str, step: &Step) -> Result<()> {

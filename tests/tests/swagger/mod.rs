@@ -167,6 +167,11 @@ impl Description {
         Some((&found.method, format!("/{}", found.path.join("/"))))
     }
 
+    /// The ids of all operations.
+    pub fn operations(&self) -> impl Iterator<Item = &str> {
+        self.operations.iter().map(|operation| operation.id.as_str())
+    }
+
     /// Judges an exchange.
     pub fn judge(&self, seen: &Seen) -> Verdict {
         let mut verdict = Verdict::default();
