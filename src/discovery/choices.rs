@@ -4,16 +4,22 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::read_object;
+#[cfg(feature = "amqp")]
+use super::events;
+use super::{read_object, shape};
+use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::discovery::{Choice, Choices, ChoicesRequest};
 use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS};
-use crate::error::{Error, Result};
-use crate::http::Page;
-use crate::iothub::text_literal;
+use crate::error::{Error, ErrorCode, Result};
+use crate::http::{self, Page, Safety};
+use crate::iothub::{DeviceId, text_literal};
+use crate::platform::Method;
 use crate::quoted::{quoted, shown};
 use crate::session::Session;
+#[cfg(feature = "amqp")]
+use crate::triggers;
 
 /// The number of entries if the request states none.
 const USUAL_LIMIT: u32 = 50;
@@ -25,6 +31,8 @@ const LONGEST_HINT: usize = 512;
 const PAGES: usize = 5;
 /// If less time than this remains, the call does not request another page.
 const TIME_FOR_A_PAGE: Duration = Duration::from_millis(1_500);
+/// The number of twins whose paths are offered.
+const TWINS: u32 = 100;
 /// The version of the page token's format.
 const FORMAT: u8 = 1;
 
@@ -38,11 +46,28 @@ pub enum Source {
     EnrollmentGroups,
     /// The hub's automatic device configurations.
     Configurations,
+    /// The modules of the device that the form names.
+    Modules,
+    /// The partitions of the hub's log.
+    Partitions,
+    /// The paths to tags and properties that the hub's twins have, as JSON pointers into a twin.
+    TwinPaths,
+    /// The paths to values that the newest events have, as conditions of the log triggers write them.
+    TelemetryPaths,
 }
 
 impl Source {
     /// All sources.
-    pub const ALL: [Self; 4] = [Self::Devices, Self::Enrollments, Self::EnrollmentGroups, Self::Configurations];
+    pub const ALL: [Self; 8] = [
+        Self::Devices,
+        Self::Enrollments,
+        Self::EnrollmentGroups,
+        Self::Configurations,
+        Self::Modules,
+        Self::Partitions,
+        Self::TwinPaths,
+        Self::TelemetryPaths,
+    ];
 
     /// The source's id in the schema keyword `x-options`.
     pub fn id(self) -> &'static str {
@@ -51,6 +76,10 @@ impl Source {
             Self::Enrollments => "enrollments",
             Self::EnrollmentGroups => "enrollment-groups",
             Self::Configurations => "configurations",
+            Self::Modules => "modules",
+            Self::Partitions => "partitions",
+            Self::TwinPaths => "twin-paths",
+            Self::TelemetryPaths => "telemetry-paths",
         }
     }
 
@@ -66,7 +95,8 @@ impl Source {
             Self::Devices => "deviceId",
             Self::Enrollments => "registrationId",
             Self::EnrollmentGroups => "enrollmentGroupId",
-            Self::Configurations => "id",
+            Self::Modules => "moduleId",
+            Self::Configurations | Self::Partitions | Self::TwinPaths | Self::TelemetryPaths => "id",
         }
     }
 
@@ -81,6 +111,8 @@ impl Source {
             }
             Self::EnrollmentGroups => vec![text("/provisioningStatus"), text("/attestation/type")],
             Self::Configurations => vec![text("/targetCondition")],
+            Self::Modules => vec![text("/connectionState"), text("/managedBy")],
+            Self::Partitions | Self::TwinPaths | Self::TelemetryPaths => Vec::new(),
         };
         let hint = hints.into_iter().flatten().collect::<Vec<_>>().join(", ");
         // The value is the unchanged id; the label is the id without invisible characters.
@@ -92,6 +124,8 @@ impl Source {
 /// A checked request.
 pub struct Request {
     source: Source,
+    /// The form as it is filled in so far.
+    context: Map<String, Value>,
     search: String,
     place: Place,
     limit: u32,
@@ -123,7 +157,7 @@ impl Request {
     /// `invalid-input` if the source is unknown, or if the page token belongs to another source or search.
     pub fn read(request: &ChoicesRequest) -> Result<Self> {
         let source = Source::parse(&request.source)?;
-        read_object(&request.context, "/context")?;
+        let context = read_object(&request.context, "/context")?;
         let search = request.search.as_deref().unwrap_or_default().trim().to_owned();
         let place = match &request.page {
             None => Place::default(),
@@ -143,7 +177,7 @@ impl Request {
             }
         };
         let limit = if request.limit == 0 { USUAL_LIMIT } else { request.limit.min(MOST) };
-        Ok(Self { source, search, place, limit })
+        Ok(Self { source, context, search, place, limit })
     }
 
     fn token(&self, place: &Place) -> String {
@@ -202,10 +236,46 @@ pub fn offer(session: &Session, request: Request) -> Result<Choices> {
                 dps.query_enrollment_groups(ALL_ENROLLMENT_GROUPS, size, continuation)
             })
         }
-        Source::Configurations => collect(session, &request, |_| {
-            session.hub().configurations().map(|items| Page { items, continuation: None })
+        Source::Configurations => whole(session, &request, || session.hub().configurations()),
+        Source::Modules => {
+            let device = request.context.get("deviceId").and_then(Value::as_str).unwrap_or_default();
+            // The device may not be chosen yet, or may be gone.
+            let Ok(device) = DeviceId::parse(device, "/context/deviceId") else { return Ok(none()) };
+            let segments = ["devices", device.as_str(), "modules"];
+            let modules = http::Request::new(Method::Get, segments, Safety::Read, Permission::RegistryRead);
+            match whole(session, &request, || session.hub().page(&modules).map(|page| page.items)) {
+                Err(error) if error.code() == ErrorCode::NotFound => Ok(none()),
+                choices => choices,
+            }
+        }
+        Source::TwinPaths => whole(session, &request, || {
+            let twins = session.hub().query("SELECT * FROM devices", TWINS, None)?.items;
+            Ok(named(shape::paths(&twins)))
         }),
+        #[cfg(feature = "amqp")]
+        Source::Partitions => whole(session, &request, || triggers::log_partitions(session).map(named)),
+        #[cfg(feature = "amqp")]
+        Source::TelemetryPaths => whole(session, &request, || {
+            let samples = events::samples(session, "device-telemetry", &request.context)?;
+            Ok(named(events::paths(&samples)))
+        }),
+        #[cfg(not(feature = "amqp"))]
+        Source::Partitions | Source::TelemetryPaths => Ok(none()),
     }
+}
+
+fn none() -> Choices {
+    Choices { items: Vec::new(), next: None }
+}
+
+/// Records that have nothing but an id.
+fn named(ids: Vec<String>) -> Vec<Value> {
+    ids.into_iter().map(|id| json!({ "id": id })).collect()
+}
+
+/// The entries of a source that has no pages.
+fn whole(session: &Session, request: &Request, fetch: impl Fn() -> Result<Vec<Value>>) -> Result<Choices> {
+    collect(session, request, |_| fetch().map(|items| Page { items, continuation: None }))
 }
 
 fn collect(session: &Session, request: &Request, fetch: impl Fn(Option<&str>) -> Result<Page>) -> Result<Choices> {

@@ -1,6 +1,8 @@
 //! Dropdowns and schemas of forms that depend on the account.
 
 mod choices;
+#[cfg(feature = "amqp")]
+mod events;
 mod shape;
 
 #[cfg(test)]
@@ -55,6 +57,11 @@ pub fn resolve_schema(
         Error::new(ErrorCode::Internal, "A schema of the connector is broken").with_detail(error.to_string())
     })?;
     Session::run(platform, connection, deadline_ms, |session| {
+        #[cfg(feature = "amqp")]
+        if schema.pointer("/properties/bodyEncoding").is_some() {
+            let samples = events::samples(session, operation, &partial)?;
+            return Ok(events::refine(schema, &samples, &partial).to_string());
+        }
         Ok(match shape::example(session, &partial)? {
             Some(twin) => shape::refine(schema, &twin).to_string(),
             None => found.output_schema,

@@ -1,6 +1,8 @@
 //! The schema of a twin's tags and properties, taken from an existing twin: only the account's own devices show which
 //! tags and properties they have.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::error::{ErrorCode, Result};
@@ -32,6 +34,30 @@ pub fn example(session: &Session, partial: &Map<String, Value>) -> Result<Option
         None => "SELECT * FROM devices".to_owned(),
     };
     Ok(session.hub().query(&query, 1, None)?.items.into_iter().next())
+}
+
+/// The paths to the values in the tags and properties of twins, as JSON pointers into a twin, in alphabetical order.
+/// The hub's own metadata is left out.
+pub fn paths(twins: &[Value]) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    for twin in twins {
+        for part in ["/tags", "/properties/desired", "/properties/reported"] {
+            if let Some(members) = twin.pointer(part).and_then(Value::as_object) {
+                leaves(members, part, LEVELS, &mut found);
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn leaves(members: &Map<String, Value>, path: &str, levels: usize, found: &mut BTreeSet<String>) {
+    for (name, value) in members.iter().filter(|(name, _)| !name.starts_with('$')) {
+        let path = format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
+        match value {
+            Value::Object(members) if levels > 0 && !members.is_empty() => leaves(members, &path, levels - 1, found),
+            _ => drop(found.insert(path)),
+        }
+    }
 }
 
 /// Adds the twin's members to the schema. The members are not required, because other devices may lack them.

@@ -133,6 +133,25 @@ pub fn sample(
     Ok(vec![static_sample(&operation.id, operation.output_sample)])
 }
 
+/// The ids of the partitions of the hub's log.
+///
+/// # Errors
+/// The errors of the Event Hub-compatible endpoint.
+#[cfg(feature = "amqp")]
+pub fn log_partitions(session: &Session) -> Result<Vec<String>> {
+    log::partitions(session)
+}
+
+/// Events of the account that a trigger would deliver. Empty if the account has none.
+///
+/// # Errors
+/// `invalid-config` if the configuration does not fit, and the errors of the service.
+#[cfg(feature = "amqp")]
+pub fn live_events(session: &Session, id: &str, config: &str, limit: u32) -> Result<Vec<Event>> {
+    let (trigger, config) = prepare(id, config)?;
+    trigger.sample(session, config, limit)
+}
+
 /// The error of a webhook function: these triggers are polled.
 pub fn no_webhook(id: &str) -> Error {
     match find(id) {

@@ -8,7 +8,7 @@ mod digital_twin_change_events;
 mod engine;
 
 use super::shared::Trigger;
-pub use engine::link::release;
+pub use engine::link::{partitions, release};
 
 /// The order here is the order in which a person sees the triggers.
 pub static ALL: &[&dyn Trigger] = &[

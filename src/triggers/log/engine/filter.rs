@@ -68,7 +68,7 @@ fn condition_schema() -> Value {
                 "path",
                 with(
                     string("Path"),
-                    literal!({ "minLength": 1, "maxLength": 512, "pattern": "^/", "$comment": "must be a JSON Pointer, which begins with /" }),
+                    literal!({ "minLength": 1, "maxLength": 512, "pattern": "^/", "$comment": "must be a JSON Pointer, which begins with /", "x-options": "telemetry-paths" }),
                 ),
             ),
             ("operator", one_of("Operator", &OPERATORS)),

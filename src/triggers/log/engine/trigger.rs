@@ -51,7 +51,7 @@ impl Trigger for LogTrigger {
                     "path",
                     with(
                         string("Path"),
-                        literal!({ "minLength": 1, "maxLength": 512, "pattern": "^/", "$comment": "must be a JSON Pointer, which begins with /" }),
+                        literal!({ "minLength": 1, "maxLength": 512, "pattern": "^/", "$comment": "must be a JSON Pointer, which begins with /", "x-options": "telemetry-paths" }),
                     ),
                 ),
             ],
@@ -156,7 +156,7 @@ impl Trigger for LogTrigger {
                 "properties": (self.sample_properties)(),
                 "systemProperties": { "iothub-connection-device-id": "press-17", "iothub-message-source": self.sources.first() },
             }),
-            dynamic_output: false,
+            dynamic_output: true,
             permissions: &[Permission::ServiceConnect],
             limits: &[
                 ("Readers of a partition in one consumer group", 5, "readers"),
