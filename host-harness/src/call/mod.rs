@@ -19,6 +19,7 @@ mod connector;
 pub(crate) mod exports;
 mod instance;
 mod judge;
+mod linking;
 mod loaded;
 mod run;
 mod runtime;
@@ -27,7 +28,8 @@ mod state;
 
 pub use account::Account;
 pub use connector::Connector;
+pub(crate) use linking::add_to_linker;
 pub(crate) use loaded::Loaded;
 pub(crate) use run::Run;
 pub(crate) use runtime::Runtime;
-pub(crate) use state::{State, add_to_linker};
+pub(crate) use state::State;
