@@ -72,6 +72,7 @@ impl Graph {
 
     /// The circles that have an import, from one node to another, that is counted. The way round is a shortest one that
     /// begins with such an import.
+    #[must_use]
     pub fn circles_with(&self, counts: impl Fn(&str, &str) -> bool) -> Vec<Circle> {
         let mut ways: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         for (from, to) in self.edges.iter().flat_map(|(from, nexts)| nexts.keys().map(move |to| (from, to))) {
