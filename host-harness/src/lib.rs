@@ -151,8 +151,8 @@
 //! | `cursors` | a durable store of cursors, for engines without a database of their own |
 //!
 //! The source folders import each other in one direction only: in the order `interface`, `limits`, `options`,
-//! `operators`, `egress`, `tenant`, `call`, `loading`, each may import the earlier ones. The head of each folder's
-//! `mod.rs` says what belongs there.
+//! `operators`, `egress`, `tenant`, `call`, `loading`, each may import the earlier ones. Files, too, import each
+//! other in one direction. The head of each folder's `mod.rs` says what belongs there.
 
 // Types that embedders match on or read may get more cases and fields later, so they must not be exhaustive.
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]

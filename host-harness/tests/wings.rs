@@ -1,147 +1,74 @@
-//! The wings of the library (its folders, and the files at its root) must import each other in only one direction.
-//!
-//! The test reads the sources, so that it needs no build of its own. Code for tests may import any wing.
+//! The wings of the library (its folders, and the files at its root) import each other in only one direction, and so do
+//! all files. Code for unit tests may import any file. `source_imports` says what counts as an import.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says enough by failing there")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
-/// The first import of one wing by another, as `file: line`.
-type Imports = BTreeMap<String, BTreeMap<String, String>>;
+use source_imports::{Graph, Import, Sources, top};
 
-#[test]
-fn no_two_wings_import_each_other() {
-    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-    assert!(sources.len() > 40, "only {} sources were found", sources.len());
-    let imports = imports(&sources).unwrap();
-    assert!(imports["loading"].contains_key("call"), "{imports:?}");
-    if let Some(circle) = circle(&imports) {
-        panic!("wings import each other in a circle; move what both need into a wing below them:\n{circle}");
-    }
-}
-
-/// The check finds circles of two wings, longer circles, and imports by way of the root.
-#[test]
-fn a_circle_is_found_with_its_imports() {
-    let judge = |sources: &[(&str, &str)]| {
-        let sources = sources.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
-        imports(&sources).map(|imports| circle(&imports))
-    };
-    let found = judge(&[
-        ("call/run.rs", "use crate::limits::Limits;\n"),
-        ("limits/mod.rs", "//! No `crate::call` here.\n\nuse super::call::{\n    Run,\n};\n"),
-    ]);
-    let found = found.unwrap().expect("a circle");
-    assert!(found.contains("call/run.rs: use crate::limits::Limits;"), "{found}");
-    assert!(found.contains("limits/mod.rs: use super::call::{"), "{found}");
-    let three = [
-        ("call/run.rs", "fn f() -> crate::egress::Pool { todo() }\n"),
-        ("egress/pool.rs", "use crate::error::CallError;\n"),
-        ("error.rs", "use crate::call::Run;\n"),
-    ];
-    assert_eq!(judge(&three).unwrap().expect("a circle").lines().count(), 3);
-    assert_eq!(judge(&three[..2]), Ok(None));
-    assert_eq!(judge(&[("call/run.rs", "#[cfg(test)]\nmod tests {\n    use crate::call::Run;\n}\n")]), Ok(None));
-    assert!(judge(&[("interface/action.rs", "use crate::Connection;\n")]).unwrap_err().contains("interface/action.rs"));
-    assert!(judge(&[("call/run.rs", "use crate::{limits, egress::Pool};\n")]).unwrap_err().contains("one `use` line"));
-}
-
-/// Every source file by its path, except `lib.rs` and files of tests.
-fn sources(root: &Path) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
-                found.insert(name, fs::read_to_string(&path).unwrap());
-            }
-        }
-    }
-    found.remove("lib.rs");
-    let is_test = |line: &str| line.strip_prefix("mod ").and_then(|line| line.strip_suffix(';')).map(str::to_owned);
-    let tests: BTreeSet<String> = found
-        .values()
-        .flat_map(|text| text.lines().zip(text.lines().skip(1)))
-        .filter(|(before, _)| *before == "#[cfg(test)]")
-        .filter_map(|(_, line)| is_test(line))
-        .collect();
-    found.retain(|name, _| !tests.contains(stem(name)));
+/// What is wrong with the imports of these sources.
+fn problems(sources: &Sources) -> Vec<String> {
+    // The root names all wings, and re-exports them to embedders.
+    let counts = |import: &Import| !import.is_test && !top(&import.file).is_empty();
+    let imports: Vec<Import> = sources.imports().into_iter().filter(counts).collect();
+    let by_root = imports.iter().filter(|import| top(&import.named).is_empty());
+    let mut found: Vec<String> =
+        by_root.map(|import| format!("{import}: import from the wing itself, not by way of the root")).collect();
+    let wings = Graph::new(&imports, |import| (top(&import.file), top(&import.named)));
+    found.extend(wings.circles().iter().map(|circle| format!("{circle}\nMove what both need into a wing below them.")));
+    let files = Graph::new(&imports, |import| (import.file.clone(), import.defined.clone()));
+    found.extend(files.circles().iter().map(|circle| format!("{circle}\nMove what both need into a file below them.")));
     found
 }
 
-/// # Errors
-///
-/// Names an import by way of the root, or of several wings in braces: both hide the wing that they come from.
-fn imports(sources: &BTreeMap<String, String>) -> Result<Imports, String> {
-    let mut imports = Imports::new();
-    for (file, text) in sources {
-        let wing = file.split_once('/').map_or_else(|| stem(file), |(wing, _)| wing);
-        // In these files, `super` is the root.
-        let is_top = !file.contains('/') || file.split_once('/').is_some_and(|(_, rest)| rest == "mod.rs");
-        let lines: Vec<_> = text.lines().collect();
-        let is_test = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].ends_with("mod tests {");
-        let end = lines.windows(2).position(is_test).unwrap_or(lines.len());
-        for line in lines[..end].iter().filter(|line| !line.trim_start().starts_with("//")) {
-            let roots = if is_top { &["crate::", "super::"][..] } else { &["crate::"] };
-            for rest in roots.iter().flat_map(|root| line.split(root).skip(1)) {
-                if rest.starts_with('{') {
-                    return Err(format!(
-                        "{file}: {line}: write one `use` line for each wing, which this check can read"
-                    ));
-                }
-                let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                if name.starts_with(char::is_uppercase) {
-                    return Err(format!("{file}: {line}: import from the wing itself, not by way of the root"));
-                }
-                if !name.is_empty() && name != wing && is_wing(sources, &name) {
-                    let import = || format!("{file}: {}", line.trim());
-                    imports.entry(wing.to_owned()).or_default().entry(name).or_insert_with(import);
-                }
-            }
-        }
-    }
-    Ok(imports)
+#[test]
+fn wings_and_files_import_in_one_direction() {
+    let sources = Sources::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    assert!(sources.files().count() > 60, "only {} sources were found", sources.files().count());
+    let uses = |wing: &str, other: &str| {
+        sources.imports().iter().any(|import| (&*top(&import.file), &*top(&import.named)) == (wing, other))
+    };
+    assert!(uses("loading", "call") && uses("call", "limits"), "imports are found");
+    let problems = problems(&sources);
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-fn is_wing(sources: &BTreeMap<String, String>, name: &str) -> bool {
-    sources.keys().any(|file| file.split('/').next().is_some_and(|first| stem(first) == name))
-}
-
-/// The imports that form a circle, one per line.
-fn circle(imports: &Imports) -> Option<String> {
-    imports.keys().find_map(|wing| {
-        let way = way_back(imports, wing, wing, &mut BTreeSet::new())?;
-        let mut text = String::new();
-        for (from, to) in way.iter().zip(way.iter().skip(1).chain([wing])) {
-            let _ = writeln!(text, "{from} -> {to}: {}", imports[from][to]);
-        }
-        Some(text)
-    })
-}
-
-/// A chain of wings, each of which imports the next, from `wing` to the last one before `end`.
-fn way_back(imports: &Imports, wing: &str, end: &str, seen: &mut BTreeSet<String>) -> Option<Vec<String>> {
-    for next in imports.get(wing).into_iter().flat_map(BTreeMap::keys) {
-        if next == end {
-            return Some(vec![wing.to_owned()]);
-        }
-        if seen.insert(next.clone())
-            && let Some(mut rest) = way_back(imports, next, end, seen)
-        {
-            rest.insert(0, wing.to_owned());
-            return Some(rest);
-        }
-    }
-    None
-}
-
-fn stem(file: &str) -> &str {
-    Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+/// The check finds circles of two wings, longer circles, circles in a wing, and imports by way of the root.
+#[test]
+fn what_the_check_is_for_is_found() {
+    let judge = |files: &[(&str, &str)]| problems(&Sources::parse(files.iter().copied()).unwrap());
+    let two = [
+        ("src/call/mod.rs", ""),
+        ("src/error.rs", ""),
+        ("src/call/run.rs", "use crate::{limits::Limits, error};"),
+        ("src/limits/mod.rs", "//! No `crate::call` here.\nuse super::call::{\n    Run,\n};"),
+    ];
+    let found = judge(&two);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("src/call/run.rs:1: crate::limits::Limits"), "{found:?}");
+    assert!(found[0].contains("src/limits/mod.rs:3: crate::call::Run"), "{found:?}");
+    let three = [
+        ("src/call/mod.rs", "mod run;\npub use run::Run;"),
+        ("src/call/run.rs", "fn f() -> crate::egress::Pool { todo() }"),
+        ("src/egress/pool.rs", "use crate::error::CallError;"),
+        ("src/egress/mod.rs", "mod pool;\npub use pool::Pool;"),
+        ("src/error.rs", "use crate::call::Run;"),
+    ];
+    let found = judge(&three);
+    assert!(found[0].starts_with("call, egress, error import each other"), "{found:?}");
+    assert!(found[1].starts_with("src/call/run.rs, src/egress/pool.rs, src/error.rs"), "{found:?}");
+    let without = [three[0], three[1], three[2], three[3], ("src/error.rs", "")];
+    assert_eq!(judge(&without), Vec::<String>::new());
+    let within = [("src/call/mod.rs", "use run::Run;"), ("src/call/run.rs", "use super::State;")];
+    assert!(judge(&within)[0].contains("a file below them"), "{:?}", judge(&within));
+    let test = "#[cfg(test)] mod tests { use crate::error::E; }";
+    let tests = [three[0], ("src/call/run.rs", test), ("src/error.rs", "use crate::call::Run;")];
+    assert_eq!(judge(&tests), Vec::<String>::new());
+    let by_root = [
+        ("src/lib.rs", "pub use connection::Connection;"),
+        ("src/interface/action.rs", "use crate::Connection;"),
+        ("src/connection.rs", ""),
+    ];
+    assert!(judge(&by_root)[0].contains("src/interface/action.rs:1: crate::Connection: import from the wing itself"));
 }

@@ -7,7 +7,8 @@
 //! | `admission.rs` | whether a call may begin, who may end it, which metrics it reports |
 //! | `run.rs` | turn, deadline and CPU time of one run of a guest's function; what the end of a run means |
 //! | `slot.rs`, `instance.rs` | the instance that is kept between calls; instances in general |
-//! | `state.rs`, `bounded.rs` | the contents of a store, and the functions that a guest may import |
+//! | `state.rs` | the contents of a store |
+//! | `linking.rs`, `bounded.rs` | the functions that a guest may import |
 //! | `exports.rs` | the functions of the interface as they cross the sandbox |
 //! | `judge.rs` | whether an answer obeys the limits and the rules of the interface |
 //! | `runtime.rs` | what all calls of a process share |
@@ -19,6 +20,7 @@ mod connector;
 pub(crate) mod exports;
 mod instance;
 mod judge;
+mod linking;
 mod loaded;
 mod run;
 mod runtime;
@@ -27,7 +29,8 @@ mod state;
 
 pub use account::Account;
 pub use connector::Connector;
+pub(crate) use linking::add_to_linker;
 pub(crate) use loaded::Loaded;
 pub(crate) use run::Run;
 pub(crate) use runtime::Runtime;
-pub(crate) use state::{State, add_to_linker};
+pub(crate) use state::State;

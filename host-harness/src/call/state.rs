@@ -7,19 +7,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::bounded;
-use crate::egress::{Exchange, Hooks, Sockets, SocketsView, add_sockets_to_linker};
+use crate::egress::{Exchange, Hooks, Sockets, SocketsView};
 use crate::limits::{LimitExceeded, LimitHit, LimitName, Limits, StoreLimiter};
 
 /// The data that belongs to one instance. A part of it is reset for each call.
 pub(crate) struct State {
-    wasi: WasiCtx,
+    pub(super) wasi: WasiCtx,
     table: ResourceTable,
     http: WasiHttpCtx,
     hooks: Hooks,
@@ -41,7 +40,7 @@ pub(crate) fn new_store(engine: &Engine, limits: &Limits, exchange: Arc<Exchange
         .stdout(log.clone())
         .stderr(log.clone())
         .max_random_size(limits.random_bytes)
-        // `add_to_linker` does not link wasmtime's sockets; they are denied here all the same.
+        // The linker does not have wasmtime's sockets; they are denied here all the same.
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
@@ -89,40 +88,6 @@ pub(crate) fn end_call(store: &Store<State>) {
     store.data().log.end_call();
 }
 
-/// Links everything that a connector may import: wasmtime's WASI, and our own sockets and HTTP.
-///
-/// wasmtime's sockets are never linked, rather than replaced afterwards, so that no version of their names leads to
-/// them.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
-    use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
-    use wasmtime_wasi::p2::bindings::{cli, filesystem, random, sockets};
-    use wasmtime_wasi::random::WasiRandom;
-    use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
-
-    // I/O, clocks, random numbers and the standard streams.
-    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
-    random::insecure::add_to_linker::<State, WasiRandom>(linker, |state| state.wasi.random())?;
-    random::insecure_seed::add_to_linker::<State, WasiRandom>(linker, |state| state.wasi.random())?;
-    cli::exit::add_to_linker::<State, WasiCli>(linker, State::cli)?;
-    cli::environment::add_to_linker::<State, WasiCli>(linker, State::cli)?;
-    cli::terminal_input::add_to_linker::<State, WasiCli>(linker, State::cli)?;
-    cli::terminal_output::add_to_linker::<State, WasiCli>(linker, State::cli)?;
-    cli::terminal_stdin::add_to_linker::<State, WasiCli>(linker, State::cli)?;
-    cli::terminal_stdout::add_to_linker::<State, WasiCli>(linker, State::cli)?;
-    cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, State::cli)?;
-    filesystem::types::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
-    filesystem::preopens::add_to_linker::<State, WasiFilesystem>(linker, State::filesystem)?;
-    // Only the type names, and the network capability that every guest holds; UDP only for its types.
-    let options = sockets::network::LinkOptions::default();
-    sockets::network::add_to_linker::<State, WasiSockets>(linker, &options, State::sockets)?;
-    sockets::instance_network::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
-    sockets::udp::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
-    add_sockets_to_linker(linker, State::vetted_sockets)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    bounded::add_to_linker(linker)
-}
-
 impl State {
     /// Whether the guest holds an open connection.
     pub(crate) fn has_open_sockets(&self) -> bool {
@@ -144,7 +109,8 @@ impl State {
         self.header_sets
     }
 
-    fn vetted_sockets(&mut self) -> SocketsView<'_> {
+    /// What the host's own sockets work on.
+    pub(super) fn vetted_sockets(&mut self) -> SocketsView<'_> {
         SocketsView { sockets: &mut self.sockets, table: &mut self.table }
     }
 }

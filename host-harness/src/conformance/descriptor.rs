@@ -8,7 +8,8 @@ use semver::Version;
 use serde_json::Value;
 use wasmparser::{Parser, Payload};
 
-use super::{Rule, Trial, is_kebab, is_pointer};
+use super::rules::Rule;
+use super::trial::{Trial, is_kebab, is_pointer};
 use crate::call::Connector;
 use crate::call::exports::NAMES;
 use crate::error::CallError;

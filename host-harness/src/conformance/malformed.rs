@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::descriptor::{fields, operations, sounds_secret, validator};
-use super::{Rule, Trial};
+use super::rules::Rule;
+use super::trial::Trial;
 use crate::call::Connector;
 use crate::connection::Connection;
 use crate::egress::Nowhere;

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::descriptor::{fields, operations, validator};
 use super::malformed::damaged;
-use super::{Rule, TestAccount, Trial};
+use super::report::TestAccount;
+use super::rules::Rule;
+use super::trial::Trial;
 use crate::call::Account;
 use crate::call::Connector;
 use crate::error::CallError;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase as _, StorageBackend, TableHandle as _};
 
-use super::CursorStoreError;
+use super::error::CursorStoreError;
 use super::held::Held;
 
 /// The first bytes of a `redb` file.

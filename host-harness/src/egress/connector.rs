@@ -19,9 +19,9 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::connect_error::ConnectError;
 use super::ledger::{Counted, Excess, Ledger};
 use super::resolver::{Asking, Resolver};
-use crate::error::EgressDenied;
 use crate::error::TenantError;
 use crate::limits::Limits;
 use crate::limits::fair::Rate;
@@ -70,39 +70,6 @@ fn tls_config(trust: &TrustRoots) -> Result<ClientConfig, TenantError> {
     config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
     Ok(config)
-}
-
-/// Why a connection could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
-    #[error("the name cannot be resolved: {0}")]
-    Dns(String),
-    #[error("{0}")]
-    Prohibited(Box<EgressDenied>),
-    #[error("the connection was refused")]
-    Refused,
-    #[error("the host cannot be reached: {0}")]
-    Unreachable(io::Error),
-    #[error("the connection could not be opened within the time allowed")]
-    TimedOut,
-    #[error("more than {0} new connections in one second, which is the tenant's limit")]
-    TooMany(u32),
-    #[error("the server's certificate is not accepted: {0}")]
-    Certificate(rustls::CertificateError),
-    #[error("the server ended the TLS handshake with the alert {0:?}")]
-    Alert(rustls::AlertDescription),
-    #[error("more than {0} name look-ups in one second, which is the tenant's limit")]
-    TooManyLookups(u32),
-    #[error("{0} name look-ups are running, which is the host's limit, and none of them ended in time")]
-    NoLookup(usize),
-    #[error("the TLS handshake failed: {0}")]
-    Tls(io::Error),
-    #[error("{0} connections are open, and none of them is idle")]
-    NoSlot(usize),
-    #[error("{0}")]
-    Excess(Excess),
-    #[error("the HTTP handshake failed: {0}")]
-    Http(hyper::Error),
 }
 
 /// Opens connections for the pool of one tenant, with TLS sessions that belong to the tenant alone.

@@ -8,10 +8,13 @@ use std::net::IpAddr;
 
 use psl::Type;
 
-use super::policy::ANY_HOST;
+use super::shown::shown;
 use crate::error::{DomainRefusal, LoadError};
 use crate::interface::metadata::EgressRule;
 use crate::options::split_authority;
+
+/// The host in rules for hosts that the service names at run time.
+pub(super) const ANY_HOST: &str = "*";
 
 /// Domains in the private part of the public suffix list in which a service gives names to its customers. Connectors
 /// may name these domains all the same.
@@ -33,7 +36,7 @@ pub(crate) fn review(rules: &[EgressRule], service_domains: Option<&[String]>) -
     for (index, rule) in rules.iter().enumerate() {
         let refused = |field: String, domain: &str, reason| LoadError::EgressRule {
             field: format!("egress[{index}].{field}"),
-            domain: super::policy::shown(domain),
+            domain: shown(domain),
             reason,
         };
         for (number, suffix) in rule.suffixes.iter().enumerate() {

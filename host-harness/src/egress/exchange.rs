@@ -22,13 +22,14 @@ use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
 };
 
-use super::connector::ConnectError;
+use super::connect_error::ConnectError;
 use super::context::CallContext;
 use super::ledger::Excess;
 use super::network::Network;
-use super::policy::{AllowList, Destination, said};
-use super::pool::{Client, Lease, SendError};
+use super::policy::{AllowList, Destination};
+use super::pool::{Client, Lent, SendError};
 use super::resolver::Asking;
+use super::shown::said;
 use crate::error::EgressDenied;
 use crate::error::Refusals;
 use crate::interface::metadata::EgressProtocol;
@@ -359,7 +360,7 @@ impl Exchange {
         let mut unanswered = Unanswered(None);
         let held = Arc::new(Held {
             open,
-            lease: Mutex::default(),
+            lent: Lent::default(),
             _permit: permit,
             _turn: turn,
             _buffers: [request_buffers, response_buffers],
@@ -367,10 +368,10 @@ impl Exchange {
         self.ends_with_call(&held);
         unanswered.0 = Some(Arc::downgrade(&held));
 
-        let request = request.map(|body| RequestBody { inner: body, held: held.clone() });
+        let request = request.map(|body| RequestBody { inner: body, held: held.clone() }.boxed_unsync());
         // The connect timeout applies until there is a connection, and then this timeout.
         let first_byte = || self.until(options.first_byte_timeout);
-        let sent = self.network.pool.send(request, &held, self.client(connect_until), first_byte).await;
+        let sent = self.network.pool.send(request, &held.lent, self.client(connect_until), first_byte).await;
         let mut response = sent.map_err(|error| self.send_error(&error))?;
         unanswered.answered();
         remove_hop_by_hop(response.headers_mut());
@@ -566,34 +567,18 @@ impl WasiHttpHooks for Hooks {
 /// A guest sent larger bodies than its call may.
 #[derive(Debug, thiserror::Error)]
 #[error("HTTP bodies of this call exceed {limit} bytes")]
-pub(crate) struct BodyTooLarge {
+struct BodyTooLarge {
     limit: u64,
 }
 
 /// What an exchange holds of bounded resources until both of its bodies end. A server may respond before it has read
 /// the request, and a guest may continue to write after it has dropped the response.
-pub(super) struct Held {
+struct Held {
     open: Open,
-    lease: Mutex<Option<Lease>>,
+    lent: Lent,
     _permit: OwnedSemaphorePermit,
     _turn: Option<Turn>,
     _buffers: [[Reservation; 2]; 2],
-}
-
-impl Held {
-    /// The exchange uses this connection from now on.
-    pub(super) fn lend(&self, lease: Lease) {
-        *self.lease() = Some(lease);
-    }
-
-    /// The exchange no longer uses its connection.
-    pub(super) fn take_back(&self) -> Option<Lease> {
-        self.lease().take()
-    }
-
-    fn lease(&self) -> MutexGuard<'_, Option<Lease>> {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// After a short time, closes the connections of those exchanges that have not ended.
@@ -603,7 +588,7 @@ fn cut_soon(exchanges: Vec<Weak<Held>>) {
     }
     let cut = move || {
         for held in exchanges.iter().filter_map(Weak::upgrade) {
-            if let Some(lease) = held.take_back() {
+            if let Some(lease) = held.lent.take_back() {
                 lease.cut();
             }
         }
@@ -644,7 +629,7 @@ impl Drop for Ending {
 }
 
 /// A request body whose bytes are counted.
-pub(crate) struct RequestBody {
+struct RequestBody {
     inner: WasiBody,
     held: Arc<Held>,
 }
@@ -662,7 +647,7 @@ impl Body for RequestBody {
         if let Err(limit) = self.held.open.0.take_body(Way::Out, length) {
             return Poll::Ready(Some(Err(Box::new(BodyTooLarge { limit }))));
         }
-        if let Some(lease) = &*self.held.lease() {
+        if let Some(lease) = &*self.held.lent.get() {
             lease.ledger().sent(length);
         }
         Poll::Ready(Some(Ok(frame)))
@@ -712,7 +697,7 @@ impl Body for ResponseBody {
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!("the response broke off: {}", said(&error));
-                let excess = this.held.lease().as_ref().and_then(|lease| lease.ledger().excess());
+                let excess = this.held.lent.get().as_ref().and_then(|lease| lease.ledger().excess());
                 if let Some(excess) = excess {
                     return Poll::Ready(Some(Err(this.held.open.0.excessive(excess))));
                 }
@@ -721,7 +706,7 @@ impl Body for ResponseBody {
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        if let Some(lease) = &*this.held.lease() {
+        if let Some(lease) = &*this.held.lent.get() {
             lease.ledger().took(length);
         }
         let exchange = &this.held.open.0;

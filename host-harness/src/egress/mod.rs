@@ -17,6 +17,7 @@
 //! first resolves to a public address and then to a private one.
 
 mod addresses;
+mod connect_error;
 mod connector;
 mod context;
 mod domains;
@@ -28,6 +29,7 @@ mod pool;
 #[cfg(test)]
 mod pool_tests;
 mod resolver;
+mod shown;
 mod sockets;
 
 pub(crate) use context::CallContext;

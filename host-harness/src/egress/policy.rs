@@ -8,22 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use connector_rules::text;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::domains::is_in_other_hands;
+use super::domains::{ANY_HOST, is_in_other_hands};
+use super::shown::{printable, shown};
 use crate::connection::{Entered, EnteredText, Part};
 use crate::error::{EgressDenied, EgressLayer};
 use crate::interface::metadata::{EgressProtocol, EgressRule};
 use crate::options::{HostRule, LONGEST_NAME, TenantOptions, split_authority};
-
-/// The host in rules for hosts that the service names at run time.
-pub(super) const ANY_HOST: &str = "*";
-
-/// The longest text of a library about a peer that is logged, in characters.
-const LONGEST_REASON: usize = 512;
 
 /// A host and port that a connector asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -149,29 +143,6 @@ impl EgressDenied {
 
 fn allow_host_remedy(destination: &Destination) -> String {
     format!("To permit it to this tenant, add `--allow-host {destination}` (library: `TenantOptions::allow_hosts`).")
-}
-
-/// Text of a guest, shortened and escaped for display.
-pub(crate) fn shown(text: &str) -> String {
-    printable(text.chars().take(LONGEST_NAME))
-}
-
-/// A library's error for the log. The error may quote the peer, for example the names in its certificate.
-pub(super) fn said(error: &dyn fmt::Display) -> String {
-    let error = error.to_string();
-    text::cut(&text::without_signatures(&error), LONGEST_REASON).unwrap_or_default()
-}
-
-/// Escapes control and format characters. Format characters can reverse a line (U+202E) or be invisible.
-fn printable(text: impl IntoIterator<Item = char>) -> String {
-    let mut shown = String::new();
-    for c in text {
-        match c {
-            '\'' | '"' | '\\' => shown.push(c),
-            _ => shown.extend(c.escape_debug()),
-        }
-    }
-    shown
 }
 
 /// The hosts that one connection may reach. Empty by default.
@@ -492,15 +463,6 @@ mod tests {
         let rule = EgressRule { host: "hub.example".to_owned(), ..rule };
         let denied = AllowList::derive(&[rule], "{}", &own, &TenantOptions::default()).unwrap_err().to_string();
         assert!(denied.contains(".\\u{202e}example") && !denied.contains('\u{202e}'), "{denied}");
-    }
-
-    #[test]
-    fn what_is_said_of_a_peer_is_short_and_can_be_seen() {
-        let names =
-            format!("valid for \u{202e}a\n\u{9b}2J sig=QUJDREVGR0hJSktMTU5PUA%3D%3D&se=7 {}", "x".repeat(10_000));
-        let said = said(&names);
-        assert!(said.starts_with("valid for a 2J sig=(secret)&se=7 xxx"), "{said}");
-        assert!(said.chars().count() == LONGEST_REASON && said.chars().all(text::is_visible), "{said}");
     }
 
     fn options(allowed: &[&str]) -> TenantOptions {

@@ -9,8 +9,10 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioTimer;
@@ -20,8 +22,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connector::{ConnectError, VettedConnector, VettedStream};
-use super::exchange::{Held, RequestBody};
+use super::connect_error::ConnectError;
+use super::connector::{VettedConnector, VettedStream};
 use super::ledger::{Excess, Ledger};
 use super::resolver::Asking;
 use crate::limits::cpu::{Payer, measured};
@@ -51,6 +53,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes that the response to one request may take in addition to its headers and its body.
 const EACH_EXCHANGE: u64 = 32 << 10;
+
+/// The body of a request. Its type is erased, so that the pool does not know the calls that it works for.
+pub(super) type RequestBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The HTTP connections of one tenant.
 pub(crate) struct Pool {
@@ -182,6 +187,26 @@ impl Drop for Lease {
     }
 }
 
+/// The lease of one exchange. There is none before it has a connection, and none after the lease was taken back.
+#[derive(Default)]
+pub(super) struct Lent(Mutex<Option<Lease>>);
+
+impl Lent {
+    /// The exchange uses this connection from now on.
+    fn lend(&self, lease: Lease) {
+        *self.get() = Some(lease);
+    }
+
+    /// The exchange no longer uses its connection.
+    pub(super) fn take_back(&self) -> Option<Lease> {
+        self.get().take()
+    }
+
+    pub(super) fn get(&self) -> MutexGuard<'_, Option<Lease>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A whole HTTP/1.1 connection.
 struct Http1Lease {
     pool: Weak<Pool>,
@@ -282,12 +307,12 @@ impl Pool {
     }
 
     /// Sends a request. Repeats it if a connection that had been idle took nothing of it. `first_byte` is called when
-    /// there is a connection and returns the deadline for the response; `held` holds the connection until the exchange
+    /// there is a connection and returns the deadline for the response; `lent` holds the connection until the exchange
     /// ends.
     pub(super) async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
-        held: &Held,
+        lent: &Lent,
         client: Client<'_>,
         first_byte: impl Fn() -> Instant,
     ) -> Result<Response<Incoming>, SendError> {
@@ -312,13 +337,13 @@ impl Pool {
                 }
             };
             ledger.credit(EACH_EXCHANGE.saturating_add(self.header_bytes as u64));
-            held.lend(Lease::new(ledger.clone(), client.payer, part));
+            lent.lend(Lease::new(ledger.clone(), client.payer, part));
             let mut error: TrySendError<_> = match timeout_at(until, sent).await {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) => error,
                 Err(_) => return Err(SendError::TimedOut),
             };
-            drop(held.take_back());
+            drop(lent.take_back());
             request = match error.take_message() {
                 Some(request) if !fresh => request,
                 _ => {

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::addresses::Addresses;
-use super::connector::ConnectError;
+use super::connect_error::ConnectError;
 use crate::error::EgressDenied;
 use crate::limits::Limits;
 use crate::limits::fair::{Gate, Rate, TenantId, Turn};

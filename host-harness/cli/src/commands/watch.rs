@@ -11,12 +11,12 @@ use clap::Args;
 use connector_host::CallError;
 use connector_host::interface::trigger::Page;
 use connector_host::interface::types::{Cursor, Retry};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use self::task::{Failures, Task};
-use self::view::View;
+use self::task::{Failures, Task, Update};
+use self::view::{View, trying_again};
 use super::cursor::Cursors;
 use super::output::Output;
 use super::poll::{Polling, TriggerArguments, print_event, print_notice};
@@ -38,24 +38,6 @@ pub(crate) struct WatchArguments {
     /// The pause between two polls, in seconds [default: the pause that the connector advises].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     interval: Option<Duration>,
-}
-
-/// A report from a task to [`run`].
-enum Update {
-    Page {
-        partition: usize,
-        /// The cursor that the poll was given.
-        given: Option<Cursor>,
-        page: Page,
-        /// Notifies the task that the page is committed, so that the task polls again.
-        committed: oneshot::Sender<()>,
-    },
-    Failure {
-        partition: usize,
-        error: CallError,
-        /// The pause before the task tries again; `None` if the task has given up.
-        pause: Option<Duration>,
-    },
 }
 
 /// Polls until it is interrupted or has enough events. Each event is committed after it was printed. A partition with
@@ -172,11 +154,6 @@ async fn partitions(polling: &Polling, output: &Output) -> Result<Vec<String>, C
             }
         }
     }
-}
-
-/// The message about a failure after which the call is tried again.
-fn trying_again(error: &CallError, pause: Duration) -> String {
-    format!("{error}; trying again in {} ms", pause.as_millis())
 }
 
 /// Prints the events of a page, and commits each one after it was printed. Stops when `left` is zero.

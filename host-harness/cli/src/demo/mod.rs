@@ -13,15 +13,18 @@ mod clock;
 mod commissioning;
 mod cooling;
 mod deaths;
+mod error;
 mod faults;
 mod news;
+mod numbers;
 mod progress;
+mod stage;
 mod summary;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_iot_emulator::{Emulator, EmulatorError, EmulatorOptions, FaultSyntaxError};
+use azure_iot_emulator::{Emulator, EmulatorOptions};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -31,21 +34,21 @@ pub use commissioning::{
     FleetDevice, FleetError, FleetProblem, PLANT, PollingNumbers,
 };
 pub use cooling::{CoolingSummary, DeadLetter, MachineNumbers, PartitionNumbers};
+pub use error::DemoError;
+pub use numbers::{Latency, PlantNumbers};
 pub use progress::{CommissioningProgress, CoolingProgress, PartitionProgress, Progress};
-pub use summary::{ActionNumbers, Latency, PlantNumbers, Summary, TrafficNumbers};
+pub use summary::{ActionNumbers, Summary, TrafficNumbers};
 
 use self::actions::{Actions, Linked};
 use self::clock::Clock;
 use self::commissioning::Commissioning;
 use self::cooling::Cooling;
+use self::error::POLICY;
 use self::news::News;
+use self::stage::Stage;
 use connector_host::interface::connection::{Report, Validation};
-use connector_host::{
-    CallError, Connection, Connector, CursorStoreError, HostRuleError, Tenant, TenantError, TenantOptions, TrustRoots,
-};
+use connector_host::{CallError, Connection, Connector, Tenant, TenantOptions, TrustRoots};
 
-/// The name of the emulator's shared access policies that the account uses.
-const POLICY: &str = "connector";
 /// The time between two reports of progress.
 const PROGRESS: Duration = Duration::from_millis(200);
 /// The error code of an action on a device that is not connected. The injected failures never cause this error.
@@ -71,63 +74,11 @@ pub struct Script {
     pub commissioning: Option<Fleet>,
 }
 
-/// Why the demonstration could not be completed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DemoError {
-    /// The emulator did not start.
-    #[error("the emulator did not start")]
-    Emulator(#[from] EmulatorError),
-    /// A rule by which the emulator is to misbehave could not be read.
-    #[error(transparent)]
-    Fault(#[from] FaultSyntaxError),
-    /// The tenant could not be set up.
-    #[error(transparent)]
-    Tenant(#[from] TenantError),
-    /// The emulator's host could not be permitted.
-    #[error(transparent)]
-    HostRule(#[from] HostRuleError),
-    /// The emulator lacks the shared access policy that the account uses.
-    #[error("the emulator has no policy `{POLICY}`")]
-    Policy,
-    /// The component lacks something that a workflow needs.
-    #[error("this connector has no {kind} `{id}`, which the demonstration needs")]
-    Lacks {
-        /// `trigger` or `action`.
-        kind: &'static str,
-        /// The id of the trigger or action.
-        id: &'static str,
-    },
-    /// The simulated devices could not be made.
-    #[error("the plant could not be made: {0}")]
-    Plant(String),
-    /// Cursors could not be read or written.
-    #[error(transparent)]
-    Cursors(#[from] CursorStoreError),
-    /// The engine's store could not be read or written.
-    #[error("the engine's store could not be used: {0}")]
-    Store(String),
-    /// A call failed, and trying again does not help.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// A workflow could not be run.
-    #[error("{0}")]
-    Workflow(String),
-}
-
 /// A running emulator with an account linked to it.
 pub struct Demo {
     emulator: Emulator,
     linked: Linked,
     options: DemoOptions,
-}
-
-/// What the workflows of a run share.
-struct Stage<'a> {
-    emulator: &'a Emulator,
-    seed: u64,
-    clock: Clock,
-    news: &'a News,
 }
 
 /// The workflows of a run.

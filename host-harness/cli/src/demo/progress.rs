@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::summary::PlantNumbers;
+use super::numbers::PlantNumbers;
 
 /// The progress of a run.
 #[derive(Clone, Debug, Default, PartialEq)]

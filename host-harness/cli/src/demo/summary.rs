@@ -10,6 +10,7 @@ use super::actions::{ActionRecord, Caller};
 use super::check::SelfCheck;
 use super::commissioning::CommissioningSummary;
 use super::cooling::CoolingSummary;
+use super::numbers::Latency;
 
 /// The result of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -35,22 +36,6 @@ pub struct Summary {
     pub action_latency: BTreeMap<String, Latency>,
     /// The comparison of what the component did with what the emulator recorded.
     pub check: SelfCheck,
-}
-
-/// What happened in the plant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlantNumbers {
-    /// Rows of the fleet file.
-    pub devices: usize,
-    /// Enrollments that were created.
-    pub enrolled: usize,
-    /// Registrations, including repeated ones.
-    pub registered: usize,
-    /// Registrations that were refused for a wrong credential.
-    pub refused: usize,
-    /// Devices that left: their enrollment or their registration was deleted.
-    pub left: usize,
 }
 
 /// Calls of one action with one outcome.
@@ -112,32 +97,6 @@ impl TrafficNumbers {
     }
 }
 
-/// The distribution of measured times, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Latency {
-    /// The number of times that were measured.
-    pub count: u64,
-    /// The median.
-    pub p50_ms: f64,
-    /// The 95th percentile: 95 of 100 times are not longer.
-    pub p95_ms: f64,
-    /// The longest time.
-    pub max_ms: f64,
-}
-
-impl Latency {
-    pub(super) fn of(times: impl IntoIterator<Item = Duration>) -> Self {
-        let mut times: Vec<Duration> = times.into_iter().collect();
-        times.sort();
-        let rank = |share: f64| {
-            let index = ((times.len() as f64 * share).ceil() as usize).clamp(1, times.len().max(1)) - 1;
-            times.get(index).map_or(0.0, |time| (time.as_secs_f64() * 100_000.0).round() / 100.0)
-        };
-        Self { count: times.len() as u64, p50_ms: rank(0.5), p95_ms: rank(0.95), max_ms: rank(1.0) }
-    }
-}
-
 pub(super) fn action_numbers(records: &[ActionRecord]) -> Vec<ActionNumbers> {
     let mut counts: BTreeMap<(Caller, &str, &str), (u64, u64)> = BTreeMap::new();
     for record in records {
@@ -161,17 +120,4 @@ pub(super) fn action_latency(records: &[ActionRecord]) -> BTreeMap<String, Laten
         times.entry(record.action.to_owned()).or_default().push(record.took);
     }
     times.into_iter().map(|(action, times)| (action, Latency::of(times))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_those_of_the_nearest_rank() {
-        let latency = Latency::of((1..=100).rev().map(Duration::from_millis));
-        assert_eq!((latency.count, latency.p50_ms, latency.p95_ms, latency.max_ms), (100, 50.0, 95.0, 100.0));
-        assert_eq!(Latency::of([]), Latency::default());
-        assert_eq!(Latency::of([Duration::from_micros(1500)]).p50_ms, 1.5);
-    }
 }

@@ -1,80 +1,19 @@
 //! `wasi:sockets/ip-name-lookup`, for permitted names only.
 
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
-use tokio::time::timeout_at;
 use wasmtime::component::Resource;
-use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress};
-use wasmtime_wasi::p2::{DynPollable, Network, Pollable, subscribe};
+use wasmtime_wasi::p2::{DynPollable, Network, subscribe};
 
 use super::SocketsView;
 use super::bindings::wasi::sockets::ip_name_lookup::{Host, HostResolveAddressStream};
-use crate::egress::connector::ConnectError;
-use crate::egress::exchange::Exchange;
-use crate::egress::policy::shown;
+use super::lookup::{Lookup, State};
+use crate::egress::shown::shown;
 use crate::error::EgressDenied;
-use crate::limits::from_now;
 use crate::options::split_authority;
-
-type Found = Result<Vec<IpAddr>, ErrorCode>;
-
-/// The look-up of one name.
-pub struct Lookup {
-    host: String,
-    /// The call to which the look-up belongs. A later call must not use its answer.
-    exchange: Arc<Exchange>,
-    state: State,
-    next: usize,
-}
-
-enum State {
-    Asking(Pin<Box<dyn Future<Output = Found> + Send>>),
-    Answered(Found),
-}
-
-impl Lookup {
-    fn new(host: String, exchange: Arc<Exchange>) -> Self {
-        let until = from_now(exchange.network.options.limits.connect_timeout);
-        let until = until.min(exchange.deadline);
-        let (asked, asking) = (host.clone(), exchange.clone());
-        let state = State::Asking(Box::pin(async move {
-            let resolver = &asking.network.resolver;
-            match timeout_at(until, resolver.resolve(&asked, None, &asked, asking.asking(until))).await {
-                Ok(Ok(found)) => Ok(found),
-                Ok(Err(ConnectError::Prohibited(denied))) => {
-                    asking.deny(*denied);
-                    Err(ErrorCode::AccessDenied)
-                }
-                Ok(Err(error)) if asking.over(&error) => Err(ErrorCode::TemporaryResolverFailure),
-                Ok(Err(_)) => Err(ErrorCode::NameUnresolvable),
-                Err(_) => Err(ErrorCode::TemporaryResolverFailure),
-            }
-        }));
-        Self { host, exchange, state, next: 0 }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let State::Asking(asking) = &mut self.state {
-            match asking.as_mut().poll(cx) {
-                Poll::Ready(found) => self.state = State::Answered(found),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(())
-    }
-}
-
-#[async_trait]
-impl Pollable for Lookup {
-    async fn ready(&mut self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
-    }
-}
 
 impl Host for SocketsView<'_> {
     fn resolve_addresses(

@@ -12,13 +12,7 @@ use tokio::net::TcpStream;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::{Quota, Share};
-
-/// The largest number of bytes that is read or written at once.
-const CHUNK: usize = 64 << 10;
-
-/// The largest size of the buffers of both directions together, in bytes.
-pub(super) const BUFFERS: u64 = 2 * CHUNK as u64;
+use super::quota::{CHUNK, Quota, Share};
 
 /// A connection, which both directions and the socket share. It is closed when the last of the three is dropped.
 pub(super) struct Connected {

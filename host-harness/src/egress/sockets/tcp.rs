@@ -1,85 +1,26 @@
 //! `wasi:sockets/tcp`: a guest can connect, but cannot listen for connections.
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use wasmtime::component::Resource;
-use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress};
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, Network, Pollable, subscribe};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, Network, subscribe};
 
+use super::SocketsView;
 use super::bindings::wasi::sockets::tcp::{Host, HostTcpSocket, ShutdownType};
 use super::bindings::wasi::sockets::tcp_create_socket;
+use super::socket::{Stage, TcpSocket};
 use super::stream::Connected;
-use super::{Share, SocketsView};
 use crate::error::EgressDenied;
 use crate::limits::{LimitExceeded, LimitName, from_now};
 
 /// The result of a function of WASI.
 type Answer<T> = wasmtime::Result<Result<T, ErrorCode>>;
-
-/// A socket of a guest.
-pub struct TcpSocket {
-    family: IpAddressFamily,
-    stage: Stage,
-}
-
-enum Stage {
-    New(tokio::net::TcpSocket, Share),
-    Connecting(Connecting, Share),
-    /// Connected or failed, and the guest has not asked for the result yet.
-    Settled(Result<TcpStream, ErrorCode>, Share),
-    Connected(Arc<Connected>),
-    Failed(ErrorCode),
-}
-
-type Connecting = Pin<Box<dyn Future<Output = Result<TcpStream, ErrorCode>> + Send>>;
-
-impl TcpSocket {
-    /// The socket, to read or set its options.
-    fn options(&self) -> Result<SockRef<'_>, ErrorCode> {
-        match &self.stage {
-            Stage::New(socket, _) => Ok(SockRef::from(socket)),
-            Stage::Settled(Ok(stream), _) => Ok(SockRef::from(stream)),
-            Stage::Connected(connected) => Ok(SockRef::from(&connected.tcp)),
-            Stage::Connecting(..) => Err(ErrorCode::InvalidState),
-            Stage::Settled(Err(code), _) | Stage::Failed(code) => Err(*code),
-        }
-    }
-
-    fn connected(&self) -> Result<&Arc<Connected>, ErrorCode> {
-        match &self.stage {
-            Stage::Connected(connected) => Ok(connected),
-            Stage::Failed(code) => Err(*code),
-            _ => Err(ErrorCode::InvalidState),
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Stage::Connecting(connecting, _) = &mut self.stage {
-            let Poll::Ready(result) = connecting.as_mut().poll(cx) else { return Poll::Pending };
-            if let Stage::Connecting(_, share) = std::mem::replace(&mut self.stage, Stage::Failed(ErrorCode::Unknown)) {
-                self.stage = Stage::Settled(result, share);
-            }
-        }
-        Poll::Ready(())
-    }
-}
-
-#[async_trait]
-impl Pollable for TcpSocket {
-    async fn ready(&mut self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
-    }
-}
 
 impl tcp_create_socket::Host for SocketsView<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> Answer<Resource<TcpSocket>> {

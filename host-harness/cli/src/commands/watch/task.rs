@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use connector_host::interface::trigger::{Budget, PollRequest};
-use connector_host::interface::types::Retry;
+use connector_host::interface::trigger::{Budget, Page, PollRequest};
+use connector_host::interface::types::{Cursor, Retry};
 use connector_host::{Account, CallError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::sleep;
-
-use super::Update;
 
 /// The pause after the first failure. Each further failure doubles the pause.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -20,6 +18,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// A partition is given up after this number of failures of the connector itself (crashes, exceeded limits) in a row.
 const DEFECTS: u32 = 5;
+
+/// A report from a task to [`run`](super::run).
+pub(super) enum Update {
+    Page {
+        partition: usize,
+        /// The cursor that the poll was given.
+        given: Option<Cursor>,
+        page: Page,
+        /// Notifies the task that the page is committed, so that the task polls again.
+        committed: oneshot::Sender<()>,
+    },
+    Failure {
+        partition: usize,
+        error: CallError,
+        /// The pause before the task tries again; `None` if the task has given up.
+        pause: Option<Duration>,
+    },
+}
 
 /// Polls one partition, one page after the other.
 pub(super) struct Task {

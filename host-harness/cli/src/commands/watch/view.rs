@@ -9,7 +9,6 @@ use connector_host::interface::trigger::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::super::output::{Output, clean};
-use super::trying_again;
 
 /// The time between two drawings of the lines.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
@@ -189,6 +188,11 @@ impl Row {
 
 fn rate(events: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { events as f64 / seconds } else { 0.0 }
+}
+
+/// The message about a failure after which the call is tried again.
+pub(super) fn trying_again(error: &CallError, pause: Duration) -> String {
+    format!("{error}; trying again in {} ms", pause.as_millis())
 }
 
 #[cfg(test)]

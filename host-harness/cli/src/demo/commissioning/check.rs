@@ -17,31 +17,8 @@ use azure_iot_emulator::{Change, ChangeKind, TwinPart};
 use serde::Serialize;
 
 use super::super::check::{CheckLine, count, line};
-use super::workflow::SELF_TEST;
-
-/// The collection of records that a trigger follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Collection {
-    /// Individual enrollments.
-    Enrollments,
-    /// Registrations of devices.
-    Registrations,
-}
-
-impl Collection {
-    /// Both collections.
-    pub const ALL: [Self; 2] = [Self::Enrollments, Self::Registrations];
-
-    /// The trigger's id.
-    #[must_use]
-    pub fn trigger(self) -> &'static str {
-        match self {
-            Self::Enrollments => "individual-enrollment-changed",
-            Self::Registrations => "registration-status-changed",
-        }
-    }
-}
+use super::collection::Collection;
+use super::plant::SELF_TEST;
 
 /// One change of one record, as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

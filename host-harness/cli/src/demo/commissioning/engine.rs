@@ -20,7 +20,8 @@ use super::super::DemoError;
 use super::super::actions::{Linked, code, pause_after};
 use super::super::clock::{Clock, wall};
 use super::super::news::News;
-use super::check::{Collection, Delivery, Scan};
+use super::check::{Delivery, Scan};
+use super::collection::Collection;
 use connector_host::interface::trigger::{Budget, Event, LostPolicy, Page, Payload, PollRequest, Start};
 use connector_host::interface::types::Cursor;
 

@@ -1,7 +1,8 @@
 //! The workflow that commissions devices: a fleet is enrolled, registers, changes and leaves as its file says. Two
 //! triggers on the provisioning service report these changes, and the workflow answers the triggers' events.
 
-pub(super) mod check;
+mod check;
+mod collection;
 mod engine;
 mod fleet;
 mod plant;
@@ -18,7 +19,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use self::check::{Coalescing, Collection};
+pub use self::check::Coalescing;
+pub use self::collection::Collection;
 pub use self::fleet::{Attestation, Change, Failure, Fleet, FleetDevice, FleetError, FleetProblem};
 pub use self::summary::{CommissioningSummary, EventNumbers, PollingNumbers};
 pub use self::workflow::Alarm;
@@ -32,8 +34,8 @@ use super::check::CheckLine;
 use super::clock::Random;
 use super::deaths::Deaths;
 use super::faults::Fault;
+use super::numbers::PlantNumbers;
 use super::progress::CommissioningProgress;
-use super::summary::PlantNumbers;
 use super::{DemoError, Stage, faults};
 
 /// The fleet that is used if no other is named: `fleets/plant.csv`.

@@ -28,6 +28,9 @@ const RETIRED_HUB: &str = "retired-hub.azure-devices.net";
 /// The largest number of devices that are enrolled at the same time before the run.
 const PREPARED_AT_ONCE: usize = 8;
 
+/// The direct method by which a device tests itself.
+pub(super) const SELF_TEST: &str = "selfTest";
+
 /// The actions that the plant calls.
 pub(super) const ACTIONS: [&str; 3] = [CREATE, DELETE, FORGET];
 

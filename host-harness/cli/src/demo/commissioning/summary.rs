@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::super::summary::{Latency, PlantNumbers};
+use super::super::numbers::{Latency, PlantNumbers};
 use super::check::{Coalescing, Delivery, Findings};
 use super::engine::Observed;
 use super::workflow::Alarm;

@@ -22,16 +22,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::super::actions::{Actions, Caller, Request};
-use super::check::Collection;
+use super::collection::Collection;
 use super::engine::Fired;
+use super::plant::SELF_TEST;
 use connector_host::CallError;
 use connector_host::interface::types::ErrorCode;
 
 /// The number of records that are worked on at the same time.
 const WORKERS: usize = 6;
-
-/// The direct method that a device is tested with.
-pub(super) const SELF_TEST: &str = "selfTest";
 
 /// The actions that the workflow calls.
 pub(super) const ACTIONS: [&str; 6] = [

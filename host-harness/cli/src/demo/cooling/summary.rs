@@ -6,7 +6,7 @@ use std::time::Duration;
 use azure_iot_emulator::MachineState;
 use serde::Serialize;
 
-use super::super::summary::Latency;
+use super::super::numbers::Latency;
 use super::check::{self, Evidence};
 use super::ledger::{Entries, Step};
 use super::store::DeadLetter;
