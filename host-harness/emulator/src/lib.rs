@@ -68,7 +68,7 @@
 //! | `server` | HTTPS listeners and exchanges |
 //! | `amqp`, `hub_api`, `dps_api` | the endpoints: AMQP, and the handlers of the two HTTP APIs |
 //! | `web` | what the HTTP APIs share: the guard, routes, bodies, answers |
-//! | `operations` | operations on the whole state, shared by the endpoints and the devices in process |
+//! | `operations` | operations on the whole state, shared by the endpoints and the devices in process: credentials, connections of devices, their messages and methods |
 //! | `world` | the state of one emulator |
 //! | `hub`, `dps`, `event_hub`, `service_bound`, `sessions` | parts of the state, each with its rules |
 //! | `records`, `messages`, `journal`, `traffic`, `faults` | what the parts hold |
@@ -76,6 +76,7 @@
 
 mod amqp;
 mod certificate;
+mod client_certificate;
 mod clock;
 mod device_side;
 mod dps;

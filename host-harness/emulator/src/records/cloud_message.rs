@@ -1,5 +1,8 @@
 //! Messages in the queue of a device.
 
+use time::OffsetDateTime;
+
+use crate::clock::now;
 use crate::messages::DeviceMessage;
 use crate::service_bound::FeedbackStatus;
 
@@ -44,4 +47,25 @@ impl Ack {
 pub(crate) struct CloudMessage {
     pub(crate) message: DeviceMessage,
     pub(crate) ack: Ack,
+    pub(crate) enqueued: OffsetDateTime,
+    /// How often the message was given to the device.
+    pub(crate) deliveries: u32,
+    pub(crate) lock: Option<MessageLock>,
+}
+
+impl CloudMessage {
+    /// A message that nobody has received yet.
+    pub(crate) fn new(message: DeviceMessage, ack: Ack) -> Self {
+        Self { message, ack, enqueued: now(), deliveries: 0, lock: None }
+    }
+}
+
+/// The lock under which a device has received a message.
+#[derive(Clone, Debug)]
+pub(crate) struct MessageLock {
+    pub(crate) token: String,
+    /// The link whose end releases the lock; `None` for HTTPS.
+    pub(crate) link: Option<u64>,
+    /// When the lock ends by itself; `None` for a link's lock.
+    pub(crate) until: Option<OffsetDateTime>,
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::exchange::{Upgrade, exchange};
 use crate::amqp;
+use crate::client_certificate::ClientCertificate;
 use crate::listening;
 use crate::service::Service;
 use crate::sync::lock;
@@ -50,10 +51,16 @@ async fn connection(
         Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
     };
     let host_name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
+    let certificate = ClientCertificate::of(stream.get_ref().1.peer_certificates());
     let upgrade = Upgrade::default();
     let handler = {
         let (world, upgrade) = (world.clone(), upgrade.clone());
-        service_fn(move |request| exchange(world.clone(), service, router.clone(), upgrade.clone(), request))
+        service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
+            exchange(world.clone(), service, router.clone(), upgrade.clone(), request)
+        })
     };
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), handler).with_upgrades();
     let mut connection = std::pin::pin!(connection);
