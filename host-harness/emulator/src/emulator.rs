@@ -25,7 +25,7 @@ use crate::sync::lock;
 use crate::tls::{Tls, TlsHandshake};
 use crate::traffic::Traffic;
 use crate::world::{Ports, Shared, World};
-use crate::{amqp, dps_api, hub_api, names, server};
+use crate::{amqp, dps_api, hub_api, mqtt, names, server};
 
 /// Why the emulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ impl Emulator {
         let (hub_listener, hub_port) = bind(options.listen, options.hub_port).await?;
         let (dps_listener, dps_port) = bind(options.listen, options.dps_port).await?;
         let (hub_amqp_listener, hub_amqp_port) = bind(options.listen, options.hub_amqp_port).await?;
-        let (_mqtt_listener, mqtt_port) = bind(options.listen, options.mqtt_port).await?;
+        let (mqtt_listener, mqtt_port) = bind(options.listen, options.mqtt_port).await?;
         let event_hub =
             EventHubListeners::bind(options.listen, options.event_hub_port, options.event_hub_plaintext_port).await?;
         let ports = Ports {
@@ -118,6 +118,7 @@ impl Emulator {
             amqp::serve(world.clone(), Service::HubAmqp, hub_amqp_listener, Some(tls.clone()), stopped.clone());
         let mut listeners = Vec::from(listeners);
         listeners.push(tokio::spawn(hub_amqp));
+        listeners.push(tokio::spawn(mqtt::serve(world.clone(), mqtt_listener, tls.clone(), stopped.clone())));
         let (event_hub_stop, event_hub_stopped) = watch::channel(false);
         listeners.extend(event_hub.serve(&world, &tls, &event_hub_stopped));
         let (listeners, event_hub_stop) = (Mutex::new(listeners), Mutex::new(event_hub_stop));

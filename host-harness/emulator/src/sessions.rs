@@ -3,7 +3,7 @@
 //! A device that connects over a protocol has a *link*: a channel into which the hub puts methods, changes of desired
 //! properties and other notices. A device in process has a *handler* for methods. A link takes precedence.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -110,8 +110,8 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct State {
     sessions: HashMap<String, Session>,
-    /// The topics that a client id is subscribed to, for MQTT sessions that outlive their connection.
-    subscriptions: HashMap<String, BTreeSet<String>>,
+    /// The filters that a client id is subscribed to, each with its QoS, for MQTT sessions that outlive their connection.
+    subscriptions: HashMap<String, BTreeMap<String, u8>>,
     /// The number of links so far.
     links: u64,
     /// The number of method requests so far.
@@ -248,16 +248,16 @@ impl Sessions {
         }
     }
 
-    /// The topics that a client id is subscribed to since an earlier connection.
-    pub(crate) fn subscriptions(&self, client: &str) -> BTreeSet<String> {
+    /// The filters that a client id is subscribed to, each with its QoS, since an earlier connection.
+    pub(crate) fn subscriptions(&self, client: &str) -> BTreeMap<String, u8> {
         lock(&self.state).subscriptions.get(client).cloned().unwrap_or_default()
     }
 
-    /// Keeps the topics that a client id is subscribed to; `None` forgets them.
-    pub(crate) fn keep_subscriptions(&self, client: &str, topics: Option<BTreeSet<String>>) {
+    /// Keeps the filters that a client id is subscribed to; `None` forgets them.
+    pub(crate) fn keep_subscriptions(&self, client: &str, filters: Option<BTreeMap<String, u8>>) {
         let mut state = lock(&self.state);
-        match topics {
-            Some(topics) => drop(state.subscriptions.insert(client.to_owned(), topics)),
+        match filters {
+            Some(filters) => drop(state.subscriptions.insert(client.to_owned(), filters)),
             None => drop(state.subscriptions.remove(client)),
         }
     }

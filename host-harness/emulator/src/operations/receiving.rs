@@ -33,6 +33,10 @@ pub(crate) struct LockedMessage {
     pub(crate) enqueued: OffsetDateTime,
     /// How often the message was delivered, this time included.
     pub(crate) deliveries: u32,
+    /// The feedback that the sender asked for, as the device sees it.
+    pub(crate) ack: Option<&'static str>,
+    /// Whether the sender, not the hub, set the expiry.
+    pub(crate) has_expiry: bool,
 }
 
 /// What a device does with a message that it has received.
@@ -72,7 +76,8 @@ pub(crate) fn receive_message(
         queued.deliveries += 1;
         queued.lock = Some(MessageLock { token: token.clone(), link, until: link.is_none().then(|| now + LOCK_TIME) });
         let (message, enqueued, deliveries) = (queued.message.clone(), queued.enqueued, queued.deliveries);
-        LockedMessage { token, message, enqueued, deliveries }
+        let (ack, has_expiry) = (queued.ack.as_str(), queued.has_expiry);
+        LockedMessage { token, message, enqueued, deliveries, ack, has_expiry }
     }))
 }
 

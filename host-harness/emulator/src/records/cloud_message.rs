@@ -32,6 +32,16 @@ impl Ack {
         }
     }
 
+    /// The value of `iothub-ack`, which a message without feedback does not have.
+    pub(crate) fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Positive => Some("positive"),
+            Self::Negative => Some("negative"),
+            Self::Full => Some("full"),
+        }
+    }
+
     pub(crate) fn wants(self, status: FeedbackStatus) -> bool {
         match self {
             Self::None => false,
@@ -48,6 +58,8 @@ pub(crate) struct CloudMessage {
     pub(crate) message: DeviceMessage,
     pub(crate) ack: Ack,
     pub(crate) enqueued: OffsetDateTime,
+    /// Whether the sender set the expiry.
+    pub(crate) has_expiry: bool,
     /// How often the message was given to the device.
     pub(crate) deliveries: u32,
     pub(crate) lock: Option<MessageLock>,
@@ -56,7 +68,8 @@ pub(crate) struct CloudMessage {
 impl CloudMessage {
     /// A message that nobody has received yet.
     pub(crate) fn new(message: DeviceMessage, ack: Ack) -> Self {
-        Self { message, ack, enqueued: now(), deliveries: 0, lock: None }
+        let has_expiry = message.expires.is_some();
+        Self { message, ack, enqueued: now(), has_expiry, deliveries: 0, lock: None }
     }
 }
 
