@@ -93,6 +93,23 @@ async def device():
     await client.shutdown()
 
 
+async def renewal():
+    """The client renews a token 120 s before its end, by a new connection on which it subscribes to nothing."""
+    client = IoTHubDeviceClient.create_from_connection_string(PLAN["device"], sastoken_ttl=125, **OPTIONS)
+    states = []
+    client.on_connection_state_change = lambda: states.append(client.connected)
+    await client.connect()
+    await client.get_twin()
+    for _ in range(PATIENCE * 10):
+        if states.count(True) > 1:
+            break
+        await asyncio.sleep(0.1)
+    check("token renewed", states.count(True) > 1, states)
+    twin = await client.get_twin()
+    check("twin after a new token", "desired" in twin, twin)
+    await client.shutdown()
+
+
 async def module():
     client = IoTHubModuleClient.create_from_connection_string(PLAN["module"], **OPTIONS)
     await client.connect()
@@ -136,7 +153,7 @@ async def provision(name, entry):
 
 
 async def main():
-    steps = [("device", device()), ("module", module())]
+    steps = [("device", device()), ("renewal", renewal()), ("module", module())]
     steps += [(f"provisioning with {name}", provision(name, entry)) for name, entry in PLAN["provision"].items()]
     for name, step in steps:
         try:

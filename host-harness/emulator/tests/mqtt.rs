@@ -287,6 +287,22 @@ async fn what_the_service_does_not_know_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_created_device_gets_its_connection_string() {
+    let emulator = start().await;
+    let string = emulator.create_device("press").expect("a device");
+    assert!(string.starts_with(&format!("HostName={};DeviceId=press;SharedAccessKey=", emulator.mqtt_host())));
+    assert_eq!(emulator.create_device("press").expect_err("a second one").code().number(), 409_001);
+    assert_eq!(emulator.device_connection_string("missing"), None);
+    assert_eq!(emulator.well_known_ports(), None);
+    let (_, key) = string.split_once("SharedAccessKey=").expect("a key");
+    let host = emulator.mqtt_host();
+    let password = token(&format!("{host}/devices/press"), key, None, 60);
+    let user = format!("{host}/press/?api-version=2021-04-12");
+    let mut device = Mqtt::open(&emulator, connect("press", &user, Some(&password))).await.expect("connected");
+    assert!(device.publish("devices/press/messages/events/", "{}").await);
+}
+
+#[tokio::test]
 async fn fault_rules_end_connections() {
     let (emulator, _client) = with_device(EmulatorOptions::default()).await;
     emulator.faults().add_text("device:PUBLISH /messages/events=dropx1").expect("rule");

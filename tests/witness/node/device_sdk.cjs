@@ -3,7 +3,7 @@
 // DEVICE_PLAN is the same plan that device_sdk.py reads. NODE_EXTRA_CA_CERTS names the emulator's authority, because
 // uploads and provisioning have no other way to be told of it.
 
-const { Client, ModuleClient, Message } = require("azure-iot-device");
+const { Client, ModuleClient, Message, SharedAccessKeyAuthenticationProvider } = require("azure-iot-device");
 const transports = require("azure-iot-device-mqtt");
 const { ProvisioningDeviceClient } = require("azure-iot-provisioning-device");
 const registrations = require("azure-iot-provisioning-device-mqtt");
@@ -86,6 +86,23 @@ async function device() {
   await client.close();
 }
 
+// The client renews its token by a new connection, on which it subscribes to nothing.
+async function renewal() {
+  const provider = SharedAccessKeyAuthenticationProvider.fromConnectionString(plan.device, 6, 3);
+  const client = Client.fromAuthenticationProvider(provider, Transport);
+  let renewals = 0;
+  provider.on("newTokenAvailable", () => (renewals += 1));
+  await client.setOptions({ ca: plan.ca });
+  await client.open();
+  const twin = await client.getTwin();
+  for (let tries = 0; renewals < 2 && tries < 400; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  await report(twin, { renewals });
+  check("twin after a new token", renewals >= 2, renewals);
+  await client.close();
+}
+
 async function moduleClient() {
   const client = ModuleClient.fromConnectionString(plan.module, Transport);
   await client.setOptions({ ca: plan.ca });
@@ -131,6 +148,7 @@ async function main() {
   const Mqtt = plan.webSockets ? registrations.MqttWs : registrations.Mqtt;
   const steps = [
     ["device", device],
+    ["renewal", renewal],
     ["module", moduleClient],
   ];
   if (!plan.webSockets) {

@@ -1,6 +1,7 @@
 //! MQTT packets on a stream of bytes.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use mqtt_proto::v3::{Packet, Publish};
@@ -14,6 +15,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// The largest packet that is accepted, in bytes: a message of 256 KB, its topic and some room.
 const LARGEST: usize = (256 << 10) + (64 << 10) + 16;
+
+/// How long a client may leave what it is sent unread.
+const WRITE_TIME: Duration = Duration::from_secs(30);
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +76,15 @@ impl Packets {
     }
 
     pub(super) async fn write(&mut self, packet: &Packet) -> Result<(), End> {
-        self.stream.write_all(packet.encode()?.as_ref()).await?;
-        Ok(self.stream.flush().await?)
+        let bytes = packet.encode()?;
+        let write = async {
+            self.stream.write_all(bytes.as_ref()).await?;
+            self.stream.flush().await
+        };
+        match tokio::time::timeout(WRITE_TIME, write).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(End::refused("the client does not read what it is sent")),
+        }
     }
 
     /// Publishes; a packet id makes it QoS 1.
