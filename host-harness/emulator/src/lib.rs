@@ -1,6 +1,6 @@
 //! An emulator of Azure IoT Hub, its Event Hub-compatible endpoint and the Device Provisioning Service on loopback.
 //!
-//! It serves HTTPS and AMQP over TLS, AMQP also over WebSockets, with a certificate authority of its own. It checks shared
+//! It serves HTTPS, AMQP and MQTT over TLS, AMQP and MQTT also over WebSockets, with a certificate authority of its own. It checks shared
 //! access signatures, permissions, ETags, API versions and limits as the services do. It answers with their status codes,
 //! error bodies, headers and conditions, so that Microsoft's own SDKs work against it unchanged. Rules make it misbehave
 //! ([`Faults`]); it records what changed ([`Journal`]) and what went over HTTP ([`Traffic`]), and simulates devices
@@ -56,6 +56,10 @@
 //! | feedback over HTTPS | the lock token is in `ETag` | `hub_api::messages` |
 //! | a back end that uses the hub's name for devices, or a device that uses the name for back ends | 404; over AMQP 401 | `web::guard`, `amqp::claims` |
 //! | acknowledgement and expiry of a message sent over HTTPS | ignored | `hub_api::messages` |
+//! | a lock that a device holds over MQTT or AMQP | ends with the connection, not after a minute | `operations::receiving` |
+//! | a device that is connected, but does not receive methods | 404103, as if it were offline | `sessions` |
+//! | new keys or thumbprints of a connected device | end its connection | `hub::devices` |
+//! | the storage account for files | the hub's HTTPS port | `blob_api` |
 //!
 //! # Modules
 //!
@@ -65,17 +69,21 @@
 //! |---|---|
 //! | `simulator` | devices that send telemetry and react |
 //! | `emulator`, `device_side` | the handles that tests and demonstrations hold |
+//! | `well_known` | the listeners at ports that clients of devices cannot change |
 //! | `server` | HTTPS listeners and exchanges |
-//! | `amqp`, `hub_api`, `dps_api` | the endpoints: AMQP, and the handlers of the two HTTP APIs |
+//! | `amqp`, `mqtt`, `hub_api`, `dps_api`, `blob_api` | the endpoints: AMQP, MQTT, and the handlers of the HTTP APIs |
 //! | `web` | what the HTTP APIs share: the guard, routes, bodies, answers |
-//! | `operations` | operations on the whole state, shared by the endpoints and the devices in process |
+//! | `operations` | operations on the whole state, shared by the endpoints and the devices in process: credentials, connections of devices, their messages and methods |
 //! | `world` | the state of one emulator |
-//! | `hub`, `dps`, `event_hub`, `service_bound`, `sessions` | parts of the state, each with its rules |
+//! | `hub`, `dps`, `event_hub`, `service_bound`, `sessions`, `blobs` | parts of the state, each with its rules |
 //! | `records`, `messages`, `journal`, `traffic`, `faults` | what the parts hold |
 //! | all others | basics: errors, tokens, options, queries, pages, the clock, TLS |
 
 mod amqp;
+mod blob_api;
+mod blobs;
 mod certificate;
+mod client_certificate;
 mod clock;
 mod device_side;
 mod dps;
@@ -90,6 +98,7 @@ mod hub_api;
 mod journal;
 mod listening;
 mod messages;
+mod mqtt;
 mod names;
 mod operations;
 mod options;
@@ -111,6 +120,8 @@ mod token;
 mod traffic;
 mod versions;
 mod web;
+mod web_socket;
+mod well_known;
 mod world;
 
 pub use device_side::DeviceSide;
@@ -136,3 +147,4 @@ pub use simulator::{
 pub use tls::{TlsHandshake, TlsSuites};
 pub use traffic::{Exchange, Traffic};
 pub use versions::{DpsApi, HubApi, OlderPut};
+pub use well_known::WellKnownPorts;
