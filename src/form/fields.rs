@@ -25,17 +25,14 @@ pub fn new_device_id() -> Value {
     )
 }
 
-/// The id of a device's module.
+/// The id of a device's module that exists.
 pub fn module_id() -> Value {
-    with(
-        string("Module id"),
-        json!({
-            "minLength": 1,
-            "maxLength": 128,
-            "pattern": DeviceId::PATTERN,
-            "$comment": "must have 1 to 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '",
-        }),
-    )
+    new_module_id()
+}
+
+/// The id of a module to create.
+pub fn new_module_id() -> Value {
+    with(new_device_id(), literal!({ "title": "Module id", "description": "Case matters." }))
 }
 
 /// Which of the two symmetric keys of an identity is used.

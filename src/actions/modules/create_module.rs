@@ -32,7 +32,7 @@ pub static ACTION: Single = Single {
         group: "Modules",
         input: &[
             required("deviceId", fields::device_id),
-            required("moduleId", fields::module_id),
+            required("moduleId", fields::new_module_id),
             identity::AUTHENTICATION,
             identity::PRIMARY_KEY,
             identity::SECONDARY_KEY,

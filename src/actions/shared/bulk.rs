@@ -383,7 +383,9 @@ impl Work<'_, '_> {
                     groups.extend([rest, group]);
                 }
                 Err(error) if concerns_one(&error) => {
-                    group.iter().filter_map(|at| Some(slots.get_mut(*at)?.fails(error.clone()))).for_each(drop);
+                    if let Some(slot) = group.first().and_then(|at| slots.get_mut(*at)) {
+                        slot.fails(error);
+                    }
                 }
                 Err(error) => return Err(error),
             }
