@@ -2,7 +2,9 @@
 //! file and two lines in the folder's `mod.rs`.
 
 mod devices;
+mod hub;
 mod messages;
+mod modules;
 mod provisioning;
 mod shared;
 mod twins;
@@ -23,7 +25,7 @@ use shared::Action;
 
 /// All actions, in the order in which a person sees them.
 pub fn all() -> impl Iterator<Item = &'static dyn Action> {
-    [devices::ALL, twins::ALL, messages::ALL, provisioning::ALL].into_iter().flatten().copied()
+    [devices::ALL, modules::ALL, twins::ALL, messages::ALL, hub::ALL, provisioning::ALL].into_iter().flatten().copied()
 }
 
 /// Invokes an action. See `action.invoke` of the interface.

@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::sas::{Dialect, SharedAccessKey};
-use crate::secret::Secret;
+use super::sas::{Dialect, SharedAccessKey, sign};
+use crate::secret::{Secret, percent_encode, remember};
 
 /// How long a token is valid. Microsoft's SDKs use 20 minutes to one hour.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -80,6 +80,17 @@ pub fn hub_token(key: &SharedAccessKey, host: &str, unix_time: Duration) -> (Sec
     let now = CACHE.with_borrow(|cache| cache.service_time(host, unix_time));
     let token = key.token(Dialect::IotHub, host, now.saturating_add(TOKEN_LIFETIME).as_secs());
     (token, unix_time.saturating_add(TOKEN_LIFETIME))
+}
+
+/// A token with which a device or module connects, and when it expires by the service's clock, in seconds since the Unix
+/// epoch. It names no policy: the key is the identity's own. `path` is the identity's path at the host, not
+/// percent-encoded, as in Microsoft's clients for Python and Node.
+pub fn identity_token(key: &Secret, host: &str, path: &str, lifetime: Duration, unix_time: Duration) -> (Secret, u64) {
+    let expiry = CACHE.with_borrow(|cache| cache.service_time(host, unix_time)).saturating_add(lifetime).as_secs();
+    let sr = percent_encode(&format!("{host}{path}"));
+    remember(key.expose());
+    let sig = sign(Dialect::IotHub, key, &sr, expiry);
+    (Secret::new(format!("SharedAccessSignature sr={sr}&sig={sig}&se={expiry}")), expiry)
 }
 
 /// A token in the format of Event Hubs for one Event Hub, and when it expires by the local clock, since the Unix epoch.

@@ -8,7 +8,8 @@ mod sas;
 mod tests;
 
 pub use cache::{
-    event_hub_resource, event_hub_token, hub_token, learn_host_scope, learn_skew, same_clock, skew, token,
+    event_hub_resource, event_hub_token, hub_token, identity_token, learn_host_scope, learn_skew, same_clock, skew,
+    token,
 };
 pub use permission::{Permission, Probe};
 pub use sas::{Dialect, SharedAccessKey, decode_key, sign};

@@ -6,7 +6,13 @@ use super::schema::{any_object, boolean, help, integer, list, literal, object, o
 use crate::dps::RegistrationId;
 use crate::iothub::DeviceId;
 
+/// The id of a device that exists.
 pub fn device_id() -> Value {
+    with(new_device_id(), literal!({ "x-options": "devices" }))
+}
+
+/// The id of a device to create.
+pub fn new_device_id() -> Value {
     with(
         string("Device id"),
         json!({
@@ -15,22 +21,23 @@ pub fn device_id() -> Value {
             "maxLength": 128,
             "pattern": DeviceId::PATTERN,
             "$comment": "must have 1 to 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '",
-            "x-options": "devices",
         }),
     )
 }
 
-/// The id of a device's module.
+/// The id of a device's module that exists.
 pub fn module_id() -> Value {
-    with(
-        string("Module id"),
-        json!({
-            "minLength": 1,
-            "maxLength": 128,
-            "pattern": DeviceId::PATTERN,
-            "$comment": "must have 1 to 128 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '",
-        }),
-    )
+    new_module_id()
+}
+
+/// The id of a module to create.
+pub fn new_module_id() -> Value {
+    with(new_device_id(), literal!({ "title": "Module id", "description": "Case matters." }))
+}
+
+/// Which of the two symmetric keys of an identity is used.
+pub fn key_slot() -> Value {
+    with(one_of("Key", &["primary", "secondary"]), literal!({ "default": "primary" }))
 }
 
 /// The id of an individual enrollment and of its registration.
@@ -78,6 +85,21 @@ pub fn dps_query(things: &str, all: &str) -> Value {
 /// The number of records of a page.
 pub fn page_size() -> Value {
     with(integer("Page size", 1, 1000), literal!({ "default": 100, "x-visibility": "advanced" }))
+}
+
+/// The columns of a device's summary.
+pub const DEVICE_COLUMNS: &str =
+    "deviceId, etag, status, statusReason, connectionState, lastActivityTime, authenticationType, capabilities";
+
+/// How much a list shows of each device.
+pub fn device_select() -> Value {
+    with(
+        help(
+            one_of("Select", &["twin", "summary"]),
+            "`twin`: tags and properties as well. `summary`: only what a list shows, which is faster for many devices.",
+        ),
+        literal!({ "default": "twin" }),
+    )
 }
 
 /// The thumbprint of a device's certificate.
@@ -133,11 +155,76 @@ pub fn device_output() -> Value {
             ("connectionStateUpdatedTime", text("Connection state updated")),
             ("lastActivityTime", text("Last activity")),
             ("cloudToDeviceMessageCount", integer("Cloud-to-device messages waiting", 0, i64::from(i32::MAX))),
-            ("authentication", any_object("Authentication")),
+            ("authentication", authentication_output()),
             ("capabilities", open_object([("iotEdge", boolean("IoT Edge device"))], &[])),
+            ("deviceScope", string("Scope of IoT Edge")),
+            ("parentScopes", list("Scopes of the parents", string("Scope"))),
         ],
         &["deviceId", "etag", "status"],
     )
+}
+
+/// A secret in an output: whoever shows, logs or stores the output must hide it.
+pub fn secret(title: &str) -> Value {
+    with(string(title), literal!({ "format": "password", "x-secret": true }))
+}
+
+/// The symmetric keys of a device, an enrollment or a module.
+pub fn keys_output() -> Value {
+    let keys = [("primaryKey", secret_or_null("Primary key")), ("secondaryKey", secret_or_null("Secondary key"))];
+    with(open_object(keys, &[]), literal!({ "title": "Symmetric keys", "type": ["object", "null"] }))
+}
+
+fn secret_or_null(title: &str) -> Value {
+    with(secret(title), literal!({ "type": ["string", "null"] }))
+}
+
+/// How a device or module proves itself, as the hub returns it.
+fn authentication_output() -> Value {
+    let members = [
+        ("type", one_of("Type", &["sas", "selfSigned", "certificateAuthority", "none"])),
+        ("symmetricKey", keys_output()),
+        (
+            "x509Thumbprint",
+            literal!({ "type": ["object", "null"], "title": "Thumbprints", "additionalProperties": true }),
+        ),
+    ];
+    with(open_object(members, &[]), literal!({ "title": "Authentication" }))
+}
+
+/// A module identity as the hub returns it.
+pub fn module_output() -> Value {
+    open_object(
+        [
+            ("moduleId", string("Module id")),
+            ("deviceId", string("Device id")),
+            ("managedBy", with(string("Managed by"), literal!({ "type": ["string", "null"] }))),
+            ("generationId", string("Generation id")),
+            ("etag", string("ETag")),
+            ("connectionState", one_of("Connection state", &["Connected", "Disconnected"])),
+            ("connectionStateUpdatedTime", string("Connection state updated")),
+            ("lastActivityTime", string("Last activity")),
+            ("cloudToDeviceMessageCount", integer("Messages waiting", 0, i64::from(i32::MAX))),
+            ("authentication", authentication_output()),
+        ],
+        &["moduleId", "deviceId", "etag"],
+    )
+}
+
+/// An example of [`module_output`].
+pub fn module_sample() -> Value {
+    literal!({
+        "moduleId": "vision",
+        "deviceId": "press-17",
+        "managedBy": null,
+        "generationId": "638675123456789012",
+        "etag": "NzA2NzY1ODM4",
+        "connectionState": "Disconnected",
+        "connectionStateUpdatedTime": "0001-01-01T00:00:00Z",
+        "lastActivityTime": "0001-01-01T00:00:00Z",
+        "cloudToDeviceMessageCount": 0,
+        "authentication": { "type": "sas", "symmetricKey": { "primaryKey": "(base64)", "secondaryKey": "(base64)" }, "x509Thumbprint": { "primaryThumbprint": null, "secondaryThumbprint": null } }
+    })
 }
 
 /// An example of [`device_output`].
@@ -210,7 +297,13 @@ pub fn enrollment_output() -> Value {
             ("provisioningStatus", one_of("Provisioning status", &["enabled", "disabled"])),
             (
                 "attestation",
-                open_object([("type", one_of("Attestation", &["none", "tpm", "x509", "symmetricKey"]))], &["type"]),
+                open_object(
+                    [
+                        ("type", one_of("Attestation", &["none", "tpm", "x509", "symmetricKey"])),
+                        ("symmetricKey", keys_output()),
+                    ],
+                    &["type"],
+                ),
             ),
             ("registrationState", with(registration_output(), json!({ "required": [] }))),
             ("capabilities", open_object([("iotEdge", boolean("IoT Edge device"))], &[])),

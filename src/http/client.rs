@@ -146,6 +146,7 @@ pub struct Request {
     permission: Permission,
     wait: Duration,
     at: AtVersion,
+    refused_in_part: bool,
 }
 
 impl Request {
@@ -166,7 +167,24 @@ impl Request {
             permission,
             wait: Duration::ZERO,
             at: AtVersion::Usual,
+            refused_in_part: false,
         }
+    }
+
+    /// Counts an answer with status 400 as a success if its body is the result of a bulk operation: the service has
+    /// judged each entry by itself, and the status means only that it refused at least one of them.
+    #[must_use]
+    pub fn refused_in_part(mut self) -> Self {
+        self.refused_in_part = true;
+        self
+    }
+
+    fn succeeded(&self, answer: &WireResponse) -> bool {
+        let of_bulk = || {
+            let body = crate::json::parse_records(&answer.body);
+            body.is_ok_and(|body| body.get("isSuccessful").is_some_and(Value::is_boolean))
+        };
+        (200..300).contains(&answer.status) || (self.refused_in_part && answer.status == 400 && of_bulk())
     }
 
     /// Makes the request at the first of these versions that the service supports. It must not be used with a body that
@@ -413,7 +431,7 @@ impl<'a> Client<'a> {
                 auth::learn_host_scope(&self.api.host);
             }
             let (error, transient, asked) = match outcome {
-                Ok(answer) if (200..300).contains(&answer.status) => return self.success(request, answer),
+                Ok(answer) if request.succeeded(&answer) => return self.success(request, answer),
                 Ok(answer) if answer.status == 401 && !skew_tried && self.learn_skew(&answer) => {
                     skew_tried = true;
                     continue;

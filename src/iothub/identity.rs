@@ -23,8 +23,8 @@ pub const VERSIONS: &[&str] = &["2026-11-01-preview", "2024-03-31", "2021-04-12"
 /// (`OWNED_IDENTITY_FIELDS`).
 const OWNED: [&str; 3] = ["adrDeviceProperties", "deviceResourceId", "armSyncStatus"];
 
-/// The members of a device in version 2021-04-12.
-const USUAL: [&str; 14] = [
+/// The members of a device or a module in version 2021-04-12.
+const USUAL: [&str; 16] = [
     "deviceId",
     "generationId",
     "etag",
@@ -39,11 +39,13 @@ const USUAL: [&str; 14] = [
     "capabilities",
     "deviceScope",
     "parentScopes",
+    "moduleId",
+    "managedBy",
 ];
 /// The members of a device's `authentication` in version 2021-04-12.
 const USUAL_AUTHENTICATION: [&str; 3] = ["symmetricKey", "x509Thumbprint", "type"];
 
-/// Whether the device has members that the usual version does not know.
+/// Whether the identity has members that the usual version does not know.
 pub fn needs_newer_version(device: &Value) -> bool {
     let beyond = |object: Option<&Value>, known: &[&str]| {
         let members = object.and_then(Value::as_object);

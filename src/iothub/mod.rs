@@ -9,18 +9,19 @@ mod service_endpoint;
 mod twin;
 mod types;
 
+pub use identity::{make_writable, needs_newer_version};
 pub use query::text_literal;
 #[cfg(feature = "amqp")]
 pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};
 pub use twin::{TwinPart, check_patch};
-pub use types::{DeviceId, ModuleId};
+pub use types::{DeviceId, Identity, ModuleId};
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::auth::Permission;
-use crate::error::Result;
+use crate::error::{EffectState, Result};
 use crate::host_name;
 use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
 use crate::platform::Method;
@@ -86,51 +87,80 @@ impl<'a> IotHub<'a> {
         Tagged::from_response(&self.client.send(&request)?)
     }
 
-    /// A device identity with all members that the hub has, to be changed and passed to [`Self::replace_device`].
+    /// An identity, including its keys.
     ///
     /// # Errors
     /// `not-found`, and the errors of the service.
-    pub fn device_to_change(&self, id: &DeviceId) -> Result<Tagged> {
-        let request = Request::new(Method::Get, ["devices", id.as_str()], Safety::Read, Permission::RegistryRead)
-            .first_of(identity::VERSIONS);
-        Tagged::from_response(&self.client.send(&request)?)
+    pub fn read_identity(&self, of: Identity) -> Result<Tagged> {
+        self.document(&Request::new(Method::Get, of.segments(), Safety::Read, Permission::RegistryRead))
     }
 
-    /// Creates a device identity.
+    /// An identity with all members that the hub has, to be changed and passed to [`Self::replace_identity`].
+    ///
+    /// # Errors
+    /// `not-found`, and the errors of the service.
+    pub fn identity_to_change(&self, of: Identity) -> Result<Tagged> {
+        let request = Request::new(Method::Get, of.segments(), Safety::Read, Permission::RegistryRead);
+        self.document(&request.first_of(identity::VERSIONS))
+    }
+
+    /// Creates an identity.
     ///
     /// # Errors
     /// `conflict` where it exists, and the errors of the service.
-    pub fn create_device(&self, id: &DeviceId, device: Value) -> Result<Tagged> {
-        let request =
-            Request::new(Method::Put, ["devices", id.as_str()], Safety::Once, Permission::RegistryWrite).json(device);
-        Tagged::from_response(&self.client.send(&request)?)
+    pub fn create_identity(&self, of: Identity, identity: Value) -> Result<Tagged> {
+        let request = Request::new(Method::Put, of.segments(), Safety::Once, Permission::RegistryWrite);
+        self.document(&request.json(identity))
     }
 
-    /// Replaces a device identity by a changed one. [`Self::device_to_change`] must have read it in the same call.
+    /// Replaces an identity by a changed one. [`Self::identity_to_change`] must have read it in the same call.
     ///
     /// # Errors
     /// `precondition-failed` where its ETag differs, `not-found`, and the errors of the service.
-    pub fn replace_device(&self, id: &DeviceId, mut device: Value, if_match: &IfMatch) -> Result<Tagged> {
-        whole(&device)?;
-        let mut request =
-            Request::new(Method::Put, ["devices", id.as_str()], if_match.safety(), Permission::RegistryWrite)
-                .header("if-match", if_match);
-        if identity::needs_newer_version(&device) {
+    pub fn replace_identity(&self, of: Identity, mut identity: Value, if_match: &IfMatch) -> Result<Tagged> {
+        whole(&identity)?;
+        let mut request = Request::new(Method::Put, of.segments(), if_match.safety(), Permission::RegistryWrite)
+            .header("if-match", if_match);
+        if needs_newer_version(&identity) {
             request = request.at(self.client.spoken(identity::VERSIONS));
         }
-        identity::make_writable(&mut device);
-        Tagged::from_response(&self.client.send(&request.json(device))?)
+        make_writable(&mut identity);
+        self.document(&request.json(identity))
     }
 
-    /// Deletes a device identity and its twin.
+    /// Deletes an identity and its twin.
     ///
     /// # Errors
     /// `precondition-failed`, `not-found`, and the errors of the service.
-    pub fn delete_device(&self, id: &DeviceId, if_match: &IfMatch) -> Result<()> {
-        let request =
-            Request::new(Method::Delete, ["devices", id.as_str()], Safety::Repeatable, Permission::RegistryWrite)
-                .header("if-match", if_match);
+    pub fn delete_identity(&self, of: Identity, if_match: &IfMatch) -> Result<()> {
+        let request = Request::new(Method::Delete, of.segments(), Safety::Repeatable, Permission::RegistryWrite)
+            .header("if-match", if_match);
         self.client.send(&request).map(drop)
+    }
+
+    /// Changes up to 100 identities and twins in one request. `entries` are in the form of the API's
+    /// `ExportImportDevice`.
+    ///
+    /// # Errors
+    /// The errors of the service, if it refuses the request as a whole; with an unknown effect if its answer cannot be
+    /// read.
+    pub fn change_registry(&self, entries: Vec<Value>, safety: Safety) -> Result<Value> {
+        let request = Request::new(Method::Post, ["devices"], safety, Permission::RegistryWrite)
+            .json(entries.into())
+            .refused_in_part();
+        let response = self.client.send(&request)?;
+        // Without the result of each entry, nobody knows which of them were carried out.
+        let result = response.json().map_err(|error| error.with_effect(EffectState::Unknown))?;
+        if result.is_object() {
+            Ok(result)
+        } else {
+            Err(response.unexpected("an object").with_effect(EffectState::Unknown))
+        }
+    }
+
+    /// The host name that devices connect to.
+    pub fn host_for_devices(&self) -> String {
+        host_name::for_devices(&self.client.api().host)
     }
 
     /// A device's twin.

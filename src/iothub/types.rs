@@ -68,6 +68,30 @@ impl ModuleId {
     }
 }
 
+/// Whose identity is meant: a device, or one of its modules.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'i> {
+    /// The device.
+    pub device: &'i DeviceId,
+    /// The device's module; none for the device itself.
+    pub module: Option<&'i ModuleId>,
+}
+
+impl<'i> Identity<'i> {
+    /// A device's own identity.
+    pub fn of_device(device: &'i DeviceId) -> Self {
+        Self { device, module: None }
+    }
+
+    /// The segments of the identity's path in the API, which are also those of the resource of its tokens.
+    pub fn segments(self) -> Vec<&'i str> {
+        match self.module {
+            None => vec!["devices", self.device.as_str()],
+            Some(module) => vec!["devices", self.device.as_str(), "modules", module.as_str()],
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -142,3 +142,19 @@ fn only_deleting_is_destructive() {
         assert_eq!(action.effect == Effect::Destructive, deletes, "{}", action.operation.id);
     }
 }
+
+/// An engine can hide only what is marked.
+#[test]
+fn secrets_in_outputs_are_marked() {
+    let mut marked = 0;
+    for operation in operations() {
+        walk(&parse(&operation.output_schema), "", &mut |schema, at| {
+            let name = at.rsplit('/').next().unwrap_or_default();
+            if matches!(name, "primaryKey" | "secondaryKey" | "connectionString" | "token") {
+                assert!(schema["x-secret"] == true && schema["format"] == "password", "{}{at}", operation.id);
+                marked += 1;
+            }
+        });
+    }
+    assert!(marked > 20, "{marked}");
+}

@@ -28,6 +28,7 @@ codes! {
     ARGUMENT_NULL = 400005 "ArgumentNull";
     FORMAT_ERROR = 400006 "IotHubFormatError";
     DEVICE_DEFINED_MULTIPLE_TIMES = 400011 "DeviceDefinedMultipleTimes";
+    INVALID_DEVICE_SCOPE = 400028 "InvalidDeviceScope";
     INVALID_ENDORSEMENT_KEY = 400201 "InvalidEndorsementKey";
     INVALID_REGISTRATION_ID = 400202 "InvalidRegistrationId";
     INVALID_ENROLLMENT_GROUP_ID = 400204 "InvalidEnrollmentGroupId";

@@ -274,6 +274,32 @@ async fn bulk_entries_stand_alone() {
 }
 
 #[tokio::test]
+async fn a_leaf_shares_the_scope_of_its_parent() {
+    let emulator = start().await;
+    let client = hub(&emulator, "connector");
+    let edge = |id: &str| json!({"deviceId": id, "capabilities": {"iotEdge": true}});
+    let parent = client.put("/devices/parent", edge("parent")).await.expect(200).body["deviceScope"].clone();
+    let nested = client.put("/devices/nested", edge("nested")).await.expect(200).body["deviceScope"].clone();
+    let mut leaf = json!({"deviceId": "leaf", "deviceScope": parent});
+    let made = client.put("/devices/leaf", leaf.clone()).await.expect(200);
+    assert_eq!(made.body["parentScopes"], json!([parent]));
+    let mut below = edge("nested");
+    below["parentScopes"] = json!([parent]);
+    assert_eq!(client.put_if("/devices/nested", "*", below.clone()).await.expect(200).body["deviceScope"], nested);
+    below["deviceScope"] = parent.clone();
+    client.put_if("/devices/nested", "*", below).await.expect(400);
+    let children = format!(
+        "SELECT deviceId FROM devices WHERE ARRAY_CONTAINS(parentScopes, '{}')",
+        parent.as_str().expect("a scope")
+    );
+    let found = client.query("/devices/query", &children, 10, None).await.expect(200);
+    assert_eq!(found.body.as_array().map(Vec::len), Some(2));
+    leaf["deviceScope"] = json!("");
+    let freed = client.put_if("/devices/leaf", "*", leaf).await.expect(200);
+    assert!(freed.body.get("parentScopes").is_none() && freed.body.get("deviceScope").is_none());
+}
+
+#[tokio::test]
 async fn configurations_are_immutable_inside() {
     let emulator = start().await;
     let client = hub(&emulator, "connector");

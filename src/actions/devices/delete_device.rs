@@ -16,6 +16,7 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
 use crate::form::schema::literal;
+use crate::iothub::Identity;
 
 pub static ACTION: Single = Single {
     declaration: Declaration {
@@ -36,6 +37,8 @@ pub static ACTION: Single = Single {
     },
     run: |session, input, _| {
         let id = input.device()?;
-        remove(session, input, &["deviceId"], |session, if_match| session.hub().delete_device(&id, if_match))
+        remove(session, input, &["deviceId"], |session, if_match| {
+            session.hub().delete_identity(Identity::of_device(&id), if_match)
+        })
     },
 };

@@ -15,11 +15,7 @@ use crate::actions::shared::stepped::{Stepped, list};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
-use crate::form::schema::{help, literal, one_of, string, with};
-
-/// The columns of a device's summary.
-const COLUMNS: &str =
-    "deviceId, etag, status, statusReason, connectionState, lastActivityTime, authenticationType, capabilities";
+use crate::form::schema::{help, literal, string, with};
 
 pub static ACTION: Stepped = Stepped {
     declaration: Declaration {
@@ -39,15 +35,7 @@ pub static ACTION: Stepped = Stepped {
                     literal!({ "minLength": 1, "maxLength": 4096, "examples": ["tags.site = 'north' AND status = 'enabled'"] }),
                 )
             }),
-            optional("select", || {
-                with(
-                    help(
-                        one_of("Select", &["twin", "summary"]),
-                        "`twin`: tags and properties as well. `summary`: only what a list shows, which is faster for many devices.",
-                    ),
-                    literal!({ "default": "twin" }),
-                )
-            }),
+            optional("select", fields::device_select),
             optional("pageSize", fields::page_size),
         ],
         input_sample: r#"{ "condition": "tags.site = 'north'", "pageSize": 100 }"#,
@@ -62,7 +50,7 @@ pub static ACTION: Stepped = Stepped {
     paged: true,
     step: |session, input, state, _| {
         list(session, input, state, |session, input, size, continuation| {
-            let columns = if input.text("select") == Some("summary") { COLUMNS } else { "*" };
+            let columns = if input.text("select") == Some("summary") { fields::DEVICE_COLUMNS } else { "*" };
             let query = match input.text("condition") {
                 None => format!("SELECT {columns} FROM devices"),
                 Some(condition) => format!("SELECT {columns} FROM devices WHERE ({condition})"),

@@ -53,7 +53,8 @@ fn raced(error: &Error, existed: bool) -> bool {
     }
 }
 
-fn no_etag() -> Error {
+/// The error for an answer without an ETag.
+pub fn no_etag() -> Error {
     Error::new(ErrorCode::Protocol, "The service gave no ETag, so a change could undo somebody else's")
         .with_retry(Retry::Backoff)
 }

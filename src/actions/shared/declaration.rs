@@ -26,6 +26,12 @@ pub const fn optional(name: &'static str, schema: fn() -> Value) -> Field {
     Field { name, schema, required: false }
 }
 
+/// The schema of an object with these fields and no others.
+pub fn object_of(fields: &[Field]) -> Value {
+    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    schema::object(fields.iter().map(|field| (field.name, (field.schema)())), &required)
+}
+
 /// One of the service's limits: title, value, unit.
 pub type Limit = (&'static str, u64, &'static str);
 
@@ -62,8 +68,7 @@ pub struct Declaration {
 impl Declaration {
     /// The schema of the input.
     fn input_schema(&self) -> Value {
-        let required: Vec<&str> = self.input.iter().filter(|field| field.required).map(|field| field.name).collect();
-        schema::object(self.input.iter().map(|field| (field.name, (field.schema)())), &required)
+        object_of(self.input)
     }
 
     /// The interface's record. `paged` states whether `invoke` can return a page.

@@ -68,6 +68,22 @@ impl Input {
         ModuleId::parse(self.required_text("moduleId"), "/moduleId")
     }
 
+    /// The module in the member `moduleId`, if the input has one.
+    ///
+    /// # Errors
+    /// `invalid-input` where the text is not a module's id.
+    pub fn stated_module(&self) -> Result<Option<ModuleId>> {
+        self.text("moduleId").map(|_| self.module()).transpose()
+    }
+
+    /// The condition in the member `etag`, if the input has one.
+    ///
+    /// # Errors
+    /// `invalid-input` where the text is not an ETag.
+    pub fn stated_etag(&self) -> Result<Option<IfMatch>> {
+        self.text("etag").map(|_| self.if_match()).transpose()
+    }
+
     /// The enrollment or registration in the member `registrationId`.
     ///
     /// # Errors

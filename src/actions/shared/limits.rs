@@ -5,6 +5,10 @@ use super::declaration::Limit;
 
 /// Operations on identities of devices and modules.
 pub const IDENTITIES: Limit = ("Identity operations of an S1 unit", 100, "requests/minute");
+/// Entries of a request for many devices; each entry counts as an operation on an identity.
+pub const ENTRIES: Limit = ("Devices of a request", 100, "items");
+/// Modules of a device.
+pub const MODULES: Limit = ("Modules of a device", 50, "items");
 /// Queries in the hub's query language.
 pub const QUERIES: Limit = ("Queries of an S1 unit", 20, "requests/minute");
 /// Reads of twins.

@@ -1,7 +1,10 @@
 //! The trait of an action, and code that several actions share.
 
+pub mod bulk;
 pub mod change;
 pub mod declaration;
+pub mod edge;
+pub mod identity;
 pub mod input;
 pub mod keys;
 pub mod limits;

@@ -127,6 +127,11 @@ pub fn foreign_state() -> Error {
     Error::field("", "not-a-token", "must be a token that this action returned")
 }
 
+/// The number of records that a page may have.
+pub fn page_size(input: &Input) -> u32 {
+    u32::try_from(input.number("pageSize").unwrap_or(USUAL_SIZE)).unwrap_or(u32::MAX)
+}
+
 /// An action that lists records page by page, as the service returns them.
 ///
 /// The function gets the input, the number of records that a page may have, and the service's continuation token.
@@ -138,8 +143,7 @@ pub type ListRecords = fn(&Session, &Input, u32, Option<&str>) -> Result<Page>;
 /// The errors of `list`, and `invalid-input` where the state is not a continuation token.
 pub fn list(session: &Session, input: &Input, state: Option<&Value>, list: ListRecords) -> Result<Step> {
     let continuation = state.map(|state| state.as_str().ok_or_else(foreign_state)).transpose()?;
-    let size = u32::try_from(input.number("pageSize").unwrap_or(USUAL_SIZE)).unwrap_or(u32::MAX);
-    let page = list(session, input, size, continuation)?;
+    let page = list(session, input, page_size(input), continuation)?;
     let output = json!({ "items": page.items });
     Ok(match page.continuation {
         None => Step::Done(output),

@@ -1,7 +1,9 @@
 //! Tests of the actions against a scripted platform: the requests, the outcomes and the errors.
 
+mod bulk;
 mod cost;
 mod devices;
+mod identities;
 #[cfg(feature = "amqp")]
 mod messages;
 mod paged;

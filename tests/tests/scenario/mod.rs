@@ -400,6 +400,9 @@ impl Run {
         for id in ["interval-1", "interval-2", "interval-3"] {
             hub.put(&format!("/configurations/{id}"), configuration(id, 10)).await.expect(201);
         }
+        for (id, edge) in [("edge-1", true), ("edge-2", true), ("leaf-1", false), ("leaf-2", false)] {
+            world.done("create-device", json!({ "deviceId": id, "edge": edge })).await?;
+        }
         Ok(())
     }
 

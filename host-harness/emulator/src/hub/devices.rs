@@ -51,8 +51,29 @@ impl Hub {
         let attributes = at.replace(at.has_attributes(), body.attributes, old_attributes);
         let now = now();
         let edge = body.capabilities.and_then(|capabilities| capabilities.iot_edge);
+        let is_edge = edge.or(existing.map(|device| device.edge)).unwrap_or(false);
+        let old_scope = existing.and_then(|device| device.scope.clone());
+        let old_parents = existing.map(|device| device.parent_scopes.clone()).unwrap_or_default();
+        let (scope, parent_scopes) = if is_edge {
+            let own =
+                old_scope.filter(|_| existing.is_some_and(|device| device.edge)).unwrap_or_else(|| edge_scope(id, now));
+            // "Auto generated and immutable for edge devices" (the API's description of `deviceScope`).
+            if existing.is_some_and(|device| device.edge) && body.device_scope.is_some_and(|scope| scope != own) {
+                return Err(ServiceError::new(
+                    ErrorCode::INVALID_DEVICE_SCOPE,
+                    "the deviceScope of an edge device cannot be changed",
+                ));
+            }
+            (Some(own), body.parent_scopes.unwrap_or(old_parents))
+        } else {
+            // Another device shares its parent's scope, and the service copies the scope to `parentScopes` (`Device` of
+            // the C# SDK).
+            let scope = body.device_scope.or(old_scope).filter(|scope| !scope.is_empty());
+            let parents = scope.iter().cloned().collect();
+            (scope, parents)
+        };
         if write == Write::Create {
-            let edge = edge.unwrap_or(false);
+            let edge = is_edge;
             self.devices.insert(
                 id,
                 Device {
@@ -70,8 +91,8 @@ impl Hub {
                     last_activity: None,
                     authentication,
                     edge,
-                    scope: body.device_scope.or_else(|| edge.then(|| edge_scope(id, now))),
-                    parent_scopes: body.parent_scopes.unwrap_or_default(),
+                    scope,
+                    parent_scopes,
                     modules: Vec::new(),
                     queue: VecDeque::new(),
                     twin: Twin::new(now),
@@ -98,12 +119,9 @@ impl Hub {
         let has_new_credentials = device.authentication != authentication;
         device.authentication = authentication;
         device.attributes = attributes;
-        device.edge = edge.unwrap_or(device.edge);
-        if device.edge && device.scope.is_none() {
-            device.scope = Some(edge_scope(id, now));
-        }
-        device.scope = body.device_scope.or(device.scope.take());
-        device.parent_scopes = body.parent_scopes.unwrap_or(std::mem::take(&mut device.parent_scopes));
+        device.edge = is_edge;
+        device.scope = scope;
+        device.parent_scopes = parent_scopes;
         device.etag = etag::fresh();
         if status == Status::Disabled && device.connected {
             device.connected = false;

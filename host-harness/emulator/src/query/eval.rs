@@ -164,6 +164,11 @@ impl Function {
     fn apply(self, arguments: &[Expression], document: &Value) -> Option<Value> {
         let first = arguments.first().and_then(|argument| argument.value(document));
         match self {
+            Self::ArrayContains => {
+                let wanted = arguments.get(1)?.value(document)?;
+                let holds = |item: &Value| compare(Comparison::Equal, item, &wanted) == Some(true);
+                Some(Value::Bool(first?.as_array()?.iter().any(holds)))
+            }
             Self::IsDefined => Some(Value::Bool(first.is_some())),
             Self::StartsWith => {
                 let start = arguments.get(1)?.value(document)?;

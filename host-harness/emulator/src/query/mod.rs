@@ -16,7 +16,7 @@
 //! | names with other characters than letters, digits, `_` and `$` | in double brackets only |
 //! | strings | `'…'` or `"…"`; escapes `\'`, `\"`, `\\`, `\uXXXX`; a doubled quote is no escape |
 //! | `IN`, `NIN` | an array in square brackets |
-//! | functions | `IS_DEFINED`, the only one that is documented for twins and jobs, and `STARTSWITH`, which the hub takes (MicrosoftDocs/azure-docs#110329, where `STARTS_WITH` is refused, and IoT Explorer) |
+//! | functions | `IS_DEFINED`, the only one that is documented for twins and jobs, and `STARTSWITH`, which the hub takes (MicrosoftDocs/azure-docs#110329, where `STARTS_WITH` is refused, and IoT Explorer), and `ARRAY_CONTAINS`, with which the Azure CLI finds the children of an IoT Edge device |
 //! | comparisons | of primitive values; with an object or an array they are undefined |
 //! | `devices.jobs` | `SELECT *` only |
 //! | length | 8192 characters |
@@ -81,6 +81,9 @@ mod tests {
             ("NOT IS_DEFINED(tags.site)", "co'hara"),
             ("startswith(tags.site, 'Bo')", "a"),
             ("STARTSWITH(deviceId, 'c') OR tags.site = 'Kiel'", "bc"),
+            ("ARRAY_CONTAINS(properties.reported.[[a b]], 2)", "c"),
+            ("ARRAY_CONTAINS(properties.reported.[[a b]], 3)", ""),
+            ("ARRAY_CONTAINS(status, 'enabled')", ""),
             ("(status = 'disabled' OR deviceId = 'a') AND version > 3", "c"),
             ("devices.deviceId = 'a'", "a"),
             ("tags.[[group]] = 'g'", "c"),

@@ -301,8 +301,9 @@ impl Parser {
 
     fn call(&mut self, name: &str) -> Result<Expression, QueryError> {
         let (function, arity) = Function::named(name).ok_or_else(|| {
-            let problem =
-                format!("there is no function '{name}' in queries of twins and jobs, only IS_DEFINED and STARTSWITH");
+            let problem = format!(
+                "there is no function '{name}' in queries of twins and jobs, only ARRAY_CONTAINS, IS_DEFINED and STARTSWITH"
+            );
             QueryError::at(self.position(), problem)
         })?;
         self.next += 2;

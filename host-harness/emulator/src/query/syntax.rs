@@ -71,6 +71,7 @@ pub(crate) enum Comparison {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
+    ArrayContains,
     IsDefined,
     StartsWith,
 }
@@ -192,6 +193,7 @@ impl Function {
     /// The function and how many arguments it takes.
     pub(super) fn named(name: &str) -> Option<(Self, usize)> {
         Some(match name.to_ascii_uppercase().as_str() {
+            "ARRAY_CONTAINS" => (Self::ArrayContains, 2),
             "IS_DEFINED" => (Self::IsDefined, 1),
             "STARTSWITH" => (Self::StartsWith, 2),
             _ => return None,
