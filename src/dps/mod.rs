@@ -12,7 +12,7 @@ pub use types::{Kind, RegistrationId};
 use serde_json::{Value, json};
 
 use crate::auth::Permission;
-use crate::error::Result;
+use crate::error::{EffectState, Result};
 use crate::host_name;
 use crate::http::{Client, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
 use crate::platform::Method;
@@ -157,8 +157,12 @@ impl<'a> Dps<'a> {
         }
         let request = request.json(json!({ kind.collection(): enrollments, "mode": mode.as_str() }));
         let response = self.send(&request)?;
-        let result = response.json()?;
-        Refusals::read(kind, &result, enrollments).ok_or_else(|| response.unexpected("the result of a bulk operation"))
+        let refusals = response.json().and_then(|result| {
+            let refusals = Refusals::read(kind, &result, enrollments);
+            refusals.ok_or_else(|| response.unexpected("the result of a bulk operation"))
+        });
+        // Without a result it is not known which of the enrollments the service has taken.
+        refusals.map_err(|error| error.with_effect(EffectState::Unknown))
     }
 
     /// Whether the service supports [`CERTIFICATE_MEMBERS`], as far as this call has found out.

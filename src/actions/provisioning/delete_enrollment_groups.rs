@@ -1,10 +1,10 @@
 //! Deletes any number of enrollment groups.
 //!
 //! ```scenario
-//! done {"items": ["group-lot-1", "group-lot-2", "group-lot-3", "group-lot-4", "group-lot-5", "group-lot-6", "group-lot-7", "group-lot-8", "group-lot-9", "group-lot-10", "group-lot-11", "group-lot-12"]}
-//! done {"items": ["group-lot-1", "group-lot-13"], "ifMissing": "ignore"}
-//! done {"items": ["missing", "group-lot-14"]}
-//! invalid-input {"items": ["group-lot-1", "GROUP-LOT-1"]}
+//! done {"enrollmentGroupIds": ["group-lot-1", "group-lot-2", "group-lot-3", "group-lot-4", "group-lot-5", "group-lot-6", "group-lot-7", "group-lot-8", "group-lot-9", "group-lot-10", "group-lot-11", "group-lot-12"]}
+//! done {"enrollmentGroupIds": ["group-lot-1", "group-lot-13"], "ifMissing": "ignore"}
+//! done {"enrollmentGroupIds": ["missing", "group-lot-14"]}
+//! invalid-input {"enrollmentGroupIds": ["group-lot-1", "GROUP-LOT-1"]}
 //! ```
 
 use super::form;
@@ -24,8 +24,11 @@ pub static ACTION: Stepped = Stepped {
         title: "Delete enrollment groups",
         help: "Removes any number of enrollment groups from the Device Provisioning Service, ten in one request, with a result for each: an entry that fails does not stop the others. Their keys are lost. Devices that have registered stay in their hubs; delete them there as well to keep them out.",
         group: "Enrollments",
-        input: &[required("items", || form::ids("Enrollment group ids", fields::enrollment_group_id())), IF_MISSING],
-        input_sample: r#"{ "items": ["presses", "looms"], "ifMissing": "ignore" }"#,
+        input: &[
+            required("enrollmentGroupIds", || form::ids("Enrollment group ids", fields::enrollment_group_id())),
+            IF_MISSING,
+        ],
+        input_sample: r#"{ "enrollmentGroupIds": ["presses", "looms"], "ifMissing": "ignore" }"#,
         output: || form::results("enrollmentGroupId"),
         output_sample: || form::results_sample("enrollmentGroupId"),
         dynamic_output: false,

@@ -1,10 +1,10 @@
 //! Deletes any number of individual enrollments.
 //!
 //! ```scenario
-//! done {"items": ["lot-1", "lot-2", "lot-3", "lot-4", "lot-5", "lot-6", "lot-7", "lot-8", "lot-9", "lot-10", "lot-11", "lot-12"]}
-//! done {"items": ["lot-1", "lot-13"], "ifMissing": "ignore"}
-//! done {"items": ["missing", "lot-14"]}
-//! invalid-input {"items": ["lot-1", "LOT-1"]}
+//! done {"registrationIds": ["lot-1", "lot-2", "lot-3", "lot-4", "lot-5", "lot-6", "lot-7", "lot-8", "lot-9", "lot-10", "lot-11", "lot-12"]}
+//! done {"registrationIds": ["lot-1", "lot-13"], "ifMissing": "ignore"}
+//! done {"registrationIds": ["missing", "lot-14"]}
+//! invalid-input {"registrationIds": ["lot-1", "LOT-1"]}
 //! ```
 
 use super::form;
@@ -24,8 +24,8 @@ pub static ACTION: Stepped = Stepped {
         title: "Delete individual enrollments",
         help: "Removes any number of individual enrollments from the Device Provisioning Service, ten in one request, with a result for each: an entry that fails does not stop the others. A device that has registered stays in its hub; delete it there as well to keep it out.",
         group: "Enrollments",
-        input: &[required("items", || form::ids("Registration ids", fields::registration_id())), IF_MISSING],
-        input_sample: r#"{ "items": ["press-17", "press-18"], "ifMissing": "ignore" }"#,
+        input: &[required("registrationIds", || form::ids("Registration ids", fields::registration_id())), IF_MISSING],
+        input_sample: r#"{ "registrationIds": ["press-17", "press-18"], "ifMissing": "ignore" }"#,
         output: || form::results("registrationId"),
         output_sample: || form::results_sample("registrationId"),
         dynamic_output: false,

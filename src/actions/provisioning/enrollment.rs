@@ -449,7 +449,8 @@ impl<'i> Change<'i> {
         }
         let mut stored = found.document.clone();
         // The id may be spelled otherwise: the service keeps the first spelling.
-        set(&mut stored, &[self.kind.id_member()], self.id.as_str().into());
+        let member = self.kind.id_member();
+        set(&mut stored, &[member], sent.get(member).cloned().unwrap_or_default());
         if sent.pointer("/attestation/symmetricKey").and_then(Value::as_object).is_some_and(|keys| !keys.is_empty()) {
             set(&mut stored, &["attestation"], dps.attestation(self.kind, &self.id).ok()?);
         }

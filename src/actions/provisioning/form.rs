@@ -78,40 +78,36 @@ pub fn results(id_member: &str) -> Value {
                 "items": {
                     "type": "object",
                     "properties": {
-                        "index": { "type": "integer", "title": "Index", "description": "The place of the entry in the list, counted from 0.", "minimum": 0 },
-                        "status": { "type": "string", "title": "Status", "enum": ["done", "failed", "unknown"], "description": "`failed`: nothing was changed. `unknown`: the service may have made the change; read the enrollment." },
-                        "error": {
-                            "type": "object",
-                            "title": "Error",
-                            "properties": {
-                                "code": { "type": "string", "title": "Code", "description": "A code of the interface, such as `conflict`." },
-                                "message": { "type": "string", "title": "Message" }
-                            },
-                            "required": ["code", "message"],
-                            "additionalProperties": false
-                        }
+                        "index": { "type": "integer", "title": "Place in the list", "description": "Counted from 0.", "minimum": 0 },
+                        "result": { "type": "string", "title": "Result", "enum": ["ok", "failed", "unknown"], "description": "`failed`: nothing was changed. `unknown`: the service may have made the change; read the enrollment." },
+                        "code": { "type": "string", "title": "Error code" },
+                        "message": { "type": "string", "title": "Message" }
                     },
-                    "required": ["index", "status"],
                     "additionalProperties": false
                 }
-            }
+            },
+            "failed": { "type": "integer", "title": "Failed", "minimum": 0 },
+            "unknown": { "type": "integer", "title": "Unknown", "minimum": 0 }
         },
-        "required": ["items"],
+        "required": ["items", "failed", "unknown"],
         "additionalProperties": false
     });
-    if let Some(entry) = schema.pointer_mut("/properties/items/items") {
-        entry["properties"][id_member] = string("Id");
-        entry["required"] = json!(["index", id_member, "status"]);
-    }
+    let entry = &mut schema["properties"]["items"]["items"];
+    entry["properties"][id_member] = string("Id");
+    entry["required"] = json!(["index", id_member, "result"]);
     schema
 }
 
 /// An example of [`results`].
 pub fn results_sample(id_member: &str) -> Value {
-    json!({ "items": [
-        { "index": 0, id_member: "press-17", "status": "done" },
-        { "index": 1, id_member: "press-18", "status": "failed", "error": { "code": "conflict", "message": "There is such an enrollment already." } },
-    ] })
+    json!({
+        "items": [
+            { "index": 0, id_member: "press-17", "result": "ok" },
+            { "index": 1, id_member: "press-18", "result": "failed", "code": "conflict", "message": "There is such an enrollment already." },
+        ],
+        "failed": 1,
+        "unknown": 0,
+    })
 }
 
 fn mode() -> Value {

@@ -17,6 +17,8 @@ use crate::session::Session;
 
 /// How often an entry is sent: others may change an enrollment between reading and writing, and an answer may be lost.
 const ATTEMPTS: u32 = 3;
+/// A call with this many results ends, so that little has to be found out again if its answer is lost.
+const PAGE: usize = 500;
 
 /// What is done with the entries of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,14 +65,15 @@ struct Progress {
     unsure: bool,
 }
 
-/// One step of an action on many enrollments. The entries are in the input's only list, `items`.
+/// One step of an action on many enrollments. The entries are in the input's only list, see [`list_member`].
 ///
 /// # Errors
 /// `invalid-input` with the problems of all entries, before anything is sent; an error of the service that concerns no
 /// single entry, if nothing was done in this call.
 pub fn step(kind: Kind, work: Work, session: &Session, input: &Input, state: Option<&Value>) -> Result<Step> {
     let first = state.map_or(Some(0), Value::as_u64).ok_or_else(foreign_state)?;
-    let given = input.items("items");
+    let list = list_member(kind, work);
+    let given = input.items(list);
     let entries = read(kind, work, given)?;
     let dps = session.dps()?;
     let job = Job { kind, work, dps: &dps, ignores_missing: input.text("ifMissing") == Some("ignore") };
@@ -87,7 +90,7 @@ pub fn step(kind: Kind, work: Work, session: &Session, input: &Input, state: Opt
             Err(_) => break,
         }
         rest = others;
-        if session.remaining() < time / 2 {
+        if results.len() >= PAGE || session.remaining() < time / 2 {
             break;
         }
     }
@@ -98,15 +101,26 @@ pub fn step(kind: Kind, work: Work, session: &Session, input: &Input, state: Opt
         .zip(first..)
         .map(|((outcome, entry), index)| result(kind, index, entry.id(), outcome))
         .collect();
-    let output = json!({ "items": items });
+    let count = |wanted: &str| items.iter().filter(|item| item["result"] == wanted).count();
+    let (failed, unknown) = (count("failed"), count("unknown"));
+    let output = json!({ "items": items, "failed": failed, "unknown": unknown });
     if rest.is_empty() {
         return Ok(Step::Done(output));
     }
-    let mut left = json!({ "items": given.get(done..).unwrap_or_default() });
+    let mut left = json!({ list: given.get(done..).unwrap_or_default() });
     if let Some(choice) = input.get("ifMissing") {
         left["ifMissing"] = choice.clone();
     }
     Ok(Step::Page { output, input: left, state: (first + done as u64).into() })
+}
+
+/// The member with the list: forms, or ids.
+fn list_member(kind: Kind, work: Work) -> &'static str {
+    match (kind, work) {
+        (Kind::Individual, Work::Delete) => "registrationIds",
+        (Kind::Group, Work::Delete) => "enrollmentGroupIds",
+        (kind, Work::Create | Work::Update) => kind.collection(),
+    }
 }
 
 /// The number of entries of the next request. Entries that need the newest API version are not mixed with others, which
@@ -121,7 +135,7 @@ fn read(kind: Kind, work: Work, given: &[Value]) -> Result<Vec<Entry<'_>>> {
     let mut seen = std::collections::BTreeSet::new();
     let mut entries = Vec::new();
     for (index, value) in given.iter().enumerate() {
-        let at = format!("/items/{index}");
+        let at = format!("/{}/{index}", list_member(kind, work));
         let (entry, at) = match work {
             Work::Delete => (Entry::Id(RegistrationId::parse(value.as_str().unwrap_or_default(), &at)?), at),
             Work::Create | Work::Update => {
@@ -140,12 +154,12 @@ fn read(kind: Kind, work: Work, given: &[Value]) -> Result<Vec<Entry<'_>>> {
 }
 
 fn result(kind: Kind, index: u64, id: &RegistrationId, outcome: &Result<()>) -> Value {
-    let mut result = json!({ "index": index, kind.id_member(): id.as_str(), "status": "done" });
+    let mut result = json!({ "index": index, kind.id_member(): id.as_str(), "result": "ok" });
     if let Err(error) = outcome {
         let record = error.record();
-        let status = if record.effect == EffectState::None { "failed" } else { "unknown" };
-        result["status"] = status.into();
-        result["error"] = json!({ "code": name_of(record.code), "message": record.message });
+        result["result"] = if is_unclear(error) { "unknown" } else { "failed" }.into();
+        result["code"] = name_of(record.code).into();
+        result["message"] = record.message.as_str().into();
     }
     result
 }
@@ -260,7 +274,7 @@ impl Job<'_> {
     ) -> Result<()> {
         let answers = match sent {
             Ok(refusals) => refusals.into_iter().map(|refusal| refusal.map_or(Ok(()), Err)).collect(),
-            Err(error) if error.record().effect != EffectState::None || is_of_entry(&error) => {
+            Err(error) if is_unclear(&error) || is_of_entry(&error) => {
                 vec![Err::<(), Error>(error); open.len()]
             }
             Err(error) => return Err(error),
@@ -280,7 +294,7 @@ impl Job<'_> {
             return;
         };
         let code = error.code();
-        progress.unsure |= error.record().effect != EffectState::None;
+        progress.unsure |= is_unclear(&error);
         if self.work == Work::Delete {
             if code == ErrorCode::NotFound && (self.ignores_missing || progress.unsure) {
                 progress.outcome = Some(Ok(()));
@@ -303,13 +317,12 @@ impl Job<'_> {
         }
         let stated = matches!(entry, Entry::Form(change) if change.stated().is_some());
         let raced = self.work == Work::Update && code == ErrorCode::PreconditionFailed && !stated;
-        let unclear = error.record().effect != EffectState::None;
-        if (raced || unclear) && !last {
+        if (raced || is_unclear(&error)) && !last {
             progress.last = Some(error);
         } else {
             // An earlier attempt may still have its effect.
-            let effect = if progress.unsure { EffectState::Unknown } else { EffectState::None };
-            progress.outcome = Some(Err(error.with_effect(effect)));
+            let error = if progress.unsure { error.with_effect(EffectState::Unknown) } else { error };
+            progress.outcome = Some(Err(error));
         }
     }
 }
@@ -331,7 +344,12 @@ fn is_of_entry(error: &Error) -> bool {
             | ErrorCode::PayloadTooLarge
             | ErrorCode::Unsupported
     );
-    about && error.record().effect == EffectState::None
+    about && !is_unclear(error)
+}
+
+/// Whether the request that failed may have been carried out. The effect of earlier requests does not count.
+fn is_unclear(error: &Error) -> bool {
+    error.record().effect == EffectState::Unknown
 }
 
 fn without_etag(sent: &Value) -> Value {

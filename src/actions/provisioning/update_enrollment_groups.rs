@@ -1,9 +1,9 @@
 //! Updates any number of enrollment groups.
 //!
 //! ```scenario
-//! done {"items": [{"enrollmentGroupId": "group-lot-1", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-2", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-3", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-4", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-5", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-6", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-7", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-8", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-9", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-10", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-11", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-12", "provisioningStatus": "disabled"}]}
-//! done {"items": [{"enrollmentGroupId": "group-lot-13", "certificatePolicyName": "long-lived"}, {"enrollmentGroupId": "missing", "edge": true}, {"enrollmentGroupId": "group-lot-1", "edge": true, "etag": "$stale"}]}
-//! invalid-input {"items": [{"enrollmentGroupId": "group-lot-1"}]}
+//! done {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-1", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-2", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-3", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-4", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-5", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-6", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-7", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-8", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-9", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-10", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-11", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-12", "provisioningStatus": "disabled"}]}
+//! done {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-13", "certificatePolicyName": "long-lived"}, {"enrollmentGroupId": "missing", "edge": true}, {"enrollmentGroupId": "group-lot-1", "edge": true, "etag": "$stale"}]}
+//! invalid-input {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-1"}]}
 //! ```
 
 use super::form;
@@ -21,8 +21,10 @@ pub static ACTION: Stepped = Stepped {
         title: "Update enrollment groups",
         help: "Changes any number of enrollment groups, with a result for each: an entry that fails does not stop the others. What an entry leaves empty stays as it is. Each one is read first, and written, ten in one request, on the condition that nobody has changed it in between.",
         group: "Enrollments",
-        input: &[required("items", || form::entries("Enrollment groups", form::GROUP, &["mode", "includeKeys"]))],
-        input_sample: r#"{ "items": [{ "enrollmentGroupId": "presses", "provisioningStatus": "disabled" }, { "enrollmentGroupId": "looms", "provisioningStatus": "disabled" }] }"#,
+        input: &[required("enrollmentGroups", || {
+            form::entries("Enrollment groups", form::GROUP, &["mode", "includeKeys"])
+        })],
+        input_sample: r#"{ "enrollmentGroups": [{ "enrollmentGroupId": "presses", "provisioningStatus": "disabled" }, { "enrollmentGroupId": "looms", "provisioningStatus": "disabled" }] }"#,
         output: || form::results("enrollmentGroupId"),
         output_sample: || form::results_sample("enrollmentGroupId"),
         dynamic_output: false,

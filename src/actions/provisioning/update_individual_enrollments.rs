@@ -1,9 +1,9 @@
 //! Updates any number of individual enrollments.
 //!
 //! ```scenario
-//! done {"items": [{"registrationId": "lot-1", "provisioningStatus": "disabled"}, {"registrationId": "lot-2", "provisioningStatus": "disabled"}, {"registrationId": "lot-3", "provisioningStatus": "disabled"}, {"registrationId": "lot-4", "provisioningStatus": "disabled"}, {"registrationId": "lot-5", "provisioningStatus": "disabled"}, {"registrationId": "lot-6", "provisioningStatus": "disabled"}, {"registrationId": "lot-7", "provisioningStatus": "disabled"}, {"registrationId": "lot-8", "provisioningStatus": "disabled"}, {"registrationId": "lot-9", "provisioningStatus": "disabled"}, {"registrationId": "lot-10", "provisioningStatus": "disabled"}, {"registrationId": "lot-11", "provisioningStatus": "disabled"}, {"registrationId": "lot-12", "provisioningStatus": "disabled"}]}
-//! done {"items": [{"registrationId": "lot-13", "certificatePolicyName": "long-lived"}, {"registrationId": "missing", "edge": true}, {"registrationId": "lot-1", "edge": true, "etag": "$stale"}]}
-//! invalid-input {"items": [{"registrationId": "lot-1"}]}
+//! done {"enrollments": [{"registrationId": "lot-1", "provisioningStatus": "disabled"}, {"registrationId": "lot-2", "provisioningStatus": "disabled"}, {"registrationId": "lot-3", "provisioningStatus": "disabled"}, {"registrationId": "lot-4", "provisioningStatus": "disabled"}, {"registrationId": "lot-5", "provisioningStatus": "disabled"}, {"registrationId": "lot-6", "provisioningStatus": "disabled"}, {"registrationId": "lot-7", "provisioningStatus": "disabled"}, {"registrationId": "lot-8", "provisioningStatus": "disabled"}, {"registrationId": "lot-9", "provisioningStatus": "disabled"}, {"registrationId": "lot-10", "provisioningStatus": "disabled"}, {"registrationId": "lot-11", "provisioningStatus": "disabled"}, {"registrationId": "lot-12", "provisioningStatus": "disabled"}]}
+//! done {"enrollments": [{"registrationId": "lot-13", "certificatePolicyName": "long-lived"}, {"registrationId": "missing", "edge": true}, {"registrationId": "lot-1", "edge": true, "etag": "$stale"}]}
+//! invalid-input {"enrollments": [{"registrationId": "lot-1"}]}
 //! ```
 
 use super::form;
@@ -21,10 +21,10 @@ pub static ACTION: Stepped = Stepped {
         title: "Update individual enrollments",
         help: "Changes any number of individual enrollments, with a result for each: an entry that fails does not stop the others. What an entry leaves empty stays as it is. Each one is read first, and written, ten in one request, on the condition that nobody has changed it in between.",
         group: "Enrollments",
-        input: &[required("items", || {
+        input: &[required("enrollments", || {
             form::entries("Individual enrollments", form::INDIVIDUAL, &["mode", "includeKeys"])
         })],
-        input_sample: r#"{ "items": [{ "registrationId": "press-17", "provisioningStatus": "disabled" }, { "registrationId": "press-18", "provisioningStatus": "disabled" }] }"#,
+        input_sample: r#"{ "enrollments": [{ "registrationId": "press-17", "provisioningStatus": "disabled" }, { "registrationId": "press-18", "provisioningStatus": "disabled" }] }"#,
         output: || form::results("registrationId"),
         output_sample: || form::results_sample("registrationId"),
         dynamic_output: false,
