@@ -5,6 +5,7 @@
 //! done {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-13", "attestation": {"type": "symmetricKey"}, "namespaceName": "plant", "certificateAuthorityName": "Factory-CA", "certificatePolicyName": "short-lived"}, {"enrollmentGroupId": "group-lot-1", "attestation": {"type": "symmetricKey"}}]}
 //! done {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-14", "attestation": {"type": "x509", "x509": {"primaryCertificate": "$certificate"}}, "iotHubHostName": "plant.azure-devices.net", "initialTwin": {"tags": {"site": "north"}}}]}
 //! done {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-15", "attestation": {"type": "symmetricKey"}}]} under dps:POST /enrollmentGroups=503+1x1
+//! done {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-17", "attestation": {"type": "symmetricKey"}}, {"enrollmentGroupId": "group-lot-18", "attestation": {"type": "symmetricKey"}}]} under dps:POST /enrollmentGroups=drop-afterx1
 //! invalid-input {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-16", "attestation": {"type": "symmetricKey"}}, {"enrollmentGroupId": "GROUP-LOT-16", "attestation": {"type": "symmetricKey"}}]}
 //! invalid-input {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-16"}]}
 //! ```

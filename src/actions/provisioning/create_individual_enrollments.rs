@@ -5,6 +5,7 @@
 //! done {"enrollments": [{"registrationId": "lot-13", "attestation": {"type": "symmetricKey"}, "namespaceName": "plant", "certificateAuthorityName": "Factory-CA", "certificatePolicyName": "short-lived"}, {"registrationId": "lot-1", "attestation": {"type": "symmetricKey"}}]}
 //! done {"enrollments": [{"registrationId": "lot-14", "attestation": {"type": "x509", "x509": {"primaryCertificate": "$certificate"}}, "iotHubHostName": "plant.azure-devices.net", "initialTwin": {"tags": {"site": "north"}}}]}
 //! done {"enrollments": [{"registrationId": "lot-15", "attestation": {"type": "symmetricKey"}}]} under dps:POST /enrollments=503+1x1
+//! done {"enrollments": [{"registrationId": "lot-17", "attestation": {"type": "symmetricKey"}}, {"registrationId": "lot-18", "attestation": {"type": "symmetricKey"}}]} under dps:POST /enrollments=drop-afterx1
 //! invalid-input {"enrollments": [{"registrationId": "lot-16", "attestation": {"type": "symmetricKey"}}, {"registrationId": "LOT-16", "attestation": {"type": "symmetricKey"}}]}
 //! invalid-input {"enrollments": [{"registrationId": "lot-16"}]}
 //! ```

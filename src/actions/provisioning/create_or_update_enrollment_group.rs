@@ -11,6 +11,8 @@
 //! done {"enrollmentGroupId": "made-issued", "mode": "create", "attestation": {"type": "symmetricKey"}, "namespaceName": "plant", "certificateAuthorityName": "Factory-CA", "certificatePolicyName": "short-lived"}
 //! done {"enrollmentGroupId": "made-issued", "certificatePolicyName": "long-lived"}
 //! done {"enrollmentGroupId": "made-static", "attestation": {"type": "symmetricKey"}, "iotHubHostName": "plant.azure-devices.net"}
+//! done {"enrollmentGroupId": "made-lost", "attestation": {"type": "symmetricKey"}} under dps:PUT /enrollmentGroups/*=drop-afterx1
+//! done {"enrollmentGroupId": "made-lost", "provisioningStatus": "disabled"} under dps:PUT /enrollmentGroups/*=drop-afterx1
 //! conflict {"enrollmentGroupId": "made-key", "mode": "create", "attestation": {"type": "symmetricKey"}}
 //! not-found {"enrollmentGroupId": "missing", "mode": "update", "edge": true}
 //! precondition-failed {"enrollmentGroupId": "made-key", "edge": true, "etag": "$stale"}

@@ -12,6 +12,8 @@
 //! done {"registrationId": "made-issued", "mode": "create", "attestation": {"type": "symmetricKey"}, "namespaceName": "plant", "certificateAuthorityName": "Factory-CA", "certificatePolicyName": "short-lived"}
 //! done {"registrationId": "made-issued", "certificatePolicyName": "long-lived"}
 //! done {"registrationId": "made-static", "attestation": {"type": "symmetricKey"}, "iotHubHostName": "plant.azure-devices.net"}
+//! done {"registrationId": "made-lost", "attestation": {"type": "symmetricKey"}} under dps:PUT /enrollments/*=drop-afterx1
+//! done {"registrationId": "made-lost", "provisioningStatus": "disabled"} under dps:PUT /enrollments/*=drop-afterx1
 //! conflict {"registrationId": "made-key", "mode": "create", "attestation": {"type": "symmetricKey"}}
 //! not-found {"registrationId": "missing", "mode": "update", "edge": true}
 //! precondition-failed {"registrationId": "made-key", "edge": true, "etag": "$stale"}

@@ -4,6 +4,7 @@
 //! done {"enrollmentGroupIds": ["group-lot-1", "group-lot-2", "group-lot-3", "group-lot-4", "group-lot-5", "group-lot-6", "group-lot-7", "group-lot-8", "group-lot-9", "group-lot-10", "group-lot-11", "group-lot-12"]}
 //! done {"enrollmentGroupIds": ["group-lot-1", "group-lot-13"], "ifMissing": "ignore"}
 //! done {"enrollmentGroupIds": ["missing", "group-lot-14"]}
+//! done {"enrollmentGroupIds": ["group-lot-17", "group-lot-18"]} under dps:POST /enrollmentGroups=drop-afterx1
 //! invalid-input {"enrollmentGroupIds": ["group-lot-1", "GROUP-LOT-1"]}
 //! ```
 

@@ -4,6 +4,7 @@
 //! done {"registrationIds": ["lot-1", "lot-2", "lot-3", "lot-4", "lot-5", "lot-6", "lot-7", "lot-8", "lot-9", "lot-10", "lot-11", "lot-12"]}
 //! done {"registrationIds": ["lot-1", "lot-13"], "ifMissing": "ignore"}
 //! done {"registrationIds": ["missing", "lot-14"]}
+//! done {"registrationIds": ["lot-17", "lot-18"]} under dps:POST /enrollments=drop-afterx1
 //! invalid-input {"registrationIds": ["lot-1", "LOT-1"]}
 //! ```
 

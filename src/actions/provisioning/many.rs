@@ -12,7 +12,7 @@ use crate::actions::shared::input::Input;
 use crate::actions::shared::stepped::{Step, foreign_state};
 use crate::dps::{BulkMode, Dps, Kind, LARGEST_BULK, RegistrationId};
 use crate::error::{EffectState, Error, ErrorCode, Result, name_of, problem};
-use crate::http::{ETag, IfMatch};
+use crate::http::{ETag, IfMatch, whole};
 use crate::session::Session;
 
 /// How often an entry is sent: others may change an enrollment between reading and writing, and an answer may be lost.
@@ -207,7 +207,8 @@ impl Job<'_> {
             return Ok(());
         }
         match self.send(progress, &open) {
-            Err(error) if is_of_entry(&error) && open.len() > 1 => {
+            // The API version that is not supported is the same for all of them.
+            Err(error) if is_of_entry(&error) && error.code() != ErrorCode::Unsupported && open.len() > 1 => {
                 // One entry may be the reason why the service refused all of them, so each is sent alone.
                 for index in open {
                     let sent = self.send(progress, &[index]);
@@ -226,7 +227,10 @@ impl Job<'_> {
             Entry::Id(id) => {
                 json!({ self.kind.id_member(): id.as_str(), "attestation": { "type": "none" } })
             }
-            Entry::Form(change) if self.work == Work::Create => change.apply(None)?,
+            Entry::Form(change) if self.work == Work::Create => {
+                change.check_certificates(self.dps)?;
+                change.apply(None)?
+            }
             Entry::Form(change) => {
                 let Some(stored) = change.stored(self.dps)? else {
                     return Err(Error::new(ErrorCode::NotFound, format!("There is no such {}.", self.kind.noun())));
@@ -246,6 +250,7 @@ impl Job<'_> {
                 enrollment
             }
         };
+        whole(&sent)?;
         progress.sent = Some(sent);
         Ok(())
     }
@@ -315,6 +320,12 @@ impl Job<'_> {
             progress.outcome = Some(Ok(()));
             return;
         }
+        let error = match entry {
+            Entry::Form(change) if code == ErrorCode::Unsupported => {
+                change.check_certificates(self.dps).err().unwrap_or(error)
+            }
+            _ => error,
+        };
         let stated = matches!(entry, Entry::Form(change) if change.stated().is_some());
         let raced = self.work == Work::Update && code == ErrorCode::PreconditionFailed && !stated;
         if (raced || is_unclear(&error)) && !last {

@@ -3,6 +3,7 @@
 //! ```scenario
 //! done {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-1", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-2", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-3", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-4", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-5", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-6", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-7", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-8", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-9", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-10", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-11", "provisioningStatus": "disabled"}, {"enrollmentGroupId": "group-lot-12", "provisioningStatus": "disabled"}]}
 //! done {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-13", "certificatePolicyName": "long-lived"}, {"enrollmentGroupId": "missing", "edge": true}, {"enrollmentGroupId": "group-lot-1", "edge": true, "etag": "$stale"}]}
+//! done {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-17", "edge": true}, {"enrollmentGroupId": "group-lot-18", "edge": true}]} under dps:POST /enrollmentGroups=drop-afterx1
 //! invalid-input {"enrollmentGroups": [{"enrollmentGroupId": "group-lot-1"}]}
 //! ```
 

@@ -3,6 +3,7 @@
 //! ```scenario
 //! done {"enrollments": [{"registrationId": "lot-1", "provisioningStatus": "disabled"}, {"registrationId": "lot-2", "provisioningStatus": "disabled"}, {"registrationId": "lot-3", "provisioningStatus": "disabled"}, {"registrationId": "lot-4", "provisioningStatus": "disabled"}, {"registrationId": "lot-5", "provisioningStatus": "disabled"}, {"registrationId": "lot-6", "provisioningStatus": "disabled"}, {"registrationId": "lot-7", "provisioningStatus": "disabled"}, {"registrationId": "lot-8", "provisioningStatus": "disabled"}, {"registrationId": "lot-9", "provisioningStatus": "disabled"}, {"registrationId": "lot-10", "provisioningStatus": "disabled"}, {"registrationId": "lot-11", "provisioningStatus": "disabled"}, {"registrationId": "lot-12", "provisioningStatus": "disabled"}]}
 //! done {"enrollments": [{"registrationId": "lot-13", "certificatePolicyName": "long-lived"}, {"registrationId": "missing", "edge": true}, {"registrationId": "lot-1", "edge": true, "etag": "$stale"}]}
+//! done {"enrollments": [{"registrationId": "lot-17", "edge": true}, {"registrationId": "lot-18", "edge": true}]} under dps:POST /enrollments=drop-afterx1
 //! invalid-input {"enrollments": [{"registrationId": "lot-1"}]}
 //! ```
 

@@ -312,16 +312,23 @@ fn what_needs_the_newest_version_is_sent_at_it() {
     platform.then_status(200, &[], FULL);
     platform.then_status(400, &[], refusal).then_status(200, &[], FULL);
     let entry = |id: &str| json!({ "enrollmentGroupId": id, "attestation": { "type": "symmetricKey" } });
-    let newer = with_members(entry("b"), &[("namespaceName", json!("plant"))], &[]);
-    let input = json!({ "enrollmentGroups": [entry("a"), newer, entry("c")] });
+    let newer = |id: &str| with_members(entry(id), &[("namespaceName", json!("plant"))], &[]);
+    let input = json!({ "enrollmentGroups": [entry("a"), newer("b"), newer("c"), entry("d"), newer("e")] });
     let output = done(invoke(&platform, "create-enrollment-groups", input));
+    let refused = |id: &str| triple(id, "failed", "unsupported");
     assert_eq!(
         results(&output),
-        [triple("a", "ok", ""), triple("b", "failed", "unsupported"), triple("c", "ok", "")],
+        [triple("a", "ok", ""), refused("b"), refused("c"), triple("d", "ok", ""), refused("e")],
         "an older service takes the others"
     );
+    let message = output["items"][2]["message"].as_str().expect("a message");
+    assert!(message.contains("/enrollmentGroups/2/namespaceName"), "{message}");
     let line = |version: &str| format!("POST dps/enrollmentGroups?{version}");
-    assert_eq!(lines(&platform), [line(DPS), line(NEWEST_DPS), line(DPS)]);
+    assert_eq!(
+        lines(&platform),
+        [line(DPS), line(NEWEST_DPS), line(DPS)],
+        "a version that was refused is not asked for again"
+    );
 }
 
 #[test]
