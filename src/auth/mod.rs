@@ -12,4 +12,4 @@ pub use cache::{
     token,
 };
 pub use permission::{Permission, Probe};
-pub use sas::{Dialect, SharedAccessKey, decode_key, sign};
+pub use sas::{Dialect, SharedAccessKey, decode_key, mac_of, sign};

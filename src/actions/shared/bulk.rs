@@ -64,7 +64,7 @@ pub struct Entry {
 
 /// The schema of the list of devices.
 pub fn devices(item: &[Field]) -> Value {
-    let item = with(object_of(item), literal!({ "title": "Device" }));
+    let item = with(object_of(item, &[]), literal!({ "title": "Device" }));
     with(list("Devices", item), literal!({ "minItems": 1 }))
 }
 

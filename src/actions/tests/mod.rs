@@ -4,6 +4,7 @@ mod bulk;
 mod cost;
 mod devices;
 mod identities;
+mod enrollments;
 #[cfg(feature = "amqp")]
 mod messages;
 mod paged;
