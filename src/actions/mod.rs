@@ -116,7 +116,9 @@ fn hide_secrets(value: &mut Value) {
                     ("symmetricKey", Value::Object(keys)) => {
                         keys.values_mut().filter(|key| !key.is_null()).for_each(|key| *key = HIDDEN.into());
                     }
-                    ("webhookUrl" | "inputBlobContainerUri" | "outputBlobContainerUri", Value::String(url)) => *url = without_secrets(url),
+                    ("webhookUrl" | "inputBlobContainerUri" | "outputBlobContainerUri", Value::String(url)) => {
+                        *url = without_secrets(url)
+                    }
                     (_, value) => hide_secrets(value),
                 }
             }

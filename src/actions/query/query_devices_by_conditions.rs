@@ -86,50 +86,53 @@ fn conditions() -> Value {
     with(
         schema::list(
             "Conditions",
-            object(
-                [
-                    (
-                        "field",
-                        with(
-                            help(
-                                string("Field"),
-                                "The names on the way to the value, with dots between them: `tags.site`. A name with a dot of its own stands in double brackets.",
+            with(
+                object(
+                    [
+                        (
+                            "field",
+                            with(
+                                help(
+                                    string("Field"),
+                                    "The names on the way to the value, with dots between them: `tags.site`. A name with a dot of its own stands in double brackets.",
+                                ),
+                                literal!({ "minLength": 1, "maxLength": 1024, "examples": ["tags.site", "properties.reported.firmware"] }),
                             ),
-                            literal!({ "minLength": 1, "maxLength": 1024, "examples": ["tags.site", "properties.reported.firmware"] }),
                         ),
-                    ),
-                    (
-                        "operator",
-                        one_of(
-                            "Operator",
-                            &[
-                                "=",
-                                "!=",
-                                "<",
-                                "<=",
-                                ">",
-                                ">=",
-                                "in",
-                                "notIn",
-                                "startsWith",
-                                "isDefined",
-                                "isNotDefined",
-                            ],
+                        (
+                            "operator",
+                            one_of(
+                                "Operator",
+                                &[
+                                    "=",
+                                    "!=",
+                                    "<",
+                                    "<=",
+                                    ">",
+                                    ">=",
+                                    "in",
+                                    "notIn",
+                                    "startsWith",
+                                    "isDefined",
+                                    "isNotDefined",
+                                ],
+                            ),
                         ),
-                    ),
-                    (
-                        "value",
-                        literal!({
-                            "title": "Value",
-                            "description": "A text, a number, true or false; a list of them for `in` and `notIn`; nothing for `isDefined` and `isNotDefined`.",
-                            "type": ["string", "number", "boolean", "array"],
-                            "maxLength": 4096,
-                            "maxItems": 500,
-                            "items": { "title": "Value", "type": ["string", "number", "boolean"], "maxLength": 4096 }
-                        }),
-                    ),
-                ],
-                &["field", "operator"],
+                        (
+                            "value",
+                            literal!({
+                                "title": "Value",
+                                "description": "A text, a number, true or false; a list of them for `in` and `notIn`; nothing for `isDefined` and `isNotDefined`.",
+                                "type": ["string", "number", "boolean", "array"],
+                                "maxLength": 4096,
+                                "maxItems": 500,
+                                "items": { "title": "Value", "type": ["string", "number", "boolean"], "maxLength": 4096 }
+                            }),
+                        ),
+                    ],
+                    &["field", "operator"],
+                ),
+                literal!({ "title": "Condition" }),
             ),
         ),
         literal!({ "maxItems": 50, "description": "Empty: all devices." }),
