@@ -3,7 +3,6 @@
 //! ```scenario
 //! done {"outputBlobContainerUri": "https://plant.blob.core.windows.net/registry?sv=2022-11-02&sr=c&sp=rwd&sig=c2VjcmV0LXNpZ25hdHVyZS1vZi1hLWNvbnRhaW5lcg%3D%3D", "excludeKeysInExport": true}
 //! done {"outputBlobContainerUri": "https://plant.blob.core.windows.net/registry", "storageAuthenticationType": "identityBased", "userAssignedIdentity": "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i", "outputBlobName": "all.txt", "includeConfigurations": true, "configurationsBlobName": "rules.txt"}
-//! quota-exceeded {"outputBlobContainerUri": "https://plant.blob.core.windows.net/registry?sig=c2VjcmV0LXNpZ25hdHVyZQ"} under hub:POST /jobs/create=403/403003
 //! invalid-input {"outputBlobContainerUri": "https://plant.blob.core.windows.net/registry"}
 //! invalid-input {"outputBlobContainerUri": "http://plant.blob.core.windows.net/registry?sig=c2VjcmV0LXNpZ25hdHVyZQ"}
 //! ```

@@ -1,9 +1,9 @@
 //! Calls a direct method on many devices, and waits for all answers.
 //!
 //! ```scenario
-//! done {"deviceIds": ["press-1", "press-2", "offline-1"], "methodName": "reboot", "payload": {"delaySeconds": 5}}
+//! done {"jobId": "awaited", "deviceIds": ["press-1", "press-2", "offline-1"], "methodName": "reboot", "payload": {"delaySeconds": 5}}
 //! done {"condition": "deviceId = 'press-1'", "methodName": "list", "responseTimeoutSeconds": 10, "timeoutSeconds": 60}
-//! conflict {"jobId": "restart", "condition": "*", "methodName": "stop"}
+//! conflict {"jobId": "by-query", "condition": "*", "methodName": "stop"}
 //! invalid-input {"condition": "*", "methodName": "two words"}
 //! invalid-input {"methodName": "reboot"}
 //! ```

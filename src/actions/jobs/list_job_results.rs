@@ -1,8 +1,8 @@
 //! Lists what a job did on its devices.
 //!
 //! ```scenario
-//! pages {"jobId": "restart", "pageSize": 1}
-//! done {"jobId": "restart", "status": "failed"}
+//! pages {"jobId": "awaited", "pageSize": 1}
+//! done {"jobId": "awaited", "status": "failed"}
 //! not-found {"jobId": "missing"}
 //! ```
 

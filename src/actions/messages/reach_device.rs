@@ -24,7 +24,7 @@ use crate::bindings::exports::workflow::connector::action::Call;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem};
 use crate::form::fields;
-use crate::form::schema::{any, help, integer, literal, object, one_of, string, with};
+use crate::form::schema::{any, help, literal, object, one_of, string, with};
 use crate::http::IfMatch;
 use crate::iothub::{TwinId, TwinPart, check_patch};
 use crate::platform::Method;

@@ -5,7 +5,7 @@
 //! pages {"conditions": [{"field": "tags.site", "operator": "=", "value": "north"}], "pageSize": 2}
 //! done {"conditions": [{"field": "deviceId", "operator": "in", "value": ["press-1", "o'hara' OR 1 = 1"]}, {"field": "status", "operator": "!=", "value": "disabled"}], "properties": ["deviceId", "tags.site"]}
 //! done {"conditions": [{"field": "tags.[[my tag]].group", "operator": "isDefined"}, {"field": "properties.reported.battery", "operator": ">=", "value": 0.25}], "match": "all"}
-//! done {"conditions": [{"field": "deviceId", "operator": "startsWith", "value": "press-1"}, {"field": "tags.site", "operator": "isNotDefined"}, {"field": "capabilities.iotEdge", "operator": "=", "value": true}], "match": "any"}
+//! pages {"conditions": [{"field": "deviceId", "operator": "startsWith", "value": "press-1"}, {"field": "tags.site", "operator": "isNotDefined"}, {"field": "capabilities.iotEdge", "operator": "=", "value": true}], "match": "any"}
 //! done {"collection": "modules", "conditions": [{"field": "moduleId", "operator": "=", "value": "cooling"}]}
 //! invalid-input {"conditions": [{"field": "tags..site", "operator": "=", "value": 1}]}
 //! invalid-input {"conditions": [{"field": "tags.site", "operator": "in", "value": "north"}]}

@@ -3,7 +3,7 @@
 //! ```scenario
 //! pages {"query": "SELECT * FROM devices WHERE tags.site = 'north'", "pageSize": 2}
 //! pages {"query": "SELECT deviceId, tags.site AS site FROM devices", "pageSize": 2}
-//! done {"query": "SELECT status, COUNT() AS devices FROM devices GROUP BY status"}
+//! done {"query": "SELECT status, COUNT() AS numberOfDevices FROM devices GROUP BY status"}
 //! done {"query": "SELECT * FROM devices.modules WHERE moduleId = 'cooling'"}
 //! done {"query": "SELECT * FROM devices.jobs"}
 //! done {"query": "SELECT * FROM devices WHERE deviceId = 'press-1'"} under hub:POST /devices/query=503x1
@@ -37,7 +37,7 @@ pub static ACTION: Stepped = Stepped {
                     literal!({
                         "minLength": 1,
                         "maxLength": 8192,
-                        "examples": ["SELECT tags.site AS site, COUNT() AS devices FROM devices GROUP BY tags.site"]
+                        "examples": ["SELECT tags.site AS site, COUNT() AS numberOfDevices FROM devices GROUP BY tags.site"]
                     }),
                 )
             }),
