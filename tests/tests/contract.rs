@@ -34,9 +34,9 @@ const EXCEPTIONS: &[Exception] = &[
         method: "GET",
         path: "/jobs/v2/query",
         problem: "header x-ms-",
-        // The description has a continuation token in the answer, but no parameter for it. Microsoft's .NET client sends
-        // and reads the headers of other queries (`JobClient.QueryAsync`).
-        reason: "the pages of the .NET client",
+        // The description has a continuation token in the answer, but no parameter for it. Microsoft's clients for .NET
+        // and Node.js send and read the headers of other queries (`JobClient`).
+        reason: "the pages of Microsoft's clients",
     },
     Exception {
         method: "POST",

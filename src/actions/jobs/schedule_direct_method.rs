@@ -6,6 +6,7 @@
 //! conflict {"jobId": "restart", "deviceIds": ["press-1"], "methodName": "stop"}
 //! invalid-input {"condition": "*", "methodName": "two words"}
 //! invalid-input {"methodName": "reboot"}
+//! invalid-input {"jobId": "a b", "condition": "*", "methodName": "reboot"}
 //! payload-too-large {"condition": "*", "methodName": "reboot", "payload": "$x*131072"}
 //! ```
 

@@ -27,15 +27,31 @@ const LONGEST_CONDITION: usize = 8192;
 const MOST_FAILURES: u32 = 100;
 
 /// The id of an existing job.
-pub const JOB: Field = required("jobId", job_id);
+pub const JOB: Field = required("jobId", || {
+    with(
+        string("Job id"),
+        literal!({
+            "minLength": 1,
+            "maxLength": 64,
+            "pattern": "^[!-.0-~]+$",
+            "$comment": "must be printable ASCII without slashes and spaces"
+        }),
+    )
+});
 /// The id of a new job.
 pub const NEW_JOB: Field = optional("jobId", || {
     with(
         help(
-            job_id(),
+            string("Job id"),
             "Empty: made of the call's idempotency key, so that an attempt that is repeated starts no second job; without a key, by chance.",
         ),
-        literal!({ "x-visibility": "advanced" }),
+        literal!({
+            "minLength": 1,
+            "maxLength": 64,
+            "pattern": "^[A-Za-z0-9-]+$",
+            "$comment": "must have 1 to 64 ASCII letters, digits and dashes",
+            "x-visibility": "advanced"
+        }),
     )
 });
 /// The condition for the devices of a job.
@@ -66,18 +82,6 @@ pub const RUNTIME: Field = optional("maxExecutionTimeSeconds", || {
         literal!({ "default": 3600, "x-visibility": "advanced" }),
     )
 });
-
-fn job_id() -> Value {
-    with(
-        string("Job id"),
-        literal!({
-            "minLength": 1,
-            "maxLength": 64,
-            "pattern": "^[A-Za-z0-9\\-:.+%_#*?!(),=@;$']{1,64}$",
-            "$comment": "must have 1 to 64 ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '"
-        }),
-    )
-}
 
 /// The kinds of scheduled jobs.
 pub fn kind() -> Value {
