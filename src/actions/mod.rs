@@ -3,9 +3,11 @@
 
 mod devices;
 mod hub;
+mod jobs;
 mod messages;
 mod modules;
 mod provisioning;
+mod query;
 mod shared;
 mod twins;
 
@@ -25,7 +27,17 @@ use shared::Action;
 
 /// All actions, in the order in which a person sees them.
 pub fn all() -> impl Iterator<Item = &'static dyn Action> {
-    [devices::ALL, modules::ALL, twins::ALL, messages::ALL, hub::ALL, provisioning::ALL].into_iter().flatten().copied()
+    let folders = [
+        devices::ALL,
+        modules::ALL,
+        query::ALL,
+        twins::ALL,
+        messages::ALL,
+        jobs::ALL,
+        hub::ALL,
+        provisioning::ALL,
+    ];
+    folders.into_iter().flatten().copied()
 }
 
 /// Invokes an action. See `action.invoke` of the interface.
@@ -116,7 +128,9 @@ fn hide_secrets(value: &mut Value) {
                     ("symmetricKey", Value::Object(keys)) => {
                         keys.values_mut().filter(|key| !key.is_null()).for_each(|key| *key = HIDDEN.into());
                     }
-                    ("webhookUrl", Value::String(url)) => *url = without_secrets(url),
+                    ("webhookUrl" | "inputBlobContainerUri" | "outputBlobContainerUri", Value::String(url)) => {
+                        *url = without_secrets(url)
+                    }
                     (_, value) => hide_secrets(value),
                 }
             }

@@ -6,11 +6,14 @@ pub mod declaration;
 pub mod edge;
 pub mod identity;
 pub mod input;
+pub mod keyed;
 pub mod keys;
 pub mod limits;
+pub mod method;
 pub mod removal;
 pub mod single;
 pub mod stepped;
+pub mod twin;
 
 use serde_json::Value;
 

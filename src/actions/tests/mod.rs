@@ -5,10 +5,12 @@ mod cost;
 mod devices;
 mod identities;
 mod enrollments;
+mod jobs;
 #[cfg(feature = "amqp")]
 mod messages;
 mod paged;
 mod provisioning;
+mod queries;
 mod twins;
 mod versions;
 
