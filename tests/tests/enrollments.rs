@@ -159,3 +159,27 @@ async fn a_long_list_is_done_in_pages() -> Result<()> {
     assert_eq!((pages, places), (3, (0..1_200).collect()));
     Ok(())
 }
+
+/// The largest list that the schema allows fits into the memory that a tenant usually has.
+#[tokio::test]
+async fn the_longest_list_fits_into_memory() -> Result<()> {
+    let world = World::start().await?;
+    let entry = |n: u32| {
+        json!({
+            "registrationId": format!("press-{n}"),
+            "attestation": { "type": "symmetricKey" },
+            "initialTwin": { "tags": { "site": "north", "line": n }, "desired": { "intervalSeconds": 30 } },
+        })
+    };
+    let entries: Vec<Value> = (0..10_000).map(entry).collect();
+    let first = world.invoke("create-individual-enrollments", json!({ "enrollments": entries })).await?;
+    let Outcome::Page(page) = first else { anyhow::bail!("it answered {first:?}") };
+    // The token holds the other entries.
+    let next = world.account().resume("create-individual-enrollments", &page.token, &Call::default()).await?;
+    let Outcome::Page(next) = next else { anyhow::bail!("it answered {next:?}") };
+    for output in [page.output, next.output] {
+        let output: Value = serde_json::from_str(&output)?;
+        assert_eq!((output["items"].as_array().map(Vec::len), &output["failed"]), (Some(500), &json!(0)));
+    }
+    Ok(())
+}
