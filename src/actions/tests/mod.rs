@@ -2,10 +2,12 @@
 
 mod cost;
 mod devices;
+mod jobs;
 #[cfg(feature = "amqp")]
 mod messages;
 mod paged;
 mod provisioning;
+mod queries;
 mod twins;
 mod versions;
 
