@@ -80,6 +80,7 @@
 //! | all others | basics: errors, tokens, options, queries, pages, the clock, TLS |
 
 mod amqp;
+mod any_case;
 mod blob_api;
 mod blobs;
 mod certificate;
