@@ -2,6 +2,7 @@
 //! configurations; and the hub's endpoints for messages. Documents are passed on unchanged, so that members that this
 //! code does not know are kept. To change an identity, newer versions are used if the hub supports them (`identity`).
 
+mod feedback;
 mod identity;
 mod query;
 #[cfg(feature = "amqp")]
@@ -9,11 +10,12 @@ mod service_endpoint;
 mod twin;
 mod types;
 
+pub use feedback::{FEEDBACK_MEMBERS, FEEDBACK_STATUSES, feedback_status};
 pub use query::text_literal;
 #[cfg(feature = "amqp")]
 pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};
 pub use twin::{TwinPart, check_patch};
-pub use types::{DeviceId, ModuleId};
+pub use types::{ConfigurationId, DeviceId, ModuleId};
 
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use serde_json::{Value, json};
 use crate::auth::Permission;
 use crate::error::Result;
 use crate::host_name;
-use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
+use crate::http::{Client, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
 use crate::platform::Method;
 
 /// How long the hub waits for a device's response if the caller states no timeout ("Invoke direct methods from IoT
@@ -242,9 +244,31 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `not-found`, and the errors of the service.
-    pub fn configuration(&self, id: &GivenId) -> Result<Tagged> {
+    pub fn configuration(&self, id: &impl PathId) -> Result<Tagged> {
         let request =
             Request::new(Method::Get, ["configurations", id.as_str()], Safety::Read, Permission::RegistryRead);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Creates a configuration, or replaces one on a condition.
+    ///
+    /// # Errors
+    /// `conflict` where it exists and no condition is stated; `precondition-failed`, `not-found`, and the errors of the
+    /// service.
+    pub fn put_configuration(
+        &self,
+        id: &ConfigurationId,
+        configuration: Value,
+        if_match: Option<&IfMatch>,
+    ) -> Result<Tagged> {
+        whole(&configuration)?;
+        let safety = if_match.map_or(Safety::Once, IfMatch::safety);
+        let request = Request::new(Method::Put, ["configurations", id.as_str()], safety, Permission::RegistryWrite)
+            .json(configuration);
+        let request = match if_match {
+            Some(if_match) => request.header("if-match", if_match),
+            None => request,
+        };
         Tagged::from_response(&self.client.send(&request)?)
     }
 }

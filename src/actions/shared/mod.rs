@@ -8,6 +8,7 @@ pub mod limits;
 pub mod removal;
 pub mod single;
 pub mod stepped;
+pub mod waits;
 
 use serde_json::Value;
 
