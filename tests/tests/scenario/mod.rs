@@ -63,6 +63,8 @@ impl Step {
     }
 }
 
+/// The longest pause before an action that waits is asked again, however long it asks to be left alone.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// An ETag that no object has.
 const STALE: &str = "AAAAAAAAAAA=";
 const KEYS: [&str; 2] =
@@ -429,7 +431,7 @@ impl Run {
         if let Expected::Failure(code) = step.expected {
             return self.expect_failure(id, result, code);
         }
-        let mut pages = 0;
+        let (mut pages, mut waits) = (0, 0);
         loop {
             pages += 1;
             ensure!(pages < 100, "the last page is never reached");
@@ -442,6 +444,18 @@ impl Run {
                     self.keep(id, &page.output)?;
                     let World { connector, tenant, connection, .. } = &self.world;
                     result = connector.account(tenant, connection).resume(id, &page.token, &Call::default()).await;
+                }
+                Outcome::Pending(pending) => {
+                    pages -= 1;
+                    waits += 1;
+                    ensure!(waits < 200, "the work never ends: {}", pending.message);
+                    // What an action waits for may be up to the devices.
+                    for number in 1..=5 {
+                        self.world.emulator.devices().take_messages(&format!("press-{number}")).await?;
+                    }
+                    tokio::time::sleep(Duration::from_millis(pending.after_ms).min(LONGEST_PAUSE)).await;
+                    let World { connector, tenant, connection, .. } = &self.world;
+                    result = connector.account(tenant, connection).resume(id, &pending.token, &Call::default()).await;
                 }
                 other => bail!("it answered {other:?}"),
             }
