@@ -1,7 +1,10 @@
 //! The actions: one file for each action, in a folder for each kind of thing that they work on. A new action needs a
 //! file and two lines in the folder's `mod.rs`.
 
+mod configurations;
+mod custom;
 mod devices;
+mod digital_twins;
 mod messages;
 mod provisioning;
 mod shared;
@@ -23,7 +26,10 @@ use shared::Action;
 
 /// All actions, in the order in which a person sees them.
 pub fn all() -> impl Iterator<Item = &'static dyn Action> {
-    [devices::ALL, twins::ALL, messages::ALL, provisioning::ALL].into_iter().flatten().copied()
+    [devices::ALL, twins::ALL, digital_twins::ALL, messages::ALL, configurations::ALL, provisioning::ALL, custom::ALL]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// Invokes an action. See `action.invoke` of the interface.

@@ -9,6 +9,8 @@ operations! {
     invoke_direct_method,
     #[cfg(feature = "amqp")]
     send_cloud_to_device_message,
+    #[cfg(feature = "amqp")]
+    send_cloud_to_device_message_and_wait,
     purge_cloud_to_device_messages,
     send_device_to_cloud_message,
 }

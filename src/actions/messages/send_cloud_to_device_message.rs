@@ -38,11 +38,11 @@ pub static ACTION: SendCloudToDeviceMessage = SendCloudToDeviceMessage;
 pub struct SendCloudToDeviceMessage;
 
 /// The largest message with its properties, in bytes (Microsoft's "IoT Hub quotas and throttling").
-const LARGEST: usize = 64 * 1024;
+pub(super) const LARGEST: usize = 64 * 1024;
 /// The largest number of messages in a device's queue.
-const LONGEST_QUEUE: u64 = 50;
+pub(super) const LONGEST_QUEUE: u64 = 50;
 /// The longest time that a message waits in a device's queue, in seconds.
-const LONGEST_WAIT: i64 = 2 * 24 * 60 * 60;
+pub(super) const LONGEST_WAIT: i64 = 2 * 24 * 60 * 60;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,16 +59,7 @@ impl Action for SendCloudToDeviceMessage {
     }
 
     fn descriptor(&self) -> ActionDescriptor {
-        let recipient = [
-            ("deviceId", fields::device_id()),
-            (
-                "moduleId",
-                with(
-                    help(fields::module_id(), "Empty: the message is for the device itself."),
-                    literal!({ "x-visibility": "advanced" }),
-                ),
-            ),
-        ];
+        let recipient = [("deviceId", fields::device_id()), ("moduleId", recipient_module())];
         let delivery = [
             (
                 "acknowledgement",
@@ -153,7 +144,21 @@ impl Action for SendCloudToDeviceMessage {
     }
 }
 
-fn encode(recipient: &Recipient, message: &message::Message, acknowledgement: &str, expires: Option<i64>) -> Message {
+/// The module that a message is for.
+pub(super) fn recipient_module() -> Value {
+    with(
+        help(fields::module_id(), "Empty: the message is for the device itself."),
+        literal!({ "x-visibility": "advanced" }),
+    )
+}
+
+/// The AMQP message.
+pub(super) fn encode(
+    recipient: &Recipient,
+    message: &message::Message,
+    acknowledgement: &str,
+    expires: Option<i64>,
+) -> Message {
     let text = |text: &str| AmqpValue::string(text);
     let mut properties: Vec<(AmqpValue, AmqpValue)> =
         message.properties.iter().map(|(name, value)| (text(name), text(value))).collect();
@@ -175,7 +180,7 @@ fn encode(recipient: &Recipient, message: &message::Message, acknowledgement: &s
 }
 
 /// The plan of a dry run: it describes the AMQP transfer in the form of an HTTP request.
-fn plan(
+pub(super) fn plan(
     session: &Session,
     recipient: &Recipient,
     message: &message::Message,

@@ -1,13 +1,18 @@
 //! Tests of the actions against a scripted platform: the requests, the outcomes and the errors.
 
+mod configurations;
 mod cost;
+mod custom;
 mod devices;
+mod digital_twins;
 #[cfg(feature = "amqp")]
 mod messages;
 mod paged;
 mod provisioning;
 mod twins;
 mod versions;
+#[cfg(feature = "amqp")]
+mod waiting;
 
 use serde_json::{Value, json};
 
