@@ -1,9 +1,12 @@
 //! The actions: one file for each action, in a folder for each kind of thing that they work on. A new action needs a
 //! file and two lines in the folder's `mod.rs`.
 
+mod configurations;
+mod custom;
 mod devices;
 mod hub;
 mod jobs;
+mod digital_twins;
 mod messages;
 mod modules;
 mod provisioning;
@@ -32,10 +35,13 @@ pub fn all() -> impl Iterator<Item = &'static dyn Action> {
         modules::ALL,
         query::ALL,
         twins::ALL,
+        digital_twins::ALL,
         messages::ALL,
         jobs::ALL,
+        configurations::ALL,
         hub::ALL,
         provisioning::ALL,
+        custom::ALL,
     ];
     folders.into_iter().flatten().copied()
 }

@@ -105,6 +105,8 @@ impl Step {
     }
 }
 
+/// The longest pause before an action that waits is asked again, however long it asks to be left alone.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// An ETag that no object has.
 const STALE: &str = "AAAAAAAAAAA=";
 const KEYS: [&str; 2] =
@@ -517,6 +519,10 @@ impl Run {
                     result = self.resume(id, &page.token).await;
                 }
                 Outcome::Pending(pending) => {
+                    // What an action waits for may be up to the devices.
+                    for number in 1..=5 {
+                        self.world.emulator.devices().take_messages(&format!("press-{number}")).await?;
+                    }
                     tokio::time::sleep(Duration::from_millis(pending.after_ms).min(LONGEST_PAUSE)).await;
                     result = self.resume(id, &pending.token).await;
                 }
