@@ -1,5 +1,5 @@
 //! The actions: one file for each action, in a folder for each kind of thing that they work on. A new action needs a
-//! file and two lines in the folder's `mod.rs`.
+//! file and its line in the folder's `mod.rs`.
 
 mod configurations;
 mod custom;

@@ -116,8 +116,6 @@ const THUMBPRINTS: [&str; 2] = ["0123456789ABCDEF0123456789ABCDEF01234567", "89A
 const ODD: &str = "odd%1#?('$;@:.+,=*!)_-";
 /// The stand-in for the id of the export job that exists already.
 const EXPORT_JOB: &str = "$export-job";
-/// The longest pause before an action is resumed. The emulator's jobs end sooner than those of the hub.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// The largest number of calls in which an action must reach its end.
 const MOST_CALLS: u32 = 100;
 /// A policy at both services that has no permission that any operation needs.
