@@ -466,8 +466,8 @@ impl Run {
         Ok(())
     }
 
-    /// Answers that are not JSON end a read with the error `protocol`. A change may succeed if the service's answer
-    /// says nothing that the action needs; otherwise its error states that the change may have been made.
+    /// Answers that are not JSON end a read with the error `protocol`. A change may succeed if the service's answer says
+    /// nothing that the action needs, and an action on many things reports the error for each of them.
     async fn garbled(&mut self, id: &str, input: &Value, effect: Effect) -> Result<()> {
         // The contract's judge must not see these answers.
         self.world.emulator.traffic().record(false);
@@ -476,8 +476,13 @@ impl Run {
         self.world.emulator.faults().clear();
         self.world.emulator.traffic().record(true);
         match result {
-            Ok(Outcome::Done(_) | Outcome::Pending(_)) if effect != Effect::Read => Ok(()),
-            // The service refuses to repeat what an earlier call has done, and the error's own text is garbled.
+            Ok(Outcome::Done(_) | Outcome::Pending(_) | Outcome::Page(_)) if effect != Effect::Read => Ok(()),
+            // A refusal states its code in the status and a header as well.
+            Err(error)
+                if effect != Effect::Read && error.connector().is_some_and(|it| it.code != ErrorCode::Internal) =>
+            {
+                Ok(())
+            }
             result => self.expect_failure(id, result, ErrorCode::Protocol),
         }
     }
