@@ -10,7 +10,6 @@ use tokio::task::JoinHandle;
 
 use crate::certificate::{CertificateError, Certificates};
 use crate::device_side::DeviceSide;
-use crate::error::ServiceError;
 use crate::event_hub::telemetry::Telemetry;
 use crate::faults::Faults;
 use crate::journal::Journal;
@@ -246,14 +245,6 @@ impl Emulator {
     /// Acts in the place of devices.
     pub fn devices(&self) -> DeviceSide {
         DeviceSide::new(self.world.clone())
-    }
-
-    /// Creates an enrollment group; `body` is what a PUT would send, its keys included.
-    ///
-    /// # Errors
-    /// The same errors as the service's PUT: 409 when the group exists, 400 when the body is not valid.
-    pub fn create_enrollment_group(&self, id: &str, body: serde_json::Value) -> Result<(), ServiceError> {
-        lock(&self.world.dps).create_group(id, body)
     }
 
     /// A device's twin as the service shows it; `None` when the device does not exist. For tests that check what a

@@ -64,7 +64,7 @@
 //! | modules | what they are |
 //! |---|---|
 //! | `simulator` | devices that send telemetry and react |
-//! | `emulator`, `device_side` | the handles that tests and demonstrations hold |
+//! | `emulator`, `device_side`, `seeding` | the handles that tests and demonstrations hold |
 //! | `server` | HTTPS listeners and exchanges |
 //! | `amqp`, `hub_api`, `dps_api` | the endpoints: AMQP, and the handlers of the two HTTP APIs |
 //! | `web` | what the HTTP APIs share: the guard, routes, bodies, answers |
@@ -98,6 +98,7 @@ mod query;
 mod query_page;
 mod random;
 mod records;
+mod seeding;
 mod server;
 mod service;
 mod service_bound;
