@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::clock::now;
 use crate::dps::credential::Credential;
 use crate::dps::registration::RegistrationState;
 use crate::error::{ErrorCode, ServiceError};
-use crate::journal::ChangeKind;
 use crate::messages::{DeviceMessage, TelemetryMessage};
+use crate::operations::connections::set_connected;
 use crate::operations::messages::{accept_telemetry, take_messages};
 use crate::operations::methods::check_target;
 use crate::operations::registration::{Proof, register};
@@ -51,7 +51,7 @@ impl DeviceSide {
     /// 404001 for an unknown device, 403012 for a disabled one, 400004 when the twin would exceed its limits.
     pub async fn report(&self, device_id: &str, patch: Value) -> Result<(), ServiceError> {
         self.activity(device_id)?;
-        lock(&self.world.hub).report(device_id, None, patch)
+        lock(&self.world.hub).report(device_id, None, patch).map(drop)
     }
 
     /// Sends reported properties of a module.
@@ -60,7 +60,7 @@ impl DeviceSide {
     /// The errors of [`DeviceSide::report`], and 404010 for an unknown module.
     pub async fn report_module(&self, device_id: &str, module_id: &str, patch: Value) -> Result<(), ServiceError> {
         self.activity(device_id)?;
-        lock(&self.world.hub).report(device_id, Some(module_id), patch)
+        lock(&self.world.hub).report(device_id, Some(module_id), patch).map(drop)
     }
 
     /// The device's desired properties, as the device reads them.
@@ -79,7 +79,7 @@ impl DeviceSide {
         F: Fn(MethodCall) -> R + Send + Sync + 'static,
         R: Future<Output = MethodReply> + Send + 'static,
     {
-        self.attach(&Target { device: device_id.to_owned(), module: None }, handler);
+        self.attach(&Target::new(device_id, None), handler);
     }
 
     /// Attaches a simulator that answers a module's direct methods.
@@ -88,7 +88,7 @@ impl DeviceSide {
         F: Fn(MethodCall) -> R + Send + Sync + 'static,
         R: Future<Output = MethodReply> + Send + 'static,
     {
-        self.attach(&Target { device: device_id.to_owned(), module: Some(module_id.to_owned()) }, handler);
+        self.attach(&Target::new(device_id, Some(module_id)), handler);
     }
 
     /// Connects the device.
@@ -97,7 +97,7 @@ impl DeviceSide {
     /// 404001 for an unknown device, 403012 for a disabled one.
     pub async fn connect(&self, device_id: &str) -> Result<(), ServiceError> {
         self.activity(device_id)?;
-        self.set_connected(&Target { device: device_id.to_owned(), module: None }, true);
+        set_connected(&self.world, &Target::new(device_id, None), true);
         Ok(())
     }
 
@@ -106,9 +106,9 @@ impl DeviceSide {
     /// # Errors
     /// 404001 for an unknown device.
     pub async fn disconnect(&self, device_id: &str) -> Result<(), ServiceError> {
-        let target = Target { device: device_id.to_owned(), module: None };
+        let target = Target::new(device_id, None);
         check_target(&self.world, &target)?;
-        self.set_connected(&target, false);
+        set_connected(&self.world, &target, false);
         Ok(())
     }
 
@@ -153,35 +153,7 @@ impl DeviceSide {
     {
         let handler: Handler = Arc::new(move |call| Box::pin(handler(call)));
         self.world.sessions.change(&target.key(), |session| session.handler = Some(handler));
-        self.set_connected(target, true);
-    }
-
-    fn set_connected(&self, target: &Target, connected: bool) {
-        let now = now();
-        let mut hub = lock(&self.world.hub);
-        let key = target.key();
-        let known = match target.module {
-            None => hub
-                .devices
-                .get_mut(&key)
-                .map(|device| (&mut device.connected, &mut device.connection_updated, &mut device.last_activity)),
-            Some(_) => hub
-                .modules
-                .get_mut(&key)
-                .map(|module| (&mut module.connected, &mut module.connection_updated, &mut module.last_activity)),
-        };
-        if let Some((state, updated, activity)) = known
-            && *state != connected
-        {
-            *state = connected;
-            *updated = Some(now);
-            *activity = Some(now);
-            let detail = json!({ "connected": connected });
-            self.world.journal.append(ChangeKind::ConnectionChanged, key.as_str(), None, detail);
-            self.world.system_events.connection(&target.device, target.module.as_deref(), connected);
-        }
-        drop(hub);
-        self.world.sessions.change(&key, |session| session.connected = Some(connected));
+        set_connected(&self.world, target, true);
     }
 
     /// Records the time of the device's activity. A disabled device is refused.

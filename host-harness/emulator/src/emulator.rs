@@ -16,6 +16,7 @@ use crate::journal::Journal;
 use crate::messages::TelemetrySink;
 use crate::names::HubName;
 use crate::options::{EmulatorOptions, Policy, check_policies};
+use crate::records::identity::Target;
 use crate::records::twin_view::of_device;
 use crate::service::Service;
 use crate::service_bound::Queue;
@@ -23,7 +24,7 @@ use crate::sync::lock;
 use crate::tls::{Tls, TlsHandshake};
 use crate::traffic::Traffic;
 use crate::world::{Ports, Shared, World};
-use crate::{amqp, dps_api, hub_api, names, server};
+use crate::{amqp, dps_api, hub_api, mqtt, names, server};
 
 /// Why the emulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -93,9 +94,16 @@ impl Emulator {
         let (hub_listener, hub_port) = bind(options.listen, options.hub_port).await?;
         let (dps_listener, dps_port) = bind(options.listen, options.dps_port).await?;
         let (hub_amqp_listener, hub_amqp_port) = bind(options.listen, options.hub_amqp_port).await?;
+        let (mqtt_listener, mqtt_port) = bind(options.listen, options.mqtt_port).await?;
         let event_hub =
             EventHubListeners::bind(options.listen, options.event_hub_port, options.event_hub_plaintext_port).await?;
-        let ports = Ports { hub: hub_port, dps: dps_port, hub_amqp: hub_amqp_port, event_hub: event_hub.ports() };
+        let ports = Ports {
+            hub: hub_port,
+            dps: dps_port,
+            hub_amqp: hub_amqp_port,
+            mqtt: mqtt_port,
+            event_hub: event_hub.ports(),
+        };
         let world = Arc::new(World::new(options, ports));
         let (stop, stopped) = watch::channel(false);
         let listeners = [
@@ -109,6 +117,7 @@ impl Emulator {
             amqp::serve(world.clone(), Service::HubAmqp, hub_amqp_listener, Some(tls.clone()), stopped.clone());
         let mut listeners = Vec::from(listeners);
         listeners.push(tokio::spawn(hub_amqp));
+        listeners.push(tokio::spawn(mqtt::serve(world.clone(), mqtt_listener, tls.clone(), stopped.clone())));
         let (event_hub_stop, event_hub_stopped) = watch::channel(false);
         listeners.extend(event_hub.serve(&world, &tls, &event_hub_stopped));
         let (listeners, event_hub_stop) = (Mutex::new(listeners), Mutex::new(event_hub_stop));
@@ -139,6 +148,29 @@ impl Emulator {
     /// The host and port of the hub's own AMQP endpoint, `localhost:PORT`.
     pub fn hub_amqp_host(&self) -> String {
         self.world.hub_amqp_host()
+    }
+
+    /// The host and port at which devices use MQTT, `localhost:PORT`, of the hub and of the provisioning service.
+    pub fn mqtt_host(&self) -> String {
+        self.world.mqtt_host()
+    }
+
+    /// The connection string of a device with a symmetric key, as the portal shows it. Contains the primary key. `None`
+    /// when there is no such device or it has no key.
+    pub fn device_connection_string(&self, device_id: &str) -> Option<String> {
+        self.device_string(&Target::new(device_id, None))
+    }
+
+    /// The connection string of a module with a symmetric key, as the portal shows it. Contains the primary key.
+    pub fn module_connection_string(&self, device_id: &str, module_id: &str) -> Option<String> {
+        self.device_string(&Target::new(device_id, Some(module_id)))
+    }
+
+    fn device_string(&self, target: &Target) -> Option<String> {
+        let keys = lock(&self.world.hub).keys_of(target)?;
+        let module = target.module.as_ref().map(|module| format!(";ModuleId={module}")).unwrap_or_default();
+        let (host, key) = (self.world.device_host(), keys.first()?);
+        Some(format!("HostName={host};DeviceId={}{module};SharedAccessKey={key}", target.device))
     }
 
     /// The host and port of the Event Hub-compatible endpoint, `localhost:PORT`. A fail-over changes the port.

@@ -1,6 +1,6 @@
 //! An emulator of Azure IoT Hub, its Event Hub-compatible endpoint and the Device Provisioning Service on loopback.
 //!
-//! It serves HTTPS and AMQP over TLS, AMQP also over WebSockets, with a certificate authority of its own. It checks shared
+//! It serves HTTPS, AMQP and MQTT over TLS, AMQP and MQTT also over WebSockets, with a certificate authority of its own. It checks shared
 //! access signatures, permissions, ETags, API versions and limits as the services do. It answers with their status codes,
 //! error bodies, headers and conditions, so that Microsoft's own SDKs work against it unchanged. Rules make it misbehave
 //! ([`Faults`]); it records what changed ([`Journal`]) and what went over HTTP ([`Traffic`]), and simulates devices
@@ -66,9 +66,9 @@
 //! | `simulator` | devices that send telemetry and react |
 //! | `emulator`, `device_side`, `seeding` | the handles that tests and demonstrations hold |
 //! | `server` | HTTPS listeners and exchanges |
-//! | `amqp`, `hub_api`, `dps_api` | the endpoints: AMQP, and the handlers of the two HTTP APIs |
+//! | `amqp`, `mqtt`, `hub_api`, `dps_api` | the endpoints: AMQP, MQTT, and the handlers of the two HTTP APIs |
 //! | `web` | what the HTTP APIs share: the guard, routes, bodies, answers |
-//! | `operations` | operations on the whole state, shared by the endpoints and the devices in process |
+//! | `operations` | operations on the whole state, shared by the endpoints and the devices in process: credentials, connections of devices, their messages and methods |
 //! | `world` | the state of one emulator |
 //! | `hub`, `dps`, `event_hub`, `service_bound`, `sessions` | parts of the state, each with its rules |
 //! | `records`, `messages`, `journal`, `traffic`, `faults` | what the parts hold |
@@ -76,6 +76,7 @@
 
 mod amqp;
 mod certificate;
+mod client_certificate;
 mod clock;
 mod device_side;
 mod dps;
@@ -90,6 +91,7 @@ mod hub_api;
 mod journal;
 mod listening;
 mod messages;
+mod mqtt;
 mod names;
 mod operations;
 mod options;
@@ -112,6 +114,7 @@ mod token;
 mod traffic;
 mod versions;
 mod web;
+mod web_socket;
 mod world;
 
 pub use device_side::DeviceSide;

@@ -29,6 +29,12 @@ pub struct EmulatorOptions {
     /// The port of the hub's own AMQP endpoint (over TLS); 0 takes any free port. Microsoft's clients for C2D messages
     /// always use port 5671.
     pub hub_amqp_port: u16,
+    /// The port at which devices use MQTT, of the hub and of the provisioning service; 0 takes any free port. Microsoft's
+    /// clients use port 8883.
+    pub mqtt_port: u16,
+    /// The certification authorities, in PEM, that issue the certificates of devices with the authentication type
+    /// `certificateAuthority`. The signing certificates of enrollment groups are known without being listed.
+    pub device_authorities: Vec<String>,
     /// The hub's short name, as it appears in events, digital twin links and the hub's host names.
     pub hub_name: String,
     /// The newest version of the service API that the hub accepts.
@@ -96,6 +102,8 @@ impl Default for EmulatorOptions {
             event_hub_port: 0,
             event_hub_plaintext_port: None,
             hub_amqp_port: 0,
+            mqtt_port: 0,
+            device_authorities: Vec::new(),
             hub_name: "plant".to_owned(),
             hub_api: HubApi::default(),
             dps_api: DpsApi::default(),

@@ -25,6 +25,7 @@ pub(crate) enum FeedbackStatus {
     Expired,
     Rejected,
     Purged,
+    DeliveryCountExceeded,
 }
 
 impl FeedbackStatus {
@@ -34,6 +35,7 @@ impl FeedbackStatus {
             Self::Expired => "Expired",
             Self::Rejected => "Rejected",
             Self::Purged => "Purged",
+            Self::DeliveryCountExceeded => "DeliveryCountExceeded",
         }
     }
 }

@@ -9,15 +9,21 @@
 //!
 //! The suites of IoT Hub are ECDHE with AES-128 or AES-256 in GCM or CBC; rustls supports only GCM. ChaCha20-Poly1305
 //! is on no list. No list names the suites of TLS 1.3; here they use the same ciphers.
+//!
+//! Every endpoint asks for a client certificate and needs none: devices may prove with it who they are.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::Acceptor;
-use rustls::{CipherSuite, ServerConfig, SupportedProtocolVersion};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CipherSuite, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -93,9 +99,10 @@ impl Tls {
         let config = |versions: &[&'static SupportedProtocolVersion]| -> Result<Arc<ServerConfig>, rustls::Error> {
             let mut provider: CryptoProvider = rustls::crypto::ring::default_provider();
             provider.cipher_suites.retain(|suite| suites.has(suite.suite()));
-            let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+            let provider = Arc::new(provider);
+            let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
                 .with_protocol_versions(versions)?
-                .with_no_client_auth()
+                .with_client_cert_verifier(Arc::new(AnyClient(provider)))
                 .with_single_cert(chain.to_vec(), key.clone_key())?;
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
             Ok(Arc::new(config))
@@ -135,6 +142,52 @@ impl Tls {
     /// The newest handshakes, oldest first.
     pub(crate) fn handshakes(&self) -> Vec<TlsHandshake> {
         sync::lock(&self.handshakes).iter().cloned().collect()
+    }
+}
+
+/// Asks clients for a certificate and accepts each one whose key the client has, as the services do. Who issued the
+/// certificate is checked when the client says which device it is.
+#[derive(Debug)]
+struct AnyClient(Arc<CryptoProvider>);
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

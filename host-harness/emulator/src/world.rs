@@ -1,10 +1,12 @@
 //! The state of the whole emulator: options, records, queues, observers.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, RwLock};
 
 use time::OffsetDateTime;
 
 use crate::clock::skewed;
+use crate::dps::certificate_info::certificate_der;
 use crate::dps::provisioning::Dps;
 use crate::event_hub::endpoint::{EventHub, EventHubSettings};
 use crate::event_hub::system::SystemEvents;
@@ -12,7 +14,7 @@ use crate::faults::Faults;
 use crate::hub::registry::Hub;
 use crate::journal::Journal;
 use crate::messages::TelemetrySink;
-use crate::names::{HubName, hub_names};
+use crate::names::{HubName, hub_names, without_port};
 use crate::options::{EmulatorOptions, Policy};
 use crate::paging::Pager;
 use crate::service::Service;
@@ -30,6 +32,7 @@ pub(crate) struct Ports {
     pub(crate) hub: u16,
     pub(crate) dps: u16,
     pub(crate) hub_amqp: u16,
+    pub(crate) mqtt: u16,
     pub(crate) event_hub: (u16, Option<u16>),
 }
 
@@ -39,13 +42,16 @@ pub(crate) struct World {
     pub(crate) hub_port: u16,
     pub(crate) dps_port: u16,
     pub(crate) hub_amqp_port: u16,
+    pub(crate) mqtt_port: u16,
+    /// The certificates of `EmulatorOptions::device_authorities`, DER.
+    pub(crate) device_authorities: Vec<Vec<u8>>,
     event_hub_ports: Mutex<(u16, Option<u16>)>,
     pub(crate) event_hub: Arc<EventHub>,
     pub(crate) service_bound: ServiceBound,
     pub(crate) system_events: SystemEvents,
     pub(crate) hub: Mutex<Hub>,
     pub(crate) dps: Mutex<Dps>,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) traffic: Traffic,
     pub(crate) faults: Faults,
@@ -65,19 +71,26 @@ impl World {
             retention_events: options.retention_events,
             retention_time: options.retention_time,
         }));
+        let sessions = Arc::new(Sessions::default());
         let routes = options.system_event_routes.clone();
         let system_events = SystemEvents::new(Arc::clone(&event_hub), &options.hub_name, routes);
         Self {
             hub_port: ports.hub,
             dps_port: ports.dps,
             hub_amqp_port: ports.hub_amqp,
+            mqtt_port: ports.mqtt,
+            device_authorities: options
+                .device_authorities
+                .iter()
+                .filter_map(|text| certificate_der(text).ok())
+                .collect(),
             event_hub_ports: Mutex::new(ports.event_hub),
             event_hub,
             service_bound: ServiceBound::default(),
             system_events: system_events.clone(),
-            hub: Mutex::new(Hub::new(Arc::clone(&journal), system_events)),
+            hub: Mutex::new(Hub::new(Arc::clone(&journal), system_events, Arc::clone(&sessions))),
             dps: Mutex::new(Dps::new(Arc::clone(&journal))),
-            sessions: Sessions::default(),
+            sessions,
             traffic: Traffic::default(),
             faults: Faults::new(options.fault_seed),
             throttles: Throttles::new(options.throttles),
@@ -93,6 +106,11 @@ impl World {
         format!("localhost:{}", self.hub_port)
     }
 
+    /// The host of a device's connection string.
+    pub(crate) fn device_host(&self) -> String {
+        self.hub_host()
+    }
+
     /// The name under which the hub is linked to the provisioning service.
     pub(crate) fn hub_link(&self) -> String {
         self.options.hub_link.clone().unwrap_or_else(|| self.hub_host())
@@ -106,6 +124,11 @@ impl World {
     /// The host and port of the hub's AMQP endpoint, `localhost:PORT`.
     pub(crate) fn hub_amqp_host(&self) -> String {
         format!("localhost:{}", self.hub_amqp_port)
+    }
+
+    /// The host and port of the hub's and the provisioning service's MQTT endpoint, `localhost:PORT`.
+    pub(crate) fn mqtt_host(&self) -> String {
+        format!("localhost:{}", self.mqtt_port)
     }
 
     /// The ports of the Event Hub-compatible endpoint: with TLS, and without.
@@ -125,6 +148,20 @@ impl World {
             Some(host_name) => vec![format!("{host_name}:{port}"), host_name.to_owned()],
             None => ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}")).to_vec(),
         }
+    }
+
+    /// Whether a device may call the hub by this name, with or without a port: a loopback name or address, or one of the
+    /// hub's Azure names for devices. A port must be one of the emulator's or of the service's.
+    pub(crate) fn is_device_authority(&self, authority: &str) -> bool {
+        let name = without_port(authority);
+        let port = authority[name.len()..].strip_prefix(':').map(str::parse::<u16>);
+        let ports = [self.hub_port, self.hub_amqp_port, self.mqtt_port, 443, 5671, 8883];
+        let is_loopback = match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => name == "localhost",
+        };
+        port.is_none_or(|port| port.is_ok_and(|port| ports.contains(&port)))
+            && (is_loopback || self.hub_name_at(&name).is_some_and(|kind| kind != HubName::Service))
     }
 
     /// The kind of the hub's Azure name that `host` is; `None` for a loopback name. `host` must be in lower case,

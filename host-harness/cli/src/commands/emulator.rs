@@ -346,6 +346,7 @@ fn announce(output: &Output, emulator: &Emulator, leads: &str, files: Option<(&P
             "hub": hub,
             "dps": dps,
             "hubAmqp": emulator.hub_amqp_host(),
+            "mqtt": emulator.mqtt_host(),
             "eventHub": emulator.event_hub_host(),
             "eventHubName": emulator.event_hub_name(),
             "idScope": emulator.id_scope(),

@@ -11,10 +11,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::connection::{Connection, End, HANDSHAKE_TIME, Transport, Wakers};
 use super::fragile::Fragile;
-use super::web_socket::stream;
 use crate::faults::FaultAction;
 use crate::service::Service;
 use crate::tls::Tls;
+use crate::web_socket::stream;
 use crate::world::Shared;
 
 /// Serves a TCP connection from its first byte to its last.

@@ -106,12 +106,12 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
         targets.next().ok_or_else(|| argument("The 'to' property is not the address of a device"))?;
     world.throttles.take(Throttle::Message).map_err(|error| refused(&error))?;
     queued.module_id = module;
-    match queue_message(world, &device, CloudMessage { message: queued.clone(), ack }) {
+    match queue_message(world, &device, CloudMessage::new(queued.clone(), ack)) {
         Err(error) if [ErrorCode::DEVICE_NOT_FOUND, ErrorCode::MODULE_NOT_FOUND].contains(&error.code()) => {
             match targets.next() {
                 Some((device, module)) => {
                     queued.module_id = module;
-                    queue_message(world, &device, CloudMessage { message: queued, ack })
+                    queue_message(world, &device, CloudMessage::new(queued, ack))
                 }
                 None => Err(error),
             }

@@ -40,7 +40,6 @@ mod requests;
 mod session;
 mod timers;
 mod values;
-pub(crate) mod web_socket;
 
 pub(crate) use accept::accept_web_socket;
 pub(crate) use listener::serve;

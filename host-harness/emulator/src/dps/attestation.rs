@@ -75,6 +75,9 @@ pub(crate) struct Certificates {
 pub(crate) struct Certificate {
     #[serde(skip_serializing)]
     certificate: Option<String>,
+    /// The certificate itself, by which what it has issued is checked.
+    #[serde(skip)]
+    pub(crate) der: Option<Vec<u8>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) info: Option<CertificateInfo>,
 }
@@ -180,12 +183,15 @@ fn complete_certificates(given: &mut Option<Certificates>, old: Option<Certifica
     let old = old.unwrap_or_default();
     for (given, old) in [(&mut given.primary, old.primary), (&mut given.secondary, old.secondary)] {
         let Some(certificate) = given else { continue };
-        certificate.info = match &certificate.certificate {
-            Some(text) => Some(certificate_info::describe(text)?),
+        (certificate.info, certificate.der) = match &certificate.certificate {
+            Some(text) => {
+                let der = certificate_info::certificate_der(text)?;
+                (Some(certificate_info::describe(&der)?), Some(der))
+            }
             // A client that writes back what it has read sends only the certificate's description.
-            None => match old.and_then(|old| old.info) {
-                Some(info) => Some(info),
-                None => return Err(invalid("a certificate is missing")),
+            None => match old {
+                Some(Certificate { info: Some(info), der, .. }) => (Some(info), der),
+                _ => return Err(invalid("a certificate is missing")),
             },
         };
         certificate.certificate = None;

@@ -26,20 +26,27 @@ pub(crate) struct CertificateInfo {
     version: u32,
 }
 
-/// Describes a certificate given in PEM, or in base64 without the PEM lines.
-pub(crate) fn describe(certificate: &str) -> Result<CertificateInfo, ServiceError> {
-    let bad = || invalid("the certificate could not be read; it must be X.509 in PEM or base64");
-    let der = if certificate.contains("-----BEGIN") {
-        parse_x509_pem(certificate.as_bytes()).map_err(|_| bad())?.1.contents
+fn unreadable() -> ServiceError {
+    invalid("the certificate could not be read; it must be X.509 in PEM or base64")
+}
+
+/// The DER of a certificate given in PEM, or in base64 without the PEM lines.
+pub(crate) fn certificate_der(certificate: &str) -> Result<Vec<u8>, ServiceError> {
+    if certificate.contains("-----BEGIN") {
+        Ok(parse_x509_pem(certificate.as_bytes()).map_err(|_| unreadable())?.1.contents)
     } else {
-        STANDARD.decode(certificate.split_whitespace().collect::<String>()).map_err(|_| bad())?
-    };
-    let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| bad())?;
+        STANDARD.decode(certificate.split_whitespace().collect::<String>()).map_err(|_| unreadable())
+    }
+}
+
+/// Describes a certificate given in DER.
+pub(crate) fn describe(der: &[u8]) -> Result<CertificateInfo, ServiceError> {
+    let (_, parsed) = X509Certificate::from_der(der).map_err(|_| unreadable())?;
     let validity = parsed.validity();
     Ok(CertificateInfo {
         subject_name: parsed.subject().to_string(),
-        sha1_thumbprint: encode_hex(&Sha1::digest(&der)).to_uppercase(),
-        sha256_thumbprint: encode_hex(&Sha256::digest(&der)).to_uppercase(),
+        sha1_thumbprint: encode_hex(&Sha1::digest(der)).to_uppercase(),
+        sha256_thumbprint: encode_hex(&Sha256::digest(der)).to_uppercase(),
         issuer_name: parsed.issuer().to_string(),
         not_before_utc: rfc3339(validity.not_before.to_datetime()),
         not_after_utc: rfc3339(validity.not_after.to_datetime()),

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+use crate::clock::now;
 use crate::messages::TelemetryMessage;
 
 /// Where an event comes from: the value of `iothub-message-source`, by which routes select events.
@@ -245,7 +246,7 @@ impl TelemetryEvent {
         self
     }
 
-    pub(crate) fn from_message(message: &TelemetryMessage, auth: AuthOrigin) -> Self {
+    pub(crate) fn from_message(message: &TelemetryMessage) -> Self {
         Self {
             content_type: message.content_type.clone(),
             content_encoding: message.content_encoding.clone(),
@@ -253,8 +254,29 @@ impl TelemetryEvent {
             correlation_id: message.correlation_id.clone(),
             properties: message.properties.clone(),
             enqueued: Some(message.enqueued),
-            auth,
             ..Self::new(message.device_id.as_str(), message.body.clone())
+        }
+    }
+}
+
+impl TelemetryEvent {
+    /// What a [`crate::TelemetrySink`] receives of the event.
+    pub(crate) fn to_message(&self) -> TelemetryMessage {
+        let body = match &self.body {
+            EventBody::Data(bytes) | EventBody::Encoded(bytes) => bytes.clone(),
+            EventBody::MultipleData(sections) => sections.concat().into(),
+            EventBody::Value(value) => value.to_string().into(),
+            EventBody::Sequence(items) => serde_json::json!(items).to_string().into(),
+        };
+        TelemetryMessage {
+            device_id: self.device_id.clone(),
+            enqueued: self.enqueued.unwrap_or_else(now),
+            content_type: self.content_type.clone(),
+            content_encoding: self.content_encoding.clone(),
+            message_id: self.message_id.clone(),
+            correlation_id: self.correlation_id.clone(),
+            properties: self.properties.clone(),
+            body,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::records::identity::{Status, check_id, generation, module_key};
 use crate::records::module::Module;
 use crate::records::twin::Twin;
 use crate::records::twin_view::of_device;
+use crate::sessions::Ended;
 use crate::versions::{At, refuse_owned};
 use crate::{etag, random};
 
@@ -94,6 +95,7 @@ impl Hub {
         }
         device.status = status;
         device.status_reason = body.status_reason;
+        let has_new_credentials = device.authentication != authentication;
         device.authentication = authentication;
         device.attributes = attributes;
         device.edge = edge.unwrap_or(device.edge);
@@ -108,6 +110,11 @@ impl Hub {
             device.connection_updated = Some(now);
             self.events.connection(id, None, false);
         }
+        if status == Status::Disabled {
+            self.sessions.end(id, Ended::Disabled);
+        } else if has_new_credentials {
+            self.sessions.end(id, Ended::CredentialsChanged);
+        }
         self.journal_device(ChangeKind::DeviceUpdated, id);
         Ok(write)
     }
@@ -121,6 +128,7 @@ impl Hub {
             }
             self.journal.append(ChangeKind::DeviceDeleted, id, Some(&device.etag), device.summary());
             self.events.lifecycle(id, None, false, || of_device(&device));
+            self.sessions.end(id, Ended::Deleted);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::journal::ChangeKind;
 use crate::records::identity::{check_id, module_key};
 use crate::records::module::{Module, ModuleBody};
 use crate::records::twin_view::of_module;
+use crate::sessions::Ended;
 use crate::versions::At;
 
 const MAX_MODULES: usize = 50;
@@ -72,6 +73,9 @@ impl Hub {
             self.add_module(device, module);
         } else if let Some(module) = self.modules.get_mut(&key) {
             module.managed_by = body.managed_by.or(module.managed_by.take());
+            if module.authentication != authentication {
+                self.sessions.end(&key, Ended::CredentialsChanged);
+            }
             module.authentication = authentication;
             module.attributes = attributes;
             module.etag = etag::fresh();
@@ -94,6 +98,7 @@ impl Hub {
         let twin = || removed.as_ref().and_then(|module| of_module(&self.devices, module)).unwrap_or_default();
         self.events.lifecycle(device, Some(id), false, twin);
         self.device_mut(device)?.modules.retain(|module| module != id);
+        self.sessions.end(&key, Ended::Deleted);
         self.journal.append(ChangeKind::ModuleDeleted, key, None, Value::Null);
         Ok(())
     }

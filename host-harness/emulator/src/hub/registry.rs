@@ -8,9 +8,10 @@ use crate::journal::Journal;
 use crate::records::blob_job::BlobJob;
 use crate::records::configuration::Configuration;
 use crate::records::device::Device;
-use crate::records::identity::module_key;
+use crate::records::identity::{Authentication, Target, module_key};
 use crate::records::job::{DeviceJob, Job};
 use crate::records::module::Module;
+use crate::sessions::Sessions;
 use crate::store::Store;
 
 /// The hub's entities.
@@ -23,10 +24,11 @@ pub(crate) struct Hub {
     pub(crate) blob_jobs: Store<BlobJob>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) events: SystemEvents,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl Hub {
-    pub(crate) fn new(journal: Arc<Journal>, events: SystemEvents) -> Self {
+    pub(crate) fn new(journal: Arc<Journal>, events: SystemEvents, sessions: Arc<Sessions>) -> Self {
         Self {
             devices: Store::default(),
             modules: Store::default(),
@@ -36,6 +38,7 @@ impl Hub {
             blob_jobs: Store::default(),
             journal,
             events,
+            sessions,
         }
     }
 
@@ -52,9 +55,22 @@ impl Hub {
         self.modules.get(&module_key(device, module)).ok_or_else(|| module_not_found(device, module))
     }
 
-    /// The keys that give access to the device's own endpoints.
-    pub(crate) fn device_keys(&self, id: &str) -> Option<Vec<String>> {
-        let keys = self.devices.get(id)?.authentication.symmetric_key.as_ref()?;
+    pub(crate) fn module_mut(&mut self, device: &str, module: &str) -> Result<&mut Module, ServiceError> {
+        self.module(device, module)?;
+        self.modules.get_mut(&module_key(device, module)).ok_or_else(|| module_not_found(device, module))
+    }
+
+    /// How a device or module proves who it is.
+    pub(crate) fn authentication_of(&self, target: &Target) -> Option<&Authentication> {
+        match target.module {
+            None => self.devices.get(&target.device).map(|device| &device.authentication),
+            Some(_) => self.modules.get(&target.key()).map(|module| &module.authentication),
+        }
+    }
+
+    /// The keys that give access to the endpoints of the device or module itself.
+    pub(crate) fn keys_of(&self, target: &Target) -> Option<Vec<String>> {
+        let keys = self.authentication_of(target)?.symmetric_key.as_ref()?;
         Some(vec![keys.primary.clone(), keys.secondary.clone()])
     }
 }

@@ -8,9 +8,10 @@ use crate::error::ServiceError;
 use crate::etag::Precondition;
 use crate::event_hub::system::TwinNotification;
 use crate::journal::{ChangeKind, Journal, TwinPart};
-use crate::records::identity::module_key;
+use crate::records::identity::{Target, module_key};
 use crate::records::twin::{Change, Twin, TwinBody};
 use crate::records::twin_view::{add_attributes, of_device, of_module};
+use crate::sessions::ToDevice;
 use crate::versions::At;
 
 impl Hub {
@@ -42,12 +43,13 @@ impl Hub {
         Ok(())
     }
 
-    /// Writes reported properties.
-    pub(crate) fn report(&mut self, device: &str, module: Option<&str>, patch: Value) -> Result<(), ServiceError> {
+    /// Writes reported properties. Returns their new version.
+    pub(crate) fn report(&mut self, device: &str, module: Option<&str>, patch: Value) -> Result<u64, ServiceError> {
         let twin = self.twin_mut(device, module)?;
         let patch = twin.report(patch, now())?;
+        let version = twin.reported.version;
         self.note(device, module, false, vec![(TwinPart::Reported, patch)]);
-        Ok(())
+        Ok(version)
     }
 
     /// Resets a device's twin to the given tags and desired properties, without reported properties.
@@ -63,6 +65,7 @@ impl Hub {
     fn note(&mut self, device: &str, module: Option<&str>, replaced: bool, changes: Vec<(TwinPart, Value)>) {
         let events = self.events.clone();
         let journal_log = self.journal.clone();
+        let sessions = self.sessions.clone();
         let Ok(twin) = self.twin_mut(device, module) else { return };
         if !changes.is_empty() {
             events.twin(&TwinNotification {
@@ -79,6 +82,11 @@ impl Hub {
             });
         }
         let etag = twin.etag();
+        let version = twin.desired.version;
+        for (_, patch) in changes.iter().filter(|(part, _)| *part == TwinPart::Desired) {
+            let notice = ToDevice::Desired { version, patch: patch.clone() };
+            sessions.notify(&Target::new(device, module).key(), notice);
+        }
         journal(&journal_log, device, module, &etag, changes);
     }
 

@@ -38,7 +38,7 @@ pub(crate) async fn send(
     let message = DeviceMessage::new(message_id, properties(&headers), body);
     // It is not known whether the service honours an expiry or an acknowledgement over HTTPS. The emulator ignores
     // both.
-    queue_message(&world, &id, CloudMessage { message, ack: Ack::None })?;
+    queue_message(&world, &id, CloudMessage::new(message, Ack::None))?;
     Ok(no_content())
 }
 

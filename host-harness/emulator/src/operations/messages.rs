@@ -11,8 +11,9 @@ use crate::journal::ChangeKind;
 use crate::messages::{DeviceMessage, TelemetryMessage};
 use crate::records::cloud_message::CloudMessage;
 use crate::records::device::Device;
-use crate::records::identity::{AuthenticationType, Status};
+use crate::records::identity::{Authentication, AuthenticationType, Status, Target};
 use crate::service_bound::{Feedback, FeedbackStatus};
+use crate::sessions::ToDevice;
 use crate::sync::lock;
 use crate::world::World;
 
@@ -47,12 +48,14 @@ pub(crate) fn queue_message(world: &World, id: &str, mut queued: CloudMessage) -
         ));
     }
     let detail = json!({ "messageId": message.message_id, "bytes": message.body.len() });
+    let target = Target::new(id, message.module_id.as_deref());
     device.queue.push_back(queued);
     hub.journal.append(ChangeKind::MessageQueued, id, None, detail);
+    world.sessions.notify(&target.key(), ToDevice::MessageWaiting);
     Ok(())
 }
 
-/// Takes all unexpired messages out of a device's queue, and gives feedback with this status.
+/// Takes all unexpired messages that no reader has locked out of a device's queue, and gives feedback with this status.
 pub(crate) fn take_messages(
     world: &World,
     id: &str,
@@ -62,7 +65,8 @@ pub(crate) fn take_messages(
     let device = hub.device_mut(id)?;
     let now = now();
     world.service_bound.add_feedback(expired(device, now));
-    let taken: Vec<_> = device.queue.drain(..).collect();
+    let (locked, taken): (Vec<_>, Vec<_>) = device.queue.drain(..).partition(|queued| queued.lock.is_some());
+    device.queue.extend(locked);
     world.service_bound.add_feedback(feedback_on(device, &taken, status, now));
     Ok(taken.into_iter().map(|queued| queued.message).collect())
 }
@@ -75,8 +79,10 @@ pub(crate) fn expire_messages(world: &World) {
     world.service_bound.add_feedback(feedback);
 }
 
-fn expired(device: &mut Device, now: OffsetDateTime) -> Vec<Feedback> {
-    let is_over = |queued: &CloudMessage| queued.message.expires.is_some_and(|expires| expires <= now);
+/// Drops the device's expired messages, except those that it has locked.
+pub(super) fn expired(device: &mut Device, now: OffsetDateTime) -> Vec<Feedback> {
+    let is_over =
+        |queued: &CloudMessage| queued.lock.is_none() && queued.message.expires.is_some_and(|expires| expires <= now);
     if !device.queue.iter().any(is_over) {
         return Vec::new();
     }
@@ -103,26 +109,40 @@ pub(crate) fn feedback_on(
         .collect()
 }
 
-/// Accepts telemetry, both from HTTPS and from devices in process.
+/// Accepts telemetry from HTTPS and from devices in process.
 pub(crate) fn accept_telemetry(world: &World, message: TelemetryMessage) -> Result<(), ServiceError> {
-    check_size(&message.body, MAX_TELEMETRY)?;
+    accept_event(world, TelemetryEvent::from_message(&message))
+}
+
+/// Accepts telemetry with everything that an event can state, from a device or a module.
+pub(crate) fn accept_event(world: &World, mut event: TelemetryEvent) -> Result<(), ServiceError> {
+    check_length(event.body.len(), MAX_TELEMETRY)?;
+    let message = event.to_message();
     let mut hub = lock(&world.hub);
     let device = hub.device_mut(&message.device_id)?;
     if device.status == Status::Disabled {
         return Err(ServiceError::new(ErrorCode::DEVICE_DISABLED, format!("Device {} is disabled", message.device_id)));
     }
     device.last_activity = Some(message.enqueued);
-    let auth = AuthOrigin { kind: auth_type(device), generation: device.generation.clone() };
+    event.auth = match &event.module_id {
+        None => AuthOrigin { kind: auth_type(&device.authentication), generation: device.generation.clone() },
+        Some(module) => {
+            let module = hub.module_mut(&message.device_id, module)?;
+            module.last_activity = Some(message.enqueued);
+            AuthOrigin { kind: auth_type(&module.authentication), generation: module.generation.clone() }
+        }
+    };
     let detail = json!({
         "bytes": message.body.len(),
         "contentType": message.content_type,
         "properties": message.properties.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         "body": String::from_utf8_lossy(&message.body),
     });
-    hub.journal.append(ChangeKind::TelemetryReceived, message.device_id.as_str(), None, detail);
+    let target = Target::new(&message.device_id, event.module_id.as_deref());
+    hub.journal.append(ChangeKind::TelemetryReceived, target.key(), None, detail);
     // The event is enqueued under the hub's lock, so that the partition and the journal have the same order.
     if !world.options.telemetry_routed_away {
-        world.event_hub.append_all([TelemetryEvent::from_message(&message, auth)]);
+        world.event_hub.append_all([event]);
     }
     drop(hub);
     for sink in world.sinks.read().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
@@ -132,8 +152,8 @@ pub(crate) fn accept_telemetry(world: &World, message: TelemetryMessage) -> Resu
 }
 
 /// The `type` in `iothub-connection-auth-method`.
-fn auth_type(device: &Device) -> &'static str {
-    match device.authentication.kind {
+fn auth_type(authentication: &Authentication) -> &'static str {
+    match authentication.kind {
         AuthenticationType::Sas => "sas",
         AuthenticationType::SelfSigned => "x509Thumbprint",
         AuthenticationType::CertificateAuthority => "x509Certificate",

@@ -42,8 +42,8 @@ pub(crate) async fn call(world: &World, target: Target, body: MethodBody) -> Res
     let call = MethodCall::new(name.clone(), body.payload.clone());
     let outcome = async {
         wait_until_online(world, &target, Duration::from_secs(connect_timeout)).await?;
-        let reply = match world.sessions.handler(&key) {
-            Some(handler) => tokio::time::timeout(Duration::from_secs(response_timeout), answer(handler(call))).await,
+        let reply = match world.sessions.invoke(&key, call) {
+            Some(reply) => tokio::time::timeout(Duration::from_secs(response_timeout), answer(reply)).await,
             None => Ok((200, body.payload.clone())),
         };
         reply.map_err(|_| {

@@ -1,7 +1,9 @@
 //! The registration of devices with the provisioning service.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::credentials::attested_by;
+use crate::client_certificate::ClientCertificate;
 use crate::clock::now;
 use crate::dps::attestation::{AttestationType, CaReferences, Certificate, Certificates};
 use crate::dps::credential::Credential;
@@ -21,18 +23,23 @@ use crate::versions::At;
 use crate::world::World;
 use crate::{etag, random};
 
+/// How many seconds a device should wait before it asks again; DPS says 3.
+pub(crate) const RETRY_AFTER: u64 = 3;
+
 /// The proof of identity that a device gives.
 pub(crate) enum Proof<'a> {
     Credential(&'a Credential),
     /// A token over `{idScope}/registrations/{id}`.
     Token(&'a Token),
+    /// The certificate of the TLS connection.
+    Certificate(&'a ClientCertificate),
 }
 
 impl Proof<'_> {
     fn by_key(&self, world: &World, keys: &[String]) -> bool {
         match self {
             Self::Credential(Credential::SymmetricKey(key)) => keys.contains(key),
-            Self::Credential(_) => false,
+            Self::Credential(_) | Self::Certificate(_) => false,
             Self::Token(token) => {
                 let tolerance = world.options.clock_tolerance.as_secs();
                 token.verify(keys.iter().map(String::as_str), now().unix_timestamp(), tolerance).is_ok()
@@ -89,6 +96,17 @@ fn device_keys(kind: Kind, registration_id: &str, enrollment: &Enrollment) -> Ve
     }
 }
 
+/// A device's token for its registration: its resource is `{idScope}/registrations/{id}`, without a host.
+pub(crate) fn device_token(world: &World, scope: &str, id: &str, text: &str) -> Result<Token, ServiceError> {
+    if !scope.eq_ignore_ascii_case(&world.options.id_scope) {
+        return Err(unauthorized());
+    }
+    let token = Token::parse(text)?;
+    let path = ["registrations", id].map(str::to_owned);
+    token.covers(std::slice::from_ref(&world.options.id_scope), &path)?;
+    Ok(token)
+}
+
 /// Registers a device, for the first time or again. Returns its record and the operation's id.
 pub(crate) fn register(
     world: &World,
@@ -138,6 +156,26 @@ pub(crate) fn register(
     Ok((state, operation))
 }
 
+/// The answer to a device that asks for its registration operation.
+///
+/// # Errors
+/// 404203 when there is no such operation, 404202 when the device has not registered, 401002 for a wrong proof.
+pub(crate) fn operation_status(
+    world: &World,
+    registration_id: &str,
+    operation: &str,
+    proof: &Proof<'_>,
+) -> Result<Value, ServiceError> {
+    let dps = lock(&world.dps);
+    attest(&dps, world, registration_id, proof)?;
+    let registration = dps.registration(registration_id)?;
+    if registration.operation != operation {
+        return Err(ServiceError::new(ErrorCode::OPERATION_NOT_FOUND, "there is no such operation"));
+    }
+    let state = &registration.state;
+    Ok(json!({ "operationId": operation, "status": state.status, "registrationState": state }))
+}
+
 /// The enrollment that the proof fits. An individual enrollment takes precedence over groups.
 pub(crate) fn attest(
     dps: &Dps,
@@ -145,6 +183,9 @@ pub(crate) fn attest(
     registration_id: &str,
     proof: &Proof<'_>,
 ) -> Result<(Kind, Enrollment), ServiceError> {
+    if let Proof::Certificate(certificate) = proof {
+        return attest(dps, world, registration_id, &Proof::Credential(&attested_by(dps, certificate)));
+    }
     if let Some(enrollment) = dps.enrollments.get(&key(registration_id)) {
         return if proof.fits(world, Kind::Individual, registration_id, enrollment) {
             Ok((Kind::Individual, enrollment.clone()))

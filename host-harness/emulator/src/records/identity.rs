@@ -13,7 +13,7 @@ use crate::random;
 use crate::versions::At;
 
 /// A device, or a module on it. In a path its parameters are `id` and, for a module, `module`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Target {
     #[serde(rename = "id")]
     pub(crate) device: String,
@@ -22,6 +22,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// A device or, with a module id, a module.
+    pub(crate) fn new(device: impl Into<String>, module: Option<&str>) -> Self {
+        Self { device: device.into(), module: module.map(str::to_owned) }
+    }
+
     /// The key of the target's record and of its session.
     pub(crate) fn key(&self) -> String {
         self.module.as_ref().map_or_else(|| self.device.clone(), |module| module_key(&self.device, module))

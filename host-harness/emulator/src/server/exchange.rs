@@ -16,19 +16,19 @@ use tower_service::Service as _;
 use super::finish::finish;
 use super::misbehaviour::{Delivery, Dropped, faulty_status, parts_with_length, wrong_etag};
 use super::paths::fold_case;
-use crate::amqp::web_socket;
 use crate::error::{ErrorCode, ServiceError};
 use crate::faults::FaultAction;
 use crate::service::Service;
 use crate::sync::lock;
 use crate::traffic::{Exchange, printable};
 use crate::web::guard::ClockOffset;
+use crate::web_socket;
 use crate::world::Shared;
 
 // The largest legitimate body is a bulk request of 100 devices with full twins: about 8 MB.
 const MAX_REQUEST_BODY: usize = 16 << 20;
 
-/// The AMQP endpoint that a connection leads to after its last exchange, when it was upgraded to a WebSocket.
+/// The AMQP or MQTT endpoint that a connection leads to after its last exchange, when it was upgraded to a WebSocket.
 pub(crate) type Upgrade = Arc<Mutex<Option<(Service, OnUpgrade)>>>;
 
 type HttpRequest = hyper::Request<Incoming>;
@@ -40,7 +40,7 @@ pub(crate) async fn exchange(
     upgrade: Upgrade,
     mut request: HttpRequest,
 ) -> Result<Response, Dropped> {
-    let web_socket = web_socket::service_at(request.uri().path()).filter(|_| listener == Service::Hub);
+    let web_socket = web_socket::service_at(request.uri().path()).filter(|service| listener == Service::Hub || *service == Service::HubAmqp);
     let on_upgrade = web_socket.map(|service| (service, hyper::upgrade::on(&mut request)));
     let (mut parts, body) = request.into_parts();
     let service = classify(&world, listener, parts.uri.path());
@@ -81,9 +81,9 @@ pub(crate) async fn exchange(
         (None, Err(_)) => {
             ServiceError::new(ErrorCode::MESSAGE_TOO_LARGE, "the request body is too large").into_response()
         }
-        (None, Ok(_)) if on_upgrade.is_some() => match web_socket::agree(&parts) {
-            Ok(response) => {
-                *lock(&upgrade) = on_upgrade;
+        (None, Ok(_)) if let Some((service, on_upgrade)) = on_upgrade => match web_socket::agree(&parts, service) {
+            Ok((response, service)) => {
+                *lock(&upgrade) = Some((service, on_upgrade));
                 // The record has no body, because the bytes after the headers belong to the WebSocket.
                 record.into_iter().for_each(|record| world.traffic.push(Exchange { status: Some(101), ..record }));
                 return Ok(response);

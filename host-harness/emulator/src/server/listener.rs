@@ -12,7 +12,9 @@ use tokio::sync::watch;
 
 use super::exchange::{Upgrade, exchange};
 use crate::amqp;
+use crate::client_certificate::ClientCertificate;
 use crate::listening;
+use crate::mqtt;
 use crate::service::Service;
 use crate::sync::lock;
 use crate::tls::Tls;
@@ -50,10 +52,16 @@ async fn connection(
         Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
     };
     let host_name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
+    let certificate = ClientCertificate::of(stream.get_ref().1.peer_certificates());
     let upgrade = Upgrade::default();
     let handler = {
-        let (world, upgrade) = (world.clone(), upgrade.clone());
-        service_fn(move |request| exchange(world.clone(), service, router.clone(), upgrade.clone(), request))
+        let (world, upgrade, certificate) = (world.clone(), upgrade.clone(), certificate.clone());
+        service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
+            exchange(world.clone(), service, router.clone(), upgrade.clone(), request)
+        })
     };
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), handler).with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -75,6 +83,9 @@ async fn connection(
     let upgrade = lock(&upgrade).take().filter(|_| !stopping);
     if let Some((service, upgrade)) = upgrade {
         match upgrade.await {
+            Ok(upgraded) if service == Service::Device => {
+                mqtt::accept_web_socket(world, upgraded, certificate, stop).await;
+            }
             Ok(upgraded) => amqp::accept_web_socket(world, service, upgraded, host_name, stop).await,
             Err(error) => tracing::debug!(%peer, %error, "the connection could not be upgraded to a WebSocket"),
         }

@@ -11,11 +11,13 @@ use axum::response::{IntoResponse as _, Response};
 use time::OffsetDateTime;
 
 use super::request::query_parameter;
+use crate::client_certificate::ClientCertificate;
 use crate::error::{ErrorCode, ServiceError};
 use crate::names::{HubName, without_port};
+use crate::operations::credentials::{Presented, authenticate};
 use crate::options::Permission;
+use crate::records::identity::Target;
 use crate::service::Service;
-use crate::sync::lock;
 use crate::throttle::Throttle;
 use crate::token::{Token, decode, unauthorized};
 use crate::versions::At;
@@ -82,14 +84,12 @@ fn check(world: &World, operation: Operation, request: &Request) -> Result<At, S
             authorize_policy(world, operation.service, host_name, &token()?, permission, &path, now)?;
         }
         Access::Device => {
-            let token = token()?;
-            if token.policy.is_some() {
-                authorize_policy(world, Service::Hub, host_name, &token, Permission::DeviceConnect, &path, now)?;
-            } else {
-                let keys = path.get(1).and_then(|id| lock(&world.hub).device_keys(id)).ok_or_else(unauthorized)?;
-                token.verify(keys.iter().map(String::as_str), now, world.options.clock_tolerance.as_secs())?;
-                token.covers(&world.authorities(Service::Hub, host_name), &path)?;
-            }
+            let header = request.headers().get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
+            let certificate = request.extensions().get::<ClientCertificate>();
+            let device = path.get(1).ok_or_else(unauthorized)?;
+            let module = path.get(3).filter(|_| path.get(2).is_some_and(|part| part.eq_ignore_ascii_case("modules")));
+            let target = Target::new(device, module.map(String::as_str));
+            authenticate(world, &target, Presented { token: header, certificate })?;
         }
         Access::Attested => {}
     }

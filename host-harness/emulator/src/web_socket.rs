@@ -1,13 +1,14 @@
-//! AMQP over WebSockets, at the hub's HTTPS port.
+//! AMQP and MQTT over WebSockets, at the HTTPS ports.
 //!
-//! | path | endpoint |
-//! |---|---|
-//! | `/$iothub/websocket` | the hub's own AMQP endpoint |
-//! | `/$servicebus/websocket` | the Event Hub-compatible endpoint |
+//! | path | sub-protocol | endpoint |
+//! |---|---|---|
+//! | `/$iothub/websocket` | `AMQPWSB10` | the hub's own AMQP endpoint |
+//! | `/$iothub/websocket` | `mqtt` | MQTT, for devices of the hub and of the provisioning service |
+//! | `/$servicebus/websocket` | `AMQPWSB10` | the Event Hub-compatible endpoint |
 //!
 //! In Azure each of these endpoints has its own host. A WebSocket carries one stream of bytes: Microsoft's clients
-//! write one AMQP frame into each WebSocket message, and accept any other division. No pings are sent, because some
-//! clients do not mask their pongs. No extension is accepted.
+//! write one AMQP frame into each WebSocket message and one MQTT packet into one or several, and accept any other
+//! division. No pings are sent, because some clients do not mask their pongs. No extension is accepted.
 
 use std::io;
 use std::pin::Pin;
@@ -32,7 +33,8 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use crate::error::{ErrorCode, ServiceError};
 use crate::service::Service;
 
-const SUB_PROTOCOL: &str = "AMQPWSB10";
+const AMQP: &str = "AMQPWSB10";
+const MQTT: &str = "mqtt";
 /// The text from which the accept header is computed (RFC 6455, section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The largest WebSocket messages that are sent and that are accepted, in bytes.
@@ -48,11 +50,12 @@ pub(crate) fn service_at(path: &str) -> Option<Service> {
     }
 }
 
-/// The answer 101 to a request for AMQP over a WebSocket.
+/// The answer 101 to a request for a WebSocket, and the endpoint that the WebSocket leads to: `service` is that of the
+/// path, which the sub-protocol may change to MQTT.
 ///
 /// # Errors
 /// 400 for any other request.
-pub(crate) fn agree(request: &Parts) -> Result<Response<Body>, ServiceError> {
+pub(crate) fn agree(request: &Parts, service: Service) -> Result<(Response<Body>, Service), ServiceError> {
     let refuse = |text: &str| Err(ServiceError::new(ErrorCode::for_status(400), text));
     let headers = &request.headers;
     let asks = request.method == Method::GET
@@ -62,20 +65,24 @@ pub(crate) fn agree(request: &Parts) -> Result<Response<Body>, ServiceError> {
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks) else {
         return refuse("this path accepts only WebSocket requests");
     };
-    if !has(headers, header::SEC_WEBSOCKET_PROTOCOL, SUB_PROTOCOL) {
-        return refuse("the sub-protocol has to be AMQPWSB10");
-    }
+    let speaks = |protocol| has(headers, header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    let (service, protocol) = match service {
+        _ if speaks(AMQP) => (service, AMQP),
+        Service::HubAmqp if speaks(MQTT) => (Service::Device, MQTT),
+        Service::HubAmqp => return refuse("the sub-protocol has to be AMQPWSB10 or mqtt"),
+        _ => return refuse("the sub-protocol has to be AMQPWSB10"),
+    };
     let proof = STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize());
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUB_PROTOCOL));
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     if let Ok(proof) = HeaderValue::from_str(&proof) {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, proof);
     }
-    Ok(response)
+    Ok((response, service))
 }
 
 /// Whether a header lists a word.
@@ -85,7 +92,7 @@ fn has(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {
 }
 
 /// The bytes of a connection that has become a WebSocket.
-pub(super) async fn stream(upgraded: Upgraded) -> impl AsyncRead + AsyncWrite + Unpin + Send {
+pub(crate) async fn stream(upgraded: Upgraded) -> impl AsyncRead + AsyncWrite + Unpin + Send {
     let config = WebSocketConfig::default()
         .max_message_size(Some(LARGEST_TAKEN))
         .max_frame_size(Some(LARGEST_TAKEN))
@@ -96,7 +103,7 @@ pub(super) async fn stream(upgraded: Upgraded) -> impl AsyncRead + AsyncWrite + 
         future::ready(match message {
             Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
             Ok(Message::Text(_)) => {
-                Some(Err(io::Error::new(io::ErrorKind::InvalidData, "a text message cannot carry AMQP")))
+                Some(Err(io::Error::new(io::ErrorKind::InvalidData, "a text message cannot carry AMQP or MQTT")))
             }
             Ok(_) => None,
             Err(error) => Some(Err(to_io(error))),
