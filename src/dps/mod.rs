@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::auth::Permission;
 use crate::error::Result;
 use crate::host_name;
-use crate::http::{Client, IfMatch, Page, PathId, Request, Safety, Tagged, whole};
+use crate::http::{Client, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
 use crate::platform::Method;
 
 /// The query for all individual enrollments.
@@ -39,6 +39,32 @@ impl<'a> Dps<'a> {
     /// The host name that identifies the service in events. It is the same for each of the service's host names.
     pub fn identity(&self) -> String {
         host_name::identity(&self.client.api().host)
+    }
+
+    /// Sends a request that only one operation makes. Requests that several callers make have a method here. The secrets
+    /// in the request's body are removed from errors.
+    ///
+    /// # Errors
+    /// The errors of the service.
+    pub fn send(&self, request: &Request) -> Result<Response> {
+        let secrets = request.body().map(secrets::secrets).unwrap_or_default();
+        self.client.send(request).map_err(|error| error.without(&secrets))
+    }
+
+    /// Sends a request whose answer is a document.
+    ///
+    /// # Errors
+    /// The errors of the service; `protocol` where the answer is not a JSON object.
+    pub fn document(&self, request: &Request) -> Result<Tagged> {
+        Tagged::from_response(&self.send(request)?)
+    }
+
+    /// Sends a request whose answer is a page of records.
+    ///
+    /// # Errors
+    /// The errors of the service; `protocol` where the answer is not a list of objects.
+    pub fn page(&self, request: &Request) -> Result<Page> {
+        Page::from_response(&self.send(request)?)
     }
 
     /// An individual enrollment.
@@ -94,9 +120,7 @@ impl<'a> Dps<'a> {
     /// Sends an enrollment. Its secrets are removed from errors, even if the service repeats them.
     fn write(&self, request: Request, enrollment: Value) -> Result<Tagged> {
         whole(&enrollment)?;
-        let secrets = secrets::secrets(&enrollment);
-        let written = self.client.send(&request.json(enrollment)).and_then(|answer| Tagged::from_response(&answer));
-        written.map_err(|error| error.without(&secrets))
+        self.document(&request.json(enrollment))
     }
 
     /// Whether the service supports [`CERTIFICATE_MEMBERS`], as far as this call has found out.

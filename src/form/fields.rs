@@ -67,6 +67,14 @@ pub fn etag() -> Value {
     )
 }
 
+/// A query of the provisioning service for `things`. `all` is the query for all of them.
+pub fn dps_query(things: &str, all: &str) -> Value {
+    with(
+        help(string("Query"), &format!("In the service's query language. Empty: all {things}.")),
+        json!({ "minLength": 1, "maxLength": 4096, "default": all, "x-visibility": "advanced" }),
+    )
+}
+
 /// The number of records of a page.
 pub fn page_size() -> Value {
     with(integer("Page size", 1, 1000), literal!({ "default": 100, "x-visibility": "advanced" }))

@@ -205,6 +205,14 @@ impl Request {
         self
     }
 
+    /// The JSON body.
+    pub fn body(&self) -> Option<&Value> {
+        match &self.body {
+            Some(Body::Json(value)) => Some(value),
+            Some(Body::Bytes(_)) | None => None,
+        }
+    }
+
     /// Adds a body of bytes.
     #[must_use]
     pub fn bytes(mut self, body: Vec<u8>) -> Self {
@@ -749,24 +757,40 @@ impl<'a> Client<'a> {
 
     /// The thing that a path names, in words for a person.
     fn what(&self, request: &Request) -> String {
-        let mut segments = request.segments.iter().map(String::as_str);
-        let collection = segments.next().unwrap_or("resource");
-        let noun = match collection {
-            "devices" => "device",
-            "twins" => "device twin",
-            "enrollments" => "individual enrollment",
-            "enrollmentGroups" => "enrollment group",
-            "registrations" => "registration",
-            "configurations" => "configuration",
-            other => other,
-        };
-        match (segments.next(), segments.next()) {
-            (None, _) => format!("{noun} request"),
-            (Some("query"), _) => "query".to_owned(),
+        let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
+        match segments[..] {
+            ["jobs", "v2", "query"] => "query for jobs".to_owned(),
+            [_, "query"] => "query".to_owned(),
+            ["jobs", "v2", id, ..] => format!("job \"{id}\""),
+            ["jobs", "create"] => "import or export job".to_owned(),
+            ["jobs", id] => format!("import or export job \"{id}\""),
+            ["configurations", "testQueries"] => "test of queries".to_owned(),
+            ["statistics", ..] => "statistics".to_owned(),
+            ["devices", device, "modules", module] => format!("module \"{module}\" of the device \"{device}\""),
+            ["twins", device, "modules", module, ..] => {
+                format!("twin of the module \"{module}\" of the device \"{device}\"")
+            }
             // A query for registrations names their enrollment group.
-            (Some(group), Some("query")) => format!("enrollment group \"{group}\""),
-            (Some(id), _) => format!("{noun} \"{id}\""),
+            ["registrations", group, "query"] => format!("enrollment group \"{group}\""),
+            [collection, id, ..] => format!("{} \"{id}\"", noun(collection)),
+            [collection] => format!("{} request", noun(collection)),
+            [] => "resource request".to_owned(),
         }
+    }
+}
+
+/// One thing of a collection.
+fn noun(collection: &str) -> &str {
+    match collection {
+        "devices" => "device",
+        "twins" => "device twin",
+        "digitaltwins" => "digital twin",
+        "enrollments" => "individual enrollment",
+        "enrollmentGroups" => "enrollment group",
+        "registrations" => "registration",
+        "configurations" => "configuration",
+        "jobs" => "job",
+        other => other,
     }
 }
 

@@ -8,7 +8,9 @@ mod id;
 mod retry;
 mod version;
 
-pub use client::{Api, Client, NETWORK_REFUSES_LIKE_THAT, Plan, ProbeAnswer, Request, Safety, Service, readable};
+pub use client::{
+    Api, Client, NETWORK_REFUSES_LIKE_THAT, Plan, ProbeAnswer, Request, Response, Safety, Service, readable,
+};
 pub use document::{IfMatch, Page, Tagged, whole};
 pub use fault::Fault;
 pub use id::{GivenId, PathId};

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::auth::Permission;
 use crate::error::Result;
 use crate::host_name;
-use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Safety, Tagged, whole};
+use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
 use crate::platform::Method;
 
 /// How long the hub waits for a device's response if the caller states no timeout ("Invoke direct methods from IoT
@@ -51,6 +51,30 @@ impl<'a> IotHub<'a> {
     /// The host name that identifies the hub in events. It is the same for each of the hub's host names.
     pub fn identity(&self) -> String {
         host_name::identity(&self.client.api().host)
+    }
+
+    /// Sends a request that only one operation makes. Requests that several callers make have a method here.
+    ///
+    /// # Errors
+    /// The errors of the service.
+    pub fn send(&self, request: &Request) -> Result<Response> {
+        self.client.send(request)
+    }
+
+    /// Sends a request whose answer is a document.
+    ///
+    /// # Errors
+    /// The errors of the service; `protocol` where the answer is not a JSON object.
+    pub fn document(&self, request: &Request) -> Result<Tagged> {
+        Tagged::from_response(&self.client.send(request)?)
+    }
+
+    /// Sends a request whose answer is a page of records.
+    ///
+    /// # Errors
+    /// The errors of the service; `protocol` where the answer is not a list of objects.
+    pub fn page(&self, request: &Request) -> Result<Page> {
+        Page::from_response(&self.client.send(request)?)
     }
 
     /// A device identity, including its keys.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::run::{Command, cargo, step, target_dir};
+use crate::run::{Command, cargo, root, step, target_dir};
 use crate::{component, dependencies, setup};
 
 /// A part of the checks that can be run alone.
@@ -112,13 +112,29 @@ pub fn manifests_outside() -> impl Iterator<Item = String> {
 }
 
 fn format() -> Result<()> {
-    step("Format", || {
-        cargo(&["fmt", "--all", "--check"])?;
-        for manifest in manifests_outside() {
-            cargo(&["fmt", "--manifest-path", &manifest, "--check"])?;
+    step("Format", || rewrite_format(&["--check"])).context("`cargo xtask fmt` formats every file")
+}
+
+/// Formats every file, or passes other arguments to rustfmt.
+///
+/// # Errors
+/// Where rustfmt fails; with `--check`, where a file has another format.
+pub fn rewrite_format(args: &[&str]) -> Result<()> {
+    cargo(&[&["fmt", "--all", "--"], args].concat())?;
+    for manifest in manifests_outside() {
+        cargo(&[&["fmt", "--manifest-path", &manifest, "--"], args].concat())?;
+    }
+    // A macro declares the modules of these folders, which rustfmt does not follow.
+    let mut command = Command::new("rustfmt").args(["--edition", "2024"]).args(args);
+    for folder in std::fs::read_dir(root()?.join("src/actions"))? {
+        let folder = folder?.path();
+        if folder.is_dir() {
+            for file in std::fs::read_dir(folder)? {
+                command = command.arg(file?.path());
+            }
         }
-        Ok(())
-    })
+    }
+    command.run()
 }
 
 fn lint() -> Result<()> {

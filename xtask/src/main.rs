@@ -22,6 +22,7 @@ cargo xtask COMMAND
   demo [ARGS]      build, then run a workflow on the embedded emulator; ARGS go to `connector-host demo`
   test             every stage of `check`
   check [STAGE...] the stages that are named, or all; see below
+  fmt              format every file, also those that `cargo fmt` does not find
   bench [NAME]     measure as ratios: sandbox (calls beside native code), telemetry (reading beside other clients), density
                    (a thousand tenants, and what they notice of each other); all where none is named
   soak WHAT [ARGS] long runs: telemetry (seed after seed of faults), tenants (200 in one process), lifetimes (one instance over
@@ -49,6 +50,7 @@ fn main() -> Result<()> {
         ("demo", _) => demo(&rest),
         ("test" | "ci", []) => checks::run(&[]),
         ("check", _) => checks::run(&rest),
+        ("fmt", []) => setup::for_formatting().and_then(|()| checks::rewrite_format(&[])),
         ("descriptor", []) => checks::descriptor(false),
         ("descriptor", ["--write"]) => checks::descriptor(true),
         ("advisories", []) => dependencies::advisories(None),

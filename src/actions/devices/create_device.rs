@@ -27,6 +27,9 @@ use crate::form::{Spec, fields, typed};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
+/// The action.
+pub static ACTION: CreateDevice = CreateDevice;
+
 pub struct CreateDevice;
 
 #[derive(Deserialize)]

@@ -8,22 +8,34 @@
 //! not-found {"deviceId": "missing"}
 //! ```
 
-use crate::actions::shared::removal::Removal;
+use crate::actions::shared::declaration::{Declaration, required};
+use crate::actions::shared::limits;
+use crate::actions::shared::removal::{ETAG, IF_MISSING, remove};
+use crate::actions::shared::single::Single;
 use crate::auth::Permission;
+use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
-use crate::iothub::DeviceId;
+use crate::form::schema::literal;
 
-pub static DELETE_DEVICE: Removal<DeviceId> = Removal {
-    id: "delete-device",
-    title: "Delete a device",
-    help: "Removes a device identity from the hub's registry, with its twin, its modules and the messages that wait for it. \
-           This cannot be undone: to keep a device out for a while, disable it with **Update a device**.",
-    group: "Devices",
-    field: "deviceId",
-    field_title: "Device id",
-    field_schema: fields::device_id,
-    permissions: &[Permission::RegistryWrite],
-    limits: &[("Identity operations of an S1 unit", 100, "requests/minute")],
-    read: DeviceId::parse,
-    delete: |session, id, if_match| session.hub().delete_device(id, if_match),
+pub static ACTION: Single = Single {
+    declaration: Declaration {
+        id: "delete-device",
+        title: "Delete a device",
+        help: "Removes a device identity from the hub's registry, with its twin, its modules and the messages that wait for it. \
+               This cannot be undone: to keep a device out for a while, disable it with **Update a device**.",
+        group: "Devices",
+        input: &[required("deviceId", fields::device_id), IF_MISSING, ETAG],
+        input_sample: r#"{ "deviceId": "press-17", "ifMissing": "ignore" }"#,
+        output: || fields::deleted_output("deviceId", "Device id"),
+        output_sample: || literal!({ "deviceId": "press-17", "deleted": true }),
+        dynamic_output: false,
+        permissions: &[Permission::RegistryWrite],
+        limits: &[limits::IDENTITIES],
+        effect: Effect::Destructive,
+        idempotency: Idempotency::Natural,
+    },
+    run: |session, input, _| {
+        let id = input.device()?;
+        remove(session, input, &["deviceId"], |session, if_match| session.hub().delete_device(&id, if_match))
+    },
 };

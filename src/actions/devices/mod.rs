@@ -1,18 +1,12 @@
 //! Actions on device identities.
 
-mod create_device;
-mod delete_device;
-mod get_device;
-mod list_devices;
-mod update_device;
+use crate::actions::shared::operations;
 
-use super::shared::Action;
-
-/// The actions, in the order in which a person sees them.
-pub static ALL: &[&dyn Action] = &[
-    &create_device::CreateDevice,
-    &get_device::GetDevice,
-    &update_device::UpdateDevice,
-    &delete_device::DELETE_DEVICE,
-    &list_devices::ListDevices,
-];
+// The order is the one in which a person sees the actions.
+operations! {
+    create_device,
+    get_device,
+    update_device,
+    delete_device,
+    list_devices,
+}

@@ -30,6 +30,9 @@ use crate::iothub::DeviceId;
 use crate::platform::Platform;
 use crate::session::Session;
 
+/// The action.
+pub static ACTION: UpdateDevice = UpdateDevice;
+
 pub struct UpdateDevice;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]

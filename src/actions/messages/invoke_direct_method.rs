@@ -28,6 +28,9 @@ use crate::iothub::DeviceId;
 use crate::json;
 use crate::session::Session;
 
+/// The action.
+pub static ACTION: InvokeDirectMethod = InvokeDirectMethod;
+
 pub struct InvokeDirectMethod;
 
 /// The largest payload, in bytes.

@@ -32,6 +32,9 @@ use crate::iothub::{DeviceId, ModuleId, Recipient};
 use crate::session::Session;
 use crate::session::service_endpoint::{Purpose, with_service_endpoint};
 
+/// The action.
+pub static ACTION: SendCloudToDeviceMessage = SendCloudToDeviceMessage;
+
 pub struct SendCloudToDeviceMessage;
 
 /// The largest message with its properties, in bytes (Microsoft's "IoT Hub quotas and throttling").

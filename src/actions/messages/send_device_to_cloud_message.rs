@@ -23,6 +23,9 @@ use crate::form::{Spec, fields, typed};
 use crate::iothub::DeviceId;
 use crate::session::Session;
 
+/// The action.
+pub static ACTION: SendDeviceToCloudMessage = SendDeviceToCloudMessage;
+
 pub struct SendDeviceToCloudMessage;
 
 /// The largest message with its properties, in bytes (Microsoft's "IoT Hub quotas and throttling").

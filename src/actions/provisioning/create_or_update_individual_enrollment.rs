@@ -38,6 +38,9 @@ use crate::json;
 use crate::session::Session;
 
 /// `create-or-update-individual-enrollment`.
+/// The action.
+pub static ACTION: CreateOrUpdateIndividualEnrollment = CreateOrUpdateIndividualEnrollment;
+
 pub struct CreateOrUpdateIndividualEnrollment;
 
 /// The members that only the service sets, so they are not written back.

@@ -1,9 +1,13 @@
 //! The trait of an action, and code that several actions share.
 
 pub mod change;
+pub mod declaration;
+pub mod input;
 pub mod keys;
-pub mod paging;
+pub mod limits;
 pub mod removal;
+pub mod single;
+pub mod stepped;
 
 use serde_json::Value;
 
@@ -12,6 +16,17 @@ use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::error::{Error, ErrorCode, Result};
 use crate::form;
 use crate::session::Session;
+
+/// Declares the modules of a folder's actions, and the list of these actions. Each module has a static `ACTION`.
+macro_rules! operations {
+    ($($(#[$meta:meta])* $module:ident),* $(,)?) => {
+        $($(#[$meta])* mod $module;)*
+
+        /// The actions of this folder.
+        pub static ALL: &[&dyn $crate::actions::shared::Action] = &[$($(#[$meta])* &$module::ACTION),*];
+    };
+}
+pub(crate) use operations;
 
 /// An action of the connector.
 pub trait Action: Sync {

@@ -1,9 +1,9 @@
 //! Actions on device twins.
 
-mod get_twin;
-mod update_twin;
+use crate::actions::shared::operations;
 
-use super::shared::Action;
-
-/// The actions, in the order in which a person sees them.
-pub static ALL: &[&dyn Action] = &[&get_twin::GetTwin, &update_twin::UpdateTwin];
+// The order is the one in which a person sees the actions.
+operations! {
+    get_twin,
+    update_twin,
+}

@@ -26,6 +26,9 @@ use crate::iothub::{DeviceId, TwinPart, check_patch};
 use crate::json;
 use crate::session::Session;
 
+/// The action.
+pub static ACTION: UpdateTwin = UpdateTwin;
+
 pub struct UpdateTwin;
 
 #[derive(Deserialize)]

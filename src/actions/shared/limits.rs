@@ -1,0 +1,23 @@
+//! The limits that several actions declare, for one S1 unit ("IoT Hub quotas and throttling", "Azure subscription
+//! limits": Device Provisioning Service).
+
+use super::declaration::Limit;
+
+/// Operations on identities of devices and modules.
+pub const IDENTITIES: Limit = ("Identity operations of an S1 unit", 100, "requests/minute");
+/// Queries in the hub's query language.
+pub const QUERIES: Limit = ("Queries of an S1 unit", 20, "requests/minute");
+/// Reads of twins.
+pub const TWIN_READS: Limit = ("Twin reads of an S1 hub", 100, "requests/second");
+/// The records of a page.
+pub const PAGE: Limit = ("Records of a page", 1000, "items");
+/// All operations of a provisioning service.
+pub const PROVISIONING: Limit = ("Operations of a provisioning service", 1000, "requests/minute");
+/// Updates of twins.
+pub const TWIN_UPDATES: Limit = ("Twin updates of an S1 hub", 50, "requests/second");
+/// Direct methods.
+pub const METHODS: Limit = ("Direct methods of an S1 unit, in pieces of 4 KB", 40, "requests/second");
+/// Operations on jobs.
+pub const JOBS: Limit = ("Job operations of an S1 unit", 100, "requests/minute");
+/// Operations on configurations.
+pub const CONFIGURATIONS: Limit = ("Configuration operations of an S1 unit", 20, "requests/minute");
