@@ -17,7 +17,7 @@ impl Emulator {
     ///
     /// # Errors
     /// The same errors as the service's PUT: 409001 when the device exists, 400004 when the body is not valid.
-    pub fn create_device(&self, id: &str, body: Value) -> Result<(), ServiceError> {
+    pub fn add_device(&self, id: &str, body: Value) -> Result<(), ServiceError> {
         let body = read(body)?;
         lock(&self.world.hub).put_device(id, body, &Precondition::None, At::INTERNAL).map(drop)
     }
@@ -26,7 +26,7 @@ impl Emulator {
     ///
     /// # Errors
     /// The same errors as the service's PUT: 409301 when the module exists, 404001 when the device does not.
-    pub fn create_module(&self, device_id: &str, id: &str, body: Value) -> Result<(), ServiceError> {
+    pub fn add_module(&self, device_id: &str, id: &str, body: Value) -> Result<(), ServiceError> {
         let body = read(body)?;
         lock(&self.world.hub).put_module(device_id, id, body, &Precondition::None, At::INTERNAL).map(drop)
     }
@@ -46,7 +46,7 @@ impl Emulator {
     ///
     /// # Errors
     /// The same errors as the service's PUT.
-    pub fn create_configuration(&self, id: &str, body: Value) -> Result<(), ServiceError> {
+    pub fn add_configuration(&self, id: &str, body: Value) -> Result<(), ServiceError> {
         let body = read(body)?;
         lock(&self.world.hub).put_configuration(id, body, &Precondition::None).map(drop)
     }
@@ -55,7 +55,7 @@ impl Emulator {
     ///
     /// # Errors
     /// The same errors as the service's PUT: 409 when the enrollment exists, 400 when the body is not valid.
-    pub fn create_enrollment(&self, id: &str, body: Value) -> Result<(), ServiceError> {
+    pub fn add_enrollment(&self, id: &str, body: Value) -> Result<(), ServiceError> {
         lock(&self.world.dps).create(Kind::Individual, id, body)
     }
 

@@ -216,7 +216,7 @@ impl Scenario {
         }
         for (index, body) in self.hub.configurations.iter().enumerate() {
             let id = body["id"].as_str().unwrap_or_default();
-            let made = emulator.create_configuration(id, body.clone());
+            let made = emulator.add_configuration(id, body.clone());
             made.map_err(refused(format!("/hub/configurations/{index}")))?;
         }
         for (index, body) in self.provisioning.enrollment_groups.iter().enumerate() {
@@ -226,7 +226,7 @@ impl Scenario {
         }
         for (index, body) in self.provisioning.enrollments.iter().enumerate() {
             let id = body["registrationId"].as_str().unwrap_or_default();
-            let made = emulator.create_enrollment(id, body.clone());
+            let made = emulator.add_enrollment(id, body.clone());
             made.map_err(refused(format!("/provisioning/enrollments/{index}")))?;
         }
         for (index, registration) in self.provisioning.registrations.iter().enumerate() {
@@ -332,7 +332,7 @@ async fn create(emulator: &Emulator, device: &DevicePart) -> Result<(), ServiceE
     if let Some(status) = status {
         body["status"] = json!(status);
     }
-    emulator.create_device(id, body)?;
+    emulator.add_device(id, body)?;
     if let Some(twin) = entity.twin() {
         emulator.write_twin(id, None, twin)?;
     }
@@ -340,7 +340,7 @@ async fn create(emulator: &Emulator, device: &DevicePart) -> Result<(), ServiceE
         emulator.devices().report(id, reported.clone()).await?;
     }
     for ModulePart { module_id, entity } in modules {
-        emulator.create_module(id, module_id, entity.identity())?;
+        emulator.add_module(id, module_id, entity.identity())?;
         if let Some(twin) = entity.twin() {
             emulator.write_twin(id, Some(module_id), twin)?;
         }
