@@ -40,8 +40,7 @@ pub(crate) async fn exchange(
     upgrade: Upgrade,
     mut request: HttpRequest,
 ) -> Result<Response, Dropped> {
-    let web_socket = web_socket::service_at(request.uri().path())
-        .filter(|service| listener == Service::Hub || *service == Service::HubAmqp);
+    let web_socket = web_socket::service_at(request.uri().path()).filter(|service| listener == Service::Hub || *service == Service::HubAmqp);
     let on_upgrade = web_socket.map(|service| (service, hyper::upgrade::on(&mut request)));
     let (mut parts, body) = request.into_parts();
     let service = classify(&world, listener, parts.uri.path());
