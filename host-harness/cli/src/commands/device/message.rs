@@ -84,7 +84,7 @@ pub(super) async fn receive(tls: &Tls, identity: &Identity, settle: OnMessage) -
     let lock = escaped(lock.trim_matches('"'));
     let settled = match settle {
         OnMessage::Complete => (Method::DELETE, format!("{path}/{lock}"), ""),
-        OnMessage::Reject => (Method::DELETE, format!("{path}/{lock}"), "&reject="),
+        OnMessage::Reject => (Method::DELETE, format!("{path}/{lock}"), "&reject"),
         OnMessage::Abandon => (Method::POST, format!("{path}/{lock}/abandon"), ""),
         OnMessage::Ignore => return Ok(Some(from_headers(&answer, settle))),
     };
