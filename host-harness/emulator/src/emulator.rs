@@ -10,21 +10,29 @@ use tokio::task::JoinHandle;
 
 use crate::certificate::{CertificateError, Certificates};
 use crate::device_side::DeviceSide;
+use crate::dps::certificate_info::certificate_der;
+use crate::error::ServiceError;
+use crate::etag::Precondition;
 use crate::event_hub::telemetry::Telemetry;
 use crate::faults::Faults;
+use crate::hub::registry::device_not_found;
 use crate::journal::Journal;
 use crate::messages::TelemetrySink;
 use crate::names::HubName;
 use crate::options::{EmulatorOptions, Policy, check_policies};
+use crate::records::device::DeviceBody;
 use crate::records::identity::Target;
 use crate::records::twin_view::of_device;
+use crate::server::Site;
 use crate::service::Service;
 use crate::service_bound::Queue;
 use crate::sync::lock;
 use crate::tls::{Tls, TlsHandshake};
 use crate::traffic::Traffic;
+use crate::versions::At;
+use crate::well_known::{WellKnown, WellKnownPorts};
 use crate::world::{Ports, Shared, World};
-use crate::{amqp, dps_api, hub_api, mqtt, names, server};
+use crate::{amqp, blob_api, dps_api, hub_api, mqtt, names, server};
 
 /// Why the emulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +44,9 @@ pub enum EmulatorError {
     /// A policy has no usable name or key.
     #[error("{0}")]
     Policy(String),
+    /// A certificate in `device_authorities` cannot be read.
+    #[error("entry {0} of device_authorities cannot be read; it must be an X.509 certificate in PEM")]
+    DeviceAuthority(usize),
     /// The port could not be bound.
     #[error("could not listen on {address}: {source}")]
     Bind {
@@ -72,6 +83,7 @@ pub struct Emulator {
     stop: watch::Sender<bool>,
     listeners: Mutex<Vec<JoinHandle<()>>>,
     tls: Tls,
+    well_known_ports: Option<WellKnownPorts>,
     /// Stops only the listeners of the Event Hub-compatible endpoint, because a fail-over replaces them.
     event_hub_stop: Mutex<watch::Sender<bool>>,
 }
@@ -85,10 +97,17 @@ impl Emulator {
         if !options.listen.is_loopback() {
             return Err(EmulatorError::NotLoopback(options.listen));
         }
+        if let Some(address) = options.device_address.filter(|address| !address.is_loopback()) {
+            return Err(EmulatorError::NotLoopback(address));
+        }
+        if let Some(entry) = options.device_authorities.iter().position(|text| certificate_der(text).is_err()) {
+            return Err(EmulatorError::DeviceAuthority(entry));
+        }
         check_policies(&options.hub_policies).map_err(EmulatorError::Policy)?;
         check_policies(&options.dps_policies).map_err(EmulatorError::Policy)?;
         let Certificates { ca_pem, tls } = {
             let names = names::hub_names(&options.hub_name, options.gateway).into_iter().map(|(name, _)| name);
+            let names = names.chain(options.device_address.map(|address| address.to_string()));
             Certificates::issue(options.certificate_dir.as_deref(), names, options.tls_suites)?
         };
         let (hub_listener, hub_port) = bind(options.listen, options.hub_port).await?;
@@ -97,31 +116,40 @@ impl Emulator {
         let (mqtt_listener, mqtt_port) = bind(options.listen, options.mqtt_port).await?;
         let event_hub =
             EventHubListeners::bind(options.listen, options.event_hub_port, options.event_hub_plaintext_port).await?;
+        let well_known = match options.device_address {
+            Some(address) => Some(WellKnown::bind(address).await),
+            None => None,
+        };
+        let well_known_ports = well_known.as_ref().map(WellKnown::ports);
         let ports = Ports {
             hub: hub_port,
             dps: dps_port,
             hub_amqp: hub_amqp_port,
             mqtt: mqtt_port,
+            portless: well_known_ports.filter(|ports| ports.https || ports.mqtt).map(|ports| ports.address),
             event_hub: event_hub.ports(),
         };
         let world = Arc::new(World::new(options, ports));
         let (stop, stopped) = watch::channel(false);
-        let listeners = [
-            (Service::Hub, hub_listener, hub_api::routes(&world)),
-            (Service::Dps, dps_listener, dps_api::routes(&world)),
-        ]
-        .map(|(service, listener, router)| {
-            tokio::spawn(server::serve(world.clone(), service, listener, tls.clone(), router, stopped.clone()))
-        });
+        let hub = hub_api::routes(&world).merge(blob_api::routes(&world));
+        let dps = dps_api::routes(&world);
+        let listeners = [(Service::Hub, hub_listener, hub.clone()), (Service::Dps, dps_listener, dps.clone())].map(
+            |(service, listener, router)| {
+                let site = Site::one(service, router);
+                tokio::spawn(server::serve(world.clone(), site, listener, tls.clone(), stopped.clone()))
+            },
+        );
         let hub_amqp =
             amqp::serve(world.clone(), Service::HubAmqp, hub_amqp_listener, Some(tls.clone()), stopped.clone());
         let mut listeners = Vec::from(listeners);
         listeners.push(tokio::spawn(hub_amqp));
         listeners.push(tokio::spawn(mqtt::serve(world.clone(), mqtt_listener, tls.clone(), stopped.clone())));
+        let well_known = well_known.map(|it| it.serve(&world, &tls, (hub, dps), &stopped));
+        listeners.extend(well_known.into_iter().flatten());
         let (event_hub_stop, event_hub_stopped) = watch::channel(false);
         listeners.extend(event_hub.serve(&world, &tls, &event_hub_stopped));
         let (listeners, event_hub_stop) = (Mutex::new(listeners), Mutex::new(event_hub_stop));
-        Ok(Self { world, ca_pem, stop, listeners, tls, event_hub_stop })
+        Ok(Self { world, ca_pem, stop, listeners, tls, well_known_ports, event_hub_stop })
     }
 
     /// The hub's host and port, `localhost:PORT`.
@@ -155,10 +183,25 @@ impl Emulator {
         self.world.mqtt_host()
     }
 
+    /// Which of the ports 443, 5671 and 8883 are the emulator's at [`EmulatorOptions::device_address`].
+    pub fn well_known_ports(&self) -> Option<WellKnownPorts> {
+        self.well_known_ports
+    }
+
     /// The connection string of a device with a symmetric key, as the portal shows it. Contains the primary key. `None`
-    /// when there is no such device or it has no key.
+    /// when there is no such device or it has no key. Its host is that of [`EmulatorOptions::device_address`], or else
+    /// that of MQTT.
     pub fn device_connection_string(&self, device_id: &str) -> Option<String> {
         self.device_string(&Target::new(device_id, None))
+    }
+
+    /// Creates a device with new symmetric keys, and returns its connection string.
+    ///
+    /// # Errors
+    /// The same errors as the service's PUT: 409 when the device exists, 400 when the id is not valid.
+    pub fn create_device(&self, device_id: &str) -> Result<String, ServiceError> {
+        lock(&self.world.hub).put_device(device_id, DeviceBody::default(), &Precondition::None, At::INTERNAL)?;
+        self.device_connection_string(device_id).ok_or_else(|| device_not_found(device_id))
     }
 
     /// The connection string of a module with a symmetric key, as the portal shows it. Contains the primary key.
@@ -283,6 +326,11 @@ impl Emulator {
     /// client did without asking that client.
     pub fn twin(&self, device_id: &str) -> Option<serde_json::Value> {
         lock(&self.world.hub).devices.get(device_id).map(of_device)
+    }
+
+    /// A file that a device has uploaded, by the blob's name; `None` when there is none.
+    pub fn uploaded_file(&self, device_id: &str, blob_name: &str) -> Option<bytes::Bytes> {
+        self.world.blobs.read(&format!("{device_id}/{blob_name}"))
     }
 
     /// How many feedback records no reader has completed, including records that are locked for a reader.

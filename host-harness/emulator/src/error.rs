@@ -41,6 +41,7 @@ codes! {
     UNAUTHORIZED_ACCESS = 401002 "IotHubUnauthorizedAccess";
     QUOTA_EXCEEDED = 403002 "IotHubQuotaExceeded";
     QUEUE_DEPTH_EXCEEDED = 403004 "DeviceMaximumQueueDepthExceeded";
+    TOO_MANY_UPLOADS = 403006 "DeviceMaximumActiveFileUploadLimitExceeded";
     INVALID_MESSAGE_EXPIRY = 403009 "InvalidMessageExpiryTime";
     DEVICE_DISABLED = 403012 "DeviceDisabled";
     NOT_FOUND = 404000 "GenericNotFound";

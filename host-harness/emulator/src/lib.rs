@@ -56,6 +56,10 @@
 //! | feedback over HTTPS | the lock token is in `ETag` | `hub_api::messages` |
 //! | a back end that uses the hub's name for devices, or a device that uses the name for back ends | 404; over AMQP 401 | `web::guard`, `amqp::claims` |
 //! | acknowledgement and expiry of a message sent over HTTPS | ignored | `hub_api::messages` |
+//! | a lock that a device holds over MQTT or AMQP | ends with the connection, not after a minute | `operations::receiving` |
+//! | a device that is connected, but does not receive methods | 404103, as if it were offline | `sessions` |
+//! | new keys or thumbprints of a connected device | end its connection | `hub::devices` |
+//! | the storage account for files | the hub's HTTPS port | `blob_api` |
 //!
 //! # Modules
 //!
@@ -65,16 +69,19 @@
 //! |---|---|
 //! | `simulator` | devices that send telemetry and react |
 //! | `emulator`, `device_side`, `seeding` | the handles that tests and demonstrations hold |
+//! | `well_known` | the listeners at ports that clients of devices cannot change |
 //! | `server` | HTTPS listeners and exchanges |
-//! | `amqp`, `mqtt`, `hub_api`, `dps_api` | the endpoints: AMQP, MQTT, and the handlers of the two HTTP APIs |
+//! | `amqp`, `mqtt`, `hub_api`, `dps_api`, `blob_api` | the endpoints: AMQP, MQTT, and the handlers of the HTTP APIs |
 //! | `web` | what the HTTP APIs share: the guard, routes, bodies, answers |
 //! | `operations` | operations on the whole state, shared by the endpoints and the devices in process: credentials, connections of devices, their messages and methods |
 //! | `world` | the state of one emulator |
-//! | `hub`, `dps`, `event_hub`, `service_bound`, `sessions` | parts of the state, each with its rules |
+//! | `hub`, `dps`, `event_hub`, `service_bound`, `sessions`, `blobs` | parts of the state, each with its rules |
 //! | `records`, `messages`, `journal`, `traffic`, `faults` | what the parts hold |
 //! | all others | basics: errors, tokens, options, queries, pages, the clock, TLS |
 
 mod amqp;
+mod blob_api;
+mod blobs;
 mod certificate;
 mod client_certificate;
 mod clock;
@@ -115,6 +122,7 @@ mod traffic;
 mod versions;
 mod web;
 mod web_socket;
+mod well_known;
 mod world;
 
 pub use device_side::DeviceSide;
@@ -140,3 +148,4 @@ pub use simulator::{
 pub use tls::{TlsHandshake, TlsSuites};
 pub use traffic::{Exchange, Traffic};
 pub use versions::{DpsApi, HubApi, OlderPut};
+pub use well_known::WellKnownPorts;

@@ -4,6 +4,8 @@
 //! exactly that name. If it connects to a loopback name, its token may be for any loopback name and, over AMQP, for the
 //! hub's Azure names that back ends may use.
 
+use std::net::IpAddr;
+
 /// Who may use a host name of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HubName {
@@ -53,6 +55,14 @@ pub(crate) fn hub_names(hub: &str, gateway: GatewayVersion) -> Vec<(String, HubN
 pub(crate) fn without_port(authority: &str) -> String {
     let name = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     name.map_or(authority, |(name, _)| name).to_ascii_lowercase()
+}
+
+/// Whether a host in lower case, without its port, is this machine.
+pub(crate) fn is_loopback_name(host: &str) -> bool {
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost",
+    }
 }
 
 #[cfg(test)]

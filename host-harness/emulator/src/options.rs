@@ -32,6 +32,10 @@ pub struct EmulatorOptions {
     /// The port at which devices use MQTT, of the hub and of the provisioning service; 0 takes any free port. Microsoft's
     /// clients use port 8883.
     pub mqtt_port: u16,
+    /// A loopback address at which the ports 443, 5671 and 8883 are bound in addition, where they are free: for clients of
+    /// devices that cannot be told a port. Another address than [`Self::listen`], such as 127.0.0.2, leaves other
+    /// programs alone. See [`crate::Emulator::well_known_ports`].
+    pub device_address: Option<IpAddr>,
     /// The certification authorities, in PEM, that issue the certificates of devices with the authentication type
     /// `certificateAuthority`. The signing certificates of enrollment groups are known without being listed.
     pub device_authorities: Vec<String>,
@@ -103,6 +107,7 @@ impl Default for EmulatorOptions {
             event_hub_plaintext_port: None,
             hub_amqp_port: 0,
             mqtt_port: 0,
+            device_address: None,
             device_authorities: Vec::new(),
             hub_name: "plant".to_owned(),
             hub_api: HubApi::default(),

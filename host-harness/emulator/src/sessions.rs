@@ -218,6 +218,11 @@ impl Sessions {
         known
     }
 
+    /// Whether the device or module has a link.
+    pub(crate) fn has_link(&self, key: &str) -> bool {
+        lock(&self.state).sessions.get(key).is_some_and(|session| session.link.is_some())
+    }
+
     /// States whether the device receives methods over this link.
     pub(crate) fn accept_methods(&self, key: &str, link: u64, accepts: bool) {
         if let Some(link) = lock(&self.state).link(key, link) {

@@ -1,10 +1,11 @@
 //! The state of the whole emulator: options, records, queues, observers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, RwLock};
 
 use time::OffsetDateTime;
 
+use crate::blobs::Blobs;
 use crate::clock::skewed;
 use crate::dps::certificate_info::certificate_der;
 use crate::dps::provisioning::Dps;
@@ -14,7 +15,7 @@ use crate::faults::Faults;
 use crate::hub::registry::Hub;
 use crate::journal::Journal;
 use crate::messages::TelemetrySink;
-use crate::names::{HubName, hub_names, without_port};
+use crate::names::{HubName, hub_names, is_loopback_name, without_port};
 use crate::options::{EmulatorOptions, Policy};
 use crate::paging::Pager;
 use crate::service::Service;
@@ -33,6 +34,8 @@ pub(crate) struct Ports {
     pub(crate) dps: u16,
     pub(crate) hub_amqp: u16,
     pub(crate) mqtt: u16,
+    /// The address at which devices reach the hub without naming a port.
+    pub(crate) portless: Option<IpAddr>,
     pub(crate) event_hub: (u16, Option<u16>),
 }
 
@@ -43,11 +46,14 @@ pub(crate) struct World {
     pub(crate) dps_port: u16,
     pub(crate) hub_amqp_port: u16,
     pub(crate) mqtt_port: u16,
+    /// The address at which devices reach the hub without naming a port.
+    pub(crate) portless: Option<IpAddr>,
     /// The certificates of `EmulatorOptions::device_authorities`, DER.
     pub(crate) device_authorities: Vec<Vec<u8>>,
     event_hub_ports: Mutex<(u16, Option<u16>)>,
     pub(crate) event_hub: Arc<EventHub>,
     pub(crate) service_bound: ServiceBound,
+    pub(crate) blobs: Blobs,
     pub(crate) system_events: SystemEvents,
     pub(crate) hub: Mutex<Hub>,
     pub(crate) dps: Mutex<Dps>,
@@ -79,6 +85,7 @@ impl World {
             dps_port: ports.dps,
             hub_amqp_port: ports.hub_amqp,
             mqtt_port: ports.mqtt,
+            portless: ports.portless,
             device_authorities: options
                 .device_authorities
                 .iter()
@@ -87,6 +94,7 @@ impl World {
             event_hub_ports: Mutex::new(ports.event_hub),
             event_hub,
             service_bound: ServiceBound::default(),
+            blobs: Blobs::default(),
             system_events: system_events.clone(),
             hub: Mutex::new(Hub::new(Arc::clone(&journal), system_events, Arc::clone(&sessions))),
             dps: Mutex::new(Dps::new(Arc::clone(&journal))),
@@ -106,14 +114,18 @@ impl World {
         format!("localhost:{}", self.hub_port)
     }
 
-    /// The host of a device's connection string.
+    /// The host of a device's connection string: an address without a port, or that of MQTT.
     pub(crate) fn device_host(&self) -> String {
-        self.hub_host()
+        self.portless_host().unwrap_or_else(|| self.mqtt_host())
+    }
+
+    fn portless_host(&self) -> Option<String> {
+        self.portless.map(|address| SocketAddr::new(address, 443).to_string().trim_end_matches(":443").to_owned())
     }
 
     /// The name under which the hub is linked to the provisioning service.
     pub(crate) fn hub_link(&self) -> String {
-        self.options.hub_link.clone().unwrap_or_else(|| self.hub_host())
+        self.options.hub_link.clone().or_else(|| self.portless_host()).unwrap_or_else(|| self.hub_host())
     }
 
     /// The provisioning service's host and port, `localhost:PORT`.
@@ -146,7 +158,11 @@ impl World {
         let port = if service == Service::Dps { self.dps_port } else { self.hub_port };
         match host_name.filter(|host_name| service != Service::Dps && self.hub_name_at(host_name).is_some()) {
             Some(host_name) => vec![format!("{host_name}:{port}"), host_name.to_owned()],
-            None => ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}")).to_vec(),
+            None => {
+                let own = ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}"));
+                let portless = self.portless_host().map(|host| [format!("{host}:443"), host]);
+                own.into_iter().chain(portless.into_iter().flatten()).collect()
+            }
         }
     }
 
@@ -156,12 +172,8 @@ impl World {
         let name = without_port(authority);
         let port = authority[name.len()..].strip_prefix(':').map(str::parse::<u16>);
         let ports = [self.hub_port, self.hub_amqp_port, self.mqtt_port, 443, 5671, 8883];
-        let is_loopback = match name.trim_matches(['[', ']']).parse::<IpAddr>() {
-            Ok(address) => address.is_loopback(),
-            Err(_) => name == "localhost",
-        };
         port.is_none_or(|port| port.is_ok_and(|port| ports.contains(&port)))
-            && (is_loopback || self.hub_name_at(&name).is_some_and(|kind| kind != HubName::Service))
+            && (is_loopback_name(&name) || self.hub_name_at(&name).is_some_and(|kind| kind != HubName::Service))
     }
 
     /// The kind of the hub's Azure name that `host` is; `None` for a loopback name. `host` must be in lower case,

@@ -48,6 +48,16 @@ pub(crate) struct EmulatorArguments {
     /// The port of the IoT hub's own AMQP endpoint; 0 takes any free port.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     hub_amqp_port: u16,
+    /// The port at which devices use MQTT, of the IoT hub and the Device Provisioning Service; 0 takes any free port.
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    mqtt_port: u16,
+    /// A loopback address, such as 127.0.0.2, at which ports 443, 5671 and 8883 are bound in addition, where they are
+    /// free: for clients of devices that cannot be told a port.
+    #[arg(long, value_name = "ADDRESS")]
+    device_address: Option<IpAddr>,
+    /// Create a device identity with this id, and print its connection string. Can be repeated.
+    #[arg(long, value_name = "ID")]
+    device: Vec<String>,
     /// The host names that the IoT hub has in addition to `localhost`: v1 has HUB.azure-devices.net, v2 also has
     /// HUB.service.azure-devices.net for back ends and HUB.device.azure-devices.net for devices. Each name also exists
     /// with `.privatelink` before the domain.
@@ -224,6 +234,8 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
         },
         event_hub_port: arguments.event_hub_port,
         hub_amqp_port: arguments.hub_amqp_port,
+        mqtt_port: arguments.mqtt_port,
+        device_address: arguments.device_address,
         partitions: arguments.partitions,
         telemetry_routed_away: arguments.telemetry_routed_away,
         hub_api: arguments.hub_api,
@@ -257,6 +269,9 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     if name.is_some_and(|name| emulator.hub_host_by(name).is_none()) {
         return Err(usage(anyhow!("the IoT hub has this name only with `--gateway v2`")));
     }
+    let devices: Result<Vec<_>, _> = arguments.device.iter().map(|id| emulator.create_device(id)).collect();
+    let mut devices = devices.map_err(usage)?;
+    devices.extend(scenario.devices().filter_map(|id| emulator.device_connection_string(id)));
     for rule in arguments.fault {
         emulator.faults().add(rule);
     }
@@ -277,7 +292,8 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     });
     let simulator = simulator.transpose().map_err(|error| Exit::Failed(anyhow!("{error:?}")))?;
     let leads = name.map(|_| format!(" --resolve {HUB_DOMAIN}={}", arguments.listen)).unwrap_or_default();
-    announce(output, &emulator, &leads, files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path())))?;
+    let files = files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path()));
+    announce(output, &emulator, &leads, &devices, files)?;
     let ended = tokio::select! {
         () = interrupted() => Ok(()),
         failed = play(output, &emulator, timeline) => failed,
@@ -339,8 +355,16 @@ fn connection(emulator: &Emulator, name: Option<HubName>, scenario: &Scenario) -
     }))
 }
 
-fn announce(output: &Output, emulator: &Emulator, leads: &str, files: Option<(&Path, &Path)>) -> Done {
+fn announce(
+    output: &Output,
+    emulator: &Emulator,
+    leads: &str,
+    devices: &[String],
+    files: Option<(&Path, &Path)>,
+) -> Done {
     let (hub, dps) = (emulator.hub_host(), emulator.dps_host());
+    let policies = ["iothubowner", "service", "device"].map(|name| emulator.hub_connection_string(name));
+    let policies: Vec<_> = policies.into_iter().flatten().collect();
     if output.is_json() {
         return output.json(&json!({
             "hub": hub,
@@ -350,6 +374,9 @@ fn announce(output: &Output, emulator: &Emulator, leads: &str, files: Option<(&P
             "eventHub": emulator.event_hub_host(),
             "eventHubName": emulator.event_hub_name(),
             "idScope": emulator.id_scope(),
+            "deviceAddress": emulator.well_known_ports().map(|ports| ports.address),
+            "hubConnectionStrings": policies,
+            "deviceConnectionStrings": devices,
             "connection": files.map(|(connection, _)| connection),
             "trustRoots": files.map(|(_, authority)| authority),
         }));
@@ -361,6 +388,22 @@ fn announce(output: &Output, emulator: &Emulator, leads: &str, files: Option<(&P
         emulator.event_hub_host(),
         emulator.event_hub_name()
     ))?;
+    output.line(&format!("IoT Hub, AMQP                amqps://{}", emulator.hub_amqp_host()))?;
+    output.line(&format!("Devices, MQTT                mqtts://{} (both services)", emulator.mqtt_host()))?;
+    if let Some(ports) = emulator.well_known_ports() {
+        let missing = ports.missing();
+        let missing = if missing.is_empty() { String::new() } else { format!(", without {missing:?}: not free") };
+        output.line(&format!("Devices without a port       {} (443, 5671, 8883{missing})", ports.address))?;
+    }
+    output.line("\nConnection strings of the IoT hub's policies:")?;
+    policies.iter().try_for_each(|string| output.line(&format!("  {string}")))?;
+    match devices {
+        [] => output.line("\nAdd `--device ID` to create a device and get its connection string.")?,
+        devices => {
+            output.line("\nConnection strings of devices:")?;
+            devices.iter().try_for_each(|string| output.line(&format!("  {string}")))?;
+        }
+    }
     match files {
         Some((connection, authority)) => output.line(&format!(
             "\nTry it out:\n  connector-host test --connection {} --trust-roots {} --allow-host localhost --allow-host {} --allow-private-networks{leads}",
@@ -368,7 +411,7 @@ fn announce(output: &Output, emulator: &Emulator, leads: &str, files: Option<(&P
             authority.display(),
             emulator.event_hub_host(),
         ))?,
-        None => output.line("\nAdd `--connection-out FILE` to get a connection to this emulator.")?,
+        None => output.line("\nAdd `--connection-out FILE` to get a connection to this emulator and its certificate authority.")?,
     }
     output.line("\nCtrl-C ends it.")
 }

@@ -11,7 +11,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::names::HubName;
+use crate::names::{HubName, is_loopback_name};
 use crate::options::Permission;
 use crate::service::Service;
 use crate::token::{Dialect, Token};
@@ -178,7 +178,7 @@ pub(super) fn split(address: &str) -> (&str, Vec<String>) {
 fn looks_like_host(address: &str) -> bool {
     let first = address.split('/').next().unwrap_or_default();
     let name = first.rsplit_once(':').map_or(first, |(name, _)| name);
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]") || name.contains(".azure-devices.")
+    is_loopback_name(name) || name.contains(".azure-devices.")
 }
 
 /// Checks that the token's resource names this endpoint. A loopback name is accepted, with one of the emulator's ports
@@ -202,7 +202,7 @@ fn check_authority(world: &World, service: Service, host_name: Option<&str>, aut
         // The hub's name for devices is refused, because this endpoint serves only back ends.
         _ if host_name.is_some_and(|(_, kind)| kind == HubName::Device) => false,
         name if host_name.is_some() => host_name.is_some_and(|(host_name, _)| host_name == name),
-        "localhost" | "127.0.0.1" | "[::1]" => port.is_none_or(|port| ports.contains(&Some(port))),
+        name if is_loopback_name(name) => port.is_none_or(|port| ports.contains(&Some(port))),
         _ if service == Service::EventHub => name.ends_with(NAMESPACE_SUFFIX),
         name => world.hub_name_at(name).is_some_and(|kind| kind != HubName::Device),
     };

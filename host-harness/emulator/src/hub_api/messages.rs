@@ -1,4 +1,4 @@
-//! Messages to devices and from devices.
+//! Messages to devices, and feedback on them.
 //!
 //! Sending to a device over HTTPS is not in the service's description, but Azure IoT explorer, which Microsoft ships,
 //! does it: `POST /devices/{id}/messages/deviceBound`, with properties as `iothub-app-*` headers.
@@ -13,10 +13,8 @@ use crate::clock::now;
 use crate::error::{ErrorCode, ServiceError};
 use crate::etag::header_value;
 use crate::journal::ChangeKind;
-use crate::messages::{DeviceMessage, TelemetryMessage};
-use crate::operations::messages::{
-    MAX_CLOUD_TO_DEVICE, accept_telemetry, check_size, expire_messages, feedback_on, queue_message,
-};
+use crate::messages::DeviceMessage;
+use crate::operations::messages::{MAX_CLOUD_TO_DEVICE, check_size, expire_messages, feedback_on, queue_message};
 use crate::random;
 use crate::records::cloud_message::{Ack, CloudMessage};
 use crate::service_bound::{FeedbackStatus, Queue};
@@ -24,7 +22,7 @@ use crate::sync::lock;
 use crate::web::answer::{no_content, ok};
 use crate::world::Shared;
 
-const PROPERTY_PREFIX: &str = "iothub-app-";
+pub(super) const PROPERTY_PREFIX: &str = "iothub-app-";
 
 /// `POST /devices/{id}/messages/deviceBound`.
 pub(crate) async fn send(
@@ -92,38 +90,7 @@ fn settle(token: &str, settle: impl FnOnce(&[u8; 16]) -> bool) -> Result<Respons
     Err(ServiceError::new(ErrorCode::MESSAGE_LOCK_LOST, "the lock token is not valid, or no longer"))
 }
 
-/// `DELETE /devices/{id}/messages/deviceBound/{token}`, the device's side: completes a message that the device has
-/// received. Devices of the emulator take their messages in process, so no lock token is ever given out over HTTPS.
-pub(crate) async fn complete(
-    State(world): State<Shared>,
-    Path((id, _token)): Path<(String, String)>,
-) -> Result<Response, ServiceError> {
-    lock(&world.hub).device_mut(&id)?;
-    Err(ServiceError::new(ErrorCode::MESSAGE_LOCK_LOST, "the lock token is not valid, or no longer"))
-}
-
-/// `POST /devices/{id}/messages/events`, the device's side.
-pub(crate) async fn receive(
-    State(world): State<Shared>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ServiceError> {
-    let message = TelemetryMessage {
-        device_id: id,
-        enqueued: now(),
-        content_type: text(&headers, "iothub-contenttype").or_else(|| text(&headers, "content-type")),
-        content_encoding: text(&headers, "iothub-contentencoding").or_else(|| text(&headers, "content-encoding")),
-        message_id: text(&headers, "iothub-messageid"),
-        correlation_id: text(&headers, "iothub-correlationid"),
-        properties: properties(&headers),
-        body,
-    };
-    accept_telemetry(&world, message)?;
-    Ok(no_content())
-}
-
-pub(crate) fn properties(headers: &HeaderMap) -> Vec<(String, String)> {
+pub(super) fn properties(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
         .filter_map(|(name, value)| {
@@ -133,6 +100,6 @@ pub(crate) fn properties(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-pub(crate) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }

@@ -1,16 +1,19 @@
-//! The IoT Hub service API.
+//! The IoT Hub service API, and what devices call over HTTPS.
 //!
 //! | permission | operations |
 //! |---|---|
 //! | RegistryRead | reading devices, modules, configurations, device statistics |
 //! | RegistryWrite | changing devices, modules, configurations; bulk changes, applying configuration content, import and export |
+//! | DeviceConnect, or the device's own key | what devices call: telemetry, messages to the device, files |
 //! | ServiceConnect | twins, digital twins, queries, methods, messages, scheduled jobs, service statistics |
 
 mod blob_jobs;
 mod bulk;
 mod configurations;
+mod device_messages;
 mod devices;
 mod digital_twins;
+mod files;
 mod jobs;
 mod messages;
 mod methods;
@@ -39,6 +42,7 @@ pub(crate) fn routes(world: &Shared) -> Router {
     let read = Access::Policy(RegistryRead);
     let write = Access::Policy(RegistryWrite);
     let service = Access::Policy(ServiceConnect);
+    let device = Access::Device;
     use Throttle::{Configuration, Job, Message, Method, Query, Registry, Telemetry, TwinRead, TwinWrite};
     Routes::new(world, Service::Hub)
         .on(GET, "/devices", read, Registry, devices::list)
@@ -50,8 +54,13 @@ pub(crate) fn routes(world: &Shared) -> Router {
         .on(DELETE, "/devices/{id}/commands", service, Message, messages::purge)
         .on(POST, "/devices/{id}/applyConfigurationContent", write, Configuration, configurations::apply)
         .on(POST, "/devices/{id}/messages/deviceBound", service, Message, messages::send)
-        .on(POST, "/devices/{id}/messages/events", Access::Device, Telemetry, messages::receive)
-        .on(DELETE, "/devices/{id}/messages/deviceBound/{token}", Access::Device, Message, messages::complete)
+        .on(POST, "/devices/{id}/messages/events", device, Telemetry, device_messages::send)
+        .on(GET, "/devices/{id}/messages/deviceBound", device, Message, device_messages::receive)
+        .on(DELETE, "/devices/{id}/messages/deviceBound/{token}", device, Message, device_messages::complete)
+        .on(POST, "/devices/{id}/messages/deviceBound/{token}/abandon", device, Message, device_messages::abandon)
+        .on(POST, "/devices/{id}/files", device, Message, files::begin)
+        .on(POST, "/devices/{id}/files/notifications", device, Message, files::end)
+        .on(POST, "/devices/{id}/files/notifications/{correlation}", device, Message, files::end_by_path)
         .on(GET, "/devices/{id}/modules", read, Registry, modules::list)
         .on(GET, "/devices/{id}/modules/{module}", read, Registry, modules::get)
         .on(PUT, "/devices/{id}/modules/{module}", write, Registry, modules::put)

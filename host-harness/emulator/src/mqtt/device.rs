@@ -66,7 +66,9 @@ impl Device {
 
     /// Sends the will, as telemetry that says what it is.
     pub(super) fn leave_will(&self, will: &LastWill) {
-        let Some(FromDevice::Telemetry { properties }) = published(self.link.target(), &will.topic_name) else { return };
+        let Some(FromDevice::Telemetry { properties }) = published(self.link.target(), &will.topic_name) else {
+            return;
+        };
         let mut event = telemetry(&properties, will.message.clone());
         event.properties.push(("iothub-MessageType".to_owned(), "Will".to_owned()));
         if let Err(error) = self.link.send(event) {

@@ -109,8 +109,8 @@ impl Drop for DeviceLink {
     fn drop(&mut self) {
         let was_current = self.world.sessions.unlink(&self.target.key(), self.id);
         release_link(&self.world, &self.target, self.id);
-        // The successor of a connection that was taken over is connected.
-        if was_current {
+        // The successor of a connection that was taken over is connected, or about to be.
+        if was_current && !self.world.sessions.has_link(&self.target.key()) {
             set_connected(&self.world, &self.target, false);
         }
     }

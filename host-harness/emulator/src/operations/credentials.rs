@@ -30,14 +30,24 @@ pub(crate) fn authenticate(
     target: &Target,
     presented: Presented<'_>,
 ) -> Result<Option<i64>, ServiceError> {
+    authenticate_at(world, target, presented, world.token_time().unix_timestamp())
+}
+
+/// Like [`authenticate`], at a time that a fault rule may have moved, in seconds since the Unix epoch.
+pub(crate) fn authenticate_at(
+    world: &World,
+    target: &Target,
+    presented: Presented<'_>,
+    now: i64,
+) -> Result<Option<i64>, ServiceError> {
     match presented {
-        Presented { token: Some(text), .. } => by_token(world, target, &Token::parse(text)?).map(Some),
+        Presented { token: Some(text), .. } => by_token(world, target, &Token::parse(text)?, now).map(Some),
         Presented { certificate: Some(certificate), .. } => by_certificate(world, target, certificate).map(|()| None),
         Presented { .. } => Err(unauthorized()),
     }
 }
 
-fn by_token(world: &World, target: &Target, token: &Token) -> Result<i64, ServiceError> {
+fn by_token(world: &World, target: &Target, token: &Token, now: i64) -> Result<i64, ServiceError> {
     let mut path = vec!["devices".to_owned(), target.device.clone()];
     if let Some(module) = &target.module {
         path.extend(["modules".to_owned(), module.clone()]);
@@ -48,7 +58,7 @@ fn by_token(world: &World, target: &Target, token: &Token) -> Result<i64, Servic
         return Err(unauthorized());
     }
     token.covers(&[authority], &path)?;
-    let (now, tolerance) = (world.token_time().unix_timestamp(), world.options.clock_tolerance.as_secs());
+    let tolerance = world.options.clock_tolerance.as_secs();
     match &token.policy {
         Some(name) => {
             let policy = world.policy(Service::Hub, name).ok_or_else(unauthorized)?;

@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Response as HttpResponse;
+use axum::http::{Method, Response as HttpResponse};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
@@ -16,6 +15,8 @@ use tower_service::Service as _;
 use super::finish::finish;
 use super::misbehaviour::{Delivery, Dropped, faulty_status, parts_with_length, wrong_etag};
 use super::paths::fold_case;
+use super::site::Site;
+use crate::blobs::CONTAINER;
 use crate::error::{ErrorCode, ServiceError};
 use crate::faults::FaultAction;
 use crate::service::Service;
@@ -35,15 +36,16 @@ type HttpRequest = hyper::Request<Incoming>;
 
 pub(crate) async fn exchange(
     world: Shared,
-    listener: Service,
-    mut router: Router,
+    site: Site,
     upgrade: Upgrade,
     mut request: HttpRequest,
 ) -> Result<Response, Dropped> {
-    let web_socket = web_socket::service_at(request.uri().path()).filter(|service| listener == Service::Hub || *service == Service::HubAmqp);
+    let (listener, mut router) = site.at(&world, request.uri().path());
+    let web_socket = web_socket::service_at(request.uri().path())
+        .filter(|service| listener == Service::Hub || *service == Service::HubAmqp);
     let on_upgrade = web_socket.map(|service| (service, hyper::upgrade::on(&mut request)));
     let (mut parts, body) = request.into_parts();
-    let service = classify(&world, listener, parts.uri.path());
+    let service = classify(&world, listener, &parts.method, parts.uri.path());
     let body = Limited::new(body, MAX_REQUEST_BODY).collect().await.map(|body| body.to_bytes());
     let actions = world.faults.pick(service, parts.method.as_str(), parts.uri.path());
     let offset = actions.iter().find_map(|action| match action {
@@ -126,12 +128,17 @@ pub(crate) async fn exchange(
     Ok(HttpResponse::from_parts(parts, delivery.body(body)))
 }
 
-fn classify(world: &Shared, listener: Service, path: &str) -> Service {
-    let mut segments = path.split('/').skip(1);
-    let first = segments.next().unwrap_or_default();
-    let device = match listener {
-        Service::Dps => first.eq_ignore_ascii_case(&world.options.id_scope),
-        _ => first.eq_ignore_ascii_case("devices") && path.to_ascii_lowercase().ends_with("/messages/events"),
+fn classify(world: &Shared, listener: Service, method: &Method, path: &str) -> Service {
+    let lower = path.to_ascii_lowercase();
+    let parts: Vec<&str> = lower.split('/').skip(1).collect();
+    let device = match (listener, parts.as_slice()) {
+        (Service::Dps, [first, ..]) => first.eq_ignore_ascii_case(&world.options.id_scope),
+        (_, ["devices", _, "files", ..] | [CONTAINER, ..]) => true,
+        (_, ["devices", .., "messages", "events"]) => true,
+        // The same path with POST is what back ends call.
+        (_, ["devices", _, "messages", "devicebound"]) => method == Method::GET,
+        (_, ["devices", _, "messages", "devicebound", _, ..]) => true,
+        _ => false,
     };
     if device { Service::Device } else { listener }
 }

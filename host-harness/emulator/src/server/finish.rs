@@ -2,11 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 
-use crate::clock::skewed;
+use crate::clock::{http_date, skewed};
 use crate::error::{ErrorCode, ServiceError};
 use crate::random;
 use crate::service::Service;
@@ -41,20 +38,4 @@ pub(crate) fn finish(response: Response, service: Service, offset: i64) -> Respo
         headers.insert(header::DATE, date);
     }
     response
-}
-
-pub(crate) fn http_date(time: OffsetDateTime) -> String {
-    const FORMAT: &[BorrowedFormatItem<'_>] =
-        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-    time.format(FORMAT).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_imf_fixdates() {
-        assert_eq!(http_date(OffsetDateTime::UNIX_EPOCH), "Thu, 01 Jan 1970 00:00:00 GMT");
-    }
 }

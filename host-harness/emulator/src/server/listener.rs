@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -11,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::exchange::{Upgrade, exchange};
+use super::site::Site;
 use crate::amqp;
 use crate::client_certificate::ClientCertificate;
 use crate::listening;
@@ -23,30 +23,21 @@ use crate::world::Shared;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// Serves HTTPS until `stop` turns true, then gives open connections a moment to finish.
-pub(crate) async fn serve(
-    world: Shared,
-    service: Service,
-    listener: TcpListener,
-    tls: Tls,
-    router: Router,
-    stop: watch::Receiver<bool>,
-) {
-    let connection =
-        |stream, peer, stop| connection(world.clone(), service, stream, peer, tls.clone(), router.clone(), stop);
+pub(crate) async fn serve(world: Shared, site: Site, listener: TcpListener, tls: Tls, stop: watch::Receiver<bool>) {
+    let connection = |stream, peer, stop| connection(world.clone(), site.clone(), stream, peer, tls.clone(), stop);
     listening::serve(listener, stop, connection).await;
 }
 
 async fn connection(
     world: Shared,
-    service: Service,
+    site: Site,
     stream: TcpStream,
     peer: SocketAddr,
     tls: Tls,
-    router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(service, stream)).await {
+    let stream = match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(site.service(), stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
@@ -60,7 +51,7 @@ async fn connection(
             if let Some(certificate) = &certificate {
                 request.extensions_mut().insert(certificate.clone());
             }
-            exchange(world.clone(), service, router.clone(), upgrade.clone(), request)
+            exchange(world.clone(), site.clone(), upgrade.clone(), request)
         })
     };
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), handler).with_upgrades();

@@ -6,5 +6,7 @@ mod finish;
 mod listener;
 mod misbehaviour;
 mod paths;
+mod site;
 
 pub(crate) use listener::serve;
+pub(crate) use site::Site;

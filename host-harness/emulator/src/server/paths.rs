@@ -2,6 +2,8 @@
 
 use axum::http::{Uri, uri};
 
+use crate::blobs::CONTAINER;
+
 /// Paths are case-insensitive at the services (the Node.js SDK writes `/enrollmentgroups`), but ids are not. So only
 /// the literal segments get the spelling of the routes.
 pub(crate) fn fold_case(uri: Uri) -> Uri {
@@ -36,6 +38,8 @@ pub(crate) fn fold_case(uri: Uri) -> Uri {
         "register",
         "operations",
         "keys",
+        "files",
+        "notifications",
     ];
     let fold = |segment: &str| {
         LITERALS
@@ -50,10 +54,12 @@ pub(crate) fn fold_case(uri: Uri) -> Uri {
         "messages" => index != 3,
         "statistics" => true,
         "jobs" => index == 0 || (index == 1 && segments_count > 2) || index == 3,
+        // Below a device's messages and files, the segments of ids are the second and the fifth.
+        "devices" if of_device(uri.path()) => !matches!(index, 1 | 4),
         "devices" | "twins" | "configurations" | "enrollments" | "enrollmentGroups" | "registrations"
-        | "digitaltwins" => {
-            index.is_multiple_of(2) || (first == "devices" && index == 3 && fold_is_messages(uri.path()))
-        }
+        | "digitaltwins" => index.is_multiple_of(2),
+        // The names of blobs are not folded.
+        CONTAINER => false,
         // The first segment of the device API is the id scope.
         _ => index % 2 == 1,
     };
@@ -77,8 +83,11 @@ pub(crate) fn fold_case(uri: Uri) -> Uri {
     }
 }
 
-fn fold_is_messages(path: &str) -> bool {
-    path.split('/').nth(3).is_some_and(|segment| segment.eq_ignore_ascii_case("messages"))
+/// Whether the path is below the messages or files of a device.
+fn of_device(path: &str) -> bool {
+    path.split('/')
+        .nth(3)
+        .is_some_and(|segment| ["messages", "files"].iter().any(|it| it.eq_ignore_ascii_case(segment)))
 }
 
 #[cfg(test)]
@@ -91,6 +100,9 @@ mod tests {
         assert_eq!(fold("/enrollmentgroups/QUERY?api-version=1"), "/enrollmentGroups/QUERY?api-version=1");
         assert_eq!(fold("/Devices/Twins/Modules/Query"), "/devices/Twins/modules/Query");
         assert_eq!(fold("/devices/a/messages/devicebound"), "/devices/a/messages/deviceBound");
+        assert_eq!(fold("/devices/a/messages/devicebound/T/Abandon"), "/devices/a/messages/deviceBound/T/abandon");
+        assert_eq!(fold("/devices/a/Files/Notifications/Events"), "/devices/a/files/notifications/Events");
+        assert_eq!(fold("/device-files/a/Events"), "/device-files/a/Events");
         assert_eq!(fold("/0neABC/Registrations/r/Register"), "/0neABC/registrations/r/register");
         assert_eq!(fold("/messages/servicebound/feedback/Abandon"), "/messages/serviceBound/feedback/Abandon");
     }

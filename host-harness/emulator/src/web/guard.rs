@@ -14,7 +14,7 @@ use super::request::query_parameter;
 use crate::client_certificate::ClientCertificate;
 use crate::error::{ErrorCode, ServiceError};
 use crate::names::{HubName, without_port};
-use crate::operations::credentials::{Presented, authenticate};
+use crate::operations::credentials::{Presented, authenticate_at};
 use crate::options::Permission;
 use crate::records::identity::Target;
 use crate::service::Service;
@@ -42,6 +42,18 @@ pub(crate) enum Access {
     Attested,
 }
 
+/// The versions that clients of devices state at the hub, besides those of the service API: the ones of Microsoft's
+/// clients.
+const HUB_DEVICE_VERSIONS: &[&str] = &[
+    "2016-02-03",
+    "2016-11-14",
+    "2017-06-30",
+    "2018-06-30",
+    "2019-03-30",
+    "2019-10-01",
+    "2020-03-13",
+    "2020-05-31-preview",
+];
 const DPS_DEVICE_VERSIONS: &[&str] = &["2019-03-31", "2021-06-01", "2021-10-01"];
 
 /// The middleware: authentication, permission, API version, throttle, in this order.
@@ -89,17 +101,18 @@ fn check(world: &World, operation: Operation, request: &Request) -> Result<At, S
             let device = path.get(1).ok_or_else(unauthorized)?;
             let module = path.get(3).filter(|_| path.get(2).is_some_and(|part| part.eq_ignore_ascii_case("modules")));
             let target = Target::new(device, module.map(String::as_str));
-            authenticate(world, &target, Presented { token: header, certificate })?;
+            authenticate_at(world, &target, Presented { token: header, certificate }, now)?;
         }
         Access::Attested => {}
     }
-    let accepted = match (operation.service, operation.access) {
-        (Service::Dps, Access::Attested) => DPS_DEVICE_VERSIONS,
-        (Service::Dps, _) => world.options.dps_api.accepted_versions(),
-        _ => world.options.hub_api.accepted_versions(),
+    let (accepted, others): (_, &[&str]) = match (operation.service, operation.access) {
+        (Service::Dps, Access::Attested) => (DPS_DEVICE_VERSIONS, &[]),
+        (Service::Dps, _) => (world.options.dps_api.accepted_versions(), &[]),
+        (_, Access::Device) => (world.options.hub_api.accepted_versions(), HUB_DEVICE_VERSIONS),
+        _ => (world.options.hub_api.accepted_versions(), &[]),
     };
     let asked = query_parameter(request.uri(), "api-version");
-    let version = accepted.iter().find(|version| asked.as_deref() == Some(**version));
+    let version = accepted.iter().chain(others).find(|version| asked.as_deref() == Some(**version));
     let version = version.ok_or_else(|| unsupported_version(operation.service, &asked.unwrap_or_default()))?;
     world.throttles.take(operation.throttle)?;
     Ok(At::new(version, world.options.older_put))

@@ -20,6 +20,11 @@ pub fn proton_environment() -> PathBuf {
     environment(&["eventhub-build-requirements.txt", "eventhub-requirements.txt"], "eventhub-venv")
 }
 
+/// Microsoft's client of devices, in `target/device-venv`; returns the interpreter.
+pub fn device_environment() -> PathBuf {
+    environment(&["device-build-requirements.txt", "device-requirements.txt"], "device-venv")
+}
+
 /// Makes an environment in the target folder, one time per version of its requirements, and returns its interpreter.
 /// The files are installed in order, because packages of a file may be built with packages of the files before it.
 /// Every package must have a known hash.

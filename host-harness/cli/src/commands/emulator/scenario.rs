@@ -46,6 +46,7 @@ struct HubPart {
     system_events: Vec<String>,
     telemetry_routed_away: Option<bool>,
     feedback_wait: Option<String>,
+    device_authorities: Vec<String>,
     devices: Vec<DevicePart>,
     configurations: Vec<Value>,
 }
@@ -187,6 +188,7 @@ impl Scenario {
         add_policies(&mut options.hub_policies, policies, HUB_KEY)?;
         options.partitions = partitions.unwrap_or(options.partitions);
         options.consumer_groups.extend_from_slice(consumer_groups);
+        options.device_authorities.extend_from_slice(&self.hub.device_authorities);
         options.retention_events = retention.events.or(options.retention_events);
         if let Some(hours) = retention.hours {
             let kept = Duration::try_from_secs_f64(hours * 3600.0);
@@ -203,6 +205,11 @@ impl Scenario {
             options.id_scope.clone_from(scope);
         }
         add_policies(&mut options.dps_policies, &self.provisioning.policies, PROVISIONING_KEY)
+    }
+
+    /// The ids of the devices.
+    pub(super) fn devices(&self) -> impl Iterator<Item = &str> {
+        self.hub.devices.iter().map(|device| device.device_id.as_str())
     }
 
     /// Creates what the services contain.
