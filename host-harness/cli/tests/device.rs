@@ -220,7 +220,7 @@ async fn waits_for(setting: &Setting, messages: u64) {
         if device["cloudToDeviceMessageCount"] == messages {
             return;
         }
-        assert!(Instant::now() < until, "{device}");
+        assert!(Instant::now() < until, "not {messages}: {device}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

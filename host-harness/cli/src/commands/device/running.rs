@@ -130,7 +130,7 @@ pub(super) async fn run(output: &Output, identity: &Identity, tls: &Tls, port: u
     loop {
         let connected = tokio::select! {
             () = &mut ending => return Ok(()),
-            connected = connect(identity, tls, port) => connected,
+            connected = connect(identity, tls, port, plan) => connected,
         };
         let error = match connected {
             Ok(mut mqtt) => {
@@ -186,8 +186,16 @@ async fn beside(tls: &Tls, identity: &Identity, plan: &Plan, asides: mpsc::Sende
     }
     while identity.module.is_none() && !plan.on_message.by_mqtt() {
         match message::receive(tls, identity, plan.on_message).await {
-            Ok(Some(line)) => drop(asides.send(Aside::Line(line)).await),
-            Ok(None) => sleep(message::PAUSE).await,
+            Ok(message) => {
+                // An abandoned message is there again at once.
+                let pause = message.is_none() || plan.on_message == OnMessage::Abandon;
+                if let Some(line) = message {
+                    let _ = asides.send(Aside::Line(line)).await;
+                }
+                if pause {
+                    sleep(message::PAUSE).await;
+                }
+            }
             Err(error) => {
                 let _ = asides.send(Aside::Failed(error)).await;
                 break;
@@ -197,11 +205,17 @@ async fn beside(tls: &Tls, identity: &Identity, plan: &Plan, asides: mpsc::Sende
     std::future::pending().await
 }
 
-async fn connect(identity: &Identity, tls: &Tls, port: u16) -> Result<Mqtt> {
+async fn connect(identity: &Identity, tls: &Tls, port: u16, plan: &Plan) -> Result<Mqtt> {
     let host = identity.gateway.as_ref().unwrap_or(&identity.host);
     // A port in the host name is that of the HTTPS API.
     let stream = tls.open(&format!("{}:{port}", split(host, port).0), port).await?;
-    let login = Login { client_id: identity.name(), user: user(identity), password: identity.token()?, clean: false };
+    let login = Login {
+        client_id: identity.name(),
+        user: user(identity),
+        password: identity.token()?,
+        // A subscription that an earlier run left would take the messages that this run receives over HTTPS.
+        clean: !plan.on_message.by_mqtt(),
+    };
     Mqtt::connect(stream, login).await
 }
 
