@@ -128,14 +128,15 @@ impl Plant {
     /// The command of a row.
     fn cause(&self, words: &[&str]) -> Result<Command> {
         let mut command = self.command();
-        let port = self.service("mqtt").rsplit_once(':').context("no port of MQTT")?.1;
+        let port = |service| Some(self.service(service).rsplit_once(':')?.1);
+        let (mqtt, https) = (port("mqtt").context("no port of MQTT")?, port("hub").context("no port of the hub")?);
         match words {
             ["device", id, rest @ ..] => {
-                let device = format!("HostName={};DeviceId={id};SharedAccessKey={KEY}", self.service("hub"));
-                command.args(["device", "--port", port, "--connection-string", &device]).args(rest);
+                let device = format!("HostName={};DeviceId={id};SharedAccessKey={KEY}", self.service("mqtt"));
+                command.args(["device", "--https-port", https, "--connection-string", &device]).args(rest);
             }
             ["register", id, rest @ ..] => {
-                command.args(["device", "--port", port, "--register", "--dps-host", "localhost", "--group-key", KEY]);
+                command.args(["device", "--port", mqtt, "--register", "--dps-host", "localhost", "--group-key", KEY]);
                 command.args(["--id-scope", self.service("idScope"), "--registration-id", id]).args(rest);
             }
             _ => bail!("the command {words:?} is neither `device` nor `register` nor `invoke`"),

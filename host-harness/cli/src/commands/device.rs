@@ -20,11 +20,12 @@ use clap::Args;
 use connector_host::Secret;
 use serde_json::Value;
 
+use self::https::{HubApi, PORT as HTTPS};
 use self::identity::{Identity, Proof};
 use self::message::OnMessage;
 use self::registration::{Registration, register};
 use self::running::Plan;
-use self::tls::Tls;
+use self::tls::{Tls, split};
 use self::upload::Upload;
 use super::output::Output;
 use super::session::{Session, seconds};
@@ -34,7 +35,7 @@ use super::{Done, Exit, usage};
 #[command(next_help_heading = "Which device")]
 pub(crate) struct DeviceArguments {
     /// The device's connection string: HostName=...;DeviceId=...;SharedAccessKey=.... Other users of this machine can
-    /// see arguments, so use the environment variable for a real device. A port in HostName is that of the HTTPS API.
+    /// see arguments, so use the environment variable for a real device.
     #[arg(long, env = "CONNECTOR_DEVICE", hide_env_values = true, value_name = "TEXT", value_parser = secret)]
     connection_string: Option<Secret>,
     /// The hub's host name, if there is no connection string.
@@ -55,9 +56,13 @@ pub(crate) struct DeviceArguments {
     /// The certificate's private key (PEM).
     #[arg(long, value_name = "FILE", requires = "certificate")]
     private_key: Option<PathBuf>,
-    /// The port of MQTT, at the hub and at the provisioning service.
-    #[arg(long, default_value_t = 8883, value_name = "PORT")]
-    port: u16,
+    /// The port of MQTT, at the hub and at the provisioning service [default: the port in the host name, or 8883].
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// The port of the hub's HTTPS API, which serves uploads, and messages that are rejected or abandoned [default: the
+    /// port in the host name if --port is given, or 443].
+    #[arg(long, value_name = "PORT")]
+    https_port: Option<u16>,
     #[command(flatten)]
     registering: RegisterArguments,
     #[command(flatten)]
@@ -71,7 +76,7 @@ struct RegisterArguments {
     #[arg(long, requires_all = ["id_scope", "registration_id"])]
     register: bool,
     /// The provisioning service's host name.
-    #[arg(long, value_name = "HOST", default_value = "global.azure-devices-provisioning.net")]
+    #[arg(long, value_name = "HOST[:PORT]", default_value = "global.azure-devices-provisioning.net")]
     dps_host: String,
     /// The provisioning service's id scope.
     #[arg(long, value_name = "SCOPE", requires = "register")]
@@ -132,6 +137,9 @@ struct PlanArguments {
     lifetime: Option<Duration>,
 }
 
+/// The usual port of MQTT over TLS.
+const MQTTS: u16 = 8883;
+
 /// The content type whose messages must be JSON.
 const JSON: &str = "application/json";
 
@@ -184,13 +192,15 @@ impl PlanArguments {
 
 /// Connects as the device, and does what the arguments say.
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: DeviceArguments) -> Done {
-    let DeviceArguments { connection_string, host, device, module, key, certificate, private_key, port, .. } =
-        arguments;
+    let DeviceArguments { connection_string, host, device, module, key, certificate, private_key, .. } = arguments;
+    let mut port = arguments.port;
     let plan = arguments.doing.plan()?;
     let by_certificate = certificate.as_deref().zip(private_key.as_deref());
     let tls = Tls::new(session.trust_roots(), by_certificate).map_err(usage)?;
     let identity = if arguments.registering.register {
         let registration = registration(arguments.registering, port, by_certificate.is_some())?;
+        // The assigned hub's name may have the port of its HTTPS API.
+        port = Some(registration.port);
         let (identity, line) = register(&tls, &registration).await.map_err(Exit::Failed)?;
         line.print(output)?;
         identity
@@ -213,10 +223,13 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Devic
         }
         identity
     };
-    running::run(output, &identity, &tls, port, &plan).await
+    let named = |usual| split(&identity.host, usual).1;
+    let https_port = arguments.https_port.unwrap_or(if port.is_some() { named(HTTPS) } else { HTTPS });
+    let hub = HubApi::new(&tls, &identity, https_port);
+    running::run(output, &hub, port.unwrap_or(named(MQTTS)), &plan).await
 }
 
-fn registration(arguments: RegisterArguments, port: u16, by_certificate: bool) -> Done<Registration> {
+fn registration(arguments: RegisterArguments, port: Option<u16>, by_certificate: bool) -> Done<Registration> {
     let RegisterArguments { dps_host, id_scope, registration_id, symmetric_key, group_key, payload, .. } = arguments;
     // clap requires both.
     let (id_scope, registration_id) = (id_scope.unwrap_or_default(), registration_id.unwrap_or_default());
@@ -228,6 +241,7 @@ fn registration(arguments: RegisterArguments, port: u16, by_certificate: bool) -
             return Err(usage(anyhow!("add one of --symmetric-key, --group-key, or --certificate with --private-key")));
         }
     };
+    let port = port.unwrap_or(split(&dps_host, MQTTS).1);
     Ok(Registration { host: dps_host, port, id_scope, registration_id, proof, payload })
 }
 

@@ -9,11 +9,11 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 use super::identity::{Identity, escaped};
-use super::tls::Tls;
+use super::tls::{Tls, split};
 use super::topics::API_VERSION;
 
-/// The port of HTTPS.
-const PORT: u16 = 443;
+/// The usual port of HTTPS.
+pub(super) const PORT: u16 = 443;
 /// The largest answer that is read, in bytes.
 const LARGEST: usize = 1 << 20;
 
@@ -65,20 +65,29 @@ pub(super) async fn send(
     answer
 }
 
-/// Sends a request to the hub's device API. `path` begins behind the device's id.
-pub(super) async fn ask_hub(
-    tls: &Tls,
-    identity: &Identity,
-    method: Method,
-    path: &str,
-    query: &str,
-    body: Option<&Value>,
-) -> Result<Answer> {
-    let target = format!("/devices/{}{path}?api-version={API_VERSION}{query}", escaped(&identity.device));
-    let token = identity.token()?;
-    let mut headers: Vec<(&str, &str)> = Vec::new();
-    headers.extend(token.as_deref().map(|token| ("authorization", token)));
-    headers.extend(body.map(|_| ("content-type", "application/json; charset=utf-8")));
-    let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-    send(tls, &identity.host, method, &target, &headers, body).await
+/// The hub's device API over HTTPS, as one device calls it.
+pub(super) struct HubApi<'a> {
+    pub(super) tls: &'a Tls,
+    pub(super) identity: &'a Identity,
+    /// The hub's name, with the port of HTTPS unless it is the usual one.
+    pub(super) host: String,
+}
+
+impl<'a> HubApi<'a> {
+    pub(super) fn new(tls: &'a Tls, identity: &'a Identity, port: u16) -> Self {
+        let name = split(&identity.host, PORT).0;
+        let host = if port == PORT { name.to_owned() } else { format!("{name}:{port}") };
+        Self { tls, identity, host }
+    }
+
+    /// Sends a request. `path` begins behind the device's id, and `query` with `&` if it is not empty.
+    pub(super) async fn ask(&self, method: Method, path: &str, query: &str, body: Option<&Value>) -> Result<Answer> {
+        let target = format!("/devices/{}{path}?api-version={API_VERSION}{query}", escaped(&self.identity.device));
+        let token = self.identity.token(&self.host)?;
+        let mut headers: Vec<(&str, &str)> = Vec::new();
+        headers.extend(token.as_deref().map(|token| ("authorization", token)));
+        headers.extend(body.map(|_| ("content-type", "application/json; charset=utf-8")));
+        let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        send(self.tls, &self.host, method, &target, &headers, body).await
+    }
 }

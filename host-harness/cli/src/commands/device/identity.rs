@@ -19,7 +19,7 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 /// A device or a module of a hub.
 #[derive(Debug)]
 pub(super) struct Identity {
-    /// The hub's host name. A port in it is that of the hub's HTTPS API; names and tokens contain it.
+    /// The hub's host name, with its port if it has one. Names and tokens of MQTT contain it as it is.
     pub(super) host: String,
     /// The host to connect to over MQTT instead of the hub, `GatewayHostName`.
     pub(super) gateway: Option<String>,
@@ -94,11 +94,11 @@ impl Identity {
         }
     }
 
-    /// A token for the hub; `None` if a certificate proves the identity.
-    pub(super) fn token(&self) -> Result<Option<String>> {
+    /// A token for the hub at `host`, as the hub is called; `None` if a certificate proves the identity.
+    pub(super) fn token(&self, host: &str) -> Result<Option<String>> {
         let Proof::Key(key) = &self.proof else { return Ok(None) };
         let module = self.module.as_ref().map(|module| format!("/modules/{module}")).unwrap_or_default();
-        sign(&format!("{}/devices/{}{module}", self.host, self.device), key, None).map(Some)
+        sign(&format!("{host}/devices/{}{module}", self.device), key, None).map(Some)
     }
 }
 
@@ -150,16 +150,16 @@ mod tests {
         let identity = Identity::from_connection_string(&text).unwrap();
         assert_eq!((identity.host.as_str(), identity.name().as_str()), ("plant.azure-devices.net", "press-1"));
         assert!(!format!("{identity:?}").contains(KEY));
-        let token = identity.token().unwrap().unwrap();
+        let token = identity.token(&identity.host).unwrap().unwrap();
         assert!(
             token.starts_with("SharedAccessSignature sr=plant.azure-devices.net%2Fdevices%2Fpress-1&sig="),
             "{token}"
         );
         let module = Identity::from_connection_string(&format!("{text};ModuleId=camera;GatewayHostName=edge")).unwrap();
         assert_eq!((module.name().as_str(), module.gateway.as_deref()), ("press-1/camera", Some("edge")));
-        assert!(module.token().unwrap().unwrap().contains("%2Fdevices%2Fpress-1%2Fmodules%2Fcamera&"));
+        assert!(module.token(&module.host).unwrap().unwrap().contains("%2Fdevices%2Fpress-1%2Fmodules%2Fcamera&"));
         let x509 = Identity::from_connection_string("HostName=h;DeviceId=d;x509=true").unwrap();
-        assert!(matches!(x509.proof, Proof::Certificate) && x509.token().unwrap().is_none());
+        assert!(matches!(x509.proof, Proof::Certificate) && x509.token(&x509.host).unwrap().is_none());
     }
 
     #[test]

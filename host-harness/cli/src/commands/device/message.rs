@@ -10,10 +10,9 @@ use clap::ValueEnum;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::https::{Answer, ask_hub};
-use super::identity::{Identity, escaped};
+use super::https::{Answer, HubApi};
+use super::identity::escaped;
 use super::line::{Line, content};
-use super::tls::Tls;
 
 /// The pause between two requests for a message: short, because a person waits for the line.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
@@ -73,9 +72,9 @@ fn written(id: &Value, system: Map<String, Value>, own: Map<String, Value>, body
 ///
 /// # Errors
 /// If the hub refuses a request or cannot be reached.
-pub(super) async fn receive(tls: &Tls, identity: &Identity, settle: OnMessage) -> Result<Option<Line>> {
+pub(super) async fn receive(hub: &HubApi<'_>, settle: OnMessage) -> Result<Option<Line>> {
     let path = "/messages/deviceBound";
-    let answer = ask_hub(tls, identity, Method::GET, path, "", None).await?;
+    let answer = hub.ask(Method::GET, path, "", None).await?;
     if answer.status == StatusCode::NO_CONTENT {
         return Ok(None);
     }
@@ -89,7 +88,7 @@ pub(super) async fn receive(tls: &Tls, identity: &Identity, settle: OnMessage) -
         OnMessage::Ignore => return Ok(Some(from_headers(&answer, settle))),
     };
     let (method, path, query) = settled;
-    ask_hub(tls, identity, method, &path, query, None).await?.successful("a message could not be settled")?;
+    hub.ask(method, &path, query, None).await?.successful("a message could not be settled")?;
     Ok(Some(from_headers(&answer, settle)))
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 use super::super::output::Output;
 use super::super::signals::interrupted;
 use super::super::{Done, Exit};
+use super::https::HubApi;
 use super::identity::Identity;
 use super::line::{Line, content};
 use super::message::{self, OnMessage};
@@ -117,9 +118,10 @@ struct Device<'a> {
 }
 
 /// Runs until the plan is done, its time is over, or the program is interrupted.
-pub(super) async fn run(output: &Output, identity: &Identity, tls: &Tls, port: u16, plan: &Plan) -> Done {
+pub(super) async fn run(output: &Output, hub: &HubApi<'_>, port: u16, plan: &Plan) -> Done {
+    let HubApi { tls, identity, .. } = *hub;
     let (sender, mut asides) = mpsc::channel(16);
-    let beside = beside(tls, identity, plan, sender);
+    let beside = beside(hub, plan, sender);
     let ending = ending(plan.lifetime);
     tokio::pin!(beside, ending);
     let mut rounds = interval(plan.every);
@@ -178,14 +180,14 @@ async fn ending(lifetime: Option<Duration>) {
 }
 
 /// Uploads files, and receives messages over HTTPS if MQTT cannot settle them as planned.
-async fn beside(tls: &Tls, identity: &Identity, plan: &Plan, asides: mpsc::Sender<Aside>) -> Infallible {
+async fn beside(hub: &HubApi<'_>, plan: &Plan, asides: mpsc::Sender<Aside>) -> Infallible {
     // Sending fails only if the device has ended, and then nobody reads the line.
     for file in &plan.uploads {
-        let uploaded = upload(tls, identity, file).await;
+        let uploaded = upload(hub, file).await;
         let _ = asides.send(uploaded.map_or_else(Aside::Failed, Aside::Uploaded)).await;
     }
-    while identity.module.is_none() && !plan.on_message.by_mqtt() {
-        match message::receive(tls, identity, plan.on_message).await {
+    while hub.identity.module.is_none() && !plan.on_message.by_mqtt() {
+        match message::receive(hub, plan.on_message).await {
             Ok(message) => {
                 // An abandoned message is there again at once.
                 let pause = message.is_none() || plan.on_message == OnMessage::Abandon;
@@ -207,12 +209,11 @@ async fn beside(tls: &Tls, identity: &Identity, plan: &Plan, asides: mpsc::Sende
 
 async fn connect(identity: &Identity, tls: &Tls, port: u16, plan: &Plan) -> Result<Mqtt> {
     let host = identity.gateway.as_ref().unwrap_or(&identity.host);
-    // A port in the host name is that of the HTTPS API.
     let stream = tls.open(&format!("{}:{port}", split(host, port).0), port).await?;
     let login = Login {
         client_id: identity.name(),
         user: user(identity),
-        password: identity.token()?,
+        password: identity.token(&identity.host)?,
         // A subscription that an earlier run left would take the messages that this run receives over HTTPS.
         clean: !plan.on_message.by_mqtt(),
     };

@@ -8,10 +8,9 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::https::{ask_hub, send};
-use super::identity::{Identity, escaped};
+use super::https::{HubApi, send};
+use super::identity::escaped;
 use super::line::Line;
-use super::tls::Tls;
 
 /// The version of blob storage's API, the one that Microsoft's device clients state.
 const STORAGE_VERSION: &str = "2020-10-02";
@@ -70,17 +69,17 @@ struct Place {
 ///
 /// # Errors
 /// If the file cannot be read, or the hub or the storage refuses. The hub is notified of a failed upload as well.
-pub(super) async fn upload(tls: &Tls, identity: &Identity, upload: &Upload) -> Result<Line> {
+pub(super) async fn upload(hub: &HubApi<'_>, upload: &Upload) -> Result<Line> {
     let bytes = upload.read()?;
     let size = bytes.len();
     let asked = json!({ "blobName": upload.name });
-    let answer = ask_hub(tls, identity, Method::POST, "/files", "", Some(&asked)).await?;
+    let answer = hub.ask(Method::POST, "/files", "", Some(&asked)).await?;
     let answer = answer.successful("the hub gave no place for the file")?;
     let place: Place = serde_json::from_slice(&answer.body).context("the hub's answer names no place for the file")?;
     let blob: Vec<_> = place.blob_name.split('/').map(escaped).collect();
     let target = format!("/{}/{}{}", escaped(&place.container_name), blob.join("/"), place.sas_token);
     let headers = [("x-ms-blob-type", "BlockBlob"), ("x-ms-version", STORAGE_VERSION)];
-    let written = send(tls, &place.host_name, Method::PUT, &target, &headers, bytes).await;
+    let written = send(hub.tls, &place.host_name, Method::PUT, &target, &headers, bytes).await;
     let written = written.and_then(|answer| answer.successful("the storage refused the file"));
     let status = written.as_ref().map_or(500, |answer| answer.status.as_u16());
     let notice = json!({
@@ -89,7 +88,7 @@ pub(super) async fn upload(tls: &Tls, identity: &Identity, upload: &Upload) -> R
         "statusCode": status,
         "statusDescription": if written.is_ok() { "uploaded" } else { "the upload failed" },
     });
-    let notified = ask_hub(tls, identity, Method::POST, "/files/notifications", "", Some(&notice)).await?;
+    let notified = hub.ask(Method::POST, "/files/notifications", "", Some(&notice)).await?;
     written?;
     notified.successful("the hub refused the notice of the upload")?;
     let members = json!({ "blobName": place.blob_name, "container": place.container_name, "size": size });
