@@ -33,12 +33,18 @@ def check(name, condition, detail=""):
         print(f"FAILED {name}: {detail}", flush=True)
 
 
+def from_thread(queue):
+    """A handler that fills a queue of this loop: the client calls handlers in threads of its own."""
+    loop = asyncio.get_running_loop()
+    return lambda item: loop.call_soon_threadsafe(queue.put_nowait, item)
+
+
 async def device():
     client = IoTHubDeviceClient.create_from_connection_string(PLAN["device"], **OPTIONS)
     messages, methods, patches = asyncio.Queue(), asyncio.Queue(), asyncio.Queue()
-    client.on_message_received = messages.put_nowait
-    client.on_method_request_received = methods.put_nowait
-    client.on_twin_desired_properties_patch_received = patches.put_nowait
+    client.on_message_received = from_thread(messages)
+    client.on_method_request_received = from_thread(methods)
+    client.on_twin_desired_properties_patch_received = from_thread(patches)
     await client.connect()
     check("connected", client.connected)
 

@@ -199,7 +199,7 @@ async fn certificates_prove_a_device() {
         let emulator = &emulator;
         async move { Mqtt::open_with(emulator, hub_connect(emulator, id, None), Some(identity)).await }
     };
-    let mut device = open("own", own).await.ok().expect("connected");
+    let mut device = open("own", own).await.expect("connected");
     assert!(device.publish("devices/own/messages/events/", "{}").await);
     assert_eq!(open("own", other).await.err(), Some(ConnectReturnCode::NotAuthorized));
     let (issued, ..) = identity("issued", Some(&issuer));
@@ -222,7 +222,7 @@ async fn certificates_register_a_device() {
     let user = format!("{}/registrations/r1/api-version=2019-03-31&ClientVersion=test", emulator.id_scope());
     let open = |identity| Mqtt::open_with(&emulator, connect("r1", &user, None), Some(identity));
     assert_eq!(open(other).await.err(), Some(ConnectReturnCode::NotAuthorized));
-    let mut device = open(own).await.ok().expect("connected");
+    let mut device = open(own).await.expect("connected");
     device.subscribe("$dps/registrations/res/#", QoS::Level1).await;
     assert!(device.publish("$dps/registrations/PUT/iotdps-register/?$rid=1", "{\"registrationId\":\"r1\"}").await);
     let answer = device.received().await;

@@ -91,10 +91,12 @@ async fn prepare(emulator: &Emulator, client: &Client, web_sockets: bool) -> Val
     provisioning.put("/enrollmentGroups/issued-devices", body).await.expect(200);
 
     let address = emulator.well_known_ports().expect("ports").address;
+    let device = emulator.device_connection_string("press").expect("a device");
     json!({
         "webSockets": web_sockets,
         "ca": emulator.ca_pem(),
-        "device": emulator.device_connection_string("press").expect("a device"),
+        "deviceAtPort": device.replace(&address.to_string(), &emulator.mqtt_host()),
+        "device": device,
         "module": emulator.module_connection_string("press", "pump").expect("a module"),
         "dpsHost": address.to_string(),
         "scope": emulator.id_scope(),

@@ -287,6 +287,18 @@ async fn what_the_service_does_not_know_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn fault_rules_end_connections() {
+    let (emulator, _client) = with_device(EmulatorOptions::default()).await;
+    emulator.faults().add_text("device:PUBLISH /messages/events=dropx1").expect("rule");
+    let mut device = Mqtt::device(&emulator, "d").await;
+    assert!(!device.publish("devices/d/messages/events/", "lost").await);
+    let mut device = Mqtt::device(&emulator, "d").await;
+    assert!(device.publish("devices/d/messages/events/", "kept").await);
+    assert_eq!(events(&emulator).len(), 1);
+    assert_eq!(emulator.faults().fired(), 1);
+}
+
+#[tokio::test]
 async fn a_device_leaves_a_will() {
     let (emulator, client) = with_device(EmulatorOptions::default()).await;
     let key = key_of(&client, "/devices/d").await;

@@ -96,6 +96,16 @@ async function moduleClient() {
   await client.close();
 }
 
+// By MQTT this client takes a port in its connection string.
+async function deviceAtPort() {
+  const client = Client.fromConnectionString(plan.deviceAtPort, Transport);
+  await client.setOptions({ ca: plan.ca });
+  await client.open();
+  await client.sendEvent(new Message("by a port"));
+  check("connected by a port", true);
+  await client.close();
+}
+
 async function provision(name, entry, transport) {
   const x509 = "certificate" in entry ? { cert: entry.certificate, key: entry.key } : undefined;
   const security = x509
@@ -123,6 +133,9 @@ async function main() {
     ["device", device],
     ["module", moduleClient],
   ];
+  if (!plan.webSockets) {
+    steps.push(["device at a port", deviceAtPort]);
+  }
   for (const [name, entry] of Object.entries(plan.provision)) {
     steps.push([`provisioning with ${name}`, () => provision(name, entry, new Mqtt())]);
     steps.push([`provisioning with ${name} by HTTPS`, () => provision(`${name} by HTTPS`, entry, new Http())]);

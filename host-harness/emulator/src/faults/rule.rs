@@ -34,6 +34,12 @@ use crate::service::Service;
 /// Examples: `POST /enrollments/query=429x3`, `hub:PATCH /twins/*=412/412001`, `* /=latency:250@0.1`,
 /// `DELETE /devices/*=404/IotHubFailingOver`, `GET /twins/*=404:page`, `* /=400/400027:string`.
 ///
+/// # MQTT
+///
+/// The service is `device`, and the method is an operation: `CONNECT` with the path `/`, or `PUBLISH` with the path
+/// `/messages/events`. `latency` delays, and every other action ends the connection. A rule without a service whose
+/// method is `*` is for these, too.
+///
 /// # The AMQP endpoints
 ///
 /// A rule is for AMQP when its service is `eventhub` or `hub-amqp`; a rule without a service is for HTTP only. The

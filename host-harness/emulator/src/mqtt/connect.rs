@@ -32,30 +32,28 @@ pub(super) enum User {
 impl User {
     /// Reads a user name; `None` when it has neither form.
     pub(super) fn parse(name: &str) -> Option<Self> {
-        let parts: Vec<&str> = name.split('/').collect();
         let with_version = |text: &str| find(text, "api-version").is_some_and(|version| !version.is_empty());
-        if let [scope, registrations, registration, rest] = parts.as_slice()
+        // What follows the ids may have slashes of its own.
+        if let [scope, registrations, registration, rest] = name.splitn(4, '/').collect::<Vec<_>>().as_slice()
             && registrations.eq_ignore_ascii_case("registrations")
         {
             let known = with_version(rest) && !registration.is_empty();
             let (scope, registration) = ((*scope).to_owned(), decode(registration));
             return known.then_some(Self::Dps { scope, registration });
         }
-        let (ids, query) = match parts.as_slice() {
-            [host, device, query] if query.starts_with('?') => ((host, device, None), Some(query)),
-            // The text after the question mark may have slashes.
-            [host, device, query, ..] if query.starts_with('?') => ((host, device, None), Some(query)),
-            [host, device, module, query, ..] if query.starts_with('?') => ((host, device, Some(*module)), Some(query)),
-            // The first clients stated no version.
-            [host, device] => ((host, device, None), None),
+        // The first clients stated no version.
+        let (path, query) = name.split_once("/?").map_or((name, None), |(path, query)| (path, Some(query)));
+        let parts: Vec<&str> = path.split('/').collect();
+        let (host, device, module) = match parts.as_slice() {
+            [host, device] => (host, *device, None),
+            [host, device, module] if query.is_some() => (host, *device, Some(*module)),
             _ => return None,
         };
-        let (host, device, module) = ids;
         if device.is_empty() || module.is_some_and(str::is_empty) || query.is_some_and(|query| !with_version(query)) {
             return None;
         }
-        let model = name.split_once("/?").and_then(|(_, query)| find(query, "model-id"));
-        Some(Self::Hub { host: (*host).to_owned(), target: Target::new(*device, module), model })
+        let model = query.and_then(|query| find(query, "model-id"));
+        Some(Self::Hub { host: (*host).to_owned(), target: Target::new(device, module), model })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::common::token;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+#[derive(Debug)]
 pub struct Mqtt {
     stream: TlsStream<TcpStream>,
     inbound: BytesMut,
