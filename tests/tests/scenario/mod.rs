@@ -103,6 +103,16 @@ impl Step {
     pub fn input(&self) -> &Value {
         &self.input
     }
+
+    /// The action that reads the input's ETag, and that action's input.
+    pub fn tagged(&self) -> Option<&(String, Value)> {
+        self.tagged.as_ref()
+    }
+
+    /// Whether the call succeeds by itself: without a fault of the service.
+    pub fn succeeds(&self) -> bool {
+        self.fault.is_none() && !matches!(self.expected, Expected::Failure(_))
+    }
 }
 
 /// The longest pause before an action that waits is asked again, however long it asks to be left alone.
