@@ -185,6 +185,19 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// The name of a code in the interface, such as `not-found`.
+pub fn name_of(code: ErrorCode) -> String {
+    let text = format!("{code:?}");
+    let mut name = String::new();
+    for letter in text.rsplit("::").next().unwrap_or_default().chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
 /// A field problem of severity `error`.
 pub fn problem(pointer: &str, code: &str, message: impl Into<String>) -> FieldProblem {
     FieldProblem {
@@ -236,6 +249,18 @@ fn usual_retry(code: ErrorCode) -> Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_has_its_name_of_the_interface() {
+        for (code, name) in [
+            (ErrorCode::NotFound, "not-found"),
+            (ErrorCode::PreconditionFailed, "precondition-failed"),
+            (ErrorCode::Timeout, "timeout"),
+            (ErrorCode::PayloadTooLarge, "payload-too-large"),
+        ] {
+            assert_eq!(name_of(code), name);
+        }
+    }
 
     /// A second attempt that fails for lack of time must not hide why the first attempt failed.
     #[test]

@@ -75,10 +75,19 @@ pub fn sign(dialect: Dialect, key: &Secret, sr: &str, expiry: u64) -> String {
     };
     // HMAC takes keys of any length, so the error cannot happen. If it did, the service would refuse the empty
     // signature.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
-    mac.update(format!("{sr}\n{expiry}").as_bytes());
-    let sig = STANDARD.encode(mac.finalize().into_bytes());
-    percent_encode(&sig)
+    let mac = hmac(&key, &format!("{sr}\n{expiry}")).unwrap_or_default();
+    percent_encode(&STANDARD.encode(mac))
+}
+
+/// The HMAC-SHA256 of a text under a key in base64; none if the key is not base64.
+pub fn mac_of(key: &Secret, text: &str) -> Option<Vec<u8>> {
+    hmac(&decode_key(key)?, text)
+}
+
+fn hmac(key: &[u8], text: &str) -> Option<Vec<u8>> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+    mac.update(text.as_bytes());
+    Some(mac.finalize().into_bytes().to_vec())
 }
 
 #[cfg(test)]

@@ -1,23 +1,25 @@
-//! The service API of the Device Provisioning Service, version 2021-10-01: enrollments and registrations. Individual
-//! enrollments are read and changed at version 2026-11-01 if the service supports it.
+//! The service API of the Device Provisioning Service, version 2021-10-01: enrollments and registrations. Enrollments
+//! are read and changed at version 2026-11-01 if the service supports it.
 
+mod bulk;
 mod secrets;
 mod types;
 
-pub use secrets::{HIDDEN, shown, without_secrets};
-pub use types::RegistrationId;
+pub use bulk::{BulkMode, LARGEST_BULK, Refusals};
+pub use secrets::{HIDDEN, secrets, shown, without_secrets};
+pub use types::{Kind, RegistrationId};
 
 use serde_json::{Value, json};
 
 use crate::auth::Permission;
-use crate::error::Result;
+use crate::error::{EffectState, Result};
 use crate::host_name;
 use crate::http::{Client, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
 use crate::platform::Method;
 
 /// The query for all individual enrollments.
 pub const ALL_ENROLLMENTS: &str = "SELECT * FROM enrollments";
-/// The versions at which individual enrollments are read, the newest first. Version 2026-11-01 added
+/// The versions at which enrollments are read, the newest first. Version 2026-11-01 added
 /// [`CERTIFICATE_MEMBERS`]: an older version does not show these members, and a PUT at an older version may clear them.
 const ENROLLMENT_VERSIONS: &[&str] = &["2026-11-01", "2021-10-01"];
 /// The members of an enrollment that concern certificates which Azure Device Registry can issue to the device.
@@ -47,7 +49,7 @@ impl<'a> Dps<'a> {
     /// # Errors
     /// The errors of the service.
     pub fn send(&self, request: &Request) -> Result<Response> {
-        let secrets = request.body().map(secrets::secrets).unwrap_or_default();
+        let secrets = request.body().map(secrets).unwrap_or_default();
         self.client.send(request).map_err(|error| error.without(&secrets))
     }
 
@@ -72,44 +74,59 @@ impl<'a> Dps<'a> {
     /// # Errors
     /// `not-found`, and the errors of the service.
     pub fn enrollment(&self, id: &impl PathId) -> Result<Tagged> {
-        let request = Request::new(Method::Get, ["enrollments", id.as_str()], Safety::Read, Permission::EnrollmentRead)
-            .first_of(ENROLLMENT_VERSIONS);
-        Tagged::from_response(&self.client.send(&request)?)
+        self.read(Kind::Individual, id)
     }
 
-    /// The attestation of an individual enrollment's device, including its keys.
+    /// An enrollment of either kind.
     ///
     /// # Errors
     /// `not-found`, and the errors of the service.
-    pub fn attestation(&self, id: &RegistrationId) -> Result<Value> {
-        let segments = ["enrollments", id.as_str(), "attestationmechanism"];
+    pub fn read(&self, kind: Kind, id: &impl PathId) -> Result<Tagged> {
+        let segments = [kind.collection(), id.as_str()];
+        let request =
+            Request::new(Method::Get, segments, Safety::Read, Permission::EnrollmentRead).first_of(ENROLLMENT_VERSIONS);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// The attestation of an enrollment, including its keys.
+    ///
+    /// # Errors
+    /// `not-found`, and the errors of the service.
+    pub fn attestation(&self, kind: Kind, id: &RegistrationId) -> Result<Value> {
+        let segments = [kind.collection(), id.as_str(), "attestationmechanism"];
         let request = Request::new(Method::Post, segments, Safety::Read, Permission::EnrollmentWrite);
         Tagged::from_response(&self.client.send(&request)?).map(|found| found.document)
     }
 
-    /// Creates an individual enrollment that was not read before in this call.
+    /// Creates an enrollment that was not read before in this call.
     ///
     /// # Errors
     /// `conflict`; `unsupported` where the enrollment has [`CERTIFICATE_MEMBERS`] and the service does not support
     /// them; the errors of the service.
-    pub fn create_enrollment(&self, id: &RegistrationId, enrollment: Value) -> Result<Tagged> {
-        let newest = CERTIFICATE_MEMBERS.iter().any(|member| enrollment.get(member).is_some());
+    pub fn create(&self, kind: Kind, id: &RegistrationId, enrollment: Value) -> Result<Tagged> {
         let mut request =
-            Request::new(Method::Put, ["enrollments", id.as_str()], Safety::Once, Permission::EnrollmentWrite);
-        if newest {
+            Request::new(Method::Put, [kind.collection(), id.as_str()], Safety::Once, Permission::EnrollmentWrite);
+        if has_certificate_members(&enrollment) {
             request = request.at(ENROLLMENT_VERSIONS[0]);
         }
         self.write(request, enrollment)
     }
 
-    /// Creates an individual enrollment (`if_match` none) or replaces one, after [`Self::enrollment`] was called for it
-    /// in the same call. It is written at the version that it was read at, so that no member is lost.
+    /// Creates an enrollment (`if_match` none) or replaces one, after [`Self::read`] was called for it in the same call.
+    /// It is written at the version that it was read at, so that no member is lost.
     ///
     /// # Errors
     /// `conflict`, `precondition-failed`, and the errors of the service.
-    pub fn put_enrollment(&self, id: &RegistrationId, enrollment: Value, if_match: Option<&IfMatch>) -> Result<Tagged> {
+    pub fn put(
+        &self,
+        kind: Kind,
+        id: &RegistrationId,
+        enrollment: Value,
+        if_match: Option<&IfMatch>,
+    ) -> Result<Tagged> {
         let safety = if_match.map_or(Safety::Once, IfMatch::safety);
-        let mut request = Request::new(Method::Put, ["enrollments", id.as_str()], safety, Permission::EnrollmentWrite)
+        let segments = [kind.collection(), id.as_str()];
+        let mut request = Request::new(Method::Put, segments, safety, Permission::EnrollmentWrite)
             .at(self.client.spoken(ENROLLMENT_VERSIONS));
         if let Some(if_match) = if_match {
             request = request.header("if-match", if_match);
@@ -123,33 +140,67 @@ impl<'a> Dps<'a> {
         self.document(&request.json(enrollment))
     }
 
+    /// Creates, changes or deletes up to [`LARGEST_BULK`] enrollments in one request. The service judges each of them
+    /// by itself. Enrollments that were read before in this call are written at the version that they were read at;
+    /// [`CERTIFICATE_MEMBERS`] of new ones need the newest version.
+    ///
+    /// # Errors
+    /// The errors of the service for the whole request; `effect` is unknown where it may have been carried out.
+    pub fn bulk(&self, kind: Kind, mode: BulkMode, enrollments: &[&Value]) -> Result<Refusals> {
+        enrollments.iter().try_for_each(|enrollment| whole(enrollment))?;
+        let newest = enrollments.iter().any(|enrollment| has_certificate_members(enrollment));
+        let mut request = Request::new(Method::Post, [kind.collection()], Safety::Once, Permission::EnrollmentWrite);
+        match mode {
+            BulkMode::UpdateIfMatchEtag => request = request.at(self.client.spoken(ENROLLMENT_VERSIONS)),
+            BulkMode::Create if newest => request = request.at(ENROLLMENT_VERSIONS[0]),
+            BulkMode::Create | BulkMode::Delete => {}
+        }
+        let request = request.json(json!({ kind.collection(): enrollments, "mode": mode.as_str() }));
+        let response = self.send(&request)?;
+        let refusals = response.json().and_then(|result| {
+            let refusals = Refusals::read(kind, &result, enrollments);
+            refusals.ok_or_else(|| response.unexpected("the result of a bulk operation"))
+        });
+        // Without a result it is not known which of the enrollments the service has taken.
+        refusals.map_err(|error| error.with_effect(EffectState::Unknown))
+    }
+
     /// Whether the service supports [`CERTIFICATE_MEMBERS`], as far as this call has found out.
     pub fn knows_certificates(&self) -> bool {
         self.client.spoken(ENROLLMENT_VERSIONS) == ENROLLMENT_VERSIONS[0]
     }
 
-    /// Deletes an individual enrollment.
+    /// Deletes an enrollment.
     ///
     /// # Errors
     /// `precondition-failed`, `not-found`, and the errors of the service.
-    pub fn delete_enrollment(&self, id: &RegistrationId, if_match: &IfMatch) -> Result<()> {
-        self.delete("enrollments", id, if_match, Permission::EnrollmentWrite)
+    pub fn delete_enrollment(&self, kind: Kind, id: &RegistrationId, if_match: &IfMatch) -> Result<()> {
+        self.delete(kind.collection(), id, if_match, Permission::EnrollmentWrite)
+    }
+
+    /// One page of the enrollments that a query selects.
+    ///
+    /// # Errors
+    /// `invalid-input` where the service does not understand the query or does not know the continuation, and the
+    /// errors of the service.
+    pub fn enrollments(&self, kind: Kind, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
+        let request = Self::query(kind.collection(), query).first_of(ENROLLMENT_VERSIONS);
+        Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
     }
 
     /// One page of the individual enrollments that a query selects.
     ///
     /// # Errors
-    /// `invalid-input` where the service does not understand the query or does not know the continuation, and the
-    /// errors of the service.
+    /// As [`Self::enrollments`].
     pub fn query_enrollments(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
-        let request = Self::query("enrollments", query).first_of(ENROLLMENT_VERSIONS);
-        Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
+        self.enrollments(Kind::Individual, query, page_size, continuation)
     }
 
-    /// One page of the enrollment groups that a query selects.
+    /// One page of the enrollment groups that a query selects, at the version that every service supports: for callers
+    /// that need the groups' ids only.
     ///
     /// # Errors
-    /// As [`Self::query_enrollments`].
+    /// As [`Self::enrollments`].
     pub fn query_enrollment_groups(&self, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
         let request = Self::query("enrollmentGroups", query);
         Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
@@ -199,7 +250,11 @@ impl<'a> Dps<'a> {
     }
 }
 
-/// Whether an enrollment's device uses symmetric keys.
+fn has_certificate_members(enrollment: &Value) -> bool {
+    CERTIFICATE_MEMBERS.iter().any(|member| enrollment.get(member).is_some())
+}
+
+/// Whether an enrollment uses symmetric keys.
 pub fn has_symmetric_keys(enrollment: &Value) -> bool {
     enrollment.pointer("/attestation/type").and_then(Value::as_str) == Some("symmetricKey")
 }

@@ -6,6 +6,8 @@
 
 use serde_json::Value;
 
+use super::Kind;
+
 /// The text that replaces a secret.
 pub const HIDDEN: &str = "(secret)";
 
@@ -59,9 +61,17 @@ pub fn without_secrets(url: &str) -> String {
     shown
 }
 
-/// The secrets of an enrollment that is sent, the longest first. They are struck out of errors, because the service may
-/// quote the enrollment.
-pub(super) fn secrets(enrollment: &Value) -> Vec<String> {
+/// The secrets of an enrollment, or of the enrollments of a bulk request, the longest first. They are struck out of
+/// errors, because the service may quote what it was sent.
+pub fn secrets(sent: &Value) -> Vec<String> {
+    let lists = [Kind::Individual, Kind::Group].map(|kind| sent.get(kind.collection()).and_then(Value::as_array));
+    let mut all: Vec<String> =
+        lists.into_iter().flatten().flatten().chain(std::iter::once(sent)).flat_map(secrets_of).collect();
+    all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    all
+}
+
+fn secrets_of(enrollment: &Value) -> Vec<String> {
     let keys = enrollment.pointer("/attestation/symmetricKey").and_then(Value::as_object);
     let keys = keys.into_iter().flat_map(|keys| keys.values()).filter_map(Value::as_str).map(str::to_owned);
     let url = enrollment.pointer("/customAllocationDefinition/webhookUrl").and_then(Value::as_str).unwrap_or_default();
@@ -71,7 +81,6 @@ pub(super) fn secrets(enrollment: &Value) -> Vec<String> {
     let caller = base.split_once('@').map(|(before, _)| before.rsplit('/').next().unwrap_or_default().to_owned());
     let mut all: Vec<String> = keys.chain(values).chain(caller).chain([fragment.to_owned()]).collect();
     all.retain(|secret| secret.len() >= SHORTEST);
-    all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     all
 }
 
@@ -129,5 +138,8 @@ mod tests {
         });
         assert_eq!(secrets(&enrollment), ["first key", "me:pass", "second", "abcde", "bare", "frag"]);
         assert_eq!(secrets(&json!({})), Vec::<String>::new());
+        let group = json!({ "attestation": { "symmetricKey": { "primaryKey": "of a group" } } });
+        assert_eq!(secrets(&json!({ "enrollments": [enrollment], "mode": "create" })).len(), 6);
+        assert_eq!(secrets(&json!({ "enrollmentGroups": [group], "mode": "create" })), ["of a group"]);
     }
 }

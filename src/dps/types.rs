@@ -43,6 +43,41 @@ impl PathId for RegistrationId {
     }
 }
 
+/// The two kinds of enrollments. They have the same operations, at different paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The enrollment of one device.
+    Individual,
+    /// The enrollment of all devices that prove that they belong to a group.
+    Group,
+}
+
+impl Kind {
+    /// The first segment of the path, which is also the member with the enrollments of a bulk request.
+    pub fn collection(self) -> &'static str {
+        match self {
+            Self::Individual => "enrollments",
+            Self::Group => "enrollmentGroups",
+        }
+    }
+
+    /// The member with the id.
+    pub fn id_member(self) -> &'static str {
+        match self {
+            Self::Individual => "registrationId",
+            Self::Group => "enrollmentGroupId",
+        }
+    }
+
+    /// One of this kind, in words for a person.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Individual => "individual enrollment",
+            Self::Group => "enrollment group",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use regex_lite::Regex;

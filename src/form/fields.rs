@@ -99,12 +99,12 @@ pub fn if_missing() -> Value {
     )
 }
 
-/// Whether the output of an enrollment contains the keys of its device.
+/// Whether the output of an enrollment contains its keys.
 pub fn include_keys() -> Value {
     with(
         help(
             boolean("Include keys"),
-            "Answer with the device's symmetric keys as well. Needs the permission **Enrollment write**; whatever logs or stores the output then holds secrets.",
+            "Answer with the symmetric keys as well. Needs the permission **Enrollment write**; whatever logs or stores the output then holds secrets.",
         ),
         literal!({ "default": false, "x-visibility": "advanced" }),
     )
@@ -202,43 +202,93 @@ pub fn twin_sample() -> Value {
 
 /// An individual enrollment as the provisioning service returns it.
 pub fn enrollment_output() -> Value {
-    open_object(
-        [
-            ("registrationId", string("Registration id")),
-            ("deviceId", string("Device id")),
-            ("etag", string("ETag")),
-            ("provisioningStatus", one_of("Provisioning status", &["enabled", "disabled"])),
-            (
-                "attestation",
-                open_object([("type", one_of("Attestation", &["none", "tpm", "x509", "symmetricKey"]))], &["type"]),
-            ),
-            ("registrationState", with(registration_output(), json!({ "required": [] }))),
-            ("capabilities", open_object([("iotEdge", boolean("IoT Edge device"))], &[])),
-            ("iotHubHostName", string("IoT hub")),
-            ("iotHubs", list("IoT hubs", string("IoT hub"))),
-            ("allocationPolicy", one_of("Allocation policy", &["hashed", "geoLatency", "static", "custom"])),
-            ("namespaceName", string("Device Registry namespace")),
-            ("certificateAuthorityName", string("Certificate authority")),
-            ("certificatePolicyName", string("Certificate policy")),
-            (
-                "customAllocationDefinition",
-                open_object(
-                    [
-                        (
-                            "webhookUrl",
-                            help(string("Webhook URL"), "Where the function is; `(secret)` stands for the key in it."),
-                        ),
-                        ("apiVersion", string("API version")),
-                    ],
-                    &[],
-                ),
-            ),
-            ("initialTwin", any_object("Initial twin")),
-            ("createdDateTimeUtc", string("Created")),
-            ("lastUpdatedDateTimeUtc", string("Last updated")),
-        ],
-        &["registrationId", "attestation"],
-    )
+    let mut schema = enrollment_of_either_kind("registrationId", "Registration id");
+    schema["properties"]["deviceId"] = string("Device id");
+    schema["properties"]["registrationState"] = with(registration_output(), json!({ "required": [] }));
+    schema
+}
+
+/// An enrollment group as the provisioning service returns it.
+pub fn enrollment_group_output() -> Value {
+    enrollment_of_either_kind("enrollmentGroupId", "Enrollment group id")
+}
+
+fn enrollment_of_either_kind(id_field: &str, id_title: &str) -> Value {
+    let mut schema = literal!({
+        "type": "object",
+        "properties": {
+            "etag": { "type": "string", "title": "ETag" },
+            "provisioningStatus": { "type": "string", "title": "Provisioning status", "enum": ["enabled", "disabled"] },
+            "capabilities": {
+                "type": "object",
+                "properties": { "iotEdge": { "type": "boolean", "title": "IoT Edge device" } },
+                "additionalProperties": true
+            },
+            "iotHubHostName": { "type": "string", "title": "IoT hub" },
+            "iotHubs": { "type": "array", "title": "IoT hubs", "items": { "type": "string", "title": "IoT hub" } },
+            "allocationPolicy": { "type": "string", "title": "Allocation policy", "enum": ["hashed", "geoLatency", "static", "custom"] },
+            "namespaceName": { "type": "string", "title": "Device Registry namespace" },
+            "certificateAuthorityName": { "type": "string", "title": "Certificate authority" },
+            "certificatePolicyName": { "type": "string", "title": "Certificate policy" },
+            "customAllocationDefinition": {
+                "type": "object",
+                "properties": {
+                    "webhookUrl": { "type": "string", "title": "Webhook URL", "description": "Where the function is; `(secret)` stands for the key in it." },
+                    "apiVersion": { "type": "string", "title": "API version" }
+                },
+                "additionalProperties": true
+            },
+            "initialTwin": { "type": "object", "title": "Initial twin", "additionalProperties": true },
+            "createdDateTimeUtc": { "type": "string", "title": "Created" },
+            "lastUpdatedDateTimeUtc": { "type": "string", "title": "Last updated" }
+        },
+        "additionalProperties": true
+    });
+    schema["properties"][id_field] = string(id_title);
+    schema["properties"]["attestation"] = attestation_output();
+    schema["required"] = json!([id_field, "attestation"]);
+    schema
+}
+
+/// The attestation of an enrollment. It has the keys only where they were asked for.
+pub fn attestation_output() -> Value {
+    literal!({
+        "type": "object",
+        "properties": {
+            "type": { "type": "string", "title": "Attestation", "enum": ["none", "tpm", "x509", "symmetricKey"] },
+            "symmetricKey": {
+                "type": ["object", "null"],
+                "title": "Symmetric keys",
+                "properties": {
+                    "primaryKey": { "type": ["string", "null"], "title": "Primary key", "format": "password", "x-secret": true },
+                    "secondaryKey": { "type": ["string", "null"], "title": "Secondary key", "format": "password", "x-secret": true }
+                },
+                "additionalProperties": true
+            }
+        },
+        "required": ["type"],
+        "additionalProperties": true
+    })
+}
+
+/// An example of [`attestation_output`] with keys.
+pub fn attestation_sample() -> Value {
+    literal!({ "type": "symmetricKey", "symmetricKey": { "primaryKey": "(base64)", "secondaryKey": "(base64)" } })
+}
+
+/// An example of [`enrollment_group_output`].
+pub fn enrollment_group_sample() -> Value {
+    literal!({
+        "enrollmentGroupId": "presses",
+        "etag": "\"3300a4b1-0000-0100-0000-66f0c2a10002\"",
+        "provisioningStatus": "enabled",
+        "attestation": { "type": "symmetricKey" },
+        "capabilities": { "iotEdge": false },
+        "allocationPolicy": "hashed",
+        "initialTwin": { "tags": { "site": "north" }, "properties": { "desired": {} } },
+        "createdDateTimeUtc": "2026-05-04T07:00:00Z",
+        "lastUpdatedDateTimeUtc": "2026-05-04T07:00:00Z"
+    })
 }
 
 /// An example of [`enrollment_output`].

@@ -48,7 +48,7 @@ pub const KEYWORDS: [&str; 15] = [
 ];
 /// Keywords for a person or a form, which [`check`] ignores.
 #[cfg(test)]
-pub const ANNOTATIONS: [&str; 15] = [
+pub const ANNOTATIONS: [&str; 16] = [
     "$schema",
     "title",
     "description",
@@ -63,6 +63,7 @@ pub const ANNOTATIONS: [&str; 15] = [
     "x-depends-on",
     "x-host",
     "x-options",
+    "x-secret",
     "$comment",
 ];
 

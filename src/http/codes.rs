@@ -87,6 +87,15 @@ impl Subject {
     }
 }
 
+/// What a code of the service means, by its six digits or by its name; none if the table does not know it.
+pub fn meaning(code: &str) -> Option<ErrorCode> {
+    let entry = match code.parse() {
+        Ok(number) => Entry::by_number(number),
+        Err(_) => Entry::by_name(code),
+    };
+    entry.map(|entry| entry.code)
+}
+
 /// The data rows, without comments and the heading.
 fn rows() -> impl Iterator<Item = &'static str> {
     TABLE.lines().filter(|line| !line.starts_with('#')).skip(1)

@@ -11,7 +11,8 @@ mod version;
 pub use client::{
     Api, Client, NETWORK_REFUSES_LIKE_THAT, Plan, ProbeAnswer, Request, Response, Safety, Service, readable,
 };
-pub use document::{IfMatch, Page, Tagged, whole};
+pub use codes::meaning;
+pub use document::{ETag, IfMatch, Page, Tagged, whole};
 pub use fault::Fault;
 pub use id::{GivenId, PathId};
 

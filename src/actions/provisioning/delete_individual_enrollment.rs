@@ -14,6 +14,7 @@ use crate::actions::shared::removal::{ETAG, IF_MISSING, remove};
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
+use crate::dps::Kind;
 use crate::form::fields;
 use crate::form::schema::literal;
 
@@ -36,6 +37,8 @@ pub static ACTION: Single = Single {
     },
     run: |session, input, _| {
         let id = input.registration()?;
-        remove(session, input, &["registrationId"], |session, if_match| session.dps()?.delete_enrollment(&id, if_match))
+        remove(session, input, &["registrationId"], |session, if_match| {
+            session.dps()?.delete_enrollment(Kind::Individual, &id, if_match)
+        })
     },
 };

@@ -7,16 +7,13 @@
 //! not-found {"registrationId": "missing"}
 //! ```
 
-use serde_json::Value;
-
-use crate::actions::shared::change::set;
+use super::enrollment::shown;
 use crate::actions::shared::declaration::{Declaration, optional, required};
 use crate::actions::shared::limits;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
-use crate::dps::{self, Dps, RegistrationId, has_symmetric_keys};
-use crate::error::Result;
+use crate::dps::Kind;
 use crate::form::fields;
 
 pub static ACTION: Single = Single {
@@ -37,20 +34,8 @@ pub static ACTION: Single = Single {
     },
     run: |session, input, _| {
         let id = input.registration()?;
-        let service = session.dps()?;
-        let enrollment = service.enrollment(&id)?.document;
-        shown(&service, &id, enrollment, input.flag("includeKeys"))
+        let dps = session.dps()?;
+        let enrollment = dps.read(Kind::Individual, &id)?.document;
+        shown(&dps, Kind::Individual, &id, enrollment, input.flag("includeKeys"))
     },
 };
-
-/// The enrollment in the form that the output has. Symmetric keys are contained only if `include_keys` is set; they
-/// need a separate request. The URL of an allocation function never contains the function's key.
-///
-/// # Errors
-/// The errors of the provisioning service.
-pub fn shown(service: &Dps, id: &RegistrationId, mut enrollment: Value, include_keys: bool) -> Result<Value> {
-    if include_keys && has_symmetric_keys(&enrollment) {
-        set(&mut enrollment, &["attestation"], service.attestation(id)?);
-    }
-    Ok(dps::shown(enrollment, include_keys))
-}

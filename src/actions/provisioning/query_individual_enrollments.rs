@@ -7,12 +7,13 @@
 
 use serde_json::json;
 
+use super::enrollment::list_page;
 use crate::actions::shared::declaration::{Declaration, optional};
 use crate::actions::shared::limits;
-use crate::actions::shared::stepped::{Stepped, list};
+use crate::actions::shared::stepped::Stepped;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
-use crate::dps::{ALL_ENROLLMENTS, shown};
+use crate::dps::{ALL_ENROLLMENTS, Kind};
 use crate::form::fields;
 
 pub static ACTION: Stepped = Stepped {
@@ -35,12 +36,5 @@ pub static ACTION: Stepped = Stepped {
         idempotency: Idempotency::Natural,
     },
     paged: true,
-    step: |session, input, state, _| {
-        list(session, input, state, |session, input, size, continuation| {
-            let query = input.text("query").unwrap_or(ALL_ENROLLMENTS);
-            let mut page = session.dps()?.query_enrollments(query, size, continuation)?;
-            page.items = page.items.into_iter().map(|enrollment| shown(enrollment, false)).collect();
-            Ok(page)
-        })
-    },
+    step: |session, input, state, _| list_page(Kind::Individual, session, input, state),
 };

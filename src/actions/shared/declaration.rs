@@ -26,6 +26,13 @@ pub const fn optional(name: &'static str, schema: fn() -> Value) -> Field {
     Field { name, schema, required: false }
 }
 
+/// The schema of an object with these fields, except those in `left_out`.
+pub fn object_of(fields: &[Field], left_out: &[&str]) -> Value {
+    let kept = || fields.iter().filter(|field| !left_out.contains(&field.name));
+    let required: Vec<&str> = kept().filter(|field| field.required).map(|field| field.name).collect();
+    schema::object(kept().map(|field| (field.name, (field.schema)())), &required)
+}
+
 /// One of the service's limits: title, value, unit.
 pub type Limit = (&'static str, u64, &'static str);
 
@@ -60,12 +67,6 @@ pub struct Declaration {
 }
 
 impl Declaration {
-    /// The schema of the input.
-    fn input_schema(&self) -> Value {
-        let required: Vec<&str> = self.input.iter().filter(|field| field.required).map(|field| field.name).collect();
-        schema::object(self.input.iter().map(|field| (field.name, (field.schema)())), &required)
-    }
-
     /// The interface's record. `paged` states whether `invoke` can return a page.
     pub fn descriptor(&self, paged: bool) -> ActionDescriptor {
         let spec = Spec {
@@ -73,7 +74,7 @@ impl Declaration {
             title: self.title,
             help: self.help,
             group: self.group,
-            input: self.input_schema(),
+            input: object_of(self.input, &[]),
             output: (self.output)(),
             input_sample: schema::parse(self.input_sample),
             output_sample: (self.output_sample)(),

@@ -51,7 +51,7 @@ pub fn certificate(text: &str, pointer: &str) -> Result<String, FieldProblem> {
         None => text,
         Some((_, rest)) => match rest.split_once(END) {
             Some((body, more)) if !more.contains(BEGIN) => body,
-            Some(_) => return Err(bad("holds several certificates; enter only the device's own certificate")),
+            Some(_) => return Err(bad("holds several certificates; enter only the one that is asked for")),
             None => return Err(bad("has no line END CERTIFICATE")),
         },
     };

@@ -21,3 +21,9 @@ pub const METHODS: Limit = ("Direct methods of an S1 unit, in pieces of 4 KB", 4
 pub const JOBS: Limit = ("Job operations of an S1 unit", 100, "requests/minute");
 /// Operations on configurations.
 pub const CONFIGURATIONS: Limit = ("Configuration operations of an S1 unit", 20, "requests/minute");
+/// Enrollments of single devices.
+pub const ENROLLMENTS: Limit = ("Enrollments of a provisioning service", 1_000_000, "items");
+/// Enrollment groups.
+pub const ENROLLMENT_GROUPS: Limit = ("Enrollment groups of one kind of attestation", 100, "items");
+/// Enrollments of one bulk request.
+pub const BULK: Limit = ("Enrollments of a request of the service", 10, "items");

@@ -2,6 +2,7 @@
 
 mod cost;
 mod devices;
+mod enrollments;
 #[cfg(feature = "amqp")]
 mod messages;
 mod paged;
