@@ -2,8 +2,10 @@
 //! file and two lines in the folder's `mod.rs`.
 
 mod devices;
+mod jobs;
 mod messages;
 mod provisioning;
+mod query;
 mod shared;
 mod twins;
 
@@ -23,7 +25,7 @@ use shared::Action;
 
 /// All actions, in the order in which a person sees them.
 pub fn all() -> impl Iterator<Item = &'static dyn Action> {
-    [devices::ALL, twins::ALL, messages::ALL, provisioning::ALL].into_iter().flatten().copied()
+    [devices::ALL, query::ALL, twins::ALL, messages::ALL, jobs::ALL, provisioning::ALL].into_iter().flatten().copied()
 }
 
 /// Invokes an action. See `action.invoke` of the interface.
@@ -114,7 +116,9 @@ fn hide_secrets(value: &mut Value) {
                     ("symmetricKey", Value::Object(keys)) => {
                         keys.values_mut().filter(|key| !key.is_null()).for_each(|key| *key = HIDDEN.into());
                     }
-                    ("webhookUrl", Value::String(url)) => *url = without_secrets(url),
+                    ("webhookUrl" | "inputBlobContainerUri" | "outputBlobContainerUri", Value::String(url)) => {
+                        *url = without_secrets(url)
+                    }
                     (_, value) => hide_secrets(value),
                 }
             }

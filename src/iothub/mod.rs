@@ -13,7 +13,7 @@ pub use query::text_literal;
 #[cfg(feature = "amqp")]
 pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};
 pub use twin::{TwinPart, check_patch};
-pub use types::{DeviceId, ModuleId};
+pub use types::{DeviceId, ModuleId, TwinId};
 
 use std::time::Duration;
 
@@ -25,9 +25,6 @@ use crate::host_name;
 use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
 use crate::platform::Method;
 
-/// How long the hub waits for a device's response if the caller states no timeout ("Invoke direct methods from IoT
-/// Hub").
-const METHOD_RESPONSE: Duration = Duration::from_secs(30);
 /// The largest number of configurations that a hub can have ("IoT Hub quotas and throttling"). One request asks for
 /// this number.
 const MOST_CONFIGURATIONS: u32 = 100;
@@ -142,17 +139,24 @@ impl<'a> IotHub<'a> {
         Tagged::from_response(&self.client.send(&request)?)
     }
 
-    /// Merges a patch into a twin's tags and desired properties; a null removes a key.
+    /// The twin of a device or a module.
+    ///
+    /// # Errors
+    /// `not-found`, and the errors of the service.
+    pub fn twin_of(&self, id: &TwinId) -> Result<Tagged> {
+        self.document(&Request::new(Method::Get, id.segments(&[]), Safety::Read, Permission::ServiceConnect))
+    }
+
+    /// Writes a twin's tags and desired properties: PATCH merges them, and a null removes a key; PUT replaces them.
     ///
     /// # Errors
     /// `precondition-failed`, `not-found`, and the errors of the service.
-    pub fn update_twin(&self, id: &DeviceId, patch: Value, if_match: &IfMatch) -> Result<Tagged> {
-        // Repeating a merge has no further effect, unless another client wrote in between; a stated ETag detects that.
-        let request =
-            Request::new(Method::Patch, ["twins", id.as_str()], if_match.safety(), Permission::ServiceConnect)
-                .header("if-match", if_match)
-                .json(patch);
-        Tagged::from_response(&self.client.send(&request)?)
+    pub fn write_twin(&self, id: &TwinId, method: Method, twin: Value, if_match: &IfMatch) -> Result<Tagged> {
+        // Repeating either has no further effect, unless another client wrote in between; a stated ETag detects that.
+        let request = Request::new(method, id.segments(&[]), if_match.safety(), Permission::ServiceConnect)
+            .header("if-match", if_match)
+            .json(twin);
+        self.document(&request)
     }
 
     /// One page of a query in the hub's query language.
@@ -177,31 +181,15 @@ impl<'a> IotHub<'a> {
         count.ok_or_else(|| response.unexpected("a count of connected devices"))
     }
 
-    /// Calls a direct method and returns the device's status and payload. `connect` is how long to wait for the device
-    /// to connect.
+    /// Calls a direct method of a device or a module, and returns the answer's status and payload. `method` is the
+    /// request as the API describes it. `wait` is the longest time that the hub takes to answer.
     ///
     /// # Errors
     /// `device-offline`, `timeout` (the method may have run), `not-found`, and the errors of the service.
-    pub fn invoke_method(
-        &self,
-        id: &DeviceId,
-        method: &str,
-        payload: &Value,
-        response: Option<Duration>,
-        connect: Option<Duration>,
-    ) -> Result<Value> {
-        let mut body = json!({ "methodName": method, "payload": payload });
-        if let Some(response) = response {
-            body["responseTimeoutInSeconds"] = response.as_secs().into();
-        }
-        if let Some(connect) = connect {
-            body["connectTimeoutInSeconds"] = connect.as_secs().into();
-        }
-        let wait = response.unwrap_or(METHOD_RESPONSE) + connect.unwrap_or_default();
+    pub fn invoke_method(&self, id: &TwinId, method: Value, wait: Duration) -> Result<Value> {
+        let segments = id.segments(&["methods"]);
         let request =
-            Request::new(Method::Post, ["twins", id.as_str(), "methods"], Safety::Once, Permission::ServiceConnect)
-                .json(body)
-                .wait(wait);
+            Request::new(Method::Post, segments, Safety::Once, Permission::ServiceConnect).json(method).wait(wait);
         self.client.send(&request)?.json()
     }
 

@@ -68,6 +68,24 @@ impl ModuleId {
     }
 }
 
+/// The owner of a twin: a device, or one of its modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TwinId {
+    /// The device.
+    pub device: DeviceId,
+    /// One of the device's modules; none for the device itself.
+    pub module: Option<ModuleId>,
+}
+
+impl TwinId {
+    /// The segments of the twin's path, followed by `more`.
+    pub fn segments<'s>(&'s self, more: &[&'s str]) -> Vec<&'s str> {
+        let module = self.module.as_ref().map(|module| ["modules", module.as_str()]);
+        let own = ["twins", self.device.as_str()].into_iter().chain(module.into_iter().flatten());
+        own.chain(more.iter().copied()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

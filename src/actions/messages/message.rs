@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use crate::actions::shared::change::set;
+use crate::actions::shared::keyed;
 use crate::bindings::exports::workflow::connector::action::Call;
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 use crate::form::schema::{any, help, literal, one_of, string, with};
@@ -179,9 +179,10 @@ impl MessageInput {
             BodyEncoding::Text => ("text/plain", Some("utf-8")),
             BodyEncoding::Base64 => ("application/octet-stream", None),
         };
-        let message_id = self.message_id.unwrap_or_else(|| match &call.idempotency_key {
-            Some(key) => derived_id(key, scope, &body, &properties),
-            None => format!("{:016x}{:016x}", platform.random(), platform.random()),
+        let message_id = self.message_id.unwrap_or_else(|| {
+            let scope = scope.iter().map(|part| part.as_bytes()).chain([body.as_slice()]);
+            let properties = properties.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+            keyed::id(platform, call, scope.chain(properties))
         });
         Ok(Message {
             body,
@@ -231,25 +232,6 @@ fn read_properties(properties: &Map<String, Value>, problems: &mut Vec<FieldProb
         all.push((name.clone(), value));
     }
     all
-}
-
-/// Derives the message id, so that every attempt of the same call has the same id. The length of each part is hashed as
-/// well, so that different parts never give the same bytes.
-fn derived_id(key: &str, scope: &[&str], body: &[u8], properties: &[(String, String)]) -> String {
-    let mut hash = Sha256::new();
-    let mut add = |part: &[u8]| {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    };
-    add(key.as_bytes());
-    scope.iter().for_each(|part| add(part.as_bytes()));
-    add(body);
-    for (name, value) in properties {
-        add(name.as_bytes());
-        add(value.as_bytes());
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use crate::actions::shared::operations;
 // The order is the one in which a person sees the actions.
 operations! {
     invoke_direct_method,
+    invoke_module_direct_method,
+    reach_device,
     #[cfg(feature = "amqp")]
     send_cloud_to_device_message,
     purge_cloud_to_device_messages,

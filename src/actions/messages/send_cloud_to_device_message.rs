@@ -38,7 +38,7 @@ pub static ACTION: SendCloudToDeviceMessage = SendCloudToDeviceMessage;
 pub struct SendCloudToDeviceMessage;
 
 /// The largest message with its properties, in bytes (Microsoft's "IoT Hub quotas and throttling").
-const LARGEST: usize = 64 * 1024;
+pub(super) const LARGEST: usize = 64 * 1024;
 /// The largest number of messages in a device's queue.
 const LONGEST_QUEUE: u64 = 50;
 /// The longest time that a message waits in a device's queue, in seconds.
@@ -136,21 +136,46 @@ impl Action for SendCloudToDeviceMessage {
         let recipient = Recipient { device, module };
         let message = message.read(session.platform(), call, &[&recipient.address()], LARGEST)?;
         let acknowledgement = input.acknowledgement.as_deref().unwrap_or("none");
-        let expires = input.expires_after_seconds.map(|seconds| {
-            let at = session.platform().unix_time().saturating_add(Duration::from_secs(seconds));
-            i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
-        });
+        let expires = input.expires_after_seconds.map(|seconds| expiry(session, seconds));
         if call.dry_run {
             return Ok(Outcome::Planned(plan(session, &recipient, &message, acknowledgement, expires).to_string()));
         }
-        let sent = encode(&recipient, &message, acknowledgement, expires);
-        with_service_endpoint(session, Purpose::Send, |endpoint| endpoint.send(&recipient, &sent))?;
+        send(session, &recipient, &message, acknowledgement, expires)?;
         let mut output = json!({ "deviceId": input.device_id, "messageId": message.message_id });
         if let Some(module) = input.module_id {
             output["moduleId"] = module.into();
         }
         Ok(Outcome::Done(output.to_string()))
     }
+}
+
+/// The field that states how long a message waits for the device.
+pub(super) fn expires_after() -> Value {
+    help(
+        integer("Expires after (s)", 1, LONGEST_WAIT),
+        "How long the message waits for the device, at the most two days. Empty: as the hub is set up, usually an hour.",
+    )
+}
+
+/// The moment in so many seconds from now, in milliseconds since the Unix epoch.
+pub(super) fn expiry(session: &Session, seconds: u64) -> i64 {
+    let at = session.platform().unix_time().saturating_add(Duration::from_secs(seconds));
+    i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Puts the message into the recipient's queue.
+///
+/// # Errors
+/// The errors of IoT Hub.
+pub(super) fn send(
+    session: &Session,
+    recipient: &Recipient,
+    message: &message::Message,
+    acknowledgement: &str,
+    expires: Option<i64>,
+) -> Result<()> {
+    let sent = encode(recipient, message, acknowledgement, expires);
+    with_service_endpoint(session, Purpose::Send, |endpoint| endpoint.send(recipient, &sent))
 }
 
 fn encode(recipient: &Recipient, message: &message::Message, acknowledgement: &str, expires: Option<i64>) -> Message {

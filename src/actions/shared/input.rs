@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::dps::RegistrationId;
 use crate::error::Result;
 use crate::http::IfMatch;
-use crate::iothub::{DeviceId, ModuleId};
+use crate::iothub::{DeviceId, ModuleId, TwinId};
 
 /// An input that fits the action's schema.
 #[derive(Clone, Debug)]
@@ -66,6 +66,15 @@ impl Input {
     /// `invalid-input` where the text is not a module's id.
     pub fn module(&self) -> Result<ModuleId> {
         ModuleId::parse(self.required_text("moduleId"), "/moduleId")
+    }
+
+    /// The owner of a twin: the device in the member `deviceId`, or its module in the member `moduleId`.
+    ///
+    /// # Errors
+    /// `invalid-input` where a text is not an id.
+    pub fn twin(&self) -> Result<TwinId> {
+        let module = self.get("moduleId").map(|_| self.module()).transpose()?;
+        Ok(TwinId { device: self.device()?, module })
     }
 
     /// The enrollment or registration in the member `registrationId`.

@@ -3,11 +3,14 @@
 pub mod change;
 pub mod declaration;
 pub mod input;
+pub mod keyed;
 pub mod keys;
 pub mod limits;
+pub mod method;
 pub mod removal;
 pub mod single;
 pub mod stepped;
+pub mod twin;
 
 use serde_json::Value;
 

@@ -3,10 +3,12 @@
 mod cost;
 mod devices;
 mod enrollments;
+mod jobs;
 #[cfg(feature = "amqp")]
 mod messages;
 mod paged;
 mod provisioning;
+mod queries;
 mod twins;
 mod versions;
 

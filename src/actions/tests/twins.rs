@@ -309,3 +309,174 @@ fn an_input_leaves_room_for_what_is_around_it() {
         assert_eq!((error.code(), error.record().fields[0].code.as_str()), (ErrorCode::InvalidInput, "too-deep"));
     }
 }
+
+#[test]
+fn twins_of_modules_have_their_own_path() {
+    let platform = platform();
+    let twin = json!({ "deviceId": "d1", "moduleId": "m#1", "etag": "AAAAAAAAAAE=", "unheardOf": 1 });
+    for _ in 0..5 {
+        platform.then_status(200, &[], &twin.to_string());
+    }
+    let whole = json!({ "deviceId": "d1", "moduleId": "m#1", "tags": { "a": 1 }, "desired": { "b": 2, "$version": 7 }, "etag": "AAAAAAAAAAE=" });
+    assert_eq!(done(invoke(&platform, "get-module-twin", json!({ "deviceId": "d1", "moduleId": "m#1" }))), twin);
+    assert_eq!(done(invoke(&platform, "update-module-twin", whole.clone())), twin);
+    assert_eq!(done(invoke(&platform, "replace-module-twin", whole)), twin);
+    done(invoke(&platform, "replace-twin", json!({ "deviceId": "d1", "tags": {}, "desired": {} })));
+    platform.answers.borrow_mut().clear();
+    platform.then_status(200, &[], r#"{"status":200,"payload":1}"#);
+    let call = json!({ "deviceId": "d1", "moduleId": "m#1", "methodName": "m" });
+    assert_eq!(done(invoke(&platform, "invoke-module-direct-method", call)), json!({ "status": 200, "payload": 1 }));
+    let path = format!("hub/twins/d1/modules/m%231?{HUB}");
+    let body = json!({ "tags": { "a": 1 }, "properties": { "desired": { "b": 2 } } });
+    let etag = ("if-match", "\"AAAAAAAAAAE=\"");
+    assert_eq!(
+        requests(&platform),
+        [
+            sent(&format!("GET {path}"), &[], None),
+            sent(&format!("PATCH {path}"), &[etag], Some(body.clone())),
+            sent(&format!("PUT {path}"), &[etag], Some(body)),
+            sent(
+                &format!("PUT hub/twins/d1?{HUB}"),
+                &[("if-match", "\"*\"")],
+                Some(json!({ "tags": {}, "properties": { "desired": {} } })),
+            ),
+            sent(
+                &format!("POST hub/twins/d1/modules/m%231/methods?{HUB}"),
+                &[],
+                Some(json!({ "methodName": "m", "payload": null, "responseTimeoutInSeconds": 30 })),
+            ),
+        ]
+    );
+}
+
+/// Errors that all writes of twins must tell apart.
+#[test]
+fn writes_of_twins_fail_in_typed_ways() {
+    let input =
+        json!({ "deviceId": "d1", "moduleId": "m1", "tags": { "a": 1 }, "desired": {}, "etag": "AAAAAAAAAAE=" });
+    let mut of_device = input.clone();
+    of_device.as_object_mut().expect("an object").remove("moduleId");
+    let actions = [
+        ("update-twin", &of_device),
+        ("replace-twin", &of_device),
+        ("update-module-twin", &input),
+        ("replace-module-twin", &input),
+    ];
+    for (action, input) in actions {
+        let platform = platform();
+        for (status, name, code) in [
+            (404, "DeviceNotFound", ErrorCode::NotFound),
+            (412, "PreconditionFailed", ErrorCode::PreconditionFailed),
+            (400, "ArgumentInvalid", ErrorCode::InvalidInput),
+        ] {
+            refusal(&platform, status, name);
+            let error = fails(invoke(&platform, action, input.clone()));
+            assert_eq!((error.code(), error.record().effect), (code, EffectState::None), "{action}");
+        }
+        platform.then_status(200, &[], "[]");
+        let error = fails(invoke(&platform, action, input.clone()));
+        assert_eq!((error.code(), error.record().effect), (ErrorCode::Protocol, EffectState::Applied), "{action}");
+        let bad = json!({ "deviceId": "d1", "moduleId": "..", "tags": {} });
+        assert_eq!(fails(invoke(&platform, action, bad)).code(), ErrorCode::InvalidInput, "{action}");
+        let plan = dry_run(&platform, action, input.clone());
+        assert_eq!(plan["body"]["tags"], json!({ "a": 1 }), "{action}");
+        assert_eq!(requests(&platform).len(), 4, "{action}");
+    }
+}
+
+/// With an ETag nothing is sent twice; a twin that is as it was to be shows that the lost request was carried out.
+#[test]
+fn a_write_without_an_answer_is_looked_up() {
+    let lost = |platform: &FakePlatform| {
+        platform.then(|_, _| Err(ExchangeError { kind: ExchangeErrorKind::Broken, sent: true, detail: String::new() }));
+    };
+    let input = json!({ "deviceId": "d1", "tags": { "a": 1, "gone": null }, "desired": {}, "etag": "AAAAAAAAAAE=" });
+    let twin = |tags: Value| {
+        let desired = json!({ "$version": 1, "$metadata": {} });
+        json!({ "deviceId": "d1", "tags": tags, "properties": { "desired": desired } })
+    };
+    for (action, found, written) in [
+        ("update-twin", twin(json!({ "a": 1, "other": 2 })), true),
+        ("update-twin", twin(json!({ "a": 1, "gone": 2 })), false),
+        ("replace-twin", twin(json!({ "a": 1 })), true),
+        ("replace-twin", twin(json!({ "a": 1, "other": 2 })), false),
+    ] {
+        let platform = platform();
+        lost(&platform);
+        platform.then_status(200, &[], &found.to_string());
+        let outcome = invoke(&platform, action, input.clone());
+        if written {
+            assert_eq!(done(outcome), found, "{action}");
+        } else {
+            let error = fails(outcome);
+            assert_eq!((error.code(), error.record().effect), (ErrorCode::Unavailable, EffectState::Unknown));
+        }
+        assert_eq!(requests(&platform).len(), 2, "{action}");
+    }
+}
+
+#[test]
+fn a_device_that_is_offline_is_left_a_property() {
+    let platform = platform();
+    let input = |more: Value| {
+        let mut input = json!({ "deviceId": "d1", "methodName": "reboot" });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            input[name] = value.clone();
+        }
+        input
+    };
+    let property = || {
+        input(
+            json!({ "whenOffline": "desiredProperty", "desiredPath": "commands.reboot", "desiredValue": { "id": 7 } }),
+        )
+    };
+    platform.then_status(200, &[], r#"{"status":500,"payload":null}"#);
+    let output = done(invoke(&platform, "reach-device", property()));
+    assert_eq!(output, json!({ "way": "directMethod", "status": 500, "payload": null }));
+
+    refusal(&platform, 404, "DeviceNotOnline");
+    platform.then_status(200, &[("etag", "\"AAAAAAAAAAI=\"")], r#"{"deviceId":"d1"}"#);
+    let output = done(invoke(&platform, "reach-device", property()));
+    assert_eq!(output, json!({ "way": "desiredProperty", "etag": "AAAAAAAAAAI=" }));
+    let patch = json!({ "properties": { "desired": { "commands": { "reboot": { "id": 7 } } } } });
+    let sent_patch = sent(&format!("PATCH hub/twins/d1?{HUB}"), &[("if-match", "\"*\"")], Some(patch));
+    assert_eq!(requests(&platform).pop(), Some(sent_patch));
+
+    // Whatever else goes wrong, nothing is left for the device, because the method may have run.
+    for (status, name, code) in [
+        (504, "GatewayTimeout", ErrorCode::Timeout),
+        (404, "DeviceNotFound", ErrorCode::NotFound),
+        (404, "DeviceConnectionClosedRemotely", ErrorCode::DeviceOffline),
+    ] {
+        let before = requests(&platform).len();
+        refusal(&platform, status, name);
+        assert_eq!(fails(invoke(&platform, "reach-device", property())).code(), code);
+        assert_eq!(requests(&platform).len(), before + 1, "{name}");
+    }
+    refusal(&platform, 404, "DeviceNotOnline");
+    assert_eq!(fails(invoke(&platform, "reach-device", input(json!({})))).code(), ErrorCode::DeviceOffline);
+
+    let bad = |more: Value| problems(&super::platform(), "reach-device", input(more));
+    assert_eq!(bad(json!({ "desiredPath": "a" })), pairs(&[("/desiredPath", "not-used")]));
+    assert_eq!(
+        bad(json!({ "whenOffline": "desiredProperty" })),
+        pairs(&[("/desiredPath", "missing"), ("/desiredValue", "missing")])
+    );
+    let wrong = json!({ "whenOffline": "desiredProperty", "desiredPath": "a..b", "desiredValue": 1 });
+    assert_eq!(bad(wrong), pairs(&[("/desiredPath", "characters")]));
+    let wrong = json!({ "whenOffline": "desiredProperty", "desiredPath": "a.b", "desiredValue": { "c d": [null] } });
+    assert_eq!(bad(wrong), pairs(&[("/desiredValue/c d", "characters"), ("/desiredValue/c d/0", "null-in-array")]));
+}
+
+#[cfg(feature = "amqp")]
+#[test]
+fn a_message_for_a_device_is_checked_before_the_method_is_called() {
+    let input = json!({
+        "deviceId": "d1", "methodName": "reboot", "whenOffline": "cloudToDeviceMessage",
+        "message": { "body": "no base64!", "bodyEncoding": "base64", "properties": { "a b": 1 } },
+    });
+    let expected = [("/message/body", "not-base64"), ("/message/properties/a b", "characters")];
+    assert_eq!(problems(&platform(), "reach-device", input), pairs(&expected));
+    let input = json!({ "deviceId": "d1", "methodName": "reboot", "message": { "body": 1 } });
+    assert_eq!(problems(&platform(), "reach-device", input), pairs(&[("/message", "not-used")]));
+}

@@ -1,4 +1,4 @@
-//! Actions on device twins.
+//! Actions on the twins of devices and modules.
 
 use crate::actions::shared::operations;
 
@@ -6,4 +6,8 @@ use crate::actions::shared::operations;
 operations! {
     get_twin,
     update_twin,
+    replace_twin,
+    get_module_twin,
+    update_module_twin,
+    replace_module_twin,
 }

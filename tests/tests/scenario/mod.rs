@@ -112,6 +112,12 @@ const KEYS: [&str; 2] =
 const THUMBPRINTS: [&str; 2] = ["0123456789ABCDEF0123456789ABCDEF01234567", "89ABCDEF0123456789ABCDEF0123456789ABCDEF"];
 /// A device id with characters that must be encoded in a path.
 const ODD: &str = "odd%1#?('$;@:.+,=*!)_-";
+/// The stand-in for the id of the export job that exists already.
+const EXPORT_JOB: &str = "$export-job";
+/// The longest pause before an action is resumed. The emulator's jobs end sooner than those of the hub.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// The largest number of calls in which an action must reach its end.
+const MOST_CALLS: u32 = 100;
 /// A policy at both services that has no permission that any operation needs.
 const POWERLESS: &str = "powerless";
 /// DPS policies that may only read objects of one kind. A DPS policy without any readable kind would look like a
@@ -187,6 +193,8 @@ fn stand_ins(value: &mut Value, certificate: &str) -> Result<()> {
                 "thumbprint-1" => THUMBPRINTS[0].to_owned(),
                 "thumbprint-2" => THUMBPRINTS[1].to_owned(),
                 "certificate" => certificate.to_owned(),
+                // The service chooses this id, so it is known only when the object exists.
+                "export-job" => return Ok(()),
                 _ => {
                     let count = name.strip_prefix("x*").with_context(|| format!("the name `{text}` is not known"))?;
                     "x".repeat(count.parse()?)
@@ -303,7 +311,13 @@ pub async fn run() -> Result<Recording> {
     }
     let world = World::with(options).await?;
     let descriptor = world.connector.descriptor().clone();
-    let mut run = Run { world, outputs: BTreeMap::new(), events: BTreeMap::new(), failures: BTreeMap::new() };
+    let mut run = Run {
+        world,
+        export_job: String::new(),
+        outputs: BTreeMap::new(),
+        events: BTreeMap::new(),
+        failures: BTreeMap::new(),
+    };
 
     run.world.emulator.traffic().record(true);
     run.seed().await.context("the objects for the run could not be created")?;
@@ -359,6 +373,8 @@ pub async fn run() -> Result<Recording> {
 
 struct Run {
     world: World,
+    /// The id of an export job.
+    export_job: String,
     outputs: BTreeMap<String, Vec<Value>>,
     events: BTreeMap<String, Vec<Event>>,
     failures: BTreeMap<String, Vec<Error>>,
@@ -366,8 +382,8 @@ struct Run {
 
 impl Run {
     /// Creates the objects that operations read: devices, individual enrollments, enrollment groups, registrations and
-    /// configurations.
-    async fn seed(&self) -> Result<()> {
+    /// configurations, a module and an export job.
+    async fn seed(&mut self) -> Result<()> {
         let world = &self.world;
         for id in
             ["press-1", "press-2", "press-3", "press-4", "press-5", "changed-1", "doomed-1", "doomed-2", "offline-1"]
@@ -400,6 +416,15 @@ impl Run {
         for id in ["interval-1", "interval-2", "interval-3"] {
             hub.put(&format!("/configurations/{id}"), configuration(id, 10)).await.expect(201);
         }
+        let module = json!({ "deviceId": "changed-1", "moduleId": "cooling" });
+        hub.put("/devices/changed-1/modules/cooling", module).await.expect(201);
+        let export = json!({
+            "type": "export",
+            "outputBlobContainerUri": "https://plant.blob.core.windows.net/registry?sig=c2VjcmV0LW9mLXRoZS1jb250YWluZXI",
+            "excludeKeysInExport": true,
+        });
+        let job = hub.post("/jobs/create", export).await.expect(200);
+        self.export_job = job.body["jobId"].as_str().context("the export job has no id")?.to_owned();
         Ok(())
     }
 
@@ -411,7 +436,7 @@ impl Run {
         for step in steps {
             self.step(id, step).await.with_context(|| step.input.to_string())?;
         }
-        let usual = &steps.first().context("no step")?.input;
+        let usual = &self.named(&steps.first().context("no step")?.input);
         let World { connector, tenant, .. } = &self.world;
         let lacking = self.lacking(operation, effect)?;
         let refused = connector.account(tenant, &lacking).invoke(id, &usual.to_string(), &Call::default()).await;
@@ -455,7 +480,7 @@ impl Run {
     }
 
     async fn step(&mut self, id: &str, step: &Step) -> Result<()> {
-        let mut input = step.input.clone();
+        let mut input = self.named(&step.input);
         if let Some((action, subject)) = &step.tagged {
             input["etag"] = self.world.done(action, subject.clone()).await?["etag"].clone();
         }
@@ -465,27 +490,53 @@ impl Run {
         let mut result = self.world.invoke(id, input).await;
         self.world.emulator.faults().clear();
         if let Expected::Failure(code) = step.expected {
+            // An action that waits fails in a later call.
+            let mut calls = 0;
+            while let Ok(Outcome::Pending(pending)) = &result {
+                calls += 1;
+                ensure!(calls < MOST_CALLS, "the end is not reached in {MOST_CALLS} calls");
+                tokio::time::sleep(Duration::from_millis(pending.after_ms).min(LONGEST_PAUSE)).await;
+                result = self.resume(id, &pending.token).await;
+            }
             return self.expect_failure(id, result, code);
         }
-        let mut pages = 0;
-        loop {
-            pages += 1;
-            ensure!(pages < 100, "the last page is never reached");
+        let mut pages = 1;
+        for _ in 0..MOST_CALLS {
             match result? {
                 Outcome::Done(output) => {
                     self.keep(id, &output)?;
-                    break;
+                    ensure!((pages > 1) == matches!(step.expected, Expected::Pages), "it answered {pages} page(s)");
+                    return Ok(());
                 }
                 Outcome::Page(page) => {
+                    pages += 1;
                     self.keep(id, &page.output)?;
-                    let World { connector, tenant, connection, .. } = &self.world;
-                    result = connector.account(tenant, connection).resume(id, &page.token, &Call::default()).await;
+                    result = self.resume(id, &page.token).await;
+                }
+                Outcome::Pending(pending) => {
+                    tokio::time::sleep(Duration::from_millis(pending.after_ms).min(LONGEST_PAUSE)).await;
+                    result = self.resume(id, &pending.token).await;
                 }
                 other => bail!("it answered {other:?}"),
             }
         }
-        ensure!((pages > 1) == matches!(step.expected, Expected::Pages), "it answered {pages} page(s)");
-        Ok(())
+        bail!("the end is not reached in {MOST_CALLS} calls")
+    }
+
+    async fn resume(&self, id: &str, token: &str) -> Result<Outcome, CallError> {
+        let World { connector, tenant, connection, .. } = &self.world;
+        connector.account(tenant, connection).resume(id, token, &Call::default()).await
+    }
+
+    /// The input with the ids that the services chose.
+    fn named(&self, input: &Value) -> Value {
+        let mut input = input.clone();
+        for member in input.as_object_mut().into_iter().flat_map(|members| members.values_mut()) {
+            if *member == EXPORT_JOB {
+                *member = self.export_job.as_str().into();
+            }
+        }
+        input
     }
 
     /// Reads all records first, then all changes, then causes the trigger's errors.

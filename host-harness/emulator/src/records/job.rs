@@ -142,10 +142,11 @@ impl Job {
     }
 }
 
+/// Checks the id of a new job ("Schedule jobs on multiple devices": 64 characters or less, letters, digits and dashes).
 pub(crate) fn check_job_id(id: &str) -> Result<(), ServiceError> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-:.+%_#*?!(),=@;$'".contains(&byte);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if id.is_empty() || id.len() > 64 || !id.bytes().all(allowed) {
-        return Err(invalid("a job id must have 1 to 64 ASCII letters, digits or - : . + % _ # * ? ! ( ) , = @ ; $ '"));
+        return Err(invalid("a job id must have 1 to 64 ASCII letters, digits and dashes"));
     }
     Ok(())
 }

@@ -1,0 +1,45 @@
+//! Calls a direct method of a device's module.
+//!
+//! ```scenario
+//! done {"deviceId": "changed-1", "moduleId": "cooling", "methodName": "reboot", "payload": {"delaySeconds": 5}}
+//! done {"deviceId": "changed-1", "moduleId": "cooling", "methodName": "nothing", "responseTimeoutSeconds": 10, "connectTimeoutSeconds": 5}
+//! not-found {"deviceId": "changed-1", "moduleId": "missing", "methodName": "reboot"}
+//! not-found {"deviceId": "missing", "moduleId": "cooling", "methodName": "reboot"}
+//! timeout {"deviceId": "changed-1", "moduleId": "cooling", "methodName": "reboot"} under hub:POST /twins/*=504/504101
+//! invalid-input {"deviceId": "changed-1", "moduleId": "..", "methodName": "reboot"}
+//! invalid-input {"deviceId": "changed-1", "moduleId": "cooling", "methodName": "two words"}
+//! ```
+
+use crate::actions::shared::declaration::{Declaration, required};
+use crate::actions::shared::method::{self, CONNECT_TIMEOUT, NAME, PAYLOAD, RESPONSE_TIMEOUT};
+use crate::actions::shared::single::Single;
+use crate::auth::Permission;
+use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
+use crate::form::fields;
+
+pub static ACTION: Single = Single {
+    declaration: Declaration {
+        id: "invoke-module-direct-method",
+        title: "Invoke a direct method of a module",
+        help: "Calls a method on a module of a device and waits for its answer. The module answers with a status of its own, which the workflow has to judge: a status of 500 is no failure of this action. \
+               After a timeout the method may have run. Where the workflow's own deadline is nearer than the timeouts, they are shortened. Needs a hub of the Standard or Free tier.",
+        group: "Direct methods",
+        input: &[
+            required("deviceId", fields::device_id),
+            required("moduleId", fields::module_id),
+            NAME,
+            PAYLOAD,
+            RESPONSE_TIMEOUT,
+            CONNECT_TIMEOUT,
+        ],
+        input_sample: r#"{ "deviceId": "press-17", "moduleId": "cooling", "methodName": "reboot", "payload": { "delaySeconds": 5 } }"#,
+        output: method::output,
+        output_sample: method::output_sample,
+        dynamic_output: false,
+        permissions: &[Permission::ServiceConnect],
+        limits: method::LIMITS,
+        effect: Effect::Write,
+        idempotency: Idempotency::None,
+    },
+    run: |session, input, _| method::invoke(session, input),
+};
