@@ -6,7 +6,8 @@ mod secrets;
 mod types;
 
 pub use bulk::{BulkMode, LARGEST_BULK, Refusals};
-pub use secrets::{HIDDEN, secrets, shown, without_secrets};
+pub use crate::secret::{HIDDEN, without_secrets};
+pub use secrets::{secrets, shown};
 pub use types::{Kind, RegistrationId};
 
 use serde_json::{Value, json};

@@ -3,12 +3,14 @@
 //! code does not know are kept. To change an identity, newer versions are used if the hub supports them (`identity`).
 
 mod identity;
+mod jobs;
 mod query;
 #[cfg(feature = "amqp")]
 mod service_endpoint;
 mod twin;
 mod types;
 
+pub use jobs::{CONTAINERS, without_container_keys};
 pub use query::text_literal;
 #[cfg(feature = "amqp")]
 pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};
