@@ -70,14 +70,6 @@ impl<'a> Dps<'a> {
         Page::from_response(&self.send(request)?)
     }
 
-    /// An individual enrollment.
-    ///
-    /// # Errors
-    /// `not-found`, and the errors of the service.
-    pub fn enrollment(&self, id: &impl PathId) -> Result<Tagged> {
-        self.read(Kind::Individual, id)
-    }
-
     /// An enrollment of either kind.
     ///
     /// # Errors
