@@ -5,8 +5,8 @@ mod bulk;
 mod secrets;
 mod types;
 
-pub use bulk::{BulkMode, LARGEST_BULK, Refusals};
 pub use crate::secret::{HIDDEN, without_secrets};
+pub use bulk::{BulkMode, LARGEST_BULK, Refusals};
 pub use secrets::{secrets, shown};
 pub use types::{Kind, RegistrationId};
 
