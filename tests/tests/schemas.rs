@@ -275,13 +275,12 @@ async fn resolved_schemas_fit_what_is_there() -> Result<()> {
     let World { connector, tenant, connection, emulator } = &recording.world;
     let mut findings = Findings::default();
     let actions = scenario::actions(emulator.ca_pem())?;
-    let triggers: BTreeMap<_, _> = scenario::triggers().into_iter().collect();
+    let triggers = scenario::triggers()?;
     let mut resolved = 0;
     for (operation, is_trigger) in operations(connector.descriptor()) {
         let id = operation.id.as_str();
         let filled = if is_trigger {
-            let plain = scenario::QUEUES.contains(&id) || scenario::streams().iter().any(|(stream, ..)| *stream == id);
-            triggers.get(id).cloned().or_else(|| plain.then(|| json!({})))
+            triggers.get(id).map(|watch| watch.config.clone())
         } else {
             actions.get(id).and_then(|scenario| scenario.steps.first()).map(|step| step.input().clone())
         };
