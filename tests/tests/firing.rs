@@ -303,7 +303,7 @@ fn every_operation_fires_from_the_command_line() -> Result<()> {
     let seen = connected(device.0.stdout.take().context("no output")?)?;
     let mut failed = all(TRIGGERS, |(id, ..)| (*id).to_owned(), |(id, config, cause)| plant.trigger(id, config, cause));
     let actions: Vec<_> = actions.into_iter().collect();
-    failed.extend(all(&actions, String::clone, |id| plant.action(id, &scenarios[id])));
+    failed.extend(all(&actions, String::clone, |id| plant.action(id, &scenarios[id].steps)));
     ensure!(
         failed.is_empty(),
         "{}\n\nWhat a line of a scenario acts on must be in tests/tests/scenario/plant.json.",
