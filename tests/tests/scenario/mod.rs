@@ -117,6 +117,8 @@ impl Step {
 
 /// The longest pause before an action that waits is asked again, however long it asks to be left alone.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// An operation whose scenario takes longer is named.
+const SLOW: Duration = Duration::from_secs(1);
 /// An ETag that no object has.
 const STALE: &str = "AAAAAAAAAAA=";
 const KEYS: [&str; 2] =
@@ -320,7 +322,11 @@ pub async fn run() -> Result<Recording> {
             )
         })?;
         let before = run.exchanges();
+        let started = std::time::Instant::now();
         run.action(&action.operation, &scenario, action.effect).await.with_context(|| id.to_owned())?;
+        if started.elapsed() > SLOW {
+            println!("{id} took {:.1?}", started.elapsed());
+        }
         made_by.push((id.to_owned(), before..run.exchanges()));
     }
     ensure!(scenarios.is_empty(), "there are scenarios of actions that do not exist: {:?}", scenarios.keys());
