@@ -20,7 +20,7 @@ impl IotHub<'_> {
     /// `not-found`, and the errors of the service.
     pub fn scheduled_job(&self, id: &str) -> Result<Value> {
         let request = Request::new(Method::Get, ["jobs", "v2", id], Safety::Read, Permission::ServiceConnect);
-        Ok(self.document(&request)?.document)
+        Ok(without_nulls(self.document(&request)?.document))
     }
 
     /// One page of the scheduled jobs that have these parameters. A parameter without a value is left out.
@@ -33,14 +33,15 @@ impl IotHub<'_> {
         page_size: u32,
         continuation: Option<&str>,
     ) -> Result<Page> {
-        let mut request =
-            Request::new(Method::Get, ["jobs", "v2", "query"], Safety::Read, Permission::ServiceConnect);
+        let mut request = Request::new(Method::Get, ["jobs", "v2", "query"], Safety::Read, Permission::ServiceConnect);
         for (name, value) in parameters {
             if let Some(value) = value {
                 request = request.query(name, value);
             }
         }
-        page(&self.send(&Page::asked(request, page_size, continuation))?)
+        let mut page = page(&self.send(&Page::asked(request, page_size, continuation))?)?;
+        page.items = page.items.into_iter().map(without_nulls).collect();
+        Ok(page)
     }
 
     /// An import or export job, without the keys to its containers.
@@ -88,9 +89,14 @@ pub fn without_container_keys(mut job: Value) -> Value {
     {
         *reason = shown(text).into();
     }
-    // The hub writes null for what does not apply, which the schema of the output does not have.
-    if let Some(members) = job.as_object_mut() {
+    without_nulls(job)
+}
+
+/// A job or a result without its nulls: the service may write null for what does not apply, and the schema of the output
+/// has no nulls.
+pub fn without_nulls(mut record: Value) -> Value {
+    if let Some(members) = record.as_object_mut() {
         members.retain(|_, value| !value.is_null());
     }
-    job
+    record
 }

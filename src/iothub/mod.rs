@@ -10,7 +10,7 @@ mod service_endpoint;
 mod twin;
 mod types;
 
-pub use jobs::{CONTAINERS, without_container_keys};
+pub use jobs::{CONTAINERS, without_container_keys, without_nulls};
 pub use query::text_literal;
 #[cfg(feature = "amqp")]
 pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};

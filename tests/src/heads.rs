@@ -222,7 +222,9 @@ mod tests {
             watch(&format!("//! Fires.\n//!\n//! ```scenario\n{}\n//! ```\n", head.join("\n")))
         };
         let of = |what: &str, path: &str, input| Change { what: what.into(), path: path.into(), input };
-        let watch = read("given device:report {}\nconfig {\"a\": 1}\nchange hub:PUT /a {\"b\": 2}\nchange hub:DELETE /a\nexpect created deleted");
+        let watch = read(
+            "given device:report {}\nconfig {\"a\": 1}\nchange hub:PUT /a {\"b\": 2}\nchange hub:DELETE /a\nexpect created deleted",
+        );
         assert_eq!(
             watch.expect("a scenario").expect("a trigger"),
             Watch {
@@ -236,9 +238,20 @@ mod tests {
         );
         let source = |lines: &str| read(lines).expect("a scenario").expect("a trigger").source;
         let (properties, body) = (json!({ "a": "b" }), json!([1]));
-        assert_eq!(source("config {}\nmessage Telemetry {\"a\": \"b\"} [1]"), Source::Log { source: "Telemetry".into(), properties, body });
+        assert_eq!(
+            source("config {}\nmessage Telemetry {\"a\": \"b\"} [1]"),
+            Source::Log { source: "Telemetry".into(), properties, body }
+        );
         assert_eq!(source("config {}\nqueue files"), Source::Queue("files".into()));
-        for broken in ["config", "config {", "config {}", "change a {}", "config {}\nchange a {}", "config {}\nwait 3", "config {}\nmessage x {}"] {
+        for broken in [
+            "config",
+            "config {",
+            "config {}",
+            "change a {}",
+            "config {}\nchange a {}",
+            "config {}\nwait 3",
+            "config {}\nmessage x {}",
+        ] {
             assert!(read(broken).is_err(), "{broken}");
         }
     }

@@ -10,7 +10,7 @@ use crate::actions::shared::input::Input;
 use crate::auth::Permission;
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
 pub use crate::form::fields_jobs::{transfer_output as output, transfer_sample as sample};
-use crate::form::schema::{boolean, help, integer, literal, one_of, open_object, string, with};
+use crate::form::schema::{boolean, help, literal, one_of, string, with};
 use crate::http::{Request, Safety};
 use crate::iothub::CONTAINERS;
 pub use crate::iothub::without_container_keys as shown;

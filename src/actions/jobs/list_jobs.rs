@@ -6,7 +6,7 @@
 //! pages {"type": "scheduleUpdateTwin", "pageSize": 2}
 //! ```
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::scheduled;
 use crate::actions::shared::declaration::{Declaration, optional};

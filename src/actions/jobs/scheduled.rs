@@ -19,6 +19,7 @@ use crate::form::schema::{
 use crate::http::{Request, Safety};
 use crate::instant;
 use crate::iothub::text_literal;
+pub use crate::iothub::without_nulls as shown;
 use crate::platform::Method;
 use crate::session::Session;
 
@@ -243,7 +244,7 @@ pub fn create(session: &Session, input: &Input, call: &Call, work: Work) -> Resu
     let request = Request::new(Method::Put, ["jobs", "v2", &id], Safety::Repeatable, Permission::ServiceConnect)
         .json(body.clone());
     let error = match session.hub().document(&request) {
-        Ok(job) => return Ok(job.document),
+        Ok(job) => return Ok(shown(job.document)),
         Err(error) => error,
     };
     let exists = error.code() == ErrorCode::Conflict;
@@ -350,7 +351,7 @@ fn finish(session: &Session, id: &str, job: &Value) -> Result<Value> {
         (Vec::new(), false)
     } else {
         let page = session.hub().query(&results_query(id, Some("failed")), MOST_FAILURES, None)?;
-        (page.items, page.continuation.is_some())
+        (page.items.into_iter().map(shown).collect(), page.continuation.is_some())
     };
     // The results may lag behind the counts by seconds.
     let complete = !more && counted.is_none_or(|counted| failures.len() as u64 >= counted);

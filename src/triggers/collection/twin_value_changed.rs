@@ -31,11 +31,11 @@ use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::hash::{digest, hex};
 
 /// The largest number of paths.
-const MOST_PATHS: u64 = 8;
+const MOST_PATHS: usize = 8;
 /// The longest value that the cursor keeps, as JSON, in bytes. Of a longer value it keeps a hash.
 const LONGEST_VALUE: usize = 64;
 // Each value has brackets and a comma around it, and the list has brackets too.
-const _: () = assert!(MOST_PATHS as usize * (LONGEST_VALUE + 3) + 2 <= LONGEST_MEMO);
+const _: () = assert!(MOST_PATHS * (LONGEST_VALUE + 3) + 2 <= LONGEST_MEMO);
 
 pub static TRIGGER: Polled = Polled {
     declaration: Declaration {

@@ -52,7 +52,7 @@ pub fn part_of(twin: &Value, part: &str) -> String {
 }
 
 /// The schema of a list of paths into twins.
-pub fn paths(about: &str, least: u64, most: u64) -> Value {
+pub fn paths(about: &str, least: usize, most: usize) -> Value {
     let path = with(
         string("Path"),
         literal!({

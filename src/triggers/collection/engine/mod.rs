@@ -14,7 +14,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bindings::exports::workflow::connector::trigger::{Event, LostPolicy, Notice, Page, PollRequest, Start};
-use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::form::schema::{list, one_of, with};
 use crate::form::values::Input;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::account::Account;
 use crate::bindings::exports::workflow::connector::trigger::{Budget, Payload};
-use crate::bindings::workflow::connector::types::Connection;
+use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::platform::fake::FakePlatform;
 
 /// A collection in memory, in pages of `page` records. It rejects continuations where a test asks for that.
