@@ -34,7 +34,7 @@ const MEMBERS: [&str; 8] = [
 pub const JOB: Field = required("jobId", || {
     with(
         string("Job id"),
-        literal!({ "minLength": 1, "maxLength": 128, "pattern": "^[!-.0-~]+$", "$comment": "must be printable ASCII without slashes and spaces" }),
+        literal!({ "x-options": "import-export-jobs", "minLength": 1, "maxLength": 128, "pattern": "^[!-.0-~]+$", "$comment": "must be printable ASCII without slashes and spaces" }),
     )
 });
 /// The container for the job's output.

@@ -33,6 +33,7 @@ pub const JOB: Field = required("jobId", || {
     with(
         string("Job id"),
         literal!({
+            "x-options": "jobs",
             "minLength": 1,
             "maxLength": 64,
             "pattern": "^[!-.0-~]+$",

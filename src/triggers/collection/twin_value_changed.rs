@@ -173,9 +173,7 @@ impl<'a> Values<'a> {
             .iter()
             .enumerate()
             .map(|(index, path)| (path.as_str(), old(index)))
-            .filter(|(path, old)| {
-                Kept::of(twins::value_at(twin, path).as_ref()).write().to_string() != old.clone().write().to_string()
-            })
+            .filter(|(path, old)| Kept::of(twins::value_at(twin, path).as_ref()) != *old)
             .collect()
     }
 }

@@ -464,10 +464,10 @@ impl Run {
         self.world.emulator.traffic().record(true);
         match result {
             Ok(Outcome::Done(_) | Outcome::Pending(_) | Outcome::Page(_)) if effect != Effect::Read => Ok(()),
-            // A refusal states its code in the status and a header as well.
-            Err(error)
-                if effect != Effect::Read && error.connector().is_some_and(|it| it.code != ErrorCode::Internal) =>
-            {
+            // The service refuses to repeat what an earlier call has done. The hub names the error in a header, so that a
+            // text that cannot be read hides nothing; DPS names it in the text only.
+            Err(error) if effect != Effect::Read && error.connector().is_some_and(is_refusal) => {
+                self.failures.entry(id.to_owned()).or_default().extend(error.connector().cloned());
                 Ok(())
             }
             result => self.expect_failure(id, result, ErrorCode::Protocol),
@@ -788,6 +788,12 @@ impl Run {
         self.failures.entry(id.to_owned()).or_default().push(found);
         Ok(())
     }
+}
+
+/// Whether the service understood a call and refused it.
+fn is_refusal(error: &Error) -> bool {
+    error.service.as_ref().and_then(|service| service.status).is_some_and(|status| (400..500).contains(&status))
+        && matches!(error.code, Conflict | InvalidInput | NotFound)
 }
 
 async fn provision_by_group(world: &World, ids: &[&str]) -> Result<()> {
