@@ -4,6 +4,8 @@
 //! An action's input is the first successful line of the scenario at the head of its file. A trigger's row below says
 //! what makes it fire. Both act on the plant of `scenario/plant.json`. Actions that create something go first, and those
 //! that remove it go last, so that each finds what its line names.
+//!
+//! The program must be newer than its source: `cargo build --workspace --bin connector-host`.
 
 mod scenario;
 
