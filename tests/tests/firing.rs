@@ -104,6 +104,8 @@ const LAST: [&str; 3] = ["delete-", "cancel-", "update-device"];
 const KEY: &str = "a2V5LW9uZS1rZXktb25lLWtleS1vbmUta2V5LW9uZS0=";
 /// How long an operation may take until it is seen.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the first use of a newly built component may take, with a program that is not optimized.
+const COMPILATION: Duration = Duration::from_secs(300);
 /// How many operations are tried at the same time.
 const AT_ONCE: usize = 4;
 
@@ -142,7 +144,20 @@ impl Plant {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
         let services = serde_json::from_str(&line).context("the emulator did not start")?;
-        Ok(Self { folder, program, component, services, _emulator: Running(child) })
+        let plant = Self { folder, program, component, services, _emulator: Running(child) };
+        plant.compile()?;
+        Ok(plant)
+    }
+
+    /// Lets the program compile the component, if that was not done earlier. The compiled code stays in the workspace's
+    /// target folder.
+    fn compile(&self) -> Result<()> {
+        // Two programs that compile at the same time take twice as long.
+        static COMPILING: Mutex<()> = Mutex::new(());
+        let _compiling = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut describe = self.command();
+        describe.arg("describe");
+        self.run_for(describe, "", COMPILATION).map(drop).context("the component cannot be compiled")
     }
 
     fn service(&self, name: &str) -> &str {
@@ -187,7 +202,11 @@ impl Plant {
     }
 
     /// Runs a command to its end, with this standard input. Returns the JSON lines that it printed.
-    fn run(&self, mut command: Command, input: &str) -> Result<Vec<Value>> {
+    fn run(&self, command: Command, input: &str) -> Result<Vec<Value>> {
+        self.run_for(command, input, PATIENCE)
+    }
+
+    fn run_for(&self, mut command: Command, input: &str, longest: Duration) -> Result<Vec<Value>> {
         let mut child = Running(command.spawn()?);
         child.0.stdin.take().context("no input")?.write_all(input.as_bytes())?;
         let read = |mut stream: Box<dyn std::io::Read + Send>| {
@@ -202,7 +221,7 @@ impl Plant {
         let status = loop {
             match child.0.try_wait()? {
                 Some(status) => break Some(status),
-                None if begun.elapsed() > PATIENCE => break None,
+                None if begun.elapsed() > longest => break None,
                 None => thread::sleep(Duration::from_millis(20)),
             }
         };
@@ -215,7 +234,7 @@ impl Plant {
                 Ok(printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
             }
             Some(status) => bail!("the program ended with {status}: {printed}{warned}"),
-            None => bail!("the program had not ended after {} s: {printed}{warned}", PATIENCE.as_secs()),
+            None => bail!("the program had not ended after {} s: {printed}{warned}", longest.as_secs()),
         }
     }
 
