@@ -2,7 +2,10 @@
 //! at its network (`device`), and `poll`, `watch` and `invoke` of the built component.
 //!
 //! An action's input is the first successful line of the scenario at the head of its file. A trigger's row below says
-//! what makes it fire. Both act on the plant of `scenario/plant.json`.
+//! what makes it fire. Both act on the plant of `scenario/plant.json`. Actions that create something go first, and those
+//! that remove it go last, so that each finds what its line names.
+//!
+//! The program must be newer than its source: `cargo build --workspace --bin connector-host`.
 
 mod scenario;
 
@@ -25,7 +28,6 @@ use scenario::Step;
 /// - `device ID …` is the device of this id, with these arguments.
 /// - `register ID …` is a device that registers by the enrollment group first.
 /// - `invoke ACTION INPUT` invokes an action.
-/// - No command: the trigger fires for what is there from the start.
 const TRIGGERS: &[(&str, &str, &[&str])] = &[
     ("device-telemetry", "{}", &["device", "press-2", "--send", r#"{"temperature": 81.5}"#, "--once"]),
     ("device-connection-state-events", "{}", &["device", "press-3", "--once"]),
@@ -48,7 +50,37 @@ const TRIGGERS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("registration-status-changed", "{}", &["register", "fired-3", "--once"]),
-    ("service-configuration-changed", "{}", &[]),
+    (
+        "service-configuration-changed",
+        "{}",
+        &["invoke", "update-configuration", r#"{"configurationId": "interval-1", "priority": 11}"#],
+    ),
+    ("device-registry-changed", "{}", &["invoke", "create-device", r#"{"deviceId": "fired-4"}"#]),
+    ("device-silent", r#"{"minutes": 30}"#, &["device", "buoy-1", "--send", r#"{"swell": 2}"#, "--once"]),
+    (
+        "enrollment-group-changed",
+        "{}",
+        &[
+            "invoke",
+            "create-or-update-enrollment-group",
+            r#"{"enrollmentGroupId": "fired-5", "attestation": {"type": "symmetricKey"}}"#,
+        ],
+    ),
+    (
+        "job-finished",
+        "{}",
+        &["invoke", "update-twins-by-query", r#"{"condition": "deviceId = 'leaf-2'", "desired": {"shift": 1}}"#],
+    ),
+    (
+        "query-result-changed",
+        r#"{"condition": "properties.reported.charge < 20"}"#,
+        &["device", "caster-1", "--report", r#"{"charge": 10}"#, "--once"],
+    ),
+    (
+        "twin-value-changed",
+        r#"{"paths": ["/tags/site"]}"#,
+        &["invoke", "update-twin", r#"{"deviceId": "leaf-2", "tags": {"site": "south"}}"#],
+    ),
     (
         "device-twin-changed",
         r#"{"condition": "tags.site = 'north'"}"#,
@@ -58,10 +90,22 @@ const TRIGGERS: &[(&str, &str, &[&str])] = &[
 
 /// The device that stays connected. It gets messages and answers direct methods.
 const CONNECTED: &str = "press-1";
+/// The device that takes the message whose end an action waits for. It connects after the triggers have fired, because
+/// one of them needs another connection of this device.
+const TAKES_MESSAGES: &str = "press-4";
+/// A job that does not begin in the time of the test.
+const SOMEDAY: &str =
+    r#"{"jobId": "someday", "condition": "*", "tags": {"site": "east"}, "startTime": "2099-01-01T00:00:00Z"}"#;
+/// The actions that make what the lines of other actions name.
+const FIRST: [&str; 3] = ["create-", "schedule-", "invoke-method-by-query"];
+/// The actions that take away what the lines of other actions name.
+const LAST: [&str; 3] = ["delete-", "cancel-", "update-device"];
 /// The key of all devices and of the enrollment group in `scenario/plant.json`.
 const KEY: &str = "a2V5LW9uZS1rZXktb25lLWtleS1vbmUta2V5LW9uZS0=";
 /// How long an operation may take until it is seen.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the first use of a newly built component may take, with a program that is not optimized.
+const COMPILATION: Duration = Duration::from_secs(300);
 /// How many operations are tried at the same time.
 const AT_ONCE: usize = 4;
 
@@ -100,7 +144,20 @@ impl Plant {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
         let services = serde_json::from_str(&line).context("the emulator did not start")?;
-        Ok(Self { folder, program, component, services, _emulator: Running(child) })
+        let plant = Self { folder, program, component, services, _emulator: Running(child) };
+        plant.compile()?;
+        Ok(plant)
+    }
+
+    /// Lets the program compile the component, if that was not done earlier. The compiled code stays in the workspace's
+    /// target folder.
+    fn compile(&self) -> Result<()> {
+        // Two programs that compile at the same time take twice as long.
+        static COMPILING: Mutex<()> = Mutex::new(());
+        let _compiling = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut describe = self.command();
+        describe.arg("describe");
+        self.run_for(describe, "", COMPILATION).map(drop).context("the component cannot be compiled")
     }
 
     fn service(&self, name: &str) -> &str {
@@ -145,7 +202,11 @@ impl Plant {
     }
 
     /// Runs a command to its end, with this standard input. Returns the JSON lines that it printed.
-    fn run(&self, mut command: Command, input: &str) -> Result<Vec<Value>> {
+    fn run(&self, command: Command, input: &str) -> Result<Vec<Value>> {
+        self.run_for(command, input, PATIENCE)
+    }
+
+    fn run_for(&self, mut command: Command, input: &str, longest: Duration) -> Result<Vec<Value>> {
         let mut child = Running(command.spawn()?);
         child.0.stdin.take().context("no input")?.write_all(input.as_bytes())?;
         let read = |mut stream: Box<dyn std::io::Read + Send>| {
@@ -160,7 +221,7 @@ impl Plant {
         let status = loop {
             match child.0.try_wait()? {
                 Some(status) => break Some(status),
-                None if begun.elapsed() > PATIENCE => break None,
+                None if begun.elapsed() > longest => break None,
                 None => thread::sleep(Duration::from_millis(20)),
             }
         };
@@ -173,28 +234,27 @@ impl Plant {
                 Ok(printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
             }
             Some(status) => bail!("the program ended with {status}: {printed}{warned}"),
-            None => bail!("the program had not ended after {} s: {printed}{warned}", PATIENCE.as_secs()),
+            None => bail!("the program had not ended after {} s: {printed}{warned}", longest.as_secs()),
         }
     }
 
+    /// Invokes an action, and follows it to its end: all pages, and what the service does after the call. Returns its
+    /// last output.
     fn invoke(&self, action: &str, input: &str) -> Result<Value> {
         let mut command = self.command();
-        command.args(["invoke", action, "--input", "-"]);
-        self.run(command, input)?.into_iter().next().context("nothing was printed")
+        command.args(["invoke", action, "--all-pages", "--wait", "--timeout", "50", "--input", "-"]);
+        let outcome = self.run(command, input)?.pop().context("nothing was printed")?;
+        outcome.get("done").cloned().with_context(|| format!("the last outcome is {outcome}"))
     }
 
     /// Invokes an action by the first successful line of its scenario.
-    fn action(&self, id: &str, steps: &[Step]) -> Result<()> {
+    fn action(&self, id: &str, steps: &[Step], export_job: &str) -> Result<Value> {
         let step = steps.iter().find(|step| step.succeeds()).context("no line of its scenario succeeds")?;
         let mut input = step.input().clone();
         if let Some((reader, subject)) = step.tagged() {
-            let read = self.invoke(reader, &subject.to_string())?;
-            let read: Value = serde_json::from_str(read["done"].as_str().unwrap_or_default())?;
-            input["etag"] = read["etag"].clone();
+            input["etag"] = self.invoke(reader, &subject.to_string())?["etag"].clone();
         }
-        let outcome = self.invoke(id, &input.to_string())?;
-        ensure!(["done", "page", "pending"].iter().any(|kind| outcome.get(kind).is_some()), "the outcome is {outcome}");
-        Ok(())
+        self.invoke(id, &input.to_string().replace(scenario::EXPORT_JOB, export_job))
     }
 
     /// Takes the trigger's position, lets something happen, and watches until an event comes.
@@ -204,20 +264,14 @@ impl Plant {
             polling.args([command, id, "--config", "-", "--cursor"]).arg(self.folder.path().join(id));
             polling
         };
-        if !cause.is_empty() {
-            let before = self.run(polling("poll"), config)?;
-            ensure!(!before.is_empty(), "a poll printed nothing");
-        }
+        let before = self.run(polling("poll"), config)?;
+        ensure!(!before.is_empty(), "a poll printed nothing");
         match cause {
-            [] => {}
             ["invoke", action, input] => drop(self.invoke(action, input).context("the action that makes it fire")?),
             words => drop(self.run(self.cause(words)?, "").context("the device that makes it fire")?),
         }
         let mut watching = polling("watch");
         watching.args(["--until", "1", "--interval", "0.5"]);
-        if cause.is_empty() {
-            watching.args(["--start", "earliest"]);
-        }
         let events = self.run(watching, config)?;
         ensure!(events.iter().any(|event| event["id"].is_string()), "no event: {events:?}");
         Ok(())
@@ -302,8 +356,18 @@ fn every_operation_fires_from_the_command_line() -> Result<()> {
     let mut device = Running(plant.cause(&["device", CONNECTED])?.spawn()?);
     let seen = connected(device.0.stdout.take().context("no output")?)?;
     let mut failed = all(TRIGGERS, |(id, ..)| (*id).to_owned(), |(id, config, cause)| plant.trigger(id, config, cause));
-    let actions: Vec<_> = actions.into_iter().collect();
-    failed.extend(all(&actions, String::clone, |id| plant.action(id, &scenarios[id].steps)));
+
+    let mut taker = Running(plant.cause(&["device", TAKES_MESSAGES])?.spawn()?);
+    let _taken = connected(taker.0.stdout.take().context("no output")?)?;
+    plant.invoke("schedule-twin-update", SOMEDAY)?;
+    let export = plant.action("create-export-job", &scenarios["create-export-job"].steps, "")?;
+    let export_job = export["jobId"].as_str().context("the export job has no id")?;
+    let is_one_of = |id: &str, starts: &[&str]| starts.iter().any(|start| id.starts_with(start));
+    let (first, rest): (Vec<_>, Vec<_>) = actions.into_iter().partition(|id| is_one_of(id, &FIRST));
+    let (last, between): (Vec<_>, Vec<_>) = rest.into_iter().partition(|id| is_one_of(id, &LAST));
+    for actions in [first, between, last] {
+        failed.extend(all(&actions, String::clone, |id| plant.action(id, &scenarios[id].steps, export_job).map(drop)));
+    }
     ensure!(
         failed.is_empty(),
         "{}\n\nWhat a line of a scenario acts on must be in tests/tests/scenario/plant.json.",
@@ -320,5 +384,18 @@ fn every_operation_fires_from_the_command_line() -> Result<()> {
         let found = seen.iter().any(|line| line["event"] == event && line.pointer(member) == Some(&value));
         ensure!(found, "the device saw no {event} with {member} {value}: {seen:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_wait_ends_at_its_timeout_and_says_how_to_go_on() -> Result<()> {
+    let plant = Plant::start()?;
+    plant.invoke("schedule-twin-update", SOMEDAY)?;
+    let mut command = plant.command();
+    command.args(["invoke", "wait-for-job", "--wait", "--timeout", "2", "--input", "-"]);
+    let begun = Instant::now();
+    let error = plant.run(command, r#"{"jobId": "someday"}"#).err().context("the wait did not fail")?.to_string();
+    ensure!(error.contains("had not ended after 2 s") && error.contains("--resume"), "{error}");
+    ensure!(begun.elapsed() < PATIENCE / 2, "it took {:?}", begun.elapsed());
     Ok(())
 }

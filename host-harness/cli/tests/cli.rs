@@ -131,7 +131,12 @@ fn exit_codes_and_no_key_anywhere() {
     assert!(said(&output).contains("PUT"), "{}", said(&output));
 
     // Wrong usage.
-    for arguments in [&["invoke"][..], &["no-such-command"], &["poll", "device-twin-changed", "--events", "many"]] {
+    for arguments in [
+        &["invoke"][..],
+        &["no-such-command"],
+        &["poll", "device-twin-changed", "--events", "many"],
+        &["invoke", "wait-for-job", "--timeout", "5"],
+    ] {
         let output = run(arguments, &good);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
     }

@@ -127,7 +127,7 @@ const THUMBPRINTS: [&str; 2] = ["0123456789ABCDEF0123456789ABCDEF01234567", "89A
 /// A device id with characters that must be encoded in a path.
 const ODD: &str = "odd%1#?('$;@:.+,=*!)_-";
 /// The stand-in for the id of the export job that exists already.
-const EXPORT_JOB: &str = "$export-job";
+pub const EXPORT_JOB: &str = "$export-job";
 /// The largest number of calls in which an action must reach its end.
 const MOST_CALLS: u32 = 100;
 /// A policy at both services that has no permission that any operation needs.

@@ -1,14 +1,18 @@
 //! `invoke`.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use clap::Args;
 use connector_host::interface::action::{Call, Outcome, Partial, Pending};
 
 use super::output::Output;
-use super::session::{Linked, Session};
-use super::{Done, files, usage};
+use super::session::{Linked, Session, seconds};
+use super::{Done, Exit, files, usage};
+
+/// The shortest pause before the service is asked again, in milliseconds.
+const SHORTEST_PAUSE_MS: u64 = 100;
 
 #[derive(Debug, Args)]
 pub(crate) struct InvokeArguments {
@@ -35,6 +39,10 @@ pub(crate) struct InvokeArguments {
     /// If the service continues the work after the call, wait until the work has ended.
     #[arg(long)]
     wait: bool,
+    /// The longest time to wait, in seconds. The work continues afterwards, and `--resume` asks for it again [default:
+    /// what the action itself allows].
+    #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = seconds)]
+    timeout: Option<Duration>,
 }
 
 /// Invokes an action and prints its output.
@@ -45,6 +53,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Invok
     let action = arguments.action.as_str();
     let Linked { connector, tenant, connection } = session.linked().await?;
     let mut token = arguments.resume;
+    let begun = Instant::now();
     loop {
         let outcome = {
             let _spinner = output.spinner("working");
@@ -76,7 +85,14 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Invok
                     hint(output, &format!("Ask again with `--resume '{token}'` or add `--wait`."));
                     return Ok(());
                 }
-                tokio::time::sleep(Duration::from_millis(after_ms.max(100))).await;
+                let pause = Duration::from_millis(after_ms.max(SHORTEST_PAUSE_MS));
+                if let Some(longest) = arguments.timeout.filter(|longest| begun.elapsed() + pause > *longest) {
+                    return Err(Exit::Failed(anyhow!(
+                        "the work had not ended after {} s and goes on at the service: ask again with `--resume '{token}'`",
+                        longest.as_secs_f64()
+                    )));
+                }
+                tokio::time::sleep(pause).await;
                 Some(token)
             }
         };

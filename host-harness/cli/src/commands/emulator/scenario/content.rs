@@ -5,6 +5,7 @@ use azure_iot_emulator::{Credential, Emulator, RegistrationState, ServiceError};
 use serde_json::{Map, Value, json};
 
 use super::parts::{DevicePart, EntityPart, HubPart, ModulePart, ProvisioningPart, RegistrationPart};
+use super::timeline::duration;
 
 impl HubPart {
     /// Creates devices and configurations.
@@ -14,6 +15,10 @@ impl HubPart {
     pub(super) async fn fill(&self, emulator: &Emulator) -> Result<()> {
         for (index, device) in self.devices.iter().enumerate() {
             create(emulator, device).await.map_err(refused(format!("/hub/devices/{index}")))?;
+            if let Some(time) = &device.silent_for {
+                let silent = emulator.devices().be_silent_for(&device.device_id, duration(time)?).await;
+                silent.map_err(refused(format!("/hub/devices/{index}/silentFor")))?;
+            }
         }
         for (index, body) in self.configurations.iter().enumerate() {
             let id = body["id"].as_str().unwrap_or_default();
@@ -76,7 +81,7 @@ fn refused(pointer: String) -> impl FnOnce(ServiceError) -> anyhow::Error {
 }
 
 async fn create(emulator: &Emulator, device: &DevicePart) -> Result<(), ServiceError> {
-    let DevicePart { device_id: id, status, edge, connected, thumbprint, entity, modules } = device;
+    let DevicePart { device_id: id, status, edge, connected, silent_for: _, thumbprint, entity, modules } = device;
     let mut body = entity.identity();
     body["capabilities"] = json!({ "iotEdge": edge });
     if let Some(thumbprint) = thumbprint {

@@ -88,6 +88,7 @@ pub(super) struct DevicePart {
     #[serde(default)]
     pub(super) edge: bool,
     pub(super) connected: Option<bool>,
+    pub(super) silent_for: Option<String>,
     pub(super) thumbprint: Option<String>,
     #[serde(flatten)]
     pub(super) entity: EntityPart,
