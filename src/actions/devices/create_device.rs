@@ -57,6 +57,6 @@ pub static ACTION: Single = Single {
         let mut device = identity::new_device(input.document());
         device["deviceId"] = id.as_str().into();
         let keep = input.text("ifExists") == Some("keep");
-        identity::create(session, Identity::of_device(&id), device, keep)
+        identity::create(session, &Identity::of_device(&id), device, keep)
     },
 };

@@ -60,7 +60,7 @@ pub static ACTION: Single = Single {
     },
     run: |session, input, _| {
         let id = input.device()?;
-        let stated = input.stated_etag()?;
+        let stated = input.stated_if_match()?;
         let mut problems = Vec::new();
         identity::judge_change(input.document(), "", &mut problems);
         if problems.is_empty() && !identity::is_change(input.document()) {
@@ -68,6 +68,6 @@ pub static ACTION: Single = Single {
         }
         settle(problems)?;
         let edit = |device| identity::edit(input.document(), "", device, session.platform());
-        Ok(identity::change(session, Identity::of_device(&id), stated.as_ref(), &edit)?.document)
+        Ok(identity::change(session, &Identity::of_device(&id), stated.as_ref(), &edit)?.document)
     },
 };

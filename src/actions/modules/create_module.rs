@@ -64,7 +64,7 @@ pub static ACTION: Single = Single {
         if let Some(manager) = given.get("managedBy") {
             new["managedBy"] = manager.clone();
         }
-        let of = Identity { device: &device, module: Some(&module) };
-        identity::create(session, of, new, input.text("ifExists") == Some("keep"))
+        let of = Identity { device, module: Some(module) };
+        identity::create(session, &of, new, input.text("ifExists") == Some("keep"))
     },
 };

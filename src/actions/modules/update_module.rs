@@ -19,7 +19,6 @@ use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
-use crate::iothub::Identity;
 
 pub static ACTION: Single = Single {
     declaration: Declaration {
@@ -49,8 +48,8 @@ pub static ACTION: Single = Single {
         idempotency: Idempotency::Conditional,
     },
     run: |session, input, _| {
-        let (device, module) = (input.device()?, input.module()?);
-        let stated = input.stated_etag()?;
+        let of = input.identity()?;
+        let stated = input.stated_if_match()?;
         let mut problems = Vec::new();
         identity::judge_change(input.document(), "", &mut problems);
         if problems.is_empty() && !identity::is_change(input.document()) {
@@ -58,7 +57,6 @@ pub static ACTION: Single = Single {
         }
         settle(problems)?;
         let edit = |module| identity::edit(input.document(), "", module, session.platform());
-        let of = Identity { device: &device, module: Some(&module) };
-        Ok(identity::change(session, of, stated.as_ref(), &edit)?.document)
+        Ok(identity::change(session, &of, stated.as_ref(), &edit)?.document)
     },
 };

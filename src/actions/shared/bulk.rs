@@ -158,7 +158,7 @@ pub fn etag(item: &Value, name: &str) -> Option<String> {
 /// `not-found`, `precondition-failed` if the item states another ETag, and the errors of `edit` and of the service.
 pub fn changed_identity(session: &Session, item: &Value, edit: &dyn Fn(Value) -> Result<Value>) -> Result<Entry> {
     let id = DeviceId::parse(text(item, "deviceId").unwrap_or_default(), "/deviceId")?;
-    let found = session.hub().identity_to_change(Identity::of_device(&id))?;
+    let found = session.hub().identity_to_change(&Identity::of_device(&id))?;
     let old = found.etag.as_ref().map(|etag| etag.as_str().to_owned()).ok_or_else(super::change::no_etag)?;
     if etag(item, "etag").is_some_and(|stated| stated != "*" && stated != old) {
         let message = "The device was changed since its ETag was read: read it again and repeat the change.";
@@ -398,7 +398,7 @@ impl Work<'_, '_> {
         let part = slot.entry.parts.first().filter(|_| round == 0 && slot.entry.was_read);
         if let (Some(part), Ok(id)) = (part, DeviceId::parse(slot.device(), ""))
             && self.session.remaining() > TIME_FOR_A_READ
-            && let Ok(found) = self.session.hub().identity_to_change(Identity::of_device(&id))
+            && let Ok(found) = self.session.hub().identity_to_change(&Identity::of_device(&id))
             && identity::shows(&found.document, part)
         {
             slot.sent += 1;
@@ -412,7 +412,7 @@ impl Work<'_, '_> {
         let Some(device) = slot.entry.alone.take() else { return Ok(()) };
         let id = DeviceId::parse(slot.device(), "/deviceId")?;
         let tag = ETag::parse(text(&device, "etag").unwrap_or_default(), "").map_or(IfMatch::Any, IfMatch::Tag);
-        match identity::write(&self.session.hub(), Identity::of_device(&id), device, &tag) {
+        match identity::write(&self.session.hub(), &Identity::of_device(&id), device, &tag) {
             Ok(_) => slot.sent += 1,
             Err(error) if error.code() == ErrorCode::Cancelled => return Err(error),
             Err(error) => slot.fails(error),

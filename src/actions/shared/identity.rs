@@ -165,7 +165,7 @@ pub fn new_device(given: &Value) -> Value {
 ///
 /// # Errors
 /// `conflict` if it exists and is not kept, and the errors of the service.
-pub fn create(session: &Session, of: Identity, new: Value, keep: bool) -> Result<Value> {
+pub fn create(session: &Session, of: &Identity, new: Value, keep: bool) -> Result<Value> {
     let secrets = secrets(&new);
     match session.hub().create_identity(of, new) {
         Err(error) if keep && error.code() == ErrorCode::Conflict => Ok(session.hub().read_identity(of)?.document),
@@ -390,7 +390,7 @@ pub fn edit(given: &Value, at: &str, mut identity: Value, platform: &dyn Platfor
 /// The errors of [`change::apply`] and of `edit`.
 pub fn change(
     session: &Session,
-    of: Identity,
+    of: &Identity,
     stated: Option<&IfMatch>,
     edit: &dyn Fn(Value) -> Result<Value>,
 ) -> Result<Tagged> {
@@ -407,7 +407,7 @@ pub fn change(
 ///
 /// # Errors
 /// The errors of the service, without the identity's keys.
-pub fn write(hub: &IotHub, of: Identity, mut new: Value, if_match: &IfMatch) -> Result<Tagged> {
+pub fn write(hub: &IotHub, of: &Identity, mut new: Value, if_match: &IfMatch) -> Result<Tagged> {
     if let IfMatch::Tag(etag) = if_match {
         // The hub compares only the header; the body's ETag is set so that it does not contradict the header.
         set(&mut new, &["etag"], etag.as_str().into());

@@ -144,7 +144,7 @@ pub fn document(input: &Input) -> Result<Value> {
 /// # Errors
 /// `invalid-input`, `payload-too-large`, `device-offline`, `timeout`, `not-found`, and the errors of the service.
 pub fn invoke(session: &Session, input: &Input) -> Result<Value> {
-    let id = input.twin()?;
+    let id = input.identity()?;
     let (response, connect) = timeouts(session, input);
     let answer = session.hub().invoke_method(&id, request(input, response, connect)?, response + connect)?;
     output_of(answer.get("status").and_then(Value::as_i64), answer.get("payload").cloned().unwrap_or_default())
