@@ -19,12 +19,13 @@ use std::cell::RefCell;
 use serde_json::{Value, json};
 
 use crate::actions::shared::declaration::{Declaration, optional, required};
-use crate::actions::shared::identity::{self, Rotation, set_keys, settle};
+use crate::actions::shared::identity::{self, Rotation, set_keys};
 use crate::actions::shared::limits;
 use crate::actions::shared::removal::ETAG;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
+use crate::error::settle;
 use crate::form::fields;
 use crate::form::schema::{help, literal, object, string};
 

@@ -22,7 +22,7 @@ use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::Call;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
-use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem};
+use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem, settle};
 use crate::form::fields;
 use crate::form::schema::{any, help, literal, object, one_of, string, with};
 use crate::http::IfMatch;
@@ -151,9 +151,7 @@ fn fallback(session: &Session, input: &Input, call: &Call) -> Result<Fallback> {
         let missing = ["desiredPath", "desiredValue"].into_iter().filter(|name| input.get(name).is_none());
         problems.extend(missing.map(|name| problem(&format!("/{name}"), "missing", "is missing")));
     }
-    if !problems.is_empty() {
-        return Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems));
-    }
+    settle(problems)?;
     match way {
         #[cfg(feature = "amqp")]
         "cloudToDeviceMessage" => read_message(session, input, call),

@@ -15,11 +15,12 @@
 use serde_json::json;
 
 use crate::actions::shared::declaration::{Declaration, required};
-use crate::actions::shared::identity::{self, settle};
+use crate::actions::shared::identity;
 use crate::actions::shared::limits;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
+use crate::error::settle;
 use crate::form::fields;
 use crate::iothub::Identity;
 

@@ -12,7 +12,7 @@
 //! ```
 
 use crate::actions::shared::declaration::{Declaration, required};
-use crate::actions::shared::identity::{self, settle};
+use crate::actions::shared::identity;
 use crate::actions::shared::limits;
 use crate::actions::shared::removal::ETAG;
 use crate::actions::shared::single::Single;
@@ -47,16 +47,5 @@ pub static ACTION: Single = Single {
         effect: Effect::Write,
         idempotency: Idempotency::Conditional,
     },
-    run: |session, input, _| {
-        let of = input.identity()?;
-        let stated = input.stated_if_match()?;
-        let mut problems = Vec::new();
-        identity::judge_change(input.document(), "", &mut problems);
-        if problems.is_empty() && !identity::is_change(input.document()) {
-            problems.push(identity::nothing_to_change(""));
-        }
-        settle(problems)?;
-        let edit = |module| identity::edit(input.document(), "", module, session.platform());
-        Ok(identity::change(session, &of, stated.as_ref(), &edit)?.document)
-    },
+    run: |session, input, _| identity::update(session, input),
 };

@@ -8,12 +8,13 @@ use super::change::{self, set};
 use super::declaration::{Field, optional, required};
 use super::input::Input;
 use super::keys;
-use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem};
+use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem, settle};
 use crate::form::fields;
 use crate::form::schema::{boolean, help, literal, one_of, string, with};
 use crate::http::{IfMatch, Tagged};
 use crate::iothub::{Identity, IotHub};
 use crate::platform::Platform;
+use crate::secret::keys_of;
 use crate::session::Session;
 
 /// How a new identity proves who it is.
@@ -175,9 +176,7 @@ pub fn create(session: &Session, of: &Identity, new: Value, keep: bool) -> Resul
 
 /// The keys in an identity. They are struck out of errors, because the service may quote the identity.
 pub fn secrets(identity: &Value) -> Vec<String> {
-    let keys = identity.pointer("/authentication/symmetricKey").and_then(Value::as_object);
-    let keys = keys.into_iter().flat_map(|keys| keys.values()).filter_map(Value::as_str);
-    keys.filter(|key| !key.is_empty()).map(str::to_owned).collect()
+    keys_of(identity.get("authentication")).filter(|key| !key.is_empty()).map(str::to_owned).collect()
 }
 
 /// The members of an input that change an identity.
@@ -207,17 +206,6 @@ pub fn judge_change(given: &Value, at: &str, problems: &mut Vec<FieldProblem>) {
             problems.push(problem(&format!("{at}/{name}"), "not-allowed", message));
         }
     }
-}
-
-/// Reports problems of an input together.
-///
-/// # Errors
-/// `invalid-input` if there are any.
-pub fn settle(problems: Vec<FieldProblem>) -> Result<()> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
 }
 
 /// The error for an input without a change.
@@ -381,6 +369,23 @@ pub fn edit(given: &Value, at: &str, mut identity: Value, platform: &dyn Platfor
         set(&mut identity, &["authentication", "x509Thumbprint", name], thumbprint.clone());
     }
     Ok(identity)
+}
+
+/// Changes the device or the module that the input names, as the input says.
+///
+/// # Errors
+/// `invalid-input`, `not-found`, `precondition-failed`, and the errors of the service.
+pub fn update(session: &Session, input: &Input) -> Result<Value> {
+    let of = input.identity()?;
+    let stated = input.stated_if_match()?;
+    let mut problems = Vec::new();
+    judge_change(input.document(), "", &mut problems);
+    if problems.is_empty() && !is_change(input.document()) {
+        problems.push(nothing_to_change(""));
+    }
+    settle(problems)?;
+    let edit_it = |identity| edit(input.document(), "", identity, session.platform());
+    Ok(change(session, &of, stated.as_ref(), &edit_it)?.document)
 }
 
 /// Reads an identity, changes it, and writes it back. `stated` is the caller's own condition. If the answer to the write
