@@ -9,9 +9,14 @@ pub use crate::bindings::workflow::connector::types::{
     EffectState, ErrorCode, FieldProblem, MissingPermission, Retry, ServiceFault, Severity,
 };
 use crate::quoted::{quoted, shown};
+use crate::secret::HIDDEN;
 
 /// The longest error code or tracking id of a service, in characters. An AMQP condition with a six-digit code must fit.
 const LONGEST_CODE: usize = 256;
+
+/// A shorter beginning of a secret is not looked for at the end of a text: it could be an ordinary word's, and opens
+/// nothing.
+const SHORTEST_CUT: usize = 6;
 
 /// The result type of the connector's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -103,19 +108,30 @@ impl Error {
         self
     }
 
-    /// Replaces the secrets in all texts of the error: a service may repeat what it received.
+    /// Replaces the secrets in all texts of the error: a service may repeat what it received. Long texts have been cut,
+    /// so the beginning of a secret at a text's end is replaced as well.
     #[must_use]
     pub fn without(mut self, secrets: &[String]) -> Self {
         let hide = |text: &mut String| {
             for secret in secrets {
                 if text.contains(secret.as_str()) {
-                    *text = text.replace(secret.as_str(), "(secret)");
+                    *text = text.replace(secret.as_str(), HIDDEN);
                 }
+            }
+            if let Some(length) = secrets.iter().filter_map(|secret| cut_at_the_end(text, secret)).min() {
+                text.truncate(length);
+                text.push_str(HIDDEN);
             }
         };
         hide(&mut self.0.message);
         self.0.detail.as_mut().into_iter().for_each(hide);
-        self.0.fields.iter_mut().for_each(|field| hide(&mut field.message));
+        for field in &mut self.0.fields {
+            hide(&mut field.message);
+            field.fix.as_mut().into_iter().for_each(hide);
+        }
+        if let Some(fault) = &mut self.0.service {
+            fault.code.iter_mut().chain(&mut fault.tracking_id).for_each(hide);
+        }
         self
     }
 
@@ -185,6 +201,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Where a text ends with the beginning of a secret, with or without a mark that it was cut.
+fn cut_at_the_end(text: &str, secret: &str) -> Option<usize> {
+    let text = text.trim_end_matches(['…', '.']);
+    let ends = secret.char_indices().map(|(at, _)| at).filter(|at| *at >= SHORTEST_CUT);
+    ends.rev().find_map(|end| text.strip_suffix(secret.get(..end)?).map(str::len))
+}
+
 /// The name of a code in the interface, such as `not-found`.
 pub fn name_of(code: ErrorCode) -> String {
     let text = format!("{code:?}");
@@ -196,6 +219,17 @@ pub fn name_of(code: ErrorCode) -> String {
         name.push(letter.to_ascii_lowercase());
     }
     name
+}
+
+/// Reports the problems of an input together.
+///
+/// # Errors
+/// `invalid-input` if there are any.
+pub fn settle(problems: Vec<FieldProblem>) -> Result<()> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
 }
 
 /// A field problem of severity `error`.
@@ -249,6 +283,33 @@ fn usual_retry(code: ErrorCode) -> Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_struck_out_of_all_texts() {
+        let secrets = ["c2VjcmV0LXNlY3JldA==".to_owned()];
+        let fault = |text: &str| ServiceFault { status: None, code: Some(text.into()), tracking_id: Some(text.into()) };
+        for (said, left) in [
+            ("got c2VjcmV0LXNlY3JldA== twice", "got (secret) twice"),
+            ("got c2VjcmV0LXN", "got (secret)"),
+            ("got c2VjcmV0LXNlY3JldA==, c2VjcmV0LXN…", "got (secret), (secret)"),
+            ("got c2Vjc", "got c2Vjc"),
+        ] {
+            let problem = FieldProblem { fix: Some(said.into()), ..problem("/a", "x", said) };
+            let error = Error::new(ErrorCode::InvalidInput, said).with_detail(said).with_service(fault(said));
+            let record = error.with_problem(problem).without(&secrets).record().clone();
+            let service = record.service.expect("a fault");
+            let field = record.fields[0].clone();
+            let texts = [
+                Some(record.message),
+                record.detail,
+                service.code,
+                service.tracking_id,
+                Some(field.message),
+                field.fix,
+            ];
+            assert!(texts.iter().all(|text| text.as_deref() == Some(left)), "{texts:?}");
+        }
+    }
 
     #[test]
     fn a_code_has_its_name_of_the_interface() {

@@ -22,9 +22,9 @@ use serde_json::Value;
 use crate::account::Account;
 use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::workflow::connector::types::Connection;
-use crate::dps::{HIDDEN, without_secrets};
 use crate::error::{Error, ErrorCode, Result};
 use crate::platform::Platform;
+use crate::secret;
 use crate::session::Session;
 use shared::Action;
 
@@ -118,30 +118,10 @@ fn planned(session: &Session, result: Result<Outcome>) -> Result<Outcome> {
     match (result, session.planned()) {
         (Err(error), Some(plan)) if error.code() == ErrorCode::Cancelled => {
             let mut plan = Value::from(plan);
-            hide_secrets(&mut plan);
+            // Plans are shown and logged.
+            secret::hide(&mut plan);
             Ok(Outcome::Planned(plan.to_string()))
         }
         (result, _) => result,
-    }
-}
-
-/// Hides the keys in a plan, because plans are shown and logged.
-fn hide_secrets(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            for (name, value) in members {
-                match (name.as_str(), value) {
-                    ("symmetricKey", Value::Object(keys)) => {
-                        keys.values_mut().filter(|key| !key.is_null()).for_each(|key| *key = HIDDEN.into());
-                    }
-                    ("webhookUrl" | "inputBlobContainerUri" | "outputBlobContainerUri", Value::String(url)) => {
-                        *url = without_secrets(url)
-                    }
-                    (_, value) => hide_secrets(value),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(hide_secrets),
-        _ => {}
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Kind;
 use super::secrets::secrets;
-use crate::error::{EffectState, Error, ErrorCode, Retry};
+use crate::error::{EffectState, Error, ErrorCode, Retry, ServiceFault};
 use crate::http::meaning;
 use crate::quoted::quoted;
 
@@ -84,7 +84,8 @@ fn refusal(kind: Kind, entry: &Value) -> Error {
     };
     let said = entry.get("errorStatus").and_then(Value::as_str).and_then(|text| quoted(text, LONGEST_SENTENCE));
     let said = said.map(|said| format!(" It says: {said}")).unwrap_or_default();
-    let error = Error::new(code, format!("{words} ({number}){said}"));
+    let fault = ServiceFault { status: None, code: Some(number.to_string()), tracking_id: None };
+    let error = Error::new(code, format!("{words} ({number}){said}")).with_service(fault);
     // The service does not say whether it began with an enrollment at which it failed.
     match code {
         ErrorCode::Timeout | ErrorCode::Unavailable => {

@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::Kind;
-use crate::secret::{HIDDEN, without_secrets};
+use crate::secret::{hide_url, keys_of};
 
 /// A shorter secret is not struck out of texts, because it could be part of an ordinary word.
 const SHORTEST: usize = 4;
@@ -19,10 +19,7 @@ pub fn shown(mut enrollment: Value, with_keys: bool) -> Value {
         attestation.remove("symmetricKey");
     }
     if let Some(url) = enrollment.pointer_mut("/customAllocationDefinition/webhookUrl") {
-        match url.as_str() {
-            Some(text) => *url = without_secrets(text).into(),
-            None => *url = HIDDEN.into(),
-        }
+        hide_url(url);
     }
     enrollment
 }
@@ -38,8 +35,7 @@ pub fn secrets(sent: &Value) -> Vec<String> {
 }
 
 fn secrets_of(enrollment: &Value) -> Vec<String> {
-    let keys = enrollment.pointer("/attestation/symmetricKey").and_then(Value::as_object);
-    let keys = keys.into_iter().flat_map(|keys| keys.values()).filter_map(Value::as_str).map(str::to_owned);
+    let keys = keys_of(enrollment.get("attestation")).map(str::to_owned);
     let url = enrollment.pointer("/customAllocationDefinition/webhookUrl").and_then(Value::as_str).unwrap_or_default();
     let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
@@ -55,6 +51,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::secret::{HIDDEN, without_secrets};
 
     #[test]
     fn a_url_keeps_what_is_no_secret() {

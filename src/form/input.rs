@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::schema;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Result, settle};
 use crate::json;
 
 /// Converts the input, which was already checked against the schema, to the action's own type. Members that may be any
@@ -41,12 +41,9 @@ pub fn read_input(operation: &'static str, schema: impl FnOnce() -> String, text
     }
     let schema = schema_of(operation, schema)?;
     let problems = schema::check(&schema, &input);
-    if problems.is_empty() {
-        schema::settle(&schema, &mut input);
-        Ok(input)
-    } else {
-        Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
-    }
+    settle(problems)?;
+    schema::settle(&schema, &mut input);
+    Ok(input)
 }
 
 /// The schema of an operation's input, kept for later calls: building, printing and parsing it took longer than the

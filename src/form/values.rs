@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::dps::RegistrationId;
 use crate::error::Result;
 use crate::http::IfMatch;
-use crate::iothub::{ConfigurationId, DeviceId, ModuleId, TwinId};
+use crate::iothub::{ConfigurationId, DeviceId, Identity, ModuleId};
 
 /// An input, or a trigger's configuration, that fits the operation's schema.
 #[derive(Clone, Debug)]
@@ -76,21 +76,12 @@ impl Input {
         self.text("moduleId").map(|_| self.module()).transpose()
     }
 
-    /// The condition in the member `etag`, if the input has one.
-    ///
-    /// # Errors
-    /// `invalid-input` where the text is not an ETag.
-    pub fn stated_etag(&self) -> Result<Option<IfMatch>> {
-        self.text("etag").map(|_| self.if_match()).transpose()
-    }
-
-    /// The owner of a twin: the device in the member `deviceId`, or its module in the member `moduleId`.
+    /// The device in the member `deviceId`, or its module in the member `moduleId`, if the input has one.
     ///
     /// # Errors
     /// `invalid-input` where a text is not an id.
-    pub fn twin(&self) -> Result<TwinId> {
-        let module = self.get("moduleId").map(|_| self.module()).transpose()?;
-        Ok(TwinId { device: self.device()?, module })
+    pub fn identity(&self) -> Result<Identity> {
+        Ok(Identity { device: self.device()?, module: self.stated_module()? })
     }
 
     /// The enrollment or registration in the member `registrationId`.

@@ -9,10 +9,8 @@ use crate::http::{Page, Request, Response, Safety};
 use crate::json;
 use crate::platform::Method;
 use crate::quoted::shown;
-use crate::secret::without_secrets;
+use crate::secret::{CONTAINERS, without_secrets};
 
-/// The members that hold the address of a container, and with it a key to the container.
-pub const CONTAINERS: [&str; 2] = ["inputBlobContainerUri", "outputBlobContainerUri"];
 impl IotHub<'_> {
     /// A scheduled job.
     ///

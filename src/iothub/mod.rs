@@ -13,12 +13,12 @@ mod types;
 
 pub use feedback::{FEEDBACK_MEMBERS, FEEDBACK_STATUSES, feedback_status};
 pub use identity::{make_writable, needs_newer_version};
-pub use jobs::{CONTAINERS, without_container_keys, without_nulls};
+pub use jobs::{without_container_keys, without_nulls};
 pub use query::text_literal;
 #[cfg(feature = "amqp")]
-pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};
+pub use service_endpoint::{Notice, ServiceEndpoint, ServiceQueue};
 pub use twin::{TwinPart, check_patch};
-pub use types::{ConfigurationId, DeviceId, Identity, ModuleId, TwinId};
+pub use types::{ConfigurationId, DeviceId, Identity, ModuleId};
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `not-found`, and the errors of the service.
-    pub fn read_identity(&self, of: Identity) -> Result<Tagged> {
+    pub fn read_identity(&self, of: &Identity) -> Result<Tagged> {
         self.document(&Request::new(Method::Get, of.segments(), Safety::Read, Permission::RegistryRead))
     }
 
@@ -100,7 +100,7 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `not-found`, and the errors of the service.
-    pub fn identity_to_change(&self, of: Identity) -> Result<Tagged> {
+    pub fn identity_to_change(&self, of: &Identity) -> Result<Tagged> {
         let request = Request::new(Method::Get, of.segments(), Safety::Read, Permission::RegistryRead);
         self.document(&request.first_of(identity::VERSIONS))
     }
@@ -109,7 +109,7 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `conflict` where it exists, and the errors of the service.
-    pub fn create_identity(&self, of: Identity, identity: Value) -> Result<Tagged> {
+    pub fn create_identity(&self, of: &Identity, identity: Value) -> Result<Tagged> {
         let request = Request::new(Method::Put, of.segments(), Safety::Once, Permission::RegistryWrite);
         self.document(&request.json(identity))
     }
@@ -118,7 +118,7 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `precondition-failed` where its ETag differs, `not-found`, and the errors of the service.
-    pub fn replace_identity(&self, of: Identity, mut identity: Value, if_match: &IfMatch) -> Result<Tagged> {
+    pub fn replace_identity(&self, of: &Identity, mut identity: Value, if_match: &IfMatch) -> Result<Tagged> {
         whole(&identity)?;
         let mut request = Request::new(Method::Put, of.segments(), if_match.safety(), Permission::RegistryWrite)
             .header("if-match", if_match);
@@ -133,7 +133,7 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `precondition-failed`, `not-found`, and the errors of the service.
-    pub fn delete_identity(&self, of: Identity, if_match: &IfMatch) -> Result<()> {
+    pub fn delete_identity(&self, of: &Identity, if_match: &IfMatch) -> Result<()> {
         let request = Request::new(Method::Delete, of.segments(), Safety::Repeatable, Permission::RegistryWrite)
             .header("if-match", if_match);
         self.client.send(&request).map(drop)
@@ -177,17 +177,17 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `not-found`, and the errors of the service.
-    pub fn twin_of(&self, id: &TwinId) -> Result<Tagged> {
-        self.document(&Request::new(Method::Get, id.segments(&[]), Safety::Read, Permission::ServiceConnect))
+    pub fn twin_of(&self, of: &Identity) -> Result<Tagged> {
+        self.document(&Request::new(Method::Get, of.twin_segments(&[]), Safety::Read, Permission::ServiceConnect))
     }
 
     /// Writes a twin's tags and desired properties: PATCH merges them, and a null removes a key; PUT replaces them.
     ///
     /// # Errors
     /// `precondition-failed`, `not-found`, and the errors of the service.
-    pub fn write_twin(&self, id: &TwinId, method: Method, twin: Value, if_match: &IfMatch) -> Result<Tagged> {
+    pub fn write_twin(&self, of: &Identity, method: Method, twin: Value, if_match: &IfMatch) -> Result<Tagged> {
         // Repeating either has no further effect, unless another client wrote in between; a stated ETag detects that.
-        let request = Request::new(method, id.segments(&[]), if_match.safety(), Permission::ServiceConnect)
+        let request = Request::new(method, of.twin_segments(&[]), if_match.safety(), Permission::ServiceConnect)
             .header("if-match", if_match)
             .json(twin);
         self.document(&request)
@@ -220,8 +220,8 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `device-offline`, `timeout` (the method may have run), `not-found`, and the errors of the service.
-    pub fn invoke_method(&self, id: &TwinId, method: Value, wait: Duration) -> Result<Value> {
-        let segments = id.segments(&["methods"]);
+    pub fn invoke_method(&self, of: &Identity, method: Value, wait: Duration) -> Result<Value> {
+        let segments = of.twin_segments(&["methods"]);
         let request =
             Request::new(Method::Post, segments, Safety::Once, Permission::ServiceConnect).json(method).wait(wait);
         self.client.send(&request)?.json()

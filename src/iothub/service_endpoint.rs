@@ -1,10 +1,9 @@
 //! The hub's own AMQP endpoint for services. It accepts messages to devices, and it has two queues to read: feedback on
 //! those messages, and notifications about uploaded files ("Communicate with your IoT hub by using the AMQP Protocol").
 
-use std::fmt;
 use std::time::Duration;
 
-use super::types::{DeviceId, ModuleId};
+use super::Identity;
 use crate::amqp::cbs::Claim;
 use crate::amqp::client::{Client, Undelivered};
 use crate::amqp::link::{Delivery, LinkId, LinkOptions};
@@ -27,31 +26,11 @@ const LARGEST_NOTICE: u64 = 256 * 1024;
 /// connection is made.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The recipient of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recipient {
-    pub device: DeviceId,
-    /// One of the device's modules; none for the device itself.
-    pub module: Option<ModuleId>,
-}
-
-impl Recipient {
-    /// The message's `to` property, with ids percent-encoded as by the .NET client.
+impl Identity {
+    /// The property `to` of a message to it, with ids percent-encoded as by the .NET client.
     pub fn address(&self) -> String {
-        let device = percent_encode(self.device.as_str());
-        match &self.module {
-            Some(module) => format!("/devices/{device}/modules/{}{DEVICE_BOUND}", percent_encode(module.as_str())),
-            None => format!("/devices/{device}{DEVICE_BOUND}"),
-        }
-    }
-}
-
-impl fmt::Display for Recipient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.module {
-            Some(module) => write!(f, "module \"{}\" of the device \"{}\"", module.as_str(), self.device.as_str()),
-            None => write!(f, "device \"{}\"", self.device.as_str()),
-        }
+        let segments: Vec<String> = self.segments().into_iter().map(percent_encode).collect();
+        format!("/{}{DEVICE_BOUND}", segments.join("/"))
     }
 }
 
@@ -187,7 +166,7 @@ impl<'p> ServiceEndpoint<'p> {
     /// # Errors
     /// `not-found`; `quota-exceeded` where the queue is full; `payload-too-large`; the errors of the connection.
     /// `effect` is `unknown` where the message was sent and no answer came.
-    pub fn send(&mut self, recipient: &Recipient, message: &Message) -> Result<()> {
+    pub fn send(&mut self, recipient: &Identity, message: &Message) -> Result<()> {
         let context = self.context(&recipient.to_string());
         self.keep_claim(&context)?;
         let name = self.client.name("sender");

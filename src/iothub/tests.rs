@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{DeviceId, ModuleId, Recipient, ServiceEndpoint, ServiceQueue};
+use super::{DeviceId, Identity, ModuleId, ServiceEndpoint, ServiceQueue};
 use crate::amqp::performative::*;
 use crate::amqp::tests::peer::{Out, Peer, Seen, answer_attach, answer_request, platform};
 use crate::amqp::{Body, Message, RemoteError, Value};
@@ -24,8 +24,8 @@ fn endpoint(platform: &Rc<FakePlatform>, peer: &Peer) -> ServiceEndpoint<'static
     ServiceEndpoint::over(platform, peer.clone(), &hub, &key, deadline).expect("open")
 }
 
-fn recipient() -> Recipient {
-    Recipient { device: DeviceId::parse("press#17", "").expect("an id"), module: None }
+fn recipient() -> Identity {
+    Identity { device: DeviceId::parse("press#17", "").expect("an id"), module: None }
 }
 
 fn message() -> Message {
@@ -62,7 +62,7 @@ fn peer(platform: &Rc<FakePlatform>, mut answer: impl FnMut(u32, &mut Out) + 'st
 #[test]
 fn a_recipient_is_an_address() {
     let device = DeviceId::parse("a%b#1", "").expect("an id");
-    let mut recipient = Recipient { device, module: None };
+    let mut recipient = Identity { device, module: None };
     assert_eq!(recipient.address(), "/devices/a%25b%231/messages/devicebound");
     recipient.module = Some(ModuleId::parse("m:1", "").expect("an id"));
     assert_eq!(recipient.address(), "/devices/a%25b%231/modules/m%3A1/messages/devicebound");

@@ -1,5 +1,7 @@
 //! Ids of IoT Hub.
 
+use std::fmt;
+
 use crate::error::{Error, Result};
 use crate::http::PathId;
 
@@ -68,45 +70,44 @@ impl ModuleId {
     }
 }
 
-/// Whose identity is meant: a device, or one of its modules.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity<'i> {
-    /// The device.
-    pub device: &'i DeviceId,
-    /// The device's module; none for the device itself.
-    pub module: Option<&'i ModuleId>,
-}
-
-impl<'i> Identity<'i> {
-    /// A device's own identity.
-    pub fn of_device(device: &'i DeviceId) -> Self {
-        Self { device, module: None }
-    }
-
-    /// The segments of the identity's path in the API, which are also those of the resource of its tokens.
-    pub fn segments(self) -> Vec<&'i str> {
-        match self.module {
-            None => vec!["devices", self.device.as_str()],
-            Some(module) => vec!["devices", self.device.as_str(), "modules", module.as_str()],
-        }
-    }
-}
-
-/// The owner of a twin: a device, or one of its modules.
+/// Who is meant: a device, or one of its modules. Each has an identity in the registry, a twin, methods and messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TwinId {
+pub struct Identity {
     /// The device.
     pub device: DeviceId,
     /// One of the device's modules; none for the device itself.
     pub module: Option<ModuleId>,
 }
 
-impl TwinId {
-    /// The segments of the twin's path, followed by `more`.
-    pub fn segments<'s>(&'s self, more: &[&'s str]) -> Vec<&'s str> {
+impl Identity {
+    /// A device itself.
+    pub fn of_device(device: &DeviceId) -> Self {
+        Self { device: device.clone(), module: None }
+    }
+
+    /// The segments of its path in the registry, which are also those of the resource of its tokens.
+    pub fn segments(&self) -> Vec<&str> {
+        self.below("devices").collect()
+    }
+
+    /// The segments of its twin's path, followed by `more`.
+    pub fn twin_segments<'s>(&'s self, more: &[&'s str]) -> Vec<&'s str> {
+        self.below("twins").chain(more.iter().copied()).collect()
+    }
+
+    /// The segments of a path whose first one is `root`.
+    fn below<'s>(&'s self, root: &'s str) -> impl Iterator<Item = &'s str> {
         let module = self.module.as_ref().map(|module| ["modules", module.as_str()]);
-        let own = ["twins", self.device.as_str()].into_iter().chain(module.into_iter().flatten());
-        own.chain(more.iter().copied()).collect()
+        [root, self.device.as_str()].into_iter().chain(module.into_iter().flatten())
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.module {
+            Some(module) => write!(f, "module \"{}\" of the device \"{}\"", module.as_str(), self.device.as_str()),
+            None => write!(f, "device \"{}\"", self.device.as_str()),
+        }
     }
 }
 

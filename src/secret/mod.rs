@@ -1,6 +1,7 @@
 //! Secret texts: a wrapper while they are used, and their removal from texts that are shown.
 
 mod known;
+mod members;
 mod url;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 #[cfg(test)]
 pub(crate) use known::lower_digits;
 pub use known::{remember, strike};
+pub use members::{CONTAINERS, found, hide, hide_url, keys_of};
 pub use url::{HIDDEN, without_secrets};
 
 /// All characters except RFC 3986's unreserved ones, as the C# and Node SDKs encode.

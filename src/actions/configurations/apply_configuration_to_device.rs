@@ -16,6 +16,7 @@ use crate::actions::shared::limits;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
+use crate::error::settle;
 use crate::form::fields;
 use crate::form::schema::{list, literal, object, string};
 use crate::http::{Request, Safety};
@@ -46,7 +47,7 @@ pub static ACTION: Single = Single {
     run: |session, input, _| {
         let id = input.device()?;
         let content = input.get("modulesContent").cloned().unwrap_or_default();
-        shared::refuse(shared::check_modules(&content, "/modulesContent"))?;
+        settle(shared::check_modules(&content, "/modulesContent"))?;
         let modules: Vec<&String> = content.as_object().map(|modules| modules.keys().collect()).unwrap_or_default();
         let output: Value = json!({ "deviceId": id.as_str(), "modules": modules });
         let segments = ["devices", id.as_str(), "applyConfigurationContent"];

@@ -20,7 +20,7 @@ use crate::actions::shared::limits;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, settle};
 use crate::form::schema::{help, literal, one_of, with};
 
 pub static ACTION: Single = Single {
@@ -69,7 +69,7 @@ pub static ACTION: Single = Single {
     run: |session, input, _| {
         let id = input.configuration()?;
         let content = input.get("content").cloned().unwrap_or_default();
-        shared::refuse(shared::check_content(&content, input.text("targetCondition")))?;
+        settle(shared::check_content(&content, input.text("targetCondition")))?;
         let mut body =
             json!({ "id": input.required_text("configurationId"), "schemaVersion": "1.0", "content": content });
         for name in ["targetCondition", "priority", "labels"] {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::actions::shared::declaration::Limit;
-use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem};
+use crate::error::{EffectState, FieldProblem, Result, problem};
 use crate::form::schema::{any_object, help, integer, list, literal, object, open_object, string, with};
 use crate::http::Tagged;
 use crate::iothub::ConfigurationId;
@@ -250,15 +250,4 @@ fn stands_for(found: &Value, sent: &Value) -> bool {
             (None, Some(sent)) => sent.is_null(),
         }
     })
-}
-
-/// The error for an input with these problems, if there are any.
-///
-/// # Errors
-/// `invalid-input`.
-pub fn refuse(problems: Vec<FieldProblem>) -> Result<()> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
 }

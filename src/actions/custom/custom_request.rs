@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::form::schema::{any, any_object, help, integer, literal, object, one_of, string, with};
 use crate::http::{Request, Response, Safety};
 use crate::platform::Method;
+use crate::secret;
 
 /// The headers of an answer that the output has: what the descriptions of the services name, and the hub's own error
 /// and request ids.
@@ -149,7 +150,9 @@ pub static ACTION: Single = Single {
     run: |session, input, _| {
         let is_dps = input.text("service") == Some("dps");
         let request = request(input, is_dps)?;
-        let answer = if is_dps { session.dps()?.send(&request)? } else { session.hub().send(&request)? };
+        let answer = if is_dps { session.dps()?.send(&request) } else { session.hub().send(&request) };
+        // The service may repeat the body in its refusal.
+        let answer = answer.map_err(|error| error.without(&input.get("body").map(secret::found).unwrap_or_default()))?;
         Ok(json!({ "status": answer.status(), "headers": headers(&answer), "body": answer.json()? }))
     },
 };

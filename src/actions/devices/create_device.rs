@@ -14,11 +14,12 @@
 //! ```
 
 use crate::actions::shared::declaration::{Declaration, required};
-use crate::actions::shared::identity::{self, settle};
+use crate::actions::shared::identity;
 use crate::actions::shared::limits;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
+use crate::error::settle;
 use crate::form::fields;
 use crate::iothub::Identity;
 
@@ -57,6 +58,6 @@ pub static ACTION: Single = Single {
         let mut device = identity::new_device(input.document());
         device["deviceId"] = id.as_str().into();
         let keep = input.text("ifExists") == Some("keep");
-        identity::create(session, Identity::of_device(&id), device, keep)
+        identity::create(session, &Identity::of_device(&id), device, keep)
     },
 };

@@ -21,7 +21,6 @@ use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotenc
 use crate::error::{Error, Result};
 use crate::form::fields;
 use crate::form::schema::{help, literal, object, string, with};
-use crate::iothub::Identity;
 use crate::secret;
 
 pub static ACTION: Single = Single {
@@ -71,13 +70,12 @@ pub static ACTION: Single = Single {
         idempotency: Idempotency::Natural,
     },
     run: |session, input, _| {
-        let (device, module) = (input.device()?, input.stated_module()?);
-        fits(device.as_str(), "/deviceId")?;
-        let of = Identity { device: &device, module: module.as_ref() };
-        let found = session.hub().read_identity(of)?.document;
-        let mut text = format!("HostName={};DeviceId={}", session.hub().host_for_devices(), device.as_str());
-        let mut output = json!({ "deviceId": device.as_str() });
-        if let Some(module) = &module {
+        let of = input.identity()?;
+        fits(of.device.as_str(), "/deviceId")?;
+        let found = session.hub().read_identity(&of)?.document;
+        let mut text = format!("HostName={};DeviceId={}", session.hub().host_for_devices(), of.device.as_str());
+        let mut output = json!({ "deviceId": of.device.as_str() });
+        if let Some(module) = &of.module {
             fits(module.as_str(), "/moduleId")?;
             text += &format!(";ModuleId={}", module.as_str());
             output["moduleId"] = module.as_str().into();

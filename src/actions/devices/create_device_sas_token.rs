@@ -25,7 +25,6 @@ use crate::error::Error;
 use crate::form::fields;
 use crate::form::schema::{help, integer, literal, object, string, with};
 use crate::instant;
-use crate::iothub::Identity;
 use crate::secret::Secret;
 
 /// How long a token is valid if the input does not say so, in seconds.
@@ -78,12 +77,11 @@ pub static ACTION: Single = Single {
         idempotency: Idempotency::Natural,
     },
     run: |session, input, _| {
-        let (device, module) = (input.device()?, input.stated_module()?);
-        let of = Identity { device: &device, module: module.as_ref() };
-        let found = session.hub().read_identity(of)?.document;
+        let of = input.identity()?;
+        let found = session.hub().read_identity(&of)?.document;
         let kind = authentication_type(&found);
         if kind != "sas" {
-            let at = if module.is_some() { "/moduleId" } else { "/deviceId" };
+            let at = if of.module.is_some() { "/moduleId" } else { "/deviceId" };
             let message = format!("has no symmetric key to sign with: its authentication is `{kind}`");
             return Err(Error::field(at, "not-allowed", message));
         }
@@ -95,12 +93,12 @@ pub static ACTION: Single = Single {
         let (token, expiry) = auth::identity_token(&key, &host, &path, lifetime, session.platform().unix_time());
         let expiry = i64::try_from(expiry).unwrap_or(i64::MAX).saturating_mul(1000);
         let mut output = json!({
-            "deviceId": device.as_str(),
+            "deviceId": of.device.as_str(),
             "resource": format!("{host}{path}"),
             "expiresAt": instant::rfc3339(expiry),
             "token": token.expose(),
         });
-        if let Some(module) = &module {
+        if let Some(module) = &of.module {
             output["moduleId"] = module.as_str().into();
         }
         Ok(output)

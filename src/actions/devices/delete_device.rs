@@ -38,7 +38,7 @@ pub static ACTION: Single = Single {
     run: |session, input, _| {
         let id = input.device()?;
         remove(session, input, &["deviceId"], |session, if_match| {
-            session.hub().delete_identity(Identity::of_device(&id), if_match)
+            session.hub().delete_identity(&Identity::of_device(&id), if_match)
         })
     },
 };

@@ -19,15 +19,15 @@ use std::cell::RefCell;
 use serde_json::{Value, json};
 
 use crate::actions::shared::declaration::{Declaration, optional, required};
-use crate::actions::shared::identity::{self, Rotation, set_keys, settle};
+use crate::actions::shared::identity::{self, Rotation, set_keys};
 use crate::actions::shared::limits;
 use crate::actions::shared::removal::ETAG;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
+use crate::error::settle;
 use crate::form::fields;
 use crate::form::schema::{help, literal, object, string};
-use crate::iothub::Identity;
 
 pub static ACTION: Single = Single {
     declaration: Declaration {
@@ -67,23 +67,22 @@ pub static ACTION: Single = Single {
         idempotency: Idempotency::Conditional,
     },
     run: |session, input, _| {
-        let (device, module) = (input.device()?, input.stated_module()?);
-        let stated = input.stated_etag()?;
+        let of = input.identity()?;
+        let stated = input.stated_if_match()?;
         let rotation = Rotation::of(input);
         let mut problems = Vec::new();
         rotation.judge(input, &mut problems);
         settle(problems)?;
-        let of = Identity { device: &device, module: module.as_ref() };
-        let at = if module.is_some() { "/moduleId" } else { "/deviceId" };
+        let at = if of.module.is_some() { "/moduleId" } else { "/deviceId" };
         // The answer may lack the keys, so the output has those that were sent last.
         let sent = RefCell::new(Value::Null);
-        let changed = identity::change(session, of, stated.as_ref(), &|mut identity| {
+        let changed = identity::change(session, &of, stated.as_ref(), &|mut identity| {
             set_keys(&mut identity, rotation.keys(input), at, session.platform())?;
             sent.replace(identity.clone());
             Ok(identity)
         })?;
-        let mut output = json!({ "deviceId": device.as_str() });
-        if let Some(module) = &module {
+        let mut output = json!({ "deviceId": of.device.as_str() });
+        if let Some(module) = &of.module {
             output["moduleId"] = module.as_str().into();
         }
         if let Some(etag) = &changed.etag {

@@ -80,7 +80,7 @@ pub static ACTION: Single = Single {
     },
     run: |session, input, _| {
         let id = input.device()?;
-        let stated = input.stated_etag()?;
+        let stated = input.stated_if_match()?;
         let parent = input.text("parentDeviceId").map(|text| DeviceId::parse(text, "/parentDeviceId")).transpose()?;
         let scope = match (&parent, input.flag("remove")) {
             (Some(_), true) => {
@@ -97,7 +97,7 @@ pub static ACTION: Single = Single {
             (Some(parent), false) => Some(scope_of(&session.hub().device(parent)?.document, "/parentDeviceId")?),
         };
         let replaces = input.text("ifOtherParent") == Some("replace");
-        let changed = identity::change(session, Identity::of_device(&id), stated.as_ref(), &|mut device| {
+        let changed = identity::change(session, &Identity::of_device(&id), stated.as_ref(), &|mut device| {
             let others = parents_of(&device);
             if let (Some(wanted), false) = (&scope, replaces)
                 && let Some(other) = others.iter().find(|other| *other != wanted)

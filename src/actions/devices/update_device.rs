@@ -14,7 +14,7 @@
 //! ```
 
 use crate::actions::shared::declaration::{Declaration, required};
-use crate::actions::shared::identity::{self, settle};
+use crate::actions::shared::identity;
 use crate::actions::shared::limits;
 use crate::actions::shared::removal::ETAG;
 use crate::actions::shared::single::Single;
@@ -22,7 +22,6 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
 use crate::form::schema::{literal, with};
-use crate::iothub::Identity;
 
 pub static ACTION: Single = Single {
     declaration: Declaration {
@@ -58,16 +57,5 @@ pub static ACTION: Single = Single {
         effect: Effect::Write,
         idempotency: Idempotency::Conditional,
     },
-    run: |session, input, _| {
-        let id = input.device()?;
-        let stated = input.stated_etag()?;
-        let mut problems = Vec::new();
-        identity::judge_change(input.document(), "", &mut problems);
-        if problems.is_empty() && !identity::is_change(input.document()) {
-            problems.push(identity::nothing_to_change(""));
-        }
-        settle(problems)?;
-        let edit = |device| identity::edit(input.document(), "", device, session.platform());
-        Ok(identity::change(session, Identity::of_device(&id), stated.as_ref(), &edit)?.document)
-    },
+    run: |session, input, _| identity::update(session, input),
 };

@@ -11,7 +11,7 @@
 
 use super::shared;
 use crate::actions::shared::declaration::{Declaration, required};
-use crate::actions::shared::limits;
+use crate::actions::shared::method;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
@@ -31,14 +31,14 @@ pub static ACTION: Single = Single {
             required("commandName", shared::command),
             shared::PAYLOAD,
             shared::RESPONSE,
-            shared::CONNECT,
+            method::CONNECT_TIMEOUT,
         ],
         input_sample: r#"{ "deviceId": "press-17", "commandName": "reboot", "payload": { "delaySeconds": 5 } }"#,
         output: shared::command_output,
         output_sample: || literal!({ "status": 200, "payload": { "result": "rebooting" } }),
         dynamic_output: false,
         permissions: &[Permission::ServiceConnect],
-        limits: &[("Payload", shared::LARGEST_PAYLOAD as u64, "bytes"), limits::METHODS],
+        limits: method::LIMITS,
         effect: Effect::Write,
         idempotency: Idempotency::None,
     },

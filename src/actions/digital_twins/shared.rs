@@ -1,25 +1,17 @@
 //! What the actions on digital twins share: names of a model, and the call of a command.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::actions::shared::declaration::{Field, optional};
 use crate::actions::shared::input::Input;
-use crate::actions::shared::waits::waits;
+use crate::actions::shared::method;
 use crate::auth::Permission;
-use crate::error::{EffectState, Error, ErrorCode, Result};
+use crate::error::Result;
 use crate::form::schema::{any, help, integer, literal, object, string, with};
 use crate::http::{Request, Safety};
 use crate::iothub::DeviceId;
-use crate::json;
 use crate::platform::Method;
 use crate::session::Session;
-
-/// The largest payload of a command, in bytes, as of a direct method.
-pub const LARGEST_PAYLOAD: usize = 128 * 1024;
-/// The response timeout if the input states none, in seconds.
-const USUAL_RESPONSE: u64 = 30;
 
 /// The payload of a command.
 pub const PAYLOAD: Field = optional("payload", || {
@@ -33,16 +25,6 @@ pub const RESPONSE: Field = optional("responseTimeoutSeconds", || {
     with(
         help(integer("Response timeout (s)", 5, 300), "How long to wait for the device's answer."),
         literal!({ "default": 30, "x-visibility": "advanced" }),
-    )
-});
-/// How long the hub waits for the device.
-pub const CONNECT: Field = optional("connectTimeoutSeconds", || {
-    with(
-        help(
-            integer("Connect timeout (s)", 0, 300),
-            "How long to wait for a device that is not connected. 0: fail at once.",
-        ),
-        literal!({ "default": 0, "x-visibility": "advanced" }),
     )
 });
 
@@ -72,21 +54,8 @@ fn name(title: &str, example: &str) -> Value {
 
 /// The output of a command.
 pub fn command_output() -> Value {
-    object(
-        [
-            (
-                "status",
-                help(
-                    integer("Status", i64::from(i32::MIN), i64::from(i32::MAX)),
-                    "The device's own, usually after HTTP's.",
-                ),
-            ),
-            ("payload", any("Payload")),
-            ("payloadNote", help(string("Note"), "Why the payload is not what the device wrote.")),
-            ("requestId", help(string("Request id"), "The hub's id of the call, for Microsoft's support.")),
-        ],
-        &["status"],
-    )
+    let request = ("requestId", help(string("Request id"), "The hub's id of the call, for Microsoft's support."));
+    object(method::answer_fields().into_iter().chain([request]), &["status"])
 }
 
 /// Calls a command of a device, or of one of its components.
@@ -96,19 +65,8 @@ pub fn command_output() -> Value {
 /// service.
 pub fn invoke(session: &Session, input: &Input, component: Option<&str>) -> Result<Value> {
     let id: DeviceId = input.device()?;
-    let payload = input.get("payload").cloned().unwrap_or_else(|| json!({}));
-    let size = payload.to_string().len();
-    if size > LARGEST_PAYLOAD {
-        let message =
-            format!("The payload of a command must have at most {LARGEST_PAYLOAD} bytes; this one has {size}.");
-        return Err(Error::new(ErrorCode::PayloadTooLarge, message));
-    }
-    let seconds = |name: &str, usual| Duration::from_secs(input.number(name).unwrap_or(usual));
-    let (response, connect) = waits(
-        session.remaining(),
-        seconds("responseTimeoutSeconds", USUAL_RESPONSE),
-        seconds("connectTimeoutSeconds", 0),
-    );
+    let payload = method::fitting_payload(input, json!({}), "command")?;
+    let (response, connect) = method::timeouts(session, input);
     let command = input.required_text("commandName");
     let mut segments = vec!["digitaltwins", id.as_str()];
     if let Some(component) = component {
@@ -123,20 +81,9 @@ pub fn invoke(session: &Session, input: &Input, component: Option<&str>) -> Resu
         request = request.query("connectTimeoutInSeconds", connect.as_secs());
     }
     let answer = session.hub().send(&request)?;
-    let status = answer.header("x-ms-command-statuscode").and_then(|status| status.trim().parse::<i32>().ok());
-    let status = status.ok_or_else(|| {
-        Error::new(ErrorCode::Protocol, "The hub's answer lacks the status of the device's answer")
-            .with_effect(EffectState::Applied)
-    })?;
-    let mut output = json!({ "status": status, "payload": answer.json()? });
-    if json::is_folded(&output) {
-        output["payloadNote"] = format!(
-            "What must not be nested deeper than {} levels is passed on as its text, as the member {} of an object.",
-            json::RECORD_LEVELS,
-            json::FOLDED
-        )
-        .into();
-    }
+    let status =
+        answer.header("x-ms-command-statuscode").and_then(|status| status.trim().parse::<i32>().ok()).map(i64::from);
+    let mut output = method::output_of(status, answer.json()?)?;
     if let Some(id) = answer.header("x-ms-request-id") {
         output["requestId"] = id.into();
     }

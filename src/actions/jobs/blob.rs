@@ -8,14 +8,13 @@ use crate::actions::shared::change::set;
 use crate::actions::shared::declaration::{Field, Limit, optional, required};
 use crate::actions::shared::input::Input;
 use crate::auth::Permission;
-use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
+use crate::error::{FieldProblem, Result, problem, settle};
 pub use crate::form::fields_jobs::{transfer_output as output, transfer_sample as sample};
 use crate::form::schema::{boolean, help, literal, one_of, string, with};
 use crate::http::{Request, Safety};
-use crate::iothub::CONTAINERS;
 pub use crate::iothub::without_container_keys as shown;
 use crate::platform::Method;
-use crate::secret;
+use crate::secret::{self, CONTAINERS};
 use crate::session::Session;
 
 /// The members that an input and a request have in common.
@@ -131,9 +130,7 @@ pub fn create(session: &Session, input: &Input, kind: &str) -> Result<Value> {
         )),
         None => {}
     }
-    if !problems.is_empty() {
-        return Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems));
-    }
+    settle(problems)?;
     // The hub chooses the id, so that a repeated request would start a second job.
     let request = Request::new(Method::Post, ["jobs", "create"], Safety::Once, Permission::RegistryWrite).json(body);
     Ok(shown(session.hub().document(&request)?.document))

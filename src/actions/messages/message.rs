@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::actions::shared::change::set;
 use crate::actions::shared::keyed;
 use crate::bindings::exports::workflow::connector::action::Call;
-use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
+use crate::error::{Error, ErrorCode, FieldProblem, Result, problem, settle};
 use crate::form::schema::{any, help, literal, one_of, string, with};
 use crate::form::typed;
 use crate::json;
@@ -171,9 +171,7 @@ impl MessageInput {
             Vec::new()
         });
         let properties = read_properties(&self.properties, &mut problems);
-        if !problems.is_empty() {
-            return Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems));
-        }
+        settle(problems)?;
         let size = properties.iter().fold(body.len(), |size, (name, value)| size + name.len() + value.len());
         if size > limit {
             let message = format!("Body and properties must have at most {limit} bytes together; these have {size}.");

@@ -22,11 +22,11 @@ use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::Call;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
-use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem};
+use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem, settle};
 use crate::form::fields;
 use crate::form::schema::{any, help, literal, object, one_of, string, with};
 use crate::http::IfMatch;
-use crate::iothub::{TwinId, TwinPart, check_patch};
+use crate::iothub::{Identity, TwinPart, check_patch};
 use crate::platform::Method;
 use crate::session::Session;
 
@@ -120,7 +120,7 @@ enum Fallback {
 }
 
 fn run(session: &Session, input: &Input, call: &Call) -> Result<Value> {
-    let id = input.twin()?;
+    let id = input.identity()?;
     // What is wrong with the fallback is reported before the method is called.
     let fallback = fallback(session, input, call)?;
     match method::invoke(session, input) {
@@ -151,9 +151,7 @@ fn fallback(session: &Session, input: &Input, call: &Call) -> Result<Fallback> {
         let missing = ["desiredPath", "desiredValue"].into_iter().filter(|name| input.get(name).is_none());
         problems.extend(missing.map(|name| problem(&format!("/{name}"), "missing", "is missing")));
     }
-    if !problems.is_empty() {
-        return Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems));
-    }
+    settle(problems)?;
     match way {
         #[cfg(feature = "amqp")]
         "cloudToDeviceMessage" => read_message(session, input, call),
@@ -208,13 +206,12 @@ fn property(input: &Input) -> Result<Value> {
     }
 }
 
-fn leave(session: &Session, id: TwinId, fallback: Fallback, offline: Error) -> Result<Value> {
+fn leave(session: &Session, id: Identity, fallback: Fallback, offline: Error) -> Result<Value> {
     match fallback {
         Fallback::None => Err(offline),
         #[cfg(feature = "amqp")]
         Fallback::Message(message, expires) => {
-            let recipient = crate::iothub::Recipient { device: id.device, module: id.module };
-            super::send_cloud_to_device_message::send(session, &recipient, &message, "none", expires)?;
+            super::send_cloud_to_device_message::send(session, &id, &message, "none", expires)?;
             Ok(json!({ "way": "cloudToDeviceMessage", "messageId": message.message_id }))
         }
         Fallback::Property(patch) => {

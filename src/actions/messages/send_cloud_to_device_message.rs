@@ -28,7 +28,7 @@ use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, 
 use crate::error::Result;
 use crate::form::schema::{help, integer, literal, object, one_of, string, with};
 use crate::form::{Spec, fields, typed};
-use crate::iothub::{DeviceId, ModuleId, Recipient};
+use crate::iothub::{DeviceId, ModuleId, Identity};
 use crate::session::Session;
 use crate::session::service_endpoint::{Purpose, with_service_endpoint};
 
@@ -124,7 +124,7 @@ impl Action for SendCloudToDeviceMessage {
         let input: Input = typed(input)?;
         let device = DeviceId::parse(&input.device_id, "/deviceId")?;
         let module = input.module_id.as_deref().map(|id| ModuleId::parse(id, "/moduleId")).transpose()?;
-        let recipient = Recipient { device, module };
+        let recipient = Identity { device, module };
         let message = message.read(session.platform(), call, &[&recipient.address()], LARGEST)?;
         let acknowledgement = input.acknowledgement.as_deref().unwrap_or("none");
         let expires = input.expires_after_seconds.map(|seconds| expiry(session, seconds));
@@ -168,7 +168,7 @@ pub(super) fn recipient_module() -> Value {
 /// The errors of IoT Hub.
 pub(super) fn send(
     session: &Session,
-    recipient: &Recipient,
+    recipient: &Identity,
     message: &message::Message,
     acknowledgement: &str,
     expires: Option<i64>,
@@ -179,7 +179,7 @@ pub(super) fn send(
 
 /// The AMQP message.
 pub(super) fn encode(
-    recipient: &Recipient,
+    recipient: &Identity,
     message: &message::Message,
     acknowledgement: &str,
     expires: Option<i64>,
@@ -207,7 +207,7 @@ pub(super) fn encode(
 /// The plan of a dry run: it describes the AMQP transfer in the form of an HTTP request.
 pub(super) fn plan(
     session: &Session,
-    recipient: &Recipient,
+    recipient: &Identity,
     message: &message::Message,
     acknowledgement: &str,
     expires: Option<i64>,

@@ -41,10 +41,8 @@ use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotenc
 use crate::error::{EffectState, ErrorCode, Result};
 use crate::form::fields;
 use crate::form::schema::{help, integer, literal, object, one_of, string, with};
-use crate::http::{Request, Safety};
-use crate::iothub::{Notice, Recipient, ServiceEndpoint, ServiceQueue, feedback_status};
+use crate::iothub::{Notice, Identity, ServiceEndpoint, ServiceQueue, feedback_status};
 use crate::json::{self, member_in_any_case};
-use crate::platform::Method;
 use crate::session::Session;
 use crate::session::service_endpoint::{Purpose, with_own_endpoint, with_service_endpoint};
 
@@ -204,17 +202,12 @@ impl Watch {
     }
 }
 
-fn recipient(input: &Input) -> Result<Recipient> {
-    let module = if input.text("moduleId").is_some() { Some(input.module()?) } else { None };
-    Ok(Recipient { device: input.device()?, module })
-}
-
 fn now(session: &Session) -> u64 {
     u64::try_from(session.platform().unix_time().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn send(session: &Session, input: &Input, call: &Call) -> Result<Step> {
-    let recipient = recipient(input)?;
+    let recipient = input.identity()?;
     let mut document = input.document().clone();
     let message = MessageInput::take(&mut document)?;
     let message = message.read(session.platform(), call, &[&recipient.address()], LARGEST)?;
@@ -237,7 +230,7 @@ fn pause(watch: &Watch, after: Duration, message: &str) -> Step {
 }
 
 fn wait(session: &Session, input: &Input, mut watch: Watch) -> Result<Step> {
-    let recipient = recipient(input)?;
+    let recipient = input.identity()?;
     let waiting = if now(session) < watch.expires { waiting(session, &recipient)? } else { 0 };
     let next = watch.next(now(session), waiting);
     watch.waiting = Some(waiting);
@@ -268,13 +261,8 @@ const NO_RECORD: &str = "The message has expired by now, and the queue of feedba
                          Let only one workflow of a hub read feedback, or use the trigger Cloud-to-device message feedback instead of waiting.";
 
 /// How many messages wait for the device or module, as its twin says. A recipient that is gone has none.
-fn waiting(session: &Session, recipient: &Recipient) -> Result<u64> {
-    let mut segments = vec!["twins", recipient.device.as_str()];
-    if let Some(module) = &recipient.module {
-        segments.extend(["modules", module.as_str()]);
-    }
-    let request = Request::new(Method::Get, segments, Safety::Read, Permission::ServiceConnect);
-    match session.hub().document(&request) {
+fn waiting(session: &Session, recipient: &Identity) -> Result<u64> {
+    match session.hub().twin_of(recipient) {
         Ok(twin) => Ok(twin.document.get("cloudToDeviceMessageCount").and_then(Value::as_u64).unwrap_or_default()),
         Err(error) if error.code() == ErrorCode::NotFound => Ok(0),
         Err(error) => Err(error),
@@ -361,7 +349,7 @@ fn look(queue: &mut dyn Queue, own: &Own) -> Result<Option<Value>> {
     Ok(result)
 }
 
-fn output(recipient: &Recipient, watch: &Watch, record: &Value) -> Value {
+fn output(recipient: &Identity, watch: &Watch, record: &Value) -> Value {
     let status = feedback_status(record);
     let known = OUTCOMES.iter().find(|(name, _)| Some(*name) == status.as_deref());
     let Some((_, outcome)) = known else {
@@ -377,13 +365,13 @@ fn output(recipient: &Recipient, watch: &Watch, record: &Value) -> Value {
     output
 }
 
-fn unknown(recipient: &Recipient, watch: &Watch, reason: &str) -> Value {
+fn unknown(recipient: &Identity, watch: &Watch, reason: &str) -> Value {
     let mut output = ended(recipient, watch, "unknown");
     output["reason"] = reason.into();
     output
 }
 
-fn ended(recipient: &Recipient, watch: &Watch, outcome: &str) -> Value {
+fn ended(recipient: &Identity, watch: &Watch, outcome: &str) -> Value {
     let mut output =
         json!({ "deviceId": recipient.device.as_str(), "messageId": watch.message_id, "outcome": outcome });
     if let Some(module) = &recipient.module {
@@ -517,7 +505,7 @@ mod tests {
 
     #[test]
     fn every_end_has_a_name() {
-        let recipient = Recipient {
+        let recipient = Identity {
             device: crate::iothub::DeviceId::parse("press-17", "").expect("an id"),
             module: Some(crate::iothub::ModuleId::parse("filter", "").expect("an id")),
         };

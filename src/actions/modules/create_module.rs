@@ -15,11 +15,12 @@
 use serde_json::json;
 
 use crate::actions::shared::declaration::{Declaration, required};
-use crate::actions::shared::identity::{self, settle};
+use crate::actions::shared::identity;
 use crate::actions::shared::limits;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
+use crate::error::settle;
 use crate::form::fields;
 use crate::iothub::Identity;
 
@@ -64,7 +65,7 @@ pub static ACTION: Single = Single {
         if let Some(manager) = given.get("managedBy") {
             new["managedBy"] = manager.clone();
         }
-        let of = Identity { device: &device, module: Some(&module) };
-        identity::create(session, of, new, input.text("ifExists") == Some("keep"))
+        let of = Identity { device, module: Some(module) };
+        identity::create(session, &of, new, input.text("ifExists") == Some("keep"))
     },
 };

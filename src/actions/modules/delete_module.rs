@@ -17,7 +17,6 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
 use crate::form::schema::{boolean, literal, object, string};
-use crate::iothub::Identity;
 
 pub static ACTION: Single = Single {
     declaration: Declaration {
@@ -41,9 +40,9 @@ pub static ACTION: Single = Single {
         idempotency: Idempotency::Natural,
     },
     run: |session, input, _| {
-        let (device, module) = (input.device()?, input.module()?);
+        let of = input.identity()?;
         remove(session, input, &["deviceId", "moduleId"], |session, if_match| {
-            session.hub().delete_identity(Identity { device: &device, module: Some(&module) }, if_match)
+            session.hub().delete_identity(&of, if_match)
         })
     },
 };

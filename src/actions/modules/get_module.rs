@@ -14,7 +14,6 @@ use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
-use crate::iothub::Identity;
 
 pub static ACTION: Single = Single {
     declaration: Declaration {
@@ -33,7 +32,6 @@ pub static ACTION: Single = Single {
         idempotency: Idempotency::Natural,
     },
     run: |session, input, _| {
-        let (device, module) = (input.device()?, input.module()?);
-        Ok(session.hub().read_identity(Identity { device: &device, module: Some(&module) })?.document)
+        Ok(session.hub().read_identity(&input.identity()?)?.document)
     },
 };

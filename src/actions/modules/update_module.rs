@@ -12,14 +12,13 @@
 //! ```
 
 use crate::actions::shared::declaration::{Declaration, required};
-use crate::actions::shared::identity::{self, settle};
+use crate::actions::shared::identity;
 use crate::actions::shared::limits;
 use crate::actions::shared::removal::ETAG;
 use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
-use crate::iothub::Identity;
 
 pub static ACTION: Single = Single {
     declaration: Declaration {
@@ -48,17 +47,5 @@ pub static ACTION: Single = Single {
         effect: Effect::Write,
         idempotency: Idempotency::Conditional,
     },
-    run: |session, input, _| {
-        let (device, module) = (input.device()?, input.module()?);
-        let stated = input.stated_etag()?;
-        let mut problems = Vec::new();
-        identity::judge_change(input.document(), "", &mut problems);
-        if problems.is_empty() && !identity::is_change(input.document()) {
-            problems.push(identity::nothing_to_change(""));
-        }
-        settle(problems)?;
-        let edit = |module| identity::edit(input.document(), "", module, session.platform());
-        let of = Identity { device: &device, module: Some(&module) };
-        Ok(identity::change(session, of, stated.as_ref(), &edit)?.document)
-    },
+    run: |session, input, _| identity::update(session, input),
 };

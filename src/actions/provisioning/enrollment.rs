@@ -12,7 +12,7 @@ use crate::dps::{
     ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, CERTIFICATE_MEMBERS, Dps, HIDDEN, Kind, RegistrationId, has_symmetric_keys,
     without_secrets,
 };
-use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem};
+use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem, settle};
 use crate::http::{ETag, IfMatch, Page, Tagged};
 use crate::iothub::{TwinPart, check_patch};
 use crate::json;
@@ -68,7 +68,7 @@ pub fn create_or_update(kind: Kind, session: &Session, input: &Input, call: &Cal
     };
     let mut problems = Vec::new();
     let change = Change::read(kind, mode, input.document(), String::new(), &mut problems)?;
-    refuse(problems)?;
+    settle(problems)?;
     let dps = session.dps()?;
     let id = &change.id;
     if call.dry_run && mode == Mode::Create && change.certificate_members().next().is_some() {
@@ -142,17 +142,6 @@ fn page(kind: Kind, session: &Session, input: &Input, size: u32, continuation: O
     let mut page = session.dps()?.enrollments(kind, query, size, continuation)?;
     page.items = page.items.into_iter().map(|enrollment| crate::dps::shown(enrollment, false)).collect();
     Ok(page)
-}
-
-/// Refuses an input with problems.
-///
-/// # Errors
-/// `invalid-input` with all of them.
-pub fn refuse(problems: Vec<FieldProblem>) -> Result<()> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
 }
 
 impl<'i> Change<'i> {

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::actions::shared::declaration::{Field, object_of, optional, required};
+use crate::actions::shared::list;
 use crate::form::fields;
-use crate::form::schema::{help, list, literal, one_of, string, with};
+use crate::form::schema::{help, list as list_of, literal, one_of, string, with};
 
 /// The fields of an individual enrollment.
 pub const INDIVIDUAL: &[Field] = &[
@@ -59,43 +60,17 @@ pub fn entries(title: &str, form: &'static [Field], left_out: &[&str]) -> Value 
     for kind in kinds.into_iter().flat_map(|kinds| kinds.values_mut()).filter_map(Value::as_object_mut) {
         kind.remove("x-depends-on");
     }
-    with(list(title, entry), json!({ "minItems": 1, "maxItems": MOST_ENTRIES }))
+    with(list_of(title, entry), json!({ "minItems": 1, "maxItems": MOST_ENTRIES }))
 }
 
 /// A list of ids.
 pub fn ids(title: &str, id: Value) -> Value {
-    with(list(title, id), json!({ "minItems": 1, "maxItems": MOST_ENTRIES }))
+    with(list_of(title, id), json!({ "minItems": 1, "maxItems": MOST_ENTRIES }))
 }
 
 /// What became of each entry of a list.
-pub fn results(id_member: &str) -> Value {
-    let mut schema = literal!({
-        "type": "object",
-        "properties": {
-            "items": {
-                "type": "array",
-                "title": "Results",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "index": { "type": "integer", "title": "Place in the list", "description": "Counted from 0.", "minimum": 0 },
-                        "result": { "type": "string", "title": "Result", "enum": ["ok", "failed", "unknown"], "description": "`failed`: nothing was changed. `unknown`: the service may have made the change; read the enrollment." },
-                        "code": { "type": "string", "title": "Error code" },
-                        "message": { "type": "string", "title": "Message" }
-                    },
-                    "additionalProperties": false
-                }
-            },
-            "failed": { "type": "integer", "title": "Failed", "minimum": 0 },
-            "unknown": { "type": "integer", "title": "Unknown", "minimum": 0 }
-        },
-        "required": ["items", "failed", "unknown"],
-        "additionalProperties": false
-    });
-    let entry = &mut schema["properties"]["items"]["items"];
-    entry["properties"][id_member] = string("Id");
-    entry["required"] = json!(["index", id_member, "result"]);
-    schema
+pub fn results(id_member: &'static str) -> Value {
+    list::results((id_member, "Id"), [])
 }
 
 /// An example of [`results`].
@@ -103,7 +78,7 @@ pub fn results_sample(id_member: &str) -> Value {
     json!({
         "items": [
             { "index": 0, id_member: "press-17", "result": "ok" },
-            { "index": 1, id_member: "press-18", "result": "failed", "code": "conflict", "message": "There is such an enrollment already." },
+            { "index": 1, id_member: "press-18", "result": "failed", "code": "conflict", "serviceCode": "409201", "message": "There is such an enrollment already, or it is being changed. (409201)" },
         ],
         "failed": 1,
         "unknown": 0,
@@ -149,7 +124,7 @@ fn iot_hubs() -> Value {
         "A hub that is linked to the service, exactly as it is linked: it may be `plant.device.azure-devices.net`.",
     );
     with(
-        list("IoT hubs", host),
+        list_of("IoT hubs", host),
         literal!({ "description": "The hubs to choose from. Empty: all that are linked.", "minItems": 1, "maxItems": 100, "x-group": "Allocation" }),
     )
 }

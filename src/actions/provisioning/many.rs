@@ -1,23 +1,23 @@
-//! Creates, changes or deletes any number of enrollments: in bulk requests, with a result for each entry.
+//! Creates, changes or deletes any number of enrollments: in bulk requests, with a result for each entry, see [`list`].
 //!
-//! A call works on as many entries as its time allows, and returns their results as a page. The token holds only the
-//! entries that are left, so a failure never leads to repeating what has succeeded. An entry that fails does not stop
-//! the others. If a bulk request ends without a clear answer, the enrollments are read: what was carried out counts as
-//! done, and the rest is sent again.
+//! An entry may be sent several times: others may change an enrollment between reading and writing. If a bulk request
+//! ends without a clear answer, the enrollments are read: what was carried out counts as done, and the rest is sent
+//! again.
 
 use serde_json::{Value, json};
 
-use super::enrollment::{Change, Mode, refuse};
+use super::enrollment::{Change, Mode};
 use crate::actions::shared::input::Input;
-use crate::actions::shared::stepped::{Step, foreign_state};
+use crate::actions::shared::list::{self, Chunk, is_of_item, is_unclear};
+use crate::actions::shared::stepped::Step;
 use crate::dps::{BulkMode, Dps, Kind, LARGEST_BULK, RegistrationId};
-use crate::error::{EffectState, Error, ErrorCode, Result, name_of, problem};
+use crate::error::{EffectState, Error, ErrorCode, Result, problem, settle};
 use crate::http::{ETag, IfMatch, whole};
 use crate::session::Session;
 
 /// How often an entry is sent: others may change an enrollment between reading and writing, and an answer may be lost.
 const ATTEMPTS: u32 = 3;
-/// A call with this many results ends, so that little has to be found out again if its answer is lost.
+/// A call with this many results ends.
 const PAGE: usize = 500;
 
 /// What is done with the entries of a list.
@@ -71,47 +71,18 @@ struct Progress {
 /// `invalid-input` with the problems of all entries, before anything is sent; an error of the service that concerns no
 /// single entry, if nothing was done in this call.
 pub fn step(kind: Kind, work: Work, session: &Session, input: &Input, state: Option<&Value>) -> Result<Step> {
-    let first = state.map_or(Some(0), Value::as_u64).ok_or_else(foreign_state)?;
-    let list = list_member(kind, work);
-    let given = input.items(list);
-    let entries = read(kind, work, given)?;
+    let name = list_member(kind, work);
+    let entries = read(kind, work, input.items(name))?;
     let dps = session.dps()?;
     let job = Job { kind, work, dps: &dps, ignores_missing: input.text("ifMissing") == Some("ignore") };
-    let time = session.remaining();
-    let mut results = Vec::new();
-    let mut rest = entries.as_slice();
-    while !rest.is_empty() {
-        let (chunk, others) = rest.split_at(next_chunk(rest));
-        match job.chunk(chunk) {
-            Ok(outcomes) => results.extend(outcomes),
-            // A dry run ends with the first request that would change something.
-            Err(error) if results.is_empty() || error.code() == ErrorCode::Cancelled => return Err(error),
-            // The next call begins with these entries, and reports the error if it lasts.
-            Err(_) => break,
-        }
-        rest = others;
-        if results.len() >= PAGE || session.remaining() < time / 2 {
-            break;
-        }
-    }
-    let done = results.len();
-    let items: Vec<Value> = results
-        .iter()
-        .zip(&entries)
-        .zip(first..)
-        .map(|((outcome, entry), index)| result(kind, index, entry.id(), outcome))
-        .collect();
-    let count = |wanted: &str| items.iter().filter(|item| item["result"] == wanted).count();
-    let (failed, unknown) = (count("failed"), count("unknown"));
-    let output = json!({ "items": items, "failed": failed, "unknown": unknown });
-    if rest.is_empty() {
-        return Ok(Step::Done(output));
-    }
-    let mut left = json!({ list: given.get(done..).unwrap_or_default() });
-    if let Some(choice) = input.get("ifMissing") {
-        left["ifMissing"] = choice.clone();
-    }
-    Ok(Step::Page { output, input: left, state: (first + done as u64).into() })
+    list::step(session, input, state, (name, PAGE), |first, at| {
+        let rest = entries.get(at..).unwrap_or_default();
+        let chunk = rest.get(..next_chunk(rest)).unwrap_or_default();
+        let outcomes = job.chunk(chunk)?;
+        let results = outcomes.iter().zip(chunk).zip(first..);
+        let results = results.map(|((outcome, entry), index)| result(kind, index, entry.id(), outcome)).collect();
+        Ok(Chunk { results, goes_on: true })
+    })
 }
 
 /// The member with the list: forms, or ids.
@@ -149,17 +120,14 @@ fn read(kind: Kind, work: Work, given: &[Value]) -> Result<Vec<Entry<'_>>> {
         }
         entries.push(entry);
     }
-    refuse(problems)?;
+    settle(problems)?;
     Ok(entries)
 }
 
-fn result(kind: Kind, index: u64, id: &RegistrationId, outcome: &Result<()>) -> Value {
+fn result(kind: Kind, index: usize, id: &RegistrationId, outcome: &Result<()>) -> Value {
     let mut result = json!({ "index": index, kind.id_member(): id.as_str(), "result": "ok" });
     if let Err(error) = outcome {
-        let record = error.record();
-        result["result"] = if is_unclear(error) { "unknown" } else { "failed" }.into();
-        result["code"] = name_of(record.code).into();
-        result["message"] = record.message.as_str().into();
+        list::fail(&mut result, error, "");
     }
     result
 }
@@ -199,25 +167,15 @@ impl Job<'_> {
             }
             match self.prepare(entry, progress) {
                 Ok(()) => open.push(index),
-                Err(error) if is_of_entry(&error) => self.end(entry, progress, Err(error), true),
+                Err(error) if is_of_item(&error) => self.end(entry, progress, Err(error), true),
                 Err(error) => return Err(error),
             }
         }
-        if open.is_empty() {
-            return Ok(());
-        }
-        match self.send(progress, &open) {
+        list::in_halves(open, |group, _| match self.send(progress, group) {
             // The API version that is not supported is the same for all of them.
-            Err(error) if is_of_entry(&error) && error.code() != ErrorCode::Unsupported && open.len() > 1 => {
-                // One entry may be the reason why the service refused all of them, so each is sent alone.
-                for index in open {
-                    let sent = self.send(progress, &[index]);
-                    self.judge(entries, progress, &[index], sent, last)?;
-                }
-                Ok(())
-            }
-            sent => self.judge(entries, progress, &open, sent, last),
-        }
+            Err(error) if is_of_item(&error) && error.code() != ErrorCode::Unsupported && group.len() > 1 => Ok(false),
+            sent => self.judge(entries, progress, group, sent, last).map(|()| true),
+        })
     }
 
     /// Makes what is sent for an entry.
@@ -279,7 +237,7 @@ impl Job<'_> {
     ) -> Result<()> {
         let answers = match sent {
             Ok(refusals) => refusals.into_iter().map(|refusal| refusal.map_or(Ok(()), Err)).collect(),
-            Err(error) if is_unclear(&error) || is_of_entry(&error) => {
+            Err(error) if is_unclear(&error) || is_of_item(&error) => {
                 vec![Err::<(), Error>(error); open.len()]
             }
             Err(error) => return Err(error),
@@ -342,25 +300,6 @@ impl Progress {
     fn had_an_effect(&self) -> bool {
         self.unsure || matches!(self.outcome, Some(Ok(())))
     }
-}
-
-/// Whether an error is about what was sent, and not about the service, the account or the way to the service.
-fn is_of_entry(error: &Error) -> bool {
-    let about = matches!(
-        error.code(),
-        ErrorCode::InvalidInput
-            | ErrorCode::NotFound
-            | ErrorCode::Conflict
-            | ErrorCode::PreconditionFailed
-            | ErrorCode::PayloadTooLarge
-            | ErrorCode::Unsupported
-    );
-    about && !is_unclear(error)
-}
-
-/// Whether the request that failed may have been carried out. The effect of earlier requests does not count.
-fn is_unclear(error: &Error) -> bool {
-    error.record().effect == EffectState::Unknown
 }
 
 fn without_etag(sent: &Value) -> Value {

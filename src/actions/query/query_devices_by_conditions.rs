@@ -19,7 +19,7 @@ use crate::actions::shared::limits;
 use crate::actions::shared::stepped::{Stepped, list};
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
-use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
+use crate::error::{FieldProblem, Result, problem, settle};
 use crate::form::fields;
 use crate::form::schema::{self, any_object, help, literal, object, one_of, string, with};
 use crate::iothub::text_literal;
@@ -175,11 +175,8 @@ fn query(input: &Input) -> Result<String> {
         );
         problems.push(problem("/conditions", "too-long", message));
     }
-    if problems.is_empty() {
-        Ok(query)
-    } else {
-        Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
-    }
+    settle(problems)?;
+    Ok(query)
 }
 
 /// A condition, or the code and the message of what is wrong with the value.

@@ -1,15 +1,7 @@
-//! Actions on many devices: each device of the input's list `devices` has its own result.
+//! Actions on many devices: each device of the input's list `devices` has its own result, see [`list`].
 //!
-//! The devices go out in chunks, each of which is one request. A call works through as many chunks as its time allows
-//! and returns a page with their results. The token holds only the devices that are left, so nothing that succeeded is
-//! sent again.
-//!
-//! | what happens to a chunk | its devices | the call |
-//! |---|---|---|
-//! | the service judges each entry | done or failed, one by one | goes on |
-//! | the service refuses the request because of its content | the chunk is halved until the entry that it refuses is alone | goes on |
-//! | the answer is lost | read again if they were read before, otherwise unknown | ends with a page |
-//! | the service refuses all requests (throttling, permission, an outage) | wait | ends with a page, or with the error if it has no result yet |
+//! Each chunk is one request. If its answer is lost, the devices that were read before are read again; the others are
+//! unknown, and the call ends with a page.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,21 +9,20 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::declaration::{Field, object_of};
-use super::identity::{self, settle, text};
+use super::identity::{self, text};
 use super::input::Input;
-use super::stepped::{Step, foreign_state};
-use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem};
-use crate::form::schema::{boolean, integer, list, literal, object, one_of, string, with};
+use super::list::{self, Chunk, is_of_item, is_unclear};
+use super::stepped::Step;
+use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem, settle};
+use crate::form::schema::{boolean, list as list_of, literal, string, with};
 use crate::http::{ETag, IfMatch, Safety, meaning};
 use crate::iothub::{DeviceId, Identity, TwinPart, check_patch};
 use crate::session::Session;
 
 /// The largest number of entries of a request (the API's description of `BulkRegistry_UpdateRegistry`).
 pub const CHUNK: usize = 100;
-/// A call with this many results ends, so that little has to be found out again if its answer is lost.
+/// A call with this many results ends.
 const PAGE: usize = 1000;
-/// With less time left, no further chunk is begun.
-const TIME_FOR_A_CHUNK: Duration = Duration::from_secs(2);
 /// With less time left, a device is not read again.
 const TIME_FOR_A_READ: Duration = Duration::from_millis(500);
 /// The largest number of problems that are reported together.
@@ -65,27 +56,13 @@ pub struct Entry {
 /// The schema of the list of devices.
 pub fn devices(item: &[Field]) -> Value {
     let item = with(object_of(item, &[]), literal!({ "title": "Device" }));
-    with(list("Devices", item), literal!({ "minItems": 1 }))
+    with(list_of("Devices", item), literal!({ "minItems": 1 }))
 }
 
 /// The schema of a page of results. `more` are members of a result that only one action has.
 pub fn results(more: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
-    let members = [
-        ("index", integer("Place in the list", 0, i64::from(u32::MAX))),
-        ("deviceId", string("Device id")),
-        ("result", one_of("Result", &["ok", "failed", "unknown"])),
-        ("changed", boolean("Changed")),
-        ("code", string("Error code")),
-        ("serviceCode", string("Error code of the service")),
-        ("message", string("Message")),
-        ("warning", string("Warning")),
-    ];
-    let item = object(members.into_iter().chain(more), &["index", "deviceId", "result"]);
-    let count = |title| integer(title, 0, i64::from(u32::MAX));
-    object(
-        [("items", list("Results", item)), ("failed", count("Failed")), ("unknown", count("Unknown"))],
-        &["items", "failed", "unknown"],
-    )
+    let own = [("changed", boolean("Changed")), ("warning", string("Warning"))];
+    list::results(("deviceId", "Device id"), own.into_iter().chain(more))
 }
 
 /// An example of [`results`].
@@ -158,7 +135,7 @@ pub fn etag(item: &Value, name: &str) -> Option<String> {
 /// `not-found`, `precondition-failed` if the item states another ETag, and the errors of `edit` and of the service.
 pub fn changed_identity(session: &Session, item: &Value, edit: &dyn Fn(Value) -> Result<Value>) -> Result<Entry> {
     let id = DeviceId::parse(text(item, "deviceId").unwrap_or_default(), "/deviceId")?;
-    let found = session.hub().identity_to_change(Identity::of_device(&id))?;
+    let found = session.hub().identity_to_change(&Identity::of_device(&id))?;
     let old = found.etag.as_ref().map(|etag| etag.as_str().to_owned()).ok_or_else(super::change::no_etag)?;
     if etag(item, "etag").is_some_and(|stated| stated != "*" && stated != old) {
         let message = "The device was changed since its ETag was read: read it again and repeat the change.";
@@ -185,44 +162,13 @@ pub fn changed_identity(session: &Session, item: &Value, edit: &dyn Fn(Value) ->
 /// # Errors
 /// `invalid-input` with the problems of all items; and the service's error, if no device has a result yet.
 pub fn step(session: &Session, input: &Input, state: Option<&Value>, bulk: &Bulk) -> Result<Step> {
-    let first = match state {
-        None => 0,
-        Some(state) => state
-            .get("first")
-            .and_then(Value::as_u64)
-            .and_then(|it| usize::try_from(it).ok())
-            .ok_or_else(foreign_state)?,
-    };
     let items = input.items("devices");
     judge_all(bulk, items)?;
-    let mut work = Work { session, input, bulk, first, results: Vec::new(), goes_on: true };
-    let mut longest = Duration::ZERO;
-    while work.results.len() < items.len() && work.goes_on {
-        let has_time = session.remaining() >= TIME_FOR_A_CHUNK.max(longest.saturating_mul(2));
-        if !work.results.is_empty() && (work.results.len() >= PAGE || !has_time) {
-            break;
-        }
-        let started = session.platform().monotonic();
-        match work.chunk(items.get(work.results.len()..).unwrap_or_default()) {
-            Ok(()) => {}
-            // The next call meets the same error. Until then the results must not be lost.
-            Err(error) if !work.results.is_empty() && error.code() != ErrorCode::Cancelled => break,
-            Err(error) => return Err(error),
-        }
-        longest = longest.max(session.platform().monotonic().saturating_sub(started));
-    }
-    let results = work.results;
-    let count = |result: &str| results.iter().filter(|it| text(it, "result") == Some(result)).count();
-    let (failed, unknown, done) = (count("failed"), count("unknown"), results.len());
-    let output = json!({ "failed": failed, "unknown": unknown, "items": results });
-    let left = items.get(done..).unwrap_or_default();
-    if left.is_empty() {
-        return Ok(Step::Done(output));
-    }
-    let others = input.document().as_object().into_iter().flatten().filter(|(name, _)| *name != "devices");
-    let mut input: Map<String, Value> = others.map(|(name, value)| (name.clone(), value.clone())).collect();
-    input.insert("devices".to_owned(), left.into());
-    Ok(Step::Page { output, input: input.into(), state: json!({ "first": first.saturating_add(done) }) })
+    list::step(session, input, state, ("devices", PAGE), |first, at| {
+        let mut work = Work { session, input, bulk, first, goes_on: true };
+        let results = work.chunk(items.get(at..).unwrap_or_default())?;
+        Ok(Chunk { results, goes_on: work.goes_on })
+    })
 }
 
 /// Finds the problems of all items before anything is sent.
@@ -247,9 +193,8 @@ struct Work<'w, 's> {
     session: &'w Session<'s>,
     input: &'w Input,
     bulk: &'w Bulk,
-    /// The place of the call's first item in the list that the action was invoked with.
+    /// The place of the chunk's first item in the list that the action was invoked with.
     first: usize,
-    results: Vec<Value>,
     goes_on: bool,
 }
 
@@ -278,18 +223,12 @@ impl Slot {
 
     fn fails(&mut self, error: Error) {
         let error = error.without(&self.secrets());
-        let is_unknown = error.record().effect == EffectState::Unknown;
-        self.set("result", if is_unknown { "unknown" } else { "failed" });
-        self.set("code", name_of(error.code()));
-        if let Some(code) = error.record().service.as_ref().and_then(|service| service.code.clone()) {
-            self.set("serviceCode", code);
-        }
         let before = match (self.sent, self.entry.parts.len()) {
             (0, _) => "",
             (_, 1) => "The twin was changed, but not the identity. ",
             _ => "The identity was changed, but not the twin. ",
         };
-        self.set("message", format!("{before}{}", error.record().message));
+        list::fail(&mut self.result, &error, before);
         self.ended = true;
     }
 
@@ -304,7 +243,7 @@ impl Slot {
 
 impl Work<'_, '_> {
     /// Works on the next items.
-    fn chunk(&mut self, items: &[Value]) -> Result<()> {
+    fn chunk(&mut self, items: &[Value]) -> Result<Vec<Value>> {
         let mut slots = Vec::new();
         // Reading devices may take half of the time; the rest is for the request that changes them.
         let time_to_write = self.session.remaining() / 2;
@@ -312,12 +251,12 @@ impl Work<'_, '_> {
             if !slots.is_empty() && self.session.remaining() < time_to_write {
                 break;
             }
-            let index = self.first.saturating_add(self.results.len()).saturating_add(slots.len());
+            let index = self.first.saturating_add(slots.len());
             let result = json!({ "index": index, "deviceId": text(item, "deviceId") });
             let mut slot = Slot { result, entry: Entry::default(), sent: 0, ended: false };
             match (self.bulk.prepare)(self.session, self.input, item, &format!("/devices/{index}")) {
                 Ok(entry) => slot.entry = entry,
-                Err(error) if concerns_one(&error) => slot.fails(error),
+                Err(error) if is_of_item(&error) => slot.fails(error),
                 Err(error) if slots.is_empty() => return Err(error),
                 Err(_) => {
                     self.goes_on = false;
@@ -345,52 +284,47 @@ impl Work<'_, '_> {
                 .for_each(|slot| slot.fails(error.clone()));
             self.goes_on = false;
         }
-        self.results.extend(slots.into_iter().map(|mut slot| {
+        let results = slots.into_iter().map(|mut slot| {
             if !slot.ended {
                 slot.succeeds(true);
             }
             slot.result
-        }));
-        Ok(())
+        });
+        Ok(results.collect())
     }
 
     /// Sends the parts number `round` of all items that are not at an end.
     fn round(&mut self, slots: &mut [Slot], round: usize) -> Result<()> {
         let waits = |slot: &Slot| !slot.ended && slot.sent == round && slot.entry.parts.len() > round;
         let waiting: Vec<usize> = slots.iter().enumerate().filter(|(_, slot)| waits(slot)).map(|(at, _)| at).collect();
-        let mut groups = vec![waiting];
-        while let Some(mut group) = groups.pop() {
+        list::in_halves(waiting, |group, is_last| {
             let entries = group.iter().filter_map(|at| slots.get(*at));
             let safety =
                 if entries.clone().all(|slot| slot.entry.repeatable) { Safety::Repeatable } else { Safety::Once };
             let parts: Vec<Value> = entries.filter_map(|slot| slot.entry.parts.get(round).cloned()).collect();
-            if parts.is_empty() {
-                continue;
-            }
             match self.session.hub().change_registry(parts, safety) {
-                Ok(answer) => judge_answer(&answer, slots, &group),
-                Err(error) if error.record().effect == EffectState::Unknown => {
+                Ok(answer) => judge_answer(&answer, slots, group),
+                Err(error) if is_unclear(&error) => {
                     for at in group {
-                        if let Some(slot) = slots.get_mut(at) {
+                        if let Some(slot) = slots.get_mut(*at) {
                             self.after_a_lost_answer(slot, round, &error);
                         }
                     }
                     self.goes_on = false;
-                    return if groups.is_empty() { Ok(()) } else { Err(error) };
+                    return if is_last { Ok(true) } else { Err(error) };
                 }
-                Err(error) if concerns_one(&error) && group.len() > 1 => {
-                    let rest = group.split_off(group.len() / 2);
-                    groups.extend([rest, group]);
-                }
-                Err(error) if concerns_one(&error) => {
-                    if let Some(slot) = group.first().and_then(|at| slots.get_mut(*at)) {
+                Err(error) if is_of_item(&error) => {
+                    if let [at] = group
+                        && let Some(slot) = slots.get_mut(*at)
+                    {
                         slot.fails(error);
                     }
+                    return Ok(group.len() == 1);
                 }
                 Err(error) => return Err(error),
             }
-        }
-        Ok(())
+            Ok(true)
+        })
     }
 
     /// Finds out whether a device was changed, if that can be seen from the device.
@@ -398,7 +332,7 @@ impl Work<'_, '_> {
         let part = slot.entry.parts.first().filter(|_| round == 0 && slot.entry.was_read);
         if let (Some(part), Ok(id)) = (part, DeviceId::parse(slot.device(), ""))
             && self.session.remaining() > TIME_FOR_A_READ
-            && let Ok(found) = self.session.hub().identity_to_change(Identity::of_device(&id))
+            && let Ok(found) = self.session.hub().identity_to_change(&Identity::of_device(&id))
             && identity::shows(&found.document, part)
         {
             slot.sent += 1;
@@ -412,27 +346,13 @@ impl Work<'_, '_> {
         let Some(device) = slot.entry.alone.take() else { return Ok(()) };
         let id = DeviceId::parse(slot.device(), "/deviceId")?;
         let tag = ETag::parse(text(&device, "etag").unwrap_or_default(), "").map_or(IfMatch::Any, IfMatch::Tag);
-        match identity::write(&self.session.hub(), Identity::of_device(&id), device, &tag) {
+        match identity::write(&self.session.hub(), &Identity::of_device(&id), device, &tag) {
             Ok(_) => slot.sent += 1,
             Err(error) if error.code() == ErrorCode::Cancelled => return Err(error),
             Err(error) => slot.fails(error),
         }
         Ok(())
     }
-}
-
-/// Whether an error concerns one device, so that the others can go on.
-fn concerns_one(error: &Error) -> bool {
-    matches!(
-        error.code(),
-        ErrorCode::InvalidInput
-            | ErrorCode::NotFound
-            | ErrorCode::Conflict
-            | ErrorCode::PreconditionFailed
-            | ErrorCode::PayloadTooLarge
-            | ErrorCode::Protocol
-            | ErrorCode::Unsupported
-    ) && error.record().effect != EffectState::Unknown
 }
 
 /// Gives each item of a request its own part of the answer.
@@ -487,18 +407,4 @@ fn judge_fault(fault: &Value, slot: &mut Slot) {
     let message = text(fault, "errorStatus").unwrap_or("The hub gives no reason.");
     slot.fails(Error::new(meaning, message));
     slot.set("serviceCode", crate::quoted::shown(code));
-}
-
-/// An error code's name in the interface.
-fn name_of(code: ErrorCode) -> String {
-    let debug = format!("{code:?}");
-    let name = debug.rsplit("::").next().unwrap_or_default();
-    let mut kebab = String::with_capacity(name.len() + 4);
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !kebab.is_empty() {
-            kebab.push('-');
-        }
-        kebab.push(letter.to_ascii_lowercase());
-    }
-    kebab
 }

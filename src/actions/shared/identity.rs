@@ -8,12 +8,13 @@ use super::change::{self, set};
 use super::declaration::{Field, optional, required};
 use super::input::Input;
 use super::keys;
-use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem};
+use crate::error::{EffectState, Error, ErrorCode, FieldProblem, Result, problem, settle};
 use crate::form::fields;
 use crate::form::schema::{boolean, help, literal, one_of, string, with};
 use crate::http::{IfMatch, Tagged};
 use crate::iothub::{Identity, IotHub};
 use crate::platform::Platform;
+use crate::secret::keys_of;
 use crate::session::Session;
 
 /// How a new identity proves who it is.
@@ -165,7 +166,7 @@ pub fn new_device(given: &Value) -> Value {
 ///
 /// # Errors
 /// `conflict` if it exists and is not kept, and the errors of the service.
-pub fn create(session: &Session, of: Identity, new: Value, keep: bool) -> Result<Value> {
+pub fn create(session: &Session, of: &Identity, new: Value, keep: bool) -> Result<Value> {
     let secrets = secrets(&new);
     match session.hub().create_identity(of, new) {
         Err(error) if keep && error.code() == ErrorCode::Conflict => Ok(session.hub().read_identity(of)?.document),
@@ -175,9 +176,7 @@ pub fn create(session: &Session, of: Identity, new: Value, keep: bool) -> Result
 
 /// The keys in an identity. They are struck out of errors, because the service may quote the identity.
 pub fn secrets(identity: &Value) -> Vec<String> {
-    let keys = identity.pointer("/authentication/symmetricKey").and_then(Value::as_object);
-    let keys = keys.into_iter().flat_map(|keys| keys.values()).filter_map(Value::as_str);
-    keys.filter(|key| !key.is_empty()).map(str::to_owned).collect()
+    keys_of(identity.get("authentication")).filter(|key| !key.is_empty()).map(str::to_owned).collect()
 }
 
 /// The members of an input that change an identity.
@@ -207,17 +206,6 @@ pub fn judge_change(given: &Value, at: &str, problems: &mut Vec<FieldProblem>) {
             problems.push(problem(&format!("{at}/{name}"), "not-allowed", message));
         }
     }
-}
-
-/// Reports problems of an input together.
-///
-/// # Errors
-/// `invalid-input` if there are any.
-pub fn settle(problems: Vec<FieldProblem>) -> Result<()> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Error::fields(ErrorCode::InvalidInput, "The input does not fit", problems))
 }
 
 /// The error for an input without a change.
@@ -383,6 +371,23 @@ pub fn edit(given: &Value, at: &str, mut identity: Value, platform: &dyn Platfor
     Ok(identity)
 }
 
+/// Changes the device or the module that the input names, as the input says.
+///
+/// # Errors
+/// `invalid-input`, `not-found`, `precondition-failed`, and the errors of the service.
+pub fn update(session: &Session, input: &Input) -> Result<Value> {
+    let of = input.identity()?;
+    let stated = input.stated_if_match()?;
+    let mut problems = Vec::new();
+    judge_change(input.document(), "", &mut problems);
+    if problems.is_empty() && !is_change(input.document()) {
+        problems.push(nothing_to_change(""));
+    }
+    settle(problems)?;
+    let edit_it = |identity| edit(input.document(), "", identity, session.platform());
+    Ok(change(session, &of, stated.as_ref(), &edit_it)?.document)
+}
+
 /// Reads an identity, changes it, and writes it back. `stated` is the caller's own condition. If the answer to the write
 /// is lost, the identity is read again, and the change counts as made if it is found there.
 ///
@@ -390,7 +395,7 @@ pub fn edit(given: &Value, at: &str, mut identity: Value, platform: &dyn Platfor
 /// The errors of [`change::apply`] and of `edit`.
 pub fn change(
     session: &Session,
-    of: Identity,
+    of: &Identity,
     stated: Option<&IfMatch>,
     edit: &dyn Fn(Value) -> Result<Value>,
 ) -> Result<Tagged> {
@@ -407,7 +412,7 @@ pub fn change(
 ///
 /// # Errors
 /// The errors of the service, without the identity's keys.
-pub fn write(hub: &IotHub, of: Identity, mut new: Value, if_match: &IfMatch) -> Result<Tagged> {
+pub fn write(hub: &IotHub, of: &Identity, mut new: Value, if_match: &IfMatch) -> Result<Tagged> {
     if let IfMatch::Tag(etag) = if_match {
         // The hub compares only the header; the body's ETag is set so that it does not contradict the header.
         set(&mut new, &["etag"], etag.as_str().into());

@@ -12,7 +12,7 @@ use crate::form::schema::{any, help, integer, literal, open_object, string, with
 use crate::json;
 use crate::session::Session;
 
-/// The largest payload, in bytes.
+/// The largest payload of a method or of a command, in bytes.
 const LARGEST_PAYLOAD: usize = 128 * 1024;
 /// The response timeout if the input states none, in seconds.
 const USUAL_RESPONSE: u64 = 30;
@@ -93,18 +93,27 @@ pub fn output_sample() -> Value {
     literal!({ "status": 200, "payload": { "result": "rebooting" } })
 }
 
+/// The payload of an input, or `empty` if it has none. `noun` says what is called.
+///
+/// # Errors
+/// `payload-too-large`.
+pub fn fitting_payload(input: &Input, empty: Value, noun: &str) -> Result<Value> {
+    let payload = input.get("payload").cloned().unwrap_or(empty);
+    let size = payload.to_string().len();
+    if size > LARGEST_PAYLOAD {
+        let message =
+            format!("The payload of a {noun} must have at most {LARGEST_PAYLOAD} bytes; this one has {size}.");
+        return Err(Error::new(ErrorCode::PayloadTooLarge, message));
+    }
+    Ok(payload)
+}
+
 /// The method of an input, in the form of the service's request, with these timeouts.
 ///
 /// # Errors
 /// `payload-too-large`.
 fn request(input: &Input, response: Duration, connect: Duration) -> Result<Value> {
-    let payload = input.get("payload").cloned().unwrap_or_default();
-    let size = payload.to_string().len();
-    if size > LARGEST_PAYLOAD {
-        let message =
-            format!("The payload of a direct method must have at most {LARGEST_PAYLOAD} bytes; this one has {size}.");
-        return Err(Error::new(ErrorCode::PayloadTooLarge, message));
-    }
+    let payload = fitting_payload(input, Value::Null, "direct method")?;
     let mut body = json!({
         "methodName": input.required_text("methodName"),
         "payload": payload,
@@ -136,15 +145,27 @@ pub fn document(input: &Input) -> Result<Value> {
 /// # Errors
 /// `invalid-input`, `payload-too-large`, `device-offline`, `timeout`, `not-found`, and the errors of the service.
 pub fn invoke(session: &Session, input: &Input) -> Result<Value> {
-    let id = input.twin()?;
-    let (response, connect) = asked(input);
-    let (response, connect) = waits(session.remaining(), response, connect);
+    let id = input.identity()?;
+    let (response, connect) = timeouts(session, input);
     let answer = session.hub().invoke_method(&id, request(input, response, connect)?, response + connect)?;
-    let status = answer.get("status").and_then(Value::as_i64).ok_or_else(|| {
+    output_of(answer.get("status").and_then(Value::as_i64), answer.get("payload").cloned().unwrap_or_default())
+}
+
+/// The response timeout and the connect timeout of an input, shortened to the time that the call has.
+pub fn timeouts(session: &Session, input: &Input) -> (Duration, Duration) {
+    let (response, connect) = asked(input);
+    waits(session.remaining(), response, connect)
+}
+
+/// The members of an output that has a device's answer, see [`answer_fields`].
+///
+/// # Errors
+/// `protocol` if the hub's answer lacks the status.
+pub fn output_of(status: Option<i64>, payload: Value) -> Result<Value> {
+    let status = status.ok_or_else(|| {
         Error::new(ErrorCode::Protocol, "The hub's answer lacks the status of the device's answer")
             .with_effect(EffectState::Applied)
     })?;
-    let payload = answer.get("payload").cloned().unwrap_or_default();
     let mut output = json!({ "status": status, "payload": payload });
     if json::is_folded(&output) {
         output["payloadNote"] = format!(

@@ -7,6 +7,7 @@ pub mod edge;
 pub mod identity;
 pub mod keyed;
 pub mod keys;
+pub mod list;
 pub mod method;
 pub mod removal;
 pub mod single;

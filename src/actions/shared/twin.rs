@@ -125,7 +125,7 @@ pub fn document(input: &Input, unnamed: Unnamed) -> Result<Value> {
 /// # Errors
 /// `invalid-input`, `precondition-failed`, `not-found`, and the errors of the service.
 pub fn write(session: &Session, input: &Input, unnamed: Unnamed) -> Result<Value> {
-    let id = input.twin()?;
+    let id = input.identity()?;
     let if_match = input.if_match()?;
     let twin = document(input, unnamed)?;
     let method = match unnamed {

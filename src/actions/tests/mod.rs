@@ -7,6 +7,7 @@ mod custom;
 mod devices;
 mod digital_twins;
 mod enrollments;
+mod hostile;
 mod identities;
 mod jobs;
 #[cfg(feature = "amqp")]

@@ -31,5 +31,5 @@ pub static ACTION: Single = Single {
         effect: Effect::Read,
         idempotency: Idempotency::Natural,
     },
-    run: |session, input, _| Ok(session.hub().twin_of(&input.twin()?)?.document),
+    run: |session, input, _| Ok(session.hub().twin_of(&input.identity()?)?.document),
 };
