@@ -59,6 +59,9 @@
 //! | a lock that a device holds over MQTT or AMQP | ends with the connection, not after a minute | `operations::receiving` |
 //! | a device that is connected, but does not receive methods | 404103, as if it were offline | `sessions` |
 //! | new keys or thumbprints of a connected device | end its connection | `hub::devices` |
+//! | a device over AMQP | connected from its first link to its last; a token alone connects nothing | `amqp::device_links` |
+//! | a device that connects again, or must not stay connected | its AMQP links are detached: stolen, unauthorized access, not found | same |
+//! | a registration over AMQP | at the hub's AMQP endpoint, told apart by its address | `amqp::registrations` |
 //! | the storage account for files | the hub's HTTPS port | `blob_api` |
 //!
 //! # Modules
@@ -80,6 +83,7 @@
 //! | all others | basics: errors, tokens, options, queries, pages, the clock, TLS |
 
 mod amqp;
+mod any_case;
 mod blob_api;
 mod blobs;
 mod certificate;

@@ -27,6 +27,9 @@ use crate::traffic::Traffic;
 
 pub(crate) type Shared = Arc<World>;
 
+/// The names of a loopback host in tokens.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
 /// The ports that the listeners are bound to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
@@ -153,15 +156,19 @@ impl World {
         *lock(&self.event_hub_ports) = ports;
     }
 
-    /// The hosts with which a token's resource may begin, when the client has connected to `host_name`.
-    pub(crate) fn authorities(&self, service: Service, host_name: Option<&str>) -> Vec<String> {
+    /// The hosts with which a token's resource may begin, when the client has connected to `host`, as it writes it in
+    /// HTTP's `Host`. A client on port 443 leaves the port out there and in the resource.
+    pub(crate) fn authorities(&self, service: Service, host: Option<&str>) -> Vec<String> {
+        let host_name = host.map(without_port);
+        let has_no_port = host.is_some_and(|host| host_name.as_deref() == Some(&host.to_ascii_lowercase()));
         let port = if service == Service::Dps { self.dps_port } else { self.hub_port };
         match host_name.filter(|host_name| service != Service::Dps && self.hub_name_at(host_name).is_some()) {
-            Some(host_name) => vec![format!("{host_name}:{port}"), host_name.to_owned()],
+            Some(host_name) => vec![format!("{host_name}:{port}"), host_name],
             None => {
-                let own = ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("{host}:{port}"));
+                let own = LOOPBACK.map(|host| format!("{host}:{port}"));
+                let bare = LOOPBACK.iter().filter(|_| has_no_port).map(|host| (*host).to_owned());
                 let portless = self.portless_host().map(|host| [format!("{host}:443"), host]);
-                own.into_iter().chain(portless.into_iter().flatten()).collect()
+                own.into_iter().chain(bare).chain(portless.into_iter().flatten()).collect()
             }
         }
     }

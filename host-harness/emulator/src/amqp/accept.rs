@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::connection::{Connection, End, HANDSHAKE_TIME, Transport, Wakers};
 use super::fragile::Fragile;
+use crate::client_certificate::ClientCertificate;
 use crate::faults::FaultAction;
 use crate::service::Service;
 use crate::tls::Tls;
@@ -29,10 +30,12 @@ pub(super) async fn accept(
     let _ = stream.set_nodelay(true);
     let Some(stream) = begin(&world, service, stream).await else { return };
     let mut host_name = None;
+    let mut certificate = None;
     let stream: Box<dyn Transport> = match tls {
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(service, stream)).await {
             Ok(Ok(stream)) => {
                 host_name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
+                certificate = ClientCertificate::of(stream.get_ref().1.peer_certificates());
                 Box::new(stream)
             }
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
@@ -40,20 +43,24 @@ pub(super) async fn accept(
         },
         None => Box::new(stream),
     };
-    serve(world, service, stream, host_name, false, stop).await;
+    let client = Client { host_name, certificate, web_socket: false };
+    serve(world, service, stream, client, stop).await;
 }
 
-/// Serves a WebSocket from its first byte to its last; `host_name` is the name (SNI) in the client's handshake.
+/// Serves a WebSocket from its first byte to its last; `host_name` is the name (SNI) in the client's handshake, and
+/// `certificate` the certificate that it presented there.
 pub(crate) async fn accept_web_socket(
     world: Shared,
     service: Service,
     upgraded: Upgraded,
     host_name: Option<String>,
+    certificate: Option<ClientCertificate>,
     stop: watch::Receiver<bool>,
 ) {
     let stream = stream(upgraded).await;
     let Some(stream) = begin(&world, service, stream).await else { return };
-    serve(world, service, Box::new(stream), host_name, true, stop).await;
+    let client = Client { host_name, certificate, web_socket: true };
+    serve(world, service, Box::new(stream), client, stop).await;
 }
 
 /// Applies the fault rules for new connections (`CONNECT`). Returns `None` when a rule refuses the connection.
@@ -69,12 +76,18 @@ pub(super) async fn begin<S>(world: &Shared, service: Service, stream: S) -> Opt
     Some(stream)
 }
 
+/// What is known of a client before its first frame.
+struct Client {
+    host_name: Option<String>,
+    certificate: Option<ClientCertificate>,
+    web_socket: bool,
+}
+
 async fn serve(
     world: Shared,
     service: Service,
     stream: Box<dyn Transport>,
-    host_name: Option<String>,
-    web_socket: bool,
+    client: Client,
     stop: watch::Receiver<bool>,
 ) {
     let (lost_tx, lost) = mpsc::unbounded_channel();
@@ -91,12 +104,15 @@ async fn serve(
         },
         lost_tx,
         service,
-        host_name,
-        web_socket,
+        host_name: client.host_name,
+        certificate: client.certificate,
+        web_socket: client.web_socket,
         opened: false,
         max_frame_size: 512,
         heartbeat: None,
         claims: Vec::new(),
+        registrant: None,
+        devices: HashMap::new(),
         dies_with_claims: false,
         sessions: HashMap::new(),
         more: false,

@@ -7,15 +7,17 @@ use fe2o3_amqp_types::messaging::{Source, TargetArchetype};
 use fe2o3_amqp_types::performatives::Attach;
 use serde_amqp::Value;
 
-use super::claims::split;
+use super::claims::{device_of, split};
 use super::connection::{Connection, Step};
+use super::device_links::device_endpoint;
 use super::error::AmqpError;
 use super::performatives;
 use super::performatives::AttachAnswer;
-use super::session::{Assembly, Link, LinkKind, Node};
-use super::values::text;
+use super::session::{Assembly, DeviceEndpoint, Link, LinkKind, Node};
+use super::values::{string_of, text};
 use crate::event_hub::selector::Start;
 use crate::random;
+use crate::records::identity::Target;
 use crate::service::Service;
 use crate::service_bound::Queue;
 
@@ -36,16 +38,10 @@ enum Destination {
     },
     DeviceBound,
     Notices(Queue),
+    Device(Target, DeviceEndpoint),
+    Registration(String),
     /// The client is redirected to this path at the Event Hub-compatible endpoint.
     Redirect(String),
-}
-
-pub(super) fn string_of(value: &Value) -> Option<&str> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Symbol(symbol) => Some(symbol.as_str()),
-        _ => None,
-    }
 }
 
 fn integer_of(value: &Value) -> Option<i64> {
@@ -137,8 +133,12 @@ impl Connection {
         let is_receiver = attach.role == Role::Receiver;
         let destination = self.destination(address, &segments, is_receiver)?;
         let settled = attach.snd_settle_mode == fe2o3_amqp_types::definitions::SenderSettleMode::Settled;
-        let guarded = !matches!(destination, Destination::Request(_) | Destination::Reply(_));
+        let guarded =
+            !matches!(destination, Destination::Request(_) | Destination::Reply(_) | Destination::Registration(_));
         let now = self.world.token_time().unix_timestamp();
+        if let Destination::Device(device, _) = &destination {
+            self.claim_by_certificate(device, &segments, now);
+        }
         if guarded && !self.is_claimed(&segments, now) {
             let claim = if is_receiver { "Listen" } else { "Send" };
             return Err(AmqpError::new(
@@ -152,6 +152,14 @@ impl Connection {
         let kind = match destination {
             Destination::Request(node) => LinkKind::Request { node, message: Assembly::default() },
             Destination::Reply(node) => LinkKind::Reply { node, target, queue: VecDeque::new() },
+            Destination::Device(device, endpoint) => self.enter(attach, device, endpoint, is_receiver)?,
+            Destination::Registration(id) => {
+                self.check_registrant(&id)?;
+                match is_receiver {
+                    true => LinkKind::Reply { node: Node::Registration, target, queue: VecDeque::new() },
+                    false => LinkKind::Request { node: Node::Registration, message: Assembly::default() },
+                }
+            }
             Destination::DeviceBound => LinkKind::DeviceBound { message: Assembly::default() },
             Destination::Notices(queue) => LinkKind::Notices { queue, locks: HashMap::new() },
             Destination::Redirect(path) => return Err(self.redirect(&path)),
@@ -188,6 +196,16 @@ impl Connection {
                 )),
                 _ => Err(not_found()),
             };
+        }
+        if let Some((device, rest)) = device_of(segments) {
+            let endpoint = device_endpoint(&device, rest, is_receiver).ok_or_else(not_found)?;
+            return Ok(Destination::Device(device, endpoint));
+        }
+        if let [scope, registrations, id] = parts.as_slice()
+            && scope.eq_ignore_ascii_case(&self.world.options.id_scope)
+            && registrations.eq_ignore_ascii_case("registrations")
+        {
+            return Ok(Destination::Registration((*id).to_owned()));
         }
         let lower: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
         match lower.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {

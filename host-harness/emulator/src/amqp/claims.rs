@@ -3,16 +3,22 @@
 //! | endpoint | dialect | resource (`sr`) |
 //! |---|---|---|
 //! | Event Hub-compatible | HMAC with the **raw** key text | `sb://host/hub…` or `amqps://host/hub…`, scheme included |
-//! | IoT Hub | HMAC with the base64-decoded key | `host[/path]` |
+//! | IoT Hub | HMAC with the base64-decoded key | `host[/path]`; for a device or module `host/devices/…` |
 //!
 //! A claim covers the audience that was given with its token, and every address below that audience. Paths are compared
 //! by whole segments, regardless of case. Entra ID tokens are refused, because the built-in endpoint does not accept
 //! them.
+//!
+//! A claim of a device or module covers only its own addresses, and a claim of a back end covers none of these.
+
+use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
 use crate::names::{HubName, is_loopback_name};
+use crate::operations::credentials::{Presented, authenticate};
 use crate::options::Permission;
+use crate::records::identity::Target;
 use crate::service::Service;
 use crate::token::{Dialect, Token};
 use crate::world::World;
@@ -28,6 +34,8 @@ pub(super) struct Claim {
     /// When the claim expires, in seconds since the Unix epoch. A claim from a key as a password has `None`: it does
     /// not expire.
     pub(super) deadline: Option<i64>,
+    /// The device or module that has the claim; `None` for a back end.
+    pub(super) device: Option<Target>,
 }
 
 /// Why a token authorizes nothing.
@@ -49,18 +57,30 @@ impl Claim {
     /// Whether the claim covers an address at the time `now` (seconds since the Unix epoch).
     pub(super) fn covers(&self, address: &[String], now: i64) -> bool {
         self.deadline.is_none_or(|deadline| now <= deadline)
-            && self.path.len() <= address.len()
+            && match device_of(address) {
+                Some((device, _)) => self.device.as_ref() == Some(&device),
+                None => self.device.is_none() && self.contains(address),
+            }
+    }
+
+    fn contains(&self, address: &[String]) -> bool {
+        self.path.len() <= address.len()
             && self.path.iter().zip(address).all(|(claimed, wanted)| claimed.eq_ignore_ascii_case(wanted))
     }
 
     /// Whether another claim is for the same resource.
     pub(super) fn has_path_of(&self, other: &Self) -> bool {
-        self.path.len() == other.path.len() && other.covers(&self.path, i64::MIN)
+        self.device == other.device && self.path.len() == other.path.len() && other.contains(&self.path)
+    }
+
+    /// The claim of a device or module whose credential was accepted until the deadline.
+    pub(super) fn of_device(device: Target, deadline: Option<i64>) -> Self {
+        Self { path: Vec::new(), deadline, device: Some(device) }
     }
 
     /// A claim to every resource, without a deadline: the result of SASL PLAIN with a key.
     fn everything() -> Self {
-        Self { path: Vec::new(), deadline: None }
+        Self { path: Vec::new(), deadline: None, device: None }
     }
 }
 
@@ -80,10 +100,15 @@ pub(super) fn from_put_token(
         };
         return Err(Refusal::unauthorized(description));
     }
+    // The clients of devices escape the whole audience.
+    let audience = if audience.contains('/') { Cow::Borrowed(audience) } else { unescaped(audience) };
+    let (authority, path) = split(&audience);
+    if let Some((device, _)) = device_of(&path).filter(|_| service == Service::HubAmqp) {
+        return from_device(world, device, token);
+    }
     let claim = from_token(world, service, host_name, token)?;
-    let (authority, path) = split(audience);
     check_authority(world, service, host_name, authority)?;
-    if !claim.covers(&path, i64::MIN) {
+    if !claim.contains(&path) {
         return Err(Refusal::unauthorized(format!("InvalidAudience: the token is not for '{audience}'")));
     }
     if service == Service::EventHub {
@@ -94,6 +119,15 @@ pub(super) fn from_put_token(
         }
     }
     Ok(Claim { path, ..claim })
+}
+
+/// Checks the token of a device or module: one of its own keys has signed it, or a policy with `DeviceConnect`.
+fn from_device(world: &World, device: Target, token: &str) -> Result<Claim, Refusal> {
+    let presented = Presented { token: Some(token), certificate: None };
+    match authenticate(world, &device, presented) {
+        Ok(deadline) => Ok(Claim::of_device(device, deadline)),
+        Err(error) => Err(Refusal::unauthorized(error.message())),
+    }
 }
 
 /// Checks a token's signature, expiry, resource and policy permission.
@@ -124,7 +158,7 @@ pub(super) fn from_token(
     let resource = token.resource();
     let (authority, path) = split(&resource);
     check_authority(world, service, host_name, authority)?;
-    Ok(Claim { path, deadline: Some(token.deadline(tolerance)) })
+    Ok(Claim { path, deadline: Some(token.deadline(tolerance)), device: None })
 }
 
 /// Reads the response of SASL PLAIN: `[authzid] NUL user NUL password`.
@@ -141,6 +175,9 @@ pub(super) fn from_plain(
     };
     let policy = if service == Service::EventHub {
         user
+    } else if let Some((device, _)) = user.split_once("@sas.").filter(|(_, hub)| !hub.starts_with("root.")) {
+        let (device, module) = device.split_once('/').map_or((device, None), |(device, module)| (device, Some(module)));
+        return from_device(world, Target::new(device, module), password);
     } else {
         let (policy, hub) = user.split_once("@sas.root.").ok_or_else(refused)?;
         let hub = hub.split(':').next().unwrap_or_default();
@@ -173,6 +210,22 @@ pub(super) fn split(address: &str) -> (&str, Vec<String>) {
     };
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     (authority, segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned()).collect())
+}
+
+/// The device or module at whose address this is, and the rest of the address.
+pub(super) fn device_of(address: &[String]) -> Option<(Target, &[String])> {
+    let is = |part: &str, name: &str| part.eq_ignore_ascii_case(name);
+    match address {
+        [devices, device, modules, module, rest @ ..] if is(devices, "devices") && is(modules, "modules") => {
+            Some((Target::new(device, Some(module)), rest))
+        }
+        [devices, device, rest @ ..] if is(devices, "devices") => Some((Target::new(device, None), rest)),
+        _ => None,
+    }
+}
+
+fn unescaped(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 fn looks_like_host(address: &str) -> bool {
@@ -234,10 +287,28 @@ mod tests {
     #[test]
     fn a_claim_covers_whole_segments_for_its_time() {
         let path = |text: &str| split(text).1;
-        let claim = Claim { path: path("sb://h/Hub"), deadline: Some(10) };
+        let claim = Claim { path: path("sb://h/Hub"), deadline: Some(10), device: None };
         assert!(claim.covers(&path("hub/ConsumerGroups/g"), 10));
         assert!(!claim.covers(&path("hub/ConsumerGroups/g"), 11));
         assert!(!claim.covers(&path("hub2"), 0));
         assert!(!claim.covers(&path("$management"), 0));
+    }
+
+    #[test]
+    fn devices_and_back_ends_claim_different_addresses() {
+        let path = |text: &str| split(text).1;
+        let device = Claim::of_device(Target::new("d", None), None);
+        let module = Claim::of_device(Target::new("d", Some("m")), None);
+        let back_end = Claim::everything();
+        for (address, covered) in [
+            ("/devices/d/messages/events", [true, false, false]),
+            ("amqps://localhost/devices/d/twin", [true, false, false]),
+            ("/devices/d/modules/m/twin", [false, true, false]),
+            ("/devices/D/twin", [false, false, false]),
+            ("/messages/devicebound", [false, false, true]),
+        ] {
+            let address_path = path(address);
+            assert_eq!([&device, &module, &back_end].map(|claim| claim.covers(&address_path, 0)), covered, "{address}");
+        }
     }
 }

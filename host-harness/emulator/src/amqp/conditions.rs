@@ -12,7 +12,12 @@ use crate::random;
 /// direction.
 pub(super) fn refused(error: &ServiceError) -> AmqpError {
     let condition = match error.code() {
-        ErrorCode::DEVICE_NOT_FOUND | ErrorCode::MODULE_NOT_FOUND => "amqp:not-found",
+        ErrorCode::DEVICE_NOT_FOUND
+        | ErrorCode::MODULE_NOT_FOUND
+        | ErrorCode::REGISTRATION_NOT_FOUND
+        | ErrorCode::OPERATION_NOT_FOUND => "amqp:not-found",
+        ErrorCode::UNAUTHORIZED_ACCESS | ErrorCode::DEVICE_DISABLED => "amqp:unauthorized-access",
+        ErrorCode::MESSAGE_LOCK_LOST => "com.microsoft:message-lock-lost",
         ErrorCode::QUEUE_DEPTH_EXCEEDED => "amqp:resource-limit-exceeded",
         ErrorCode::MESSAGE_TOO_LARGE => "amqp:link:message-size-exceeded",
         ErrorCode::THROTTLING => "com.microsoft:device-container-throttled",

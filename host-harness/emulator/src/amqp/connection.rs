@@ -9,9 +9,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::claims::Claim;
 use super::codec::Frame;
+use super::device_session::DeviceSession;
 use super::error::AmqpError;
+use super::registrant::Registrant;
 use super::session::{Link, LinkKind, Session};
 use super::{codec, performatives};
+use crate::client_certificate::ClientCertificate;
 use crate::event_hub::endpoint::Lost;
 use crate::service::Service;
 use crate::world::Shared;
@@ -61,6 +64,8 @@ pub(super) struct Connection {
     pub(super) service: Service,
     /// The server name (SNI) in the client's TLS handshake, in lower case.
     pub(super) host_name: Option<String>,
+    /// The certificate that the client presented in its TLS handshake.
+    pub(super) certificate: Option<ClientCertificate>,
     /// The connection came over a WebSocket.
     pub(super) web_socket: bool,
     pub(super) opened: bool,
@@ -68,6 +73,10 @@ pub(super) struct Connection {
     pub(super) max_frame_size: usize,
     pub(super) heartbeat: Option<Duration>,
     pub(super) claims: Vec<Claim>,
+    /// The device that has logged in to register.
+    pub(super) registrant: Option<Registrant>,
+    /// The devices and modules that have links, by the keys of their records.
+    pub(super) devices: HashMap<String, DeviceSession>,
     /// The claim came with SASL, so the connection ends when the claim expires.
     pub(super) dies_with_claims: bool,
     pub(super) sessions: HashMap<u16, Session>,
@@ -221,12 +230,16 @@ impl Connection {
         }
     }
 
-    /// Returns locked notices to their queue when their link ends.
+    /// Returns locked notices and messages to their queues when their link ends.
     pub(super) fn give_back(&self, kind: LinkKind) {
-        if let LinkKind::Notices { locks, .. } = kind {
-            for token in locks.values() {
-                self.world.service_bound.abandon(token);
+        match kind {
+            LinkKind::Notices { locks, .. } => {
+                for token in locks.values() {
+                    self.world.service_bound.abandon(token);
+                }
             }
+            LinkKind::ToDevice { device, endpoint, locks, .. } => self.leave_endpoint(&device, endpoint, locks),
+            _ => {}
         }
     }
 }

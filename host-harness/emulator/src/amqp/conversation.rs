@@ -6,13 +6,16 @@ use std::time::Instant;
 use tokio::io::AsyncReadExt as _;
 
 use super::connection::{Connection, End, HANDSHAKE_TIME, Step, WRITE_BUDGET};
+use super::device_session::next_notice;
 use super::session::{Link, LinkKind};
 use crate::event_hub::endpoint::Lost;
 use crate::service::Service;
+use crate::sessions::ToDevice;
 
 enum Wake {
     Read(io::Result<usize>),
     Lost(Lost),
+    Device(String, ToDevice),
     Work,
     Stop,
 }
@@ -31,6 +34,7 @@ impl Connection {
                     self.flush().await?;
                 }
             }
+            self.leave_devices();
             self.tick()?;
             self.pump().await?;
             self.flush().await?;
@@ -41,6 +45,7 @@ impl Connection {
                 Wake::Read(Ok(0) | Err(_)) => return Err(End::Drop),
                 Wake::Read(Ok(_)) => self.last_read = Instant::now(),
                 Wake::Lost(lost) => self.on_lost(&lost),
+                Wake::Device(device, notice) => self.on_notice(&device, notice),
                 Wake::Work => {}
                 Wake::Stop => return self.close("amqp:connection:forced", "The connection was closed by the service."),
             }
@@ -51,11 +56,12 @@ impl Connection {
         let until = tokio::time::Instant::from_std(self.next_deadline());
         let more = self.more;
         let is_event_hub = self.service == Service::EventHub;
-        let Self { stream, inbound, wake, .. } = self;
+        let Self { stream, inbound, wake, devices, .. } = self;
         tokio::select! {
             biased;
             read = stream.read_buf(inbound) => Wake::Read(read),
             Some(lost) = wake.lost.recv() => Wake::Lost(lost),
+            (device, notice) = next_notice(devices) => Wake::Device(device, notice),
             _ = wake.stop.changed() => Wake::Stop,
             _ = wake.generation.changed(), if is_event_hub => Wake::Stop,
             () = std::future::ready(()), if more => Wake::Work,

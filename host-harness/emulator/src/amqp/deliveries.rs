@@ -1,9 +1,12 @@
 //! Deliveries to clients: events, notices and answers.
 
 use super::connection::{Connection, Step, WRITE_BUDGET};
+use super::device_messages;
+use super::device_session::DeviceSession;
 use super::events;
 use super::message::notice;
-use super::session::LinkKind;
+use super::performatives::Outcome;
+use super::session::{DeviceEndpoint, LinkKind};
 use crate::operations::messages::expire_messages;
 use crate::random;
 use crate::service_bound::Queue;
@@ -41,6 +44,7 @@ impl Connection {
                 return Ok(());
             }
             let mut lock_token = None;
+            let mut message_token = None;
             let (tag, head, body) = match &mut link.kind {
                 _ if link.credit == 0 => (Vec::new(), None, None),
                 LinkKind::Reply { queue, .. } => (random::fill(8), None, queue.pop_front().map(bytes::Bytes::from)),
@@ -60,7 +64,18 @@ impl Connection {
                     let body = locked.as_ref().map(|locked| notice(*queue, locked));
                     (locked.map(|locked| locked.token.to_vec()).unwrap_or_default(), None, body)
                 }
-                LinkKind::Request { .. } | LinkKind::DeviceBound { .. } | LinkKind::Refused => return Ok(()),
+                LinkKind::ToDevice { device, endpoint: DeviceEndpoint::Messages, .. } => {
+                    let locked = self.devices.get(device).and_then(DeviceSession::receive);
+                    let tag = locked.as_ref().map(device_messages::delivery_tag).unwrap_or_default();
+                    let body = locked.as_ref().map(|locked| device_messages::device_bound(device, locked));
+                    message_token = locked.map(|locked| locked.token);
+                    (tag, None, body.map(bytes::Bytes::from))
+                }
+                LinkKind::ToDevice { queue, .. } => (random::fill(16), None, queue.pop_front().map(bytes::Bytes::from)),
+                LinkKind::Request { .. }
+                | LinkKind::DeviceBound { .. }
+                | LinkKind::FromDevice { .. }
+                | LinkKind::Refused => return Ok(()),
             };
             let Some(body) = body else {
                 if link.drain {
@@ -84,6 +99,12 @@ impl Connection {
                     if let Some(token) = lock_token {
                         world.service_bound.abandon(&token);
                     }
+                    if let Some(token) = message_token {
+                        let device = self.link(channel, handle).and_then(|link| link.device().map(str::to_owned));
+                        if let Some(session) = device.and_then(|device| self.devices.get(&device)) {
+                            session.settle(&token, None);
+                        }
+                    }
                     if let Some(instead) = instead? {
                         self.apply(channel, handle, &instead);
                     }
@@ -105,6 +126,16 @@ impl Connection {
                     _ => {
                         world.service_bound.complete(&token);
                     }
+                }
+            }
+            if let Some(token) = message_token
+                && let Some(link) = session.links.get_mut(&handle)
+                && let LinkKind::ToDevice { device, locks, .. } = &mut link.kind
+            {
+                if !link.settled {
+                    locks.insert(id, token);
+                } else if let Some(session) = self.devices.get(device) {
+                    session.settle(&token, Some(&Outcome::Accepted));
                 }
             }
         }

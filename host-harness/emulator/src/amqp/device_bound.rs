@@ -1,7 +1,7 @@
 //! Messages to devices.
 
 use bytes::Bytes;
-use fe2o3_amqp_types::messaging::{Body, Message, MessageId};
+use fe2o3_amqp_types::messaging::{Body, Message};
 use percent_encoding::percent_decode_str;
 use serde_amqp::Value;
 use time::OffsetDateTime;
@@ -10,7 +10,7 @@ use super::codec;
 use super::conditions::refused;
 use super::connection::{Connection, FaultOutcome, Step};
 use super::error::AmqpError;
-use super::message::simple_text;
+use super::message::{id_text, simple_text};
 use super::performatives::Outcome;
 use super::session::Delivery;
 use crate::error::ErrorCode;
@@ -63,13 +63,7 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
         Body::Empty => Vec::new(),
         Body::Sequence(_) => return Err(argument("The body must be data sections")),
     };
-    let message_id = match properties.message_id {
-        Some(MessageId::String(id)) => id,
-        Some(MessageId::Ulong(id)) => id.to_string(),
-        Some(MessageId::Uuid(id)) => random::encode_hex(&id.into_inner()),
-        Some(MessageId::Binary(id)) => random::encode_hex(&id),
-        None => random::uuid(),
-    };
+    let message_id = properties.message_id.map_or_else(random::uuid, id_text);
     if message_id.len() > 128 {
         return Err(argument("The message id has more than 128 characters"));
     }
@@ -84,13 +78,7 @@ pub(super) fn queue(world: &World, message: Message<Body<Value>>) -> Result<(), 
         }
     }
     let mut queued = DeviceMessage::new(message_id, application, body.into());
-    queued.correlation_id = match properties.correlation_id {
-        Some(MessageId::String(id)) => Some(id),
-        Some(MessageId::Ulong(id)) => Some(id.to_string()),
-        Some(MessageId::Uuid(id)) => Some(random::encode_hex(&id.into_inner())),
-        Some(MessageId::Binary(id)) => Some(random::encode_hex(&id)),
-        None => None,
-    };
+    queued.correlation_id = properties.correlation_id.map(id_text);
     queued.user_id = properties.user_id.map(|id| Bytes::from(id.into_vec()));
     queued.content_type = properties.content_type.map(|kind| kind.into_inner());
     queued.content_encoding = properties.content_encoding.map(|encoding| encoding.into_inner());

@@ -94,10 +94,17 @@ impl Connection {
         let first = disposition.first;
         let last = disposition.last.unwrap_or(first);
         let outcome = disposition.state.as_ref().and_then(performatives::outcome);
-        let world = self.world.clone();
-        let Some(session) = self.sessions.get_mut(&channel) else { return };
+        let Self { world, devices, sessions, .. } = self;
+        let Some(session) = sessions.get_mut(&channel) else { return };
         for link in session.links.values_mut() {
             link.active = Instant::now();
+            if let LinkKind::ToDevice { device, locks, .. } = &mut link.kind {
+                let done: Vec<u32> = locks.keys().copied().filter(|id| (first..=last).contains(id)).collect();
+                let tokens = done.iter().filter_map(|id| locks.remove(id));
+                let Some(session) = devices.get(device) else { continue };
+                tokens.for_each(|token| session.settle(&token, outcome.as_ref()));
+                continue;
+            }
             let LinkKind::Notices { locks, .. } = &mut link.kind else { continue };
             let done: Vec<u32> = locks.keys().copied().filter(|id| (first..=last).contains(id)).collect();
             for id in done {
@@ -131,9 +138,10 @@ impl Connection {
         let Some(session) = self.sessions.get_mut(&channel) else { return Ok(()) };
         let Some(link) = session.links.get_mut(&handle).filter(|link| !link.detached) else { return Ok(()) };
         link.active = Instant::now();
-        let (node, assembly) = match &mut link.kind {
-            LinkKind::Request { node, message } => (Some(*node), message),
-            LinkKind::DeviceBound { message } => (None, message),
+        let assembly = match &mut link.kind {
+            LinkKind::Request { message, .. }
+            | LinkKind::DeviceBound { message }
+            | LinkKind::FromDevice { message, .. } => message,
             _ => return Ok(()),
         };
         let delivery = match assembly.add(transfer, payload, MAX_ASSEMBLED) {
@@ -151,13 +159,16 @@ impl Connection {
             link.credit = REQUEST_CREDIT;
             session.flow(Some(handle), &mut self.out);
         }
-        let outcome = match node {
-            Some(node) => self.on_request(channel, node, &delivery).await?,
-            None => match self.on_device_bound(channel, handle, &delivery).await? {
-                Some(outcome) => outcome,
-                None => return Ok(()),
-            },
+        let outcome = match self.link(channel, handle).map(|link| &link.kind) {
+            Some(LinkKind::Request { node, .. }) => {
+                let node = *node;
+                Some(self.on_request(channel, handle, node, &delivery).await?)
+            }
+            Some(LinkKind::DeviceBound { .. }) => self.on_device_bound(channel, handle, &delivery).await?,
+            Some(LinkKind::FromDevice { .. }) => self.on_device(channel, handle, &delivery).await?,
+            _ => None,
         };
+        let Some(outcome) = outcome else { return Ok(()) };
         if !delivery.settled {
             self.put(channel, &performatives::disposition(Role::Receiver, delivery.id, &outcome));
         }

@@ -1,7 +1,9 @@
 //! Protocol headers and SASL.
 
+use super::claims::{Claim, Refusal};
 use super::codec::{AMQP_HEADER, Frame, SASL_HEADER};
 use super::connection::{Connection, End, Step};
+use super::registrant::Registrant;
 use super::{claims, codec, performatives};
 use crate::options::PasswordLogin;
 use crate::service::Service;
@@ -42,7 +44,7 @@ impl Connection {
             }
             "PLAIN" if self.passwords() == PasswordLogin::Taken => {
                 let response = init.initial_response.map(|response| response.into_vec()).unwrap_or_default();
-                claims::from_plain(&self.world, self.service, self.host_name.as_deref(), &response).map(Some)
+                self.log_in(&response)
             }
             _ => {
                 codec::put_frame(&mut self.out, 1, 0, &performatives::sasl_outcome(1), &[]);
@@ -65,6 +67,17 @@ impl Connection {
         let header = self.header().await?;
         self.out.extend_from_slice(AMQP_HEADER);
         if header == *AMQP_HEADER { self.flush().await } else { Err(End::Flush) }
+    }
+
+    /// Accepts a password: that of a back end or a device, which becomes a claim, or that of a device that registers.
+    fn log_in(&mut self, response: &[u8]) -> Result<Option<Claim>, Refusal> {
+        if self.service == Service::HubAmqp
+            && let Some(registrant) = Registrant::from_plain(&self.world, response)?
+        {
+            self.registrant = Some(registrant);
+            return Ok(None);
+        }
+        claims::from_plain(&self.world, self.service, self.host_name.as_deref(), response).map(Some)
     }
 
     /// Whether this endpoint offers and accepts passwords.

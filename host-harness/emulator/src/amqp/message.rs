@@ -1,6 +1,7 @@
 //! Encodes the messages that the emulator makes itself, and converts received ids and properties to text.
 
 use bytes::Bytes;
+use fe2o3_amqp_types::messaging::MessageId;
 use fe2o3_amqp_types::primitives::SimpleValue;
 use serde_amqp::Value;
 
@@ -27,6 +28,30 @@ pub(super) fn notice(queue: Queue, locked: &Locked) -> Bytes {
     properties.push(symbol("utf-8"));
     let body = described(0x75, values::binary(locked.body.as_bytes()));
     message(properties, Vec::new(), body).into()
+}
+
+/// An id as text: a UUID in its usual form, bytes in hexadecimal.
+pub(super) fn id_text(id: MessageId) -> String {
+    match id {
+        MessageId::String(id) => id,
+        MessageId::Ulong(id) => id.to_string(),
+        MessageId::Uuid(id) => {
+            let hex = random::encode_hex(&id.into_inner());
+            format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+        }
+        MessageId::Binary(id) => random::encode_hex(&id),
+    }
+}
+
+/// An id as the correlation id of an answer.
+pub(super) fn id_value(id: Option<MessageId>) -> Value {
+    match id {
+        Some(MessageId::String(id)) => Value::String(id),
+        Some(MessageId::Ulong(id)) => Value::Ulong(id),
+        Some(MessageId::Uuid(id)) => Value::Uuid(id),
+        Some(MessageId::Binary(id)) => Value::Binary(id),
+        None => Value::Null,
+    }
 }
 
 pub(super) fn simple_text(value: &SimpleValue) -> Option<String> {

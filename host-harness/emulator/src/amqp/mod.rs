@@ -1,4 +1,4 @@
-//! The AMQP 1.0 endpoints: the Event Hub-compatible endpoint, and the hub's own endpoint for back ends.
+//! The AMQP 1.0 endpoints: the Event Hub-compatible endpoint, and the hub's own endpoint for back ends and devices.
 //!
 //! | address | endpoint | what it is |
 //! |---|---|---|
@@ -8,6 +8,11 @@
 //! | `/messages/devicebound` | IoT Hub | messages to devices |
 //! | `/messages/serviceBound/feedback`, `…/filenotifications` | IoT Hub | feedback on messages to devices; notices of uploaded files |
 //! | `/messages/events/…` | IoT Hub | answers with a redirect to the Event Hub-compatible endpoint |
+//! | `/devices/{id}/messages/events`, and below `/modules/{id}` | IoT Hub | telemetry from a device or module |
+//! | `/devices/{id}/messages/devicebound`; `…/modules/{id}/messages/events` | IoT Hub | messages to a device or module |
+//! | `/devices/{id}/methods/devicebound`, both ways | IoT Hub | direct methods and their answers |
+//! | `/devices/{id}/twin`, both ways | IoT Hub | requests for the twin, their answers, and changes of desired properties |
+//! | `{idScope}/registrations/{id}`, both ways | IoT Hub | registrations; in Azure the provisioning service has its own host |
 //!
 //! # Why not an acceptor from a library
 //!
@@ -27,6 +32,10 @@ mod connection;
 mod conversation;
 mod deliveries;
 mod device_bound;
+mod device_links;
+mod device_messages;
+mod device_requests;
+mod device_session;
 mod error;
 mod events;
 mod faults;
@@ -36,6 +45,8 @@ mod handshake;
 mod listener;
 mod message;
 mod performatives;
+mod registrant;
+mod registrations;
 mod requests;
 mod session;
 mod timers;

@@ -1,27 +1,33 @@
 //! Requests to `$cbs` and `$management`.
 
-use fe2o3_amqp_types::messaging::{Body, Message, MessageId};
+use fe2o3_amqp_types::messaging::{Body, Message};
 use serde_amqp::Value;
 use serde_amqp::primitives::Array;
 
-use super::attach::string_of;
 use super::claims::{Refusal, split};
 use super::connection::{Connection, FaultOutcome, Step};
 use super::error::AmqpError;
-use super::message::{message, simple_text};
+use super::message::{id_value, message, simple_text};
 use super::performatives::Outcome;
 use super::session::{Delivery, Link, LinkKind, Node};
-use super::values::{described, map, symbol, text, timestamp};
+use super::values::{described, map, string_of, symbol, text, timestamp};
 use super::{claims, codec};
 use crate::clock::milliseconds;
 use crate::service::Service;
 
 impl Connection {
-    pub(super) async fn on_request(&mut self, channel: u16, node: Node, delivery: &Delivery) -> Step<Outcome> {
+    pub(super) async fn on_request(
+        &mut self,
+        channel: u16,
+        handle: u32,
+        node: Node,
+        delivery: &Delivery,
+    ) -> Step<Outcome> {
         let Some(request) = codec::decode_message(&delivery.bytes) else {
             return Ok(Outcome::Rejected(AmqpError::new("amqp:decode-error", "The message could not be read.")));
         };
         let (answer, body) = match node {
+            Node::Registration => return Ok(self.on_registration(channel, handle, request)),
             Node::Cbs => (self.put_token(&request).await?, Value::Null),
             Node::Management => match self.read(&request).await? {
                 Ok(body) => ((200, "OK".to_owned(), None), body),
@@ -30,15 +36,8 @@ impl Connection {
         };
         let (status, description, condition) = answer;
         let properties = request.properties.unwrap_or_default();
-        let correlation = match properties.message_id {
-            Some(MessageId::String(id)) => Value::String(id),
-            Some(MessageId::Ulong(id)) => Value::Ulong(id),
-            Some(MessageId::Uuid(id)) => Value::Uuid(id),
-            Some(MessageId::Binary(id)) => Value::Binary(id),
-            None => Value::Null,
-        };
         let mut head = vec![Value::Null; 5];
-        head.push(correlation);
+        head.push(id_value(properties.message_id));
         let mut application = vec![("status-code", Value::Int(status)), ("status-description", text(description))];
         if let Some(condition) = condition {
             application.push(("error-condition", symbol(condition)));
@@ -49,7 +48,7 @@ impl Connection {
     }
 
     /// Queues an answer on the reply link that the client named, or else on any reply link of the node.
-    fn reply(&mut self, channel: u16, node: Node, reply_to: Option<&str>, answer: Vec<u8>) {
+    pub(super) fn reply(&mut self, channel: u16, node: Node, reply_to: Option<&str>, answer: Vec<u8>) {
         let rank = |own_session: bool, link: &Link| match &link.kind {
             LinkKind::Reply { node: other, target, .. } if *other == node && !link.detached => {
                 let named = reply_to.is_some() && target.as_deref() == reply_to;

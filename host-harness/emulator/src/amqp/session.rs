@@ -70,6 +70,17 @@ pub(super) enum LinkKind {
     /// The client receives feedback or file notifications. `locks` has the lock token of each unsettled delivery, by
     /// its id.
     Notices { queue: Queue, locks: HashMap<u32, [u8; 16]> },
+    /// A device or module sends telemetry, answers to methods, or requests for its twin.
+    FromDevice { device: String, endpoint: DeviceEndpoint, pair: Option<String>, message: Assembly },
+    /// A device or module receives. `queue` has what waits for credit; messages wait in the hub instead. `locks` has the
+    /// lock token of each unsettled message, by its delivery id.
+    ToDevice {
+        device: String,
+        endpoint: DeviceEndpoint,
+        pair: Option<String>,
+        queue: VecDeque<Vec<u8>>,
+        locks: HashMap<u32, String>,
+    },
     /// The link was refused, and nothing happens on it any more.
     Refused,
 }
@@ -79,6 +90,17 @@ pub(super) enum LinkKind {
 pub(super) enum Node {
     Cbs,
     Management,
+    /// Registers devices with the provisioning service.
+    Registration,
+}
+
+/// What a link of a device or module is for. The key of its record is the link's `device`; its `pair` is the correlation
+/// id that it has in common with the link in the opposite direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeviceEndpoint {
+    Messages,
+    Methods,
+    Twin,
 }
 
 /// An incoming delivery that is put together from its transfers.
@@ -86,6 +108,7 @@ pub(super) enum Node {
 pub(super) struct Assembly {
     delivery_id: u32,
     settled: bool,
+    format: u32,
     bytes: BytesMut,
 }
 
@@ -93,6 +116,8 @@ pub(super) struct Assembly {
 pub(super) struct Delivery {
     pub(super) id: u32,
     pub(super) settled: bool,
+    /// The message format; 0 is AMQP's own.
+    pub(super) format: u32,
     pub(super) bytes: Bytes,
 }
 
@@ -110,6 +135,9 @@ impl Assembly {
         if let Some(id) = transfer.delivery_id {
             self.delivery_id = id;
         }
+        if let Some(format) = &transfer.message_format {
+            self.format = *format;
+        }
         self.settled |= transfer.settled.unwrap_or(false);
         if self.bytes.len() + payload.len() > limit {
             self.bytes.clear();
@@ -119,8 +147,8 @@ impl Assembly {
         if transfer.more && !transfer.aborted {
             return Ok(None);
         }
-        let whole = Delivery { id: self.delivery_id, settled: self.settled, bytes: self.bytes.split().freeze() };
-        *self = Self::default();
+        let Self { delivery_id: id, settled, format, bytes } = std::mem::take(self);
+        let whole = Delivery { id, settled, format, bytes: bytes.freeze() };
         Ok((!transfer.aborted).then_some(whole))
     }
 }
@@ -244,7 +272,7 @@ impl Session {
 impl Link {
     pub(super) fn new(kind: LinkKind, path: String, segments: Vec<String>, guarded: bool, settled: bool) -> Self {
         let credit = match kind {
-            LinkKind::Request { .. } | LinkKind::DeviceBound { .. } => REQUEST_CREDIT,
+            LinkKind::Request { .. } | LinkKind::DeviceBound { .. } | LinkKind::FromDevice { .. } => REQUEST_CREDIT,
             _ => 0,
         };
         Self {
@@ -263,7 +291,23 @@ impl Link {
 
     /// Whether the emulator sends on the link.
     pub(super) fn is_sender(&self) -> bool {
-        matches!(self.kind, LinkKind::Reply { .. } | LinkKind::Events { .. } | LinkKind::Notices { .. })
+        matches!(
+            self.kind,
+            LinkKind::Reply { .. } | LinkKind::Events { .. } | LinkKind::Notices { .. } | LinkKind::ToDevice { .. }
+        )
+    }
+
+    /// The key of the device or module whose link it is.
+    pub(super) fn device(&self) -> Option<&str> {
+        match &self.kind {
+            LinkKind::FromDevice { device, .. } | LinkKind::ToDevice { device, .. } => Some(device),
+            _ => None,
+        }
+    }
+
+    /// Whether the link is detached when nothing has happened on it for a while. Links of devices are not.
+    pub(super) fn ends_idle(&self) -> bool {
+        self.guarded && !self.detached && self.device().is_none()
     }
 
     /// The largest message, in bytes, that a client may send on the link.
@@ -271,6 +315,7 @@ impl Link {
         match self.kind {
             LinkKind::DeviceBound { .. } => 64 << 10,
             LinkKind::Request { .. } => 64 << 10,
+            LinkKind::FromDevice { .. } => 256 << 10,
             _ => 1 << 20,
         }
     }

@@ -30,7 +30,7 @@ impl Connection {
             at(now + Duration::from_millis(u64::try_from(left).unwrap_or(0).clamp(10, 3_600_000)));
         }
         for link in self.sessions.values().flat_map(|session| session.links.values()).filter(|link| !link.detached) {
-            if let Some(idle) = options.link_idle.filter(|_| link.guarded) {
+            if let Some(idle) = options.link_idle.filter(|_| link.ends_idle()) {
                 at(link.active + idle);
             }
             if let LinkKind::Notices { queue, .. } = &link.kind
@@ -71,9 +71,8 @@ impl Connection {
         }
         self.check_claims()?;
         for (channel, handle) in self.links() {
-            let idle = |link: &Link| {
-                options.link_idle.is_some_and(|idle| now >= link.active + idle) && link.guarded && !link.detached
-            };
+            let idle =
+                |link: &Link| options.link_idle.is_some_and(|idle| now >= link.active + idle) && link.ends_idle();
             if self.link(channel, handle).is_some_and(|link| idle(link)) {
                 let description = "The link is force detached. Details: idle timeout.";
                 self.detach(channel, handle, &AmqpError::new("amqp:link:detach-forced", description));

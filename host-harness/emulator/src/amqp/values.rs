@@ -55,3 +55,12 @@ pub(super) fn symbols(items: &[&str]) -> Value {
 pub(super) fn optional(value: Option<Value>) -> Value {
     value.unwrap_or(Value::Null)
 }
+
+/// The text of a string or a symbol.
+pub(super) fn string_of(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Symbol(symbol) => Some(symbol.as_str()),
+        _ => None,
+    }
+}

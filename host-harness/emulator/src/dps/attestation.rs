@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::certificate_info;
 use super::certificate_info::CertificateInfo;
 use super::kind::Kind;
+use crate::any_case::any_case;
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::random;
 
@@ -23,7 +24,7 @@ const KEY_BYTES: usize = 64;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Attestation {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "any_case")]
     pub(crate) kind: AttestationType,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tpm: Option<Tpm>,
@@ -145,6 +146,10 @@ impl Attestation {
             }
             AttestationType::SymmetricKey => {
                 let given = self.symmetric_key.unwrap_or_default();
+                let given = SymmetricKey {
+                    primary_key: given.primary_key.filter(|key| !key.is_empty()),
+                    secondary_key: given.secondary_key.filter(|key| !key.is_empty()),
+                };
                 let old = existing.and_then(|existing| existing.symmetric_key.clone()).unwrap_or_default();
                 for key in [&given.primary_key, &given.secondary_key].into_iter().flatten() {
                     if !STANDARD.decode(key).is_ok_and(|key| (16..=64).contains(&key.len())) {

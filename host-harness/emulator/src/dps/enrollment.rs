@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::attestation::Attestation;
+use crate::any_case::any_case;
 use crate::error::{ServiceError, invalid};
 use crate::records::twin::{PropertiesBody, TwinBody};
 
@@ -40,8 +41,10 @@ pub(crate) struct EnrollmentBody {
     pub(crate) initial_twin: Option<InitialTwin>,
     #[serde(skip_serializing)]
     pub(crate) etag: Option<String>,
+    #[serde(deserialize_with = "any_case")]
     pub(crate) provisioning_status: ProvisioningStatus,
     pub(crate) reprovision_policy: ReprovisionPolicy,
+    #[serde(deserialize_with = "any_case")]
     pub(crate) allocation_policy: AllocationPolicy,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) iot_hubs: Option<Vec<String>>,

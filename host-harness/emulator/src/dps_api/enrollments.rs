@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::any_case::any_case;
 use crate::dps::enrollment::EnrollmentBody;
 use crate::dps::kind::{Kind, key};
 use crate::dps::provisioning::Dps;
@@ -46,6 +47,7 @@ impl OfKind for Group {
 pub(super) struct BulkBody {
     #[serde(alias = "enrollmentGroups")]
     enrollments: Vec<EnrollmentBody>,
+    #[serde(deserialize_with = "any_case")]
     mode: BulkMode,
 }
 
@@ -128,7 +130,9 @@ pub(super) async fn query<K: OfKind>(
         Kind::Individual => ("enrollments", "Enrollment"),
         Kind::Group => ("enrollmentgroups", "EnrollmentGroup"),
     };
-    let query = parse_query(&text, Some(source))?;
+    // The samples of the Node.js client ask for everything in this way.
+    let all = text.trim() == "*";
+    let query = parse_query(if all { "SELECT *" } else { &text }, Some(source))?;
     if query.source != source {
         return Err(invalid(format!("the collection must be '{source}', not '{}'", query.source)));
     }

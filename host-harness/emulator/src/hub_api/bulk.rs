@@ -11,6 +11,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::any_case::any_case;
 use crate::clock::now;
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::etag::Precondition;
@@ -32,9 +33,14 @@ const MAX_ENTRIES: usize = 100;
 pub(super) struct Entry {
     id: Option<String>,
     module_id: Option<String>,
-    #[serde(rename = "eTag", alias = "etag")]
+    #[serde(rename = "eTag")]
     etag: Option<String>,
+    /// The name that the member has in an identity. Clients send identities that they have read as entries.
+    #[serde(rename = "etag")]
+    identity_etag: Option<String>,
+    #[serde(deserialize_with = "any_case")]
     import_mode: Option<ImportMode>,
+    #[serde(deserialize_with = "any_case")]
     status: Option<Status>,
     status_reason: Option<String>,
     authentication: Option<AuthenticationBody>,
@@ -126,21 +132,22 @@ fn apply(hub: &mut Hub, entry: Entry, at: At) -> Result<(), ServiceError> {
         None => hub.devices.get(id).is_some(),
         Some(module) => hub.module(id, module).is_ok(),
     };
-    let exact = |etag: &Option<String>| match etag.as_deref().map(Precondition::from_text) {
+    let exact = |etag: Option<&String>| match etag.map(|etag| Precondition::from_text(etag)) {
         None | Some(Precondition::None) => Err(invalid("the import mode needs an ETag")),
         Some(precondition) => Ok(precondition),
     };
+    let etag = entry.etag.as_ref().or(entry.identity_etag.as_ref());
     let twin = TwinBody { tags: entry.tags.clone(), properties: entry.properties.clone() };
     let mode = entry.import_mode.unwrap_or_default();
     let precondition = match mode {
         ImportMode::Create => Precondition::None,
         ImportMode::Update | ImportMode::Delete => Precondition::Any,
-        ImportMode::UpdateIfMatchEtag | ImportMode::DeleteIfMatchEtag => exact(&entry.etag)?,
+        ImportMode::UpdateIfMatchEtag | ImportMode::DeleteIfMatchEtag => exact(etag)?,
         ImportMode::CreateOrUpdate if exists => Precondition::Any,
-        ImportMode::CreateOrUpdateIfMatchEtag if exists => exact(&entry.etag)?,
+        ImportMode::CreateOrUpdateIfMatchEtag if exists => exact(etag)?,
         ImportMode::CreateOrUpdate | ImportMode::CreateOrUpdateIfMatchEtag => Precondition::None,
         ImportMode::UpdateTwin => Precondition::Any,
-        ImportMode::UpdateTwinIfMatchEtag => exact(&entry.twin_etag)?,
+        ImportMode::UpdateTwinIfMatchEtag => exact(entry.twin_etag.as_ref())?,
     };
     match mode {
         ImportMode::Delete | ImportMode::DeleteIfMatchEtag => match module {

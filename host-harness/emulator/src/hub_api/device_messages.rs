@@ -9,25 +9,31 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
 
+use super::event_batch;
 use super::messages::{PROPERTY_PREFIX, properties, text};
 use crate::clock::{now, rfc3339};
 use crate::error::ServiceError;
 use crate::etag::header_value;
 use crate::messages::TelemetryMessage;
-use crate::operations::messages::accept_telemetry;
+use crate::operations::messages::{MAX_TELEMETRY, accept_telemetry, check_size};
 use crate::operations::receiving::{Settlement, receive_message, settle_message};
 use crate::records::identity::Target;
 use crate::web::answer::no_content;
 use crate::web::request::query_parameter;
 use crate::world::Shared;
 
-/// `POST /devices/{id}/messages/events`.
+/// `POST /devices/{id}/messages/events`: one message, or a batch of at most 256 KB in all.
 pub(crate) async fn send(
     State(world): State<Shared>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ServiceError> {
+    if event_batch::is_batch(&headers) {
+        check_size(&body, MAX_TELEMETRY)?;
+        event_batch::read(&id, &body)?.into_iter().try_for_each(|message| accept_telemetry(&world, message))?;
+        return Ok(no_content());
+    }
     let message = TelemetryMessage {
         device_id: id,
         enqueued: now(),

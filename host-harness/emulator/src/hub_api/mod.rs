@@ -13,6 +13,7 @@ mod configurations;
 mod device_messages;
 mod devices;
 mod digital_twins;
+mod event_batch;
 mod files;
 mod jobs;
 mod messages;

@@ -18,7 +18,7 @@ use crate::sync::lock;
 use crate::world::World;
 
 pub(crate) const MAX_CLOUD_TO_DEVICE: usize = 64 << 10;
-const MAX_TELEMETRY: usize = 256 << 10;
+pub(crate) const MAX_TELEMETRY: usize = 256 << 10;
 const MAX_QUEUE: usize = 50;
 const DEFAULT_EXPIRY: Duration = Duration::hours(1);
 const MAX_EXPIRY: Duration = Duration::days(2);

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::cloud_message::CloudMessage;
 use super::identity::{Authentication, AuthenticationBody, Status, connection_state, generation};
 use super::twin::Twin;
+use crate::any_case::any_case;
 use crate::clock::{now, rfc3339, time_or_never};
 use crate::options::DeviceRegistry;
 use crate::versions::At;
@@ -43,6 +44,7 @@ pub(crate) struct Device {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeviceBody {
     pub(crate) device_id: Option<String>,
+    #[serde(deserialize_with = "any_case")]
     pub(crate) status: Option<Status>,
     pub(crate) status_reason: Option<String>,
     pub(crate) authentication: Option<AuthenticationBody>,

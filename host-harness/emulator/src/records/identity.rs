@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
+use crate::any_case::any_case;
 use crate::error::{ServiceError, invalid};
 use crate::random;
 use crate::versions::At;
@@ -91,7 +92,7 @@ impl KeyPair {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct AuthenticationBody {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "any_case")]
     pub(crate) kind: Option<AuthenticationType>,
     pub(crate) symmetric_key: Option<KeyPairBody>,
     pub(crate) x509_thumbprint: Option<ThumbprintBody>,
@@ -123,14 +124,20 @@ pub(crate) struct ThumbprintBody {
 
 impl AuthenticationBody {
     /// Checks the member and fills in what is missing: the type follows from the given values, keys come from
-    /// `existing` or are new.
+    /// `existing` or are new. An empty text counts as missing, because the Node.js client sends empty keys for a new
+    /// device.
     pub(crate) fn complete(self, existing: Option<&Authentication>, at: At) -> Result<Authentication, ServiceError> {
         let old = existing.map(|existing| existing.issued.clone()).unwrap_or_default();
         let issued = Issued {
             policy_resource_id: at.replace(at.has_registry(), self.policy_resource_id, old.policy_resource_id),
             x509_ca_validation: at.replace(at.has_registry(), self.x509_ca_validation, old.x509_ca_validation),
         };
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let thumbprints = self.x509_thumbprint.unwrap_or_default();
+        let thumbprints = ThumbprintBody {
+            primary_thumbprint: given(thumbprints.primary_thumbprint),
+            secondary_thumbprint: given(thumbprints.secondary_thumbprint),
+        };
         for thumbprint in [&thumbprints.primary_thumbprint, &thumbprints.secondary_thumbprint].into_iter().flatten() {
             let hex = thumbprint.bytes().all(|byte| byte.is_ascii_hexdigit());
             if !hex || !matches!(thumbprint.len(), 40 | 64) {
@@ -143,17 +150,18 @@ impl AuthenticationBody {
         if kind == AuthenticationType::SelfSigned && !has_thumbprint {
             return Err(invalid("authentication type selfSigned needs a thumbprint"));
         }
+        let keys = self.symmetric_key.unwrap_or_default();
         let symmetric_key = match kind {
-            AuthenticationType::Sas => Some(match self.symmetric_key {
-                Some(KeyPairBody { primary_key: Some(primary), secondary_key: Some(secondary) }) => {
+            AuthenticationType::Sas => Some(match (given(keys.primary_key), given(keys.secondary_key)) {
+                (Some(primary), Some(secondary)) => {
                     check_key(&primary)?;
                     check_key(&secondary)?;
                     KeyPair { primary, secondary }
                 }
-                Some(KeyPairBody { primary_key: None, secondary_key: None }) | None => existing
+                (None, None) => existing
                     .and_then(|existing| existing.symmetric_key.clone())
                     .unwrap_or_else(|| KeyPair::generate(32)),
-                Some(_) => return Err(invalid("a symmetric key needs both primaryKey and secondaryKey, or neither")),
+                _ => return Err(invalid("a symmetric key needs both primaryKey and secondaryKey, or neither")),
             }),
             _ => None,
         };

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::method::MethodBody;
 use super::twin::TwinBody;
+use crate::any_case::any_case;
 use crate::clock::rfc3339;
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::query;
@@ -55,7 +56,7 @@ impl JobStatus {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct JobRequest {
     pub(crate) job_id: Option<String>,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "any_case")]
     pub(crate) kind: JobType,
     pub(crate) cloud_to_device_method: Option<Value>,
     pub(crate) update_twin: Option<Value>,

@@ -77,7 +77,7 @@ async fn connection(
             Ok(upgraded) if service == Service::Device => {
                 mqtt::accept_web_socket(world, upgraded, certificate, stop).await;
             }
-            Ok(upgraded) => amqp::accept_web_socket(world, service, upgraded, host_name, stop).await,
+            Ok(upgraded) => amqp::accept_web_socket(world, service, upgraded, host_name, certificate, stop).await,
             Err(error) => tracing::debug!(%peer, %error, "the connection could not be upgraded to a WebSocket"),
         }
     }

@@ -1,11 +1,12 @@
-//! Request paths, whose literal segments are case-insensitive.
+//! Request paths: their literal segments are case-insensitive, and a slash at the end does not count.
 
 use axum::http::{Uri, uri};
 
 use crate::blobs::CONTAINER;
 
 /// Paths are case-insensitive at the services (the Node.js SDK writes `/enrollmentgroups`), but ids are not. So only
-/// the literal segments get the spelling of the routes.
+/// the literal segments get the spelling of the routes. A slash at the end is dropped: the services serve both
+/// spellings, and the Node.js clients write `GET /devices/` and `POST /enrollments/`.
 pub(crate) fn fold_case(uri: Uri) -> Uri {
     const LITERALS: &[&str] = &[
         "devices",
@@ -48,6 +49,9 @@ pub(crate) fn fold_case(uri: Uri) -> Uri {
             .map_or_else(|| segment.to_owned(), |literal| (*literal).to_owned())
     };
     let mut segments: Vec<String> = uri.path().split('/').skip(1).map(str::to_owned).collect();
+    if segments.len() > 1 {
+        segments.pop_if(|last| last.is_empty());
+    }
     let first = segments.first().map(|first| fold(first)).unwrap_or_default();
     let segments_count = segments.len();
     let is_literal = |index: usize| match first.as_str() {
@@ -105,5 +109,14 @@ mod tests {
         assert_eq!(fold("/device-files/a/Events"), "/device-files/a/Events");
         assert_eq!(fold("/0neABC/Registrations/r/Register"), "/0neABC/registrations/r/register");
         assert_eq!(fold("/messages/servicebound/feedback/Abandon"), "/messages/serviceBound/feedback/Abandon");
+    }
+
+    #[test]
+    fn one_slash_at_the_end_is_dropped() {
+        let fold = |path: &str| fold_case(path.parse().expect("uri")).to_string();
+        assert_eq!(fold("/devices/?api-version=1"), "/devices?api-version=1");
+        assert_eq!(fold("/enrollmentgroups/G/"), "/enrollmentGroups/G");
+        assert_eq!(fold("/devices//"), "/devices/");
+        assert_eq!(fold("/"), "/");
     }
 }

@@ -74,10 +74,9 @@ pub(crate) async fn guard(
 fn check(world: &World, operation: Operation, request: &Request) -> Result<At, ServiceError> {
     let offset = request.extensions().get::<ClockOffset>().map_or(0, |offset| offset.0);
     let now = OffsetDateTime::now_utc().unix_timestamp() + offset;
-    let host_name = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(without_port);
-    let host_name = host_name.as_deref();
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     if operation.service == Service::Hub {
-        let for_others = match host_name.and_then(|host_name| world.hub_name_at(host_name)) {
+        let for_others = match host.and_then(|host| world.hub_name_at(&without_port(host))) {
             None | Some(HubName::Classic) => false,
             Some(HubName::Service) => matches!(operation.access, Access::Device),
             Some(HubName::Device) => matches!(operation.access, Access::Policy(_)),
@@ -93,7 +92,7 @@ fn check(world: &World, operation: Operation, request: &Request) -> Result<At, S
     };
     match operation.access {
         Access::Policy(permission) => {
-            authorize_policy(world, operation.service, host_name, &token()?, permission, &path, now)?;
+            authorize_policy(world, operation.service, host, &token()?, permission, &path, now)?;
         }
         Access::Device => {
             let header = request.headers().get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
@@ -129,7 +128,7 @@ fn unsupported_version(service: Service, version: &str) -> ServiceError {
 fn authorize_policy(
     world: &World,
     service: Service,
-    host_name: Option<&str>,
+    host: Option<&str>,
     token: &Token,
     permission: Permission,
     path: &[String],
@@ -139,7 +138,7 @@ fn authorize_policy(
     let policy = world.policy(service, name).ok_or_else(unauthorized)?;
     let keys = [policy.primary_key.as_str(), policy.secondary_key.as_str()];
     token.verify(keys, now, world.options.clock_tolerance.as_secs())?;
-    token.covers(&world.authorities(service, host_name), path)?;
+    token.covers(&world.authorities(service, host), path)?;
     if policy.permissions.contains(&permission) { Ok(()) } else { Err(unauthorized()) }
 }
 
