@@ -27,16 +27,8 @@ use shared::Action;
 
 /// All actions, in the order in which a person sees them.
 pub fn all() -> impl Iterator<Item = &'static dyn Action> {
-    let folders = [
-        devices::ALL,
-        modules::ALL,
-        query::ALL,
-        twins::ALL,
-        messages::ALL,
-        jobs::ALL,
-        hub::ALL,
-        provisioning::ALL,
-    ];
+    let folders =
+        [devices::ALL, modules::ALL, query::ALL, twins::ALL, messages::ALL, jobs::ALL, hub::ALL, provisioning::ALL];
     folders.into_iter().flatten().copied()
 }
 

@@ -3,8 +3,8 @@
 mod bulk;
 mod cost;
 mod devices;
-mod identities;
 mod enrollments;
+mod identities;
 mod jobs;
 #[cfg(feature = "amqp")]
 mod messages;
