@@ -1,9 +1,12 @@
 //! The actions: one file for each action, in a folder for each kind of thing that they work on. A new action needs a
-//! file and two lines in the folder's `mod.rs`.
+//! file and its line in the folder's `mod.rs`.
 
+mod configurations;
+mod custom;
 mod devices;
 mod hub;
 mod jobs;
+mod digital_twins;
 mod messages;
 mod modules;
 mod provisioning;
@@ -27,8 +30,19 @@ use shared::Action;
 
 /// All actions, in the order in which a person sees them.
 pub fn all() -> impl Iterator<Item = &'static dyn Action> {
-    let folders =
-        [devices::ALL, modules::ALL, query::ALL, twins::ALL, messages::ALL, jobs::ALL, hub::ALL, provisioning::ALL];
+    let folders = [
+        devices::ALL,
+        modules::ALL,
+        query::ALL,
+        twins::ALL,
+        digital_twins::ALL,
+        messages::ALL,
+        jobs::ALL,
+        configurations::ALL,
+        hub::ALL,
+        provisioning::ALL,
+        custom::ALL,
+    ];
     folders.into_iter().flatten().copied()
 }
 

@@ -274,7 +274,13 @@ impl<'p> Client<'p> {
 
     /// Accepts a message of a link that peeks. The disposition is sent with the next bytes.
     pub fn accept(&mut self, delivery: &Delivery) {
-        self.connection.accept(delivery);
+        self.connection.conclude(delivery, Outcome::Accepted);
+    }
+
+    /// Gives a message of a link that peeks back, so that the peer delivers it again. The disposition is sent with the
+    /// next bytes.
+    pub fn release(&mut self, delivery: &Delivery) {
+        self.connection.conclude(delivery, Outcome::Released);
     }
 
     /// Sets how much credit the sender of a receiver link is kept at, in messages.

@@ -89,12 +89,14 @@ pub enum Safety {
 }
 
 /// The version of the service's API that a request uses.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum AtVersion {
     /// The service's default version.
     Usual,
     /// This version and no other.
     Exactly(&'static str),
+    /// The version that the caller states, and no other.
+    Stated(String),
     /// The first of these versions that the service supports.
     FirstOf(&'static [&'static str]),
 }
@@ -139,7 +141,7 @@ pub fn readable(bytes: &[u8]) -> Value {
 pub struct Request {
     method: Method,
     segments: Vec<String>,
-    query: Vec<(&'static str, String)>,
+    query: Vec<(Cow<'static, str>, String)>,
     headers: Vec<(Cow<'static, str>, String)>,
     body: Option<Body>,
     safety: Safety,
@@ -202,10 +204,17 @@ impl Request {
         self
     }
 
-    /// Adds a query parameter.
+    /// Makes the request at a version that the caller of the action states.
     #[must_use]
-    pub fn query(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.query.push((name, value.to_string()));
+    pub fn at_stated(mut self, version: &str) -> Self {
+        self.at = AtVersion::Stated(version.to_owned());
+        self
+    }
+
+    /// Adds a query parameter. Its name and value are percent-encoded when the request is sent.
+    #[must_use]
+    pub fn query(mut self, name: impl Into<Cow<'static, str>>, value: impl ToString) -> Self {
+        self.query.push((name.into(), value.to_string()));
         self
     }
 
@@ -266,9 +275,9 @@ impl Request {
     fn path_with_query(&self, version: &str) -> String {
         let mut text = self.path() + "?";
         for (name, value) in &self.query {
-            text += &format!("{name}={}&", percent_encode(value));
+            text += &format!("{}={}&", percent_encode(name), percent_encode(value));
         }
-        text + "api-version=" + version
+        text + "api-version=" + &percent_encode(version)
     }
 
     /// The resource that a token for this request can be narrowed to: the path's first two segments, a collection and
@@ -301,6 +310,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// The HTTP status, from 200 to 299.
+    pub fn status(&self) -> u16 {
+        self.wire.status
+    }
+
     /// The first header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.wire.header(name)
@@ -446,8 +460,7 @@ impl<'a> Client<'a> {
                 Ok(answer) => {
                     let fault = Fault::read(&answer, self.platform.unix_time());
                     if version::refused(&answer, &fault, version) {
-                        self.refused.borrow_mut().push(version);
-                        if self.version(request) != version {
+                        if self.falls_back(request) {
                             continue;
                         }
                         return Err(self.version_refusal(version, &fault));
@@ -553,12 +566,25 @@ impl<'a> Client<'a> {
         Err(Error::new(ErrorCode::Protocol, message).with_effect(effect).with_retry(retry))
     }
 
-    fn version(&self, request: &Request) -> &'static str {
-        match request.at {
+    fn version<'r>(&self, request: &'r Request) -> &'r str {
+        match &request.at {
             AtVersion::Usual => self.api.service.api_version(),
             AtVersion::Exactly(version) => version,
+            AtVersion::Stated(version) => version,
             AtVersion::FirstOf(versions) => self.spoken(versions),
         }
+    }
+
+    /// Notes that the service refused the request's version. Returns whether there is another version for the request.
+    fn falls_back(&self, request: &Request) -> bool {
+        let refused = match &request.at {
+            AtVersion::Usual => self.api.service.api_version(),
+            AtVersion::Exactly(version) => version,
+            AtVersion::Stated(_) => return false,
+            AtVersion::FirstOf(versions) => self.spoken(versions),
+        };
+        self.refused.borrow_mut().push(refused);
+        self.version(request) != refused
     }
 
     fn version_refusal(&self, version: &str, fault: &Fault) -> Error {

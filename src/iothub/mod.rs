@@ -2,6 +2,7 @@
 //! configurations; and the hub's endpoints for messages. Documents are passed on unchanged, so that members that this
 //! code does not know are kept. To change an identity, newer versions are used if the hub supports them (`identity`).
 
+mod feedback;
 mod identity;
 mod query;
 #[cfg(feature = "amqp")]
@@ -9,12 +10,13 @@ mod service_endpoint;
 mod twin;
 mod types;
 
+pub use feedback::{FEEDBACK_MEMBERS, FEEDBACK_STATUSES, feedback_status};
 pub use identity::{make_writable, needs_newer_version};
 pub use query::text_literal;
 #[cfg(feature = "amqp")]
 pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};
 pub use twin::{TwinPart, check_patch};
-pub use types::{DeviceId, Identity, ModuleId, TwinId};
+pub use types::{ConfigurationId, DeviceId, Identity, ModuleId, TwinId};
 
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use serde_json::{Value, json};
 use crate::auth::Permission;
 use crate::error::{EffectState, Result};
 use crate::host_name;
-use crate::http::{Client, GivenId, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
+use crate::http::{Client, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
 use crate::platform::Method;
 
 /// The largest number of configurations that a hub can have ("IoT Hub quotas and throttling"). One request asks for
@@ -260,9 +262,31 @@ impl<'a> IotHub<'a> {
     ///
     /// # Errors
     /// `not-found`, and the errors of the service.
-    pub fn configuration(&self, id: &GivenId) -> Result<Tagged> {
+    pub fn configuration(&self, id: &impl PathId) -> Result<Tagged> {
         let request =
             Request::new(Method::Get, ["configurations", id.as_str()], Safety::Read, Permission::RegistryRead);
+        Tagged::from_response(&self.client.send(&request)?)
+    }
+
+    /// Creates a configuration, or replaces one on a condition.
+    ///
+    /// # Errors
+    /// `conflict` where it exists and no condition is stated; `precondition-failed`, `not-found`, and the errors of the
+    /// service.
+    pub fn put_configuration(
+        &self,
+        id: &ConfigurationId,
+        configuration: Value,
+        if_match: Option<&IfMatch>,
+    ) -> Result<Tagged> {
+        whole(&configuration)?;
+        let safety = if_match.map_or(Safety::Once, IfMatch::safety);
+        let request = Request::new(Method::Put, ["configurations", id.as_str()], safety, Permission::RegistryWrite)
+            .json(configuration);
+        let request = match if_match {
+            Some(if_match) => request.header("if-match", if_match),
+            None => request,
+        };
         Tagged::from_response(&self.client.send(&request)?)
     }
 }

@@ -244,6 +244,11 @@ impl<'p> ServiceEndpoint<'p> {
         self.client.accept(&notice.delivery);
     }
 
+    /// Gives a notice back: the hub then delivers it again, to whoever reads first, and counts this delivery.
+    pub fn give_back(&mut self, notice: &Notice) {
+        self.client.release(&notice.delivery);
+    }
+
     /// Keeps a notice for a later call.
     pub fn hold(&mut self, notice: Notice) {
         if let Some(reading) = &mut self.reading {

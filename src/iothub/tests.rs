@@ -274,6 +274,20 @@ fn notices_stay_the_hubs_until_they_are_accepted() {
 }
 
 #[test]
+fn a_notice_that_is_given_back_is_released() {
+    let platform = platform();
+    let peer = queue(&platform, vec![b"[1]"]);
+    let mut endpoint = endpoint(&platform, &peer);
+    endpoint.open(ServiceQueue::Feedback).expect("attached");
+    let notice = endpoint.next(Duration::from_secs(1)).expect("no error").expect("a notice");
+    assert!(endpoint.rest().is_empty());
+    endpoint.give_back(&notice);
+    endpoint.close();
+    let states: Vec<_> = dispositions(&peer).into_iter().map(|it| (it.first, it.state)).collect();
+    assert_eq!(states, [(1, Some(Outcome::Released))]);
+}
+
+#[test]
 fn without_a_poll_under_way_the_hub_has_no_credit() {
     let platform = platform();
     let peer = queue(&platform, Vec::new());

@@ -110,6 +110,37 @@ impl TwinId {
     }
 }
 
+/// The id of an automatic configuration: 1 to 128 lower-case ASCII letters, digits and `-+%_*!'` (the C# SDK's
+/// `Configuration.Id`). Case matters, and there is no upper case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigurationId(String);
+
+impl ConfigurationId {
+    /// The rule as a regular expression.
+    pub const PATTERN: &'static str = r"^[a-z0-9\-+%_*!']{1,128}$";
+    /// The rule in words.
+    pub const RULE: &'static str = "must have 1 to 128 lower-case ASCII letters, digits and - + % _ * ! '";
+
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// `invalid-input` at `pointer`.
+    pub fn parse(text: &str, pointer: &str) -> Result<Self> {
+        let sign = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-+%_*!'".contains(&b);
+        if (1..=128).contains(&text.len()) && text.bytes().all(sign) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::field(pointer, "characters", Self::RULE))
+        }
+    }
+}
+
+impl PathId for ConfigurationId {
+    fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -105,6 +105,15 @@ pub fn take_members(object: &mut Value, name: &str) -> Map<String, Value> {
     }
 }
 
+/// A member, whether its name is written in upper or lower case. None where it is null.
+pub fn member_in_any_case<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    let members = value.as_object()?;
+    let found = members.get(name);
+    let found =
+        found.or_else(|| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value));
+    found.filter(|value| !value.is_null())
+}
+
 /// Whether two values are equal. Numbers are compared by value: `1`, `1.0` and `1e0` are equal.
 pub fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {

@@ -62,12 +62,20 @@ pub fn with_service_endpoint<T>(
 /// # Errors
 /// The errors of IoT Hub.
 pub fn try_queues(session: &Session) -> Result<()> {
-    let attached = open(session, session.platform()).and_then(|mut endpoint| {
-        let attached = ServiceQueue::ALL.into_iter().try_for_each(|queue| endpoint.open(queue));
+    with_own_endpoint(session, |endpoint| ServiceQueue::ALL.into_iter().try_for_each(|queue| endpoint.open(queue)))
+}
+
+/// Runs `work` with a connection of its own, which ends with the call, so that nothing that it reads stays locked.
+///
+/// # Errors
+/// The errors of IoT Hub and of `work`.
+pub fn with_own_endpoint<T>(session: &Session, work: impl FnOnce(&mut ServiceEndpoint) -> Result<T>) -> Result<T> {
+    let looked = open(session, session.platform()).and_then(|mut endpoint| {
+        let result = work(&mut endpoint);
         ServiceEndpoint::close(endpoint);
-        attached
+        result
     });
-    attached.map_err(|error| explain(session, error))
+    looked.map_err(|error| explain(session, error))
 }
 
 fn attempt<T>(

@@ -642,3 +642,66 @@ async fn a_message_sent_as_a_device_is_telemetry() -> Result<()> {
     world.emulator.shutdown().await;
     Ok(())
 }
+
+const SEND_AND_WAIT: &str = "send-cloud-to-device-message-and-wait";
+
+/// Sends a message, and returns the token that waits for its end.
+async fn begin(world: &World, device: &str, expires: u32) -> Result<String> {
+    let message = json!({ "deviceId": device, "body": 1, "messageId": "900", "expiresAfterSeconds": expires });
+    match world.invoke(SEND_AND_WAIT, message).await? {
+        Outcome::Pending(pending) => Ok(pending.token),
+        other => anyhow::bail!("it answered {other:?}"),
+    }
+}
+
+/// Asks until the action ends.
+async fn end(world: &World, mut token: String) -> Result<Value> {
+    for _ in 0..100 {
+        match world.account().resume(SEND_AND_WAIT, &token, &Call::default()).await? {
+            Outcome::Done(output) => return Ok(serde_json::from_str(&output)?),
+            Outcome::Pending(pending) => token = pending.token,
+            other => anyhow::bail!("it answered {other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    anyhow::bail!("it never ends")
+}
+
+/// The record that the action waits for arrives among records of others. The action returns its outcome, and a trigger
+/// still receives every record of others.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_feedback_takes_nothing_from_others() -> Result<()> {
+    let world = world(&["press-1", "press-2"]).await?;
+    let token = begin(&world, "press-2", 600).await?;
+    give_feedback(&world, "press-1", 0..10).await?;
+    let took = world.emulator.devices().take_messages("press-2").await?;
+    assert_eq!(took.len(), 1);
+    let output = end(&world, token).await?;
+    assert_eq!((&output["outcome"], &output["messageId"]), (&json!("delivered"), &json!("900")), "{output}");
+    let (events, cursor) = collect(&world, FEEDBACK, 10, None).await?;
+    let mut ids = message_ids(&events);
+    ids.sort_unstable();
+    ids.retain(|id| *id != 900);
+    assert_eq!(ids, (0..10).collect::<Vec<_>>());
+    settle(&world, FEEDBACK, cursor).await?;
+
+    // A batch with nothing but the own record is completed.
+    let token = begin(&world, "press-2", 600).await?;
+    world.emulator.devices().reject_messages("press-2").await?;
+    assert_eq!(end(&world, token).await?["outcome"], "rejected");
+    assert_eq!(world.emulator.feedback_left(), 0, "nothing is left behind");
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// While the device takes nothing, the queue of feedback is not looked at; after the expiry the end is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_nobody_takes_expires() -> Result<()> {
+    let world = world(&["press-1"]).await?;
+    let token = begin(&world, "press-1", 1).await?;
+    let output = end(&world, token).await?;
+    assert_eq!((&output["outcome"], &output["reason"]), (&json!("expired"), &Value::Null), "{output}");
+    assert_eq!(world.emulator.feedback_left(), 0);
+    world.emulator.shutdown().await;
+    Ok(())
+}

@@ -202,11 +202,7 @@ pub fn shown(mut job: Value) -> Value {
     {
         *reason = without_known_secrets(text).into();
     }
-    // The hub writes null for what does not apply, which the schema of the output does not have.
-    if let Some(members) = job.as_object_mut() {
-        members.retain(|_, value| !value.is_null());
-    }
-    job
+    scheduled::shown(job)
 }
 
 /// The progress of a job, for a person.

@@ -60,7 +60,7 @@ fn cancel(session: &Session, id: &str, may_have_ended: bool) -> Result<Value> {
     let segments = ["jobs", "v2", id, "cancel"];
     let request = Request::new(Method::Post, segments, Safety::Repeatable, Permission::ServiceConnect);
     let error = match session.hub().document(&request) {
-        Ok(job) => return Ok(job.document),
+        Ok(job) => return Ok(scheduled::shown(job.document)),
         Err(error) => error,
     };
     // The hub refuses to cancel a job that has ended, even if an earlier attempt has cancelled it.

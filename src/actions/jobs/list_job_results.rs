@@ -48,7 +48,9 @@ pub static ACTION: Stepped = Stepped {
         }
         list(session, input, state, |session, input, size, continuation| {
             let query = scheduled::results_query(input.required_text("jobId"), input.text("status"));
-            session.hub().query(&query, size, continuation)
+            let mut page = session.hub().query(&query, size, continuation)?;
+            page.items = page.items.into_iter().map(scheduled::shown).collect();
+            Ok(page)
         })
     },
 };

@@ -50,7 +50,9 @@ pub static ACTION: Stepped = Stepped {
                     request = request.query(parameter, value);
                 }
             }
-            page(&session.hub().send(&Page::asked(request, size, continuation))?)
+            let mut page = page(&session.hub().send(&Page::asked(request, size, continuation))?)?;
+            page.items = page.items.into_iter().map(scheduled::shown).collect();
+            Ok(page)
         })
     },
 };

@@ -216,13 +216,22 @@ pub fn read_id(text: &str) -> Result<&str> {
     Ok(text)
 }
 
+/// A job or a result without its nulls: the service may write null for what does not apply, and the schema of the output
+/// has no nulls.
+pub fn shown(mut record: Value) -> Value {
+    if let Some(members) = record.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    record
+}
+
 /// A scheduled job.
 ///
 /// # Errors
 /// `not-found`, and the errors of the service.
 pub fn job(session: &Session, id: &str) -> Result<Value> {
     let request = Request::new(Method::Get, ["jobs", "v2", id], Safety::Read, Permission::ServiceConnect);
-    Ok(session.hub().document(&request)?.document)
+    Ok(shown(session.hub().document(&request)?.document))
 }
 
 /// The devices that a job is for.
@@ -297,7 +306,7 @@ pub fn create(session: &Session, input: &Input, call: &Call, work: Work) -> Resu
     let request = Request::new(Method::Put, ["jobs", "v2", &id], Safety::Repeatable, Permission::ServiceConnect)
         .json(body.clone());
     let error = match session.hub().document(&request) {
-        Ok(job) => return Ok(job.document),
+        Ok(job) => return Ok(shown(job.document)),
         Err(error) => error,
     };
     let exists = error.code() == ErrorCode::Conflict;
@@ -404,7 +413,7 @@ fn finish(session: &Session, id: &str, job: &Value) -> Result<Value> {
         (Vec::new(), false)
     } else {
         let page = session.hub().query(&results_query(id, Some("failed")), MOST_FAILURES, None)?;
-        (page.items, page.continuation.is_some())
+        (page.items.into_iter().map(shown).collect(), page.continuation.is_some())
     };
     // The results may lag behind the counts by seconds.
     let complete = !more && counted.is_none_or(|counted| failures.len() as u64 >= counted);

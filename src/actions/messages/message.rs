@@ -136,6 +136,11 @@ pub fn fields() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// The schema of one of these fields.
+pub fn field(name: &str) -> Value {
+    fields().into_iter().find(|(own, _)| *own == name).map(|(_, schema)| schema).unwrap_or_default()
+}
+
 impl MessageInput {
     /// Takes the message out of an input.
     ///

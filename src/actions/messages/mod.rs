@@ -11,6 +11,8 @@ operations! {
     reach_device,
     #[cfg(feature = "amqp")]
     send_cloud_to_device_message,
+    #[cfg(feature = "amqp")]
+    send_cloud_to_device_message_and_wait,
     purge_cloud_to_device_messages,
     send_device_to_cloud_message,
 }

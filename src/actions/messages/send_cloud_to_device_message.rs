@@ -40,9 +40,9 @@ pub struct SendCloudToDeviceMessage;
 /// The largest message with its properties, in bytes (Microsoft's "IoT Hub quotas and throttling").
 pub(super) const LARGEST: usize = 64 * 1024;
 /// The largest number of messages in a device's queue.
-const LONGEST_QUEUE: u64 = 50;
+pub(super) const LONGEST_QUEUE: u64 = 50;
 /// The longest time that a message waits in a device's queue, in seconds.
-const LONGEST_WAIT: i64 = 2 * 24 * 60 * 60;
+pub(super) const LONGEST_WAIT: i64 = 2 * 24 * 60 * 60;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,16 +59,7 @@ impl Action for SendCloudToDeviceMessage {
     }
 
     fn descriptor(&self) -> ActionDescriptor {
-        let recipient = [
-            ("deviceId", fields::device_id()),
-            (
-                "moduleId",
-                with(
-                    help(fields::module_id(), "Empty: the message is for the device itself."),
-                    literal!({ "x-visibility": "advanced" }),
-                ),
-            ),
-        ];
+        let recipient = [("deviceId", fields::device_id()), ("moduleId", recipient_module())];
         let delivery = [
             (
                 "acknowledgement",
@@ -163,6 +154,14 @@ pub(super) fn expiry(session: &Session, seconds: u64) -> i64 {
     i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The module that a message is for.
+pub(super) fn recipient_module() -> Value {
+    with(
+        help(fields::module_id(), "Empty: the message is for the device itself."),
+        literal!({ "x-visibility": "advanced" }),
+    )
+}
+
 /// Puts the message into the recipient's queue.
 ///
 /// # Errors
@@ -178,7 +177,13 @@ pub(super) fn send(
     with_service_endpoint(session, Purpose::Send, |endpoint| endpoint.send(recipient, &sent))
 }
 
-fn encode(recipient: &Recipient, message: &message::Message, acknowledgement: &str, expires: Option<i64>) -> Message {
+/// The AMQP message.
+pub(super) fn encode(
+    recipient: &Recipient,
+    message: &message::Message,
+    acknowledgement: &str,
+    expires: Option<i64>,
+) -> Message {
     let text = |text: &str| AmqpValue::string(text);
     let mut properties: Vec<(AmqpValue, AmqpValue)> =
         message.properties.iter().map(|(name, value)| (text(name), text(value))).collect();
@@ -200,7 +205,7 @@ fn encode(recipient: &Recipient, message: &message::Message, acknowledgement: &s
 }
 
 /// The plan of a dry run: it describes the AMQP transfer in the form of an HTTP request.
-fn plan(
+pub(super) fn plan(
     session: &Session,
     recipient: &Recipient,
     message: &message::Message,

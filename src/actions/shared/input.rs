@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::dps::RegistrationId;
 use crate::error::Result;
 use crate::http::IfMatch;
-use crate::iothub::{DeviceId, ModuleId, TwinId};
+use crate::iothub::{ConfigurationId, DeviceId, ModuleId, TwinId};
 
 /// An input that fits the action's schema.
 #[derive(Clone, Debug)]
@@ -107,6 +107,22 @@ impl Input {
     /// `invalid-input` where the text is not an enrollment group's id.
     pub fn enrollment_group(&self) -> Result<RegistrationId> {
         RegistrationId::parse(self.required_text("enrollmentGroupId"), "/enrollmentGroupId")
+    }
+
+    /// The configuration in the member `configurationId`.
+    ///
+    /// # Errors
+    /// `invalid-input` where the text is not a configuration's id.
+    pub fn configuration(&self) -> Result<ConfigurationId> {
+        ConfigurationId::parse(self.required_text("configurationId"), "/configurationId")
+    }
+
+    /// The condition in the member `etag`, if the input has it.
+    ///
+    /// # Errors
+    /// `invalid-input` where the text is not an ETag.
+    pub fn stated_if_match(&self) -> Result<Option<IfMatch>> {
+        self.text("etag").map(|etag| IfMatch::from_input(Some(etag), "/etag")).transpose()
     }
 
     /// The condition in the member `etag`.

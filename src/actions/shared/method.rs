@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::declaration::{Field, Limit, optional, required};
 use super::input::Input;
+use super::waits::waits;
 use crate::error::{EffectState, Error, ErrorCode, Result};
 use crate::form::schema::{any, help, integer, literal, open_object, string, with};
 use crate::json;
@@ -15,10 +16,6 @@ use crate::session::Session;
 const LARGEST_PAYLOAD: usize = 128 * 1024;
 /// The response timeout if the input states none, in seconds.
 const USUAL_RESPONSE: u64 = 30;
-/// The shortest response timeout that the hub accepts.
-const LEAST_RESPONSE: Duration = Duration::from_secs(5);
-/// The part of the remaining time that is kept free for the network between the connector and the hub.
-const WAY: Duration = Duration::from_secs(2);
 
 /// The method's name.
 pub const NAME: Field = required("methodName", name);
@@ -157,47 +154,4 @@ pub fn invoke(session: &Session, input: &Input) -> Result<Value> {
         .into();
     }
     Ok(output)
-}
-
-/// The response timeout and the connect timeout. If the remaining time is too short, both are shortened in proportion,
-/// so that the hub gives up before the call ends: only the hub's answer states whether the device was reached.
-fn waits(remaining: Duration, response: Duration, connect: Duration) -> (Duration, Duration) {
-    let room = remaining.saturating_sub(WAY);
-    let asked = response + connect;
-    if asked <= room {
-        return (response, connect);
-    }
-    let share = room.as_secs_f64() / asked.as_secs_f64();
-    let whole = |time: Duration| Duration::from_secs(time.mul_f64(share).as_secs());
-    let response = whole(response).max(LEAST_RESPONSE);
-    let connect = whole(connect).min(Duration::from_secs(room.saturating_sub(response).as_secs()));
-    (response, connect)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hub_gives_up_before_the_caller() {
-        let table = [
-            // In seconds: remaining time, response timeout, connect timeout, expected response timeout, expected
-            // connect timeout.
-            (60, 30, 0, 30, 0),
-            (62, 30, 30, 30, 30),
-            (32, 30, 30, 15, 15),
-            (12, 30, 0, 10, 0),
-            (12, 30, 60, 5, 5),
-            (8, 30, 60, 5, 1),
-            (1, 30, 60, 5, 0),
-        ];
-        for (remaining, response, connect, expected_response, expected_connect) in table {
-            let seconds = Duration::from_secs;
-            assert_eq!(
-                waits(seconds(remaining), seconds(response), seconds(connect)),
-                (seconds(expected_response), seconds(expected_connect)),
-                "{remaining} {response} {connect}"
-            );
-        }
-    }
 }

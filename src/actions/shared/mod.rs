@@ -14,6 +14,7 @@ pub mod removal;
 pub mod single;
 pub mod stepped;
 pub mod twin;
+pub mod waits;
 
 use serde_json::Value;
 

@@ -45,6 +45,8 @@ pub enum Step {
         /// The progress, for a person.
         message: String,
     },
+    /// What the action would do: the answer to a dry run of an action that does not begin with an HTTP request.
+    Planned(Value),
 }
 
 /// An action that may need several calls.
@@ -81,6 +83,7 @@ impl Stepped {
                 after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
                 message,
             }),
+            Step::Planned(plan) => Outcome::Planned(plan.to_string()),
         })
     }
 

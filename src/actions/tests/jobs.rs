@@ -193,7 +193,9 @@ fn what_no_job_takes_is_not_sent() {
 fn jobs_are_read_and_listed() {
     let platform = platform();
     let job = json!({ "jobId": "a#1", "status": "running", "unheardOf": [1] });
-    platform.then_status(200, &[], &job.to_string());
+    let with_nulls =
+        json!({ "jobId": "a#1", "status": "running", "unheardOf": [1], "endTime": null, "failureReason": null });
+    platform.then_status(200, &[], &with_nulls.to_string());
     assert_eq!(done(invoke(&platform, "get-job", json!({ "jobId": "a#1" }))), job);
     // The description's form, and that of the .NET client.
     platform.then_status(
@@ -228,10 +230,11 @@ fn results_of_a_job_are_those_of_a_job_that_exists() {
     refusal(&platform, 404, "JobNotFound");
     assert_eq!(fails(invoke(&platform, "list-job-results", json!({ "jobId": "j" }))).code(), ErrorCode::NotFound);
     platform.then_status(200, &[], r#"{"jobId":"j"}"#);
-    platform.then_status(200, &[("x-ms-continuation", "next")], r#"[{"deviceId":"a"}]"#);
+    platform.then_status(200, &[("x-ms-continuation", "next")], r#"[{"deviceId":"a","error":null}]"#);
     platform.then_status(200, &[], "[]");
     let input = json!({ "jobId": "j'", "status": "failed" });
     let Ok(Outcome::Page(page)) = invoke(&platform, "list-job-results", input) else { panic!("no page") };
+    assert_eq!(page.output, r#"{"items":[{"deviceId":"a"}]}"#);
     assert_eq!(done(resume(&platform, "list-job-results", &page.token)), json!({ "items": [] }));
     let sent = requests(&platform);
     assert_eq!(sent.len(), 4, "the job is read once");

@@ -1,11 +1,14 @@
 //! Tests of the actions against a scripted platform: the requests, the outcomes and the errors.
 
 mod bulk;
+mod configurations;
 mod cost;
+mod custom;
 mod devices;
 mod enrollments;
 mod identities;
 mod jobs;
+mod digital_twins;
 #[cfg(feature = "amqp")]
 mod messages;
 mod paged;
@@ -13,6 +16,8 @@ mod provisioning;
 mod queries;
 mod twins;
 mod versions;
+#[cfg(feature = "amqp")]
+mod waiting;
 
 use serde_json::{Value, json};
 

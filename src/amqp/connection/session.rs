@@ -154,8 +154,9 @@ impl Connection {
         }
     }
 
-    /// Accepts a message of a link that peeks: after that the peer may delete the message.
-    pub fn accept(&mut self, delivery: &Delivery) {
+    /// States the outcome of a message of a link that peeks: after `Accepted` the peer may delete the message, after
+    /// `Released` it delivers the message again.
+    pub fn conclude(&mut self, delivery: &Delivery, outcome: Outcome) {
         let Some((session, wire)) = self.session_of(delivery.link) else { return };
         if !delivery.settled && session.link_mut(delivery.link).is_some() {
             session.write(
@@ -164,7 +165,7 @@ impl Connection {
                     first: delivery.id,
                     last: None,
                     settled: false,
-                    state: Some(Outcome::Accepted),
+                    state: Some(outcome),
                 }),
                 wire,
             );

@@ -13,21 +13,13 @@ use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::Result;
 use crate::form::schema::{list, literal, object, one_of, open_object, string, with};
 use crate::form::{Spec, typed};
-use crate::iothub::ServiceQueue;
+use crate::iothub::{FEEDBACK_MEMBERS, FEEDBACK_STATUSES, ServiceQueue, feedback_status};
 use crate::session::Session;
 use crate::triggers::shared::Trigger;
 use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::glob::{fits_any, patterns};
 
 pub struct CloudToDeviceMessageFeedback;
-
-/// How a message can end ("Send cloud-to-device messages from an IoT hub"). The index of each status is the number that
-/// older records have instead of the name.
-const STATUSES: [&str; 5] = ["Success", "Expired", "DeliveryCountExceeded", "Rejected", "Purged"];
-/// The members of a record. The oldest records wrote these names with a capital letter, and had no status besides the
-/// description.
-const MEMBERS: [&str; 6] =
-    ["originalMessageId", "deviceId", "deviceGenerationId", "statusCode", "description", "enqueuedTimeUtc"];
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -55,7 +47,7 @@ impl Trigger for CloudToDeviceMessageFeedback {
                     (
                         "statuses",
                         with(
-                            list("Statuses", one_of("Status", &STATUSES)),
+                            list("Statuses", one_of("Status", &FEEDBACK_STATUSES)),
                             literal!({ "description": "Only these. Empty: all.", "maxItems": 5 }),
                         ),
                     ),
@@ -94,7 +86,12 @@ impl Trigger for CloudToDeviceMessageFeedback {
         let text = config.to_string();
         let config: Config = typed(config)?;
         let mapper = |record: &Record| draft(&config, record);
-        poll(session, &Reader { queue: ServiceQueue::Feedback, members: &MEMBERS, mapper: &mapper }, &text, request)
+        poll(
+            session,
+            &Reader { queue: ServiceQueue::Feedback, members: &FEEDBACK_MEMBERS, mapper: &mapper },
+            &text,
+            request,
+        )
     }
 
     /// Never reads the account's queue: reading locks the messages, and the hub counts each reading as a delivery.
@@ -110,13 +107,13 @@ impl Trigger for CloudToDeviceMessageFeedback {
 /// The event draft of a record. None where the configuration holds the record back.
 fn draft(config: &Config, record: &Record) -> Option<EventDraft> {
     let device = record.text("deviceId");
-    let status = status_of(record);
+    let status = feedback_status(record.value());
     // A filter cannot hold a record back for a member that the record does not have.
     let status_fits = config.statuses.is_empty()
         || status.as_ref().is_none_or(|status| config.statuses.iter().any(|wanted| wanted == status));
     let device_fits = device.is_none_or(|device| fits_any(&config.device_ids, device));
     (status_fits && device_fits).then(|| {
-        let mut data = record.named(&MEMBERS);
+        let mut data = record.named(&FEEDBACK_MEMBERS);
         if let Some(status) = &status {
             data["statusCode"] = status.as_str().into();
         }
@@ -135,54 +132,12 @@ fn draft(config: &Config, record: &Record) -> Option<EventDraft> {
     })
 }
 
-/// How a message ended: by the status name, by the number in older records, or else by the description. None where the
-/// record states none of these.
-fn status_of(record: &Record) -> Option<String> {
-    match record.member("statusCode") {
-        Some(Value::String(name)) if !name.is_empty() => Some(known(name).map_or_else(|| name.clone(), str::to_owned)),
-        Some(Value::Number(number)) => {
-            let name = number.as_u64().and_then(|number| STATUSES.get(usize::try_from(number).ok()?));
-            Some(name.map_or_else(|| number.to_string(), |name| (*name).to_owned()))
-        }
-        _ => record.text("description").and_then(known).map(str::to_owned),
-    }
-}
-
-/// The status with this name, in upper or lower case or in the words of a description: `Message expired`, `Maximum
-/// delivery count exceeded`.
-fn known(text: &str) -> Option<&'static str> {
-    let letters: String = text.chars().filter(char::is_ascii_alphabetic).map(|c| c.to_ascii_lowercase()).collect();
-    let letters = letters.strip_prefix("message").or_else(|| letters.strip_prefix("maximum")).unwrap_or(&letters);
-    STATUSES.into_iter().find(|status| status.eq_ignore_ascii_case(letters))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
-    #[test]
-    fn a_status_is_read_from_records_of_every_age() {
-        for (record, expected) in [
-            (json!({ "statusCode": "Expired", "description": "Success" }), Some("Expired")),
-            (json!({ "statusCode": "deliveryCountExceeded" }), Some("DeliveryCountExceeded")),
-            (json!({ "StatusCode": 0, "Description": "Success" }), Some("Success")),
-            (json!({ "statusCode": 3 }), Some("Rejected")),
-            (json!({ "statusCode": 4 }), Some("Purged")),
-            (json!({ "statusCode": 9 }), Some("9")),
-            (json!({ "Description": "Success" }), Some("Success")),
-            (json!({ "description": "Message expired" }), Some("Expired")),
-            (json!({ "description": "Maximum delivery count exceeded" }), Some("DeliveryCountExceeded")),
-            (json!({ "description": "Message rejected", "statusCode": null }), Some("Rejected")),
-            (json!({ "statusCode": "Abandoned" }), Some("Abandoned")),
-            (json!({ "description": "something happened" }), None),
-            (json!({ "deviceId": "press-17" }), None),
-            (json!({ "statusCode": { "a": 1 } }), None),
-        ] {
-            assert_eq!(status_of(&Record::new(record.clone())).as_deref(), expected, "{record}");
-        }
-    }
     /// In an earlier version, a filter on the status held back all records in the oldest form, and the queue lost them.
     #[test]
     fn records_of_every_age_are_delivered() {

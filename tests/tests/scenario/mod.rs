@@ -105,6 +105,8 @@ impl Step {
     }
 }
 
+/// The longest pause before an action that waits is asked again, however long it asks to be left alone.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// An ETag that no object has.
 const STALE: &str = "AAAAAAAAAAA=";
 const KEYS: [&str; 2] =
@@ -114,8 +116,6 @@ const THUMBPRINTS: [&str; 2] = ["0123456789ABCDEF0123456789ABCDEF01234567", "89A
 const ODD: &str = "odd%1#?('$;@:.+,=*!)_-";
 /// The stand-in for the id of the export job that exists already.
 const EXPORT_JOB: &str = "$export-job";
-/// The longest pause before an action is resumed. The emulator's jobs end sooner than those of the hub.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// The largest number of calls in which an action must reach its end.
 const MOST_CALLS: u32 = 100;
 /// A policy at both services that has no permission that any operation needs.
@@ -517,6 +517,10 @@ impl Run {
                     result = self.resume(id, &page.token).await;
                 }
                 Outcome::Pending(pending) => {
+                    // What an action waits for may be up to the devices.
+                    for number in 1..=5 {
+                        self.world.emulator.devices().take_messages(&format!("press-{number}")).await?;
+                    }
                     tokio::time::sleep(Duration::from_millis(pending.after_ms).min(LONGEST_PAUSE)).await;
                     result = self.resume(id, &pending.token).await;
                 }

@@ -99,9 +99,10 @@ impl Configuration {
     }
 }
 
-/// How many devices the condition targets: none for an empty condition, all for `*`.
+/// How many devices the condition targets: none for an empty condition, all for `*`. Modules are not counted.
 fn targets(devices: &Store<Device>, condition: &str) -> usize {
     match condition.trim() {
+        text if for_modules(text).is_some() => 0,
         "" => 0,
         "*" => devices.len(),
         text => query::parse_condition(text)
@@ -109,8 +110,20 @@ fn targets(devices: &Store<Device>, condition: &str) -> usize {
     }
 }
 
+/// The condition behind `from devices.modules where`, with which a condition for modules begins ("Automatic device and
+/// module management"). Any other condition is for devices.
+fn for_modules(text: &str) -> Option<&str> {
+    let mut rest = text.trim();
+    for word in ["from", "devices.modules", "where"] {
+        let (head, tail) = rest.split_at_checked(word.len())?;
+        let ends = tail.starts_with(char::is_whitespace);
+        rest = (head.eq_ignore_ascii_case(word) && ends).then(|| tail.trim_start())?;
+    }
+    Some(rest)
+}
+
 pub(crate) fn check_condition(text: &str) -> Result<(), ServiceError> {
-    match text.trim() {
+    match for_modules(text).unwrap_or(text).trim() {
         "" | "*" => Ok(()),
         text => query::parse_condition(text).map(drop).map_err(|error| {
             ServiceError::new(

@@ -4,10 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use connector_rules::json::{DEEPEST, has_levels};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::instant;
-use crate::json;
+use crate::json::{self, member_in_any_case as member};
 use crate::triggers::shared::hash::digest;
 
 /// The member with the bytes of a body that could not be read.
@@ -121,14 +121,6 @@ impl Record {
     pub fn id(&self) -> String {
         self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
-}
-
-fn member<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
-    let members: &Map<String, Value> = value.as_object()?;
-    let found = members.get(name);
-    let found =
-        found.or_else(|| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value));
-    found.filter(|value| !value.is_null())
 }
 
 #[cfg(test)]
