@@ -4,9 +4,9 @@
 mod configurations;
 mod custom;
 mod devices;
+mod digital_twins;
 mod hub;
 mod jobs;
-mod digital_twins;
 mod messages;
 mod modules;
 mod provisioning;

@@ -5,10 +5,10 @@ mod configurations;
 mod cost;
 mod custom;
 mod devices;
+mod digital_twins;
 mod enrollments;
 mod identities;
 mod jobs;
-mod digital_twins;
 #[cfg(feature = "amqp")]
 mod messages;
 mod paged;
