@@ -1,6 +1,7 @@
 //! The entries of dropdowns. The services themselves can search only device ids, and only by the beginning of an id.
 //! All other searches happen here, in a limited number of pages for each call.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -31,6 +32,8 @@ const LONGEST_HINT: usize = 512;
 const PAGES: usize = 5;
 /// If less time than this remains, the call does not request another page.
 const TIME_FOR_A_PAGE: Duration = Duration::from_millis(1_500);
+/// All scheduled jobs.
+const ANY_JOB: [(&str, Option<&str>); 2] = [("jobType", None), ("jobStatus", None)];
 /// The number of twins whose paths are offered.
 const TWINS: u32 = 100;
 /// The version of the page token's format.
@@ -48,6 +51,12 @@ pub enum Source {
     Configurations,
     /// The modules of the device that the form names.
     Modules,
+    /// The hub's scheduled jobs.
+    Jobs,
+    /// The import and export jobs of the hub's registry.
+    ImportExportJobs,
+    /// The direct methods that scheduled jobs have called. The services keep no other list of methods.
+    MethodNames,
     /// The partitions of the hub's log.
     Partitions,
     /// The paths to tags and properties that the hub's twins have, as JSON pointers into a twin.
@@ -58,12 +67,15 @@ pub enum Source {
 
 impl Source {
     /// All sources.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Devices,
         Self::Enrollments,
         Self::EnrollmentGroups,
         Self::Configurations,
         Self::Modules,
+        Self::Jobs,
+        Self::ImportExportJobs,
+        Self::MethodNames,
         Self::Partitions,
         Self::TwinPaths,
         Self::TelemetryPaths,
@@ -77,6 +89,9 @@ impl Source {
             Self::EnrollmentGroups => "enrollment-groups",
             Self::Configurations => "configurations",
             Self::Modules => "modules",
+            Self::Jobs => "jobs",
+            Self::ImportExportJobs => "import-export-jobs",
+            Self::MethodNames => "method-names",
             Self::Partitions => "partitions",
             Self::TwinPaths => "twin-paths",
             Self::TelemetryPaths => "telemetry-paths",
@@ -96,7 +111,10 @@ impl Source {
             Self::Enrollments => "registrationId",
             Self::EnrollmentGroups => "enrollmentGroupId",
             Self::Modules => "moduleId",
-            Self::Configurations | Self::Partitions | Self::TwinPaths | Self::TelemetryPaths => "id",
+            Self::Jobs | Self::ImportExportJobs => "jobId",
+            Self::Configurations | Self::MethodNames | Self::Partitions | Self::TwinPaths | Self::TelemetryPaths => {
+                "id"
+            }
         }
     }
 
@@ -112,7 +130,8 @@ impl Source {
             Self::EnrollmentGroups => vec![text("/provisioningStatus"), text("/attestation/type")],
             Self::Configurations => vec![text("/targetCondition")],
             Self::Modules => vec![text("/connectionState"), text("/managedBy")],
-            Self::Partitions | Self::TwinPaths | Self::TelemetryPaths => Vec::new(),
+            Self::Jobs | Self::ImportExportJobs => vec![text("/type"), text("/status")],
+            Self::MethodNames | Self::Partitions | Self::TwinPaths | Self::TelemetryPaths => Vec::new(),
         };
         let hint = hints.into_iter().flatten().collect::<Vec<_>>().join(", ");
         // The value is the unchanged id; the label is the id without invisible characters.
@@ -248,6 +267,18 @@ pub fn offer(session: &Session, request: Request) -> Result<Choices> {
                 choices => choices,
             }
         }
+        Source::Jobs => {
+            let size = request.page_size();
+            collect(session, &request, |continuation| session.hub().scheduled_jobs(ANY_JOB, size, continuation))
+        }
+        Source::ImportExportJobs => whole(session, &request, || session.hub().transfer_jobs()),
+        Source::MethodNames => whole(session, &request, || {
+            let parameters = [("jobType", Some("scheduleDeviceMethod")), ("jobStatus", None)];
+            let jobs = session.hub().scheduled_jobs(parameters, MOST, None)?.items;
+            let name = |job: &Value| job.pointer("/cloudToDeviceMethod/methodName")?.as_str().map(str::to_owned);
+            let names: BTreeSet<String> = jobs.iter().filter_map(name).collect();
+            Ok(named(names.into_iter().collect()))
+        }),
         Source::TwinPaths => whole(session, &request, || {
             let twins = session.hub().query("SELECT * FROM devices", TWINS, None)?.items;
             Ok(named(shape::paths(&twins)))

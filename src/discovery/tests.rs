@@ -414,3 +414,21 @@ fn paths_are_those_that_twins_have() {
     platform.then_status(200, &[], &twins.to_string());
     assert_eq!(values(&offer(&platform, &request("twin-paths", "SITE", 0)).expect("choices")), ["/tags/site"]);
 }
+
+#[test]
+fn jobs_and_the_methods_that_they_called() {
+    let jobs = json!({ "items": [
+        { "jobId": "a", "type": "scheduleDeviceMethod", "status": "completed", "cloudToDeviceMethod": { "methodName": "reboot" } },
+        { "jobId": "b", "type": "scheduleDeviceMethod", "cloudToDeviceMethod": { "methodName": "reboot" } },
+        { "jobId": "c", "type": "scheduleUpdateTwin" },
+        5
+    ] });
+    let platform = platform();
+    platform.then_status(200, &[], &jobs.to_string()).then_status(200, &[], &jobs.to_string());
+    platform.then_status(200, &[], &json!([{ "jobId": "e", "type": "export", "status": "running" }]).to_string());
+    let choices = offer(&platform, &request("jobs", "", 0)).expect("choices");
+    assert_eq!(values(&choices), ["a", "b", "c"]);
+    assert_eq!(choices.items[0].hint.as_deref(), Some("scheduleDeviceMethod, completed"));
+    assert_eq!(values(&offer(&platform, &request("method-names", "", 0)).expect("choices")), ["reboot"]);
+    assert_eq!(values(&offer(&platform, &request("import-export-jobs", "", 0)).expect("choices")), ["e"]);
+}

@@ -5,8 +5,9 @@ mod bulk;
 mod secrets;
 mod types;
 
+pub use crate::secret::{HIDDEN, without_secrets};
 pub use bulk::{BulkMode, LARGEST_BULK, Refusals};
-pub use secrets::{HIDDEN, secrets, shown, without_secrets};
+pub use secrets::{secrets, shown};
 pub use types::{Kind, RegistrationId};
 
 use serde_json::{Value, json};
@@ -67,14 +68,6 @@ impl<'a> Dps<'a> {
     /// The errors of the service; `protocol` where the answer is not a list of objects.
     pub fn page(&self, request: &Request) -> Result<Page> {
         Page::from_response(&self.send(request)?)
-    }
-
-    /// An individual enrollment.
-    ///
-    /// # Errors
-    /// `not-found`, and the errors of the service.
-    pub fn enrollment(&self, id: &impl PathId) -> Result<Tagged> {
-        self.read(Kind::Individual, id)
     }
 
     /// An enrollment of either kind.

@@ -27,7 +27,7 @@ pub fn new_device_id() -> Value {
 
 /// The id of a device's module that exists.
 pub fn module_id() -> Value {
-    new_module_id()
+    with(new_module_id(), literal!({ "x-options": "modules", "x-depends-on": "/deviceId" }))
 }
 
 /// The id of a module to create.

@@ -4,6 +4,7 @@
 
 mod feedback;
 mod identity;
+mod jobs;
 mod query;
 #[cfg(feature = "amqp")]
 mod service_endpoint;
@@ -12,6 +13,7 @@ mod types;
 
 pub use feedback::{FEEDBACK_MEMBERS, FEEDBACK_STATUSES, feedback_status};
 pub use identity::{make_writable, needs_newer_version};
+pub use jobs::{CONTAINERS, without_container_keys, without_nulls};
 pub use query::text_literal;
 #[cfg(feature = "amqp")]
 pub use service_endpoint::{Notice, Recipient, ServiceEndpoint, ServiceQueue};

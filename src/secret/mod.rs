@@ -1,6 +1,7 @@
 //! Secret texts: a wrapper while they are used, and their removal from texts that are shown.
 
 mod known;
+mod url;
 
 use std::fmt;
 
@@ -10,6 +11,7 @@ use zeroize::Zeroizing;
 #[cfg(test)]
 pub(crate) use known::lower_digits;
 pub use known::{remember, strike};
+pub use url::{HIDDEN, without_secrets};
 
 /// All characters except RFC 3986's unreserved ones, as the C# and Node SDKs encode.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

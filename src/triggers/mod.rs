@@ -1,5 +1,5 @@
 //! The triggers. Each has its own file, in a folder for each way of reading: a log with positions, a queue without
-//! positions, and a collection whose records are compared with the cursor. A new trigger needs its file and two lines
+//! positions, and a collection whose records are compared with the cursor. A new trigger needs its file and one line
 //! in the folder's `mod.rs`.
 
 mod collection;

@@ -8,12 +8,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use connector_tests::workspace;
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "SECURITY.md",
     "docs/decisions.md",
+    "docs/emulator.md",
     "docs/interface.md",
     "docs/metrics.md",
     "docs/security.md",

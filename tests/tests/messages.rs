@@ -705,3 +705,26 @@ async fn a_message_that_nobody_takes_expires() -> Result<()> {
     world.emulator.shutdown().await;
     Ok(())
 }
+
+/// The hub's operations for feedback over HTTPS work as custom requests: receive, abandon, receive again, complete.
+#[tokio::test(flavor = "multi_thread")]
+async fn feedback_is_read_over_https_by_custom_requests() -> Result<()> {
+    let world = world(&["press-1"]).await?;
+    give_feedback(&world, "press-1", 0..1).await?;
+    let path = "/messages/serviceBound/feedback";
+    let receive = json!({ "method": "GET", "path": path });
+    let mut batch = world.done("custom-request", receive.clone()).await?;
+    ensure!(batch["status"] == 200, "{batch}");
+    let token = |batch: &Value| batch["headers"]["etag"].as_str().unwrap_or_default().trim_matches('"').to_owned();
+    let abandon = json!({ "method": "POST", "path": format!("{path}/{}/abandon", token(&batch)) });
+    ensure!(world.done("custom-request", abandon).await?["status"] == 204);
+    batch = world.done("custom-request", receive.clone()).await?;
+    ensure!(batch["body"][0]["deviceId"] == "press-1", "{batch}");
+    let complete = json!({ "method": "DELETE", "path": format!("{path}/{}", token(&batch)) });
+    ensure!(world.done("custom-request", complete).await?["status"] == 204);
+    ensure!(world.emulator.feedback_left() == 0, "the batch is still in the queue");
+    let empty = world.done("custom-request", receive).await?;
+    ensure!(empty["status"] == 204 && empty["body"].is_null(), "{empty}");
+    world.emulator.shutdown().await;
+    Ok(())
+}

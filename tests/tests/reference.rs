@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use connector_tests::heads::{self, Head};
+use connector_tests::heads::{self, Head, Watch};
 use connector_tests::workspace;
 use serde_json::Value;
 
@@ -170,7 +170,7 @@ fn action_page(action: &Value, head: &Head, permissions: &BTreeMap<&str, &Value>
     Ok(page)
 }
 
-fn trigger_page(trigger: &Value, permissions: &BTreeMap<&str, &Value>) -> Result<String> {
+fn trigger_page(trigger: &Value, watch: &Watch, permissions: &BTreeMap<&str, &Value>) -> Result<String> {
     let id = text(trigger, "/operation/id");
     let mut page = front(trigger)?;
     let modes: Vec<String> =
@@ -188,8 +188,8 @@ fn trigger_page(trigger: &Value, permissions: &BTreeMap<&str, &Value>) -> Result
     let _ = write!(page, "\nFor example:\n\n{}", json_block(&trigger["operation"]["outputSample"])?);
     let _ = write!(
         page,
-        "\n## Try it\n\n```sh\necho '{}' > config.json\nconnector-host --connection account.json watch {id} --config config.json --interval 2\n```\n",
-        trigger["operation"]["inputSample"].to_string().replace('\'', "'\\''")
+        "\n## Try it\n\nThe tests use this configuration against the emulator:\n\n```sh\necho '{}' > config.json\nconnector-host --connection account.json watch {id} --config config.json --interval 2\n```\n",
+        watch.config.to_string().replace('\'', "'\\''")
     );
     Ok(page)
 }
@@ -263,6 +263,7 @@ fn pages() -> Result<BTreeMap<PathBuf, String>> {
     let snapshot = fs::read_to_string(workspace().join("tests/snapshots/descriptor.json"))?;
     let descriptor: Value = serde_json::from_str(&snapshot)?;
     let heads = heads::read(&workspace().join("src/actions"))?;
+    let watches = heads::read_triggers(&workspace().join("src/triggers"))?;
     let permissions: BTreeMap<&str, &Value> =
         list(&descriptor, "/permissions").iter().map(|permission| (text(permission, "/id"), permission)).collect();
     let mut pages = BTreeMap::from([(PathBuf::from("README.md"), index(&descriptor))]);
@@ -274,7 +275,8 @@ fn pages() -> Result<BTreeMap<PathBuf, String>> {
     }
     for trigger in list(&descriptor, "/triggers") {
         let id = text(trigger, "/operation/id");
-        let page = trigger_page(trigger, &permissions).with_context(|| id.to_owned())?;
+        let watch = watches.get(id).with_context(|| format!("{id} has no scenario"))?;
+        let page = trigger_page(trigger, watch, &permissions).with_context(|| id.to_owned())?;
         pages.insert(PathBuf::from(format!("triggers/{id}.md")), page);
     }
     Ok(pages)

@@ -112,6 +112,15 @@ impl DeviceSide {
         Ok(())
     }
 
+    /// Sets the time of the device's last activity to this long ago, as if the device had been silent since.
+    ///
+    /// # Errors
+    /// 404001 for an unknown device.
+    pub async fn be_silent_for(&self, device_id: &str, time: std::time::Duration) -> Result<(), ServiceError> {
+        lock(&self.world.hub).device_mut(device_id)?.last_activity = Some(now() - time);
+        Ok(())
+    }
+
     /// Sends telemetry.
     ///
     /// # Errors

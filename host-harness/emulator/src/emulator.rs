@@ -322,14 +322,6 @@ impl Emulator {
         DeviceSide::new(self.world.clone())
     }
 
-    /// Creates an enrollment group; `body` is what a PUT would send, its keys included.
-    ///
-    /// # Errors
-    /// The same errors as the service's PUT: 409 when the group exists, 400 when the body is not valid.
-    pub fn create_enrollment_group(&self, id: &str, body: serde_json::Value) -> Result<(), ServiceError> {
-        lock(&self.world.dps).create_group(id, body)
-    }
-
     /// A device's twin as the service shows it; `None` when the device does not exist. For tests that check what a
     /// client did without asking that client.
     pub fn twin(&self, device_id: &str) -> Option<serde_json::Value> {

@@ -71,7 +71,7 @@
 //! | modules | what they are |
 //! |---|---|
 //! | `simulator` | devices that send telemetry and react |
-//! | `emulator`, `device_side` | the handles that tests and demonstrations hold |
+//! | `emulator`, `device_side`, `seeding` | the handles that tests and demonstrations hold |
 //! | `well_known` | the listeners at ports that clients of devices cannot change |
 //! | `server` | HTTPS listeners and exchanges |
 //! | `amqp`, `mqtt`, `hub_api`, `dps_api`, `blob_api` | the endpoints: AMQP, MQTT, and the handlers of the HTTP APIs |
@@ -111,6 +111,7 @@ mod query;
 mod query_page;
 mod random;
 mod records;
+mod seeding;
 mod server;
 mod service;
 mod service_bound;

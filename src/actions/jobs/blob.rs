@@ -8,17 +8,16 @@ use crate::actions::shared::change::set;
 use crate::actions::shared::declaration::{Field, Limit, optional, required};
 use crate::actions::shared::input::Input;
 use crate::auth::Permission;
-use crate::dps::without_secrets;
 use crate::error::{Error, ErrorCode, FieldProblem, Result, problem};
-use crate::form::schema::{boolean, help, integer, literal, one_of, open_object, string, with};
+pub use crate::form::fields_jobs::{transfer_output as output, transfer_sample as sample};
+use crate::form::schema::{boolean, help, literal, one_of, string, with};
 use crate::http::{Request, Safety};
+use crate::iothub::CONTAINERS;
+pub use crate::iothub::without_container_keys as shown;
 use crate::platform::Method;
-use crate::quoted::shown as without_known_secrets;
 use crate::secret;
 use crate::session::Session;
 
-/// The members that hold the address of a container, and with it a key to the container.
-const CONTAINERS: [&str; 2] = ["inputBlobContainerUri", "outputBlobContainerUri"];
 /// The members that an input and a request have in common.
 const MEMBERS: [&str; 8] = [
     "inputBlobContainerUri",
@@ -35,7 +34,7 @@ const MEMBERS: [&str; 8] = [
 pub const JOB: Field = required("jobId", || {
     with(
         string("Job id"),
-        literal!({ "minLength": 1, "maxLength": 128, "pattern": "^[!-.0-~]+$", "$comment": "must be printable ASCII without slashes and spaces" }),
+        literal!({ "x-options": "import-export-jobs", "minLength": 1, "maxLength": 128, "pattern": "^[!-.0-~]+$", "$comment": "must be printable ASCII without slashes and spaces" }),
     )
 });
 /// The container for the job's output.
@@ -93,39 +92,6 @@ fn container(title: &str, text: &str) -> Value {
 /// The name of a blob.
 pub fn blob(title: &str, text: &str) -> Value {
     with(help(string(title), text), literal!({ "minLength": 1, "maxLength": 1024, "x-visibility": "advanced" }))
-}
-
-/// An import or export job, without the keys to its containers.
-pub fn output() -> Value {
-    let uri = |title| help(string(title), "`(secret)` stands for the keys in it.");
-    open_object(
-        [
-            ("jobId", string("Job id")),
-            ("type", string("Type")),
-            ("status", scheduled::state()),
-            ("progress", integer("Progress (%)", 0, 100)),
-            ("startTimeUtc", string("Start")),
-            ("endTimeUtc", string("End")),
-            ("inputBlobContainerUri", uri("Input container")),
-            ("outputBlobContainerUri", uri("Output container")),
-            ("failureReason", string("Reason of the failure")),
-        ],
-        &["jobId"],
-    )
-}
-
-/// An example of [`output`].
-pub fn sample() -> Value {
-    literal!({
-        "jobId": "2f8a4c1e-6b0d-4f57-9a53-0d6c1b7e9f20",
-        "type": "export",
-        "status": "completed",
-        "progress": 100,
-        "startTimeUtc": "2026-05-04T07:00:00Z",
-        "endTimeUtc": "2026-05-04T07:02:00Z",
-        "outputBlobContainerUri": "https://plant.blob.core.windows.net/registry?sv=(secret)&sig=(secret)",
-        "excludeKeysInExport": true
-    })
 }
 
 /// Creates a job of this type.
@@ -186,23 +152,7 @@ pub fn id(input: &Input) -> Result<&str> {
 /// # Errors
 /// `not-found`, and the errors of the service.
 pub fn job(session: &Session, id: &str) -> Result<Value> {
-    let request = Request::new(Method::Get, ["jobs", id], Safety::Read, Permission::RegistryWrite);
-    Ok(shown(session.hub().document(&request)?.document))
-}
-
-/// The job without the keys to its containers.
-pub fn shown(mut job: Value) -> Value {
-    for name in CONTAINERS {
-        if let Some(uri) = job.get_mut(name) {
-            *uri = uri.as_str().map(without_secrets).map_or(Value::Null, Value::from);
-        }
-    }
-    if let Some(reason) = job.get_mut("failureReason")
-        && let Some(text) = reason.as_str()
-    {
-        *reason = without_known_secrets(text).into();
-    }
-    scheduled::shown(job)
+    session.hub().transfer_job(id)
 }
 
 /// The progress of a job, for a person.

@@ -13,8 +13,6 @@ use crate::actions::shared::single::Single;
 use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
-use crate::http::{Request, Safety};
-use crate::platform::Method;
 
 pub static ACTION: Single = Single {
     declaration: Declaration {
@@ -32,9 +30,5 @@ pub static ACTION: Single = Single {
         effect: Effect::Read,
         idempotency: Idempotency::Natural,
     },
-    run: |session, _, _| {
-        let request = Request::new(Method::Get, ["jobs"], Safety::Read, Permission::RegistryWrite);
-        let jobs = session.hub().page(&request)?.items;
-        Ok(json!({ "items": jobs.into_iter().map(blob::shown).collect::<Vec<_>>() }))
-    },
+    run: |session, _, _| Ok(json!({ "items": session.hub().transfer_jobs()? })),
 };

@@ -12,12 +12,14 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::action::Call;
 use crate::error::{EffectState, Error, ErrorCode, Result, problem};
 use crate::form::fields;
+pub use crate::form::fields_jobs::{job_output as output, job_sample as sample, state, statistics};
 use crate::form::schema::{
     any_object, boolean, help, integer, list, literal, object, one_of, open_object, string, with,
 };
 use crate::http::{Request, Safety};
 use crate::instant;
 use crate::iothub::text_literal;
+pub use crate::iothub::without_nulls as shown;
 use crate::platform::Method;
 use crate::session::Session;
 
@@ -31,6 +33,7 @@ pub const JOB: Field = required("jobId", || {
     with(
         string("Job id"),
         literal!({
+            "x-options": "jobs",
             "minLength": 1,
             "maxLength": 64,
             "pattern": "^[!-.0-~]+$",
@@ -86,60 +89,6 @@ pub const RUNTIME: Field = optional("maxExecutionTimeSeconds", || {
 /// The kinds of scheduled jobs.
 pub fn kind() -> Value {
     one_of("Type", &["scheduleUpdateTwin", "scheduleDeviceMethod"])
-}
-
-/// The states of a job.
-pub fn state() -> Value {
-    one_of("Status", &["unknown", "enqueued", "queued", "scheduled", "running", "completed", "failed", "cancelled"])
-}
-
-fn statistics() -> Value {
-    let count = |title| integer(title, 0, i64::from(i32::MAX));
-    open_object(
-        [
-            ("deviceCount", count("Devices")),
-            ("succeededCount", count("Succeeded")),
-            ("failedCount", count("Failed")),
-            ("runningCount", count("Running")),
-            ("pendingCount", count("Pending")),
-        ],
-        &[],
-    )
-}
-
-/// A scheduled job as the hub returns it.
-pub fn output() -> Value {
-    open_object(
-        [
-            ("jobId", string("Job id")),
-            ("type", string("Type")),
-            ("status", state()),
-            ("queryCondition", string("Condition")),
-            ("createdTime", string("Created")),
-            ("startTime", string("Start")),
-            ("endTime", string("End")),
-            ("maxExecutionTimeInSeconds", integer("Longest run (s)", 0, i64::MAX)),
-            ("failureReason", string("Reason of the failure")),
-            ("statusMessage", string("Message")),
-            ("deviceJobStatistics", statistics()),
-        ],
-        &["jobId"],
-    )
-}
-
-/// An example of [`output`].
-pub fn sample() -> Value {
-    literal!({
-        "jobId": "nightly",
-        "type": "scheduleUpdateTwin",
-        "status": "completed",
-        "queryCondition": "tags.site = 'north'",
-        "createdTime": "2026-05-04T21:00:00Z",
-        "startTime": "2026-05-04T22:00:00Z",
-        "endTime": "2026-05-04T22:00:07Z",
-        "maxExecutionTimeInSeconds": 3600,
-        "deviceJobStatistics": { "deviceCount": 3, "succeededCount": 2, "failedCount": 1, "runningCount": 0, "pendingCount": 0 }
-    })
 }
 
 /// What a job did on one device, as the hub returns it.
@@ -216,22 +165,12 @@ pub fn read_id(text: &str) -> Result<&str> {
     Ok(text)
 }
 
-/// A job or a result without its nulls: the service may write null for what does not apply, and the schema of the output
-/// has no nulls.
-pub fn shown(mut record: Value) -> Value {
-    if let Some(members) = record.as_object_mut() {
-        members.retain(|_, value| !value.is_null());
-    }
-    record
-}
-
 /// A scheduled job.
 ///
 /// # Errors
 /// `not-found`, and the errors of the service.
 pub fn job(session: &Session, id: &str) -> Result<Value> {
-    let request = Request::new(Method::Get, ["jobs", "v2", id], Safety::Read, Permission::ServiceConnect);
-    Ok(shown(session.hub().document(&request)?.document))
+    session.hub().scheduled_job(id)
 }
 
 /// The devices that a job is for.

@@ -38,7 +38,8 @@ fn name() -> Value {
             "maxLength": 128,
             "pattern": "^[!-~]+$",
             "$comment": "must have ASCII letters, digits and signs, and no spaces",
-            "examples": ["reboot"]
+            "examples": ["reboot"],
+            "x-options": "method-names"
         }),
     )
 }

@@ -5,10 +5,8 @@ pub mod change;
 pub mod declaration;
 pub mod edge;
 pub mod identity;
-pub mod input;
 pub mod keyed;
 pub mod keys;
-pub mod limits;
 pub mod method;
 pub mod removal;
 pub mod single;
@@ -22,6 +20,7 @@ use crate::bindings::exports::workflow::connector::action::{Call, Outcome};
 use crate::bindings::exports::workflow::connector::metadata::ActionDescriptor;
 use crate::error::{Error, ErrorCode, Result};
 use crate::form;
+pub use crate::form::{limits, values as input};
 use crate::session::Session;
 
 /// Declares the modules of a folder's actions, and the list of these actions. Each module has a static `ACTION`.

@@ -1,87 +1,71 @@
 //! A device twin changed. This trigger finds changed twins with the hub's query language.
+//!
+//! ```scenario
+//! config {"condition": "tags.site = 'north'"}
+//! change create-device {"deviceId": "press-new"}
+//! change update-twin {"deviceId": "press-new", "tags": {"site": "north"}}
+//! change update-twin {"deviceId": "press-2", "desired": {"intervalSeconds": 60}}
+//! change delete-device {"deviceId": "press-3"}
+//! expect created updated deleted
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::{Number, Value, json};
 
 use super::engine::cursor::{Fingerprint, Parts};
+use super::engine::polled::Polled;
 use super::engine::{
     self, Batch, Change, Collection, Happened, Lookup, Record, changes_field, stated_time, text, wanted,
 };
+use super::twins::{self, PAGE, part_of};
 use crate::auth::Permission;
-use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
-use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{ErrorCode, Result};
-use crate::form::schema::literal;
-use crate::form::schema::{help, list, object, one_of, string, with};
-use crate::form::{Spec, fields, typed};
+use crate::form::schema::{help, list, literal, object, one_of, string, with};
+use crate::form::values::Input;
+use crate::form::{fields, limits};
 use crate::http::GivenId;
-use crate::iothub::{IotHub, text_literal};
+use crate::iothub::IotHub;
 use crate::session::Session;
-use crate::triggers::shared::Trigger;
+use crate::triggers::shared::declaration::{Declaration, optional};
 use crate::triggers::shared::event::EventDraft;
 
-pub struct DeviceTwinChanged;
-
-const ID: &str = "device-twin-changed";
-/// Each IoT Hub unit allows 20 queries a minute.
-const INTERVAL: Duration = Duration::from_secs(60);
-/// Twins in one query page. A twin has up to 72 KB, and as much metadata. Where a page is too large to read, a smaller
-/// page is asked for.
-const PAGE: u32 = 200;
 const PARTS: [&str; 5] = ["tags", "desired", "reported", "status", "connection"];
 const USUAL_PARTS: [&str; 3] = ["tags", "desired", "reported"];
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Config {
-    parts: Vec<String>,
-    condition: Option<String>,
-}
-
-impl Trigger for DeviceTwinChanged {
-    fn id(&self) -> &'static str {
-        ID
-    }
-
-    fn descriptor(&self) -> TriggerDescriptor {
-        let spec = Spec {
-            id: ID,
-            title: "Device twin changed",
-            help: "Fires when a device twin appears, when one of the chosen parts of it changes, or when it is deleted. \
-                   The hub keeps no log of changes for this: between two polls only the last of several changes to one twin is seen, and a query may lag behind by seconds. \
-                   An event says which parts changed, and when, as far as the hub notes it. \
-                   Needs a hub of the Standard or Free tier.",
-            group: "Twins",
-            input: object(
-                [
-                    ("changes", changes_field()),
-                    (
-                        "parts",
-                        with(
-                            list("Parts", one_of("Part", &PARTS)),
-                            json!({ "description": "Which parts of a twin count as a change. Empty: tags, desired and reported properties.", "default": USUAL_PARTS, "maxItems": 5 }),
-                        ),
-                    ),
-                    (
-                        "condition",
-                        with(
-                            help(
-                                string("Condition"),
-                                "Only twins that meet this condition of the hub's query language (what stands after WHERE). \
+pub static TRIGGER: Polled = Polled {
+    declaration: Declaration {
+        id: "device-twin-changed",
+        title: "Device twin changed",
+        help: "Fires when a device twin appears, when one of the chosen parts of it changes, or when it is deleted. \
+               The hub keeps no log of changes for this: between two polls only the last of several changes to one twin is seen, and a query may lag behind by seconds. \
+               An event says which parts changed, and when, as far as the hub notes it. \
+               Needs a hub of the Standard or Free tier.",
+        group: "Twins",
+        config: &[
+            optional("changes", changes_field),
+            optional("parts", || {
+                with(
+                    list("Parts", one_of("Part", &PARTS)),
+                    json!({ "description": "Which parts of a twin count as a change. Empty: tags, desired and reported properties.", "default": USUAL_PARTS, "maxItems": 5 }),
+                )
+            }),
+            optional("condition", || {
+                with(
+                    help(
+                        string("Condition"),
+                        "Only twins that meet this condition of the hub's query language (what stands after WHERE). \
                                  A name that is a word of the language, or has other characters than letters and digits, stands in double brackets: `tags.[[group]]`. \
                                  A twin that begins to meet it fires as created; one that ceases to is forgotten.",
-                            ),
-                            literal!({ "minLength": 1, "maxLength": 1024, "examples": ["tags.site = 'north'"] }),
-                        ),
                     ),
-                ],
-                &[],
-            ),
-            output: object(
+                    literal!({ "minLength": 1, "maxLength": 1024, "examples": ["tags.site = 'north'"] }),
+                )
+            }),
+        ],
+        config_sample: r#"{ "parts": ["reported"], "condition": "tags.site = 'north'" }"#,
+        output: || {
+            object(
                 [
                     ("change", one_of("Change", &["created", "updated", "deleted"])),
                     ("deviceId", string("Device id")),
@@ -102,42 +86,26 @@ impl Trigger for DeviceTwinChanged {
                     ("twin", help(fields::twin_output(), "The twin as it is now; absent when it was deleted.")),
                 ],
                 &["change", "deviceId"],
-            ),
-            input_sample: literal!({ "parts": ["reported"], "condition": "tags.site = 'north'" }),
-            output_sample: json!({
+            )
+        },
+        output_sample: || {
+            json!({
                 "change": "updated",
                 "deviceId": "press-17",
                 "changedParts": ["reported"],
                 "changedAt": { "reported": "2026-05-04T07:29:00Z" },
                 "twin": fields::twin_sample(),
-            }),
-            dynamic_output: true,
-            permissions: &[Permission::ServiceConnect],
-            limits: &[
-                ("Queries of an S1 unit", 20, "requests/minute"),
-                ("Records that one trigger follows", 200_000, "items"),
-            ],
-        };
-        TriggerDescriptor {
-            operation: spec.operation(),
-            kind: TriggerKind::Polling,
-            start_modes: vec![StartMode::Now, StartMode::Earliest],
-            min_interval_ms: 10_000,
-        }
-    }
-
-    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
-        engine::check_cursor(cursor)
-    }
-
-    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
-        engine::poll(session, &Twins::open(session, config)?, request)
-    }
-
-    fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
-        engine::sample(&Twins::open(session, config)?, limit)
-    }
-}
+            })
+        },
+        dynamic_output: true,
+        permissions: &[Permission::ServiceConnect],
+        limits: &[limits::QUERIES, limits::RECORDS],
+    },
+    // Each IoT Hub unit allows 20 queries a minute.
+    interval: Duration::from_secs(60),
+    min_interval: Duration::from_secs(10),
+    open: |session, config| Ok(Box::new(Twins::open(session, config))),
+};
 
 struct Twins<'a> {
     hub: IotHub<'a>,
@@ -147,28 +115,16 @@ struct Twins<'a> {
 }
 
 impl<'a> Twins<'a> {
-    fn open(session: &'a Session, config: Value) -> Result<Self> {
-        let changes = wanted(&config);
-        let config: Config = typed(config)?;
-        let parts = if config.parts.is_empty() {
-            USUAL_PARTS.map(str::to_owned).into()
-        } else {
-            config.parts.into_iter().collect()
-        };
-        Ok(Self { hub: session.hub(), changes, parts, condition: config.condition })
+    fn open(session: &'a Session, config: &Input) -> Self {
+        let parts: BTreeSet<String> =
+            config.items("parts").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let parts = if parts.is_empty() { USUAL_PARTS.map(str::to_owned).into() } else { parts };
+        let condition = config.text("condition").map(str::to_owned);
+        Self { hub: session.hub(), changes: wanted(config), parts, condition }
     }
 
-    fn query(&self, only: Option<&str>) -> String {
-        let conditions: Vec<String> = only
-            .map(|id| format!("deviceId = {}", text_literal(id)))
-            .into_iter()
-            .chain(self.condition.as_ref().map(|condition| format!("({condition})")))
-            .collect();
-        if conditions.is_empty() {
-            "SELECT * FROM devices".to_owned()
-        } else {
-            format!("SELECT * FROM devices WHERE {}", conditions.join(" AND "))
-        }
+    fn query(&self, only: &[(&str, &str)]) -> String {
+        twins::query("*", "devices", only, self.condition.as_deref())
     }
 
     fn record(&self, body: Value) -> Option<Record> {
@@ -183,7 +139,7 @@ impl<'a> Twins<'a> {
             let state: Vec<String> = self.parts.iter().map(|part| part_of(&body, part)).collect();
             Fingerprint::of(state.iter().map(String::as_str))
         });
-        Some(Record { key, fingerprint: Fingerprint::of(state()), earlier, parts: Parts::of(state()), body })
+        Some(Record { earlier, parts: Parts::of(state()), ..Record::new(key, Fingerprint::of(state()), body) })
     }
 }
 
@@ -208,28 +164,7 @@ fn rounded(twin: &Value) -> Value {
     twin
 }
 
-/// A text that differs after the part has changed. Properties have a version number; tags have no version, so their
-/// content is used.
-fn part_of(twin: &Value, part: &str) -> String {
-    match part {
-        "desired" | "reported" => {
-            twin.pointer(&format!("/properties/{part}/$version")).map(Value::to_string).unwrap_or_default()
-        }
-        "status" => format!("{} {}", text(twin, "status"), text(twin, "statusReason")),
-        "connection" => text(twin, "connectionState").to_owned(),
-        _ => twin
-            .get("tags")
-            .filter(|tags| tags.as_object().is_some_and(|tags| !tags.is_empty()))
-            .map(Value::to_string)
-            .unwrap_or_default(),
-    }
-}
-
 impl Collection for Twins<'_> {
-    fn trigger(&self) -> &'static str {
-        ID
-    }
-
     fn source(&self) -> String {
         format!("https://{}/twins", self.hub.identity())
     }
@@ -238,12 +173,12 @@ impl Collection for Twins<'_> {
         json!([self.parts, self.condition]).to_string()
     }
 
-    fn wants(&self, change: Change, _body: Option<&Value>) -> bool {
-        self.changes.contains(&change)
+    fn wants(&self, happened: &Happened) -> bool {
+        self.changes.contains(&happened.change)
     }
 
     fn page(&self, place: Option<&str>) -> Result<Batch> {
-        let page = engine::in_smaller_pages(PAGE, |size| self.hub.query(&self.query(None), size, place))?;
+        let page = engine::in_smaller_pages(PAGE, |size| self.hub.query(&self.query(&[]), size, place))?;
         Ok(Batch {
             records: page.items.into_iter().filter_map(|body| self.record(body)).collect(),
             next: page.continuation,
@@ -260,7 +195,7 @@ impl Collection for Twins<'_> {
         if self.condition.is_none() {
             return Ok(self.record(found).map_or(Lookup::Unknown, Lookup::Present));
         }
-        let page = self.hub.query(&self.query(Some(key)), 1, None)?;
+        let page = self.hub.query(&self.query(&[("deviceId", key)]), 1, None)?;
         Ok(page.items.into_iter().find_map(|body| self.record(body)).map_or(Lookup::Outside, Lookup::Present))
     }
 
@@ -292,10 +227,6 @@ impl Collection for Twins<'_> {
             summary: format!("Twin of {key} {}{named}", change.as_str()),
         }
     }
-
-    fn interval(&self) -> Duration {
-        INTERVAL
-    }
 }
 
 /// When a part was last changed. The hub notes this time for properties and for the status, not for tags or the
@@ -313,10 +244,13 @@ fn time_of<'t>(twin: &'t Value, part: &str) -> Option<&'t str> {
 mod tests {
     use super::*;
     use crate::account::Account;
-    use crate::bindings::exports::workflow::connector::trigger::{Budget, LostPolicy, Payload, Start};
-    use crate::bindings::workflow::connector::types::Connection;
+    use crate::bindings::exports::workflow::connector::trigger::{
+        Budget, Event, LostPolicy, Page, Payload, PollRequest, Start,
+    };
+    use crate::bindings::workflow::connector::types::{Connection, Cursor};
     use crate::json;
     use crate::platform::fake::FakePlatform;
+    use crate::triggers::shared::Trigger as _;
 
     /// Polls once for each of these versions of one device's twin. Returns the events of all polls but the first,
     /// because the first poll only notes the state.
@@ -341,7 +275,7 @@ mod tests {
         });
         let request = PollRequest {
             connection: Connection { auth_profile: "shared-access-key".into(), values: values.to_string() },
-            trigger: ID.to_owned(),
+            trigger: TRIGGER.id().to_owned(),
             partition: String::new(),
             config: config.to_string(),
             start: Start::Now,
@@ -351,9 +285,9 @@ mod tests {
         };
         let account = Account::open(&request.connection).expect("an account");
         let session = Session::new(&platform, &account, 30_000, false);
-        let schema = || DeviceTwinChanged.descriptor().operation.input_schema;
-        let config = crate::form::read_input(ID, schema, &request.config).expect("a configuration");
-        DeviceTwinChanged.poll(&session, config, &request).expect("a page")
+        let schema = || TRIGGER.descriptor().operation.input_schema;
+        let config = crate::form::read_input(TRIGGER.id(), schema, &request.config).expect("a configuration");
+        TRIGGER.poll(&session, config, &request).expect("a page")
     }
 
     fn data(event: &Event) -> Value {
@@ -511,7 +445,7 @@ mod tests {
         let connection = Connection { auth_profile: "shared-access-key".into(), values: values.to_string() };
         let account = Account::open(&connection).expect("an account");
         let session = Session::new(&platform, &account, 30_000, false);
-        let twins = Twins::open(&session, serde_json::json!({})).expect("a configuration");
+        let twins = Twins::open(&session, &Input::new(serde_json::json!({})));
         for (id, path) in
             [("a b", "a%20b"), ("ä/..", "%C3%A4%2F.."), ("x".repeat(200).as_str(), "x".repeat(200).as_str())]
         {

@@ -1,17 +1,23 @@
 //! Triggers on records of a service that keeps no log of their changes.
 
-mod device_twin_changed;
 mod engine;
-mod individual_enrollment_changed;
-mod registration_status_changed;
-mod service_configuration_changed;
+mod enrollments;
+#[cfg(test)]
+mod tests;
+mod twins;
 
-use super::shared::Trigger;
+use crate::triggers::shared::operations;
 
-/// The order here is the order in which a person sees the triggers.
-pub static ALL: &[&dyn Trigger] = &[
-    &individual_enrollment_changed::IndividualEnrollmentChanged,
-    &registration_status_changed::RegistrationStatusChanged,
-    &service_configuration_changed::ServiceConfigurationChanged,
-    &device_twin_changed::DeviceTwinChanged,
-];
+// The order is the one in which a person sees the triggers.
+operations! {
+    individual_enrollment_changed,
+    enrollment_group_changed,
+    registration_status_changed,
+    service_configuration_changed,
+    device_registry_changed,
+    device_silent,
+    device_twin_changed,
+    twin_value_changed,
+    query_result_changed,
+    job_finished,
+}

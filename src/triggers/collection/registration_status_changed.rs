@@ -2,6 +2,14 @@
 //!
 //! DPS lists registrations by enrollment group, and keeps the registration of an individual enrollment inside that
 //! enrollment. One scan reads the groups first and the individual enrollments last.
+//!
+//! ```scenario
+//! config {}
+//! change device:provision {"registrationId": "grouped-new"}
+//! change device:provision {"registrationId": "grouped-2"}
+//! change delete-registration-state {"registrationId": "grouped-3"}
+//! expect created updated deleted
+//! ```
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,79 +18,56 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::engine::cursor::Fingerprint;
+use super::engine::polled::Polled;
 use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, changes_field, text, wanted};
 use crate::auth::Permission;
-use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
-use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::bindings::workflow::connector::types::Cursor;
 use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps};
 use crate::error::{Error, ErrorCode, Result};
-use crate::form::schema::literal;
-use crate::form::schema::{boolean, help, list, object, one_of, string, with};
-use crate::form::{Spec, fields, typed};
+use crate::form::schema::{boolean, help, list, literal, object, one_of, string, with};
+use crate::form::values::Input;
+use crate::form::{fields, limits};
 use crate::http::GivenId;
 use crate::session::Session;
-use crate::triggers::shared::Trigger;
+use crate::triggers::shared::declaration::{Declaration, optional};
 use crate::triggers::shared::event::EventDraft;
 
-pub struct RegistrationStatusChanged;
-
-const ID: &str = "registration-status-changed";
-const INTERVAL: Duration = Duration::from_secs(30);
 /// The largest page that DPS returns, in records.
 const PAGE: u32 = 1000;
 /// The member with the time when DPS last changed a registration.
 const UPDATED: &str = "lastUpdatedDateTimeUtc";
 const STATUSES: [&str; 5] = ["unassigned", "assigning", "assigned", "failed", "disabled"];
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Config {
-    statuses: Vec<String>,
-    enrollment_group_ids: Vec<String>,
-    include_individual: Option<bool>,
-}
-
-impl Trigger for RegistrationStatusChanged {
-    fn id(&self) -> &'static str {
-        ID
-    }
-
-    fn descriptor(&self) -> TriggerDescriptor {
-        let spec = Spec {
-            id: ID,
-            title: "Device registration status changed",
-            help: "Fires when a device registers with the Device Provisioning Service, registers again, fails to, or when its registration is deleted. \
-                   The service keeps no log of changes: between two polls only the last of several changes to one registration is seen.",
-            group: "Registrations",
-            input: object(
-                [
-                    ("changes", changes_field()),
-                    (
-                        "statuses",
-                        with(
-                            list("Statuses", one_of("Status", &STATUSES)),
-                            literal!({ "description": "Fire only when the registration has come to one of these. Empty: any.", "maxItems": 5 }),
-                        ),
-                    ),
-                    (
-                        "enrollmentGroupIds",
-                        with(
-                            list("Enrollment groups", fields::enrollment_group_id()),
-                            literal!({ "description": "Only registrations of these groups. Empty: all groups.", "maxItems": 100 }),
-                        ),
-                    ),
-                    (
-                        "includeIndividual",
-                        with(
-                            help(boolean("Individual enrollments"), "Also registrations of individual enrollments."),
-                            json!({ "default": true }),
-                        ),
-                    ),
-                ],
-                &[],
-            ),
-            output: object(
+pub static TRIGGER: Polled = Polled {
+    declaration: Declaration {
+        id: "registration-status-changed",
+        title: "Device registration status changed",
+        help: "Fires when a device registers with the Device Provisioning Service, registers again, fails to, or when its registration is deleted. \
+               The service keeps no log of changes: between two polls only the last of several changes to one registration is seen.",
+        group: "Registrations",
+        config: &[
+            optional("changes", changes_field),
+            optional("statuses", || {
+                with(
+                    list("Statuses", one_of("Status", &STATUSES)),
+                    literal!({ "description": "Fire only when the registration has come to one of these. Empty: any.", "maxItems": 5 }),
+                )
+            }),
+            optional("enrollmentGroupIds", || {
+                with(
+                    list("Enrollment groups", fields::enrollment_group_id()),
+                    literal!({ "description": "Only registrations of these groups. Empty: all groups.", "maxItems": 100 }),
+                )
+            }),
+            optional("includeIndividual", || {
+                with(
+                    help(boolean("Individual enrollments"), "Also registrations of individual enrollments."),
+                    json!({ "default": true }),
+                )
+            }),
+        ],
+        config_sample: r#"{ "statuses": ["assigned", "failed"] }"#,
+        output: || {
+            object(
                 [
                     ("change", one_of("Change", &["created", "updated", "deleted"])),
                     ("registrationId", string("Registration id")),
@@ -98,48 +83,34 @@ impl Trigger for RegistrationStatusChanged {
                     ),
                 ],
                 &["change", "registrationId"],
-            ),
-            input_sample: literal!({ "statuses": ["assigned", "failed"] }),
-            output_sample: json!({
+            )
+        },
+        output_sample: || {
+            json!({
                 "change": "created",
                 "registrationId": "press-17",
                 "deviceId": "press-17",
                 "status": "assigned",
                 "enrollmentGroupId": "presses",
                 "registration": fields::registration_sample(),
-            }),
-            dynamic_output: false,
-            permissions: &[Permission::RegistrationStatusRead, Permission::EnrollmentRead],
-            limits: &[
-                ("Operations of a provisioning service", 1000, "requests/minute"),
-                ("Records that one trigger follows", 200_000, "items"),
-            ],
-        };
-        TriggerDescriptor {
-            operation: spec.operation(),
-            kind: TriggerKind::Polling,
-            start_modes: vec![StartMode::Now, StartMode::Earliest],
-            min_interval_ms: 5_000,
-        }
-    }
-
-    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
-        engine::check_cursor(cursor)
-    }
-
-    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
-        engine::poll(session, &Registrations::open(session, config)?, request)
-    }
-
-    fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
-        engine::sample(&Registrations::open(session, config)?, limit)
-    }
-}
+            })
+        },
+        dynamic_output: false,
+        permissions: &[Permission::RegistrationStatusRead, Permission::EnrollmentRead],
+        limits: &[limits::PROVISIONING, limits::RECORDS],
+    },
+    interval: Duration::from_secs(30),
+    min_interval: Duration::from_secs(5),
+    open: |session, config| Ok(Box::new(Registrations::open(session, config)?)),
+};
 
 struct Registrations<'a> {
     dps: Dps<'a>,
     changes: BTreeSet<Change>,
-    config: Config,
+    statuses: Vec<String>,
+    /// The groups that the configuration names. Empty: all.
+    groups: Vec<String>,
+    individual: bool,
 }
 
 /// Where a scan is: the groups that are still to be read, and the service's continuation text in the current group.
@@ -152,18 +123,20 @@ struct Place {
 }
 
 impl<'a> Registrations<'a> {
-    fn open(session: &'a Session, config: Value) -> Result<Self> {
-        let changes = wanted(&config);
-        Ok(Self { dps: session.dps()?, changes, config: typed(config)? })
-    }
-
-    fn includes_individual(&self) -> bool {
-        self.config.include_individual.unwrap_or(true)
+    fn open(session: &'a Session, config: &Input) -> Result<Self> {
+        let texts = |name: &str| config.items(name).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        Ok(Self {
+            dps: session.dps()?,
+            changes: wanted(config),
+            statuses: texts("statuses"),
+            groups: texts("enrollmentGroupIds"),
+            individual: config.get("includeIndividual") != Some(&Value::Bool(false)),
+        })
     }
 
     /// The groups to read, in reverse order: each step takes the last one.
     fn groups(&self) -> Result<Vec<String>> {
-        let mut groups = self.config.enrollment_group_ids.clone();
+        let mut groups = self.groups.clone();
         if groups.is_empty() {
             let mut continuation: Option<String> = None;
             loop {
@@ -228,15 +201,13 @@ impl<'a> Registrations<'a> {
                 page.continuation,
             )),
             // The group and its registrations were deleted after the group was listed.
-            Err(error) if error.code() == ErrorCode::NotFound && self.config.enrollment_group_ids.is_empty() => {
-                Ok((Vec::new(), None))
-            }
+            Err(error) if error.code() == ErrorCode::NotFound && self.groups.is_empty() => Ok((Vec::new(), None)),
             Err(error) => Err(error),
         }
     }
 
     fn page_of_individuals(&self, continuation: Option<&str>) -> Result<(Vec<Record>, Option<String>)> {
-        if !self.includes_individual() {
+        if !self.individual {
             return Ok((Vec::new(), None));
         }
         let page =
@@ -249,24 +220,19 @@ impl<'a> Registrations<'a> {
 const GROUP: &str = "$enrollmentGroupId";
 
 impl Collection for Registrations<'_> {
-    fn trigger(&self) -> &'static str {
-        ID
-    }
-
     fn source(&self) -> String {
         format!("https://{}/registrations", self.dps.identity())
     }
 
     fn selection(&self) -> String {
-        let mut groups = self.config.enrollment_group_ids.clone();
+        let mut groups = self.groups.clone();
         groups.sort();
-        json!([groups, self.includes_individual()]).to_string()
+        json!([groups, self.individual]).to_string()
     }
 
-    fn wants(&self, change: Change, body: Option<&Value>) -> bool {
-        let status_fits = self.config.statuses.is_empty()
-            || body.is_none_or(|body| self.config.statuses.iter().any(|status| status == text(body, "status")));
-        self.changes.contains(&change) && status_fits
+    fn wants(&self, happened: &Happened) -> bool {
+        let fits = |body: &Value| self.statuses.iter().any(|status| status == text(body, "status"));
+        self.changes.contains(&happened.change) && (self.statuses.is_empty() || happened.body.is_none_or(fits))
     }
 
     fn page(&self, place: Option<&str>) -> Result<Batch> {
@@ -323,9 +289,5 @@ impl Collection for Registrations<'_> {
             data: data.to_string(),
             summary: format!("Registration {key} {}{now}", change.as_str()),
         }
-    }
-
-    fn interval(&self) -> Duration {
-        INTERVAL
     }
 }

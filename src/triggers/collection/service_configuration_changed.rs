@@ -1,4 +1,12 @@
 //! An automatic device configuration of the hub was created, changed or deleted.
+//!
+//! ```scenario
+//! config {}
+//! change hub:PUT /configurations/interval-new {"id": "interval-new", "schemaVersion": "1.0", "content": {"deviceContent": {"properties.desired.intervalSeconds": 30}}, "targetCondition": "tags.site='north'", "priority": 10}
+//! change hub:REPLACE /configurations/interval-1 {"id": "interval-1", "priority": 7, "content": {"deviceContent": {"properties.desired.intervalSeconds": 10}}, "targetCondition": "*"}
+//! change hub:DELETE /configurations/interval-2
+//! expect created updated deleted
+//! ```
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,43 +14,31 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::engine::cursor::Fingerprint;
-use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, changes_field, text, wanted};
+use super::engine::polled::Polled;
+use super::engine::{Batch, Change, Collection, Happened, Lookup, Record, changes_field, text, wanted};
 use crate::auth::Permission;
-use crate::bindings::exports::workflow::connector::metadata::{StartMode, TriggerDescriptor, TriggerKind};
-use crate::bindings::exports::workflow::connector::trigger::{Event, Page, PollRequest};
-use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{ErrorCode, Result};
-use crate::form::Spec;
-use crate::form::schema::literal;
-use crate::form::schema::{any_object, help, integer, object, one_of, open_object, string};
+use crate::form::limits;
+use crate::form::schema::{any_object, help, integer, literal, object, one_of, open_object, string};
 use crate::http::GivenId;
 use crate::iothub::IotHub;
-use crate::session::Session;
-use crate::triggers::shared::Trigger;
+use crate::triggers::shared::declaration::{Declaration, optional};
 use crate::triggers::shared::event::EventDraft;
 
-pub struct ServiceConfigurationChanged;
-
-const ID: &str = "service-configuration-changed";
-/// Each IoT Hub unit allows 20 requests for configurations a minute.
-const INTERVAL: Duration = Duration::from_secs(60);
 /// The member with the time when the hub last changed a configuration.
 const UPDATED: &str = "lastUpdatedTimeUtc";
 
-impl Trigger for ServiceConfigurationChanged {
-    fn id(&self) -> &'static str {
-        ID
-    }
-
-    fn descriptor(&self) -> TriggerDescriptor {
-        let spec = Spec {
-            id: ID,
-            title: "Service configuration changed",
-            help: "Fires when an automatic device configuration (or an IoT Edge deployment) of the hub is created, changed or deleted. \
-                   Needs a hub of the Standard or Free tier.",
-            group: "Configurations",
-            input: object([("changes", changes_field())], &[]),
-            output: object(
+pub static TRIGGER: Polled = Polled {
+    declaration: Declaration {
+        id: "service-configuration-changed",
+        title: "Service configuration changed",
+        help: "Fires when an automatic device configuration (or an IoT Edge deployment) of the hub is created, changed or deleted. \
+               Needs a hub of the Standard or Free tier.",
+        group: "Configurations",
+        config: &[optional("changes", changes_field)],
+        config_sample: r#"{ "changes": ["created", "updated"] }"#,
+        output: || {
+            object(
                 [
                     ("change", one_of("Change", &["created", "updated", "deleted"])),
                     ("configurationId", string("Configuration id")),
@@ -67,9 +63,10 @@ impl Trigger for ServiceConfigurationChanged {
                     ),
                 ],
                 &["change", "configurationId"],
-            ),
-            input_sample: literal!({ "changes": ["created", "updated"] }),
-            output_sample: literal!({
+            )
+        },
+        output_sample: || {
+            literal!({
                 "change": "updated",
                 "configurationId": "interval-30s",
                 "configuration": {
@@ -83,34 +80,17 @@ impl Trigger for ServiceConfigurationChanged {
                     "lastUpdatedTimeUtc": "2026-05-04T07:10:00Z",
                     "etag": "MQ=="
                 }
-            }),
-            dynamic_output: false,
-            permissions: &[Permission::RegistryRead],
-            limits: &[
-                ("Configurations of a hub", 100, "items"),
-                ("Configuration operations of a unit", 20, "requests/minute"),
-            ],
-        };
-        TriggerDescriptor {
-            operation: spec.operation(),
-            kind: TriggerKind::Polling,
-            start_modes: vec![StartMode::Now, StartMode::Earliest],
-            min_interval_ms: 10_000,
-        }
-    }
-
-    fn check_cursor(&self, cursor: &Cursor) -> Result<()> {
-        engine::check_cursor(cursor)
-    }
-
-    fn poll(&self, session: &Session, config: Value, request: &PollRequest) -> Result<Page> {
-        engine::poll(session, &Configurations { hub: session.hub(), changes: wanted(&config) }, request)
-    }
-
-    fn sample(&self, session: &Session, config: Value, limit: u32) -> Result<Vec<Event>> {
-        engine::sample(&Configurations { hub: session.hub(), changes: wanted(&config) }, limit)
-    }
-}
+            })
+        },
+        dynamic_output: false,
+        permissions: &[Permission::RegistryRead],
+        limits: &[("Configurations of a hub", 100, "items"), limits::CONFIGURATIONS],
+    },
+    // Each IoT Hub unit allows 20 requests for configurations a minute.
+    interval: Duration::from_secs(60),
+    min_interval: Duration::from_secs(10),
+    open: |session, config| Ok(Box::new(Configurations { hub: session.hub(), changes: wanted(config) })),
+};
 
 struct Configurations<'a> {
     hub: IotHub<'a>,
@@ -126,10 +106,6 @@ fn record(body: Value) -> Option<Record> {
 }
 
 impl Collection for Configurations<'_> {
-    fn trigger(&self) -> &'static str {
-        ID
-    }
-
     fn source(&self) -> String {
         format!("https://{}/configurations", self.hub.identity())
     }
@@ -138,8 +114,8 @@ impl Collection for Configurations<'_> {
         String::new()
     }
 
-    fn wants(&self, change: Change, _body: Option<&Value>) -> bool {
-        self.changes.contains(&change)
+    fn wants(&self, happened: &Happened) -> bool {
+        self.changes.contains(&happened.change)
     }
 
     fn page(&self, _place: Option<&str>) -> Result<Batch> {
@@ -168,9 +144,5 @@ impl Collection for Configurations<'_> {
             data: data.to_string(),
             summary: format!("Configuration {key} {}", change.as_str()),
         }
-    }
-
-    fn interval(&self) -> Duration {
-        INTERVAL
     }
 }

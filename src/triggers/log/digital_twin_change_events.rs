@@ -1,9 +1,14 @@
 //! A digital twin has changed.
+//!
+//! ```scenario
+//! config {}
+//! message digitalTwinChangeEvents {"deviceId": "press-1", "hubName": "plant"} [{"op": "replace", "path": "/target", "value": 21}]
+//! ```
 
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;
 
-pub static DIGITAL_TWIN_CHANGE_EVENTS: LogTrigger = LogTrigger {
+pub static TRIGGER: LogTrigger = LogTrigger {
     id: "digital-twin-change-events",
     title: "Digital twin change event",
     help: "Fires for each change of a digital twin (IoT Plug and Play), as a JSON Patch. The hub sends such events only where a route takes **Digital Twin Change Events** to the endpoint **events**.",

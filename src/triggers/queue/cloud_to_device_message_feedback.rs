@@ -1,4 +1,9 @@
 //! A device completed a cloud-to-device message, or the message ended in another way.
+//!
+//! ```scenario
+//! config {}
+//! queue feedback
+//! ```
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +25,8 @@ use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::glob::{fits_any, patterns};
 
 pub struct CloudToDeviceMessageFeedback;
+
+pub static TRIGGER: CloudToDeviceMessageFeedback = CloudToDeviceMessageFeedback;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -1,4 +1,9 @@
 //! A device uploaded a file.
+//!
+//! ```scenario
+//! config {}
+//! queue files
+//! ```
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +25,8 @@ use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::glob::{fits_any, patterns};
 
 pub struct FileUploadNotifications;
+
+pub static TRIGGER: FileUploadNotifications = FileUploadNotifications;
 
 /// The members of a record.
 const MEMBERS: [&str; 6] = ["deviceId", "blobUri", "blobName", "blobSizeInBytes", "lastUpdatedTime", "enqueuedTimeUtc"];

@@ -1,13 +1,11 @@
 //! Triggers on the queues that a hub keeps for services.
 
-mod cloud_to_device_message_feedback;
 mod engine;
-mod file_upload_notifications;
 
-use super::shared::Trigger;
+use crate::triggers::shared::operations;
 
-/// The order here is the order in which a person sees the triggers.
-pub static ALL: &[&dyn Trigger] = &[
-    &cloud_to_device_message_feedback::CloudToDeviceMessageFeedback,
-    &file_upload_notifications::FileUploadNotifications,
-];
+// The order is the one in which a person sees the triggers.
+operations! {
+    cloud_to_device_message_feedback,
+    file_upload_notifications,
+}

@@ -1,6 +1,7 @@
 //! The trait of all triggers, and the code that several of them share.
 
 pub mod cursor_bytes;
+pub mod declaration;
 pub mod event;
 pub mod glob;
 pub mod hash;
@@ -14,6 +15,17 @@ use crate::bindings::exports::workflow::connector::trigger::{Event, Page, Partit
 use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{Error, ErrorCode, Result};
 use crate::session::Session;
+
+/// Declares the modules of a folder's triggers, and the list of these triggers. Each module has a static `TRIGGER`.
+macro_rules! operations {
+    ($($module:ident),* $(,)?) => {
+        $(mod $module;)*
+
+        /// The triggers of this folder.
+        pub static ALL: &[&dyn $crate::triggers::shared::Trigger] = &[$(&$module::TRIGGER),*];
+    };
+}
+pub(crate) use operations;
 
 /// The id of the only partition of a trigger that cannot be polled in parallel.
 pub const WHOLE: &str = "all";

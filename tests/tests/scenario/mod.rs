@@ -7,7 +7,7 @@
 #[path = "../../../host-harness/emulator/tests/common/mod.rs"]
 pub mod raw;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use connector_host::interface::trigger::{Budget, Event, LostPolicy, PollRequest,
 use connector_host::interface::types::{Error, ErrorCode};
 use connector_host::{CallError, Connection};
 use connector_tests::World;
-use connector_tests::heads::{self, Head};
+use connector_tests::heads::{self, Change, Head, Source, Watch};
 use serde_json::{Value, json};
 
 use ErrorCode::{Conflict, DeviceOffline, InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Timeout};
@@ -103,10 +103,22 @@ impl Step {
     pub fn input(&self) -> &Value {
         &self.input
     }
+
+    /// The action that reads the input's ETag, and that action's input.
+    pub fn tagged(&self) -> Option<&(String, Value)> {
+        self.tagged.as_ref()
+    }
+
+    /// Whether the call succeeds by itself: without a fault of the service.
+    pub fn succeeds(&self) -> bool {
+        self.fault.is_none() && !matches!(self.expected, Expected::Failure(_))
+    }
 }
 
 /// The longest pause before an action that waits is asked again, however long it asks to be left alone.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// An operation whose scenario takes longer is named.
+const SLOW: Duration = Duration::from_secs(1);
 /// An ETag that no object has.
 const STALE: &str = "AAAAAAAAAAA=";
 const KEYS: [&str; 2] =
@@ -209,79 +221,56 @@ fn stand_ins(value: &mut Value, certificate: &str) -> Result<()> {
     Ok(())
 }
 
-/// The triggers on collections, with their configurations.
-pub fn triggers() -> Vec<(&'static str, Value)> {
-    vec![
-        ("individual-enrollment-changed", json!({})),
-        ("registration-status-changed", json!({})),
-        ("service-configuration-changed", json!({})),
-        ("device-twin-changed", json!({ "condition": "tags.site = 'north'" })),
-    ]
+/// The scenario of each trigger, read from the head of its file in `src/triggers`.
+///
+/// # Errors
+/// Where a file cannot be read, or a line cannot be understood.
+pub fn triggers() -> Result<BTreeMap<String, Watch>> {
+    heads::read_triggers(&connector_tests::workspace().join("src/triggers"))
 }
 
-/// The triggers on the hub's log, each with its message source, properties and body.
-pub fn streams() -> Vec<(&'static str, EventSource, Value, Value)> {
-    let of = |operation: &str| json!({ "opType": operation, "deviceId": "press-1", "hubName": "plant" });
-    vec![
-        ("device-telemetry", EventSource::Telemetry, json!({ "level": "warning" }), json!({ "temperature": 81.5 })),
-        (
-            "device-connection-state-events",
-            EventSource::DeviceConnectionState,
-            of("deviceConnected"),
-            json!({ "sequenceNumber": "000000000000000001D4132452F67CE200000002000000000000000000000001" }),
-        ),
-        (
-            "device-lifecycle-events",
-            EventSource::DeviceLifecycle,
-            of("createDeviceIdentity"),
-            json!({ "deviceId": "press-1" }),
-        ),
-        (
-            "device-twin-change-events",
-            EventSource::TwinChange,
-            of("updateTwin"),
-            json!({ "version": 2, "tags": { "site": "north" } }),
-        ),
-        (
-            "digital-twin-change-events",
-            EventSource::DigitalTwinChange,
-            json!({ "deviceId": "press-1", "hubName": "plant" }),
-            json!([{ "op": "replace", "path": "/target", "value": 21 }]),
-        ),
-    ]
+/// Lets something happen that a trigger's scenario states.
+async fn change(world: &World, change: &Change) -> Result<()> {
+    let input = &change.input;
+    let devices = world.emulator.devices();
+    let id = |name: &str| input[name].as_str().with_context(|| format!("no {name}"));
+    if let Some(method) = change.what.strip_prefix("hub:") {
+        let (hub, path, body) = (raw::hub(&world.emulator, "iothubowner"), change.path.as_str(), input.clone());
+        let answer = match method {
+            "PUT" => hub.put(path, body).await,
+            "REPLACE" => hub.put_if(path, "\"*\"", body).await,
+            "DELETE" => hub.delete(path).await,
+            other => bail!("the method {other} is not one of PUT, REPLACE and DELETE"),
+        };
+        ensure!((200..300).contains(&answer.status), "the hub answered {}: {}", answer.status, answer.message());
+        return Ok(());
+    }
+    match change.what.as_str() {
+        "device:report" => devices.report(id("deviceId")?, input["reported"].clone()).await?,
+        "device:connect" => devices.connect(id("deviceId")?).await?,
+        "device:disconnect" => devices.disconnect(id("deviceId")?).await?,
+        "device:silent" => {
+            let minutes = input["minutes"].as_u64().context("no minutes")?;
+            devices.be_silent_for(id("deviceId")?, Duration::from_secs(60 * minutes)).await?;
+        }
+        "device:provision" => provision_by_group(world, &[id("registrationId")?]).await?,
+        other if other.starts_with("device:") => bail!("no device does `{other}`"),
+        action => {
+            let mut result = world.invoke(action, input.clone()).await;
+            for _ in 0..MOST_CALLS {
+                let Outcome::Pending(pending) = result? else { return Ok(()) };
+                tokio::time::sleep(Duration::from_millis(pending.after_ms).min(LONGEST_PAUSE)).await;
+                result = world.account().resume(action, &pending.token, &Call::default()).await;
+            }
+            bail!("{action} does not end");
+        }
+    }
+    Ok(())
 }
 
-/// The triggers on the hub's queues for services.
-pub const QUEUES: [&str; 2] = ["cloud-to-device-message-feedback", "file-upload-notifications"];
-
-/// Creates, changes and deletes records that a trigger follows.
-async fn change(world: &World, trigger: &str) -> Result<()> {
-    match trigger {
-        "individual-enrollment-changed" => {
-            let put = "create-or-update-individual-enrollment";
-            world.done(put, json!({ "registrationId": "loom-new", "attestation": { "type": "symmetricKey" } })).await?;
-            world.done(put, json!({ "registrationId": "loom-2", "provisioningStatus": "disabled" })).await?;
-            world.done("delete-individual-enrollment", json!({ "registrationId": "loom-3" })).await?;
-        }
-        "registration-status-changed" => {
-            provision_by_group(world, &["grouped-new", "grouped-2"]).await?;
-            world.done("delete-registration-state", json!({ "registrationId": "grouped-3" })).await?;
-        }
-        "service-configuration-changed" => {
-            let hub = raw::hub(&world.emulator, "iothubowner");
-            hub.put("/configurations/interval-new", configuration("interval-new", 30)).await.expect(201);
-            let changed = json!({ "id": "interval-1", "priority": 7, "content": configuration("", 10)["content"], "targetCondition": "*" });
-            hub.put_if("/configurations/interval-1", "\"*\"", changed).await.expect(200);
-            hub.delete("/configurations/interval-2").await.expect(204);
-        }
-        "device-twin-changed" => {
-            let north = |id: &str| json!({ "deviceId": id, "tags": { "site": "north" } });
-            world.done("create-device", json!({ "deviceId": "press-new" })).await?;
-            world.done("update-twin", north("press-new")).await?;
-            world.done("update-twin", json!({ "deviceId": "press-2", "desired": { "intervalSeconds": 60 } })).await?;
-            world.done("delete-device", json!({ "deviceId": "press-3" })).await?;
-        }
-        other => bail!("the trigger {other} has no scenario"),
+async fn all_changes(world: &World, changes: &[Change]) -> Result<()> {
+    for step in changes {
+        change(world, step).await.with_context(|| format!("{} {} {}", step.what, step.path, step.input))?;
     }
     Ok(())
 }
@@ -333,30 +322,28 @@ pub async fn run() -> Result<Recording> {
             )
         })?;
         let before = run.exchanges();
+        let started = std::time::Instant::now();
         run.action(&action.operation, &scenario, action.effect).await.with_context(|| id.to_owned())?;
+        if started.elapsed() > SLOW {
+            println!("{id} took {:.1?}", started.elapsed());
+        }
         made_by.push((id.to_owned(), before..run.exchanges()));
     }
     ensure!(scenarios.is_empty(), "there are scenarios of actions that do not exist: {:?}", scenarios.keys());
 
-    let mut scenarios: BTreeMap<_, _> = triggers().into_iter().collect();
-    let mut streams = streams();
+    let mut scenarios = triggers()?;
     for trigger in &descriptor.triggers {
         let id = trigger.operation.id.as_str();
         let before = run.exchanges();
-        if QUEUES.contains(&id) {
-            run.queue(&trigger.operation).await.with_context(|| id.to_owned())?;
-            continue;
-        }
-        if let Some(at) = streams.iter().position(|(stream, ..)| *stream == id) {
-            let (_, source, properties, body) = streams.swap_remove(at);
-            run.stream(id, source, &properties, &body).await.with_context(|| id.to_owned())?;
-            continue;
-        }
-        let config = scenarios.remove(id).with_context(|| format!("the trigger {id} has no scenario"))?;
-        run.trigger(&trigger.operation, config).await.with_context(|| id.to_owned())?;
+        let watch = scenarios.remove(id).with_context(|| {
+            format!(
+                "the trigger {id} has no scenario: add a block `scenario` to the head of its file, which must be called {}.rs, as CONTRIBUTING.md describes",
+                id.replace('-', "_")
+            )
+        })?;
+        run.watch(&trigger.operation, watch).await.with_context(|| id.to_owned())?;
         made_by.push((id.to_owned(), before..run.exchanges()));
     }
-    ensure!(streams.is_empty(), "there are streams of triggers that do not exist: {}", streams.len());
     ensure!(scenarios.is_empty(), "there are scenarios of triggers that do not exist: {:?}", scenarios.keys());
 
     run.around(&descriptor).await?;
@@ -466,8 +453,8 @@ impl Run {
         Ok(())
     }
 
-    /// Answers that are not JSON end a read with the error `protocol`. A change may succeed if the service's answer
-    /// says nothing that the action needs; otherwise its error states that the change may have been made.
+    /// Answers that are not JSON end a read with the error `protocol`. A change may succeed if the service's answer says
+    /// nothing that the action needs, and an action on many things reports the error for each of them.
     async fn garbled(&mut self, id: &str, input: &Value, effect: Effect) -> Result<()> {
         // The contract's judge must not see these answers.
         self.world.emulator.traffic().record(false);
@@ -476,8 +463,13 @@ impl Run {
         self.world.emulator.faults().clear();
         self.world.emulator.traffic().record(true);
         match result {
-            Ok(Outcome::Done(_) | Outcome::Pending(_)) if effect != Effect::Read => Ok(()),
-            // The service refuses to repeat what an earlier call has done, and the error's own text is garbled.
+            Ok(Outcome::Done(_) | Outcome::Pending(_) | Outcome::Page(_)) if effect != Effect::Read => Ok(()),
+            // The service refuses to repeat what an earlier call has done. The hub names the error in a header, so that a
+            // text that cannot be read hides nothing; DPS names it in the text only.
+            Err(error) if effect != Effect::Read && error.connector().is_some_and(is_refusal) => {
+                self.failures.entry(id.to_owned()).or_default().extend(error.connector().cloned());
+                Ok(())
+            }
             result => self.expect_failure(id, result, ErrorCode::Protocol),
         }
     }
@@ -546,25 +538,61 @@ impl Run {
         input
     }
 
+    /// Runs a trigger's scenario.
+    async fn watch(&mut self, operation: &Operation, watch: Watch) -> Result<()> {
+        all_changes(&self.world, &watch.given).await?;
+        match &watch.source {
+            Source::Collection { changes, expected } => self.trigger(operation, watch.config, changes, expected).await,
+            Source::Log { source, properties, body } => {
+                let source = source.parse().unwrap_or(EventSource::Telemetry);
+                self.stream(&operation.id, source, properties, body).await
+            }
+            Source::Queue(queue) => self.queue(operation, queue).await,
+        }
+    }
+
     /// Reads all records first, then all changes, then causes the trigger's errors.
-    async fn trigger(&mut self, operation: &Operation, config: Value) -> Result<()> {
+    async fn trigger(
+        &mut self,
+        operation: &Operation,
+        config: Value,
+        changes: &[Change],
+        expected: &[String],
+    ) -> Result<()> {
         let id = operation.id.as_str();
         let before = self.exchanges();
-        let (first, cursor) = self.world.drain(id, config.clone(), Start::Earliest, None).await?;
+        let (first, old) = self.world.drain(id, config.clone(), Start::Earliest, None).await?;
         ensure!(first.len() > 2, "only {} record(s) at the beginning", first.len());
         ensure!(self.exchanges() > before, "the service was not asked");
-        change(&self.world, id).await?;
-        let (second, cursor) = self.world.drain(id, config.clone(), Start::Earliest, Some(cursor)).await?;
-        for wanted in ["created", "updated", "deleted"] {
-            let delivered = second.iter().any(|event| event.event_type.ends_with(wanted));
-            ensure!(
-                delivered,
-                "no event of the type {wanted}: {:?}",
-                second.iter().map(|it| &it.summary).collect::<Vec<_>>()
-            );
-        }
+        let (none, started_now) = self.world.drain(id, config.clone(), Start::Now, None).await?;
+        ensure!(none.is_empty(), "events of what was there before: {none:?}");
+        all_changes(&self.world, changes).await?;
+        let (second, cursor) = self.world.drain(id, config.clone(), Start::Earliest, Some(old.clone())).await?;
+        let words: BTreeSet<&str> =
+            second.iter().map(|event| event.event_type.rsplit('.').next().unwrap_or_default()).collect();
+        let summaries = second.iter().map(|it| &it.summary).collect::<Vec<_>>();
+        let wanted: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+        ensure!(words == wanted, "the types of the events are {words:?} instead of {wanted:?}: {summaries:?}");
         let (third, _) = self.world.drain(id, config.clone(), Start::Earliest, Some(cursor)).await?;
         ensure!(third.is_empty(), "events without a change: {third:?}");
+        let told = |events: &[Event]| {
+            let mut told: Vec<_> =
+                events.iter().map(|it| format!("{} {:?} {:?}", it.event_type, it.subject, it.data)).collect();
+            told.sort();
+            told
+        };
+        let (same, _) = self.world.drain(id, config.clone(), Start::Now, Some(started_now)).await?;
+        ensure!(told(&same) == told(&second), "after a start with `now`: {:?}", told(&same));
+        for read in 0..4 {
+            // The fault ends a poll in the middle of a scan, and the next poll goes on.
+            self.world.emulator.faults().add_text(&format!("* /=503+600~{read}x1"))?;
+            let interrupted = self.world.drain(id, config.clone(), Start::Earliest, Some(old.clone())).await;
+            self.world.emulator.faults().clear();
+            let (events, _) = interrupted.with_context(|| format!("the request {read} is refused"))?;
+            let distinct: BTreeSet<&str> = events.iter().map(|event| event.id.as_str()).collect();
+            ensure!(distinct.len() == events.len(), "an event came twice after request {read} was refused");
+            ensure!(told(&events) == told(&second), "after request {read} was refused: {:?}", told(&events));
+        }
         self.events.entry(id.to_owned()).or_default().extend(first.into_iter().chain(second));
 
         self.throttle()?;
@@ -626,8 +654,10 @@ impl Run {
     }
 
     /// A trigger on a queue delivers all notices. After they are committed, the queue is empty.
-    async fn queue(&mut self, operation: &Operation) -> Result<()> {
+    async fn queue(&mut self, operation: &Operation, queue: &str) -> Result<()> {
         let id = operation.id.as_str();
+        ensure!(["feedback", "files"].contains(&queue), "the hub has no queue {queue}");
+        let is_feedback = queue == "feedback";
         // Devices take the messages of earlier actions. Their feedback is older than the trigger's start.
         let devices = self.world.emulator.devices();
         for device in ["press-1", "press-2", "press-3"] {
@@ -636,7 +666,7 @@ impl Run {
         let (_, cursor) = self.world.drain(id, json!({}), Start::Now, None).await?;
         for number in 0..3 {
             let device = format!("press-{}", number + 1);
-            if id == QUEUES[0] {
+            if is_feedback {
                 let message = json!({ "deviceId": device, "body": number, "acknowledgement": "full" });
                 self.world.done("send-cloud-to-device-message", message).await?;
                 devices.take_messages(&device).await?;
@@ -657,7 +687,7 @@ impl Run {
         }
         ensure!(delivered.len() == 3, "{} events instead of 3", delivered.len());
         let left = || {
-            if id == QUEUES[0] { self.world.emulator.feedback_left() } else { self.world.emulator.file_notices_left() }
+            if is_feedback { self.world.emulator.feedback_left() } else { self.world.emulator.file_notices_left() }
         };
         ensure!(left() >= 1, "a notice was completed before it was committed");
         // Each poll is a new instance. The hub notices that the last instance is gone, and gives its notices again.
@@ -758,6 +788,12 @@ impl Run {
         self.failures.entry(id.to_owned()).or_default().push(found);
         Ok(())
     }
+}
+
+/// Whether the service understood a call and refused it.
+fn is_refusal(error: &Error) -> bool {
+    error.service.as_ref().and_then(|service| service.status).is_some_and(|status| (400..500).contains(&status))
+        && matches!(error.code, Conflict | InvalidInput | NotFound)
 }
 
 async fn provision_by_group(world: &World, ids: &[&str]) -> Result<()> {

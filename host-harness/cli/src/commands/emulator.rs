@@ -1,5 +1,7 @@
 //! `emulator`.
 
+mod scenario;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,18 +13,26 @@ use azure_iot_emulator::{
 };
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
 
+use self::scenario::{Happening, Scenario};
 use super::output::Output;
 use super::signals::interrupted;
 use super::{Done, Exit, files, usage};
 
-/// The name of the shared access policies of IoT Hub and the Device Provisioning Service in the connection file.
+/// The name of the shared access policies of IoT Hub and the Device Provisioning Service in the connection file, unless
+/// the scenario names others.
 const POLICY: &str = "connector";
 /// The domain of the host names of IoT hubs in Azure.
 const HUB_DOMAIN: &str = "azure-devices.net";
 
 #[derive(Debug, Args)]
 pub(crate) struct EmulatorArguments {
+    /// A JSON file of what the services contain from the start (devices, twins, enrollments, configurations, policies)
+    /// and what happens to them later (faults, a fail-over). docs/emulator.md describes it. What the file states goes
+    /// before an option.
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
     /// The loopback address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     listen: IpAddr,
@@ -251,17 +261,25 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
         Passwords::NotOffered => PasswordLogin::NotOffered,
     };
     let name = arguments.hub_name.map(HubName::from);
+    let scenario = arguments.scenario.as_deref().map(Scenario::read).transpose().map_err(usage)?.unwrap_or_default();
+    scenario.set_up(&mut options).map_err(usage)?;
+    let timeline = scenario.timeline().map_err(usage)?;
     let emulator = Emulator::start(options).await.map_err(usage)?;
+    scenario.fill(&emulator).await.map_err(|error| usage(error.context("the scenario cannot be set up")))?;
     if name.is_some_and(|name| emulator.hub_host_by(name).is_none()) {
         return Err(usage(anyhow!("the IoT hub has this name only with `--gateway v2`")));
     }
     let devices: Result<Vec<_>, _> = arguments.device.iter().map(|id| emulator.create_device(id)).collect();
-    let devices = devices.map_err(usage)?;
+    let mut devices = devices.map_err(usage)?;
+    devices.extend(scenario.devices().filter_map(|id| emulator.device_connection_string(id)));
     for rule in arguments.fault {
         emulator.faults().add(rule);
     }
     let files = match &arguments.connection_out {
-        Some(path) => Some((path, write_connection(&emulator, name, path).map_err(usage)?)),
+        Some(path) => {
+            let connection = connection(&emulator, name, &scenario).map_err(usage)?;
+            Some((path, write_connection(&emulator, &connection, path).map_err(usage)?))
+        }
         None => None,
     };
     let simulator = arguments.telemetry_rate.map(|rate| {
@@ -276,19 +294,36 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     let leads = name.map(|_| format!(" --resolve {HUB_DOMAIN}={}", arguments.listen)).unwrap_or_default();
     let files = files.as_ref().map(|(path, ca)| (path.as_path(), ca.as_path()));
     announce(output, &emulator, &leads, &devices, files)?;
-    interrupted().await;
+    let ended = tokio::select! {
+        () = interrupted() => Ok(()),
+        failed = play(output, &emulator, timeline) => failed,
+    };
     if let Some(simulator) = simulator {
         simulator.stop();
     }
     emulator.shutdown().await;
-    Ok(())
+    ended
+}
+
+/// Lets happen what the scenario plans, each at its time. Returns only if something fails.
+async fn play(output: &Output, emulator: &Emulator, timeline: Vec<(Duration, Happening)>) -> Done {
+    let start = Instant::now();
+    for (after, happening) in timeline {
+        sleep_until(start + after).await;
+        let text = happening.happen(emulator).await.map_err(Exit::Failed)?;
+        if output.is_json() {
+            output.json(&json!({ "afterSeconds": after.as_secs_f64(), "happened": text }))?;
+        } else {
+            output.line(&format!("After {} s: {text}.", after.as_secs_f64()))?;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Writes the connection to `path`, and the certificate authority to a file beside it. Returns the path of the second
 /// file.
-fn write_connection(emulator: &Emulator, name: Option<HubName>, path: &Path) -> Result<PathBuf> {
-    let connection = serde_json::to_vec_pretty(&connection(emulator, name)?)?;
-    files::write_atomically(path, &connection)?;
+fn write_connection(emulator: &Emulator, connection: &Value, path: &Path) -> Result<PathBuf> {
+    files::write_atomically(path, &serde_json::to_vec_pretty(connection)?)?;
     let mut authority = path.as_os_str().to_owned();
     authority.push(".ca.pem");
     let authority = PathBuf::from(authority);
@@ -296,11 +331,14 @@ fn write_connection(emulator: &Emulator, name: Option<HubName>, path: &Path) -> 
     Ok(authority)
 }
 
-/// A connection to the emulator with all permissions. It contains the emulator's keys.
-fn connection(emulator: &Emulator, name: Option<HubName>) -> Result<Value> {
-    let missing = || anyhow!("the emulator has no policy `{POLICY}`");
-    let hub = emulator.hub_policy(POLICY).with_context(missing)?;
-    let dps = emulator.dps_policy(POLICY).with_context(missing)?;
+/// A connection to the emulator, with all permissions unless the scenario names other policies. It contains the
+/// emulator's keys.
+fn connection(emulator: &Emulator, name: Option<HubName>, scenario: &Scenario) -> Result<Value> {
+    let missing = |policy: &str| format!("there is no policy `{policy}`");
+    let hub = scenario.connection.hub_policy.as_deref().unwrap_or(POLICY);
+    let dps = scenario.connection.provisioning_policy.as_deref().unwrap_or(POLICY);
+    let hub = emulator.hub_policy(hub).with_context(|| missing(hub))?;
+    let dps = emulator.dps_policy(dps).with_context(|| missing(dps))?;
     Ok(json!({
         "authProfile": "shared-access-key",
         "values": {

@@ -5,6 +5,7 @@ mod connection;
 mod cursor;
 mod demo;
 mod describe;
+mod device;
 mod emulator;
 mod exit;
 mod files;
@@ -30,8 +31,8 @@ use self::session::{Session, SessionArguments};
 
 /// Runs a workflow connector: describes it, tests an account, polls triggers and invokes actions.
 ///
-/// Secrets come from a connection file, the environment variable CONNECTOR_CONNECTION or a prompt, never from an
-/// argument. Exit codes: 0 for success, 1 if the connector or the host refused or failed, 2 for wrong usage.
+/// An account's secrets come from a connection file, the environment variable CONNECTOR_CONNECTION or a prompt, never
+/// from an argument. Exit codes: 0 for success, 1 if the connector or the host refused or failed, 2 for wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "connector-host", version, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -72,6 +73,8 @@ enum Command {
     Conformance(conformance::ConformanceArguments),
     /// Run an emulator of IoT Hub and the Device Provisioning Service on this machine.
     Emulator(emulator::EmulatorArguments),
+    /// Be one device: connect to a hub over MQTT, send, report, upload, and answer messages and direct methods.
+    Device(Box<device::DeviceArguments>),
     /// Run a demonstration: an emulator, simulated devices, and workflows that answer them, with a self-check at the
     /// end.
     Demo(demo::DemoArguments),
@@ -122,6 +125,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Done {
         Command::Invoke(arguments) => invoke::run(&session, output, arguments).await,
         Command::Conformance(arguments) => conformance::run(&session, output, arguments).await,
         Command::Emulator(arguments) => emulator::run(output, arguments).await,
+        Command::Device(arguments) => device::run(&session, output, *arguments).await,
         Command::Demo(arguments) => demo::run(&session, output, arguments).await,
     }
 }

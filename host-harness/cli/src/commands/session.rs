@@ -35,7 +35,7 @@ pub(crate) struct SessionArguments {
     #[arg(long, global = true, value_name = "FILE")]
     connection: Option<PathBuf>,
     /// A file of certificates (PEM) to trust in addition to the public certificate authorities.
-    #[arg(long, global = true, value_name = "PEM")]
+    #[arg(long, visible_alias = "ca", global = true, value_name = "PEM")]
     trust_roots: Option<PathBuf>,
     /// Refuse to load a connector whose egress rules name a host outside of this domain and its subdomains. Can be
     /// repeated.
@@ -188,6 +188,11 @@ impl<'a> Session<'a> {
             return Err(usage(anyhow!("no connection: add `--connection FILE` or set CONNECTOR_CONNECTION")));
         };
         Ok((tenant, source.read().map_err(usage)?))
+    }
+
+    /// The file of certificates to trust in addition to the public authorities.
+    pub(crate) fn trust_roots(&self) -> Option<&Path> {
+        self.arguments.trust_roots.as_deref()
     }
 
     /// Whether a connection was given.

@@ -136,11 +136,14 @@ impl Dps {
         Ok(())
     }
 
-    /// Creates an enrollment group without HTTP, to prepare a simulation.
-    pub(crate) fn create_group(&mut self, id: &str, body: Value) -> Result<(), ServiceError> {
+    /// Creates an enrollment without HTTP, to prepare a simulation.
+    pub(crate) fn create(&mut self, kind: Kind, id: &str, body: Value) -> Result<(), ServiceError> {
         let mut body: EnrollmentBody = serde_json::from_value(body).map_err(|error| invalid(error.to_string()))?;
-        body.enrollment_group_id = Some(id.to_owned());
-        self.put(Kind::Group, id, body, &Precondition::None, At::INTERNAL)
+        match kind {
+            Kind::Individual => body.registration_id = Some(id.to_owned()),
+            Kind::Group => body.enrollment_group_id = Some(id.to_owned()),
+        }
+        self.put(kind, id, body, &Precondition::None, At::INTERNAL)
     }
 
     /// Deletes an enrollment and the registration records that were made by it.

@@ -6,16 +6,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::clock::now;
-use crate::error::{ErrorCode, ServiceError, invalid};
-use crate::etag;
+use crate::error::{ServiceError, invalid};
 use crate::etag::{Precondition, Write};
 use crate::hub::registry::Hub;
 use crate::journal::ChangeKind;
 use crate::query_page::parse_query;
-use crate::records::configuration::{
-    Configuration, ConfigurationBody, Content, Texts, check, check_condition, not_found,
-};
+use crate::records::configuration::{ConfigurationBody, Content, Texts, check_condition, not_found};
 use crate::records::identity::module_key;
 use crate::records::module::ModuleBody;
 use crate::records::twin::{Change, PropertiesBody, TwinBody};
@@ -24,8 +20,6 @@ use crate::versions::At;
 use crate::web::answer::{json_response, no_content, ok};
 use crate::web::request::{JsonBody, list_limit};
 use crate::world::Shared;
-
-const MAX_CONFIGURATIONS: usize = 100;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -56,57 +50,14 @@ pub(crate) async fn put(
     State(world): State<Shared>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    JsonBody(mut body): JsonBody<ConfigurationBody>,
+    JsonBody(body): JsonBody<ConfigurationBody>,
 ) -> Result<Response, ServiceError> {
     let precondition = Precondition::from_headers(&headers)?;
-    check(&id, &body)?;
-    body.id = Some(id.clone());
     let mut hub = lock(&world.hub);
-    let existing = hub.configurations.get(&id);
-    let write = precondition.decide(
-        existing.map(|configuration| configuration.etag.as_str()),
-        || {
-            ServiceError::new(
-                ErrorCode::CONFIGURATION_ALREADY_EXISTS,
-                format!("Configuration {id} already exists. Use an If-Match header to update it"),
-            )
-        },
-        || not_found(&id),
-    )?;
-    let now = now();
-    let mut created = now;
-    if let Some(existing) = existing {
-        created = existing.created;
-        let old = existing.body.content.clone().unwrap_or_default();
-        if body.content.as_ref().is_some_and(|content| !content.is_empty() && *content != old) {
-            return Err(ServiceError::new(
-                ErrorCode::IMMUTABLE_CONFIGURATION_CONTENT,
-                "the content of a configuration cannot be changed",
-            ));
-        }
-        body.content = Some(old);
-    } else {
-        if body.content.as_ref().is_none_or(Content::is_empty) {
-            return Err(ServiceError::new(
-                ErrorCode::INVALID_CONFIGURATION_CONTENT,
-                "a configuration needs deviceContent, moduleContent or modulesContent",
-            ));
-        }
-        if hub.configurations.len() >= MAX_CONFIGURATIONS {
-            return Err(ServiceError::new(
-                ErrorCode::CONFIGURATION_COUNT_EXCEEDED,
-                format!("a hub may have no more than {MAX_CONFIGURATIONS} configurations"),
-            ));
-        }
-    }
-    let etag = etag::fresh();
-    let (kind, status) = match write {
-        Write::Create => (ChangeKind::ConfigurationCreated, StatusCode::CREATED),
-        Write::Update => (ChangeKind::ConfigurationUpdated, StatusCode::OK),
+    let status = match hub.put_configuration(&id, body, &precondition)? {
+        Write::Create => StatusCode::CREATED,
+        Write::Update => StatusCode::OK,
     };
-    let detail = json!({ "targetCondition": body.target_condition, "priority": body.priority });
-    hub.journal.append(kind, id.as_str(), Some(&etag), detail);
-    hub.configurations.insert(&id, Configuration { body, created, updated: now, etag });
     render(&hub, &id, status)
 }
 

@@ -1,7 +1,8 @@
 //! The cursor of a polled collection: which records were seen, each with a fingerprint of its state.
 //!
 //! The snapshot holds all records, sorted and compressed: for each record, how its id differs from the id before it,
-//! and six bytes of fingerprint. The position holds what was delivered since the snapshot, and grows with every event.
+//! and six bytes of fingerprint. Some triggers add two bytes for each part of a record, or a memo of up to
+//! [`LONGEST_MEMO`] bytes. The position holds what was delivered since the snapshot, and grows with every event.
 //! An engine that commits in the middle of a page thus stores a few dozen bytes, not the collection.
 
 use std::collections::BTreeMap;
@@ -24,12 +25,22 @@ const MOST_PARTS: usize = 5;
 const COUNTED: u8 = 3;
 /// As [`COUNTED`], with records that have parts.
 const COUNTED_WITH_PARTS: u8 = 4;
+/// As [`COUNTED_WITH_PARTS`], with a memo for each record. It is written only where records have memos.
+const COUNTED_WITH_MEMOS: u8 = 5;
+/// The form of a position with records that have memos.
+const POSITION_WITH_MEMOS: u8 = 3;
+/// The longest memo of a record, in bytes.
+pub const LONGEST_MEMO: usize = 640;
+/// The largest number of records where each has a memo: such a snapshot stays below [`MOST_BYTES`].
+pub const MOST_RECORDS_WITH_MEMOS: usize = 50_000;
 /// The largest number of records in a collection: 200,000 records with ids of 20 characters make a snapshot of about 2
 /// MB.
 pub const MOST_RECORDS: usize = 200_000;
 /// The largest size of an unpacked snapshot, in bytes. [`MOST_RECORDS`] records with the longest ids stay below this
 /// size.
 const MOST_BYTES: usize = MOST_RECORDS * 200;
+// A record's id has up to 128 bytes, or 257 with a module's id; fingerprint, parts and lengths take at most 24 more.
+const _: () = assert!(MOST_RECORDS_WITH_MEMOS * (LONGEST_MEMO + 128 + 24) < MOST_BYTES);
 /// Names this cursor in the detail of errors.
 const WHAT: &str = "cursor of a polled collection";
 /// The fastest level: the fingerprints, which are most of a snapshot, cannot be compressed.
@@ -101,12 +112,14 @@ impl Parts {
 }
 
 /// What the cursor knows of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The hash of the record's state when a scan last read it.
     pub fingerprint: Fingerprint,
     /// The hash of each part of that state.
     pub parts: Parts,
+    /// What the trigger itself wants to know of that state at the next change. Usually empty.
+    pub memo: Box<str>,
     /// Whether the current scan has read this record.
     pub seen: bool,
 }
@@ -126,7 +139,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delta {
     /// The record was created or changed, and is known in this state.
-    Put(String, Fingerprint, Parts),
+    Put(String, Fingerprint, Parts, Box<str>),
     /// The record was deleted.
     Remove(String),
 }
@@ -169,7 +182,7 @@ impl State {
     /// `invalid-input` where these bytes are not a cursor of this trigger.
     pub fn read(cursor: &Cursor) -> Result<Self> {
         let mut position = CursorReader::new(&cursor.position, WHAT);
-        position.format(&(FORMAT..=FORMAT_WITH_PARTS))?;
+        position.format(&(FORMAT..=POSITION_WITH_MEMOS))?;
         let mut state = if cursor.snapshot.is_empty() {
             let scope = position.array()?;
             Self::new(scope, position.byte()? == 1)
@@ -181,10 +194,11 @@ impl State {
             let key = position.text()?.to_owned();
             *state.delivered.entry(key.clone()).or_default() += 1;
             match kind {
-                0 | 2 => {
+                0 | 2 | 3 => {
                     let fingerprint = Fingerprint(position.array()?);
-                    let parts = if kind == 2 { Parts::read(&mut position)? } else { Parts::default() };
-                    state.records.insert(key, Known { fingerprint, parts, seen: false });
+                    let parts = if kind == 0 { Parts::default() } else { Parts::read(&mut position)? };
+                    let memo = if kind == 3 { position.text()?.into() } else { Box::default() };
+                    state.records.insert(key, Known { fingerprint, parts, memo, seen: false });
                 }
                 1 => {
                     state.records.remove(&key);
@@ -212,12 +226,13 @@ impl State {
             }
             Place::Sweep => raw.push(2),
         }
-        if let Some(pages) = self.pages {
+        let has_memos = self.records.values().any(|known| !known.memo.is_empty());
+        if let Some(pages) = self.pages.or(has_memos.then_some(Pages { origin: 0, count: 0 })) {
             raw.extend(pages.origin.to_le_bytes());
             raw.extend(pages.count.to_le_bytes());
         }
         put_number(&mut raw, self.records.len() as u64);
-        let has_parts = self.records.values().any(|known| !known.parts.is_empty());
+        let has_parts = has_memos || self.records.values().any(|known| !known.parts.is_empty());
         let mut last = "";
         for (key, known) in &self.records {
             let shared = last.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
@@ -227,9 +242,13 @@ impl State {
             if has_parts {
                 known.parts.put(&mut raw);
             }
+            if has_memos {
+                put_text(&mut raw, &known.memo);
+            }
             last = key;
         }
         let mut packed = vec![match (self.pages.is_some(), has_parts) {
+            _ if has_memos => COUNTED_WITH_MEMOS,
             (false, false) => FORMAT,
             (false, true) => FORMAT_WITH_PARTS,
             (true, false) => COUNTED,
@@ -241,9 +260,10 @@ impl State {
 
     fn unpack(snapshot: &[u8]) -> Result<Self> {
         let mut outer = CursorReader::new(snapshot, WHAT);
-        let form = outer.format(&(FORMAT..=COUNTED_WITH_PARTS))?;
-        let has_parts = matches!(form, FORMAT_WITH_PARTS | COUNTED_WITH_PARTS);
-        let counted = matches!(form, COUNTED | COUNTED_WITH_PARTS);
+        let form = outer.format(&(FORMAT..=COUNTED_WITH_MEMOS))?;
+        let has_memos = form == COUNTED_WITH_MEMOS;
+        let has_parts = has_memos || matches!(form, FORMAT_WITH_PARTS | COUNTED_WITH_PARTS);
+        let counted = has_memos || matches!(form, COUNTED | COUNTED_WITH_PARTS);
         let raw = decompress_to_vec_with_limit(outer.rest(), MOST_BYTES).map_err(|_| outer.broken())?;
         let mut reader = CursorReader::new(&raw, WHAT);
         let scope = reader.array()?;
@@ -277,7 +297,8 @@ impl State {
             let key = std::str::from_utf8(&last).map_err(|_| reader.broken())?.to_owned();
             let fingerprint = Fingerprint(reader.array()?);
             let parts = if has_parts { Parts::read(&mut reader)? } else { Parts::default() };
-            records.insert(key, Known { fingerprint, parts, seen: head & 1 == 1 });
+            let memo = if has_memos { reader.text()?.into() } else { Box::default() };
+            records.insert(key, Known { fingerprint, parts, memo, seen: head & 1 == 1 });
         }
         let delivered = BTreeMap::new();
         if reader.is_empty() {
@@ -305,18 +326,31 @@ impl Positions {
         })
     }
 
+    /// The size of the position after the last delivery, in bytes.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
     /// The position after one more delivery.
     pub fn push(&mut self, delta: &Delta) -> Vec<u8> {
         match delta {
-            Delta::Put(key, fingerprint, parts) => {
-                self.0.push(if parts.is_empty() { 0 } else { 2 });
+            Delta::Put(key, fingerprint, parts, memo) => {
+                let (kind, format) = match (parts.is_empty(), memo.is_empty()) {
+                    (_, false) => (3, POSITION_WITH_MEMOS),
+                    (false, true) => (2, FORMAT_WITH_PARTS),
+                    (true, true) => (0, FORMAT),
+                };
+                self.0.push(kind);
                 put_text(&mut self.0, key);
                 self.0.extend(fingerprint.0);
-                if !parts.is_empty() {
+                if kind != 0 {
                     parts.put(&mut self.0);
-                    if let Some(format) = self.0.first_mut() {
-                        *format = FORMAT_WITH_PARTS;
-                    }
+                }
+                if kind == 3 {
+                    put_text(&mut self.0, memo);
+                }
+                if let Some(first) = self.0.first_mut() {
+                    *first = format.max(*first);
                 }
             }
             Delta::Remove(key) => {
@@ -343,7 +377,10 @@ mod tests {
         for index in 0..count {
             let key = format!("plant-north-press-{index:06}");
             let fingerprint = Fingerprint::of([key.as_str(), "etag"]);
-            state.records.insert(key, Known { fingerprint, parts: Parts::default(), seen: index % 3 == 0 });
+            state.records.insert(
+                key,
+                Known { fingerprint, parts: Parts::default(), memo: Box::default(), seen: index % 3 == 0 },
+            );
         }
         state
     }
@@ -365,7 +402,7 @@ mod tests {
         let cursor = state.cursor();
         let mut positions = Positions::after(Some(&cursor), &state);
         let changed = Fingerprint::of(["new"]);
-        positions.push(&Delta::Put("plant-north-press-000001".into(), changed, Parts::default()));
+        positions.push(&Delta::Put("plant-north-press-000001".into(), changed, Parts::default(), Box::default()));
         let position = positions.push(&Delta::Remove("plant-north-press-000002".into()));
         let read = State::read(&Cursor { snapshot: cursor.snapshot, position }).expect("readable");
         assert_eq!(read.records["plant-north-press-000001"].fingerprint, changed);
@@ -377,7 +414,8 @@ mod tests {
     fn a_position_without_a_snapshot_knows_how_it_began() {
         let fresh = State::new([3; 8], false);
         let mut positions = Positions::after(None, &fresh);
-        let position = positions.push(&Delta::Put("a".into(), Fingerprint::of(["1"]), Parts::default()));
+        let position =
+            positions.push(&Delta::Put("a".into(), Fingerprint::of(["1"]), Parts::default(), Box::default()));
         let read = State::read(&Cursor { snapshot: Vec::new(), position }).expect("readable");
         assert_eq!((read.scope, read.seeding, read.records.len()), ([3; 8], false, 1));
     }
@@ -396,9 +434,32 @@ mod tests {
 
         let changed = Fingerprint::of(["new"]);
         let parts = Parts::of(["a", "b"]);
-        let position = Positions::after(Some(&cursor), &state).push(&Delta::Put("k".into(), changed, parts));
+        let position =
+            Positions::after(Some(&cursor), &state).push(&Delta::Put("k".into(), changed, parts, Box::default()));
         let read = State::read(&Cursor { snapshot: cursor.snapshot, position }).expect("readable");
-        assert_eq!(read.records["k"], Known { fingerprint: changed, parts, seen: false });
+        assert_eq!(read.records["k"], Known { fingerprint: changed, parts, memo: Box::default(), seen: false });
+    }
+
+    /// A memo is the largest part of an entry. Its text compresses well where many records have similar values.
+    #[test]
+    fn memos_survive_in_snapshots_and_positions() {
+        let mut state = state(5_000);
+        state.pages = Some(Pages { origin: 5, count: 1 });
+        for (index, known) in state.records.values_mut().enumerate().skip(1) {
+            known.memo = format!("[[{}],[\"north\"],[]]", 20 + index % 9).into();
+        }
+        let cursor = state.cursor();
+        assert_eq!((cursor.snapshot[0], State::read(&cursor)), (5, Ok(state.clone())));
+        let each = cursor.snapshot.len() as f64 / 5_000.0;
+        assert!(each < 16.0, "{each} bytes for an id of 24 characters and a memo of 17");
+
+        let mut positions = Positions::after(Some(&cursor), &state);
+        let put = |memo: &str| Delta::Put("k".into(), Fingerprint::of(["new"]), Parts::default(), memo.into());
+        positions.push(&put("[[1]]"));
+        positions.push(&Delta::Remove("plant-north-press-000001".into()));
+        let position = positions.push(&put("[[2]]"));
+        let read = State::read(&Cursor { snapshot: cursor.snapshot, position }).expect("readable");
+        assert_eq!((&*read.records["k"].memo, read.records.len()), ("[[2]]", 5_000));
     }
 
     #[test]
@@ -414,7 +475,9 @@ mod tests {
     fn whatever_comes_is_read_or_refused() {
         let mut parts = state(40);
         parts.records.values_mut().for_each(|known| known.parts = Parts::of(["a", "b"]));
-        for whole in [state(40).cursor(), parts.cursor()] {
+        let mut memos = state(40);
+        memos.records.values_mut().for_each(|known| known.memo = "[[21],[]]".into());
+        for whole in [state(40).cursor(), parts.cursor(), memos.cursor()] {
             refuses_what_is_broken(&whole);
         }
     }
@@ -434,10 +497,11 @@ mod tests {
             vec![9],
             vec![1, 0, 0xff, 0xff, 0xff, 0xff, 0xff],
             vec![2, 2, 1, b'a', 0, 0, 0, 0, 0, 0, 6],
+            vec![3, 3, 1, b'a', 0, 0, 0, 0, 0, 0, 0, 2, b'x'],
         ] {
             assert!(State::read(&Cursor { snapshot: whole.snapshot.clone(), position }).is_err());
         }
-        let newer = State::read(&Cursor { snapshot: vec![], position: vec![3] }).expect_err("newer");
+        let newer = State::read(&Cursor { snapshot: vec![], position: vec![4] }).expect_err("newer");
         assert_eq!(newer.code(), ErrorCode::Unsupported);
     }
 }

@@ -6,17 +6,17 @@
 //! or left out.
 
 pub mod cursor;
+pub mod polled;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bindings::exports::workflow::connector::trigger::{Event, LostPolicy, Notice, Page, PollRequest, Start};
-use crate::bindings::workflow::connector::types::Cursor;
 use crate::error::{Error, ErrorCode, Result, Severity};
-use crate::form::schema::literal;
 use crate::form::schema::{list, one_of, with};
+use crate::form::values::Input;
 use crate::host_name::aliases;
 use crate::instant;
 use crate::session::Session;
@@ -31,6 +31,9 @@ use cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Pages, Parts, Place, Posit
 const MOST_OF_PAGE: PageLimits = PageLimits { events: 256, bytes: u64::MAX };
 /// A poll with less time left than this reads no further page.
 const TIME_FOR_A_PAGE: Duration = Duration::from_millis(1_500);
+/// A page takes no further event once the position of its last event has this size, in bytes. Each event carries its
+/// own position, so the page has up to 256 times as many bytes.
+const LONGEST_POSITION: usize = 32 * 1024;
 
 /// The kind of a change to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,19 +59,30 @@ impl Change {
 
 /// The configuration field for the changes that the trigger delivers. Every trigger on a collection has it.
 pub fn changes_field() -> Value {
-    let schema = list("Changes", one_of("Change", &["created", "updated", "deleted"]));
+    words_field(&WORDS)
+}
+
+/// The words of [`changes_field`].
+const WORDS: [&str; 3] = ["created", "updated", "deleted"];
+
+/// The configuration field for the changes that a trigger delivers, with the trigger's own words for them.
+pub fn words_field(words: &[&str]) -> Value {
     with(
-        schema,
-        literal!({ "description": "Which changes fire the trigger. Empty: all of them.", "default": ["created", "updated", "deleted"], "maxItems": 3 }),
+        list("Changes", one_of("Change", words)),
+        json!({ "description": "Which changes fire the trigger. Empty: all of them.", "default": words, "maxItems": words.len() }),
     )
 }
 
-/// Reads the values of [`changes_field`].
-pub fn wanted(config: &Value) -> BTreeSet<Change> {
+/// Whether a configuration with such a field asks for changes with this word.
+pub fn asks_for(config: &Input, word: &str) -> bool {
+    let named = config.items("changes");
+    named.is_empty() || named.iter().any(|named| named == word)
+}
+
+/// The changes that a configuration with [`changes_field`] asks for.
+pub fn wanted(config: &Input) -> BTreeSet<Change> {
     let all = [Change::Created, Change::Updated, Change::Deleted];
-    let named: Vec<&str> =
-        config.get("changes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    all.into_iter().filter(|change| named.is_empty() || named.contains(&change.as_str())).collect()
+    all.into_iter().filter(|change| asks_for(config, change.as_str())).collect()
 }
 
 /// A record of the collection.
@@ -81,15 +95,22 @@ pub struct Record {
     pub earlier: Option<Fingerprint>,
     /// The hash of each part of the state, where the trigger distinguishes parts.
     pub parts: Parts,
+    /// What the cursor keeps for the trigger until the record's next change, at most [`cursor::LONGEST_MEMO`] bytes.
+    pub memo: Box<str>,
     /// The record itself.
     pub body: Value,
 }
 
 impl Record {
+    /// A record whose state has no parts.
+    pub fn new(key: String, fingerprint: Fingerprint, body: Value) -> Self {
+        Self { key, fingerprint, earlier: None, parts: Parts::default(), memo: Box::default(), body }
+    }
+
     /// A record whose only part is the time at which the service last changed it. If this time did not change, the
     /// event of an update has no time.
     pub fn dated(key: String, fingerprint: Fingerprint, last_updated: &str, body: Value) -> Self {
-        Self { key, fingerprint, earlier: None, parts: Parts::of([last_updated]), body }
+        Self { parts: Parts::of([last_updated]), ..Self::new(key, fingerprint, body) }
     }
 
     /// Whether the cursor holds the record in this state.
@@ -108,6 +129,8 @@ pub struct Happened<'r> {
     pub body: Option<&'r Value>,
     /// The indexes of its changed parts, where they are known.
     pub parts: Option<Vec<usize>>,
+    /// The memo of its state before the change. None where the record was not known; empty where it had none.
+    pub before: Option<&'r str>,
 }
 
 impl Happened<'_> {
@@ -136,22 +159,22 @@ pub enum Lookup {
     Present(Record),
     /// The record exists; whether it changed is not known.
     Unknown,
-    /// The record exists, but the trigger's configuration no longer selects it.
+    /// The record exists, but the trigger's configuration no longer selects it. It is forgotten.
     Outside,
+    /// As [`Lookup::Outside`], but it is delivered as deleted, with this state.
+    Left(Value),
     /// The record does not exist.
     Gone,
 }
 
 /// A collection of a service.
 pub trait Collection {
-    /// The trigger's id.
-    fn trigger(&self) -> &'static str;
     /// CloudEvents `source`: the service that holds the collection.
     fn source(&self) -> String;
     /// The part of the configuration that selects records, as text. A cursor with another selection cannot be used.
     fn selection(&self) -> String;
     /// Whether a change is delivered.
-    fn wants(&self, change: Change, body: Option<&Value>) -> bool;
+    fn wants(&self, happened: &Happened) -> bool;
     /// Reads one page: the first, or the page that this continuation text asks for.
     ///
     /// # Errors
@@ -164,8 +187,10 @@ pub trait Collection {
     fn look_up(&self, key: &str) -> Result<Lookup>;
     /// Makes an event draft.
     fn draft(&self, happened: &Happened) -> EventDraft;
-    /// How long to wait between scans.
-    fn interval(&self) -> Duration;
+    /// The largest number of records.
+    fn most_records(&self) -> usize {
+        MOST_RECORDS
+    }
 }
 
 /// Asks for a page of `largest` records, and for smaller pages while the answer is too large to read.
@@ -182,25 +207,31 @@ pub fn in_smaller_pages<T>(largest: u32, ask: impl Fn(u32) -> Result<T>) -> Resu
     }
 }
 
-/// Polls a collection once.
+/// Polls a collection once. `trigger` is the trigger's id, and `interval` the time between two scans.
 ///
 /// # Errors
 /// Those of the interface's `poll`.
-pub fn poll(session: &Session, collection: &dyn Collection, request: &PollRequest) -> Result<Page> {
+pub fn poll(
+    session: &Session,
+    trigger: &'static str,
+    interval: Duration,
+    collection: &dyn Collection,
+    request: &PollRequest,
+) -> Result<Page> {
     if !request.partition.is_empty() && request.partition != WHOLE {
         return Err(Error::new(
             ErrorCode::NotFound,
             format!("This trigger has no partition \"{}\", only \"{WHOLE}\".", request.partition),
         ));
     }
-    Scan::begin(session, collection, request)?.run()
+    Scan::begin(session, trigger, interval, collection, request)?.run()
 }
 
 /// Up to `limit` records as events.
 ///
 /// # Errors
 /// Those of the service.
-pub fn sample(collection: &dyn Collection, limit: u32) -> Result<Vec<Event>> {
+pub fn sample(trigger: &'static str, collection: &dyn Collection, limit: u32) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     let mut place: Option<String> = None;
     loop {
@@ -209,9 +240,14 @@ pub fn sample(collection: &dyn Collection, limit: u32) -> Result<Vec<Event>> {
             if events.len() >= limit as usize {
                 return Ok(events);
             }
-            let happened =
-                Happened { change: Change::Created, key: &record.key, body: Some(&record.body), parts: None };
-            events.push(event(collection, &happened, record.fingerprint, None));
+            let happened = Happened {
+                change: Change::Created,
+                key: &record.key,
+                body: Some(&record.body),
+                parts: None,
+                before: None,
+            };
+            events.push(event(trigger, collection, &happened, record.fingerprint, None));
         }
         match batch.next {
             Some(next) => place = Some(next),
@@ -222,6 +258,8 @@ pub fn sample(collection: &dyn Collection, limit: u32) -> Result<Vec<Event>> {
 
 struct Scan<'a> {
     session: &'a Session<'a>,
+    trigger: &'static str,
+    interval: Duration,
     collection: &'a dyn Collection,
     state: State,
     positions: Positions,
@@ -236,8 +274,14 @@ enum Room {
 }
 
 impl<'a> Scan<'a> {
-    fn begin(session: &'a Session<'a>, collection: &'a dyn Collection, request: &'a PollRequest) -> Result<Self> {
-        let scopes = scopes(collection);
+    fn begin(
+        session: &'a Session<'a>,
+        trigger: &'static str,
+        interval: Duration,
+        collection: &'a dyn Collection,
+        request: &'a PollRequest,
+    ) -> Result<Self> {
+        let scopes = scopes(trigger, collection);
         let scope = scopes.first().copied().unwrap_or_default();
         let mut notices = Vec::new();
         let state = match &request.cursor {
@@ -254,7 +298,7 @@ impl<'a> Scan<'a> {
         let same = notices.is_empty();
         let positions = Positions::after(request.cursor.as_ref().filter(|_| same), &state);
         let page = PageBuilder::new(&request.budget, MOST_OF_PAGE, notices);
-        Ok(Self { session, collection, state, positions, page })
+        Ok(Self { session, trigger, interval, collection, state, positions, page })
     }
 
     fn run(mut self) -> Result<Page> {
@@ -313,31 +357,32 @@ impl<'a> Scan<'a> {
 
     /// Compares a record with the cursor's entry for it, and delivers the change.
     fn meet(&mut self, record: &Record) -> Result<Room> {
-        let known = self.state.records.get(&record.key).copied();
+        let known = self.state.records.get(&record.key).cloned();
         let change = match &known {
             Some(known) if record.is_as(known) => None,
             Some(_) => Some(Change::Updated),
             None => Some(Change::Created),
         };
-        if change == Some(Change::Created) && self.state.records.len() >= MOST_RECORDS {
+        let most = self.collection.most_records();
+        if change == Some(Change::Created) && self.state.records.len() >= most {
             return Err(Error::new(
                 ErrorCode::QuotaExceeded,
                 format!(
-                    "The collection has more than {MOST_RECORDS} records. Limit this trigger's configuration to fewer records, and use several triggers."
+                    "The collection has more than {most} records. Limit this trigger's configuration to fewer records, and use several triggers."
                 ),
             ));
         }
-        if let Some(change) =
-            change.filter(|change| !self.state.seeding && self.collection.wants(*change, Some(&record.body)))
-        {
-            let delta = Delta::Put(record.key.clone(), record.fingerprint, record.parts);
-            let parts = known.and_then(|known| record.parts.changed_since(known.parts));
-            let happened = Happened { change, key: &record.key, body: Some(&record.body), parts };
-            if self.deliver(&happened, record.fingerprint, &delta) == Room::Full {
+        if let Some(change) = change.filter(|_| !self.state.seeding) {
+            let parts = known.as_ref().and_then(|known| record.parts.changed_since(known.parts));
+            let before = known.as_ref().map(|known| &*known.memo);
+            let happened = Happened { change, key: &record.key, body: Some(&record.body), parts, before };
+            let delta = || Delta::Put(record.key.clone(), record.fingerprint, record.parts, record.memo.clone());
+            if self.collection.wants(&happened) && self.deliver(&happened, record.fingerprint, &delta()) == Room::Full {
                 return Ok(Room::Full);
             }
         }
-        let known = Known { fingerprint: record.fingerprint, parts: record.parts, seen: true };
+        let known =
+            Known { fingerprint: record.fingerprint, parts: record.parts, memo: record.memo.clone(), seen: true };
         self.state.records.insert(record.key.clone(), known);
         Ok(Room::Left)
     }
@@ -349,34 +394,38 @@ impl<'a> Scan<'a> {
             .records
             .iter()
             .filter(|(_, known)| !known.seen)
-            .map(|(key, known)| (key.clone(), *known))
+            .map(|(key, known)| (key.clone(), known.clone()))
             .collect();
         for (looked_up, (key, known)) in unseen.into_iter().enumerate() {
             // Each poll looks up at least one record, so that short deadlines slow the sweep down but never stop it.
             if looked_up > 0 && self.session.remaining() < TIME_FOR_A_PAGE {
                 return Ok(Step::Full);
             }
-            match self.collection.look_up(&key)? {
+            let last = match self.collection.look_up(&key)? {
                 Lookup::Present(record) => {
                     if self.meet(&record)? == Room::Full {
                         return Ok(Step::Full);
                     }
+                    continue;
                 }
                 Lookup::Unknown => {
                     self.state.records.insert(key, Known { seen: true, ..known });
+                    continue;
                 }
                 Lookup::Outside => {
                     self.state.records.remove(&key);
+                    continue;
                 }
-                Lookup::Gone => {
-                    let wanted = !self.state.seeding && self.collection.wants(Change::Deleted, None);
-                    let happened = Happened { change: Change::Deleted, key: &key, body: None, parts: None };
-                    if wanted && self.deliver(&happened, known.fingerprint, &Delta::Remove(key.clone())) == Room::Full {
-                        return Ok(Step::Full);
-                    }
-                    self.state.records.remove(&key);
-                }
+                Lookup::Left(body) => Some(body),
+                Lookup::Gone => None,
+            };
+            let (body, before) = (last.as_ref(), Some(&*known.memo));
+            let happened = Happened { change: Change::Deleted, key: &key, body, parts: None, before };
+            let wanted = !self.state.seeding && self.collection.wants(&happened);
+            if wanted && self.deliver(&happened, known.fingerprint, &Delta::Remove(key.clone())) == Room::Full {
+                return Ok(Step::Full);
             }
+            self.state.records.remove(&key);
         }
         self.forget_seen();
         self.state.place = Place::Start;
@@ -387,8 +436,9 @@ impl<'a> Scan<'a> {
     fn deliver(&mut self, happened: &Happened, fingerprint: Fingerprint, delta: &Delta) -> Room {
         let before = self.state.delivered.get(happened.key).copied().unwrap_or(0);
         let nth = self.state.pages.map(|pages| (pages, before));
-        let mut event = event(self.collection, happened, fingerprint, nth);
-        if !self.page.has_room_for(&event) {
+        let mut event = event(self.trigger, self.collection, happened, fingerprint, nth);
+        let is_long = self.positions.size() > LONGEST_POSITION && !self.page.is_empty();
+        if is_long || !self.page.has_room_for(&event) {
             return Room::Full;
         }
         *self.state.delivered.entry(happened.key.to_owned()).or_default() += 1;
@@ -407,7 +457,7 @@ impl<'a> Scan<'a> {
         let pages =
             self.state.pages.get_or_insert_with(|| Pages { origin: self.session.platform().random(), count: 0 });
         pages.count = pages.count.wrapping_add(u64::from(!self.page.is_empty()));
-        let wait = if more { Duration::ZERO } else { self.collection.interval() };
+        let wait = if more { Duration::ZERO } else { self.interval };
         let wait_hint_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Page { wait_hint_ms, ..self.page.finish(self.state.cursor(), more) }
     }
@@ -424,14 +474,14 @@ enum Step {
 
 /// The scope hashes that a cursor of this collection may have: first the current one, then one for each other name of
 /// the service, which older cursors may hold.
-fn scopes(collection: &dyn Collection) -> Vec<[u8; 8]> {
+fn scopes(trigger: &str, collection: &dyn Collection) -> Vec<[u8; 8]> {
     let selection = collection.selection();
     let source = collection.source();
     let names = match source.strip_prefix("https://").and_then(|rest| rest.split_once('/')) {
         Some((host, path)) => aliases(host).iter().map(|host| format!("https://{host}/{path}")).collect(),
         None => vec![source],
     };
-    names.iter().map(|source| digest([collection.trigger(), source.as_str(), selection.as_str()])).collect()
+    names.iter().map(|source| digest([trigger, source.as_str(), selection.as_str()])).collect()
 }
 
 fn seeding(start: &Start) -> Result<bool> {
@@ -459,6 +509,7 @@ fn begin_again(scope: [u8; 8], policy: LostPolicy, notices: &mut Vec<Notice>) ->
 
 /// The event of a change. The caller sets the position, which depends on the other events of the page.
 fn event(
+    trigger: &str,
     collection: &dyn Collection,
     happened: &Happened,
     fingerprint: Fingerprint,
@@ -471,18 +522,10 @@ fn event(
     // A record that returns to an earlier state is a new event. The id tells the two events apart by the cursor's page
     // and by the number of the record's deliveries within it.
     let nth = nth.map(|(pages, before)| format!("{:016x} {} {before}", pages.origin, pages.count));
-    let parts = [source.as_str(), collection.trigger(), change, key, hash.as_str()];
+    let parts = [source.as_str(), trigger, change, key, hash.as_str()];
     let id: [u8; 16] = digest(parts.into_iter().chain(nth.as_deref()));
     // Events keep their order by record key, not by subject: the subject has the record's kind in front of the key.
     Event { order_key: key.to_owned(), ..draft.into_event(hex(&id), source, WHOLE) }
-}
-
-/// Whether a stored cursor can be read.
-///
-/// # Errors
-/// `invalid-input` or `unsupported` where it cannot.
-pub fn check_cursor(cursor: &Cursor) -> Result<()> {
-    State::read(cursor).map(drop)
 }
 
 /// A time that a service states. None where it is in the year 1, which services write for "never".

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::account::Account;
 use crate::bindings::exports::workflow::connector::trigger::{Budget, Payload};
-use crate::bindings::workflow::connector::types::Connection;
+use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::platform::fake::FakePlatform;
 
 /// A collection in memory, in pages of `page` records. It rejects continuations where a test asks for that.
@@ -19,6 +19,10 @@ struct Memory {
     selection: String,
     forget: RefCell<bool>,
     hidden: RefCell<Vec<String>>,
+    most: usize,
+    memos: bool,
+    /// The records that a look-up reports as having left.
+    left: RefCell<Vec<String>>,
 }
 
 impl Memory {
@@ -30,6 +34,9 @@ impl Memory {
             selection: String::new(),
             forget: RefCell::new(false),
             hidden: RefCell::default(),
+            most: MOST_RECORDS,
+            memos: false,
+            left: RefCell::default(),
         }
     }
 
@@ -41,22 +48,20 @@ impl Memory {
             fingerprint: Fingerprint::of(["now", etag.as_str()]),
             earlier: Some(Fingerprint::of([etag.as_str()])),
             parts: Parts::of(["same", etag.as_str()]),
+            memo: Box::default(),
             body,
         }
     }
 }
 
 impl Collection for Memory {
-    fn trigger(&self) -> &'static str {
-        "memory"
-    }
     fn source(&self) -> String {
         self.source.clone()
     }
     fn selection(&self) -> String {
         self.selection.clone()
     }
-    fn wants(&self, _change: Change, _body: Option<&Value>) -> bool {
+    fn wants(&self, _happened: &Happened) -> bool {
         true
     }
     fn page(&self, place: Option<&str>) -> Result<Batch> {
@@ -70,12 +75,18 @@ impl Collection for Memory {
             .iter()
             .filter(|(key, _)| key.as_str() > after && !hidden.contains(key))
             .take(self.page)
-            .map(|(key, etag)| Self::record(key, *etag))
+            .map(|(key, etag)| {
+                let memo = if self.memos { format!("was {etag}").into() } else { Box::default() };
+                Record { memo, ..Self::record(key, *etag) }
+            })
             .collect();
         let next = (page.len() == self.page).then(|| page.last().map(|last| last.key.clone())).flatten();
         Ok(Batch { records: page, next })
     }
     fn look_up(&self, key: &str) -> Result<Lookup> {
+        if self.left.borrow().iter().any(|left| left == key) {
+            return Ok(Lookup::Left(json!("its last state")));
+        }
         Ok(self.records.borrow().get(key).map_or(Lookup::Gone, |etag| Lookup::Present(Self::record(key, *etag))))
     }
     fn draft(&self, happened: &Happened) -> EventDraft {
@@ -83,12 +94,15 @@ impl Collection for Memory {
             event_type: happened.change.as_str().to_owned(),
             subject: Some(happened.key.to_owned()),
             time: Some("0001-01-01T00:00:00Z".to_owned()),
-            data: json!({ "body": happened.body, "parts": happened.parts }).to_string(),
+            data: match happened.before.filter(|before| !before.is_empty()) {
+                Some(before) => json!({ "body": happened.body, "before": before }).to_string(),
+                None => json!({ "body": happened.body, "parts": happened.parts }).to_string(),
+            },
             summary: String::new(),
         }
     }
-    fn interval(&self) -> Duration {
-        Duration::from_secs(1)
+    fn most_records(&self) -> usize {
+        self.most
     }
 }
 
@@ -113,7 +127,8 @@ fn request(start: Start, events: u32, cursor: Option<Cursor>) -> PollRequest {
 fn run(memory: &Memory, request: &PollRequest) -> Result<Page> {
     let platform = FakePlatform::at(1_800_000_000);
     let account = Account::open(&connection())?;
-    poll(&Session::new(&platform, &account, request.budget.deadline_ms, false), memory, request)
+    let session = Session::new(&platform, &account, request.budget.deadline_ms, false);
+    poll(&session, "memory", Duration::from_secs(1), memory, request)
 }
 
 /// Polls until there are no more events.
@@ -298,7 +313,8 @@ fn of_the_version_before(cursor: &Cursor) -> Cursor {
     let mut state = State::read(cursor).expect("readable");
     state.pages = None;
     for known in state.records.values_mut() {
-        *known = Known { fingerprint: Fingerprint::of(["1"]), parts: Parts::default(), seen: known.seen };
+        let fingerprint = Fingerprint::of(["1"]);
+        *known = Known { fingerprint, parts: Parts::default(), memo: Box::default(), seen: known.seen };
     }
     state.cursor()
 }
@@ -362,3 +378,85 @@ fn bytes_bound_a_page_too_and_one_event_always_fits() {
     let page = run(&memory, &request).expect("a page");
     assert_eq!((page.events.len(), page.more), (1, true));
 }
+
+#[test]
+fn a_memo_of_the_state_before_comes_with_the_change() {
+    let memory = Memory { memos: true, ..Memory::new(5, 2) };
+    let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+    memory.records.borrow_mut().insert("d0001".into(), 2);
+    memory.records.borrow_mut().insert("d0004".into(), 3);
+    let page = run(&memory, &request(Start::Now, 1, Some(cursor.clone()))).expect("a page");
+    assert_eq!(page.events[0].data, Payload::Json(r#"{"before":"was 1","body":{"etag":"2"}}"#.into()));
+    // An engine may commit the event without the page.
+    memory.records.borrow_mut().insert("d0001".into(), 7);
+    let cursor = Cursor { snapshot: cursor.snapshot, position: page.events[0].position.clone() };
+    let (events, _) = drain_whole(&memory, &Start::Now, 100, Some(cursor));
+    let expected = [r#"{"before":"was 2","body":{"etag":"7"}}"#, r#"{"before":"was 1","body":{"etag":"3"}}"#];
+    assert_eq!(
+        events.iter().map(|event| &event.data).collect::<Vec<_>>(),
+        expected.map(|data| Payload::Json(data.into())).iter().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_record_that_left_is_delivered_with_its_state_and_forgotten() {
+    let memory = Memory::new(5, 2);
+    let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+    memory.hidden.borrow_mut().push("d0002".into());
+    memory.left.borrow_mut().push("d0002".into());
+    let (events, cursor) = drain_whole(&memory, &Start::Now, 100, Some(cursor));
+    assert_eq!((events.len(), events[0].event_type.as_str()), (1, "deleted"));
+    assert_eq!(events[0].data, Payload::Json(r#"{"body":"its last state","parts":null}"#.into()));
+    let (events, cursor) = drain(&memory, &Start::Now, 100, Some(cursor));
+    assert!(events.is_empty(), "{events:?}");
+    memory.hidden.borrow_mut().clear();
+    memory.left.borrow_mut().clear();
+    let (events, _) = drain(&memory, &Start::Now, 100, Some(cursor));
+    assert_eq!(events, [("created".to_owned(), "d0002".to_owned())], "it came back");
+}
+
+#[test]
+fn a_collection_that_is_too_large_says_how_many_records_it_may_have() {
+    let memory = Memory { most: 3, ..Memory::new(4, 10) };
+    let error = run(&memory, &request(Start::Now, 100, None)).expect_err("too many");
+    assert_eq!(error.code(), ErrorCode::QuotaExceeded);
+    assert!(error.record().message.contains("more than 3 records"), "{error:?}");
+}
+
+/// The bytes of cursors that earlier versions wrote. They must be readable for ever.
+#[test]
+fn cursors_of_all_earlier_forms_are_readable() {
+    let bytes = |hex: &str| -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal")).collect()
+    };
+    let mark = |byte: u8| [byte; 6].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    for (form, snapshot, has_parts, pages) in GOLDEN {
+        for (position, known) in [
+            ("01", 2),
+            ("01000464313030070707070707", 3),
+            ("010102643101026432", 0),
+            ("020204643130300707070707070212345678", 3),
+        ] {
+            let cursor = Cursor { snapshot: bytes(snapshot), position: bytes(position) };
+            let state =
+                State::read(&cursor).unwrap_or_else(|error| panic!("form {form}, position {position}: {error:?}"));
+            assert_eq!((state.scope, state.seeding, &state.place), ([9; 8], false, &Place::Page("next".into())));
+            assert_eq!(state.pages.map(|pages| (pages.origin, pages.count)), *pages, "form {form}");
+            assert_eq!(state.records.len(), known, "form {form}, position {position}");
+            let Some(first) = state.records.get("d1") else { continue };
+            assert_eq!((first.fingerprint.hex(), first.seen, first.memo.len()), (mark(1), true, 0));
+            assert_eq!(first.parts.is_empty(), !has_parts, "form {form}");
+        }
+    }
+}
+
+/// The form, the snapshot, whether its records have parts, and how it counts pages. Each snapshot holds the records `d1`
+/// and `d2`, in the middle of a scan.
+type Golden = (u8, &'static str, bool, Option<(u64, u64)>);
+#[rustfmt::skip]
+const GOLDEN: &[Golden] = &[
+    (1, "01e3e48400064696bcd48a122646a61443463060623462020300", false, None),
+    (2, "02e3e48400064696bcd48a122646a61443463060121412166162346282004525651500", true, None),
+    (3, "03e3e48400064696bcd48a125606086087d24c8c4c29868c60c0c468c4040600", false, Some((5, 7))),
+    (4, "04e3e48400064696bcd48a125606086087d24c8c4c29868c60c02428242cc2c468c404018a4aca2a00", true, Some((5, 7))),
+];

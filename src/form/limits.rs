@@ -1,7 +1,7 @@
-//! The limits that several actions declare, for one S1 unit ("IoT Hub quotas and throttling", "Azure subscription
+//! The limits that several operations declare, for one S1 unit ("IoT Hub quotas and throttling", "Azure subscription
 //! limits": Device Provisioning Service).
 
-use super::declaration::Limit;
+use super::field::Limit;
 
 /// Operations on identities of devices and modules.
 pub const IDENTITIES: Limit = ("Identity operations of an S1 unit", 100, "requests/minute");
@@ -31,3 +31,5 @@ pub const ENROLLMENTS: Limit = ("Enrollments of a provisioning service", 1_000_0
 pub const ENROLLMENT_GROUPS: Limit = ("Enrollment groups of one kind of attestation", 100, "items");
 /// Enrollments of one bulk request.
 pub const BULK: Limit = ("Enrollments of a request of the service", 10, "items");
+/// The records of a collection that the cursor of a trigger can hold.
+pub const RECORDS: Limit = ("Records that one trigger follows", 200_000, "items");

@@ -1,10 +1,14 @@
 //! An identity was created or deleted.
+//!
+//! ```scenario
+//! config {}
+//! message deviceLifecycleEvents {"opType": "createDeviceIdentity", "deviceId": "press-1", "hubName": "plant"} {"deviceId": "press-1"}
+//! ```
 
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;
 
-/// The trigger `device-lifecycle-events`.
-pub static DEVICE_LIFECYCLE: LogTrigger = LogTrigger {
+pub static TRIGGER: LogTrigger = LogTrigger {
     id: "device-lifecycle-events",
     title: "Device created or deleted",
     help: "Fires when a device or module identity is created or deleted. The hub sends such events only where a route takes **Device Lifecycle Events** to the endpoint **events**.",

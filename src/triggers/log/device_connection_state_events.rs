@@ -1,10 +1,14 @@
 //! A device connected or disconnected.
+//!
+//! ```scenario
+//! config {}
+//! message deviceConnectionStateEvents {"opType": "deviceConnected", "deviceId": "press-1", "hubName": "plant"} {"sequenceNumber": "000000000000000001D4132452F67CE200000002000000000000000000000001"}
+//! ```
 
 use super::engine::trigger::LogTrigger;
 use crate::form::schema::literal;
 
-/// The trigger `device-connection-state-events`.
-pub static DEVICE_CONNECTION_STATE: LogTrigger = LogTrigger {
+pub static TRIGGER: LogTrigger = LogTrigger {
     id: "device-connection-state-events",
     title: "Device connected or disconnected",
     help: "Fires when a device or module connects or disconnects. The hub sends such events only where a route takes **Device Connection State Events** to the endpoint **events**.",

@@ -1,4 +1,4 @@
-//! Reads the members of an input that was checked against the action's schema.
+//! Reads the members of an input that was checked against the operation's schema.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::http::IfMatch;
 use crate::iothub::{ConfigurationId, DeviceId, ModuleId, TwinId};
 
-/// An input that fits the action's schema.
+/// An input, or a trigger's configuration, that fits the operation's schema.
 #[derive(Clone, Debug)]
 pub struct Input(Value);
 
