@@ -4,10 +4,13 @@
 #[path = "../../host-harness/emulator/tests/common/mod.rs"]
 mod raw;
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use azure_iot_emulator::EmulatorOptions;
 use connector_host::Limits;
 use connector_host::interface::action::{Call, Outcome};
+use connector_host::interface::types::ErrorCode;
 use connector_tests::{World, tenant_with};
 use serde_json::{Value, json};
 
@@ -64,6 +67,61 @@ async fn ten_thousand_devices() -> Result<()> {
     let ids: Vec<Value> = devices.iter().map(|it| json!({ "deviceId": it["deviceId"] })).collect();
     let results = all(&world, "delete-devices", json!({ "devices": ids, "ifMissing": "ignore" })).await?;
     ensure!(count(&results, "ok") == 10_000);
+    world.emulator.shutdown().await;
+    Ok(())
+}
+
+/// An outage in the middle ends the call. Resumed with the same token, the action goes on behind what it has done: each
+/// device is sent once more at most where the service refused it, and created once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_in_the_middle_repeats_nothing() -> Result<()> {
+    const DEVICES: usize = 10_000;
+    const LEAST_REQUESTS: usize = DEVICES / 100;
+    let world = World::start().await?;
+    let world = World { tenant: tenant_with(&world.emulator, Limits::default().with_memory_bytes(40 << 20))?, ..world };
+    // The outage begins within a page of results.
+    world.emulator.faults().add_text("hub:POST /devices=503+600~47")?;
+    world.emulator.traffic().record(true);
+    let id = |number: usize| format!("press-{number:05}");
+    let devices: Vec<Value> = (0..DEVICES).map(|number| json!({ "deviceId": id(number) })).collect();
+    let account = world.account();
+    let input = json!({ "devices": devices }).to_string();
+    let mut outcome = account.invoke("create-devices", &input, &Call::default()).await;
+    let (mut results, mut last, mut outages) = (Vec::new(), None::<String>, 0);
+    loop {
+        let (output, token) = match outcome {
+            Ok(Outcome::Done(output)) => (output, None),
+            Ok(Outcome::Page(page)) => (page.output, Some(page.token)),
+            Ok(other) => bail!("it answered {other:?}"),
+            Err(error) => {
+                ensure!(error.connector().is_some_and(|it| it.code == ErrorCode::Unavailable), "{error}");
+                outages += 1;
+                world.emulator.faults().clear();
+                let token = last.as_deref().context("nothing was done before the outage")?;
+                outcome = account.resume("create-devices", token, &Call::default()).await;
+                continue;
+            }
+        };
+        let mut output: Value = serde_json::from_str(&output)?;
+        results.append(output["items"].as_array_mut().context("no results")?);
+        let Some(token) = token else { break };
+        outcome = account.resume("create-devices", &token, &Call::default()).await;
+        last = Some(token);
+    }
+    ensure!(outages == 1, "{outages} outages");
+    let places = results.iter().enumerate().all(|(place, it)| it["index"] == place && it["deviceId"] == id(place));
+    ensure!(results.len() == DEVICES && places && count(&results, "ok") == DEVICES, "{:?}", results.last());
+
+    let exchanges = world.emulator.traffic().take();
+    let mut created = BTreeMap::<String, usize>::new();
+    for exchange in exchanges.iter().filter(|exchange| exchange.status == Some(200)) {
+        let entries: Vec<Value> = serde_json::from_slice(&exchange.request_body)?;
+        for entry in entries {
+            *created.entry(entry["id"].as_str().context("an entry without an id")?.to_owned()).or_default() += 1;
+        }
+    }
+    ensure!(created.len() == DEVICES && created.values().all(|times| *times == 1), "{} were created", created.len());
+    ensure!(exchanges.len() * 10 <= LEAST_REQUESTS * 11, "{} requests", exchanges.len());
     world.emulator.shutdown().await;
     Ok(())
 }

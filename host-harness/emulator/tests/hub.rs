@@ -429,6 +429,16 @@ async fn digital_twins_are_another_view() {
     client.call("PATCH", "/digitaltwins/d", &stale, Some(patch.clone())).await.expect(412);
     let patched = client.patch("/digitaltwins/d", patch).await.expect(202);
     assert!(patched.header("etag").is_some() && patched.header("location").is_some());
+    // A component has metadata of its own, also before the device has reported it.
+    let patch = json!([{"op": "add", "path": "/room/target", "value": 22}]);
+    client.patch("/digitaltwins/d", patch).await.expect(202);
+    emulator.devices().report("d", json!({"pump": {"__t": "c", "speed": 3}})).await.expect("report");
+    let twin = client.get("/digitaltwins/d").await.expect(200).body;
+    let target = json!({"desiredValue": 22, "desiredVersion": 3});
+    assert_eq!(twin["room"], json!({"$metadata": {"target": target}}));
+    assert_eq!((&twin["pump"]["speed"], &twin["pump"]["__t"]), (&json!(3), &json!(null)));
+    assert!(twin["pump"]["$metadata"]["speed"]["lastUpdateTime"].is_string(), "{twin}");
+    assert_eq!((&twin["$metadata"]["room"], &twin["$metadata"]["target"]["desiredValue"]), (&json!(null), &json!(21)));
     for bad in [
         json!([{"op": "test", "path": "/a", "value": 1}]),
         json!([{"op": "add", "path": "/a/b/c", "value": 1}]),

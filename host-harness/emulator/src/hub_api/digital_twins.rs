@@ -38,35 +38,40 @@ pub(crate) async fn get(State(world): State<Shared>, Path(id): Path<String>) -> 
     let hub = lock(&world.hub);
     let device = hub.device(&id)?;
     let twin = of_device(device);
-    let reported = &twin["properties"]["reported"];
-    let desired = &twin["properties"]["desired"];
-    let mut object = Map::from_iter([("$dtId".to_owned(), json!(id))]);
-    let mut metadata = Map::from_iter([("$model".to_owned(), json!(""))]);
-    let names = [reported, desired].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
-    for name in names.filter(|name| !name.starts_with('$')) {
-        if let Some(value) = reported.get(name) {
-            object.insert(name.clone(), without_marker(value));
-        }
-        let mut about = Map::new();
-        if let Some(time) = reported["$metadata"][name].get("$lastUpdated") {
-            about.insert("lastUpdateTime".to_owned(), time.clone());
-        }
-        if let Some(value) = desired.get(name) {
-            about.insert("desiredValue".to_owned(), without_marker(value));
-            about.insert("desiredVersion".to_owned(), desired["$version"].clone());
-        }
-        metadata.insert(name.clone(), Value::Object(about));
-    }
+    let (reported, desired) = (&twin["properties"]["reported"], &twin["properties"]["desired"]);
+    let (mut object, mut metadata) = view(reported, desired, &reported["$metadata"], &desired["$version"]);
+    object.insert("$dtId".to_owned(), json!(id));
+    metadata.insert("$model".to_owned(), json!(""));
     object.insert("$metadata".to_owned(), Value::Object(metadata));
     Ok(json_response(StatusCode::OK, Some(&device.twin.etag()), &Value::Object(object)))
 }
 
-fn without_marker(value: &Value) -> Value {
-    let mut value = value.clone();
-    if let Value::Object(object) = &mut value {
-        object.remove(MARKER);
+/// The members of a digital twin or of a component, and what is said about its properties. A component has metadata of
+/// its own ("Manage IoT Plug and Play digital twins").
+fn view(reported: &Value, desired: &Value, times: &Value, version: &Value) -> (Map<String, Value>, Map<String, Value>) {
+    let (mut object, mut metadata) = (Map::new(), Map::new());
+    let names = [reported, desired].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
+    for name in names.filter(|name| !name.starts_with('$') && *name != MARKER) {
+        if [reported, desired].iter().any(|of| of[name].get(MARKER).is_some()) {
+            let (mut component, about) = view(&reported[name], &desired[name], &times[name], version);
+            component.insert("$metadata".to_owned(), Value::Object(about));
+            object.insert(name.clone(), Value::Object(component));
+            continue;
+        }
+        if let Some(value) = reported.get(name) {
+            object.insert(name.clone(), value.clone());
+        }
+        let mut about = Map::new();
+        if let Some(time) = times[name].get("$lastUpdated") {
+            about.insert("lastUpdateTime".to_owned(), time.clone());
+        }
+        if let Some(value) = desired.get(name) {
+            about.insert("desiredValue".to_owned(), value.clone());
+            about.insert("desiredVersion".to_owned(), version.clone());
+        }
+        metadata.insert(name.clone(), Value::Object(about));
     }
-    value
+    (object, metadata)
 }
 
 /// `PATCH /digitaltwins/{id}`: a JSON patch of desired properties, `/property` or `/component/property`.
