@@ -152,7 +152,8 @@ pub static ACTION: Single = Single {
         let request = request(input, is_dps)?;
         let answer = if is_dps { session.dps()?.send(&request) } else { session.hub().send(&request) };
         // The service may repeat the body in its refusal.
-        let answer = answer.map_err(|error| error.without(&input.get("body").map(secret::found).unwrap_or_default()))?;
+        let answer =
+            answer.map_err(|error| error.without(&input.get("body").map(secret::found).unwrap_or_default()))?;
         Ok(json!({ "status": answer.status(), "headers": headers(&answer), "body": answer.json()? }))
     },
 };

@@ -28,7 +28,7 @@ use crate::bindings::exports::workflow::connector::metadata::{ActionDescriptor, 
 use crate::error::Result;
 use crate::form::schema::{help, integer, literal, object, one_of, string, with};
 use crate::form::{Spec, fields, typed};
-use crate::iothub::{DeviceId, ModuleId, Identity};
+use crate::iothub::{DeviceId, Identity, ModuleId};
 use crate::session::Session;
 use crate::session::service_endpoint::{Purpose, with_service_endpoint};
 

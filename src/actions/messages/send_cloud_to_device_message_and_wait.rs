@@ -41,7 +41,7 @@ use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotenc
 use crate::error::{EffectState, ErrorCode, Result};
 use crate::form::fields;
 use crate::form::schema::{help, integer, literal, object, one_of, string, with};
-use crate::iothub::{Notice, Identity, ServiceEndpoint, ServiceQueue, feedback_status};
+use crate::iothub::{Identity, Notice, ServiceEndpoint, ServiceQueue, feedback_status};
 use crate::json::{self, member_in_any_case};
 use crate::session::Session;
 use crate::session::service_endpoint::{Purpose, with_own_endpoint, with_service_endpoint};

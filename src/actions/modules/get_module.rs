@@ -31,7 +31,5 @@ pub static ACTION: Single = Single {
         effect: Effect::Read,
         idempotency: Idempotency::Natural,
     },
-    run: |session, input, _| {
-        Ok(session.hub().read_identity(&input.identity()?)?.document)
-    },
+    run: |session, input, _| Ok(session.hub().read_identity(&input.identity()?)?.document),
 };
