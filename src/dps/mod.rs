@@ -62,14 +62,6 @@ impl<'a> Dps<'a> {
         Tagged::from_response(&self.send(request)?)
     }
 
-    /// Sends a request whose answer is a page of records.
-    ///
-    /// # Errors
-    /// The errors of the service; `protocol` where the answer is not a list of objects.
-    pub fn page(&self, request: &Request) -> Result<Page> {
-        Page::from_response(&self.send(request)?)
-    }
-
     /// An enrollment of either kind.
     ///
     /// # Errors

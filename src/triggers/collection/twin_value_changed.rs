@@ -173,7 +173,10 @@ impl<'a> Values<'a> {
             .iter()
             .enumerate()
             .map(|(index, path)| (path.as_str(), old(index)))
-            .filter(|(path, old)| Kept::of(twins::value_at(twin, path).as_ref()) != *old)
+            .filter(|(path, old)| {
+                let now = Kept::of(twins::value_at(twin, path).as_ref());
+                now != *old
+            })
             .collect()
     }
 }
