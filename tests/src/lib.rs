@@ -70,7 +70,11 @@ pub fn host_program() -> Result<PathBuf> {
                 .unwrap_or_else(|| workspace().join("target/debug/connector-host"))
         }
     };
-    anyhow::ensure!(path.exists(), "{} is not there: run `cargo build --package connector-host-cli`", path.display());
+    anyhow::ensure!(
+        path.exists(),
+        "{} is not there: run `cargo build --workspace --bin connector-host`",
+        path.display()
+    );
     Ok(path)
 }
 

@@ -119,6 +119,8 @@ impl Step {
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// An operation whose scenario takes longer is named.
 const SLOW: Duration = Duration::from_secs(1);
+/// The number of records that the emulator puts into a page at most.
+const LARGEST_PAGE: usize = 3;
 /// An ETag that no object has.
 const STALE: &str = "AAAAAAAAAAA=";
 const KEYS: [&str; 2] =
@@ -288,7 +290,7 @@ fn configuration(id: &str, interval: u32) -> Value {
 
 /// Runs all scenarios.
 pub async fn run() -> Result<Recording> {
-    let mut options = EmulatorOptions { max_page_size: 3, ..EmulatorOptions::default() };
+    let mut options = EmulatorOptions { max_page_size: LARGEST_PAGE, ..EmulatorOptions::default() };
     options.amqp.feedback_wait = Duration::ZERO;
     options.hub_policies.push(Policy::generate(POWERLESS, [Permission::DeviceConnect], 32));
     for (name, permission) in [
@@ -500,7 +502,10 @@ impl Run {
             match result? {
                 Outcome::Done(output) => {
                     self.keep(id, &output)?;
-                    ensure!((pages > 1) == matches!(step.expected, Expected::Pages), "it answered {pages} page(s)");
+                    ensure!(
+                        (pages > 1) == matches!(step.expected, Expected::Pages),
+                        "it answered {pages} page(s): `done` stands for one page and `pages` for several, and a page of this run has at most {LARGEST_PAGE} records"
+                    );
                     return Ok(());
                 }
                 Outcome::Page(page) => {
