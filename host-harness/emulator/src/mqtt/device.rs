@@ -7,7 +7,7 @@ use mqtt_proto::{Pid, QosPid};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::accept::{Limits, fault, subscribe};
+use super::common::{Limits, fault, subscribe};
 use super::packets::{End, Packets};
 use super::properties::{device_bound_topic, telemetry};
 use super::topics::{Filter, FromDevice, published, subscribed};

@@ -28,6 +28,7 @@
 //! belong to device identities. The codec is `mqtt-proto`.
 
 mod accept;
+mod common;
 mod connect;
 mod device;
 mod packets;

@@ -6,7 +6,7 @@ use mqtt_proto::v3::{Packet, Publish};
 use mqtt_proto::{Pid, QosPid};
 use serde_json::json;
 
-use super::accept::Limits;
+use super::common::Limits;
 use super::packets::{End, Packets};
 use super::topics::{FromRegistrant, REGISTRATION_ANSWERS, registered};
 use crate::clock::{now, rfc3339};
@@ -37,7 +37,7 @@ impl Registration<'_> {
                 Packet::Publish(publish) => self.on_publish(packets, publish).await?,
                 Packet::Subscribe(subscribe) => {
                     let known = |filter: &str| filter == REGISTRATION_ANSWERS;
-                    super::accept::subscribe(packets, &mut self.subscriptions, subscribe, known).await?;
+                    super::common::subscribe(packets, &mut self.subscriptions, subscribe, known).await?;
                     self.keep();
                 }
                 Packet::Unsubscribe(unsubscribe) => {
