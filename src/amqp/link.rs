@@ -39,10 +39,10 @@ pub struct LinkOptions {
     pub desired_capabilities: Vec<String>,
     /// The largest message that a receiver accepts, in bytes.
     pub max_message_size: u64,
-    /// Whether the peer keeps each message of a receiver until [`Connection::accept`] is called for it. When the link
+    /// Whether the peer keeps each message of a receiver until [`Client::accept`] is called for it. When the link
     /// ends, the peer may deliver messages again that were not accepted.
     ///
-    /// [`Connection::accept`]: super::connection::Connection::accept
+    /// [`Client::accept`]: super::client::Client::accept
     pub peek: bool,
     /// What the link is for.
     pub purpose: Purpose,

@@ -408,7 +408,7 @@ pub fn change(
     )
 }
 
-/// Writes a changed identity, see [`change`].
+/// Writes a changed identity, see [`change()`].
 ///
 /// # Errors
 /// The errors of the service, without the identity's keys.
