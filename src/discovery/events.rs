@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bindings::exports::workflow::connector::trigger::Payload;
 use crate::error::{ErrorCode, Result};
+use crate::json;
 use crate::session::Session;
 use crate::triggers;
 
@@ -33,7 +34,7 @@ pub fn samples(session: &Session, trigger: &str, partial: &Map<String, Value>) -
         match triggers::live_events(session, trigger, &config.to_string(), EVENTS) {
             Ok(events) => {
                 let data = events.into_iter().filter_map(|event| match event.data {
-                    Payload::Json(text) => crate::json::parse(text.as_bytes()).ok(),
+                    Payload::Json(text) => json::parse(text.as_bytes()).ok(),
                     Payload::Text(_) | Payload::Bytes(_) => None,
                 });
                 return Ok(data.collect());
@@ -93,8 +94,7 @@ fn leaves(value: &Value, path: String, levels: usize, found: &mut BTreeSet<Strin
     match value {
         Value::Object(members) if levels > 0 => {
             for (name, member) in members.iter().take(MEMBERS) {
-                let name = name.replace('~', "~0").replace('/', "~1");
-                leaves(member, format!("{path}/{name}"), levels - 1, found);
+                leaves(member, json::child(&path, name), levels - 1, found);
             }
         }
         // A list is described by its first item: conditions name one item.

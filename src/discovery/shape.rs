@@ -52,7 +52,7 @@ pub fn paths(twins: &[Value]) -> Vec<String> {
 
 fn leaves(members: &Map<String, Value>, path: &str, levels: usize, found: &mut BTreeSet<String>) {
     for (name, value) in members.iter().filter(|(name, _)| !name.starts_with('$')) {
-        let path = format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
+        let path = crate::json::child(path, name);
         match value {
             Value::Object(members) if levels > 0 && !members.is_empty() => leaves(members, &path, levels - 1, found),
             _ => drop(found.insert(path)),

@@ -10,7 +10,7 @@ use regex_lite::Regex;
 use serde_json::{Map, Number, Value, json};
 
 use crate::error::{FieldProblem, problem};
-use crate::json::{Decimal, same};
+use crate::json::{Decimal, child, same};
 
 /// A JSON literal that is kept as text and parsed at run time. With `json!` instead, the manifest's literals would make
 /// up most of the component's size.
@@ -302,10 +302,6 @@ fn check_object(schema: &Value, members: &Map<String, Value>, at: &str, problems
             }
         }
     }
-}
-
-fn child(at: &str, name: &str) -> String {
-    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 fn type_of(value: &Value) -> &'static str {

@@ -67,7 +67,7 @@ impl Check {
         }
         let mut size = 0;
         for (key, value) in members {
-            let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+            let at = crate::json::child(at, key);
             if key.len() > LONGEST_KEY {
                 self.add(
                     &at,

@@ -86,6 +86,11 @@ fn read(text: &[u8], budget: &Budget, levels: usize) -> Result<Value, serde_json
     Ok(value)
 }
 
+/// The JSON Pointer (RFC 6901) to the member `name` of the value at `at`.
+pub fn child(at: &str, name: &str) -> String {
+    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 /// Removes a member from an object; null if there is no such member. A caller may put any JSON there, so the member
 /// must not pass through `serde`'s own types, which lose the sign of zero and refuse integers of more than 64 bits.
 pub fn take(object: &mut Value, name: &str) -> Value {

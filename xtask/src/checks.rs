@@ -126,11 +126,16 @@ pub fn rewrite_format(args: &[&str]) -> Result<()> {
     }
     // A macro declares the modules of these folders, which rustfmt does not follow.
     let mut command = Command::new("rustfmt").args(["--edition", "2024"]).args(args);
-    for folder in std::fs::read_dir(root()?.join("src/actions"))? {
-        let folder = folder?.path();
-        if folder.is_dir() {
-            for file in std::fs::read_dir(folder)? {
-                command = command.arg(file?.path());
+    for kind in ["src/actions", "src/triggers"] {
+        for folder in std::fs::read_dir(root()?.join(kind))? {
+            let folder = folder?.path();
+            if folder.is_dir() {
+                for file in std::fs::read_dir(folder)? {
+                    let file = file?.path();
+                    if file.is_file() {
+                        command = command.arg(file);
+                    }
+                }
             }
         }
     }

@@ -187,7 +187,7 @@ pub fn check_modules(modules: &Value, at: &str) -> Vec<FieldProblem> {
     for (name, paths) in modules {
         count += 1;
         if let Some(paths) = paths.as_object() {
-            check_paths(paths, &format!("{at}/{}", escaped(name)), &mut problems);
+            check_paths(paths, &json::child(at, name), &mut problems);
         }
     }
     if count == 0 {
@@ -201,7 +201,7 @@ fn check_paths(paths: &Map<String, Value>, at: &str, problems: &mut Vec<FieldPro
         problems.push(problem(at, "empty", "must have at least one path"));
     }
     for (path, value) in paths {
-        let at = format!("{at}/{}", escaped(path));
+        let at = json::child(at, path);
         match path.strip_prefix(DESIRED) {
             Some("") if !value.is_object() => {
                 problems.push(problem(&at, "wrong-type", "must be an object: it stands for all desired properties"));
@@ -220,10 +220,6 @@ fn check_paths(paths: &Map<String, Value>, at: &str, problems: &mut Vec<FieldPro
 fn is_of_modules(condition: &str) -> bool {
     let words = condition.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
     words.starts_with(OF_MODULES)
-}
-
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Reads the configuration after a write whose result is not known. If it is as it was to become, the write has

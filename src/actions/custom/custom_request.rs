@@ -182,7 +182,7 @@ fn request(input: &Input, is_dps: bool) -> Result<Request> {
     let permission = if is_dps { of_dps(method, &segments) } else { of_hub(method, &segments) };
     let mut request = Request::new(method, segments, safety, permission);
     for (name, value) in input.get("query").and_then(Value::as_object).into_iter().flatten() {
-        let at = format!("/query/{}", name.replace('~', "~0").replace('/', "~1"));
+        let at = crate::json::child("/query", name);
         if name.is_empty() {
             return Err(Error::field(&at, "empty", "must have a name"));
         }

@@ -215,7 +215,7 @@ fn read_properties(properties: &Map<String, Value>, problems: &mut Vec<FieldProb
     let mut seen = BTreeSet::new();
     let mut all = Vec::with_capacity(properties.len());
     for (name, value) in properties {
-        let at = format!("/properties/{}", name.replace('~', "~0").replace('/', "~1"));
+        let at = json::child("/properties", name);
         let lower = name.to_ascii_lowercase();
         let fine =
             (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || SIGNS.contains(&b));

@@ -190,7 +190,7 @@ fn property(input: &Input) -> Result<Value> {
     let path = input.required_text("desiredPath");
     let value = input.get("desiredValue").cloned().unwrap_or_default();
     let nested = path.rsplit('.').fold(value, |inner, name| Value::Object(Map::from_iter([(name.to_owned(), inner)])));
-    let way = format!("/{}", path.replace('~', "~0").replace('/', "~1").replace('.', "/"));
+    let way = crate::json::child("", path).replace('.', "/");
     let mut problems = check_patch(TwinPart::Desired, &nested, "");
     for problem in &mut problems {
         problem.pointer = match problem.pointer.strip_prefix(&way) {
