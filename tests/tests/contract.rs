@@ -104,8 +104,8 @@ impl Contract {
         Ok(Some((Self { hub, dps }, folder)))
     }
 
-    /// The description of the version that the exchange states, or else of the oldest version.
-    fn of(&self, service: Service, seen: &Seen) -> Option<&Description> {
+    /// The description of the version that the request's query states, or else of the oldest version.
+    fn of(&self, service: Service, query: &str) -> Option<&Description> {
         let all = match service {
             // The hub's API for devices is compared with the hub's description, which does not have it. The exceptions
             // allow these calls.
@@ -114,7 +114,7 @@ impl Contract {
             Service::EventHub | Service::HubAmqp => return None,
         };
         let of_version = |description: &&Description| {
-            seen.query.split('&').any(|pair| pair.strip_prefix("api-version=") == Some(description.version()))
+            query.split('&').any(|pair| pair.strip_prefix("api-version=") == Some(description.version()))
         };
         all.iter().find(of_version).or(all.first())
     }
@@ -127,7 +127,7 @@ impl Contract {
         let mut used = BTreeSet::new();
         for exchange in exchanges {
             let seen = Seen::from(exchange);
-            let Some(description) = self.of(exchange.service, &seen) else {
+            let Some(description) = self.of(exchange.service, &seen.query) else {
                 problems.insert(format!("{} {}: the API for devices was called", seen.method, seen.path), 1);
                 continue;
             };
@@ -312,13 +312,14 @@ fn writes_reference() -> bool {
 
 /// Compares docs/reference/coverage.md with what the run reached, or writes it.
 fn check_coverage(contract: &Contract, recording: &scenario::Recording) -> Result<()> {
-    let mut reached: BTreeMap<(bool, String), BTreeSet<&str>> = BTreeMap::new();
+    let mut reached: BTreeMap<(bool, &str), BTreeSet<&str>> = BTreeMap::new();
     for (id, exchanges) in &recording.made_by {
         for exchange in recording.exchanges.get(exchanges.clone()).context("the run has fewer exchanges")? {
-            let seen = Seen::from(exchange);
-            let succeeded = seen.status.is_some_and(|status| (200..300).contains(&status));
-            let operation = contract.of(exchange.service, &seen).and_then(|it| it.judge(&seen).operation);
-            if let Some(operation) = operation.filter(|_| succeeded) {
+            if !exchange.status.is_some_and(|status| (200..300).contains(&status)) {
+                continue;
+            }
+            let description = contract.of(exchange.service, &exchange.query);
+            if let Some(operation) = description.and_then(|it| it.operation_of(&exchange.method, &exchange.path)) {
                 reached.entry((exchange.service == Service::Dps, operation)).or_default().insert(id);
             }
         }
@@ -339,7 +340,7 @@ fn check_coverage(contract: &Contract, recording: &scenario::Recording) -> Resul
         for id in ids {
             total += 1;
             let (method, path) = description.route(id).context("no route")?;
-            let by = match reached.get(&(is_dps, id.to_owned())) {
+            let by = match reached.get(&(is_dps, id)) {
                 Some(by) => {
                     count += 1;
                     let link = |own: &&str| format!("[`{own}`]({}/{own}.md)", kinds.get(own).unwrap_or(&"actions"));
@@ -401,7 +402,7 @@ async fn doctored_exchanges_are_found() -> Result<()> {
     let good = good_ones(&emulator).await;
     let (put, missing, query, enroll, unknown, list) = (0, 1, 2, 3, 4, 5);
     for (service, seen) in &good {
-        let verdict = contract.of(*service, seen).context("no description")?.judge(seen);
+        let verdict = contract.of(*service, &seen.query).context("no description")?.judge(seen);
         assert_eq!(verdict.problems, Vec::<String>::new(), "{} {}", seen.method, seen.path);
     }
     let table: &[(usize, &str, Doctor)] = &[
@@ -468,7 +469,7 @@ async fn doctored_exchanges_are_found() -> Result<()> {
         let (service, seen) = &good[*index];
         let mut doctored = seen.clone();
         doctor(&mut doctored);
-        let problems = contract.of(*service, &doctored).context("no description")?.judge(&doctored).problems;
+        let problems = contract.of(*service, &doctored.query).context("no description")?.judge(&doctored).problems;
         let found = !problems.is_empty() && problems.iter().all(|problem| problem.contains(expected));
         assert!(found, "{expected} of {} {}: {problems:?}", seen.method, seen.path);
     }

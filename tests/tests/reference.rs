@@ -125,8 +125,8 @@ fn effect(effect: &str) -> Result<&'static str> {
     })
 }
 
-/// The errors that every action can have, so that no page lists them.
-const USUAL: [&str; 2] = ["done", "pages"];
+/// What a scenario expects of a call that succeeds. These are no errors, so the table of errors leaves them out.
+const SUCCESSES: [&str; 2] = ["done", "pages"];
 
 fn action_page(action: &Value, head: &Head, permissions: &BTreeMap<&str, &Value>) -> Result<String> {
     let id = text(action, "/operation/id");
@@ -143,7 +143,7 @@ fn action_page(action: &Value, head: &Head, permissions: &BTreeMap<&str, &Value>
     let _ = write!(
         page,
         "\n## Try it\n\nThe tests run this call against the emulator ({}):\n\n```sh\necho '{}' | connector-host --connection account.json invoke {id} --input -\n```\n",
-        if USUAL.contains(&first.expected.as_str()) {
+        if SUCCESSES.contains(&first.expected.as_str()) {
             "it succeeds".to_owned()
         } else {
             format!("the error is `{}`", first.expected)
@@ -151,7 +151,7 @@ fn action_page(action: &Value, head: &Head, permissions: &BTreeMap<&str, &Value>
         first.input.to_string().replace('\'', "'\\''")
     );
     let codes: BTreeSet<&str> =
-        head.calls.iter().map(|call| call.expected.as_str()).filter(|code| !USUAL.contains(code)).collect();
+        head.calls.iter().map(|call| call.expected.as_str()).filter(|code| !SUCCESSES.contains(code)).collect();
     page += "\n## Errors\n\n";
     if !codes.is_empty() {
         page += "| error | for example |\n|---|---|\n";

@@ -172,17 +172,24 @@ impl Description {
         self.operations.iter().map(|operation| operation.id.as_str())
     }
 
+    /// The id of the operation that a request asks for.
+    pub fn operation_of(&self, method: &str, path: &str) -> Option<&str> {
+        self.find(method, &segments(path)).map(|operation| operation.id.as_str())
+    }
+
+    fn find(&self, method: &str, segments: &[&str]) -> Option<&Operation> {
+        // A literal segment is preferred to a placeholder.
+        self.operations
+            .iter()
+            .filter(|operation| operation.method == method && operation.matches(segments))
+            .max_by_key(|operation| operation.path.iter().filter(|segment| !is_placeholder(segment)).count())
+    }
+
     /// Judges an exchange.
     pub fn judge(&self, seen: &Seen) -> Verdict {
         let mut verdict = Verdict::default();
-        let segments: Vec<&str> = seen.path.split('/').skip(1).collect();
-        // A literal segment is preferred to a placeholder.
-        let fitting = self
-            .operations
-            .iter()
-            .filter(|operation| operation.method == seen.method && operation.matches(&segments))
-            .max_by_key(|operation| operation.path.iter().filter(|segment| !is_placeholder(segment)).count());
-        let Some(operation) = fitting else {
+        let segments = segments(&seen.path);
+        let Some(operation) = self.find(&seen.method, &segments) else {
             verdict.problems.push("there is no such operation".to_owned());
             return verdict;
         };
@@ -234,6 +241,10 @@ impl Description {
             }
         }
     }
+}
+
+fn segments(path: &str) -> Vec<&str> {
+    path.split('/').skip(1).collect()
 }
 
 impl Operation {
@@ -302,7 +313,7 @@ impl Operation {
         Ok(Self {
             id: operation["operationId"].as_str().context("no operationId")?.to_owned(),
             method: method.to_uppercase(),
-            path: path.split('/').skip(1).map(str::to_owned).collect(),
+            path: segments(path).into_iter().map(str::to_owned).collect(),
             parameters,
             body,
             answers,
@@ -674,6 +685,10 @@ mod tests {
             "{:?}",
             verdict.problems
         );
+        let shop = shop();
+        assert_eq!(shop.operation_of("PUT", "/things/query"), Some("Query"));
+        assert_eq!(shop.operation_of("PUT", "/things/a"), Some("Put"));
+        assert_eq!((shop.operation_of("GET", "/things/a"), shop.operation_of("PUT", "/things/")), (None, None));
     }
 
     type Doctor = fn(&mut Seen);
