@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::Kind;
-use crate::secret::{hide_url, keys_of};
+use crate::secret::{hide_url, keys_of, longest_first};
 
 /// A shorter secret is not struck out of texts, because it could be part of an ordinary word.
 const SHORTEST: usize = 4;
@@ -30,7 +30,7 @@ pub fn secrets(sent: &Value) -> Vec<String> {
     let lists = [Kind::Individual, Kind::Group].map(|kind| sent.get(kind.collection()).and_then(Value::as_array));
     let mut all: Vec<String> =
         lists.into_iter().flatten().flatten().chain(std::iter::once(sent)).flat_map(secrets_of).collect();
-    all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    longest_first(&mut all);
     all
 }
 

@@ -10,7 +10,7 @@ use regex_lite::Regex;
 use serde_json::{Map, Number, Value, json};
 
 use crate::error::{FieldProblem, problem};
-use crate::json::{Decimal, child, same};
+use crate::json::{Decimal, child, from_members, same};
 
 /// A JSON literal that is kept as text and parsed at run time. With `json!` instead, the manifest's literals would make
 /// up most of the component's size.
@@ -23,6 +23,7 @@ pub(crate) use literal;
 
 /// The value of a [`literal!`]. A text that is not valid JSON becomes null. No schema and no sample is null, so the
 /// tests find such a text.
+#[inline(never)]
 pub(crate) fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
@@ -70,10 +71,17 @@ pub const ANNOTATIONS: [&str; 16] = [
 /// The largest number of problems that are reported for one document.
 const MOST_PROBLEMS: usize = 64;
 
+// What makes parts of schemas is called some thousand times in the source and rarely at run time. Inlined, it would be a
+// tenth of the component.
+
 /// The schema of an object that may have only the given fields.
 pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>, required: &[&str]) -> Value {
-    let properties: Map<String, Value> = fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
-    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    object_of(from_members(fields), required, false)
+}
+
+#[inline(never)]
+fn object_of(properties: Map<String, Value>, required: &[&str], is_open: bool) -> Value {
+    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": is_open });
     if !required.is_empty() {
         schema["required"] = json!(required);
     }
@@ -82,46 +90,52 @@ pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>, required: 
 
 /// The schema of a service's object: it has the given fields, and may have others.
 pub fn open_object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>, required: &[&str]) -> Value {
-    let mut schema = object(fields, required);
-    schema["additionalProperties"] = true.into();
-    schema
+    object_of(from_members(fields), required, true)
 }
 
 /// The schema of a text.
+#[inline(never)]
 pub fn string(title: &str) -> Value {
     json!({ "type": "string", "title": title })
 }
 
 /// The schema of a text that must be one of `values`.
+#[inline(never)]
 pub fn one_of(title: &str, values: &[&str]) -> Value {
     json!({ "type": "string", "title": title, "enum": values })
 }
 
 /// The schema of true or false.
+#[inline(never)]
 pub fn boolean(title: &str) -> Value {
     json!({ "type": "boolean", "title": title })
 }
 
 /// The schema of a whole number from `minimum` to `maximum`.
+#[inline(never)]
 pub fn integer(title: &str, minimum: i64, maximum: i64) -> Value {
     json!({ "type": "integer", "title": title, "minimum": minimum, "maximum": maximum })
 }
 
+#[inline(never)]
 pub fn list(title: &str, items: Value) -> Value {
     json!({ "type": "array", "title": title, "items": items })
 }
 
 /// The schema of an object with any members.
+#[inline(never)]
 pub fn any_object(title: &str) -> Value {
     json!({ "type": "object", "title": title, "additionalProperties": true })
 }
 
 /// The schema of any JSON value.
+#[inline(never)]
 pub fn any(title: &str) -> Value {
     json!({ "title": title })
 }
 
 /// Adds annotations and keywords to a schema.
+#[inline(never)]
 pub fn with(mut schema: Value, more: Value) -> Value {
     if let (Some(schema), Value::Object(more)) = (schema.as_object_mut(), more) {
         schema.extend(more);
@@ -130,6 +144,7 @@ pub fn with(mut schema: Value, more: Value) -> Value {
 }
 
 /// Adds a help text.
+#[inline(never)]
 pub fn help(schema: Value, text: &str) -> Value {
     with(schema, json!({ "description": text }))
 }

@@ -14,6 +14,7 @@ use super::{retry, version};
 use crate::auth::{self, Permission, SharedAccessKey};
 use crate::error::{EffectState, Error, ErrorCode, MissingPermission, Result, Retry};
 use crate::host_name;
+use crate::json::from_members;
 use crate::platform::{ExchangeError, ExchangeErrorKind, ExchangeLimits, Method, Platform, WireRequest, WireResponse};
 use crate::secret::percent_encode;
 
@@ -859,8 +860,7 @@ const USER_AGENT: &str = concat!("azure-iot-connector/", env!("CARGO_PKG_VERSION
 
 impl From<Plan> for Value {
     fn from(plan: Plan) -> Self {
-        let headers: serde_json::Map<String, Value> =
-            plan.headers.into_iter().map(|(name, value)| (name.into_owned(), value.into())).collect();
+        let headers = from_members(plan.headers.into_iter().map(|(name, value)| (name, value.into())));
         json!({ "method": plan.method, "url": plan.url, "headers": headers, "body": plan.body })
     }
 }

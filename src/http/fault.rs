@@ -123,7 +123,7 @@ impl Fault {
             codes: Vec::new(),
         };
         let is_the_services = fault.read_document(&response.body);
-        fault.codes.sort_by_key(|code| matches!(code, Code::Name(_)));
+        fault.put_digits_first();
         for header in ["iothub-errorcode", "x-ms-error-code"] {
             fault.add(response.header(header).and_then(Code::read));
         }
@@ -134,6 +134,14 @@ impl Fault {
         }
         fault.foreign = !is_the_services && fault.codes.is_empty();
         fault
+    }
+
+    /// Puts the codes with digits before the names, each in the order in which they were found.
+    fn put_digits_first(&mut self) {
+        let (names, mut codes): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.codes).into_iter().partition(|code| matches!(code, Code::Name(_)));
+        codes.extend(names);
+        self.codes = codes;
     }
 
     /// Whether one of the codes is this one, by its six digits or by its name.
@@ -160,7 +168,7 @@ impl Fault {
             Ok(document @ Value::Object(_)) => drop(fault.read_body(&document, 0)),
             _ => fault.read_text(text),
         }
-        fault.codes.sort_by_key(|code| matches!(code, Code::Name(_)));
+        fault.put_digits_first();
         if fault.status == 0 {
             let number = fault.known_code().and_then(|code| match code {
                 Code::Number(number) => Some(*number),

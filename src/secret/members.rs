@@ -54,8 +54,13 @@ pub fn found(document: &Value) -> Vec<String> {
     let mut all = Vec::new();
     collect(document, &hidden, &mut all);
     all.retain(|secret| secret.len() >= SHORTEST);
-    all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    longest_first(&mut all);
     all
+}
+
+/// Sorts secrets by their length, so that one that is part of another is struck out after it.
+pub fn longest_first(secrets: &mut [String]) {
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
 }
 
 /// Adds the texts that a document has and its hidden form lacks.

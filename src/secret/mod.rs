@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 #[cfg(test)]
 pub(crate) use known::lower_digits;
 pub use known::{remember, strike};
-pub use members::{CONTAINERS, found, hide, hide_url, keys_of};
+pub use members::{CONTAINERS, found, hide, hide_url, keys_of, longest_first};
 pub use url::{HIDDEN, without_secrets};
 
 /// All characters except RFC 3986's unreserved ones, as the C# and Node SDKs encode.

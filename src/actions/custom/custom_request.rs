@@ -31,6 +31,7 @@ use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotenc
 use crate::error::{Error, Result};
 use crate::form::schema::{any, any_object, help, integer, literal, object, one_of, string, with};
 use crate::http::{Request, Response, Safety};
+use crate::json::from_members;
 use crate::platform::Method;
 use crate::secret;
 
@@ -159,7 +160,7 @@ pub static ACTION: Single = Single {
 };
 
 fn headers(answer: &Response) -> Map<String, Value> {
-    HEADERS.iter().filter_map(|name| Some(((*name).to_owned(), answer.header(name)?.into()))).collect()
+    from_members(HEADERS.iter().filter_map(|name| Some((*name, answer.header(name)?.into()))))
 }
 
 fn request(input: &Input, is_dps: bool) -> Result<Request> {

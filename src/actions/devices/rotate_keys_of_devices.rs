@@ -17,6 +17,7 @@ use crate::auth::Permission;
 use crate::bindings::exports::workflow::connector::metadata::{Effect, Idempotency};
 use crate::form::fields;
 use crate::form::schema::literal;
+use crate::json::from_members;
 
 const ITEM: &[Field] = &[required("deviceId", fields::device_id), ETAG];
 const KEYS: [(&str, &str); 2] = [("primaryKey", "Primary key"), ("secondaryKey", "Secondary key")];
@@ -62,8 +63,7 @@ static BULK: Bulk = Bulk {
             Ok(device)
         })?;
         let written = entry.parts.first().or(entry.alone.as_ref());
-        let keys = KEYS.iter().filter_map(|(name, _)| Some(((*name).to_owned(), key_of(written?, name)?.into())));
-        entry.shown = keys.collect();
+        entry.shown = from_members(KEYS.iter().filter_map(|(name, _)| Some((*name, key_of(written?, name)?.into()))));
         Ok(entry)
     },
 };

@@ -13,7 +13,7 @@
 //! invalid-input {"deviceId": "offline-1", "methodName": "reboot", "desiredPath": "a"}
 //! ```
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::actions::shared::declaration::{Declaration, optional, required};
 use crate::actions::shared::input::Input;
@@ -27,6 +27,7 @@ use crate::form::fields;
 use crate::form::schema::{any, help, literal, object, one_of, string, with};
 use crate::http::IfMatch;
 use crate::iothub::{Identity, TwinPart, check_patch};
+use crate::json::{child, from_members};
 use crate::platform::Method;
 use crate::session::Session;
 
@@ -189,8 +190,8 @@ fn read_message(session: &Session, input: &Input, call: &Call) -> Result<Fallbac
 fn property(input: &Input) -> Result<Value> {
     let path = input.required_text("desiredPath");
     let value = input.get("desiredValue").cloned().unwrap_or_default();
-    let nested = path.rsplit('.').fold(value, |inner, name| Value::Object(Map::from_iter([(name.to_owned(), inner)])));
-    let way = crate::json::child("", path).replace('.', "/");
+    let nested = path.rsplit('.').fold(value, |inner, name| from_members([(name, inner)]).into());
+    let way = child("", path).replace('.', "/");
     let mut problems = check_patch(TwinPart::Desired, &nested, "");
     for problem in &mut problems {
         problem.pointer = match problem.pointer.strip_prefix(&way) {

@@ -29,6 +29,7 @@ use crate::error::Result;
 use crate::form::schema::{help, integer, literal, object, one_of, string, with};
 use crate::form::{Spec, fields, typed};
 use crate::iothub::{DeviceId, Identity, ModuleId};
+use crate::json::from_members;
 use crate::session::Session;
 use crate::session::service_endpoint::{Purpose, with_service_endpoint};
 
@@ -217,7 +218,7 @@ pub(super) fn plan(
         "message-id": message.message_id,
         "content-type": message.content_type,
         "iothub-ack": acknowledgement,
-        "application-properties": message.properties.iter().cloned().map(|(name, value)| (name, value.into())).collect::<serde_json::Map<String, Value>>(),
+        "application-properties": from_members(message.properties.iter().cloned().map(|(name, value)| (name, value.into()))),
     });
     let more = [
         ("correlation-id", message.correlation_id.clone().map(Value::from)),

@@ -2,7 +2,7 @@
 //!
 //! The functions read an object of the input, which may be an item of a list; `at` is the pointer to this object.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::change::{self, set};
 use super::declaration::{Field, optional, required};
@@ -13,6 +13,7 @@ use crate::form::fields;
 use crate::form::schema::{boolean, help, literal, one_of, string, with};
 use crate::http::{IfMatch, Tagged};
 use crate::iothub::{Identity, IotHub};
+use crate::json::from_members;
 use crate::platform::Platform;
 use crate::secret::keys_of;
 use crate::session::Session;
@@ -133,8 +134,8 @@ fn check_keys(given: &Value, at: &str, problems: &mut Vec<FieldProblem>) {
 /// The member `authentication` of a new identity that [`judge_new`] has accepted. Absent values are left out, as in
 /// Microsoft's clients, because the hub's API description does not allow null.
 pub fn authentication(given: &Value) -> Value {
-    let pair = |names: [&str; 2]| -> Map<String, Value> {
-        names.into_iter().filter_map(|name| Some((name.to_owned(), given.get(name)?.clone()))).collect()
+    let pair = |names: [&'static str; 2]| {
+        from_members(names.into_iter().filter_map(|name| Some((name, given.get(name)?.clone()))))
     };
     let mut mechanism = json!({ "type": text(given, "authentication").unwrap_or("sas") });
     for (member, names) in [

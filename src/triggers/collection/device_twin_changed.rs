@@ -206,8 +206,8 @@ impl Collection for Twins<'_> {
         if let Some(body) = body {
             if let Some(places) = &happened.parts {
                 let parts: Vec<&String> = places.iter().filter_map(|place| self.parts.iter().nth(*place)).collect();
-                let times: BTreeMap<&str, &str> =
-                    parts.iter().filter_map(|part| Some((part.as_str(), time_of(body, part)?))).collect();
+                let mut times = BTreeMap::new();
+                times.extend(parts.iter().filter_map(|part| Some((part.as_str(), time_of(body, part)?))));
                 // The event has the latest time of all changed parts. It has no time if the hub states no time for one
                 // of these parts.
                 if times.len() == parts.len() {

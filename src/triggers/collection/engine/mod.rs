@@ -82,7 +82,10 @@ pub fn asks_for(config: &Input, word: &str) -> bool {
 /// The changes that a configuration with [`changes_field`] asks for.
 pub fn wanted(config: &Input) -> BTreeSet<Change> {
     let all = [Change::Created, Change::Updated, Change::Deleted];
-    all.into_iter().filter(|change| asks_for(config, change.as_str())).collect()
+    let mut wanted = BTreeSet::new();
+    // `collect` would compile a sort of 5 KB for three changes.
+    wanted.extend(all.into_iter().filter(|change| asks_for(config, change.as_str())));
+    wanted
 }
 
 /// A record of the collection.
