@@ -5,18 +5,15 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::inferred::{self, Part};
 use crate::bindings::exports::workflow::connector::trigger::Payload;
 use crate::error::{ErrorCode, Result};
-use crate::json;
+use crate::json::{self, from_members};
 use crate::session::Session;
 use crate::triggers;
 
 /// The number of events that are looked at.
 const EVENTS: u32 = 50;
-/// The number of a body's levels that are described.
-const LEVELS: usize = 16;
-/// The largest number of members that are described for one object. Bodies with ids as names have any number.
-const MEMBERS: usize = 200;
 
 /// The data of the newest events that a log trigger delivers with this configuration. The filter is left out, because
 /// the person may be writing it.
@@ -26,7 +23,7 @@ const MEMBERS: usize = 200;
 pub fn samples(session: &Session, trigger: &str, partial: &Map<String, Value>) -> Result<Vec<Value>> {
     let members = |names: &[&str]| -> Value {
         let taken = partial.iter().filter(|(name, _)| names.contains(&name.as_str()));
-        taken.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>().into()
+        from_members(taken.map(|(name, value)| (name.as_str(), value.clone()))).into()
     };
     let configs =
         [members(&["consumerGroup", "deviceIds", "moduleIds", "fields"]), members(&["consumerGroup"]), json!({})];
@@ -51,8 +48,7 @@ pub fn samples(session: &Session, trigger: &str, partial: &Map<String, Value>) -
 /// declares. No member is required, because other events may lack it.
 pub fn refine(mut schema: Value, samples: &[Value], partial: &Map<String, Value>) -> Value {
     for part in ["body", "properties", "systemProperties"] {
-        let shape =
-            samples.iter().filter_map(|sample| sample.get(part)).map(|value| infer(value, LEVELS)).reduce(merge);
+        let shape = of_all(samples.iter().filter_map(|sample| sample.get(part)));
         if let (Some(Value::Object(shape)), Some(slot)) =
             (shape, schema.pointer_mut(&format!("/properties/{part}")).and_then(Value::as_object_mut))
         {
@@ -60,14 +56,11 @@ pub fn refine(mut schema: Value, samples: &[Value], partial: &Map<String, Value>
         }
     }
     let declared = partial.get("fields").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let fields: Map<String, Value> = declared
-        .iter()
-        .filter_map(|field| field.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()))
-        .map(|name| {
-            let values = samples.iter().filter_map(|sample| sample.get("fields")?.get(name));
-            (name.to_owned(), values.map(|value| infer(value, LEVELS)).reduce(merge).unwrap_or_else(|| json!({})))
-        })
-        .collect();
+    let names = declared.iter().filter_map(|field| field.get("name")?.as_str()).filter(|name| !name.is_empty());
+    let fields = from_members(names.map(|name| {
+        let values = samples.iter().filter_map(|sample| sample.get("fields")?.get(name));
+        (name, of_all(values).unwrap_or_else(|| json!({})))
+    }));
     if !fields.is_empty()
         && let Some(slot) = schema.pointer_mut("/properties/fields").and_then(Value::as_object_mut)
     {
@@ -76,94 +69,23 @@ pub fn refine(mut schema: Value, samples: &[Value], partial: &Map<String, Value>
     schema
 }
 
+/// The schema that all of the values fit. None without a value.
+fn of_all<'v>(values: impl Iterator<Item = &'v Value>) -> Option<Value> {
+    values.map(|value| inferred::schema(Part::Event, value)).reduce(inferred::merge)
+}
+
 /// The paths to the values in the samples, as the trigger's conditions write them, in alphabetical order.
 pub fn paths(samples: &[Value]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for sample in samples {
         if let Some(body) = sample.get("body") {
-            leaves(body, String::new(), LEVELS, &mut found);
+            inferred::paths(Part::Event, body, String::new(), &mut found);
         }
         for name in sample.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
             found.insert(format!("/$properties/{name}"));
         }
     }
     found.into_iter().collect()
-}
-
-fn leaves(value: &Value, path: String, levels: usize, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(members) if levels > 0 => {
-            for (name, member) in members.iter().take(MEMBERS) {
-                leaves(member, json::child(&path, name), levels - 1, found);
-            }
-        }
-        // A list is described by its first item: conditions name one item.
-        Value::Array(items) if levels > 0 => {
-            if let Some(first) = items.first() {
-                leaves(first, format!("{path}/0"), levels - 1, found);
-            }
-        }
-        _ if path.is_empty() => {}
-        _ => drop(found.insert(path)),
-    }
-}
-
-/// The schema of one value.
-fn infer(value: &Value, levels: usize) -> Value {
-    let Some(levels) = levels.checked_sub(1) else { return json!({}) };
-    match value {
-        Value::Object(members) if members.len() <= MEMBERS => {
-            let members: Map<String, Value> =
-                members.iter().map(|(name, value)| (name.clone(), infer(value, levels))).collect();
-            json!({ "type": "object", "properties": members, "additionalProperties": true })
-        }
-        Value::Object(_) => json!({ "type": "object", "additionalProperties": true }),
-        Value::Array(items) => match items.iter().map(|item| infer(item, levels)).reduce(merge) {
-            Some(items) => json!({ "type": "array", "items": items }),
-            None => json!({ "type": "array" }),
-        },
-        Value::String(_) => json!({ "type": "string" }),
-        // If this value is a whole number, a later value may still be a fraction.
-        Value::Number(_) => json!({ "type": "number" }),
-        Value::Bool(_) => json!({ "type": "boolean" }),
-        Value::Null => json!({ "type": "null" }),
-    }
-}
-
-/// The schema that both values fit. Types that differ are left open, except that a value may be null.
-fn merge(one: Value, other: Value) -> Value {
-    if one == other {
-        return one;
-    }
-    let kind = |schema: &Value| schema.get("type").and_then(Value::as_str).map(str::to_owned);
-    match (kind(&one), kind(&other)) {
-        (Some(a), Some(b)) if a == "object" && b == "object" => {
-            let mut merged = one;
-            let others = other.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
-            let Some(members) = merged.get_mut("properties").and_then(Value::as_object_mut) else { return merged };
-            for (name, schema) in others {
-                let joined = match members.remove(&name) {
-                    Some(own) => merge(own, schema),
-                    None => schema,
-                };
-                if members.len() < MEMBERS {
-                    members.insert(name, joined);
-                }
-            }
-            merged
-        }
-        (Some(a), Some(b)) if a == "array" && b == "array" => match (one.get("items"), other.get("items")) {
-            (Some(own), Some(others)) => json!({ "type": "array", "items": merge(own.clone(), others.clone()) }),
-            (Some(items), None) | (None, Some(items)) => json!({ "type": "array", "items": items }),
-            (None, None) => one,
-        },
-        (Some(a), Some(b)) if a == "null" || b == "null" => {
-            let mut kept = if a == "null" { other } else { one };
-            kept["type"] = json!([if a == "null" { b } else { a }, "null"]);
-            kept
-        }
-        _ => json!({}),
-    }
 }
 
 #[cfg(test)]
@@ -202,8 +124,37 @@ mod tests {
             let refined = refine(schema, std::slice::from_ref(&sample), &Map::new()).to_string();
             assert_eq!(connector_rules::json::check(&refined), Ok(()));
             assert!(refined.len() < 20_000, "{}", refined.len());
-            assert!(paths(&[sample]).len() <= MEMBERS);
+            assert!(paths(&[sample]).len() <= 200);
         }
+    }
+
+    #[test]
+    fn nulls_and_lists_are_described_by_all_their_values() {
+        let sample = json!({ "body": {
+            "none": null, "nulls": [null], "some": [1, null], "mixed": [1, "x", null], "$version": 1, "empty": {}, "list": [],
+            "$metadata": { "a": 1 }, "of": [{ "a": 1 }, { "a": null, "b": true }],
+        } });
+        let schema = json!({ "properties": { "body": {} } });
+        let refined = refine(schema, std::slice::from_ref(&sample), &Map::new());
+        let open = |members: Value| json!({ "type": "object", "properties": members, "additionalProperties": true });
+        assert_eq!(
+            refined["properties"]["body"]["properties"],
+            json!({
+                "none": { "type": "null" },
+                "nulls": { "type": "array", "items": { "type": "null" } },
+                "some": { "type": "array", "items": { "type": ["number", "null"] } },
+                "mixed": { "type": "array", "items": {} },
+                "$version": { "type": "number" },
+                "empty": open(json!({})),
+                "list": { "type": "array" },
+                "$metadata": open(json!({ "a": { "type": "number" } })),
+                "of": { "type": "array", "items": open(json!({ "a": { "type": ["number", "null"] }, "b": { "type": "boolean" } })) },
+            })
+        );
+        assert_eq!(
+            paths(&[sample]),
+            ["/$metadata/a", "/$version", "/mixed/0", "/none", "/nulls/0", "/of/0/a", "/some/0"]
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod choices;
 #[cfg(feature = "amqp")]
 mod events;
+mod inferred;
 mod shape;
 
 #[cfg(test)]

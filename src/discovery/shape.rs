@@ -3,15 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::inferred::{self, Part};
 use crate::error::{ErrorCode, Result};
 use crate::iothub::DeviceId;
+use crate::json::child;
 use crate::session::Session;
-
-/// The number of a twin's levels that the schema describes. The hub accepts ten levels, and each takes two or three
-/// levels of the schema.
-const LEVELS: usize = 16;
 
 /// The example twin: the twin of the device in the form, or the first twin that the form's condition selects. None if
 /// no such twin exists.
@@ -42,22 +40,13 @@ pub fn paths(twins: &[Value]) -> Vec<String> {
     let mut found = BTreeSet::new();
     for twin in twins {
         for part in ["/tags", "/properties/desired", "/properties/reported"] {
-            if let Some(members) = twin.pointer(part).and_then(Value::as_object) {
-                leaves(members, part, LEVELS, &mut found);
+            let members = twin.pointer(part).and_then(Value::as_object).into_iter().flatten();
+            for (name, value) in members.filter(|(name, _)| !name.starts_with('$')) {
+                inferred::paths(Part::Twin, value, child(part, name), &mut found);
             }
         }
     }
     found.into_iter().collect()
-}
-
-fn leaves(members: &Map<String, Value>, path: &str, levels: usize, found: &mut BTreeSet<String>) {
-    for (name, value) in members.iter().filter(|(name, _)| !name.starts_with('$')) {
-        let path = crate::json::child(path, name);
-        match value {
-            Value::Object(members) if levels > 0 && !members.is_empty() => leaves(members, &path, levels - 1, found),
-            _ => drop(found.insert(path)),
-        }
-    }
 }
 
 /// Adds the twin's members to the schema. The members are not required, because other devices may lack them.
@@ -74,41 +63,15 @@ pub fn refine(mut schema: Value, twin: &Value) -> Value {
         ) else {
             continue;
         };
-        slot.insert("properties".to_owned(), properties(members, LEVELS));
+        slot.insert("properties".to_owned(), inferred::members(Part::Twin, members).into());
     }
     schema
 }
 
-fn properties(members: &Map<String, Value>, levels: usize) -> Value {
-    members.iter().map(|(name, value)| (name.clone(), infer(name, value, levels))).collect::<Map<_, _>>().into()
-}
-
-fn infer(name: &str, value: &Value, levels: usize) -> Value {
-    let Some(levels) = levels.checked_sub(1) else { return json!({}) };
-    match value {
-        // The hub's metadata only mirrors the structure of the properties.
-        Value::Object(_) if name == "$metadata" => json!({ "type": "object", "additionalProperties": true }),
-        Value::Number(_) if name == "$version" => json!({ "type": "integer" }),
-        Value::Object(members) => {
-            json!({ "type": "object", "properties": properties(members, levels), "additionalProperties": true })
-        }
-        Value::Array(items) => {
-            let mut shapes = items.iter().map(|item| infer("", item, levels));
-            match shapes.next() {
-                Some(first) if shapes.all(|shape| shape == first) => json!({ "type": "array", "items": first }),
-                _ => json!({ "type": "array" }),
-            }
-        }
-        Value::String(_) => json!({ "type": "string" }),
-        // If this value is a whole number, a later value may still be a fraction.
-        Value::Number(_) => json!({ "type": "number" }),
-        Value::Bool(_) => json!({ "type": "boolean" }),
-        Value::Null => json!({}),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// Each level of a twin takes two levels of the schema, and the schema must not exceed the interface's limit of

@@ -415,6 +415,59 @@ fn paths_are_those_that_twins_have() {
     assert_eq!(values(&offer(&platform, &request("twin-paths", "SITE", 0)).expect("choices")), ["/tags/site"]);
 }
 
+/// Twins and events are described by different rules.
+#[test]
+fn nulls_lists_and_the_hubs_metadata_have_rules_of_their_own() {
+    let platform = platform();
+    let twin = json!({
+        "tags": { "none": null, "nulls": [null], "some": [1, null], "$own": { "a": 1 } },
+        "properties": {
+            "desired": { "nested": { "$version": 1, "$metadata": { "x": 1 }, "list": [{ "$version": 2 }] }, "$version": "odd", "$metadata": 5 },
+        },
+    });
+    platform.then_status(200, &[], &twin.to_string()).then_status(200, &[], &json!([twin]).to_string());
+    let schema = resolve(&platform, "get-twin", "{\"deviceId\":\"press-17\"}").expect("a schema");
+    let open = |members: Value| json!({ "type": "object", "properties": members, "additionalProperties": true });
+    assert_eq!(
+        schema["properties"]["tags"]["properties"],
+        json!({
+            "none": {},
+            "nulls": { "type": "array", "items": {} },
+            "some": { "type": "array" },
+            "$own": open(json!({ "a": { "type": "number" } })),
+        })
+    );
+    assert_eq!(
+        schema["properties"]["properties"]["properties"]["desired"]["properties"],
+        json!({
+            "nested": open(json!({
+                "$version": { "type": "integer" },
+                "$metadata": { "type": "object", "additionalProperties": true },
+                "list": { "type": "array", "items": open(json!({ "$version": { "type": "integer" } })) },
+            })),
+            "$version": { "type": "string" },
+            "$metadata": { "type": "number" },
+        })
+    );
+    assert_eq!(
+        values(&offer(&platform, &request("twin-paths", "", 0)).expect("choices")),
+        ["/properties/desired/nested/list", "/tags/none", "/tags/nulls", "/tags/some"]
+    );
+}
+
+/// A twin has as many members as its size allows, so all of them are described.
+#[test]
+fn a_wide_twin_is_described_whole() {
+    let tags: serde_json::Map<String, Value> = (0..300).map(|n| (format!("t{n}"), json!({ "x": n }))).collect();
+    let twin = json!({ "tags": tags });
+    let platform = platform();
+    platform.then_status(200, &[], &twin.to_string()).then_status(200, &[], &json!([twin]).to_string());
+    let schema = resolve(&platform, "get-twin", "{\"deviceId\":\"press-17\"}").expect("a schema");
+    assert_eq!(schema["properties"]["tags"]["properties"].as_object().map(serde_json::Map::len), Some(300));
+    let choices = offer(&platform, &request("twin-paths", "", 400)).expect("choices");
+    assert_eq!(choices.items.len(), 300);
+}
+
 #[test]
 fn jobs_and_the_methods_that_they_called() {
     let jobs = json!({ "items": [
