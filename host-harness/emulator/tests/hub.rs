@@ -367,6 +367,45 @@ async fn statistics_messages_and_telemetry() {
 }
 
 #[tokio::test]
+async fn a_job_fails_as_a_whole_by_a_fault_rule_alone() {
+    let emulator = start().await;
+    let client = hub(&emulator, "iothubowner");
+    client.put("/devices/d1", json!({ "deviceId": "d1" })).await.expect(200);
+    let twin = json!({
+        "jobId": "j1", "type": "scheduleUpdateTwin", "queryCondition": "*",
+        "updateTwin": { "etag": "*", "tags": { "a": 1 } },
+    });
+    let ended = async |path: &str, member: &str| {
+        loop {
+            let job = client.get(path).await.expect(200).body;
+            if job.get(member).is_some() {
+                break job;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    emulator.faults().add_text("hub:RUN /jobs/v2/j1=500x1").unwrap();
+    // A rule without a method is for requests.
+    emulator.faults().add_text("* /jobs/v2/j2=latency:1").unwrap();
+    client.put("/jobs/v2/j1", twin.clone()).await.expect(200);
+    let failed = ended("/jobs/v2/j1", "endTime").await;
+    assert_eq!((failed["status"].as_str(), failed["failureReason"].is_string()), (Some("failed"), true), "{failed}");
+    assert_eq!(failed["deviceJobStatistics"]["deviceCount"], 0);
+    assert!(client.get("/twins/d1").await.expect(200).body["tags"].get("a").is_none());
+    client.call("POST", "/jobs/v2/j1/cancel", &[], None).await.expect(400);
+    let mut second = twin;
+    second["jobId"] = json!("j2");
+    client.put("/jobs/v2/j2", second).await.expect(200);
+    assert_eq!(ended("/jobs/v2/j2", "endTime").await["status"], "completed");
+
+    emulator.faults().add_text("hub:RUN /jobs/*=500x1").unwrap();
+    let export = json!({ "type": "export", "outputBlobContainerUri": "https://plant.blob.core.windows.net/registry" });
+    let id = client.post("/jobs/create", export).await.expect(200).body["jobId"].as_str().unwrap().to_owned();
+    let failed = ended(&format!("/jobs/{id}"), "endTimeUtc").await;
+    assert_eq!((failed["status"].as_str(), failed["failureReason"].is_string()), (Some("failed"), true), "{failed}");
+}
+
+#[tokio::test]
 async fn scheduled_jobs_run_or_are_cancelled() {
     let emulator = start().await;
     let client = hub(&emulator, "connector");

@@ -9,6 +9,7 @@ mod syntax;
 pub use action::FaultAction;
 pub use refusal::{Refusal, RefusalForm};
 pub use rule::FaultRule;
+pub(crate) use rule::RUN;
 pub use rules::Faults;
 pub(crate) use rules::SEED;
 pub use syntax::FaultSyntaxError;

@@ -3,6 +3,9 @@
 use super::action::FaultAction;
 use crate::service::Service;
 
+/// The method of a job that begins to run.
+pub(crate) const RUN: &str = "RUN";
+
 /// One rule.
 ///
 /// # Grammar of the string form
@@ -33,6 +36,12 @@ use crate::service::Service;
 ///
 /// Examples: `POST /enrollments/query=429x3`, `hub:PATCH /twins/*=412/412001`, `* /=latency:250@0.1`,
 /// `DELETE /devices/*=404/IotHubFailingOver`, `GET /twins/*=404:page`, `* /=400/400027:string`.
+///
+/// # Jobs of the hub
+///
+/// The method `RUN` is a job that begins to run: a scheduled one with the path `/jobs/v2/ID`, an import or export with
+/// `/jobs/ID`. `latency` delays it, and by every other action it ends `failed`: `hub:RUN /jobs/v2/*=500x1`. Only a rule
+/// with this method is for jobs that run.
 ///
 /// # MQTT
 ///
@@ -130,7 +139,7 @@ impl FaultRule {
 
     pub(super) fn matches(&self, service: Service, method: &str, path: &str) -> bool {
         self.service.map_or(!service.is_amqp(), |wanted| wanted == service)
-            && self.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+            && self.method.as_deref().map_or(method != RUN, |wanted| wanted.eq_ignore_ascii_case(method))
             && if self.path.contains('*') { glob(&self.path, path) } else { path.starts_with(&self.path) }
     }
 }

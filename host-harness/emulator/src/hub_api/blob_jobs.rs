@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
+use super::jobs::failure;
 use crate::clock::now;
 use crate::error::{ServiceError, invalid};
 use crate::journal::ChangeKind;
@@ -49,17 +50,24 @@ pub(crate) async fn create(
     }
     request.retain(|name, value| MEMBERS.contains(&name.as_str()) && !value.is_null());
     let id = random::uuid();
-    let job = BlobJob { request, id: id.clone(), kind, start: now(), end: None, status: JobStatus::Enqueued };
+    let job =
+        BlobJob { request, id: id.clone(), kind, start: now(), end: None, status: JobStatus::Enqueued, failure: None };
     let response = ok(&job.to_json());
     let mut hub = lock(&world.hub);
     hub.journal.append(ChangeKind::JobChanged, id.as_str(), None, json!({ "status": job.status }));
     hub.blob_jobs.insert(&id, job);
     drop(hub);
     tokio::spawn(async move {
-        for status in [JobStatus::Running, JobStatus::Completed] {
-            tokio::time::sleep(BLOB_JOB_TIME / 2).await;
-            set_status(&world, &id, status);
+        tokio::time::sleep(BLOB_JOB_TIME / 2).await;
+        set_status(&world, &id, JobStatus::Running);
+        let failure = failure(&world, &format!("/jobs/{id}")).await;
+        tokio::time::sleep(BLOB_JOB_TIME / 2).await;
+        if failure.is_some()
+            && let Some(job) = lock(&world.hub).blob_jobs.get_mut(&id).filter(|job| !job.status.is_final())
+        {
+            job.failure = failure;
         }
+        set_status(&world, &id, if failure.is_some() { JobStatus::Failed } else { JobStatus::Completed });
     });
     Ok(response)
 }

@@ -1,4 +1,7 @@
 //! Scheduled jobs (`/jobs/v2`), which update twins or call methods on many devices. The emulator really runs the jobs.
+//!
+//! A job that some devices refuse still ends `completed`, with their number in its statistics. No document says when a
+//! job of the hub ends `failed`, so here it does so by a fault rule only.
 
 use std::time::Duration;
 
@@ -13,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::clock::now;
 use crate::error::{ErrorCode, ServiceError, invalid};
 use crate::etag::Precondition;
+use crate::faults::{FaultAction, RUN};
 use crate::journal::ChangeKind;
 use crate::operations::methods::call;
 use crate::records::device::Device;
@@ -22,6 +26,7 @@ use crate::records::job::{
 };
 use crate::records::twin::Change;
 use crate::records::twin_view::of_device;
+use crate::service::Service;
 use crate::sync::lock;
 use crate::web::answer::ok;
 use crate::web::request::{JsonBody, query_parameter};
@@ -57,7 +62,7 @@ pub(crate) async fn put(
     }
     let limit = Duration::from_secs(request.max_execution_time_in_seconds.unwrap_or(DEFAULT_EXECUTION_SECONDS));
     let status = if start > created { JobStatus::Scheduled } else { JobStatus::Queued };
-    let job = Job { request, created, start, end: None, status, statistics: Statistics::default() };
+    let job = Job { request, created, start, end: None, status, failure: None, statistics: Statistics::default() };
     let response = ok(&job.to_json());
     hub.journal.append(ChangeKind::JobChanged, id.as_str(), None, json!({ "status": status }));
     hub.jobs.insert(&id, job);
@@ -82,8 +87,27 @@ fn set_status(world: &Shared, id: &str, status: JobStatus) -> bool {
     true
 }
 
+/// What a fault rule does to the job of this path as it begins to run: a delay delays, and by every other action the job
+/// fails. Returns the reason.
+pub(super) async fn failure(world: &Shared, path: &str) -> Option<&'static str> {
+    for action in world.faults.pick(Service::Hub, RUN, path) {
+        match action {
+            FaultAction::Latency(time) => tokio::time::sleep(time).await,
+            _ => return Some("InternalServerError: the job could not be run"),
+        }
+    }
+    None
+}
+
 async fn run(world: Shared, id: String, work: Work, limit: Duration) {
     if !set_status(&world, &id, JobStatus::Running) {
+        return;
+    }
+    if let Some(reason) = failure(&world, &format!("/jobs/v2/{id}")).await {
+        if let Some(job) = lock(&world.hub).jobs.get_mut(&id).filter(|job| !job.status.is_final()) {
+            job.failure = Some(reason);
+        }
+        set_status(&world, &id, JobStatus::Failed);
         return;
     }
     let deadline = tokio::time::Instant::now() + limit;

@@ -15,6 +15,8 @@ pub(crate) struct BlobJob {
     pub(crate) start: OffsetDateTime,
     pub(crate) end: Option<OffsetDateTime>,
     pub(crate) status: JobStatus,
+    /// Why the job failed.
+    pub(crate) failure: Option<&'static str>,
 }
 
 impl BlobJob {
@@ -27,6 +29,9 @@ impl BlobJob {
         object["progress"] = json!(if self.status == JobStatus::Completed { 100 } else { 0 });
         if let Some(end) = self.end {
             object["endTimeUtc"] = json!(rfc3339(end));
+        }
+        if let Some(reason) = self.failure {
+            object["failureReason"] = json!(reason);
         }
         object
     }

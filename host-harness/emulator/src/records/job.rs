@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) start: OffsetDateTime,
     pub(crate) end: Option<OffsetDateTime>,
     pub(crate) status: JobStatus,
+    /// Why the job failed as a whole.
+    pub(crate) failure: Option<&'static str>,
     pub(crate) statistics: Statistics,
 }
 
@@ -42,12 +44,13 @@ pub(crate) enum JobStatus {
     Scheduled,
     Running,
     Completed,
+    Failed,
     Cancelled,
 }
 
 impl JobStatus {
     pub(crate) fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Cancelled)
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
 
@@ -134,6 +137,7 @@ impl Job {
             ("updateTwin", request.update_twin.clone()),
             ("queryCondition", request.query_condition.clone().map(Value::String)),
             ("endTime", self.end.map(|end| json!(rfc3339(end)))),
+            ("failureReason", self.failure.map(|reason| json!(reason))),
         ] {
             if let Some(value) = value {
                 object[name] = value;
