@@ -56,7 +56,7 @@ const TRIGGERS: &[(&str, &str, &[&str])] = &[
         &["invoke", "update-configuration", r#"{"configurationId": "interval-1", "priority": 11}"#],
     ),
     ("device-registry-changed", "{}", &["invoke", "create-device", r#"{"deviceId": "fired-4"}"#]),
-    ("device-silent", r#"{"minutes": 30}"#, &["device", "buoy-1", "--send", r#"{"swell": 2}"#, "--once"]),
+    ("device-silent", r#"{"minutes": 30}"#, &["device", "float-1", "--send", r#"{"swell": 2}"#, "--once"]),
     (
         "enrollment-group-changed",
         "{}",
@@ -136,7 +136,7 @@ impl Plant {
         let folder = tempfile::tempdir()?;
         let mut child = Command::new(&program)
             .args(["--json", "emulator", "--scenario"])
-            .arg(workspace().join("tests/tests/scenario/plant.json"))
+            .arg(scenario::plant_file())
             .arg("--connection-out")
             .arg(folder.path().join("account.json"))
             .stdout(Stdio::piped())

@@ -70,6 +70,7 @@
 //!
 //! | modules | what they are |
 //! |---|---|
+//! | `scenario` | reads the file of what the services contain and what happens to them |
 //! | `simulator` | devices that send telemetry and react |
 //! | `emulator`, `device_side`, `seeding` | the handles that tests and demonstrations hold |
 //! | `well_known` | the listeners at ports that clients of devices cannot change |
@@ -111,6 +112,7 @@ mod query;
 mod query_page;
 mod random;
 mod records;
+mod scenario;
 mod seeding;
 mod server;
 mod service;
@@ -142,6 +144,7 @@ pub use journal::{Change, ChangeKind, Journal, TwinPart};
 pub use messages::{DeviceMessage, TelemetryMessage, TelemetrySink};
 pub use names::{GatewayVersion, HubName};
 pub use options::{AmqpOptions, DeviceRegistry, DevicesOnline, EmulatorOptions, PasswordLogin, Permission, Policy};
+pub use scenario::{Moment, Scenario, ScenarioError};
 pub use service::Service;
 pub use service_bound::FileUpload;
 pub use sessions::{MethodCall, MethodReply};

@@ -1,11 +1,11 @@
 //! Applies the modules of a deployment to one IoT Edge device.
 //!
 //! ```scenario
-//! done {"deviceId": "made-edge", "modulesContent": {"filter": {"properties.desired": {"limit": {"high": 80}}}, "$edgeAgent": {"properties.desired.modules.filter": {"type": "docker"}}}}
-//! done {"deviceId": "made-edge", "modulesContent": {"filter": {"properties.desired": {"limit": {"high": 80}}}}} under hub:POST /devices/*=drop-afterx1
+//! done {"deviceId": "edge-1", "modulesContent": {"filter": {"properties.desired": {"limit": {"high": 80}}}, "$edgeAgent": {"properties.desired.modules.filter": {"type": "docker"}}}}
+//! done {"deviceId": "edge-1", "modulesContent": {"filter": {"properties.desired": {"limit": {"high": 80}}}}} under hub:POST /devices/*=drop-afterx1
 //! not-found {"deviceId": "missing", "modulesContent": {"filter": {"properties.desired": {}}}}
 //! invalid-input {"deviceId": "press-1", "modulesContent": {"filter": {"properties.desired": {}}}}
-//! invalid-input {"deviceId": "made-edge", "modulesContent": {"filter": {"tags": {"a": 1}}}}
+//! invalid-input {"deviceId": "edge-1", "modulesContent": {"filter": {"tags": {"a": 1}}}}
 //! ```
 
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Deletes a configuration.
 //!
 //! ```scenario
-//! done {"configurationId": "made-4", "ifMissing": "ignore"}
-//! done {"configurationId": "made-4", "ifMissing": "ignore"}
+//! done {"configurationId": "doomed-1", "ifMissing": "ignore"}
+//! done {"configurationId": "doomed-1", "ifMissing": "ignore"}
 //! done {"configurationId": "made-3"} tagged get-configuration {"configurationId": "made-3"}
 //! precondition-failed {"configurationId": "made-1", "etag": "$stale"}
 //! not-found {"configurationId": "missing"}

@@ -1,8 +1,8 @@
 //! Deletes a module identity.
 //!
 //! ```scenario
-//! done {"deviceId": "press-1", "moduleId": "made-ca", "ifMissing": "ignore"}
-//! done {"deviceId": "press-1", "moduleId": "made-ca", "ifMissing": "ignore"}
+//! done {"deviceId": "press-1", "moduleId": "doomed-1", "ifMissing": "ignore"}
+//! done {"deviceId": "press-1", "moduleId": "doomed-1", "ifMissing": "ignore"}
 //! done {"deviceId": "press-1", "moduleId": "made-keys"} tagged get-module {"deviceId": "press-1", "moduleId": "made-keys"}
 //! precondition-failed {"deviceId": "press-1", "moduleId": "made-plain", "etag": "$stale"}
 //! not-found {"deviceId": "press-1", "moduleId": "missing"}

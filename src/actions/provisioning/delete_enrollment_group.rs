@@ -1,8 +1,8 @@
 //! Deletes an enrollment group.
 //!
 //! ```scenario
-//! done {"enrollmentGroupId": "made-static", "ifMissing": "ignore"}
-//! done {"enrollmentGroupId": "made-static", "ifMissing": "ignore"}
+//! done {"enrollmentGroupId": "doomed-1", "ifMissing": "ignore"}
+//! done {"enrollmentGroupId": "doomed-1", "ifMissing": "ignore"}
 //! done {"enrollmentGroupId": "made-ca"} tagged get-enrollment-group {"enrollmentGroupId": "made-ca"}
 //! precondition-failed {"enrollmentGroupId": "looms", "etag": "$stale"}
 //! not-found {"enrollmentGroupId": "missing"}

@@ -8,7 +8,9 @@
 //! config {"importAndExport": true}
 //! change update-twins-by-query {"jobId": "shift-5", "condition": "deviceId = 'press-1'", "desired": {"shift": 5}}
 //! change cancel-job {"jobId": "shift-4"}
-//! expect completed cancelled
+//! change emulator:fault {"rule": "hub:RUN /jobs/v2/shift-6=500x1"}
+//! change update-twins-by-query {"jobId": "shift-6", "condition": "deviceId = 'press-1'", "desired": {"shift": 6}}
+//! expect completed cancelled failed
 //! ```
 
 use std::time::Duration;

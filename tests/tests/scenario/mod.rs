@@ -9,11 +9,13 @@ pub mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use azure_iot_emulator::{
-    Credential, EmulatorOptions, EventSource, Exchange, FileUpload, Permission, Policy, TelemetryEvent,
+    Credential, Emulator, EmulatorOptions, EventSource, Exchange, FileUpload, Permission, Policy, Scenario,
+    TelemetryEvent,
 };
 use connector_host::interface::action::{Call, Outcome};
 use connector_host::interface::discovery::{ChoicesRequest, Direction};
@@ -46,7 +48,7 @@ pub struct Recording {
 }
 
 /// The scenario of an action.
-pub struct Scenario {
+pub struct Calls {
     /// The calls, in their order.
     pub steps: Vec<Step>,
     /// The errors that the action cannot have although it has a field for what they are about.
@@ -70,7 +72,7 @@ enum Expected {
     Failure(ErrorCode),
 }
 
-impl Scenario {
+impl Calls {
     /// Whether the scenario has all results that an action with such an input can have.
     fn check(&self, operation: &Operation) -> Result<()> {
         let schema: Value = serde_json::from_str(&operation.input_schema)?;
@@ -138,19 +140,18 @@ const POWERLESS: &str = "powerless";
 /// missing policy.
 const ENROLLMENTS_ONLY: &str = "enrollments-only";
 const REGISTRATIONS_ONLY: &str = "registrations-only";
-const GROUP: &str = "looms";
 
 /// The calls of each action, read from the head of its file in `src/actions`. The first call of each action must have
 /// the same result each time: success, or its expected error. A text `$name` stands for one of [`stand_ins`].
 ///
 /// # Errors
 /// Where a file cannot be read, or a line cannot be understood.
-pub fn actions(certificate: &str) -> Result<BTreeMap<String, Scenario>> {
+pub fn actions(certificate: &str) -> Result<BTreeMap<String, Calls>> {
     let heads = heads::read(&connector_tests::workspace().join("src/actions"))?;
     let of = |(id, head): (String, Head)| {
         let steps = head.calls.iter().map(|call| step(call, certificate)).collect::<Result<_>>();
         let steps = steps.with_context(|| format!("the scenario of {id}"))?;
-        Ok((id, Scenario { steps, never: head.never }))
+        Ok((id, Calls { steps, never: head.never }))
     };
     heads.into_iter().map(of).collect()
 }
@@ -256,6 +257,7 @@ async fn change(world: &World, change: &Change) -> Result<()> {
             devices.be_silent_for(id("deviceId")?, Duration::from_secs(60 * minutes)).await?;
         }
         "device:provision" => provision_by_group(world, &[id("registrationId")?]).await?,
+        "emulator:fault" => world.emulator.faults().add_text(id("rule")?)?,
         other if other.starts_with("device:") => bail!("no device does `{other}`"),
         action => {
             let mut result = world.invoke(action, input.clone()).await;
@@ -277,21 +279,18 @@ async fn all_changes(world: &World, changes: &[Change]) -> Result<()> {
     Ok(())
 }
 
-fn configuration(id: &str, interval: u32) -> Value {
-    json!({
-        "id": id,
-        "schemaVersion": "1.0",
-        "labels": { "team": "operations" },
-        "content": { "deviceContent": { "properties.desired.intervalSeconds": interval } },
-        "targetCondition": "tags.site='north'",
-        "priority": 10,
-    })
+/// The path of the scenario file whose objects exist when a run begins.
+pub fn plant_file() -> PathBuf {
+    connector_tests::workspace().join("tests/tests/scenario/plant.json")
 }
 
 /// Runs all scenarios.
 pub async fn run() -> Result<Recording> {
+    let plant = Scenario::parse(&std::fs::read_to_string(plant_file())?)?;
     let mut options = EmulatorOptions { max_page_size: LARGEST_PAGE, ..EmulatorOptions::default() };
-    options.amqp.feedback_wait = Duration::ZERO;
+    plant.set_up(&mut options)?;
+    // A trigger on the log is tried with events of its own, which must be all that the log has.
+    options.system_event_routes.clear();
     options.hub_policies.push(Policy::generate(POWERLESS, [Permission::DeviceConnect], 32));
     for (name, permission) in [
         (POWERLESS, Permission::ServiceConfig),
@@ -311,7 +310,8 @@ pub async fn run() -> Result<Recording> {
     };
 
     run.world.emulator.traffic().record(true);
-    run.seed().await.context("the objects for the run could not be created")?;
+    plant.fill(&run.world.emulator).await?;
+    run.export_job = export_job(&run.world.emulator).await?;
 
     let mut made_by = Vec::new();
     let mut scenarios = actions(run.world.emulator.ca_pem())?;
@@ -360,6 +360,17 @@ pub async fn run() -> Result<Recording> {
     Ok(Recording { world, exchanges, outputs, events, failures, made_by, kinds })
 }
 
+/// Creates an export job. A scenario file has none, since the hub chooses the id. Returns the id.
+async fn export_job(emulator: &Emulator) -> Result<String> {
+    let export = json!({
+        "type": "export",
+        "outputBlobContainerUri": "https://plant.blob.core.windows.net/registry?sig=c2VjcmV0LW9mLXRoZS1jb250YWluZXI",
+        "excludeKeysInExport": true,
+    });
+    let job = raw::hub(emulator, "iothubowner").post("/jobs/create", export).await.expect(200);
+    job.body["jobId"].as_str().map(str::to_owned).context("the export job has no id")
+}
+
 struct Run {
     world: World,
     /// The id of an export job.
@@ -370,58 +381,8 @@ struct Run {
 }
 
 impl Run {
-    /// Creates the objects that operations read: devices, individual enrollments, enrollment groups, registrations and
-    /// configurations, a module and an export job.
-    async fn seed(&mut self) -> Result<()> {
-        let world = &self.world;
-        for id in
-            ["press-1", "press-2", "press-3", "press-4", "press-5", "changed-1", "doomed-1", "doomed-2", "offline-1"]
-        {
-            world.done("create-device", json!({ "deviceId": id })).await?;
-            if id.starts_with("press") {
-                world.done("update-twin", json!({ "deviceId": id, "tags": { "site": "north" } })).await?;
-                world.emulator.devices().report(id, json!({ "firmware": "1.0", "battery": 0.5 })).await?;
-            }
-        }
-        world.emulator.devices().disconnect("offline-1").await?;
-        for id in ["loom-1", "loom-2", "loom-3", "loom-4", "doomed-1", "doomed-2"] {
-            let enrollment =
-                json!({ "registrationId": id, "attestation": { "type": "symmetricKey" }, "includeKeys": true });
-            let made = world.done("create-or-update-individual-enrollment", enrollment).await?;
-            if matches!(id, "loom-1" | "loom-4") {
-                let key = made["attestation"]["symmetricKey"]["primaryKey"]
-                    .as_str()
-                    .context("the group's key was not returned")?;
-                world.emulator.devices().provision(id, Credential::SymmetricKey(key.to_owned())).await?;
-            }
-        }
-        let group = json!({
-            "enrollmentGroupId": GROUP,
-            "attestation": { "type": "symmetricKey", "symmetricKey": { "primaryKey": KEYS[0], "secondaryKey": KEYS[1] } },
-        });
-        raw::dps(&world.emulator, "connector").put(&format!("/enrollmentGroups/{GROUP}"), group).await.expect(200);
-        provision_by_group(world, &["grouped-1", "grouped-2", "grouped-3", "grouped-4", "spare-1", "spare-2"]).await?;
-        let hub = raw::hub(&world.emulator, "iothubowner");
-        for id in ["interval-1", "interval-2", "interval-3"] {
-            hub.put(&format!("/configurations/{id}"), configuration(id, 10)).await.expect(201);
-        }
-        for (id, edge) in [("edge-1", true), ("edge-2", true), ("leaf-1", false), ("leaf-2", false)] {
-            world.done("create-device", json!({ "deviceId": id, "edge": edge })).await?;
-        }
-        let module = json!({ "deviceId": "changed-1", "moduleId": "cooling" });
-        hub.put("/devices/changed-1/modules/cooling", module).await.expect(201);
-        let export = json!({
-            "type": "export",
-            "outputBlobContainerUri": "https://plant.blob.core.windows.net/registry?sig=c2VjcmV0LW9mLXRoZS1jb250YWluZXI",
-            "excludeKeysInExport": true,
-        });
-        let job = hub.post("/jobs/create", export).await.expect(200);
-        self.export_job = job.body["jobId"].as_str().context("the export job has no id")?.to_owned();
-        Ok(())
-    }
-
     /// Makes an action's own calls, and calls for the errors that every action can have.
-    async fn action(&mut self, operation: &Operation, scenario: &Scenario, effect: Effect) -> Result<()> {
+    async fn action(&mut self, operation: &Operation, scenario: &Calls, effect: Effect) -> Result<()> {
         let id = operation.id.as_str();
         let steps = &scenario.steps;
         scenario.check(operation)?;

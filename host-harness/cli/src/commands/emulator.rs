@@ -1,7 +1,5 @@
 //! `emulator`.
 
-mod scenario;
-
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,13 +7,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use azure_iot_emulator::{
     DeviceRegistry, DevicesOnline, DpsApi, Emulator, EmulatorOptions, FaultRule, GatewayVersion, HubApi, HubName,
-    OlderPut, PasswordLogin, PayloadKind, Simulator, SimulatorOptions, TlsSuites,
+    Moment, OlderPut, PasswordLogin, PayloadKind, Scenario, Simulator, SimulatorOptions, TlsSuites,
 };
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use self::scenario::{Happening, Scenario};
 use super::output::Output;
 use super::signals::interrupted;
 use super::{Done, Exit, files, usage};
@@ -261,11 +258,11 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
         Passwords::NotOffered => PasswordLogin::NotOffered,
     };
     let name = arguments.hub_name.map(HubName::from);
-    let scenario = arguments.scenario.as_deref().map(Scenario::read).transpose().map_err(usage)?.unwrap_or_default();
+    let scenario = arguments.scenario.as_deref().map(scenario).transpose().map_err(usage)?.unwrap_or_default();
     scenario.set_up(&mut options).map_err(usage)?;
     let timeline = scenario.timeline().map_err(usage)?;
     let emulator = Emulator::start(options).await.map_err(usage)?;
-    scenario.fill(&emulator).await.map_err(|error| usage(error.context("the scenario cannot be set up")))?;
+    scenario.fill(&emulator).await.map_err(|error| usage(anyhow!("the scenario cannot be set up: {error}")))?;
     if name.is_some_and(|name| emulator.hub_host_by(name).is_none()) {
         return Err(usage(anyhow!("the IoT hub has this name only with `--gateway v2`")));
     }
@@ -305,12 +302,18 @@ pub(crate) async fn run(output: &Output, arguments: EmulatorArguments) -> Done {
     ended
 }
 
+/// Reads a scenario file.
+fn scenario(path: &Path) -> Result<Scenario> {
+    Scenario::parse(&files::read_text(path)?).with_context(|| format!("the scenario {} is wrong", path.display()))
+}
+
 /// Lets happen what the scenario plans, each at its time. Returns only if something fails.
-async fn play(output: &Output, emulator: &Emulator, timeline: Vec<(Duration, Happening)>) -> Done {
+async fn play(output: &Output, emulator: &Emulator, timeline: Vec<Moment>) -> Done {
     let start = Instant::now();
-    for (after, happening) in timeline {
+    for moment in timeline {
+        let after = moment.after;
         sleep_until(start + after).await;
-        let text = happening.happen(emulator).await.map_err(Exit::Failed)?;
+        let text = moment.happen(emulator).await.map_err(|error| Exit::Failed(error.into()))?;
         if output.is_json() {
             output.json(&json!({ "afterSeconds": after.as_secs_f64(), "happened": text }))?;
         } else {
@@ -335,8 +338,8 @@ fn write_connection(emulator: &Emulator, connection: &Value, path: &Path) -> Res
 /// emulator's keys.
 fn connection(emulator: &Emulator, name: Option<HubName>, scenario: &Scenario) -> Result<Value> {
     let missing = |policy: &str| format!("there is no policy `{policy}`");
-    let hub = scenario.connection.hub_policy.as_deref().unwrap_or(POLICY);
-    let dps = scenario.connection.provisioning_policy.as_deref().unwrap_or(POLICY);
+    let hub = scenario.hub_policy().unwrap_or(POLICY);
+    let dps = scenario.provisioning_policy().unwrap_or(POLICY);
     let hub = emulator.hub_policy(hub).with_context(|| missing(hub))?;
     let dps = emulator.dps_policy(dps).with_context(|| missing(dps))?;
     Ok(json!({

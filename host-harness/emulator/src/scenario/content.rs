@@ -1,23 +1,27 @@
 //! What the services contain from the start.
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use azure_iot_emulator::{Credential, Emulator, RegistrationState, ServiceError};
 use serde_json::{Map, Value, json};
 
+use super::error::{ScenarioError, refused};
 use super::parts::{DevicePart, EntityPart, HubPart, ModulePart, ProvisioningPart, RegistrationPart};
 use super::timeline::duration;
+use crate::dps::credential::Credential;
+use crate::dps::registration::RegistrationState;
+use crate::emulator::Emulator;
+use crate::error::ServiceError;
 
 impl HubPart {
     /// Creates devices and configurations.
     ///
     /// # Errors
     /// What the hub refuses, by its JSON pointer.
-    pub(super) async fn fill(&self, emulator: &Emulator) -> Result<()> {
+    pub(super) async fn fill(&self, emulator: &Emulator) -> Result<(), ScenarioError> {
         for (index, device) in self.devices.iter().enumerate() {
             create(emulator, device).await.map_err(refused(format!("/hub/devices/{index}")))?;
             if let Some(time) = &device.silent_for {
-                let silent = emulator.devices().be_silent_for(&device.device_id, duration(time)?).await;
-                silent.map_err(refused(format!("/hub/devices/{index}/silentFor")))?;
+                let pointer = format!("/hub/devices/{index}/silentFor");
+                let silent = emulator.devices().be_silent_for(&device.device_id, duration(&pointer, time)?).await;
+                silent.map_err(refused(pointer))?;
             }
         }
         for (index, body) in self.configurations.iter().enumerate() {
@@ -34,7 +38,7 @@ impl ProvisioningPart {
     ///
     /// # Errors
     /// What the service refuses, by its JSON pointer.
-    pub(super) async fn fill(&self, emulator: &Emulator) -> Result<()> {
+    pub(super) async fn fill(&self, emulator: &Emulator) -> Result<(), ScenarioError> {
         for (index, body) in self.enrollment_groups.iter().enumerate() {
             let id = body["enrollmentGroupId"].as_str().unwrap_or_default();
             let made = emulator.create_enrollment_group(id, body.clone());
@@ -47,15 +51,15 @@ impl ProvisioningPart {
         }
         for (index, registration) in self.registrations.iter().enumerate() {
             let pointer = format!("/provisioning/registrations/{index}");
-            let credential = self.credential(registration).with_context(|| {
-                format!(
-                    "{pointer}: its enrollment or enrollment group must be in the file, with a primaryKey in base64"
-                )
+            let credential = self.credential(registration).ok_or_else(|| {
+                let problem = "its enrollment or enrollment group must be in the file, with a primaryKey in base64";
+                ScenarioError::value(&pointer, problem)
             })?;
             let made = emulator.devices().provision(&registration.registration_id, credential).await;
             let RegistrationState { status, error_message, .. } = made.map_err(refused(pointer.clone()))?;
             if status != "assigned" {
-                bail!("{pointer}: the registration is `{status}`: {}", error_message.unwrap_or_default());
+                let problem = format!("the registration is `{status}`: {}", error_message.unwrap_or_default());
+                return Err(ScenarioError::value(pointer, problem));
             }
         }
         Ok(())
@@ -73,11 +77,6 @@ impl ProvisioningPart {
             None => key_of(&self.enrollments, "registrationId", id).map(Credential::SymmetricKey),
         }
     }
-}
-
-/// Names the part of the file that a service refused.
-fn refused(pointer: String) -> impl FnOnce(ServiceError) -> anyhow::Error {
-    move |error| anyhow!("{pointer}: {}", error.message())
 }
 
 async fn create(emulator: &Emulator, device: &DevicePart) -> Result<(), ServiceError> {

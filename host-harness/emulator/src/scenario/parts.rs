@@ -59,9 +59,9 @@ pub(super) struct RegistryPart {
 /// The names of the policies that the written connection uses.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(in super::super) struct ConnectionPart {
-    pub(in super::super) hub_policy: Option<String>,
-    pub(in super::super) provisioning_policy: Option<String>,
+pub(super) struct ConnectionPart {
+    pub(super) hub_policy: Option<String>,
+    pub(super) provisioning_policy: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,78 +4,105 @@
 //! reads only what the description permits.
 
 mod content;
+mod error;
 mod parts;
 mod settings;
 mod timeline;
 
-use std::path::Path;
-use std::time::Duration;
-
-use anyhow::{Context as _, Result, anyhow, bail};
-use azure_iot_emulator::{Emulator, EmulatorOptions};
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use self::error::ScenarioError;
 use self::parts::{ConnectionPart, HubPart, MomentPart, ProvisioningPart, ServicesPart};
-pub(super) use self::timeline::Happening;
-use super::super::files;
+pub use self::timeline::Moment;
+use crate::emulator::Emulator;
+use crate::options::EmulatorOptions;
 
 /// The description of the file.
-const SCHEMA: &str = include_str!("scenario/scenario.schema.json");
+const SCHEMA: &str = include_str!("scenario.schema.json");
 
-/// A scenario file.
+/// What the services contain from the start, and what happens to them later, as a scenario file states it.
+/// `docs/emulator.md` describes the file.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// use azure_iot_emulator::{Emulator, EmulatorOptions, Scenario};
+///
+/// let scenario = Scenario::parse(r#"{"hub": {"partitions": 2, "devices": [{"deviceId": "press-1"}]}}"#)?;
+/// let mut options = EmulatorOptions::default();
+/// scenario.set_up(&mut options)?;
+/// let emulator = Emulator::start(options).await?;
+/// scenario.fill(&emulator).await?;
+/// assert!(emulator.device_connection_string("press-1").is_some());
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Scenario {
+pub struct Scenario {
     hub: HubPart,
     provisioning: ProvisioningPart,
     services: ServicesPart,
-    pub(super) connection: ConnectionPart,
+    connection: ConnectionPart,
     timeline: Vec<MomentPart>,
 }
 
 impl Scenario {
-    /// Reads a scenario file.
+    /// Reads the text of a scenario file.
     ///
     /// # Errors
-    /// If it cannot be read or is not JSON. Also every part that its description does not permit, by its JSON pointer.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        Self::parse(&files::read_text(path)?).with_context(|| format!("the scenario {} is wrong", path.display()))
-    }
-
-    fn parse(text: &str) -> Result<Self> {
+    /// If it is not JSON. Also every part that its description does not permit, by its JSON pointer.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         // The parser's own message quotes no value.
-        let value: Value = serde_json::from_str(text).context("it is not JSON")?;
-        let schema = serde_json::from_str(SCHEMA).context("the description of scenarios is not JSON")?;
-        let validator = jsonschema::draft202012::new(&schema).map_err(|error| anyhow!("{}", error.masked()))?;
+        let value: Value = serde_json::from_str(text).map_err(ScenarioError::NotJson)?;
+        let schema = serde_json::from_str(SCHEMA).map_err(ScenarioError::NotJson)?;
+        let validator = jsonschema::draft202012::new(&schema)
+            .map_err(|error| ScenarioError::NotPermitted(vec![error.masked().to_string()]))?;
         let problems: Vec<String> = validator.iter_errors(&value).map(|error| problem(&error)).collect();
         if !problems.is_empty() {
-            bail!("{}", problems.join("; "));
+            return Err(ScenarioError::NotPermitted(problems));
         }
-        let scenario: Self = serde_json::from_value(value)?;
+        let scenario: Self = serde_json::from_value(value).map_err(ScenarioError::NotJson)?;
         // A wrong rule must be known now, not at its time.
         scenario.timeline().map(|_| scenario)
     }
 
     /// Sets what must be known when the emulator starts.
-    pub(super) fn set_up(&self, options: &mut EmulatorOptions) -> Result<()> {
+    ///
+    /// # Errors
+    /// A value that is wrong, by its JSON pointer.
+    pub fn set_up(&self, options: &mut EmulatorOptions) -> Result<(), ScenarioError> {
         self.hub.set_up(options)?;
         self.provisioning.set_up(options)?;
         self.services.set_up(options)
     }
 
     /// The ids of the devices.
-    pub(super) fn devices(&self) -> impl Iterator<Item = &str> {
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
         self.hub.devices.iter().map(|device| device.device_id.as_str())
     }
 
-    /// Creates what the services contain.
+    /// The name of the hub's policy that the written connection uses, if the file states one.
+    #[must_use]
+    pub fn hub_policy(&self) -> Option<&str> {
+        self.connection.hub_policy.as_deref()
+    }
+
+    /// The name of the provisioning service's policy that the written connection uses, if the file states one.
+    #[must_use]
+    pub fn provisioning_policy(&self) -> Option<&str> {
+        self.connection.provisioning_policy.as_deref()
+    }
+
+    /// Creates what the services contain. The emulator must have been started with the options of [`Self::set_up`].
     ///
     /// # Errors
     /// What the services refuse, by its JSON pointer.
-    pub(super) async fn fill(&self, emulator: &Emulator) -> Result<()> {
+    pub async fn fill(&self, emulator: &Emulator) -> Result<(), ScenarioError> {
         self.hub.fill(emulator).await?;
         self.provisioning.fill(emulator).await
     }
@@ -84,7 +111,7 @@ impl Scenario {
     ///
     /// # Errors
     /// If a rule or a time cannot be read.
-    pub(super) fn timeline(&self) -> Result<Vec<(Duration, Happening)>> {
+    pub fn timeline(&self) -> Result<Vec<Moment>, ScenarioError> {
         timeline::in_order(&self.timeline)
     }
 }
@@ -106,15 +133,14 @@ fn problem(error: &ValidationError<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use azure_iot_emulator::EventSource;
-
     use super::*;
+    use crate::event_hub::event::EventSource;
 
     /// The example of the documentation.
-    const EXAMPLE: &str = include_str!("../../../../../docs/emulator.example.json");
+    const EXAMPLE: &str = include_str!("../../../../docs/emulator.example.json");
 
     fn refusal(text: &str) -> String {
-        format!("{:#}", Scenario::parse(text).unwrap_err())
+        Scenario::parse(text).unwrap_err().to_string()
     }
 
     #[tokio::test]
@@ -129,8 +155,8 @@ mod tests {
         assert_eq!(emulator.twin("press-1").unwrap()["tags"]["site"], "north");
         assert_eq!(emulator.twin("grouped-1").unwrap()["deviceId"], "grouped-1");
         assert!(emulator.hub_policy("reader").is_some());
-        for (_, happening) in scenario.timeline().unwrap() {
-            happening.happen(&emulator).await.unwrap();
+        for moment in scenario.timeline().unwrap() {
+            moment.happen(&emulator).await.unwrap();
         }
     }
 
@@ -169,7 +195,7 @@ mod tests {
         let key = "a2V5LW9uZS1rZXktb25lLWtleS1vbmUta2V5LW9uZS0=";
         let fill = async |text: &str| {
             let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
-            format!("{:#}", Scenario::parse(text).unwrap().fill(&emulator).await.unwrap_err())
+            Scenario::parse(text).unwrap().fill(&emulator).await.unwrap_err().to_string()
         };
         let said = fill(r#"{"hub": {"devices": [{"deviceId": "d"}, {"deviceId": "d"}]}}"#).await;
         assert!(said.starts_with("/hub/devices/1: ") && said.contains("already registered"), "{said}");
