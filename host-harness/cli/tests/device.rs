@@ -299,6 +299,64 @@ async fn a_device_registers_and_connects_to_its_hub() {
     assert!(said.contains("provisioning service refused"), "{said}");
 }
 
+/// A network that lets only port 443 out: the emulator has WebSockets at the ports of its HTTPS APIs alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_registers_and_sends_over_web_sockets() {
+    let setting = Setting::new().await;
+    let attestation = json!({ "type": "symmetricKey", "symmetricKey": { "primaryKey": KEY, "secondaryKey": KEY } });
+    setting.emulator.add_enrollment("loom-1", json!({ "attestation": attestation })).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_connector-host"));
+    command
+        .args(["--json", "device", "--transport", "web-socket", "--ca"])
+        .arg(setting.path("ca.pem"))
+        .args(["--register", "--dps-host", &setting.emulator.dps_host(), "--id-scope", setting.emulator.id_scope()])
+        .args(["--registration-id", "loom-1", "--symmetric-key", KEY])
+        .args(["--send", r#"{"speed": 7}"#, "--report", r#"{"threads": 3}"#, "--once"])
+        .env_remove("CONNECTOR_DEVICE")
+        .env_remove("CONNECTOR_DEVICE_KEY");
+    let (code, lines) = ended(&mut command);
+    assert_eq!(code, Some(0), "{lines:?}");
+    assert_eq!((events(&lines, "registered").len(), events(&lines, "sent").len()), (1, 1), "{lines:?}");
+    assert_eq!(setting.emulator.twin("loom-1").unwrap()["properties"]["reported"]["threads"], 3);
+
+    // A message of many WebSocket frames, and a packet to the device.
+    let text = format!("HostName={};DeviceId=press-1;SharedAccessKey={KEY}", setting.emulator.hub_host());
+    let port = setting.emulator.hub_host().rsplit_once(':').unwrap().1.to_owned();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_connector-host"));
+    let large = json!({ "text": "x".repeat(100_000) }).to_string();
+    command
+        .args(["--json", "device", "--transport", "web-socket", "--port", &port, "--ca"])
+        .arg(setting.path("ca.pem"))
+        .args(["--connection-string", &text, "--send", &large])
+        .env_remove("CONNECTOR_DEVICE")
+        .env_remove("CONNECTOR_DEVICE_KEY")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let device = Staying::start(command);
+    device.next("sent");
+    let call = json!({ "methodName": "reboot", "payload": 5, "responseTimeoutInSeconds": 30 });
+    let answer = setting.back_end.post("/twins/press-1/methods", call).await.expect(200).body;
+    assert_eq!(answer, json!({ "status": 200, "payload": 5 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_web_socket_is_told() {
+    let setting = Setting::new().await;
+    let host = setting.emulator.mqtt_host().rsplit_once(':').unwrap().1.to_owned();
+    let text = format!("HostName=localhost;DeviceId=press-1;SharedAccessKey={KEY}");
+    let output = Command::new(env!("CARGO_BIN_EXE_connector-host"))
+        .args(["--json", "device", "--transport", "web-socket", "--port", &host, "--for", "3", "--ca"])
+        .arg(setting.path("ca.pem"))
+        .args(["--connection-string", &text])
+        .env_remove("CONNECTOR_DEVICE")
+        .env_remove("CONNECTOR_DEVICE_KEY")
+        .output()
+        .unwrap();
+    // The port of MQTT speaks no HTTP, so the device tries again until its time is over.
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("refused the WebSocket"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_disabled_ends() {
     let setting = Setting::new().await;

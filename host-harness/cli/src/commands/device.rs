@@ -9,6 +9,7 @@ mod registration;
 mod running;
 mod tls;
 mod topics;
+mod transport;
 mod upload;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use self::message::OnMessage;
 use self::registration::{Registration, register};
 use self::running::Plan;
 use self::tls::{Tls, split};
+use self::transport::Transport;
 use self::upload::Upload;
 use super::output::Output;
 use super::session::{Session, seconds};
@@ -56,7 +58,11 @@ pub(crate) struct DeviceArguments {
     /// The certificate's private key (PEM).
     #[arg(long, value_name = "FILE", requires = "certificate")]
     private_key: Option<PathBuf>,
-    /// The port of MQTT, at the hub and at the provisioning service [default: the port in the host name, or 8883].
+    /// How MQTT reaches the hub and the provisioning service.
+    #[arg(long, value_enum, default_value = "mqtt")]
+    transport: Transport,
+    /// The port of MQTT, at the hub and at the provisioning service [default: the port in the host name, or 8883; over a
+    /// WebSocket 443].
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
     /// The port of the hub's HTTPS API, which serves uploads, and messages that are rejected or abandoned [default: the
@@ -137,9 +143,6 @@ struct PlanArguments {
     lifetime: Option<Duration>,
 }
 
-/// The usual port of MQTT over TLS.
-const MQTTS: u16 = 8883;
-
 /// The content type whose messages must be JSON.
 const JSON: &str = "application/json";
 
@@ -165,7 +168,7 @@ fn method(text: &str) -> Result<(String, (i64, Value)), String> {
 }
 
 impl PlanArguments {
-    fn plan(self) -> Done<Plan> {
+    fn plan(self, transport: Transport) -> Done<Plan> {
         if self.content_type == JSON {
             for body in &self.send {
                 json(body).map_err(|error| {
@@ -174,6 +177,7 @@ impl PlanArguments {
             }
         }
         Ok(Plan {
+            transport,
             bodies: self.send.into_iter().map(Bytes::from).collect(),
             rounds: (self.count > 0).then_some(self.count),
             every: self.every,
@@ -194,13 +198,16 @@ impl PlanArguments {
 pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: DeviceArguments) -> Done {
     let DeviceArguments { connection_string, host, device, module, key, certificate, private_key, .. } = arguments;
     let mut port = arguments.port;
-    let plan = arguments.doing.plan()?;
+    let transport = arguments.transport;
+    let plan = arguments.doing.plan(transport)?;
     let by_certificate = certificate.as_deref().zip(private_key.as_deref());
     let tls = Tls::new(session.trust_roots(), by_certificate).map_err(usage)?;
     let identity = if arguments.registering.register {
-        let registration = registration(arguments.registering, port, by_certificate.is_some())?;
-        // The assigned hub's name may have the port of its HTTPS API.
-        port = Some(registration.port);
+        let registration = registration(arguments.registering, transport, port, by_certificate.is_some())?;
+        // The assigned hub's name may have the port of its HTTPS API, where its WebSockets are, too.
+        if transport == Transport::Mqtt {
+            port = Some(registration.port);
+        }
         let (identity, line) = register(&tls, &registration).await.map_err(Exit::Failed)?;
         line.print(output)?;
         identity
@@ -226,10 +233,15 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Devic
     let named = |usual| split(&identity.host, usual).1;
     let https_port = arguments.https_port.unwrap_or(if port.is_some() { named(HTTPS) } else { HTTPS });
     let hub = HubApi::new(&tls, &identity, https_port);
-    running::run(output, &hub, port.unwrap_or(named(MQTTS)), &plan).await
+    running::run(output, &hub, port.unwrap_or(named(transport.port())), &plan).await
 }
 
-fn registration(arguments: RegisterArguments, port: Option<u16>, by_certificate: bool) -> Done<Registration> {
+fn registration(
+    arguments: RegisterArguments,
+    transport: Transport,
+    port: Option<u16>,
+    by_certificate: bool,
+) -> Done<Registration> {
     let RegisterArguments { dps_host, id_scope, registration_id, symmetric_key, group_key, payload, .. } = arguments;
     // clap requires both.
     let (id_scope, registration_id) = (id_scope.unwrap_or_default(), registration_id.unwrap_or_default());
@@ -241,8 +253,8 @@ fn registration(arguments: RegisterArguments, port: Option<u16>, by_certificate:
             return Err(usage(anyhow!("add one of --symmetric-key, --group-key, or --certificate with --private-key")));
         }
     };
-    let port = port.unwrap_or(split(&dps_host, MQTTS).1);
-    Ok(Registration { host: dps_host, port, id_scope, registration_id, proof, payload })
+    let port = port.unwrap_or(split(&dps_host, transport.port()).1);
+    Ok(Registration { host: dps_host, port, transport, id_scope, registration_id, proof, payload })
 }
 
 #[cfg(test)]

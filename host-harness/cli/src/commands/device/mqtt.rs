@@ -1,4 +1,4 @@
-//! An MQTT 3.1.1 client over one TLS connection.
+//! An MQTT 3.1.1 client over one connection.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use bytes::{Bytes, BytesMut};
 use mqtt_proto::v3::{Connack, Connect, ConnectReturnCode, Header, Packet, Publish, Subscribe};
 use mqtt_proto::{Pid, QoS, QosPid, TopicFilter, TopicName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
+
+use super::transport::Bytestream;
 
 /// The longest time without a packet to the server. The hub accepts up to 1,177 seconds.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -62,7 +62,7 @@ fn meaning(code: ConnectReturnCode) -> &'static str {
 
 /// A connection after the server has accepted CONNECT.
 pub(super) struct Mqtt {
-    writer: WriteHalf<TlsStream<TcpStream>>,
+    writer: WriteHalf<Box<dyn Bytestream>>,
     packets: mpsc::Receiver<Result<Packet>>,
     last: Pid,
     reading: JoinHandle<()>,
@@ -73,7 +73,7 @@ impl Mqtt {
     ///
     /// # Errors
     /// [`Refused`] if the server refuses the login.
-    pub(super) async fn connect(stream: TlsStream<TcpStream>, login: Login) -> Result<Self> {
+    pub(super) async fn connect(stream: Box<dyn Bytestream>, login: Login) -> Result<Self> {
         let (reader, writer) = tokio::io::split(stream);
         let (sender, packets) = mpsc::channel(WAITING);
         let reading = tokio::spawn(read(reader, sender));
@@ -156,7 +156,7 @@ impl Drop for Mqtt {
 }
 
 /// Reads packets until the connection ends, and passes them on.
-async fn read(mut reader: ReadHalf<TlsStream<TcpStream>>, packets: mpsc::Sender<Result<Packet>>) {
+async fn read(mut reader: ReadHalf<Box<dyn Bytestream>>, packets: mpsc::Sender<Result<Packet>>) {
     let mut bytes = BytesMut::new();
     loop {
         let packet = match take(&mut bytes) {

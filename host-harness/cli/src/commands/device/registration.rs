@@ -11,8 +11,9 @@ use tokio::time::{sleep, timeout};
 use super::identity::{Identity, Proof, escaped, sign};
 use super::line::Line;
 use super::mqtt::{Login, Mqtt};
-use super::tls::{Tls, split};
+use super::tls::Tls;
 use super::topics::parameter;
+use super::transport::Transport;
 
 /// The version of DPS's device API that Microsoft's device clients use.
 const API_VERSION: &str = "2019-03-31";
@@ -28,6 +29,7 @@ pub(super) struct Registration {
     /// The service's host name.
     pub(super) host: String,
     pub(super) port: u16,
+    pub(super) transport: Transport,
     pub(super) id_scope: String,
     pub(super) registration_id: String,
     /// For a group's device, the derived key.
@@ -68,7 +70,7 @@ pub(super) async fn register(tls: &Tls, wanted: &Registration) -> Result<(Identi
 /// Returns the registration's state when it is no longer being assigned.
 async fn ask(tls: &Tls, wanted: &Registration) -> Result<Value> {
     let Registration { id_scope, registration_id, .. } = wanted;
-    let stream = tls.open(&format!("{}:{}", split(&wanted.host, wanted.port).0, wanted.port), wanted.port).await?;
+    let stream = wanted.transport.open(tls, &wanted.host, wanted.port).await?;
     let client = escaped(concat!("connector-host/", env!("CARGO_PKG_VERSION")));
     let login = Login {
         client_id: registration_id.clone(),

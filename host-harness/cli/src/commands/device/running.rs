@@ -20,10 +20,11 @@ use super::identity::Identity;
 use super::line::{Line, content};
 use super::message::{self, OnMessage};
 use super::mqtt::{KEEP_ALIVE, Login, Mqtt, Refused};
-use super::tls::{Tls, split};
+use super::tls::Tls;
 use super::topics::{
     DESIRED, Incoming, METHODS, TWIN_ANSWERS, device_bound, events, method_answer, twin_request, user,
 };
+use super::transport::Transport;
 use super::upload::{Upload, upload};
 
 /// The first and the longest pause before the device connects again.
@@ -33,6 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What the device does.
 #[derive(Debug)]
 pub(super) struct Plan {
+    pub(super) transport: Transport,
     /// The bodies of one round of messages.
     pub(super) bodies: Vec<Bytes>,
     /// How many rounds are sent; `None` sends without end.
@@ -209,7 +211,7 @@ async fn beside(hub: &HubApi<'_>, plan: &Plan, asides: mpsc::Sender<Aside>) -> I
 
 async fn connect(identity: &Identity, tls: &Tls, port: u16, plan: &Plan) -> Result<Mqtt> {
     let host = identity.gateway.as_ref().unwrap_or(&identity.host);
-    let stream = tls.open(&format!("{}:{port}", split(host, port).0), port).await?;
+    let stream = plan.transport.open(tls, host, port).await?;
     let login = Login {
         client_id: identity.name(),
         user: user(identity),
