@@ -357,7 +357,7 @@ fn what_is_not_dynamic_is_refused() {
 #[test]
 fn every_dynamic_operation_can_be_resolved() {
     for operation in operations().filter(|operation| operation.dynamic_output) {
-        // The schemas of events come over AMQP. The tests of the component resolve them (tests/tests/schemas.rs).
+        // The schemas of events come over AMQP. The tests of the component resolve them (tests/tests/schemas/mod.rs).
         if operation.output_schema.contains("\"bodyEncoding\"") {
             continue;
         }

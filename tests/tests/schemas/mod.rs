@@ -1,8 +1,6 @@
 //! The descriptor must be true: its schemas are valid, its samples, outputs and events fit these schemas, and its parts
 //! fit together. A full JSON Schema validator judges this, not the component's own code.
 
-mod scenario;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
@@ -15,6 +13,8 @@ use connector_tests::heads::Source;
 use connector_tests::{World, connector};
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
+
+use crate::scenario::{self, Recording};
 
 /// Collects all problems, so that one run shows all of them.
 #[derive(Default)]
@@ -184,9 +184,8 @@ async fn the_descriptor_never_changes() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_happens_is_what_is_described() -> Result<()> {
-    let recording = scenario::run().await?;
+/// What actions returned and triggers delivered in a run must fit the descriptor's schemas.
+pub async fn what_happens_is_what_is_described(recording: &Recording) -> Result<()> {
     let world = &recording.world;
     let descriptor = world.connector.descriptor();
     let watches = scenario::triggers()?;
@@ -272,9 +271,7 @@ fn judge_cloud_events(fired: &BTreeMap<String, Vec<Event>>, findings: &mut Findi
 }
 
 /// Schemas that depend on the account must be valid, and the account's data must fit them.
-#[tokio::test(flavor = "multi_thread")]
-async fn resolved_schemas_fit_what_is_there() -> Result<()> {
-    let recording = scenario::run().await?;
+pub async fn resolved_schemas_fit_what_is_there(recording: &Recording) -> Result<()> {
     let World { connector, tenant, connection, emulator } = &recording.world;
     let mut findings = Findings::default();
     let actions = scenario::actions(emulator.ca_pem())?;
