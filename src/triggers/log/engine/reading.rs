@@ -245,7 +245,8 @@ impl<'a> Reading<'a> {
         let state = self.log.state();
         let partition = state.read.get(index).map(|state| state.id.as_str()).unwrap_or_default();
         let event = self.mapper.draft(message).map(|draft| {
-            let id = format!("{}-{partition}-{}", self.log_id, message.sequence_number);
+            let number = message.sequence_number.to_string();
+            let id = [self.log_id.as_str(), "-", partition, "-", number.as_str()].concat();
             draft.into_event(id, self.source.clone(), partition)
         });
         if event.as_ref().is_some_and(|event| !self.page.has_room_for(event)) {
