@@ -87,26 +87,29 @@ impl Members {
         }
     }
 
-    /// The members as the text of a JSON object.
-    pub fn to_json(&self) -> String {
-        // The punctuation around a name and a text, and the longest integer.
-        let mut out = String::with_capacity(self.texts.len() + self.members.len() * 26 + 2);
+    /// About how many bytes the members take up as JSON.
+    pub fn length(&self) -> usize {
+        // The punctuation around a name and a text, or half of the longest integer.
+        self.texts.len() + self.members.len() * 10 + 2
+    }
+
+    /// Writes the members as a JSON object.
+    pub fn write(&self, out: &mut String) {
         out.push('{');
-        for (name, member) in &self.members {
-            if out.len() > 1 {
+        for (index, (name, member)) in self.members.iter().enumerate() {
+            if index > 0 {
                 out.push(',');
             }
-            put_text(&mut out, name.of(&self.texts));
+            put_text(out, name.of(&self.texts));
             out.push(':');
             match member {
-                Member::Text(span) => put_text(&mut out, span.of(&self.texts)),
+                Member::Text(span) => put_text(out, span.of(&self.texts)),
                 Member::Signed(number) => out.push_str(itoa::Buffer::new().format(*number)),
                 Member::Unsigned(number) => out.push_str(itoa::Buffer::new().format(*number)),
                 Member::Json(value) => out.push_str(&value.to_string()),
             }
         }
         out.push('}');
-        out
     }
 
     /// The members as a JSON object.

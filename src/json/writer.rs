@@ -20,9 +20,13 @@ impl ObjectWriter {
     }
 
     fn name(&mut self, name: &'static str) {
-        self.out.push_str(if self.out.len() > 1 { ",\"" } else { "\"" });
+        if self.out.len() > 1 {
+            self.out.push(',');
+        }
+        self.out.push('"');
         self.out.push_str(name);
-        self.out.push_str("\":");
+        self.out.push('"');
+        self.out.push(':');
     }
 
     /// Adds a text.
@@ -50,6 +54,12 @@ impl ObjectWriter {
         self.out.push_str(json);
     }
 
+    /// Adds a value that `write` writes as JSON.
+    pub fn written(&mut self, name: &'static str, write: impl FnOnce(&mut String)) {
+        self.name(name);
+        write(&mut self.out);
+    }
+
     /// Adds bytes as base64.
     pub fn base64(&mut self, name: &'static str, bytes: &[u8]) {
         self.name(name);
@@ -74,14 +84,35 @@ impl ObjectWriter {
 
 /// Writes a text with its quotes.
 pub fn put_text(out: &mut String, text: &str) {
-    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if text.bytes().all(is_plain) {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else {
-        // A text can always be written.
-        out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    let is_escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    out.push('"');
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(is_escaped) {
+        // The byte is a character of ASCII, so both cuts are between characters.
+        let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        out.push_str(plain);
+        if let Some(escaped) = after.bytes().next() {
+            put_escape(out, escaped);
+        }
+        rest = after.get(1..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+fn put_escape(out: &mut String, byte: u8) {
+    out.push('\\');
+    match byte {
+        b'"' | b'\\' => out.push(byte.into()),
+        b'\n' => out.push('n'),
+        b'\r' => out.push('r'),
+        b'\t' => out.push('t'),
+        0x08 => out.push('b'),
+        0x0c => out.push('f'),
+        _ => {
+            out.push_str("u00");
+            out.extend([byte >> 4, byte & 0xf].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0')));
+        }
     }
 }
 
@@ -105,6 +136,16 @@ mod tests {
         let text = object.finish();
         assert_eq!(text, r#"{"b":"é\"\n","a":"","n":-9223372036854775808,"r":[1.10],"x":"/wA=","v":{"k":[null]}}"#);
         assert_eq!(ObjectWriter::with_capacity(0).finish(), "{}");
+    }
+
+    #[test]
+    fn each_character_of_ascii_is_written_as_serde_writes_it() {
+        for byte in 0..=0x7f_u8 {
+            let text = format!("é{}x", char::from(byte));
+            let mut out = String::new();
+            put_text(&mut out, &text);
+            assert_eq!(out, serde_json::to_string(&text).expect("JSON"));
+        }
     }
 
     proptest! {

@@ -180,8 +180,7 @@ impl EventMapper for HubEventMapper<'_> {
         let (fields, mut note) = self.fields(json_body.as_ref());
         note = note.or(is_unjudged.then_some(UNJUDGED));
         let time = rfc3339(message.enqueued_time_ms);
-        let properties = [application.to_json(), system.to_json()];
-        let length = AROUND_BODY + decoded.content.length() + properties.iter().map(String::len).sum::<usize>();
+        let length = AROUND_BODY + decoded.content.length() + application.length() + system.length();
         let mut data = ObjectWriter::with_capacity(length);
         data.some_text("deviceId", Some(device).filter(|device| !device.is_empty()));
         data.some_text("moduleId", Some(module).filter(|module| !module.is_empty()));
@@ -211,9 +210,8 @@ impl EventMapper for HubEventMapper<'_> {
         if let Some(fields) = fields {
             data.value("fields", &fields);
         }
-        let [application_json, system_json] = properties;
-        data.raw("properties", &application_json);
-        data.raw("systemProperties", &system_json);
+        data.written("properties", |out| application.write(out));
+        data.written("systemProperties", |out| system.write(out));
         // The hub's own events state their operation here. Any other text must not become part of an event's type.
         let operation = application.text("opType").filter(|operation| source != TELEMETRY && is_word(operation));
         let event_type = operation.map_or_else(
@@ -226,10 +224,11 @@ impl EventMapper for HubEventMapper<'_> {
             (false, false) => Some(["devices/", device, "/modules/", module].concat()),
         };
         let of = if device.is_empty() { "the hub" } else { device };
-        let bytes = message.body.size().to_string();
+        let mut size = itoa::Buffer::new();
+        let size = size.format(message.body.size());
         Some(EventDraft {
             event_type,
-            summary: [operation.unwrap_or(source), " of ", of, " (", bytes.as_str(), " bytes)"].concat(),
+            summary: [operation.unwrap_or(source), " of ", of, " (", size, " bytes)"].concat(),
             subject,
             time: Some(time),
             data: data.finish(),
