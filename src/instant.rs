@@ -20,11 +20,25 @@ pub fn parse_ms(text: &str) -> Option<i64> {
 /// to 9999 becomes the nearest moment within them.
 pub fn rfc3339(ms: i64) -> String {
     let ms = ms.clamp(*WRITABLE.start(), *WRITABLE.end());
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
-    let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    // Not from nanoseconds: they need 128 bits, which WebAssembly divides slowly.
+    let time = OffsetDateTime::from_unix_timestamp(ms.div_euclid(1_000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (year, month, day) = time.to_calendar_date();
-    let (hour, minute, second, milli) = time.to_hms_milli();
-    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", u8::from(month))
+    let (hour, minute, second) = time.to_hms();
+    let mut text = String::with_capacity("0000-00-00T00:00:00.000Z".len());
+    let mut put = |number: u32, digits: u32, after: char| {
+        for place in (0..digits).rev() {
+            text.push(char::from(b'0' + (number / 10_u32.pow(place) % 10) as u8));
+        }
+        text.push(after);
+    };
+    put(year.unsigned_abs(), 4, '-');
+    put(u8::from(month).into(), 2, '-');
+    put(day.into(), 2, 'T');
+    put(hour.into(), 2, ':');
+    put(minute.into(), 2, ':');
+    put(second.into(), 2, '.');
+    put(ms.rem_euclid(1_000) as u32, 3, 'Z');
+    text
 }
 
 #[cfg(test)]

@@ -17,6 +17,14 @@ pub fn quoted(said: &str, most: usize) -> Option<String> {
     text::cut(&struck(said), most)
 }
 
+/// As [`quoted`], for a text that is the caller's own. A text that needs no change is not copied.
+pub fn requoted(said: String, most: usize) -> Option<String> {
+    if text::is_cut(&said, most) && matches!(secret::strike(&said), Cow::Borrowed(_)) {
+        return Some(said);
+    }
+    quoted(&said, most)
+}
+
 /// A complete text for a person, which may quote a service.
 pub fn shown(text: impl Into<String>) -> String {
     let text = text.into();
@@ -56,6 +64,18 @@ mod tests {
             Some("got (secret) instead")
         );
         assert_eq!(shown(format!("got {front}\u{2066}{back}")), "got (secret)");
+    }
+
+    #[test]
+    fn a_text_of_the_caller_is_quoted_like_any_other() {
+        let secret = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo0NTY3ODkx";
+        secret::remember(secret);
+        for said in ["Telemetry of d1 (7 bytes)", "a  b", "", "é", secret, &format!("of {secret}"), "x?sig=abc", " a\n"]
+        {
+            for most in [0, 1, 20, 100] {
+                assert_eq!(requoted(said.to_owned(), most), quoted(said, most), "{said} {most}");
+            }
+        }
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub fn is_visible(c: char) -> bool {
 /// Makes one line of a text: line breaks and control characters become blanks, and all other invisible characters are
 /// left out. A text without such characters does not change.
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_visible) {
+    // Most texts are ASCII, whose bytes need not be decoded.
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) || text.chars().all(is_visible) {
         return Cow::Borrowed(text);
     }
     let mut line = String::with_capacity(text.len());
@@ -45,6 +46,17 @@ pub fn cut(text: &str, most: usize) -> Option<String> {
     let cut: String = words.join(" ").chars().take(most).collect();
     let cut = cut.trim_end();
     (!cut.is_empty()).then(|| cut.to_owned())
+}
+
+/// Whether [`cut`] would leave a text as it is, for the texts that can be judged by a look at their bytes.
+pub fn is_cut(text: &str, most: usize) -> bool {
+    let mut before = b' ';
+    let is_line = text.bytes().all(|byte| {
+        let is_kept = (b'!'..=b'~').contains(&byte) || (byte == b' ' && before != b' ');
+        before = byte;
+        is_kept
+    });
+    is_line && before != b' ' && text.len() <= most
 }
 
 /// The text that replaces a secret.
@@ -149,5 +161,17 @@ mod tests {
         assert_eq!(cut("abc def", 3).as_deref(), Some("abc"));
         assert_eq!(cut(" \u{200b}\u{0} ", 9), None);
         assert_eq!(cut("abc", 0), None);
+    }
+
+    #[test]
+    fn a_text_that_counts_as_cut_is_left_as_it_is() {
+        for text in ["a", "a b", "a  b", " a", "a ", "", " ", "é", "a\nb", "a\u{202e}", "~ !", "\u{7f}", "abcde"] {
+            for most in 0..6 {
+                if is_cut(text, most) {
+                    assert_eq!(cut(text, most).as_deref(), Some(text));
+                }
+            }
+        }
+        assert!(is_cut("Telemetry of press-1 (8 bytes)", 30) && !is_cut("Telemetry of press-1 (8 bytes)", 29));
     }
 }

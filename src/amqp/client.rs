@@ -1,7 +1,7 @@
 //! The blocking side of the client: it drives the connection's state machine over a transport, and a deadline ends
 //! every wait.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::connection::{Connection, Event, Options};
@@ -35,15 +35,15 @@ pub struct Client<'p> {
     /// The buffer that bytes are read into.
     piece: Vec<u8>,
     ready: bool,
-    attached: HashSet<LinkId>,
+    attached: BTreeSet<LinkId>,
     /// Links that are gone, with the reason, until the caller asks about them.
-    detached: HashMap<LinkId, Error>,
+    detached: BTreeMap<LinkId, Error>,
     /// Links that this side has detached: no caller will ask about them.
-    left: HashSet<LinkId>,
+    left: BTreeSet<LinkId>,
     /// Messages that arrived while the caller waited for another link.
-    inbox: HashMap<LinkId, VecDeque<Delivery>>,
+    inbox: BTreeMap<LinkId, VecDeque<Delivery>>,
     /// The last outcome that the peer stated for a message of ours, until the caller asks for it.
-    outcomes: HashMap<LinkId, Outcome>,
+    outcomes: BTreeMap<LinkId, Outcome>,
     /// The state machine's final error. It is reported after all earlier events were returned.
     error: Option<Error>,
     names: u32,
@@ -90,11 +90,11 @@ impl<'p> Client<'p> {
             transport: Box::new(transport),
             piece: vec![0; READ_PIECE],
             ready: false,
-            attached: HashSet::new(),
-            detached: HashMap::new(),
-            left: HashSet::new(),
-            inbox: HashMap::new(),
-            outcomes: HashMap::new(),
+            attached: BTreeSet::new(),
+            detached: BTreeMap::new(),
+            left: BTreeSet::new(),
+            inbox: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
             error: None,
             names: 0,
             random: platform.random(),
@@ -196,6 +196,13 @@ impl<'p> Client<'p> {
         self.connection.send(link, message)
     }
 
+    /// Returns the link's next message if it is here already. Needs no clock and no host, unlike [`Client::receive`].
+    pub fn arrived(&mut self, link: LinkId) -> Option<Delivery> {
+        let delivery = self.inbox.get_mut(&link).and_then(VecDeque::pop_front)?;
+        self.connection.consumed(&delivery);
+        Some(delivery)
+    }
+
     /// Returns the link's next message, or none if no message arrives within `wait`. Pending bytes are sent by
     /// `deadline` even if `wait` is shorter; otherwise the credit for the next messages would never reach the peer.
     ///
@@ -204,8 +211,7 @@ impl<'p> Client<'p> {
     pub fn receive(&mut self, link: LinkId, wait: Duration, deadline: &Deadline) -> Result<Option<Delivery>> {
         let until = self.until(wait, deadline);
         loop {
-            if let Some(delivery) = self.inbox.get_mut(&link).and_then(VecDeque::pop_front) {
-                self.connection.consumed(&delivery);
+            if let Some(delivery) = self.arrived(link) {
                 return Ok(Some(delivery));
             }
             if let Some(error) = self.detached.get(&link) {
@@ -310,8 +316,7 @@ impl<'p> Client<'p> {
     /// `Refused` where the peer refuses the request; `Timeout` with what was missing; as [`Client::receive`].
     pub fn answer(&mut self, sender: LinkId, receiver: LinkId, deadline: &Deadline) -> Result<Delivery> {
         loop {
-            if let Some(delivery) = self.inbox.get_mut(&receiver).and_then(VecDeque::pop_front) {
-                self.connection.consumed(&delivery);
+            if let Some(delivery) = self.arrived(receiver) {
                 return Ok(delivery);
             }
             match self.outcomes.remove(&sender) {

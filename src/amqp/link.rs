@@ -6,7 +6,7 @@ use super::error::{Error, Misbehaviour, Result};
 use super::performative::{Attach, Flow, Properties, Role, Source, Target, Transfer};
 
 /// The id of a link. It is not reused while the connection lasts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId {
     /// The id of the link's session.
     pub(super) session: u32,

@@ -12,7 +12,7 @@
 pub mod cbs;
 pub mod client;
 pub mod codec;
-mod composite;
+pub(crate) mod composite;
 pub mod connection;
 pub mod error;
 pub mod frame;

@@ -164,8 +164,7 @@ fn group(
             match (hub.receive(&mut receiver, budget), &mut seen) {
                 (Ok(events), Some(seen)) => {
                     let is_telemetry = |event: &&crate::eventhub::Event| {
-                        let source = event.system_properties.get("iothub-message-source");
-                        source.and_then(|source| source.as_str()).unwrap_or(TELEMETRY) == TELEMETRY
+                        event.system_properties.text("iothub-message-source").unwrap_or(TELEMETRY) == TELEMETRY
                     };
                     let telemetry = events.iter().filter(is_telemetry).count();
                     seen.telemetry += telemetry;

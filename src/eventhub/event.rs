@@ -1,13 +1,15 @@
 //! An event of a partition.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
+use super::members::Members;
+use super::plain;
 use crate::amqp::codec::json::object;
 use crate::amqp::message::Lossy;
 use crate::amqp::{Body, Message, Value};
 
 /// The longest offset, in bytes: offsets of Event Hubs have about twenty.
-const LONGEST_OFFSET: usize = 1_024;
+pub(super) const LONGEST_OFFSET: usize = 1_024;
 
 /// An event with the values that Event Hubs stored.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,10 +23,10 @@ pub struct Event {
     /// The key by which the event's partition was chosen.
     pub partition_key: Option<String>,
     /// Other annotations of the service: `iothub-…` of IoT Hub, `dt-…` of IoT Plug and Play.
-    pub system_properties: Map<String, Json>,
+    pub system_properties: Members,
     /// The properties that the sender added: a device's own properties, or those of IoT Hub's own events, such as
     /// `opType`.
-    pub application_properties: Map<String, Json>,
+    pub application_properties: Members,
     /// The body.
     pub body: EventBody,
     /// The id that the sender gave the event.
@@ -91,6 +93,11 @@ pub struct LastEnqueued {
 impl Event {
     /// Reads an event; none if its number, offset or time is missing.
     pub fn read(bytes: &[u8]) -> Option<Self> {
+        plain::read(bytes).or_else(|| Self::read_any(bytes))
+    }
+
+    /// Reads an event in the thorough way. What it reads is the event; [`plain`] must read the same one, or none.
+    pub(super) fn read_any(bytes: &[u8]) -> Option<Self> {
         let Lossy { mut message, error, left_out, memory } = Message::decode_lossy(bytes);
         let sequence_number = message.take_annotation("x-opt-sequence-number")?.as_i64()?;
         let offset = message.take_annotation("x-opt-offset")?.into_text()?;
@@ -104,8 +111,8 @@ impl Event {
             offset,
             enqueued_time_ms,
             partition_key,
-            system_properties: object(message.message_annotations),
-            application_properties: object(message.application_properties),
+            system_properties: object(message.message_annotations).into(),
+            application_properties: object(message.application_properties).into(),
             body: EventBody::read(message.body),
             message_id: properties.message_id.and_then(Value::into_text),
             user_id: properties.user_id.and_then(|bytes| match String::from_utf8(bytes) {

@@ -386,14 +386,22 @@ impl<'p> EventHub<'p> {
         }
         self.keep_claim(&deadline).map_err(|error| context.error(&error))?;
         let last = deadline.now().saturating_add(budget.wait);
-        let mut wait = budget.wait;
         let mut events: Vec<Event> = Vec::new();
         let mut bytes = 0_usize;
         while events.len() < budget.events {
+            // The clock is only asked where there is something to wait for: each look is a call of the host.
+            let next = |client: &mut Client, events: &[Event]| match client.arrived(receiver.link) {
+                Some(delivery) => Ok(Some(delivery)),
+                None if events.is_empty() => client.receive(receiver.link, budget.wait, &deadline),
+                None => {
+                    let wait = last.saturating_sub(deadline.now()).min(LULL);
+                    client.receive(receiver.link, wait, &deadline)
+                }
+            };
             let kept = match receiver.kept.pop_front() {
                 Some(kept) => kept,
                 None if receiver.failed.is_some() => break,
-                None => match self.client.receive(receiver.link, wait, &deadline) {
+                None => match next(&mut self.client, &events) {
                     Ok(None) => break,
                     Ok(Some(delivery)) => Kept::AsItCame(delivery.payload),
                     // The events before the error are returned first. The next call reports the error again.
@@ -421,7 +429,6 @@ impl<'p> EventHub<'p> {
                 break;
             }
             events.push(event);
-            wait = last.saturating_sub(deadline.now()).min(LULL);
         }
         Ok(events)
     }

@@ -8,12 +8,15 @@ mod discover;
 mod event;
 pub(crate) mod fault;
 mod hub;
+mod members;
+mod plain;
 mod position;
 
 pub use crate::amqp::transport::Roots;
 pub use discover::{HubAddress, discover};
 pub use event::{Event, EventBody, LastEnqueued};
 pub use hub::{Access, Endpoint, EventHub, HubProperties, PartitionProperties, ReadBudget, Receiver, ReceiverOptions};
+pub use members::Members;
 pub use position::StartPosition;
 
 #[cfg(test)]

@@ -70,7 +70,12 @@ pub fn strike(text: &str) -> Cow<'_, str> {
 
 /// Whether a text has a run of characters that is long enough to be a secret.
 fn may_hold_a_secret(text: &str) -> bool {
-    text.len() >= SHORTEST_SECRET && text.split(|c| !is_of_secret(c)).any(|run| run.len() >= SHORTEST_SECRET)
+    let mut run = 0;
+    text.bytes().any(|byte| {
+        // No byte of a character beyond ASCII is a character of a secret.
+        run = if is_of_secret(char::from(byte)) { run + 1 } else { 0 };
+        run >= SHORTEST_SECRET
+    })
 }
 
 /// Percent-encoding with hexadecimal digits in lower case, as .NET writes it.

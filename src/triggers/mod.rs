@@ -21,7 +21,7 @@ use crate::bindings::workflow::connector::types::{Connection, Cursor};
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::form::read_input;
 use crate::platform::Platform;
-use crate::quoted::{quoted, shown};
+use crate::quoted::{requoted, shown};
 use crate::session::Session;
 use shared::{Trigger, WHOLE, misfit};
 
@@ -74,7 +74,7 @@ fn fit(mut page: Page) -> Page {
 
 /// Prepares one event as [`fit`] does. Returns a notice where the event's data was turned into bytes.
 fn fit_event(event: &mut Event) -> Option<Notice> {
-    event.summary = quoted(&event.summary, LONGEST_SUMMARY).unwrap_or_default();
+    event.summary = requoted(std::mem::take(&mut event.summary), LONGEST_SUMMARY).unwrap_or_default();
     match &mut event.data {
         Payload::Json(text) if !has_levels(text, DEEPEST) => {
             event.data = Payload::Bytes(std::mem::take(text).into_bytes());

@@ -95,6 +95,51 @@ type Pairs = Vec<(Value, Value)>;
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
+/// A value without parts. Texts and binaries are those of the input, and are not copied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scalar<'a> {
+    /// No value.
+    Null,
+    /// True or false.
+    Boolean(bool),
+    /// An unsigned integer of 32 bits.
+    Uint(u32),
+    /// An unsigned integer of 64 bits.
+    Ulong(u64),
+    /// Any other integer.
+    Integer(i64),
+    /// A binary floating-point number of either size.
+    Double(f64),
+    /// Milliseconds since the Unix epoch.
+    Timestamp(i64),
+    /// Bytes.
+    Binary(&'a [u8]),
+    /// Text.
+    String(&'a str),
+    /// A name from a constrained domain.
+    Symbol(&'a str),
+}
+
+impl<'a> Scalar<'a> {
+    /// The text of a string or a symbol.
+    pub fn as_str(self) -> Option<&'a str> {
+        match self {
+            Self::String(text) | Self::Symbol(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of any integer type, if it fits into 64 bits with sign.
+    pub fn as_i64(self) -> Option<i64> {
+        match self {
+            Self::Uint(n) => Some(n.into()),
+            Self::Ulong(n) => i64::try_from(n).ok(),
+            Self::Integer(n) | Self::Timestamp(n) => Some(n),
+            _ => None,
+        }
+    }
+}
+
 /// Decodes the only value in `bytes`.
 ///
 /// # Errors
@@ -177,6 +222,87 @@ impl<'a> Decoder<'a> {
             0xa0 | 0xb0 => self.text_bytes(code),
             _ => Err(DecodeError::Composite),
         }
+    }
+
+    /// The next value, without a copy of its text.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; `Composite` where the value is of a type that [`Scalar`] does not have.
+    pub fn scalar(&mut self) -> Result<Scalar<'a>> {
+        let code = self.byte()?;
+        self.take_memory(VALUE)?;
+        Ok(match code {
+            0x40 => Scalar::Null,
+            0x41 => Scalar::Boolean(true),
+            0x42 => Scalar::Boolean(false),
+            0x56 => match self.byte()? {
+                0 => Scalar::Boolean(false),
+                1 => Scalar::Boolean(true),
+                _ => return Err(DecodeError::Boolean),
+            },
+            0x50 => Scalar::Integer(self.byte()?.into()),
+            0x60 => Scalar::Integer(u16::from_be_bytes(self.array()?).into()),
+            0x70 => Scalar::Uint(u32::from_be_bytes(self.array()?)),
+            0x52 => Scalar::Uint(self.byte()?.into()),
+            0x43 => Scalar::Uint(0),
+            0x80 => Scalar::Ulong(u64::from_be_bytes(self.array()?)),
+            0x53 => Scalar::Ulong(self.byte()?.into()),
+            0x44 => Scalar::Ulong(0),
+            0x51 | 0x54 | 0x55 => Scalar::Integer(i8::from_be_bytes(self.array()?).into()),
+            0x61 => Scalar::Integer(i16::from_be_bytes(self.array()?).into()),
+            0x71 => Scalar::Integer(i32::from_be_bytes(self.array()?).into()),
+            0x81 => Scalar::Integer(i64::from_be_bytes(self.array()?)),
+            0x72 => Scalar::Double(f32::from_be_bytes(self.array()?).into()),
+            0x82 => Scalar::Double(f64::from_be_bytes(self.array()?)),
+            0x83 => Scalar::Timestamp(i64::from_be_bytes(self.array()?)),
+            0xa0 | 0xb0 => Scalar::Binary(self.text_bytes(code)?),
+            0xa1 | 0xb1 => Scalar::String(self.borrowed_text(code)?),
+            0xa3 | 0xb3 => Scalar::Symbol(self.borrowed_text(code)?),
+            _ => return Err(DecodeError::Composite),
+        })
+    }
+
+    /// Reads the next value, a list, item by item: `read` gets the index and the value of each.
+    ///
+    /// # Errors
+    /// [`DecodeError`], those of [`Decoder::scalar`] among them, and those of `read`.
+    pub fn scalars(&mut self, mut read: impl FnMut(u32, Scalar<'a>) -> Result<()>) -> Result<()> {
+        let code = self.byte()?;
+        self.take_memory(VALUE)?;
+        match code {
+            0x45 => Ok(()),
+            0xc0 | 0xd0 => self.compound(code, |inner, count| {
+                (0..count).try_for_each(|index| inner.scalar().and_then(|value| read(index, value)))
+            }),
+            _ => Err(DecodeError::Composite),
+        }
+    }
+
+    /// Reads the next value, a map, pair by pair. Annotations and properties count differently, see
+    /// [`Decoder::annotations`]: `memory` is what the map itself counts.
+    ///
+    /// # Errors
+    /// [`DecodeError`], those of [`Decoder::scalar`] among them, and those of `read`.
+    pub fn scalar_pairs(
+        &mut self,
+        memory: u32,
+        mut read: impl FnMut(Scalar<'a>, Scalar<'a>) -> Result<()>,
+    ) -> Result<()> {
+        let code = self.byte()?;
+        self.take_memory(memory)?;
+        if !matches!(code, 0xc1 | 0xd1) {
+            return Err(DecodeError::Composite);
+        }
+        self.compound(code, |inner, count| {
+            if !count.is_multiple_of(2) {
+                return Err(DecodeError::OddMap);
+            }
+            (0..count / 2).try_for_each(|_| {
+                let name = inner.scalar()?;
+                let value = inner.scalar()?;
+                read(name, value)
+            })
+        })
     }
 
     /// Reads the next value, a map of annotations. Returns the pairs and, if some pairs had to be left out, the reason.
@@ -293,9 +419,12 @@ impl<'a> Decoder<'a> {
         Ok(bytes)
     }
 
+    fn borrowed_text(&mut self, code: u8) -> Result<&'a str> {
+        std::str::from_utf8(self.text_bytes(code)?).map_err(|_| DecodeError::Utf8)
+    }
+
     fn text(&mut self, code: u8) -> Result<String> {
-        let bytes = self.text_bytes(code)?;
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| DecodeError::Utf8)
+        self.borrowed_text(code).map(str::to_owned)
     }
 
     fn body(&mut self, code: u8) -> Result<Value> {

@@ -10,7 +10,7 @@ mod encode;
 pub mod json;
 mod types;
 
-pub use decode::{DecodeError, Decoder, Limits, MEMBERS, VALUE, decode_one};
+pub use decode::{DecodeError, Decoder, Limits, MEMBERS, Scalar, VALUE, decode_one};
 pub use encode::{encode, encode_binary_section};
 pub use types::Value;
 

@@ -3,15 +3,11 @@
 
 use std::borrow::Cow;
 
-use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD;
-use connector_rules::json::{DEEPEST, Fault, check_inside};
-use serde::ser::{Serialize, Serializer};
+use connector_rules::json::{DEEPEST, Fault, read_inside};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::amqp::codec::Limits;
-use crate::json;
+use crate::json::{self, ObjectWriter};
 
 /// The levels of nesting that an event's data adds around the body.
 const AROUND: usize = 1;
@@ -36,7 +32,7 @@ pub struct Decoded<'m> {
 pub enum Content<'m> {
     /// JSON, with every number as the sender wrote it. It has no line breaks, because each line of JSON lines must hold
     /// one value.
-    Json(Cow<'m, RawValue>),
+    Json(Cow<'m, str>),
     /// Text that is not JSON.
     Text(Cow<'m, str>),
     /// All other bytes.
@@ -46,11 +42,7 @@ pub enum Content<'m> {
 impl<'m> Decoded<'m> {
     /// A body that is an AMQP value, not bytes.
     pub fn of_value(value: &Value) -> Self {
-        match RawValue::from_string(value.to_string()) {
-            Ok(raw) => Self { content: Content::Json(Cow::Owned(raw)), note: None },
-            // An AMQP value is always written as JSON. If it were not, the text would still be delivered.
-            Err(_) => Self { content: Content::Text(Cow::Owned(value.to_string())), note: None },
-        }
+        Self { content: Content::Json(Cow::Owned(value.to_string())), note: None }
     }
 
     /// A body that is delivered as bytes, with the reason.
@@ -61,7 +53,7 @@ impl<'m> Decoded<'m> {
     /// A JSON body as a parsed value, for the filter's conditions and the named fields.
     pub fn json(&self) -> Option<Value> {
         match &self.content {
-            Content::Json(raw) => json::parse(raw.get().as_bytes()).ok(),
+            Content::Json(text) => json::parse(text.as_bytes()).ok(),
             Content::Text(_) | Content::Bytes(_) => None,
         }
     }
@@ -76,13 +68,21 @@ impl<'m> Decoded<'m> {
     }
 }
 
-/// The body in the event's data: JSON and text as they are, bytes as base64.
-impl Serialize for Content<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Content<'_> {
+    /// Writes the body as a member of the event's data: JSON and text as they are, bytes as base64.
+    pub fn write(&self, name: &'static str, data: &mut ObjectWriter) {
         match self {
-            Self::Json(raw) => raw.serialize(serializer),
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Bytes(bytes) => serializer.collect_str(&Base64Display::new(bytes, &STANDARD)),
+            Self::Json(json) => data.raw(name, json),
+            Self::Text(text) => data.text(name, text),
+            Self::Bytes(bytes) => data.base64(name, bytes),
+        }
+    }
+
+    /// About how many bytes the body takes up in the data.
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Json(text) | Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len().div_ceil(3).saturating_mul(4),
         }
     }
 }
@@ -91,20 +91,27 @@ impl Serialize for Content<'_> {
 ///
 /// Where the sender states neither, valid JSON is delivered as JSON, and other UTF-8 as text.
 pub fn decode<'m>(bytes: &'m [u8], content_type: Option<&str>, content_encoding: Option<&str>) -> Decoded<'m> {
-    let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let charset = content_encoding.or_else(|| charset_of(content_type)).unwrap_or_default().trim().to_ascii_lowercase();
-    let text = match charset.as_str() {
-        "" | "utf-8" | "utf8" | "us-ascii" | "ascii" => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
-        "utf-16" | "utf-16le" | "utf16" => utf16(bytes, u16::from_le_bytes).map(Cow::Owned),
-        "utf-16be" => utf16(bytes, u16::from_be_bytes).map(Cow::Owned),
-        "utf-32" | "utf-32le" | "utf32" => utf32(bytes).map(Cow::Owned),
-        "iso-8859-1" | "latin1" => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
+    let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let charset = content_encoding.or_else(|| charset_of(content_type)).unwrap_or_default().trim();
+    let charset_is = |names: &[&str]| is_one_of(charset, names);
+    let text = if charset_is(&["", "utf-8", "utf8", "us-ascii", "ascii"]) {
+        std::str::from_utf8(bytes).ok().map(Cow::Borrowed)
+    } else if charset_is(&["utf-16", "utf-16le", "utf16"]) {
+        utf16(bytes, u16::from_le_bytes).map(Cow::Owned)
+    } else if charset_is(&["utf-16be"]) {
+        utf16(bytes, u16::from_be_bytes).map(Cow::Owned)
+    } else if charset_is(&["utf-32", "utf-32le", "utf32"]) {
+        utf32(bytes).map(Cow::Owned)
+    } else if charset_is(&["iso-8859-1", "latin1"]) {
+        Some(bytes.iter().map(|byte| char::from(*byte)).collect())
+    } else {
         // Any other encoding, for example gzip: the body is not unpacked.
-        _ => return Decoded::bytes(bytes, None),
+        return Decoded::bytes(bytes, None);
     };
-    let is_json = media == "application/json" || media.ends_with("+json") || media == "text/json";
-    let is_text =
-        media.starts_with("text/") || matches!(media.as_str(), "application/xml" | "application/x-www-form-urlencoded");
+    let is_json = is_one_of(media, &["application/json", "text/json"])
+        || media.len().checked_sub(5).and_then(|at| media.get(at..)).is_some_and(|end| is_one_of(end, &["+json"]));
+    let is_text = media.get(..5).is_some_and(|start| is_one_of(start, &["text/"]))
+        || is_one_of(media, &["application/xml", "application/x-www-form-urlencoded"]);
     let Some(text) = text else {
         let note = (is_json || is_text).then_some("the body is not text in the encoding that its sender states");
         return Decoded::bytes(bytes, note);
@@ -126,6 +133,11 @@ pub fn decode<'m>(bytes: &'m [u8], content_type: Option<&str>, content_encoding:
     Decoded::bytes(bytes, None)
 }
 
+/// Whether a name is one of these, in upper or lower case.
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
 /// Removes the byte order mark that some senders put first.
 fn without_mark(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
@@ -135,15 +147,15 @@ fn without_mark(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// A text as JSON. An error where it is not valid JSON, or is nested too deeply for an event's data.
-fn raw_json<'m>(text: &Cow<'m, str>) -> Result<Cow<'m, RawValue>, Fault> {
-    check_inside(text, AROUND)?;
-    let unreadable = |error: serde_json::Error| Fault::NotJson { line: error.line(), column: error.column() };
+fn raw_json<'m>(text: &Cow<'m, str>) -> Result<Cow<'m, str>, Fault> {
+    // Outside of strings, a line break is equal to a blank. Inside strings, JSON allows no line break.
+    let without_breaks = |value: &str| Cow::Owned(value.replace(['\n', '\r'], " "));
     match text {
-        Cow::Borrowed(text) if !text.contains(['\n', '\r']) => {
-            serde_json::from_str(text).map(Cow::Borrowed).map_err(unreadable)
+        Cow::Borrowed(text) => {
+            let document = read_inside(text, AROUND)?;
+            Ok(if document.has_line_breaks { without_breaks(document.value) } else { Cow::Borrowed(document.value) })
         }
-        // Outside of strings, a line break is equal to a blank. Inside strings, JSON allows no line break.
-        text => RawValue::from_string(text.trim().replace(['\n', '\r'], " ")).map(Cow::Owned).map_err(unreadable),
+        Cow::Owned(text) => Ok(without_breaks(read_inside(text, AROUND)?.value)),
     }
 }
 
@@ -211,9 +223,21 @@ mod tests {
         }
     }
 
+    /// The content as the only member of an object.
+    fn object(decoded: &Decoded) -> String {
+        let mut object = ObjectWriter::with_capacity(0);
+        decoded.content.write("body", &mut object);
+        object.finish()
+    }
+
+    fn content(decoded: &Decoded) -> String {
+        let object = object(decoded);
+        object.strip_prefix("{\"body\":").and_then(|rest| rest.strip_suffix('}')).expect("one member").to_owned()
+    }
+
     fn written(bytes: &[u8]) -> (&'static str, String) {
         let decoded = decode(bytes, Some("application/json"), None);
-        (decoded.encoding(), serde_json::to_string(&decoded.content).expect("JSON"))
+        (decoded.encoding(), content(&decoded))
     }
 
     #[test]
@@ -251,8 +275,7 @@ mod tests {
                 let body = open.repeat(levels) + inner + &close.repeat(levels);
                 let decoded = decode(body.as_bytes(), Some("application/json"), None);
                 assert_eq!((decoded.encoding(), decoded.note), (kind, (kind == "base64").then_some(TOO_DEEP)));
-                let data = serde_json::to_string(&std::collections::BTreeMap::from([("body", decoded.content)]));
-                assert_eq!(connector_rules::json::check(&data.expect("JSON")), Ok(()), "{levels}");
+                assert_eq!(connector_rules::json::check(&object(&decoded)), Ok(()), "{levels}");
                 // Where the sender states no content type, the same bytes are delivered as text.
                 let unstated = decode(body.as_bytes(), None, None);
                 assert_eq!(unstated.encoding(), if kind == "json" { "json" } else { "text" });

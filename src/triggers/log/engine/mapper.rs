@@ -1,6 +1,6 @@
 //! Makes an event draft of a hub's message: its device, its type, its body and its properties.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::EventMapper;
@@ -13,7 +13,7 @@ use crate::eventhub::{Event as Message, EventBody};
 use crate::form::typed;
 use crate::host_name::aliases;
 use crate::instant::rfc3339;
-use crate::json;
+use crate::json::{self, ObjectWriter};
 use crate::session::Session;
 use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::glob::fits_any;
@@ -103,10 +103,6 @@ impl<'s> HubEventMapper<'s> {
     }
 }
 
-fn member<'m>(map: &'m Map<String, Value>, names: &[&str]) -> Option<&'m str> {
-    names.iter().find_map(|name| map.get(*name).and_then(Value::as_str))
-}
-
 /// Whether a text can be a part of an event's type: a few letters, digits and `-`.
 fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -141,63 +137,8 @@ fn text_length(value: &Value) -> usize {
     count.0
 }
 
-/// An event's data. It is written directly from the message, without copies of its parts: a busy hub has tens of
-/// thousands of events a second.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Data<'m> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    device_id: &'m str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    module_id: &'m str,
-    message_source: &'m str,
-    enqueued_time: &'m str,
-    sequence_number: i64,
-    offset: &'m str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_id: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_type: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_encoding: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply_to: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    creation_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    absolute_expiry_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group_id: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group_sequence: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply_to_group_id: Option<&'m str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    partition_key: Option<&'m str>,
-    body: &'m Content<'m>,
-    body_encoding: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body_note: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fields: Option<Map<String, Value>>,
-    properties: &'m Map<String, Value>,
-    system_properties: &'m Map<String, Value>,
-}
-
-impl Data<'_> {
-    fn write(&self) -> String {
-        // All keys are text and the JSON is written to memory, so this cannot fail.
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
+/// About how many bytes an event's data has besides its body and its properties.
+const AROUND_BODY: usize = 512;
 
 impl EventMapper for HubEventMapper<'_> {
     fn scope(&self, partition: &str) -> [u8; 8] {
@@ -213,18 +154,17 @@ impl EventMapper for HubEventMapper<'_> {
     }
 
     fn draft(&self, message: &Message) -> Option<EventDraft> {
-        let source = member(&message.system_properties, &["iothub-message-source"]).unwrap_or(TELEMETRY);
+        let Message { system_properties: system, application_properties: application, .. } = message;
+        let source = system.text("iothub-message-source").unwrap_or(TELEMETRY);
         if !self.trigger.sources.contains(&source) {
             return None;
         }
         // The hub's own events name the device in their application properties; a device's message has it in its
         // annotations.
-        let device = member(&message.system_properties, &["iothub-connection-device-id"])
-            .or_else(|| member(&message.application_properties, &["deviceId"]))
-            .unwrap_or_default();
-        let module = member(&message.system_properties, &["iothub-connection-module-id"])
-            .or_else(|| member(&message.application_properties, &["moduleId"]))
-            .unwrap_or_default();
+        let device =
+            system.text("iothub-connection-device-id").or_else(|| application.text("deviceId")).unwrap_or_default();
+        let module =
+            system.text("iothub-connection-module-id").or_else(|| application.text("moduleId")).unwrap_or_default();
         if !self.wants(device, module) {
             return None;
         }
@@ -233,64 +173,65 @@ impl EventMapper for HubEventMapper<'_> {
         let json_body = if is_looked_into { decoded.json() } else { None };
         // Where the filter cannot be applied, the event is delivered.
         let is_unjudged = is_looked_into && json_body.is_none() && matches!(decoded.content, Content::Json(_));
-        let is_held_back =
-            |filter: &Group| !filter.passes(json_body.as_ref(), &message.application_properties) && !is_unjudged;
+        let is_held_back = |filter: &Group| !filter.passes(json_body.as_ref(), &application.to_map()) && !is_unjudged;
         if self.filter.as_ref().is_some_and(is_held_back) {
             return None;
         }
         let (fields, mut note) = self.fields(json_body.as_ref());
         note = note.or(is_unjudged.then_some(UNJUDGED));
-        let data = Data {
-            device_id: device,
-            module_id: module,
-            message_source: source,
-            enqueued_time: &rfc3339(message.enqueued_time_ms),
-            sequence_number: message.sequence_number,
-            offset: &message.offset,
-            message_id: message.message_id.as_deref(),
-            correlation_id: message.correlation_id.as_deref(),
-            content_type: message.content_type.as_deref(),
-            content_encoding: message.content_encoding.as_deref(),
-            user_id: message.user_id.as_deref(),
-            subject: message.subject.as_deref(),
-            to: message.to.as_deref(),
-            reply_to: message.reply_to.as_deref(),
-            creation_time: message.creation_time_ms.map(rfc3339),
-            absolute_expiry_time: message.absolute_expiry_time_ms.map(rfc3339),
-            group_id: message.group_id.as_deref(),
-            group_sequence: message.group_sequence,
-            reply_to_group_id: message.reply_to_group_id.as_deref(),
-            partition_key: message.partition_key.as_deref(),
-            body: &decoded.content,
-            body_encoding: decoded.encoding(),
-            body_note: decoded.note.or(message.left_out.as_ref().map(|_| LEFT_OUT)).or(note),
-            fields,
-            properties: &message.application_properties,
-            system_properties: &message.system_properties,
-        };
+        let time = rfc3339(message.enqueued_time_ms);
+        let length = AROUND_BODY + decoded.content.length() + application.length() + system.length();
+        let mut data = ObjectWriter::with_capacity(length);
+        data.some_text("deviceId", Some(device).filter(|device| !device.is_empty()));
+        data.some_text("moduleId", Some(module).filter(|module| !module.is_empty()));
+        data.text("messageSource", source);
+        data.text("enqueuedTime", &time);
+        data.integer("sequenceNumber", message.sequence_number);
+        data.text("offset", &message.offset);
+        data.some_text("messageId", message.message_id.as_deref());
+        data.some_text("correlationId", message.correlation_id.as_deref());
+        data.some_text("contentType", message.content_type.as_deref());
+        data.some_text("contentEncoding", message.content_encoding.as_deref());
+        data.some_text("userId", message.user_id.as_deref());
+        data.some_text("subject", message.subject.as_deref());
+        data.some_text("to", message.to.as_deref());
+        data.some_text("replyTo", message.reply_to.as_deref());
+        data.some_text("creationTime", message.creation_time_ms.map(rfc3339).as_deref());
+        data.some_text("absoluteExpiryTime", message.absolute_expiry_time_ms.map(rfc3339).as_deref());
+        data.some_text("groupId", message.group_id.as_deref());
+        if let Some(number) = message.group_sequence {
+            data.integer("groupSequence", number.into());
+        }
+        data.some_text("replyToGroupId", message.reply_to_group_id.as_deref());
+        data.some_text("partitionKey", message.partition_key.as_deref());
+        decoded.content.write("body", &mut data);
+        data.text("bodyEncoding", decoded.encoding());
+        data.some_text("bodyNote", decoded.note.or(message.left_out.as_ref().map(|_| LEFT_OUT)).or(note));
+        if let Some(fields) = fields {
+            data.value("fields", &fields);
+        }
+        data.written("properties", |out| application.write(out));
+        data.written("systemProperties", |out| system.write(out));
         // The hub's own events state their operation here. Any other text must not become part of an event's type.
-        let operation = member(&message.application_properties, &["opType"])
-            .filter(|operation| source != TELEMETRY && is_word(operation));
+        let operation = application.text("opType").filter(|operation| source != TELEMETRY && is_word(operation));
         let event_type = operation.map_or_else(
             || self.trigger.event_type.to_owned(),
             |operation| format!("{}.{operation}", self.trigger.event_type),
         );
         let subject = match (device.is_empty(), module.is_empty()) {
             (true, _) => None,
-            (false, true) => Some(format!("devices/{device}")),
-            (false, false) => Some(format!("devices/{device}/modules/{module}")),
+            (false, true) => Some(["devices/", device].concat()),
+            (false, false) => Some(["devices/", device, "/modules/", module].concat()),
         };
+        let of = if device.is_empty() { "the hub" } else { device };
+        let mut size = itoa::Buffer::new();
+        let size = size.format(message.body.size());
         Some(EventDraft {
             event_type,
-            summary: format!(
-                "{} of {} ({} bytes)",
-                operation.unwrap_or(source),
-                if device.is_empty() { "the hub" } else { device },
-                message.body.size()
-            ),
+            summary: [operation.unwrap_or(source), " of ", of, " (", size, " bytes)"].concat(),
             subject,
-            time: Some(rfc3339(message.enqueued_time_ms)),
-            data: data.write(),
+            time: Some(time),
+            data: data.finish(),
         })
     }
 }

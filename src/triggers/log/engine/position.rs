@@ -102,7 +102,9 @@ impl Position {
 
 /// The bytes of the position with these parts. A page writes one position for each of its events.
 pub fn write(identity: &Identity, places: &[Place], turn: usize) -> Vec<u8> {
-    let mut out = vec![FORMAT];
+    // Enough for one place with a numeric offset, which nearly all positions are.
+    let mut out = Vec::with_capacity(48);
+    out.push(FORMAT);
     out.extend(identity.scope);
     put_signed(&mut out, identity.created);
     put_number(&mut out, identity.partitions.into());
@@ -166,7 +168,9 @@ impl Place {
 
 /// The number that an offset is. None where writing the number would give another text than the offset.
 fn plain_number(offset: &str) -> Option<u64> {
-    offset.parse().ok().filter(|number: &u64| number.to_string() == offset)
+    // A sign and leading zeros can be read, but would not be written.
+    let is_plain = offset == "0" || offset.bytes().next().is_some_and(|first| matches!(first, b'1'..=b'9'));
+    if is_plain { offset.parse().ok() } else { None }
 }
 
 /// The error for bytes that are not a cursor of a log trigger.
@@ -197,6 +201,10 @@ mod tests {
             Place::AfterNumber(i64::MIN),
             after(7, "3:1024:7"),
             after(7, "007"),
+            after(7, "+7"),
+            after(7, "0"),
+            after(7, "00"),
+            after(7, "1x"),
             after(7, "30064771072"),
             after(i64::MAX, &u64::MAX.to_string()),
             after(0, &"9".repeat(LONGEST_OFFSET)),

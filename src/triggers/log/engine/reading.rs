@@ -245,7 +245,8 @@ impl<'a> Reading<'a> {
         let state = self.log.state();
         let partition = state.read.get(index).map(|state| state.id.as_str()).unwrap_or_default();
         let event = self.mapper.draft(message).map(|draft| {
-            let id = format!("{}-{partition}-{}", self.log_id, message.sequence_number);
+            let mut number = itoa::Buffer::new();
+            let id = [self.log_id.as_str(), "-", partition, "-", number.format(message.sequence_number)].concat();
             draft.into_event(id, self.source.clone(), partition)
         });
         if event.as_ref().is_some_and(|event| !self.page.has_room_for(event)) {
@@ -254,8 +255,16 @@ impl<'a> Reading<'a> {
         self.looked_at.messages += 1;
         let work = message.size.max(message.memory / MEMORY_PER_BYTE);
         self.looked_at.bytes = self.looked_at.bytes.saturating_add(work);
-        if let Some(place) = self.places.get_mut(index) {
-            *place = Place::After { sequence: message.sequence_number, offset: message.offset.clone() };
+        match self.places.get_mut(index) {
+            // The text's memory is used again.
+            Some(Place::After { sequence, offset }) => {
+                *sequence = message.sequence_number;
+                offset.clone_from(&message.offset);
+            }
+            Some(place) => {
+                *place = Place::After { sequence: message.sequence_number, offset: message.offset.clone() };
+            }
+            None => {}
         }
         if let Some(mut event) = event {
             event.position = position::write(&self.identity, &self.places, self.turn);
