@@ -103,7 +103,7 @@ fn opening_brackets(bytes: &[u8]) -> usize {
     let (chunks, rest) = bytes.as_chunks::<8>();
     let in_chunk = |chunk: &[u8; 8]| {
         // `[` and `{` differ in one bit. The byte of a bracket becomes 0 here, and its highest bit 1 below.
-        let others = (u64::from_le_bytes(*chunk) | ONES * 0x20) ^ (ONES * u64::from(b'{'));
+        let others = (u64::from_le_bytes(*chunk) | (ONES * 0x20)) ^ (ONES * u64::from(b'{'));
         let low = ONES * 0x7f;
         let brackets = !(((others & low) + low) | others | low);
         brackets.count_ones() as usize

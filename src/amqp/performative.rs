@@ -253,7 +253,7 @@ impl Performative {
     }
 
     /// Reads any performative. [`Transfer::decode_plain`] must read the same one, or none.
-    fn decode_any(body: &[u8]) -> Result<(Self, &[u8])> {
+    pub(super) fn decode_any(body: &[u8]) -> Result<(Self, &[u8])> {
         let mut decoder = Decoder::new(body, Limits::PERFORMATIVE);
         let code = composite_code(&decoder.descriptor()?).ok_or(DecodeError::Composite)?;
         let Value::List(items) = decoder.value()? else { return Err(DecodeError::Composite) };
@@ -539,7 +539,7 @@ impl Transfer {
 
 impl Transfer {
     /// Reads a transfer whose fields have no parts, without a value in between for each. None for anything else.
-    fn decode_plain(body: &[u8]) -> Option<(Self, &[u8])> {
+    pub(super) fn decode_plain(body: &[u8]) -> Option<(Self, &[u8])> {
         let fields = body.strip_prefix(&[0x00, 0x53, 0x14])?;
         let mut decoder = Decoder::new(fields, PLAIN);
         let mut transfer = Self::default();
@@ -621,59 +621,5 @@ impl Outcome {
 impl Role {
     fn value(self) -> Value {
         Value::Boolean(self == Self::Receiver)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::amqp::codec::tests::value;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-        /// What the quick way reads, the thorough way reads as well.
-        #[test]
-        fn both_ways_read_the_same_transfer(
-            handle in any::<u32>(), id in proptest::option::of(any::<u32>()),
-            tag in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..9)),
-            settled in proptest::option::of(any::<bool>()), more in any::<bool>(), aborted in any::<bool>(),
-            replaced in proptest::option::weighted(0.4, (any::<prop::sample::Index>(), value())),
-            length in 0_usize..14, payload in proptest::collection::vec(any::<u8>(), 0..9),
-            damage in proptest::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
-        ) {
-            let transfer = Transfer {
-                handle, delivery_id: id, delivery_tag: tag, message_format: Some(0), settled, more, aborted,
-            };
-            let whole = [Performative::Transfer(transfer.clone()).bytes(), payload.clone()].concat();
-            let plain = Transfer::decode_plain(&whole);
-            prop_assert_eq!(plain, Some((transfer.clone(), payload.as_slice())));
-            let mut fields = transfer.fields();
-            if let Some((index, value)) = replaced {
-                let index = index.index(fields.len());
-                fields[index] = value;
-            }
-            fields.resize(length, Value::Null);
-            let mut bytes = Vec::new();
-            encode(&Value::described(0x14, Value::List(fields)), &mut bytes);
-            bytes.extend(payload);
-            if let Some((at, byte)) = damage {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-            }
-            if let Some((transfer, rest)) = Transfer::decode_plain(&bytes) {
-                prop_assert_eq!(Performative::decode_any(&bytes), Ok((Performative::Transfer(transfer), rest)));
-            }
-        }
-    }
-
-    impl Performative {
-        fn bytes(&self) -> Vec<u8> {
-            let mut bytes = Vec::new();
-            self.encode(&mut bytes);
-            bytes
-        }
     }
 }

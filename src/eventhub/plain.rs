@@ -18,8 +18,7 @@ const _: () = assert!(PLAIN.memory < Limits::MESSAGE.memory / 2, "a plain messag
 
 /// The code of the first section. The codes of the others follow it.
 const HEADER: u64 = 0x70;
-/// The place of the body among the sections, and how many sections there are.
-const BODY: usize = 5;
+/// How many sections a message may have. The body is the last of them.
 const SECTIONS: usize = 6;
 
 /// Room for the texts and the number of annotations that IoT Hub writes, and of a device's own properties. More is

@@ -4,5 +4,6 @@ mod connection;
 mod malformed;
 pub(crate) mod peer;
 mod tls;
+mod transfer;
 mod waits;
 mod web_socket;
