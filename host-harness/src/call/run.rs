@@ -136,6 +136,7 @@ impl Run<'_> {
         let exchange = Exchange::within(self.tenant.network(), allowed.clone(), deadline, context);
         // However this future ends, its HTTP exchanges end with it.
         let _ending = exchange.until_dropped();
+        let mut errands = exchange.errands().attend();
         // From here on the instance is outside its slot: if this future ends early, the instance is dropped with it.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
         let mut instance = match kept {
@@ -146,7 +147,8 @@ impl Run<'_> {
             None => {
                 let warm = if slot.is_some() { self.warm_permits() } else { None };
                 let mut store = new_store(&self.runtime.engine, limits, exchange.clone());
-                let made = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store)).await;
+                let making = errands.beside(self.pre.instantiate_async(&mut store));
+                let made = exchange.counting(making).await;
                 let functions = made.map_err(|error| instantiation_error(&error, self.tenant))?;
                 let _counted = self.context.meter.instance();
                 Instance { functions, store, release: self.exports.release(), allowed, warm, _counted }
@@ -161,7 +163,7 @@ impl Run<'_> {
             let (answer,) = function.call_async(&mut *store, params).await?;
             wasmtime::Result::Ok(answer)
         };
-        let running = meter.computing().counting(running);
+        let running = exchange.counting(errands.beside(running));
         let result = tokio::select! {
             biased;
             result = running => result,
@@ -176,7 +178,7 @@ impl Run<'_> {
         let leaving = match &mut occupied {
             Some(occupied) if instance.warm.is_some() => {
                 end_call(&instance.store);
-                if exchange.end().await {
+                if errands.beside(exchange.end()).await {
                     occupied.put(instance, self.tenant, self.runtime)
                 } else {
                     tracing::debug!(
@@ -233,9 +235,10 @@ impl Run<'_> {
         };
         let Prepared { allowed, deadline } = prepared;
         let exchange = Exchange::within(self.tenant.network(), allowed, deadline, self.context.clone());
-        let mut store = new_store(&self.runtime.engine, self.tenant.limits(), exchange);
+        let mut errands = exchange.errands().attend();
+        let mut store = new_store(&self.runtime.engine, self.tenant.limits(), exchange.clone());
         // Instantiation can run code of the guest, and that code can wait in the host.
-        let made = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store)).await;
+        let made = exchange.counting(errands.beside(self.pre.instantiate_async(&mut store))).await;
         let instance = made.map_err(|error| LoadError::Describe(instantiation_error(&error, self.tenant)))?;
         exports::check_types(self.exports, &instance, &mut store)
     }
