@@ -183,3 +183,70 @@ impl Drop for Polling<'_> {
         self.0.polling.store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn guest_and_errands_are_polled_in_turn_in_one_poll() {
+        let errands = Errands::default();
+        let mut attendant = errands.attend();
+        let (asked, question) = oneshot::channel();
+        let (answered, answer) = oneshot::channel();
+        let errand = async move {
+            let question: u32 = question.await.unwrap();
+            answered.send(question + 1).unwrap();
+        };
+        let guest = async {
+            assert!(errands.add(errand.boxed()).is_ok());
+            asked.send(1).unwrap();
+            answer.await.unwrap()
+        };
+        // Nobody has to be woken for that.
+        assert_eq!(attendant.beside(guest).now_or_never(), Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_side_is_polled_only_after_it_was_woken() {
+        let errands = Errands::default();
+        let mut attendant = errands.attend();
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counting = polls.clone();
+        let errand = async move {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        assert!(errands.add(errand.boxed()).is_ok());
+        let mut sleep = Box::pin(tokio::time::sleep(Duration::from_millis(50)));
+        let guest = std::future::poll_fn(move |context| {
+            counting.fetch_add(1, Ordering::SeqCst);
+            sleep.as_mut().poll(context)
+        });
+        attendant.beside(guest).await;
+        assert_eq!(polls.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn errands_end_with_their_attendant() {
+        let errands = Errands::default();
+        let (kept, ended) = oneshot::channel::<()>();
+        let mut attendant = errands.attend();
+        let errand = async move {
+            let _kept = kept;
+            std::future::pending().await
+        };
+        assert!(errands.add(errand.boxed()).is_ok());
+        assert!(attendant.beside(std::future::pending::<()>()).now_or_never().is_none());
+        drop(attendant);
+        assert!(ended.await.is_err());
+        assert!(errands.add(async {}.boxed()).is_err());
+    }
+}
