@@ -58,6 +58,8 @@ impl Driven {
     /// polls the errands.
     pub(super) fn driver(self: &Arc<Self>, errands: &Errands) -> Option<Driver> {
         if !errands.is_attended() {
+            // The connection may be at rest.
+            self.background.wake();
             return None;
         }
         let number = self.drivers.fetch_add(1, Ordering::SeqCst) + 1;
