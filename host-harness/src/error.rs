@@ -292,7 +292,7 @@ pub enum CallError {
         /// The largest number of calls that may run at the same time.
         limit: usize,
     },
-    /// The warm instance was busy with other calls until this call ran out of time; nothing was done.
+    /// The account's polls before this one took until it ran out of time; nothing was done.
     #[error("the instance was busy with other calls for {} ms", waited.as_millis())]
     Occupied {
         /// How long the call waited for its turn.

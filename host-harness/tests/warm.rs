@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use connector_host::interface::action::{Call, Outcome};
+use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
 use connector_host::{
     Account, CallError, CancellationToken, Connection, Connector, Host, HostOptions, LimitName, Limits, Scope, Tenant,
     TenantOptions,
@@ -146,21 +147,94 @@ async fn state_and_connections_live_on_between_calls() {
     assert_eq!(said(&warm, "count").await, "1");
 }
 
-#[tokio::test]
-async fn one_call_at_a_time_in_order() {
-    let warm = connector(few()).await.open(&tenant(|_| ()), &account(1)).await.unwrap();
-    let begun = Instant::now();
-    let (first, second, third) = tokio::join!(call(&warm, "sleep 150"), call(&warm, "count"), call(&warm, "count"));
-    assert_eq!(first.unwrap(), "slept");
-    assert_eq!((second.unwrap(), third.unwrap()), ("1".to_owned(), "2".to_owned()));
-    assert!(begun.elapsed() >= Duration::from_millis(150));
+/// A server for the guest's polls. It answers each after 150 ms that there is nothing new, and counts its connections
+/// and the most polls that it had at the same time.
+async fn slow_lines() -> (u16, Arc<[AtomicUsize; 3]>) {
+    let listener = TcpListener::bind("localhost:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let counts: Arc<[AtomicUsize; 3]> = Arc::default();
+    let counting = counts.clone();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            counting[0].fetch_add(1, Ordering::SeqCst);
+            let counting = counting.clone();
+            tokio::spawn(async move {
+                let [_, running, most] = &*counting;
+                let mut buffer = [0; 1024];
+                while let Ok(1..) = tcp.read(&mut buffer).await {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(150)).await;
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    if tcp.write_all(b"0\n").await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (port, counts)
+}
 
-    // A call that gets no turn in time does nothing, and its error says so.
-    let hasty = warm.with_deadline(Duration::from_millis(200));
-    let (long, short) = tokio::join!(call(&warm, "sleep 600"), call(&hasty, "count"));
-    assert_eq!(long.unwrap(), "slept");
+#[tokio::test]
+async fn polls_run_one_at_a_time_in_one_instance() {
+    let (port, counts) = slow_lines().await;
+    let seen = || [0, 2].map(|index| counts[index].load(Ordering::SeqCst));
+    let warm = connector(few()).await.open(&tenant(|_| ()), &account(port)).await.unwrap();
+    let request = PollRequest {
+        trigger: "lines".to_owned(),
+        partition: "0".to_owned(),
+        config: "{}".to_owned(),
+        start: Start::Now,
+        on_position_lost: LostPolicy::Stop,
+        cursor: None,
+        budget: Budget::default(),
+    };
+    let begun = Instant::now();
+    let (first, second, third) = tokio::join!(warm.poll(&request), warm.poll(&request), warm.poll(&request));
+    assert!(first.is_ok() && second.is_ok() && third.is_ok(), "{first:?} {second:?} {third:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(450));
+    assert_eq!(seen(), [1, 1]);
+
+    // A poll that gets no turn in time does nothing, and its error says so.
+    let hasty = warm.with_deadline(Duration::from_millis(100));
+    let (long, short) = tokio::join!(warm.poll(&request), hasty.poll(&request));
+    assert!(long.is_ok(), "{long:?}");
     assert!(matches!(short, Err(CallError::Occupied { .. })), "{short:?}");
-    assert_eq!(said(&warm, "count").await, "3");
+
+    // Other calls do not wait for a poll, and a sibling polls beside it.
+    let sibling = warm.sibling();
+    let (poll, beside, count) =
+        tokio::join!(warm.poll(&request), sibling.poll(&request), async { (said(&warm, "count").await, seen()) });
+    assert!(poll.is_ok() && beside.is_ok(), "{poll:?} {beside:?}");
+    assert_eq!(count.0, "1");
+    assert_eq!(seen(), [2, 2]);
+}
+
+#[tokio::test]
+async fn other_calls_run_at_once_each_in_an_instance_for_itself() {
+    let tenant = tenant(|limits| limits.warm_instances = 2);
+    let warm = connector(few()).await.open(&tenant, &account(1)).await.unwrap();
+    let begun = Instant::now();
+    let calls = tokio::join!(call(&warm, "sleep 400"), call(&warm, "sleep 400"), call(&warm, "sleep 400"));
+    assert!(calls.0.is_ok() && calls.1.is_ok() && calls.2.is_ok(), "{calls:?}");
+    assert!(begun.elapsed() < Duration::from_millis(1_100), "{:?}", begun.elapsed());
+    // Two of three instances were kept, and calls one after another find the same.
+    for expected in ["1", "2", "3"] {
+        assert_eq!(said(&warm, "count").await, expected);
+    }
+    let (first, second) = tokio::join!(call(&warm, "sleep 200"), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        said(&warm, "count").await
+    });
+    assert_eq!((first.unwrap(), second), ("slept".to_owned(), "1".to_owned()));
+    // Discarding waits for the calls that run, and leaves none of their instances.
+    let (running, ()) = tokio::join!(call(&warm, "sleep 200"), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        warm.discard().await;
+    });
+    assert_eq!(running.unwrap(), "slept");
+    assert_eq!(warm.memory_bytes().await, None);
+    assert_eq!(said(&warm, "count").await, "1");
 }
 
 #[tokio::test]

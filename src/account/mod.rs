@@ -8,11 +8,15 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use crate::amqp_transport::AmqpTransport;
 use crate::auth::SharedAccessKey;
 use crate::bindings::workflow::connector::types::Connection;
 use crate::error::{Error, ErrorCode, Result, Severity};
 use crate::http::Api;
+use crate::secret::Secret;
 
 pub use reading::read;
 pub use schema::profiles;
@@ -72,15 +76,45 @@ pub struct EventHubPin {
     pub key: Option<SharedAccessKey>,
 }
 
+/// The account that was opened last. An instance that an engine keeps is called for one account again and again, and
+/// reading it would be a large part of a call.
+struct Last {
+    auth_profile: String,
+    values: Secret,
+    account: Rc<Account>,
+}
+
+impl Last {
+    fn account_of(&self, connection: &Connection) -> Option<Rc<Account>> {
+        let same = self.auth_profile == connection.auth_profile && self.values.expose() == connection.values;
+        same.then(|| Rc::clone(&self.account))
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+}
+
 impl Account {
-    /// Reads a connection for use.
+    /// Reads a connection for use. An account that was opened before is not read again.
     ///
     /// # Errors
     /// `invalid-config` with every field that is wrong.
-    pub fn open(connection: &Connection) -> Result<Self> {
+    pub fn open(connection: &Connection) -> Result<Rc<Self>> {
+        if let Some(known) = LAST.with_borrow(|last| last.as_ref().and_then(|last| last.account_of(connection))) {
+            return Ok(known);
+        }
         let (account, validation) = read(connection);
         let errors = validation.problems.into_iter().filter(|problem| problem.severity == Severity::Error).collect();
-        account.ok_or_else(|| Error::fields(ErrorCode::InvalidConfig, "The connection cannot be used", errors))
+        let account =
+            account.ok_or_else(|| Error::fields(ErrorCode::InvalidConfig, "The connection cannot be used", errors))?;
+        let account = Rc::new(account);
+        LAST.set(Some(Last {
+            auth_profile: connection.auth_profile.clone(),
+            values: Secret::new(connection.values.clone()),
+            account: Rc::clone(&account),
+        }));
+        Ok(account)
     }
 
     /// The error for an operation that needs a provisioning service, when the account has none.

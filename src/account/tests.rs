@@ -589,3 +589,22 @@ fn a_long_paste_takes_no_longer_than_it_is() {
         assert!(begun.elapsed().as_secs() < 5, "{piece}: {:?}", begun.elapsed());
     }
 }
+
+#[test]
+fn the_account_of_the_last_connection_is_not_read_again() {
+    let connection = |values: Value| Connection { auth_profile: SHARED_ACCESS_KEY.into(), values: values.to_string() };
+    let first = Account::open(&connection(hub("plant"))).expect("an account");
+    let again = Account::open(&connection(hub("plant"))).expect("an account");
+    assert!(std::rc::Rc::ptr_eq(&first, &again));
+    // A connection that cannot be used is refused each time, and another one is read.
+    for _ in 0..2 {
+        assert!(Account::open(&connection(json!({ "iotHubName": "plant" }))).is_err());
+    }
+    let mut rotated = hub("plant");
+    rotated["sharedAccessKey"] = OTHER.into();
+    let rotated = Account::open(&connection(rotated)).expect("an account");
+    assert_ne!(*rotated, *first);
+    // The same values under another profile are another connection.
+    let other = Connection { auth_profile: CONNECTION_STRING.into(), values: hub("plant").to_string() };
+    assert!(Account::open(&other).is_err());
+}

@@ -10,7 +10,7 @@ use super::exports::{self, Export, WireCall, WirePollRequest};
 use super::judge::{Judge, asked_events};
 use super::loaded::{Loaded, check_size};
 use super::run::{Prepared, Verdict, WithRefusals, answer, either};
-use super::slot::Slot;
+use super::slot::{Order, Shelf};
 use crate::connection::Connection;
 use crate::egress::AllowList;
 use crate::error::CallError;
@@ -26,19 +26,25 @@ use crate::tenant::Tenant;
 ///
 /// Whether an account is cold or warm depends on the function that opened it; the functions to call are the same.
 ///
-/// - **Cold**, by [`Connector::account`](crate::Connector::account): each call runs in an instance of its own, and any
-///   number of calls may run at the same time. Before each call the guest validates the connection, and the host
-///   derives the allow list of the call from the guest's answer.
-/// - **Warm**, by [`Connector::open`](crate::Connector::open): one instance is kept between the calls, so that the
-///   connector keeps its memory and its open connections. The first call makes the instance, and clones share it.
+/// - **Cold**, by [`Connector::account`](crate::Connector::account): each call runs in an instance of its own. The first
+///   call of a tenant on a connection lets the guest validate it, and the host derives the allow list of this and all
+///   later calls from the guest's answer.
+/// - **Warm**, by [`Connector::open`](crate::Connector::open): instances are kept between the calls, so that the
+///   connector keeps its memory and its open connections. Calls make the instances, and clones share them.
+///
+/// Any number of calls may run at the same time, except polls of a warm account.
 ///
 /// For a warm account:
 ///
-/// - One call runs at a time. Other calls wait in order, within their deadlines; a call whose turn does not come in
-///   time fails with [`CallError::Occupied`]. For calls at the same time, see [`Self::sibling`].
+/// - Polls run one at a time, all in the same instance. Other polls wait in order, within their deadlines; a poll whose
+///   turn does not come in time fails with [`CallError::Occupied`]. For polls at the same time, for example of several
+///   partitions, see [`Self::sibling`].
+/// - All other calls run at the same time, each in a kept instance that is free, or else in a new one, which is then
+///   kept as well. So as many are kept as calls have run at once; those that are not needed grow old and are discarded.
+///   A call that follows another call finds the same instance.
 /// - Every limit is counted from zero for each call. Between calls no code of the guest runs, and no task of the host
 ///   reads for the instance: bytes that arrive wait in the kernel.
-/// - The instance is discarded after a crash, an exceeded limit, a deadline or a dropped future, and after
+/// - An instance is discarded after a crash, an exceeded limit, a deadline or a dropped future, and after
 ///   [`Limits::warm_idle`](crate::Limits::warm_idle) without a call; the next call makes a new instance. An error that
 ///   the connector itself returns does not discard the instance.
 /// - Before an instance without a fault is discarded, the host calls its `lifecycle.release`, so that it can close its
@@ -63,7 +69,16 @@ pub struct Account {
 struct Warm {
     /// The hosts and ports that the calls may connect to, derived when the account was opened.
     allowed: Arc<AllowList>,
-    slot: Arc<Slot>,
+    /// The instance of the polls.
+    polls: Arc<Shelf>,
+    /// The instances of all other calls.
+    others: Arc<Shelf>,
+}
+
+impl Warm {
+    fn new(allowed: Arc<AllowList>) -> Self {
+        Self { allowed, polls: Shelf::new(Order::OneByOne), others: Shelf::new(Order::AtOnce) }
+    }
 }
 
 impl Account {
@@ -78,56 +93,60 @@ impl Account {
         let call = loaded.supervise(&tenant, exports::Validate::NAME, None, None)?;
         let context = call.context();
         let prepared = call.run(loaded.prepare(&tenant, &connection, &context)).await?;
-        let warm = Warm { allowed: prepared.allowed, slot: Arc::default() };
-        Ok(Self { loaded, tenant, connection, warm: Some(warm) })
+        Ok(Self { loaded, tenant, connection, warm: Some(Warm::new(prepared.allowed)) })
     }
 
-    /// Whether an instance is kept between the calls.
+    /// Whether instances are kept between the calls.
     #[must_use]
     pub fn is_warm(&self) -> bool {
         self.warm.is_some()
     }
 
-    /// The same account, and the same instance, with another deadline for its calls.
+    /// The same account, and the same instances, with another deadline for its calls.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
         Self { tenant: self.tenant.with_deadline(deadline), ..self.clone() }
     }
 
-    /// The same account and the same instance. Cancelling `token` ends calls through this clone, as described at
-    /// [`Tenant::with_cancellation`](crate::Tenant::with_cancellation), and then discards the instance.
+    /// The same account and the same instances. Cancelling `token` ends calls through this clone, as described at
+    /// [`Tenant::with_cancellation`](crate::Tenant::with_cancellation), and then discards the call's instance.
     #[must_use]
     pub fn with_cancellation(&self, token: CancellationToken) -> Self {
         Self { tenant: self.tenant.with_cancellation(token), ..self.clone() }
     }
 
-    /// The same account with another instance, for calls at the same time as calls on this one. For a cold account this
+    /// The same account with other instances, for polls at the same time as polls on this one. For a cold account this
     /// is a clone.
     #[must_use]
     pub fn sibling(&self) -> Self {
-        let warm = self.warm.as_ref().map(|warm| Warm { allowed: warm.allowed.clone(), slot: Arc::default() });
+        let warm = self.warm.as_ref().map(|warm| Warm::new(warm.allowed.clone()));
         Self { warm, ..self.clone() }
     }
 
-    /// Discards the instance and its connections, after the calls that are already waiting. The connector is first
+    /// Discards the instances and their connections, after the calls that are already waiting. The connector is first
     /// asked to release what it holds, within [`Limits::release_timeout`](crate::Limits::release_timeout). Without a
     /// kept instance, nothing happens.
     pub async fn discard(&self) {
         if let Some(warm) = &self.warm {
-            warm.slot.discard(&self.tenant, self.loaded.runtime()).await;
+            let runtime = self.loaded.runtime();
+            tokio::join!(warm.polls.discard(&self.tenant, runtime), warm.others.discard(&self.tenant, runtime));
         }
     }
 
-    /// The size of the instance's linear memory, in bytes, read after the calls that are already waiting; `None`
-    /// without a kept instance. WebAssembly memory never shrinks, so this is the largest size that any call has needed.
+    /// The size of the largest kept instance's linear memory, in bytes, read after the calls that are already waiting;
+    /// `None` without a kept instance. WebAssembly memory never shrinks, so this is the largest size that any call has
+    /// needed.
     pub async fn memory_bytes(&self) -> Option<usize> {
-        self.warm.as_ref()?.slot.memory_bytes().await
+        let warm = self.warm.as_ref()?;
+        warm.polls.memory_bytes().await.max(warm.others.memory_bytes().await)
     }
 
-    /// The number of handles (streams, requests, timers ...) that the instance holds between calls, read after the
+    /// The number of handles (streams, requests, timers ...) that the kept instances hold between calls, read after the
     /// calls that are already waiting; `None` without a kept instance.
     pub async fn handles(&self) -> Option<usize> {
-        self.warm.as_ref()?.slot.handles().await
+        let warm = self.warm.as_ref()?;
+        let held = [warm.polls.handles().await, warm.others.handles().await];
+        held.into_iter().flatten().reduce(|one, other| one + other)
     }
 
     /// Checks the values of a connection, without any network.
@@ -434,12 +453,15 @@ impl<'a> Route<'a> {
             context.meter.retried(Retry::Engine);
         }
         let work = async {
-            let (slot, prepared) = match warm {
-                Some(Warm { allowed, slot }) => (Some(slot), Prepared::new(tenant, allowed.clone())),
+            let (shelf, prepared) = match warm {
+                Some(Warm { allowed, polls, others }) => {
+                    let shelf = if partition.is_some() { polls } else { others };
+                    (Some(shelf), Prepared::new(tenant, allowed.clone()))
+                }
                 None => (None, loaded.prepare(tenant, connection, &context).await?),
             };
             let run = loaded.run(tenant, &context);
-            answer(run.call_in::<E>(slot, prepared, |ms| params(connection, ms), either(judge)).await)
+            answer(run.call_in::<E>(shelf, prepared, |ms| params(connection, ms), either(judge)).await)
         };
         call.run(work).await
     }

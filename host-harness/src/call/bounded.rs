@@ -4,22 +4,20 @@
 //! guest lends in a list. It does not bound the data that a handle keeps, such as a method or headers; that is bounded
 //! here.
 //!
-//! Two more functions are replaced here because wasmtime's own fall short: `handle` leaves a request's options in the
-//! table, and `http-error-code` finds no error code where a response's body breaks off.
+//! `http-error-code` is replaced, too, because wasmtime's own finds no error code where a response's body breaks off.
+//! Exchanges and their responses are in `responses.rs`.
 
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{StoreContextMut, format_err};
 use wasmtime_wasi::WasiView as _;
-use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
 use wasmtime_wasi_http::p2::bindings::http::types::{
-    self, ErrorCode, HeaderError, Host as _, HostFields, HostOutgoingRequest as _, IoError, Method,
+    HeaderError, Host as _, HostFields, HostOutgoingRequest as _, IoError, Method,
 };
 use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody};
-use wasmtime_wasi_http::p2::types::{
-    HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
-};
-use wasmtime_wasi_http::{FieldMap, RequestOptions, WasiHttpView as _};
+use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::{FieldMap, WasiHttpView as _};
 
+use super::responses;
 use super::state::State;
 use crate::egress::body_error_code;
 use crate::limits::{LimitExceeded, LimitHit, LimitName};
@@ -46,7 +44,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     }
     linker.allow_shadowing(true);
     replace_http(linker)?;
-    replace_handler(linker)?;
+    responses::replace(linker, HTTP_TYPES, HTTP_HANDLER)?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -95,41 +93,12 @@ fn replace_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         store.data_mut().room_for_headers()?;
         Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
     })?;
-    http.func_wrap(
-        "[method]future-incoming-response.get",
-        |mut store: Store<'_>, (answer,): (Resource<HostFutureIncomingResponse>,)| {
-            store.data_mut().room_for_headers()?;
-            let response: Option<Result<Result<Resource<HostIncomingResponse>, ErrorCode>, ()>> =
-                types::HostFutureIncomingResponse::get(&mut store.data_mut().http(), answer)?;
-            Ok((response,))
-        },
-    )
-}
-
-/// A request consumes its options here. wasmtime's own `handle` only reads them and leaves them in the table, where
-/// nobody can drop them any more.
-fn replace_handler(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.instance(HTTP_HANDLER)?.func_wrap(
-        HANDLE,
-        |mut store: Store<'_>, (request, options): (Request, Option<Resource<RequestOptions>>)| {
-            let mut http = store.data_mut().http();
-            let read = options.as_ref().map(|options| Resource::new_borrow(options.rep()));
-            let answer = outgoing_handler::Host::handle(&mut http, request, read);
-            if let Some(options) = options {
-                http.table.delete(options)?;
-            }
-            let answer: Result<Resource<HostFutureIncomingResponse>, ErrorCode> = match answer {
-                Ok(answer) => Ok(answer),
-                Err(error) => Err(types::Host::convert_error_code(&mut http, error)?),
-            };
-            Ok((answer,))
-        },
-    )
+    Ok(())
 }
 
 impl State {
     /// Fails if the guest already holds as many sets of headers as it may.
-    fn room_for_headers(&mut self) -> Result<(), LimitHit> {
+    pub(super) fn room_for_headers(&mut self) -> Result<(), LimitHit> {
         let limit = self.header_sets();
         let held = self.ctx().table.iter_mut().filter(|entry| {
             entry.is::<FieldMap>()

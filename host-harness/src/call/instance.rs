@@ -37,11 +37,12 @@ impl Instance {
         let exchange = Exchange::within(tenant.network(), self.allowed.clone(), until, CallContext::default());
         let _ending = exchange.until_dropped();
         begin_call(&mut self.store, limits, exchange.clone());
+        let mut errands = exchange.errands().attend();
         let released = timeout_at(until, async {
             let function = self.functions.get_typed_func::<(), ()>(&mut self.store, release)?;
             function.call_async(&mut self.store, ()).await
         });
-        let released = exchange.meter().computing().counting(released);
+        let released = exchange.counting(errands.beside(released));
         match released.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -49,7 +50,7 @@ impl Instance {
             }
             Err(_) => tracing::warn!(tenant = tenant.name(), "an instance took too long to release what it held"),
         }
-        exchange.end().await;
+        errands.beside(exchange.end()).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use semver::Version;
 use wasmtime::component::InstancePre;
@@ -22,6 +23,8 @@ use crate::tenant::Tenant;
 
 /// The compiled code of a connector, and its descriptor.
 pub(crate) struct Loaded {
+    /// Distinguishes what was loaded, in one process.
+    id: u64,
     runtime: Arc<Runtime>,
     pre: InstancePre<State>,
     exports: Exports,
@@ -46,7 +49,9 @@ impl Loaded {
         let operations = operations.cloned().collect();
         let forms = descriptor.auth_profiles.iter();
         let forms = forms.map(|profile| (profile.id.clone(), Form::read(&profile.schema))).collect();
-        Self { runtime, pre, exports, descriptor, operations, forms, interface }
+        static LOADED: AtomicU64 = AtomicU64::new(0);
+        let id = LOADED.fetch_add(1, Ordering::Relaxed);
+        Self { id, runtime, pre, exports, descriptor, operations, forms, interface }
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {
@@ -61,7 +66,8 @@ impl Loaded {
         &self.interface
     }
 
-    /// Derives the allow list and the deadline of a call on this account.
+    /// Derives the allow list and the deadline of a call on this account. The guest validates a connection only once:
+    /// its answer depends on nothing else, and the tenant remembers what was derived from it.
     pub(crate) async fn prepare(
         &self,
         tenant: &Tenant,
@@ -69,6 +75,11 @@ impl Loaded {
         context: &CallContext,
     ) -> Result<Prepared, CallError> {
         check_size(connection)?;
+        let accounts = &tenant.inner().accounts;
+        let key = accounts.key(self.id, connection);
+        if let Some(allowed) = accounts.allowed(&key) {
+            return Ok(Prepared::new(tenant, allowed));
+        }
         let prepared = Prepared::without_network(tenant);
         let deadline = prepared.deadline;
         let judge = |validation: &Validation, judge: &mut Judge<'_>| judge.validation(validation);
@@ -79,7 +90,9 @@ impl Loaded {
         let unknown = Form::default();
         let entered = connection.entered(forms.get(connection.auth_profile()).unwrap_or(&unknown));
         let allowed = AllowList::derive(&descriptor.egress, &validation.normalized, &entered, options);
-        Ok(Prepared { allowed: Arc::new(allowed.map_err(CallError::Egress)?), deadline })
+        let allowed = Arc::new(allowed.map_err(CallError::Egress)?);
+        accounts.remember(key, allowed.clone());
+        Ok(Prepared { allowed, deadline })
     }
 
     pub(crate) fn run<'a>(&'a self, tenant: &'a Tenant, context: &CallContext) -> Run<'a> {

@@ -8,7 +8,7 @@
 //! | `run.rs` | turn, deadline and CPU time of one run of a guest's function; what the end of a run means |
 //! | `slot.rs`, `instance.rs` | the instance that is kept between calls; instances in general |
 //! | `state.rs` | the contents of a store |
-//! | `linking.rs`, `bounded.rs` | the functions that a guest may import |
+//! | `linking.rs`, `bounded.rs`, `responses.rs` | the functions that a guest may import |
 //! | `exports.rs` | the functions of the interface as they cross the sandbox |
 //! | `judge.rs` | whether an answer obeys the limits and the rules of the interface |
 //! | `runtime.rs` | what all calls of a process share |
@@ -22,6 +22,7 @@ mod instance;
 mod judge;
 mod linking;
 mod loaded;
+mod responses;
 mod run;
 mod runtime;
 mod slot;

@@ -11,7 +11,7 @@ use super::exports::{self, Export, Exports};
 use super::instance::Instance;
 use super::judge::Judge;
 use super::runtime::Runtime;
-use super::slot::Slot;
+use super::slot::Shelf;
 use super::state::{State, begin_call, end_call, new_store};
 use crate::egress::CallContext;
 use crate::egress::{AllowList, Exchange};
@@ -85,18 +85,18 @@ impl Run<'_> {
         self.call_in::<E>(None, prepared, params, judge).await
     }
 
-    /// Runs one function within the CPU budget and the deadline. With a slot, the function runs in the instance kept
-    /// there, which is put back only after a run without a fault.
+    /// Runs one function within the CPU budget and the deadline. With a shelf, the function runs in an instance
+    /// kept there, which is put back only after a run without a fault.
     pub(crate) async fn call_in<'p, E: Export>(
         &self,
-        slot: Option<&Arc<Slot>>,
+        shelf: Option<&Arc<Shelf>>,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
         judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
     ) -> Result<WithRefusals<E::Answer>, CallError> {
         let deadline = prepared.deadline;
         let limit = self.tenant.deadline();
-        let work = self.call_unbounded::<E>(slot, prepared, params, judge);
+        let work = self.call_unbounded::<E>(shelf, prepared, params, judge);
         let work = self.runtime.processors.share(self.tenant.id(), work);
         timeout_at(deadline, work).await.unwrap_or_else(|_| {
             tracing::warn!(tenant = self.tenant.name(), function = E::NAME, "deadline passed");
@@ -106,15 +106,15 @@ impl Run<'_> {
 
     async fn call_unbounded<'p, E: Export>(
         &self,
-        slot: Option<&Arc<Slot>>,
+        shelf: Option<&Arc<Shelf>>,
         prepared: Prepared,
         params: impl FnOnce(u64) -> E::Params<'p>,
         judge: impl FnOnce(&E::Answer, &mut Judge<'_>) -> Verdict,
     ) -> Result<WithRefusals<E::Answer>, CallError> {
         let begun = Instant::now();
         let turn = prepared.turn();
-        let mut occupied = match slot {
-            Some(slot) => match timeout_at(turn, slot.occupy()).await {
+        let mut occupied = match shelf {
+            Some(shelf) => match timeout_at(turn, shelf.occupy()).await {
                 Ok(occupied) => Some(occupied),
                 Err(_) => return Err(CallError::Occupied { waited: begun.elapsed() }),
             },
@@ -136,7 +136,8 @@ impl Run<'_> {
         let exchange = Exchange::within(self.tenant.network(), allowed.clone(), deadline, context);
         // However this future ends, its HTTP exchanges end with it.
         let _ending = exchange.until_dropped();
-        // From here on the instance is outside its slot: if this future ends early, the instance is dropped with it.
+        let mut errands = exchange.errands().attend();
+        // From here on the instance is outside its shelf: if this future ends early, the instance is dropped with it.
         let kept = occupied.as_mut().and_then(|occupied| occupied.take());
         let mut instance = match kept {
             Some(mut instance) => {
@@ -144,9 +145,10 @@ impl Run<'_> {
                 instance
             }
             None => {
-                let warm = if slot.is_some() { self.warm_permits() } else { None };
+                let warm = if shelf.is_some() { self.warm_permits() } else { None };
                 let mut store = new_store(&self.runtime.engine, limits, exchange.clone());
-                let made = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store)).await;
+                let making = errands.beside(self.pre.instantiate_async(&mut store));
+                let made = exchange.counting(making).await;
                 let functions = made.map_err(|error| instantiation_error(&error, self.tenant))?;
                 let _counted = self.context.meter.instance();
                 Instance { functions, store, release: self.exports.release(), allowed, warm, _counted }
@@ -161,7 +163,7 @@ impl Run<'_> {
             let (answer,) = function.call_async(&mut *store, params).await?;
             wasmtime::Result::Ok(answer)
         };
-        let running = meter.computing().counting(running);
+        let running = exchange.counting(errands.beside(running));
         let result = tokio::select! {
             biased;
             result = running => result,
@@ -176,7 +178,7 @@ impl Run<'_> {
         let leaving = match &mut occupied {
             Some(occupied) if instance.warm.is_some() => {
                 end_call(&instance.store);
-                if exchange.end().await {
+                if exchange.counting(errands.beside(exchange.end())).await {
                     occupied.put(instance, self.tenant, self.runtime)
                 } else {
                     tracing::debug!(
@@ -233,9 +235,10 @@ impl Run<'_> {
         };
         let Prepared { allowed, deadline } = prepared;
         let exchange = Exchange::within(self.tenant.network(), allowed, deadline, self.context.clone());
-        let mut store = new_store(&self.runtime.engine, self.tenant.limits(), exchange);
+        let mut errands = exchange.errands().attend();
+        let mut store = new_store(&self.runtime.engine, self.tenant.limits(), exchange.clone());
         // Instantiation can run code of the guest, and that code can wait in the host.
-        let made = self.context.meter.computing().counting(self.pre.instantiate_async(&mut store)).await;
+        let made = exchange.counting(errands.beside(self.pre.instantiate_async(&mut store))).await;
         let instance = made.map_err(|error| LoadError::Describe(instantiation_error(&error, self.tenant)))?;
         exports::check_types(self.exports, &instance, &mut store)
     }

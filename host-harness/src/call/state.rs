@@ -104,6 +104,11 @@ impl State {
         self.table.iter_mut().count()
     }
 
+    /// The HTTP exchanges of the call that runs.
+    pub(super) fn exchange(&self) -> &Arc<Exchange> {
+        &self.hooks.0
+    }
+
     /// The largest number of header sets that the guest may hold.
     pub(crate) fn header_sets(&self) -> usize {
         self.header_sets

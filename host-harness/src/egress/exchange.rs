@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::Either;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{
@@ -24,6 +24,7 @@ use wasmtime_wasi_http::{
 
 use super::connect_error::ConnectError;
 use super::context::CallContext;
+use super::errands::Errands;
 use super::ledger::Excess;
 use super::network::Network;
 use super::policy::{AllowList, Destination};
@@ -33,7 +34,7 @@ use super::shown::said;
 use crate::error::EgressDenied;
 use crate::error::Refusals;
 use crate::interface::metadata::EgressProtocol;
-use crate::limits::cpu::{Payer, measured};
+use crate::limits::cpu::{Counting, Payer};
 use crate::limits::fair::{TenantId, Turn};
 use crate::limits::lines::{Lines, bounded};
 use crate::limits::{ByteBudget, LimitExceeded, LimitName, Reservation};
@@ -73,6 +74,7 @@ pub(crate) struct Exchange {
     life: watch::Sender<Life>,
     /// The running exchanges. The list may also contain some that have ended.
     under_way: Mutex<Vec<Weak<Held>>>,
+    errands: Errands,
     payer: Arc<Payer>,
     context: CallContext,
 }
@@ -128,7 +130,7 @@ impl Exchange {
         let limits = &network.options.limits;
         let lines = Lines::new(&network.options.name, limits);
         let payer = Payer::new(context.meter.computing().clone(), limits.cpu, lines);
-        let under_way = Mutex::default();
+        let (under_way, errands) = (Mutex::default(), Errands::default());
         Arc::new(Self {
             network,
             id,
@@ -140,6 +142,7 @@ impl Exchange {
             unlogged,
             life,
             under_way,
+            errands,
             payer,
             context,
         })
@@ -151,6 +154,31 @@ impl Exchange {
         std::mem::take(&mut *self.refusals())
     }
 
+    /// What the host does for the call beside its guest. It is done only while somebody attends to it.
+    pub(crate) fn errands(&self) -> &Errands {
+        &self.errands
+    }
+
+    /// Begins an exchange, as an errand of the call. Dropping the receiver ends the exchange.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        request: http::Request<WasiBody>,
+        options: RequestOptions,
+    ) -> oneshot::Receiver<Answer> {
+        let (mut answered, answer) = oneshot::channel();
+        let (sending, lines) = (self.clone().send(request, options), self.payer.lines().clone());
+        let errand = async move {
+            tokio::select! {
+                biased;
+                () = answered.closed() => {}
+                answer = sending => drop(answered.send(answer)),
+            }
+        };
+        // Without an attendant the guest is over, so nobody waits for the answer.
+        drop(self.errands.add(bounded(errand, move || lines.clone()).boxed()));
+        answer
+    }
+
     pub(crate) fn meter(&self) -> &CallMeter {
         &self.context.meter
     }
@@ -158,6 +186,11 @@ impl Exchange {
     /// The computing time that the call has used until now.
     pub(crate) fn computed(&self) -> Duration {
         self.meter().computing().spent()
+    }
+
+    /// Counts the computing time of the guest, and of what the host does for the call in the same polls.
+    pub(crate) fn counting<F: Future>(&self, guest: F) -> Counting<'_, F> {
+        self.meter().computing().counting_for(&self.payer, guest)
     }
 
     /// Resolves when the work that the host does for the call has used up the call's computing time.
@@ -198,17 +231,6 @@ impl Exchange {
         let mut under_way = self.under_way();
         under_way.retain(|held| held.strong_count() > 0);
         under_way.push(Arc::downgrade(held));
-    }
-
-    /// Runs work of the host for the call in the tenant's share of the processors, and charges the call for it.
-    fn working<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
-        let [payer, logged] = [(); 2].map(|()| self.payer.clone());
-        let work = bounded(work, move || logged.lines().clone());
-        let work = measured(work, move |computed| payer.charge(computed));
-        match &self.context.processors {
-            Some(processors) => Either::Left(processors.share(self.id, work)),
-            None => Either::Right(work),
-        }
     }
 
     fn enter(self: &Arc<Self>) -> Open {
@@ -410,7 +432,12 @@ impl Exchange {
 
     /// The tenant and the call for which an exchange is sent.
     fn client(&self, until: Instant) -> Client<'_> {
-        Client { asking: self.asking(until), processors: self.context.processors.as_ref(), payer: &self.payer }
+        Client {
+            asking: self.asking(until),
+            errands: &self.errands,
+            processors: self.context.processors.as_ref(),
+            payer: &self.payer,
+        }
     }
 
     /// The tenant for which a name is looked up.
@@ -525,12 +552,23 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
+fn is_forbidden(name: &HeaderName) -> bool {
+    DEFAULT_FORBIDDEN_HEADERS.contains(name) || HOP_BY_HOP.contains(name)
+}
+
+/// The result of an exchange: a response whose body is still to come, or the reason why there is none.
+pub(crate) type Answer = Result<http::Response<WasiBody>, Error>;
+
 /// The host's side of `wasi:http` for one call.
 pub(crate) struct Hooks(pub(crate) Arc<Exchange>);
 
 impl WasiHttpHooks for Hooks {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        is_forbidden(name)
+    }
+
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name) || HOP_BY_HOP.contains(name))
+        Arc::new(is_forbidden)
     }
 
     /// The pool writes this header for HTTP/1.1, from the URI that was checked. HTTP/2 has `:authority` instead.
@@ -542,25 +580,18 @@ impl WasiHttpHooks for Hooks {
         BODY_CHUNK
     }
 
+    /// Never called: `call/responses.rs` replaces the function of the interface that would call it.
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
-        options: Option<RequestOptions>,
+        _request: http::Request<WasiBody>,
+        _options: Option<RequestOptions>,
         _response_processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<
         dyn Future<
                 Output = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>,
             > + Send,
     > {
-        let exchange = self.0.clone();
-        let sending = exchange.clone().send(request, options.unwrap_or_default());
-        let sending = exchange.working(sending);
-        Box::new(async move {
-            let response = sending.await?;
-            // The pool runs the connection, so there is nothing to wait for.
-            let rest: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
-            Ok((response, rest))
-        })
+        Box::new(async { Err(Error::HttpRequestDenied) })
     }
 }
 

@@ -21,6 +21,8 @@ mod connect_error;
 mod connector;
 mod context;
 mod domains;
+mod driven;
+mod errands;
 mod exchange;
 mod ledger;
 mod network;
@@ -34,7 +36,7 @@ mod sockets;
 
 pub(crate) use context::CallContext;
 pub(crate) use domains::review;
-pub(crate) use exchange::{Exchange, Hooks, body_error_code};
+pub(crate) use exchange::{Answer, Exchange, Hooks, body_error_code};
 pub(crate) use network::Network;
 pub(crate) use policy::AllowList;
 pub use policy::Destination;

@@ -24,6 +24,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect_error::ConnectError;
 use super::connector::{VettedConnector, VettedStream};
+use super::driven::{Driven, Driver};
+use super::errands::Errands;
 use super::ledger::{Excess, Ledger};
 use super::resolver::Asking;
 use crate::limits::cpu::{Payer, measured};
@@ -50,6 +52,10 @@ const RESETS: usize = 32;
 /// How long a connection that ends may take to close properly, and how long a connection whose exchange has ended may
 /// take to write the rest.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection that a call gave back may be unobserved. A server that closes it, or sends on it, is noticed
+/// after this time.
+const REST: Duration = Duration::from_millis(20);
 
 /// Bytes that the response to one request may take in addition to its headers and its body.
 const EACH_EXCHANGE: u64 = 32 << 10;
@@ -82,6 +88,8 @@ impl Drop for Pool {
 #[derive(Clone, Copy)]
 pub(crate) struct Client<'a> {
     pub(super) asking: Asking<'a>,
+    /// The errands of the call, among which it polls the connection that it uses.
+    pub(super) errands: &'a Errands,
     /// The slots in which the connections' tasks compute. None without a host.
     pub(super) processors: Option<&'a Processors>,
     pub(super) payer: &'a Arc<Payer>,
@@ -97,6 +105,8 @@ struct State {
     waiting: usize,
     /// The number of connections that were closed for waiting exchanges and whose slots are not taken yet.
     making_room: usize,
+    /// A task wakes the tasks of connections that rest, see [`Pool::watch`].
+    watching: bool,
     /// The pool is closed: it keeps no more connections.
     closed: bool,
     last_id: u64,
@@ -114,6 +124,8 @@ struct PooledConnection {
     id: u64,
     host: String,
     sender: Sender,
+    /// The connection's task was not woken when a call gave the connection back.
+    unwatched: bool,
     /// The number of exchanges that use the connection.
     users: usize,
     /// The connection accepts no more exchanges, and ends with its last one.
@@ -213,6 +225,8 @@ struct Http1Lease {
     host: String,
     /// None after the connection was returned or closed.
     connection: Option<(http1::SendRequest<RequestBody>, Ends)>,
+    /// The call's right to poll the connection.
+    driver: Option<Driver>,
 }
 
 impl Http1Lease {
@@ -227,13 +241,16 @@ impl Drop for Http1Lease {
     fn drop(&mut self) {
         let Some((mut sender, ends)) = self.connection.take() else { return };
         let (pool, host) = (self.pool.clone(), std::mem::take(&mut self.host));
-        let keep = move |sender, ends| {
+        let keep = move |sender, ends, unwatched| {
             if let Some(pool) = pool.upgrade() {
-                pool.keep(host, Sender::Http1(sender), 0, ends);
+                pool.keep(host, Sender::Http1(sender), 0, ends, unwatched);
             }
         };
+        let driver = self.driver.take();
         if sender.is_ready() {
-            keep(sender, ends);
+            // Nothing is left to do on the connection, so its task is not woken yet.
+            let unwatched = driver.is_some_and(Driver::rest);
+            keep(sender, ends, unwatched);
         } else if !sender.is_closed()
             && let Ok(runtime) = Handle::try_current()
         {
@@ -241,7 +258,7 @@ impl Drop for Http1Lease {
             // reading.
             runtime.spawn(async move {
                 if timeout(CLOSE_TIMEOUT, sender.ready()).await.is_ok_and(|ready| ready.is_ok()) {
-                    keep(sender, ends);
+                    keep(sender, ends, false);
                 }
             });
         }
@@ -326,10 +343,11 @@ impl Pool {
             let (sent, ledger, part) = match leased {
                 Leased::Http1(mut sender, ends) => {
                     name_host(&mut request, &uri);
+                    let driver = ends.driven.as_ref().and_then(|driven| driven.driver(client.errands));
                     let sent = sender.try_send_request(request).boxed();
                     let (pool, ledger) = (Arc::downgrade(self), ends.tasks.ledger.clone());
                     let connection = Some((sender, ends));
-                    (sent, ledger, Part::Http1(Http1Lease { pool, host: key(&host, port), connection }))
+                    (sent, ledger, Part::Http1(Http1Lease { pool, host: key(&host, port), connection, driver }))
                 }
                 Leased::Http2(mut sender, lease, ledger) => {
                     *request.uri_mut() = uri.clone();
@@ -467,15 +485,17 @@ impl Pool {
             processors: client.processors.cloned(),
             tenant: client.asking.tenant,
         };
-        let ends = tasks.ends();
         if !stream.is_http2() {
             let mut builder = http1::Builder::new();
             builder.max_buf_size(self.header_bytes.max(16 << 10));
             let (mut sender, connection) = builder.handshake(stream).await.map_err(ConnectError::Http)?;
-            tasks.spawn(connection.map(drop));
+            let driven = Driven::new(connection.map(drop));
+            tasks.spawn(driven.background());
+            let ends = tasks.ends(Some(driven));
             sender.ready().await.map_err(ConnectError::Http)?;
             return Ok(Leased::Http1(sender, ends));
         }
+        let ends = tasks.ends(None);
         ledger.widen(CONNECTION_WINDOW.into());
         // Everything that a server can influence has an explicit bound, so that other defaults of hyper would change
         // nothing.
@@ -498,19 +518,24 @@ impl Pool {
         if let Some(leased) = self.take(&key) {
             return Ok(leased);
         }
-        let id = self.keep(key, Sender::Http2(sender.clone()), 1, ends);
+        let id = self.keep(key, Sender::Http2(sender.clone()), 1, ends, false);
         Ok(Leased::Http2(sender, Http2Lease { pool: Arc::downgrade(self), id }, ledger))
     }
 
-    /// Keeps a connection until it has been idle for too long or its slot is needed.
-    fn keep(self: &Arc<Self>, host: String, sender: Sender, users: usize, ends: Ends) -> u64 {
+    /// Keeps a connection until it has been idle for too long or its slot is needed. `unwatched` states that the
+    /// connection's task was not woken.
+    fn keep(self: &Arc<Self>, host: String, sender: Sender, users: usize, ends: Ends, unwatched: bool) -> u64 {
         let mut state = self.state();
         state.last_id += 1;
         let id = state.last_id;
-        let kept = PooledConnection { id, host, sender, users, retired: false, since: Instant::now(), ends };
+        let since = Instant::now();
+        let kept = PooledConnection { id, host, sender, unwatched, users, retired: false, since, ends };
         if !state.closed || !kept.is_idle() {
             state.kept.push_back(kept);
             self.look_after(&mut state);
+            if unwatched {
+                self.watch(&mut state);
+            }
         }
         drop(state);
         self.changed.notify_waiters();
@@ -558,6 +583,43 @@ impl Pool {
         self.state().closed = true;
         self.close_idle();
         self.ending.cancel();
+    }
+
+    /// Starts the task that wakes the tasks of resting connections, unless it runs. A call that follows soon takes the
+    /// connection from its rest, and two wake-ups of another thread are saved.
+    fn watch(self: &Arc<Self>, state: &mut State) {
+        if state.watching {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        let Ok(runtime) = Handle::try_current() else { return };
+        state.watching = true;
+        runtime.spawn(async move {
+            loop {
+                sleep(REST).await;
+                if !pool.upgrade().is_some_and(|pool| pool.watch_resting()) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Wakes the tasks of connections that have rested for long enough. Returns whether others still rest.
+    fn watch_resting(&self) -> bool {
+        let mut state = self.state();
+        let mut resting = false;
+        for kept in state.kept.iter_mut().filter(|kept| kept.unwatched) {
+            if kept.since.elapsed() < REST {
+                resting = true;
+                continue;
+            }
+            kept.unwatched = false;
+            if let Some(driven) = &kept.ends.driven {
+                driven.watch();
+            }
+        }
+        state.watching = resting;
+        resting
     }
 
     /// Starts the task that closes idle connections, unless it runs.
@@ -643,6 +705,8 @@ struct Tasks {
 /// Closes the connection properly when this value is dropped.
 struct Ends {
     tasks: Tasks,
+    /// The connection, where a call may poll it: an HTTP/1.1 connection has one user at a time.
+    driven: Option<Arc<Driven>>,
     _goodbye: DropGuard,
 }
 
@@ -654,8 +718,8 @@ impl Ends {
 }
 
 impl Tasks {
-    fn ends(&self) -> Ends {
-        Ends { tasks: self.clone(), _goodbye: self.ending.clone().drop_guard() }
+    fn ends(&self, driven: Option<Arc<Driven>>) -> Ends {
+        Ends { tasks: self.clone(), driven, _goodbye: self.ending.clone().drop_guard() }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

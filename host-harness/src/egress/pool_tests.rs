@@ -1051,3 +1051,84 @@ async fn an_embedders_resolver_is_asked_and_its_addresses_are_vetted() {
     let asked = ("localhost".to_owned(), Some(server.port));
     assert_eq!(*book.0.lock().unwrap(), [asked.clone(), asked]);
 }
+
+/// Sends a request as a guest does: the task of the call polls the connection, too.
+async fn attended(call: &Arc<Exchange>, url: &str) -> Result<Bytes, Error> {
+    call.errands().attend().beside(simple(call, url)).await
+}
+
+#[tokio::test]
+async fn a_call_polls_the_connection_that_it_uses() {
+    let server = Server::http1(HELLO, usize::MAX).await;
+    let tenant = server.tenant(|_| ());
+    for _ in 0..3 {
+        let call = exchange(&tenant, &server.authority());
+        let mut errands = call.errands().attend();
+        for _ in 0..3 {
+            assert_eq!(errands.beside(simple(&call, &server.url(""))).await.unwrap(), "hello");
+        }
+    }
+    // A call that nobody attends to uses the same connection, which its task then polls.
+    assert_eq!(server.get(&tenant, "").await.unwrap(), "hello");
+    assert_eq!(attended(&exchange(&tenant, &server.authority()), &server.url("")).await.unwrap(), "hello");
+    assert_eq!(server.connections(), 1);
+    tenant.close();
+    server.wait_for_open(0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_went_stale_at_rest_is_replaced_or_noticed() {
+    // The server closes the connection after each response. The next request may come before anybody has noticed.
+    let server = Server::http1(HELLO, 1).await;
+    let tenant = server.tenant(|_| ());
+    for expected in 1..=3 {
+        let call = exchange(&tenant, &server.authority());
+        assert_eq!(attended(&call, &server.url("")).await.unwrap(), "hello");
+        server.wait_for_open(0).await;
+        assert_eq!((server.connections(), server.counts.requests.load(Ordering::SeqCst)), (expected, expected));
+    }
+    // Without another request, its place is free soon.
+    let (slots, all) = (tenant.network().pool.slots(), Limits::default().http_connections);
+    let begun = Instant::now();
+    while slots.available_permits() < all {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{} free", slots.available_permits());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_ends_the_connection_that_it_polls() {
+    for answer in ["", ENDLESS] {
+        let server = Server::http1(answer, usize::MAX).await;
+        let tenant = server.tenant(|_| ());
+        let call = exchange(&tenant, &server.authority());
+        let url = server.url("");
+        let waiting = tokio::time::timeout(Duration::from_millis(300), attended(&call, &url)).await;
+        assert!(waiting.is_err(), "{waiting:?}");
+        assert_eq!(server.counts.requests.load(Ordering::SeqCst), 1);
+        drop(call.until_dropped());
+        server.wait_for_open(0).await;
+    }
+}
+
+/// What the host computes for a connection in the polls of a call counts as the call's, and is bounded like it.
+#[tokio::test]
+async fn a_flood_into_a_call_that_polls_its_connection_ends_with_the_calls_limits() {
+    let server = start_flooding(&["http/1.1"], H1_EARLY_HINTS);
+    let call = exchange(&server.tenant(|_| ()), &server.authority());
+    assert!(call.counting(attended(&call, &server.url(""))).await.is_err());
+    let limits: Vec<_> = call.take_refusals().limits.iter().map(|limit| limit.name).collect();
+    assert_eq!(limits, [LimitName::HttpExcessBytes]);
+
+    let server = start_flooding(&["http/1.1"], H1_EARLY_HINTS);
+    let tenant = server.tenant(|limits| {
+        limits.http_excess_bytes = u64::MAX;
+        limits.cpu = Duration::from_millis(100);
+    });
+    let call = exchange(&tenant, &server.authority());
+    let url = server.url("");
+    tokio::select! {
+        ended = call.counting(attended(&call, &url)) => panic!("{ended:?}"),
+        () = call.exhausted() => assert!(call.computed() >= Duration::from_millis(100)),
+    }
+}

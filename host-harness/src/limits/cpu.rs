@@ -50,8 +50,15 @@ impl Default for CpuClock {
 
 impl CpuClock {
     /// Counts the time that polls of `guest` take.
+    #[cfg(test)]
     pub(crate) fn counting<F: Future>(&self, guest: F) -> Counting<'_, F> {
-        Counting { guest: Box::pin(guest), clock: self }
+        Counting { guest: Box::pin(guest), clock: self, payer: None }
+    }
+
+    /// Counts the time that polls of `guest` take, and tells `payer` where it has reached its limit: a guest that waits is
+    /// not asked at epochs, while the host may compute for it in the same polls.
+    pub(crate) fn counting_for<'a, F: Future>(&'a self, payer: &'a Payer, guest: F) -> Counting<'a, F> {
+        Counting { guest: Box::pin(guest), clock: self, payer: Some(payer) }
     }
 
     /// The time spent until now. During a poll, only the thread that polls may call this.
@@ -166,16 +173,24 @@ fn nanos(time: Duration) -> u64 {
 pub(crate) struct Counting<'a, F> {
     guest: Pin<Box<F>>,
     clock: &'a CpuClock,
+    payer: Option<&'a Payer>,
 }
 
 /// Adds the time of a poll to the sum, also if the poll panics.
-struct Polled<'a>(&'a CpuClock);
+struct Polled<'a> {
+    clock: &'a CpuClock,
+    payer: Option<&'a Payer>,
+    _polling: Polling,
+}
 
 impl Drop for Polled<'_> {
     fn drop(&mut self) {
-        let spent = self.0.own();
-        self.0.polled.store(RESTING, Ordering::Relaxed);
-        self.0.spent.store(spent, Ordering::Relaxed);
+        let spent = self.clock.own();
+        self.clock.polled.store(RESTING, Ordering::Relaxed);
+        self.clock.spent.store(spent, Ordering::Relaxed);
+        if let Some(payer) = self.payer {
+            payer.charge(Duration::ZERO);
+        }
     }
 }
 
@@ -183,8 +198,10 @@ impl<F: Future> Future for Counting<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.clock.polled.store(nanos(thread_time()), Ordering::Relaxed);
-        let _polled = Polled(self.clock);
+        let begun = thread_time();
+        self.clock.polled.store(nanos(begun), Ordering::Relaxed);
+        let _polling = Polling(POLLED.replace(Some(begun)));
+        let _polled = Polled { clock: self.clock, payer: self.payer, _polling };
         self.guest.as_mut().poll(context)
     }
 }

@@ -205,8 +205,11 @@ impl Rate {
     /// Waits for a turn. Returns false immediately if no turn comes before `until`.
     pub(crate) async fn turn(&self, until: Instant) -> bool {
         match self.reserve(until) {
+            // The timer counts whole milliseconds and rounds up, so a turn that has come must not ask it.
             Some(turn) => {
-                sleep_until(turn).await;
+                if turn > Instant::now() {
+                    sleep_until(turn).await;
+                }
                 true
             }
             None => false,

@@ -1,5 +1,7 @@
 //! The tenants on whose behalf calls are made. Each tenant has its own limits, permissions and connections.
 
+mod accounts;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use crate::limits::fair::TenantId;
 use crate::limits::{Limits, permits};
 use crate::operators::lifecycle::{DrainReport, Lifecycle};
 use crate::options::TenantOptions;
+use accounts::Accounts;
 
 /// One tenant. Cheap to clone; clones share connections, TLS sessions and quotas.
 #[derive(Clone)]
@@ -27,6 +30,7 @@ pub(crate) struct TenantInner {
     pub(crate) call_permits: Semaphore,
     pub(crate) warm_permits: Arc<Semaphore>,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) accounts: Accounts,
 }
 
 impl Tenant {
@@ -40,7 +44,8 @@ impl Tenant {
         let call_permits = Semaphore::new(permits(options.limits.concurrent_calls));
         let warm_permits = Arc::new(Semaphore::new(permits(options.limits.warm_instances)));
         let network = Network::new(options)?;
-        let inner = TenantInner { network, call_permits, warm_permits, lifecycle: Lifecycle::new(Scope::Tenant) };
+        let (lifecycle, accounts) = (Lifecycle::new(Scope::Tenant), Accounts::default());
+        let inner = TenantInner { network, call_permits, warm_permits, lifecycle, accounts };
         Ok(Self { inner: Arc::new(inner), deadline, cancellation: None })
     }
 
