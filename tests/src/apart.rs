@@ -7,7 +7,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use azure_iot_emulator::{Emulator, EmulatorOptions, FaultRule, Permission, Policy, Simulator, SimulatorOptions, TelemetryEvent};
+use azure_iot_emulator::{
+    Emulator, EmulatorOptions, FaultRule, Permission, Policy, Simulator, SimulatorOptions, TelemetryEvent,
+};
 use connector_host::{Connection, Limits, Tenant, TenantOptions, TrustRoots};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};

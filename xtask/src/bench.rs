@@ -23,9 +23,7 @@ pub fn run(args: &[String]) -> Result<()> {
     })?;
     let names_a_case = args.iter().any(|arg| !arg.starts_with("--"));
     if !names_a_case || args.iter().any(|arg| FIRST_CALLS.contains(&arg.as_str())) {
-        step("Build the program as the demonstration does", || {
-            cargo(&["build", "--package", "connector-host-cli"])
-        })?;
+        step("Build the program as the demonstration does", || cargo(&["build", "--package", "connector-host-cli"]))?;
     }
     let programs = target_dir()?;
     Command::new(env!("CARGO"))

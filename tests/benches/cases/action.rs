@@ -41,9 +41,7 @@ const GET_DEVICE: Action = Action {
 const UPDATE_TWIN: Action = Action {
     name: "update-twin",
     input: |number| json!({ "deviceId": "bench", "tags": { "line": number } }),
-    request: |number| {
-        ("PATCH", "/twins/bench?api-version=2021-04-12", Some(json!({ "tags": { "line": number } })))
-    },
+    request: |number| ("PATCH", "/twins/bench?api-version=2021-04-12", Some(json!({ "tags": { "line": number } }))),
 };
 
 /// Measures the cases of this file.

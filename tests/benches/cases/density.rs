@@ -156,12 +156,7 @@ async fn open(connector: &Connector, account: &EmulatedAccount, kind: Kind) -> R
 }
 
 /// Measures the quiet tenant's calls alone, and during each kind of flood.
-async fn fairness(
-    lab: &Lab,
-    connector: &Connector,
-    quiet: &EmulatedAccount,
-    flooding: &EmulatedAccount,
-) -> Result<()> {
+async fn fairness(lab: &Lab, connector: &Connector, quiet: &EmulatedAccount, flooding: &EmulatedAccount) -> Result<()> {
     let caller = Caller::new(connector, quiet)?;
     let invalid = Connection::new("shared-access-key", Secret::new(json!({ "iotHubName": "-" }).to_string()));
     let floods = [("fairness", flooding.connection.clone(), true), ("fairness-computing", invalid, false)];

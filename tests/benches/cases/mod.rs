@@ -20,14 +20,7 @@ pub struct Group {
 pub const GROUPS: [Group; 9] = [
     Group {
         name: "action",
-        cases: &[
-            "get-device",
-            "get-device-warm",
-            "update-twin",
-            "update-twin-warm",
-            "get-device-16",
-            "get-device-128",
-        ],
+        cases: &["get-device", "get-device-warm", "update-twin", "update-twin-warm", "get-device-16", "get-device-128"],
     },
     Group {
         name: "telemetry",

@@ -25,7 +25,9 @@ const EMPTY_ROUNDS: usize = 2;
 /// Where a call fails.
 pub async fn measure(lab: &Lab) -> Result<()> {
     let Some(debug) = std::env::var_os("CONNECTOR_HOST_DEBUG") else {
-        lab.note("first-call: left out, because CONNECTOR_HOST_DEBUG does not name the program; `cargo xtask bench` sets it");
+        lab.note(
+            "first-call: left out, because CONNECTOR_HOST_DEBUG does not name the program; `cargo xtask bench` sets it",
+        );
         return Ok(());
     };
     let service = Service::start(&Plan { suite: AES_256.to_owned(), ..Plan::default() })?;

@@ -64,10 +64,7 @@ pub async fn measure(lab: &Lab) -> Result<()> {
 }
 
 fn start(suite: &str) -> Result<Service> {
-    let logs = vec![
-        Log { events: WARM_UP + EVENTS, body: BODY },
-        Log { events: LARGE_EVENTS, body: LARGE_BODY },
-    ];
+    let logs = vec![Log { events: WARM_UP + EVENTS, body: BODY }, Log { events: LARGE_EVENTS, body: LARGE_BODY }];
     Service::start(&Plan { suite: suite.to_owned(), logs, ..Plan::default() })
 }
 

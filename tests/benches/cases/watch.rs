@@ -41,10 +41,7 @@ pub async fn measure(lab: &Lab) -> Result<()> {
 /// Where the file cannot be written.
 pub fn program(program: &Path, addresses: &Addresses, folder: &Path, cache: &Path) -> Result<Command> {
     let account = folder.join("account.json");
-    std::fs::write(
-        &account,
-        json!({ "authProfile": "shared-access-key", "values": addresses.values }).to_string(),
-    )?;
+    std::fs::write(&account, json!({ "authProfile": "shared-access-key", "values": addresses.values }).to_string())?;
     let mut command = Command::new(program);
     command.arg("--component").arg(component()?).arg("--connection").arg(account).arg("--cache").arg(cache);
     command.args(["--allow-host", "localhost", "--allow-host", &addresses.event_hub_host, "--allow-private-networks"]);

@@ -52,7 +52,14 @@ pub async fn measure(lab: &Lab) -> Result<()> {
             });
             println!("{line}");
         } else {
-            println!("{:<18} exponent {:.2}  {} by {}  {}", curve.name, curve.exponent(), curve.figure, curve.work, points.join(", "));
+            println!(
+                "{:<18} exponent {:.2}  {} by {}  {}",
+                curve.name,
+                curve.exponent(),
+                curve.figure,
+                curve.work,
+                points.join(", ")
+            );
         }
     }
     for curve in &curves {

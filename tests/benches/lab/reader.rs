@@ -134,9 +134,8 @@ impl Wire {
         let metrics = exported.last().context("no metrics")?.scope_metrics().flat_map(|scope| scope.metrics());
         let received = |point: &opentelemetry_sdk::metrics::data::SumDataPoint<u64>| {
             let mut labels = point.attributes();
-            let is_received = labels.any(|label| {
-                label.key.as_str() == "network.io.direction" && label.value.as_str() == "receive"
-            });
+            let is_received =
+                labels.any(|label| label.key.as_str() == "network.io.direction" && label.value.as_str() == "receive");
             if is_received { point.value() } else { 0 }
         };
         let sums = metrics.filter(|metric| metric.name() == "connector.socket.io").map(|metric| match metric.data() {
