@@ -48,6 +48,7 @@ fn main() -> Result<()> {
                 None => growth::measure(&lab).await,
                 Some("action") => cases::action::measure(&lab).await,
                 Some("telemetry") => cases::telemetry::measure(&lab).await,
+                Some("page") => cases::page::measure(&lab).await,
                 Some("scan") => cases::scan::measure(&lab).await,
                 Some("watch") => cases::watch::measure(&lab).await,
                 Some("start") => cases::start::measure(&lab).await,

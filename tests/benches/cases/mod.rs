@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod density;
+pub mod page;
 pub mod scan;
 pub mod start;
 pub mod telemetry;
@@ -17,7 +18,7 @@ pub struct Group {
 }
 
 /// All cases, in the order of measurement.
-pub const GROUPS: [Group; 9] = [
+pub const GROUPS: [Group; 10] = [
     Group {
         name: "action",
         cases: &["get-device", "get-device-warm", "update-twin", "update-twin-warm", "get-device-16", "get-device-128"],
@@ -33,6 +34,7 @@ pub const GROUPS: [Group; 9] = [
             "telemetry-no-tls",
         ],
     },
+    Group { name: "page", cases: &["page-500"] },
     Group { name: "scan", cases: &["scan-20000", "scan-cursor"] },
     Group { name: "watch", cases: &["watch-durable"] },
     Group { name: "start", cases: &["first-call", "first-call-cached"] },

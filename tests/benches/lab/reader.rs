@@ -74,6 +74,14 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Lets a command that starts this program read.
+    ///
+    /// # Errors
+    /// None.
+    pub fn ask<'a>(&self, command: &'a mut std::process::Command) -> Result<&'a mut std::process::Command> {
+        Ok(command.env(ASKED, serde_json::to_string(self)?))
+    }
+
     /// Reads in a process of its own.
     ///
     /// # Errors
