@@ -7,7 +7,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use azure_iot_emulator::{Emulator, EmulatorOptions, FaultRule, Permission, Policy, Simulator, SimulatorOptions};
+use azure_iot_emulator::{
+    Emulator, EmulatorOptions, FaultRule, Permission, Policy, Simulator, SimulatorOptions, TelemetryEvent,
+};
 use connector_host::{Connection, Limits, Tenant, TenantOptions, TrustRoots};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
@@ -32,6 +34,8 @@ pub struct Plan {
     pub consumer_groups: usize,
     /// How many messages a second the devices of one hub send together. 0 for none.
     pub telemetry_rate: f64,
+    /// How many messages of 1 KB each partition has at the beginning.
+    pub log: usize,
     /// Rules for misbehaviour, in the grammar of the emulator's fault rules.
     pub faults: Vec<String>,
 }
@@ -44,6 +48,7 @@ impl Plan {
             "partitions": self.partitions,
             "consumerGroups": self.consumer_groups,
             "telemetryRate": self.telemetry_rate,
+            "log": self.log,
             "faults": self.faults,
         })
     }
@@ -58,6 +63,7 @@ impl Plan {
             partitions: u16::try_from(number("partitions")?)?,
             consumer_groups: usize::try_from(number("consumerGroups")?)?,
             telemetry_rate: plan["telemetryRate"].as_f64().context("telemetryRate is not a number")?,
+            log: usize::try_from(number("log")?)?,
             faults: faults.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         })
     }
@@ -175,6 +181,11 @@ async fn serve(plan: &Plan) -> Result<()> {
         }
         let emulator = Emulator::start(options).await?;
         let device = |mark: &str| format!("{mark}pump");
+        for partition in 0..plan.partitions {
+            let body = |number: usize| json!({ "number": number, "pad": "x".repeat(1_000) }).to_string();
+            let message = |number| TelemetryEvent::new("seeded", body(number)).json().partition(partition);
+            emulator.telemetry().send_all((0..plan.log).map(message));
+        }
         for rule in &plan.faults {
             emulator.faults().add(rule.parse::<FaultRule>()?);
         }

@@ -23,8 +23,9 @@ cargo xtask COMMAND
   test             every stage of `check`
   check [STAGE...] the stages that are named, or all; see below
   fmt              format every file, also those that `cargo fmt` does not find
-  bench [NAME]     measure as ratios: sandbox (calls beside native code), telemetry (reading beside other clients), density
-                   (a thousand tenants, and what they notice of each other); all where none is named
+  bench [CASE...]  measure ratios: the component beside other clients and beside itself; all cases where none is named.
+                   --json prints an object a line, --baseline FILE compares with the component of an older version;
+                   `bench growth [CURVE...]` draws how figures grow with the work; --help lists the rest
   soak WHAT [ARGS] long runs: telemetry (seed after seed of faults), tenants (200 in one process), lifetimes (one instance over
                    100,000 requests, 10,000 tenants that come and go), peers (every way in which a server can misbehave);
                    --help lists ARGS

@@ -48,7 +48,7 @@ impl Sample {
 /// A failed call, or the resource that has grown.
 pub async fn run(items: Items) -> Result<()> {
     let plan =
-        Plan { hubs: 1, accounts: 1, partitions: 2, consumer_groups: 1, telemetry_rate: 0.0, faults: Vec::new() };
+        Plan { hubs: 1, accounts: 1, partitions: 2, consumer_groups: 1, telemetry_rate: 0.0, log: 0, faults: Vec::new() };
     let emulators = Emulators::start(&plan).await?;
     let account = emulators.accounts.first().context("no account")?;
     let mut options = HostOptions::default();

@@ -56,6 +56,7 @@ pub async fn run(options: &Options) -> Result<()> {
         partitions: 8,
         consumer_groups: 20,
         telemetry_rate: 0.0,
+        log: 0,
         faults: FAULTS.map(str::to_owned).to_vec(),
     };
     let emulators = Emulators::start(&plan).await?;

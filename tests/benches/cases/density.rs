@@ -1,18 +1,12 @@
-//! Measures how many tenants one process can hold, and whether a tenant is slowed by another tenant that floods the
-//! host.
+//! How many tenants one process can hold, and whether a tenant is slowed by another tenant that floods the host.
 //!
-//! - Density: how much private memory one tenant adds to the process, with 1,000 tenants that each have a live instance
-//!   and an open connection. Measured with instances that use HTTP, and with instances that stream telemetry over AMQP.
-//! - Instances: a call that needs no network, in a new instance. Making and dropping the instance is part of the call.
-//! - Fairness: the 99th percentile of a quiet tenant's calls while another tenant has 64 calls running all the time,
-//!   compared with the same calls without a flood. Rounds of both kinds alternate.
-//!
-//! The arguments `instances`, `fairness`, `http` and `streams` select some of these measurements. Each measurement has
-//! its own process, so that it does not measure what another has left behind. The services also have their own process.
-//!
-//! Only ratios and bytes are meaningful: absolute times depend on what else runs on the machine.
+//! - `density-http` and `density-streams`: how much private memory one tenant adds to the process, with 1,000 tenants
+//!   that each have a live instance and an open connection; compared with the first hundred of them.
+//! - `instance`: a call that needs no network in a new instance, which is made and dropped for it; compared with a kept
+//!   one.
+//! - `fairness` and `fairness-computing`: the 99th percentile of a quiet tenant's calls while another tenant has 64
+//!   calls running all the time, compared with the same calls without a flood. Rounds of both kinds alternate.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,87 +14,71 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use connector_host::interface::action::Call;
 use connector_host::interface::trigger::{Budget, LostPolicy, PollRequest, Start};
-use connector_host::{Account, Connection, Connector, Host, HostOptions, Limits, Secret, Tenant};
-use connector_tests::apart::{self, EmulatedAccount, Emulators, Plan};
-use connector_tests::{component, process, workspace};
+use connector_host::{Account, Connection, Connector, Limits, Secret, Tenant};
+use connector_tests::apart::{EmulatedAccount, Emulators, Plan};
+use connector_tests::{component, process};
 use serde_json::json;
 
+use crate::lab::report::{Row, Unit};
+use crate::lab::series::Series;
+use crate::lab::{AES_256, Lab, ROUNDS, host};
+
 const TENANTS: usize = 1_000;
-const ROUNDS: usize = 5;
+/// The tenants with which all of them are compared.
+const FIRST: usize = 100;
 const QUIET_CALLS: usize = 200;
 const FLOOD: usize = 64;
 
-fn main() -> Result<()> {
-    if apart::serve_if_asked()? {
-        return Ok(());
-    }
-    // `cargo test` runs benchmarks only to check that they build. `cargo bench` measures.
-    if !std::env::args().any(|argument| argument == "--bench") {
-        println!("0 measured: run `cargo xtask bench`");
-        return Ok(());
-    }
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    match chosen.as_slice() {
-        // This event interval is the one that `connector_host` recommends. With tokio's default of 61, connections are
-        // checked only after 61 polls of guests.
-        [part] => {
-            tokio::runtime::Builder::new_multi_thread().event_interval(4).enable_all().build()?.block_on(measure(part))
-        }
-        [] => in_processes(&PARTS),
-        several => in_processes(several),
-    }
-}
-
-const PARTS: [&str; 4] = ["instances", "fairness", "http", "streams"];
-
-fn in_processes(parts: &[impl AsRef<std::ffi::OsStr>]) -> Result<()> {
-    for part in parts {
-        let status = Command::new(std::env::current_exe()?).arg("--bench").arg(part).status()?;
-        ensure!(status.success(), "{}: {status}", part.as_ref().display());
-    }
-    Ok(())
-}
-
-async fn measure(part: &str) -> Result<()> {
+/// Measures the cases of a group: `instance` and the fairness need few accounts, each density has a process of its own.
+///
+/// # Errors
+/// Where a call fails.
+pub async fn measure(lab: &Lab, group: &str) -> Result<()> {
     let plan = Plan {
         hubs: 8,
         accounts: TENANTS + 2,
         partitions: 32,
         consumer_groups: 20,
         telemetry_rate: 50.0,
+        log: 0,
         faults: Vec::new(),
     };
     let emulators = Emulators::start(&plan).await?;
-    let mut options = HostOptions::default();
-    options.cache_directory = Some(workspace().join("target/compiled"));
-    options.warm_instances = TENANTS as u32 + 16;
-    let connector = Host::new(options)?.load_file(component()?).await?;
+    let connector = host(TENANTS as u32 + 16)?.load_file(component()?).await?;
     let (extra, accounts) = emulators.accounts.split_at(2);
     let [quiet, flooding] = extra else { bail!("two accounts beside the {TENANTS}") };
-    match part {
-        "instances" => instances(&connector, quiet).await,
-        "fairness" => fairness(&connector, quiet, flooding).await,
-        "http" => density("an instance that talks HTTP", &connector, accounts, quiet, Kind::Http).await,
-        "streams" => density("an instance that streams telemetry", &connector, accounts, quiet, Kind::Stream).await,
-        other => bail!("there is no {other:?}, only {PARTS:?}"),
+    match group {
+        "density-http" => density(lab, group, &connector, accounts, quiet, Kind::Http).await,
+        "density-streams" => density(lab, group, &connector, accounts, quiet, Kind::Stream).await,
+        _ => {
+            if lab.wants("instance") {
+                instances(lab, &connector, quiet).await?;
+            }
+            fairness(lab, &connector, quiet, flooding).await
+        }
     }
 }
 
 /// A call that needs no network, including making and dropping the instance.
-async fn instances(connector: &Connector, account: &EmulatedAccount) -> Result<()> {
+async fn instances(lab: &Lab, connector: &Connector, account: &EmulatedAccount) -> Result<()> {
     const CALLS: u32 = 2_000;
     let tenant = account.tenant(Limits::default())?;
-    let mut rounds = Vec::new();
+    let kept = connector.open(&tenant, &account.connection).await?;
+    let (mut made, mut warm) = (Series::default(), Series::default());
     for _ in 0..ROUNDS {
         let started = Instant::now();
         for _ in 0..CALLS {
             connector.account(&tenant, &account.connection).label().await?;
         }
-        rounds.push(started.elapsed() / CALLS);
+        made.push(started.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS));
+        let started = Instant::now();
+        for _ in 0..CALLS {
+            kept.label().await?;
+        }
+        warm.push(started.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS));
     }
-    rounds.sort();
-    println!("{:<60} {:>10.1?}", "a call without network, its instance made and dropped", rounds[ROUNDS / 2]);
-    Ok(())
+    let measure = "a call without network in us, elapsed: on an account that was not opened, to a kept instance";
+    lab.report(&Row::new("instance", "none", "itself", Unit::Time, measure, &made, &warm))
 }
 
 #[derive(Clone, Copy)]
@@ -109,9 +87,10 @@ enum Kind {
     Stream,
 }
 
-/// Opens one live instance for each account, and prints how much memory and how many descriptors one instance adds.
+/// Opens one live instance for each account. The result is how much memory and how many descriptors one instance adds.
 async fn density(
-    what: &str,
+    lab: &Lab,
+    case: &str,
     connector: &Connector,
     accounts: &[EmulatedAccount],
     first: &EmulatedAccount,
@@ -120,19 +99,28 @@ async fn density(
     // The first instance also sets up what all instances share, so it is not counted.
     let mut live = vec![open(connector, first, kind).await?];
     let (memory, descriptors) = (process::private_memory()?, process::file_descriptors()?);
+    let added = |accounts: usize| -> Result<f64> {
+        let added = process::private_memory()?.saturating_sub(memory);
+        Ok(added as f64 / accounts as f64 / f64::from(1 << 10))
+    };
+    let mut early = Series::default();
     for some in accounts.chunks(20) {
         let opening = some.iter().map(|account| open(connector, account, kind));
         for opened in futures_util::future::join_all(opening).await {
             live.push(opened?);
         }
+        if live.len() == FIRST + 1 {
+            early.push(added(FIRST)?);
+        }
     }
-    let added = process::private_memory()?.saturating_sub(memory) as f64 / accounts.len() as f64 / f64::from(1 << 10);
+    let all = [added(accounts.len())?].into_iter().collect();
     let opened = process::file_descriptors()?.saturating_sub(descriptors) as f64 / accounts.len() as f64;
-    let title = format!("{what}, each of {}", accounts.len());
-    println!("{title:<60} {added:>7.0} KiB  {opened:.2} descriptors");
     // Instances that had closed their connections would make the result too good.
     ensure!(opened >= 0.99, "the instances do not keep their connections");
     drop(live);
+    let measure = format!("KiB of private memory that a tenant adds: each of {TENANTS}, to each of the first {FIRST}");
+    lab.report(&Row::new(case, AES_256, "itself", Unit::Bytes, &measure, &all, &early))?;
+    lab.note(format_args!("{case}: {opened:.2} descriptors a tenant"));
     Ok(())
 }
 
@@ -168,14 +156,11 @@ async fn open(connector: &Connector, account: &EmulatedAccount, kind: Kind) -> R
 }
 
 /// Measures the quiet tenant's calls alone, and during each kind of flood.
-async fn fairness(connector: &Connector, quiet: &EmulatedAccount, flooding: &EmulatedAccount) -> Result<()> {
+async fn fairness(lab: &Lab, connector: &Connector, quiet: &EmulatedAccount, flooding: &EmulatedAccount) -> Result<()> {
     let caller = Caller::new(connector, quiet)?;
     let invalid = Connection::new("shared-access-key", Secret::new(json!({ "iotHubName": "-" }).to_string()));
-    let floods = [
-        ("with calls to its hub", flooding.connection.clone(), true),
-        ("with calls that compute only", invalid, false),
-    ];
-    for (title, connection, online) in floods {
+    let floods = [("fairness", flooding.connection.clone(), true), ("fairness-computing", invalid, false)];
+    for (case, connection, online) in floods.into_iter().filter(|(case, ..)| lab.wants(case)) {
         let flood = Arc::new(Flood {
             connector: connector.clone(),
             tenant: flooding.tenant(Limits::default())?,
@@ -186,12 +171,17 @@ async fn fairness(connector: &Connector, quiet: &EmulatedAccount, flooding: &Emu
             calls: AtomicU64::new(0),
         });
         let (mut alone, mut beside) = (Vec::new(), Vec::new());
+        let [mut alone_99, mut beside_99] = std::array::from_fn(|_| Series::default());
         for _ in 0..ROUNDS {
-            alone.extend(caller.latencies().await?);
+            let latencies = caller.latencies().await?;
+            alone_99.push(percentile(&latencies, 99)?);
+            alone.extend(latencies);
             let tasks = Flood::begin(&flood);
             // The flood needs a moment to reach its full rate.
             tokio::time::sleep(Duration::from_millis(300)).await;
-            beside.extend(caller.latencies().await?);
+            let latencies = caller.latencies().await?;
+            beside_99.push(percentile(&latencies, 99)?);
+            beside.extend(latencies);
             flood.running.store(false, Ordering::Relaxed);
             for task in tasks {
                 task.await?;
@@ -199,35 +189,22 @@ async fn fairness(connector: &Connector, quiet: &EmulatedAccount, flooding: &Emu
         }
         let calls = flood.calls.load(Ordering::Relaxed);
         ensure!(calls > 0, "nothing flooded");
-        let (alone, beside) = (Percentiles::of(alone)?, Percentiles::of(beside)?);
-        println!(
-            "a quiet tenant beside one that floods the host {title} ({calls}): median {:.1?} to {:.1?} ({:.2}x), 99th percentile {:.1?} to {:.1?} ({:.2}x)",
-            alone.median,
-            beside.median,
-            ratio(beside.median, alone.median),
-            alone.ninety_ninth,
-            beside.ninety_ninth,
-            ratio(beside.ninety_ninth, alone.ninety_ninth),
-        );
+        let measure = "99th percentile of a quiet tenant's calls in us, elapsed: beside a flood to alone";
+        lab.report(&Row::new(case, AES_256, "itself", Unit::Time, measure, &beside_99, &alone_99))?;
+        let (alone, beside) = (percentile(&alone, 50)?, percentile(&beside, 50)?);
+        lab.note(format_args!(
+            "{case}: beside {calls} calls, the median goes from {alone:.0} to {beside:.0} us ({:.2}x)",
+            beside / alone
+        ));
     }
     Ok(())
 }
 
-fn ratio(of: Duration, to: Duration) -> f64 {
-    of.as_secs_f64() / to.as_secs_f64()
-}
-
-struct Percentiles {
-    median: Duration,
-    ninety_ninth: Duration,
-}
-
-impl Percentiles {
-    fn of(mut latencies: Vec<Duration>) -> Result<Self> {
-        latencies.sort();
-        let at = |part: usize| latencies.get(latencies.len() * part / 100).copied().context("no calls");
-        Ok(Self { median: at(50)?, ninety_ninth: at(99)? })
-    }
+/// A percentile of latencies, in microseconds.
+fn percentile(latencies: &[Duration], part: usize) -> Result<f64> {
+    let mut sorted = latencies.to_vec();
+    sorted.sort();
+    Ok(sorted.get(sorted.len() * part / 100).context("no calls")?.as_secs_f64() * 1e6)
 }
 
 /// A tenant that makes one call after another.
