@@ -35,15 +35,18 @@ pub async fn measure(lab: &Lab) -> Result<()> {
     lab.report(&Row::new("watch-durable", AES_256, "itself", Unit::Rate, measure, &durable, &forgetful))
 }
 
-/// The program `connector-host` with the account of an emulator. The account's file is written into the folder.
+/// The program `connector-host` with the account of an emulator. The account and the emulator's certificate authority
+/// are written into the folder.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// Where a file cannot be written.
 pub fn program(program: &Path, addresses: &Addresses, folder: &Path, cache: &Path) -> Result<Command> {
-    let account = folder.join("account.json");
+    let (account, authority) = (folder.join("account.json"), folder.join("authority.pem"));
     std::fs::write(&account, json!({ "authProfile": "shared-access-key", "values": addresses.values }).to_string())?;
+    std::fs::write(&authority, &addresses.authority)?;
     let mut command = Command::new(program);
     command.arg("--component").arg(component()?).arg("--connection").arg(account).arg("--cache").arg(cache);
+    command.arg("--trust-roots").arg(authority);
     command.args(["--allow-host", "localhost", "--allow-host", &addresses.event_hub_host, "--allow-private-networks"]);
     command.env_remove("CONNECTOR_CONNECTION").env_remove("RUST_LOG");
     Ok(command)

@@ -47,8 +47,15 @@ impl Sample {
 /// # Errors
 /// A failed call, or the resource that has grown.
 pub async fn run(items: Items) -> Result<()> {
-    let plan =
-        Plan { hubs: 1, accounts: 1, partitions: 2, consumer_groups: 1, telemetry_rate: 0.0, log: 0, faults: Vec::new() };
+    let plan = Plan {
+        hubs: 1,
+        accounts: 1,
+        partitions: 2,
+        consumer_groups: 1,
+        telemetry_rate: 0.0,
+        log: 0,
+        faults: Vec::new(),
+    };
     let emulators = Emulators::start(&plan).await?;
     let account = emulators.accounts.first().context("no account")?;
     let mut options = HostOptions::default();
