@@ -9,6 +9,7 @@
 //! cases.
 
 mod decimal;
+mod texts;
 
 use std::cell::Cell;
 use std::fmt;
@@ -19,6 +20,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 pub use decimal::Decimal;
+pub use texts::texts_of_records;
 
 /// The key under which `serde_json` passes on a number that is not an integer of 64 bits.
 const NUMBER: &str = "$serde_json::private::Number";
