@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::auth::Permission;
 use crate::error::{EffectState, Result};
 use crate::host_name;
-use crate::http::{Client, IfMatch, Page, PathId, Request, Response, Safety, Tagged, whole};
+use crate::http::{Client, IfMatch, Page, PathId, Request, Response, Safety, Tagged, UnreadPage, whole};
 use crate::platform::Method;
 
 /// The query for all individual enrollments.
@@ -169,8 +169,22 @@ impl<'a> Dps<'a> {
     /// `invalid-input` where the service does not understand the query or does not know the continuation, and the
     /// errors of the service.
     pub fn enrollments(&self, kind: Kind, query: &str, page_size: u32, continuation: Option<&str>) -> Result<Page> {
+        self.enrollments_unread(kind, query, page_size, continuation)?.read()
+    }
+
+    /// As [`Self::enrollments`], but nothing of the page is read yet.
+    ///
+    /// # Errors
+    /// As [`Self::enrollments`].
+    pub fn enrollments_unread(
+        &self,
+        kind: Kind,
+        query: &str,
+        page_size: u32,
+        continuation: Option<&str>,
+    ) -> Result<UnreadPage> {
         let request = Self::query(kind.collection(), query).first_of(ENROLLMENT_VERSIONS);
-        Page::from_response(&self.client.send(&Page::asked(request, page_size, continuation))?)
+        self.client.send(&Page::asked(request, page_size, continuation)).map(UnreadPage::new)
     }
 
     /// One page of the individual enrollments that a query selects.

@@ -321,6 +321,11 @@ impl Response {
         self.wire.header(name)
     }
 
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.wire.body
+    }
+
     /// The body as JSON, read like [`json::parse_records`](crate::json::parse_records); an empty body is null.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What the APIs of IoT Hub and DPS share: ETags, documents with an ETag, and pages of results.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
@@ -144,11 +145,43 @@ impl Page {
     /// # Errors
     /// `protocol` where the answer is not a JSON list.
     pub fn from_response(response: &Response) -> Result<Self> {
-        let continuation = response.header("x-ms-continuation").filter(|text| !text.is_empty()).map(str::to_owned);
+        let continuation = continuation(response);
         match response.json()? {
             Value::Array(items) => Ok(Self { items, continuation }),
             _ => Err(response.unexpected("a list")),
         }
+    }
+}
+
+fn continuation(response: &Response) -> Option<String> {
+    response.header("x-ms-continuation").filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// One page of a query, of which nothing was read yet.
+pub struct UnreadPage(Response);
+
+impl UnreadPage {
+    /// The page of a successful answer.
+    pub fn new(response: Response) -> Self {
+        Self(response)
+    }
+
+    /// The token that asks for the next page; none on the last page.
+    pub fn continuation(&self) -> Option<String> {
+        continuation(&self.0)
+    }
+
+    /// A few members of each record, see [`json::texts_of_records`].
+    pub fn texts<const N: usize>(&self, names: [&str; N]) -> Option<Vec<[Cow<'_, str>; N]>> {
+        json::texts_of_records(self.0.body(), names)
+    }
+
+    /// Reads the whole page.
+    ///
+    /// # Errors
+    /// As [`Page::from_response`].
+    pub fn read(&self) -> Result<Page> {
+        Page::from_response(&self.0)
     }
 }
 

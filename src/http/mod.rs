@@ -12,7 +12,7 @@ pub use client::{
     Api, Client, NETWORK_REFUSES_LIKE_THAT, Plan, ProbeAnswer, Request, Response, Safety, Service, readable,
 };
 pub use codes::meaning;
-pub use document::{ETag, IfMatch, Page, Tagged, whole};
+pub use document::{ETag, IfMatch, Page, Tagged, UnreadPage, whole};
 pub use fault::Fault;
 pub use id::{GivenId, PathId};
 

@@ -9,6 +9,7 @@
 //! cases.
 
 mod decimal;
+mod texts;
 mod writer;
 
 use std::cell::Cell;
@@ -20,6 +21,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 pub use decimal::Decimal;
+pub use texts::texts_of_records;
 pub use writer::{ObjectWriter, put_text};
 
 /// The key under which `serde_json` passes on a number that is not an integer of 64 bits.

@@ -1,11 +1,12 @@
 //! The enrollments of a provisioning service, of either kind, as a collection.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::engine::cursor::Fingerprint;
-use super::engine::{self, Batch, Change, Collection, Happened, Lookup, Record, text, wanted};
+use super::engine::{self, Batch, Change, Collection, Glance, Glanced, Happened, Lookup, Record, text, wanted};
 use crate::dps::{ALL_ENROLLMENT_GROUPS, ALL_ENROLLMENTS, Dps, Kind, shown};
 use crate::error::{ErrorCode, Result};
 use crate::form::schema::{help, literal, string, with};
@@ -46,14 +47,25 @@ impl<'a> Enrollments<'a> {
         Ok(Box::new(Self { dps: session.dps()?, kind, changes: wanted(config), pattern }))
     }
 
+    fn selects(&self, key: &str) -> bool {
+        // DPS compares ids without regard to case.
+        !key.is_empty() && (self.pattern == "*" || glob::fits(&self.pattern, &key.to_lowercase()))
+    }
+
     fn record(&self, body: Value) -> Option<Record> {
         let key = text(&body, self.kind.id_member()).to_owned();
-        // DPS compares ids without regard to case.
-        let selected = !key.is_empty() && glob::fits(&self.pattern, &key.to_lowercase());
-        selected.then(|| {
+        self.selects(&key).then(|| {
             let updated = text(&body, UPDATED).to_owned();
             Record::dated(key, Fingerprint::of([text(&body, "etag")]), &updated, shown(body, false))
         })
+    }
+
+    /// The query for all of them.
+    fn all(&self) -> &'static str {
+        match self.kind {
+            Kind::Individual => ALL_ENROLLMENTS,
+            Kind::Group => ALL_ENROLLMENT_GROUPS,
+        }
     }
 }
 
@@ -71,15 +83,30 @@ impl Collection for Enrollments<'_> {
     }
 
     fn page(&self, place: Option<&str>) -> Result<Batch> {
-        let all = match self.kind {
-            Kind::Individual => ALL_ENROLLMENTS,
-            Kind::Group => ALL_ENROLLMENT_GROUPS,
-        };
-        let page = engine::in_smaller_pages(PAGE, |size| self.dps.enrollments(self.kind, all, size, place))?;
+        let page = engine::in_smaller_pages(PAGE, |size| self.dps.enrollments(self.kind, self.all(), size, place))?;
         Ok(Batch {
             records: page.items.into_iter().filter_map(|body| self.record(body)).collect(),
             next: page.continuation,
         })
+    }
+
+    fn glance(&self, place: Option<&str>) -> Result<Option<Glanced<'_>>> {
+        let answer =
+            engine::in_smaller_pages(PAGE, |size| self.dps.enrollments_unread(self.kind, self.all(), size, place))?;
+        let texts = answer.texts([self.kind.id_member(), "etag", UPDATED]);
+        let glances = texts.map(|texts| {
+            let selected = texts.into_iter().filter(|[key, ..]| self.selects(key));
+            let glance = |[key, etag, updated]: [Cow<str>; 3]| {
+                Glance::dated(key.into_owned(), Fingerprint::of([&*etag]), &updated)
+            };
+            selected.map(glance).collect()
+        });
+        let next = answer.continuation();
+        let read = move || {
+            let page = answer.read()?;
+            Ok(page.items.into_iter().filter_map(|body| self.record(body)).collect())
+        };
+        Ok(Some(Glanced { glances, next, read: Box::new(read) }))
     }
 
     fn look_up(&self, key: &str) -> Result<Lookup> {

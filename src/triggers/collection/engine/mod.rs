@@ -25,7 +25,7 @@ use crate::triggers::shared::event::EventDraft;
 use crate::triggers::shared::hash::{digest, hex};
 use crate::triggers::shared::lost::{self, Restart};
 use crate::triggers::shared::page::{PageBuilder, PageLimits};
-use cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Pages, Parts, Place, Positions, State};
+use cursor::{Delta, Fingerprint, Known, MOST_RECORDS, Pages, Parts, Place, Positions, Stamp, State};
 
 /// At most 256 events, because each event carries a position that grows with the page.
 const MOST_OF_PAGE: PageLimits = PageLimits { events: 256, bytes: u64::MAX };
@@ -96,6 +96,8 @@ pub struct Record {
     pub fingerprint: Fingerprint,
     /// The hash that an earlier version of the trigger computed for the same state, where that hash differs.
     pub earlier: Option<Fingerprint>,
+    /// When the service last changed it, where the service states that.
+    pub dated: Option<Dated>,
     /// The hash of each part of the state, where the trigger distinguishes parts.
     pub parts: Parts,
     /// What the cursor keeps for the trigger until the record's next change, at most [`cursor::LONGEST_MEMO`] bytes.
@@ -107,19 +109,88 @@ pub struct Record {
 impl Record {
     /// A record whose state has no parts.
     pub fn new(key: String, fingerprint: Fingerprint, body: Value) -> Self {
-        Self { key, fingerprint, earlier: None, parts: Parts::default(), memo: Box::default(), body }
+        Self { key, fingerprint, earlier: None, dated: None, parts: Parts::default(), memo: Box::default(), body }
     }
 
-    /// A record whose only part is the time at which the service last changed it. If this time did not change, the
-    /// event of an update has no time.
+    /// A record that states when the service last changed it. If this time did not change, the event of an update has
+    /// no time.
     pub fn dated(key: String, fingerprint: Fingerprint, last_updated: &str, body: Value) -> Self {
-        Self { parts: Parts::of([last_updated]), ..Self::new(key, fingerprint, body) }
+        Self { dated: Some(Dated::read(last_updated)), ..Self::new(key, fingerprint, body) }
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.dated.as_ref().map(|dated| dated.stamp)
     }
 
     /// Whether the cursor holds the record in this state.
     fn is_as(&self, known: &Known) -> bool {
-        known.fingerprint == self.fingerprint || (known.parts.is_empty() && self.earlier == Some(known.fingerprint))
+        let before = known.parts.is_empty() && self.earlier == Some(known.fingerprint);
+        before || known.shows(self.fingerprint, self.stamp())
     }
+
+    /// The indexes of the parts that changed. The time of the last change is the only part of a record that has one.
+    fn changed_since(&self, known: &Known) -> Option<Vec<usize>> {
+        match &self.dated {
+            Some(dated) if known.latest.is_none() => Parts::of([dated.text.as_str()]).changed_since(known.parts),
+            Some(dated) => known.is_before(dated.stamp).then(|| vec![0]),
+            None => self.parts.changed_since(known.parts),
+        }
+    }
+
+    fn known(&self) -> Known {
+        match self.stamp() {
+            Some(stamp) => Known::dated(self.fingerprint, stamp, true),
+            None => Known::new(self.fingerprint, self.parts, self.memo.clone(), true),
+        }
+    }
+
+    fn delta(&self) -> Delta {
+        let key = self.key.clone();
+        match self.stamp() {
+            Some(stamp) => Delta::Dated(key, self.fingerprint, stamp),
+            None => Delta::Put(key, self.fingerprint, self.parts, self.memo.clone()),
+        }
+    }
+}
+
+/// The time at which a service last changed a record.
+pub struct Dated {
+    stamp: Stamp,
+    /// As the record states it. Cursors that an earlier version wrote have a hash of this text.
+    text: String,
+}
+
+impl Dated {
+    fn read(text: &str) -> Self {
+        Self { stamp: Stamp::of(stated_time(text)), text: text.to_owned() }
+    }
+}
+
+/// A record of a page, as far as it takes to see that it is unchanged.
+pub struct Glance {
+    /// Its id within the collection.
+    pub key: String,
+    /// As in [`Record`].
+    pub fingerprint: Fingerprint,
+    /// When the service last changed it.
+    pub stamp: Stamp,
+}
+
+impl Glance {
+    /// The glance at a record that [`Record::dated`] would read in full.
+    pub fn dated(key: String, fingerprint: Fingerprint, last_updated: &str) -> Self {
+        Self { key, fingerprint, stamp: Stamp::of(stated_time(last_updated)) }
+    }
+}
+
+/// A page of the collection at which a glance was taken.
+pub struct Glanced<'c> {
+    /// Its records, in their order. None where the page cannot be read in this way; reading it in full tells why.
+    pub glances: Option<Vec<Glance>>,
+    /// As in [`Batch`].
+    pub next: Option<String>,
+    /// Reads the records in full.
+    pub read: Box<dyn FnOnce() -> Result<Vec<Record>> + 'c>,
 }
 
 /// What happened to one record.
@@ -183,6 +254,14 @@ pub trait Collection {
     /// # Errors
     /// Those of the service.
     fn page(&self, place: Option<&str>) -> Result<Batch>;
+    /// As [`Self::page`], but reads the records only as far as it takes to see that they are unchanged, which most of
+    /// them are. None where the collection cannot do so; nothing was read then.
+    ///
+    /// # Errors
+    /// Those of the service.
+    fn glance(&self, _place: Option<&str>) -> Result<Option<Glanced<'_>>> {
+        Ok(None)
+    }
     /// Looks up one record.
     ///
     /// # Errors
@@ -348,7 +427,18 @@ impl<'a> Scan<'a> {
     }
 
     fn read_page(&mut self, place: Option<&str>) -> Result<Step> {
-        let batch = self.collection.page(place)?;
+        let batch = match self.collection.glance(place)? {
+            None => self.collection.page(place)?,
+            Some(Glanced { glances: Some(glances), next, .. }) if self.are_as_known(&glances) => {
+                Batch { records: Vec::new(), next }
+            }
+            Some(Glanced { next, read, .. }) => match read() {
+                Ok(records) => Batch { records, next },
+                // Pages with fewer records may be read, so they are asked for.
+                Err(error) if error.code() == ErrorCode::PayloadTooLarge => self.collection.page(place)?,
+                Err(error) => return Err(error),
+            },
+        };
         for record in &batch.records {
             if self.meet(record)? == Room::Full {
                 return Ok(Step::Full);
@@ -356,6 +446,28 @@ impl<'a> Scan<'a> {
         }
         self.state.place = batch.next.map_or(Place::Sweep, Place::Page);
         Ok(Step::Page)
+    }
+
+    /// Whether all records of a page are as the cursor knows them. Those that are, up to the first other one, are noted
+    /// as read. In the first scan a new record is noted too.
+    fn are_as_known(&mut self, glances: &[Glance]) -> bool {
+        let most = self.collection.most_records();
+        let State { seeding, records, .. } = &mut self.state;
+        glances.iter().all(|Glance { key, fingerprint, stamp }| {
+            let read = || Known::dated(*fingerprint, *stamp, true);
+            if let Some(known) = records.get_mut(key) {
+                let same = *seeding || known.shows(*fingerprint, Some(*stamp));
+                if same {
+                    *known = read();
+                }
+                return same;
+            }
+            let noted = *seeding && records.len() < most;
+            if noted {
+                records.insert(key.clone(), read());
+            }
+            noted
+        })
     }
 
     /// Compares a record with the cursor's entry for it, and delivers the change.
@@ -376,17 +488,16 @@ impl<'a> Scan<'a> {
             ));
         }
         if let Some(change) = change.filter(|_| !self.state.seeding) {
-            let parts = known.as_ref().and_then(|known| record.parts.changed_since(known.parts));
+            let parts = known.as_ref().and_then(|known| record.changed_since(known));
             let before = known.as_ref().map(|known| &*known.memo);
             let happened = Happened { change, key: &record.key, body: Some(&record.body), parts, before };
-            let delta = || Delta::Put(record.key.clone(), record.fingerprint, record.parts, record.memo.clone());
-            if self.collection.wants(&happened) && self.deliver(&happened, record.fingerprint, &delta()) == Room::Full {
+            if self.collection.wants(&happened)
+                && self.deliver(&happened, record.fingerprint, &record.delta()) == Room::Full
+            {
                 return Ok(Room::Full);
             }
         }
-        let known =
-            Known { fingerprint: record.fingerprint, parts: record.parts, memo: record.memo.clone(), seen: true };
-        self.state.records.insert(record.key.clone(), known);
+        self.state.records.insert(record.key.clone(), record.known());
         Ok(Room::Left)
     }
 

@@ -1,6 +1,6 @@
 //! Tests of the collection engine, with a collection in memory.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use serde_json::json;
@@ -21,6 +21,12 @@ struct Memory {
     hidden: RefCell<Vec<String>>,
     most: usize,
     memos: bool,
+    /// Whether records state when they were changed, and are read at a glance.
+    dated: bool,
+    /// Whether a page that a glance was taken at is too large to be read in full.
+    too_large: bool,
+    /// How many pages were read in full.
+    in_full: Cell<u32>,
     /// The records that a look-up reports as having left.
     left: RefCell<Vec<String>>,
 }
@@ -36,6 +42,9 @@ impl Memory {
             hidden: RefCell::default(),
             most: MOST_RECORDS,
             memos: false,
+            dated: false,
+            too_large: false,
+            in_full: Cell::new(0),
             left: RefCell::default(),
         }
     }
@@ -47,11 +56,22 @@ impl Memory {
             key: key.to_owned(),
             fingerprint: Fingerprint::of(["now", etag.as_str()]),
             earlier: Some(Fingerprint::of([etag.as_str()])),
+            dated: None,
             parts: Parts::of(["same", etag.as_str()]),
             memo: Box::default(),
             body,
         }
     }
+
+    /// A record as of a collection whose records are dated: each ETag is a day's.
+    fn dated(key: &str, etag: u32) -> Record {
+        let text = etag.to_string();
+        Record::dated(key.to_owned(), Fingerprint::of([text.as_str()]), &day(etag), json!({ "etag": text }))
+    }
+}
+
+fn day(number: u32) -> String {
+    format!("2026-01-{:02}T00:00:00.1234567Z", number % 100)
 }
 
 impl Collection for Memory {
@@ -63,6 +83,26 @@ impl Collection for Memory {
     }
     fn wants(&self, _happened: &Happened) -> bool {
         true
+    }
+    fn glance(&self, place: Option<&str>) -> Result<Option<Glanced<'_>>> {
+        if !self.dated {
+            return Ok(None);
+        }
+        let Batch { records, next } = self.page(place)?;
+        let glance = |record: &Record| Glance {
+            key: record.key.clone(),
+            fingerprint: record.fingerprint,
+            stamp: record.dated.as_ref().map_or(Stamp::NONE, |dated| dated.stamp),
+        };
+        let glances = Some(records.iter().map(glance).collect());
+        let read = move || {
+            self.in_full.set(self.in_full.get() + 1);
+            match self.too_large {
+                true => Err(Error::new(ErrorCode::PayloadTooLarge, "too large")),
+                false => Ok(records),
+            }
+        };
+        Ok(Some(Glanced { glances, next, read: Box::new(read) }))
     }
     fn page(&self, place: Option<&str>) -> Result<Batch> {
         if place.is_some() && self.forget.replace(false) {
@@ -76,6 +116,9 @@ impl Collection for Memory {
             .filter(|(key, _)| key.as_str() > after && !hidden.contains(key))
             .take(self.page)
             .map(|(key, etag)| {
+                if self.dated {
+                    return Self::dated(key, *etag);
+                }
                 let memo = if self.memos { format!("was {etag}").into() } else { Box::default() };
                 Record { memo, ..Self::record(key, *etag) }
             })
@@ -87,7 +130,8 @@ impl Collection for Memory {
         if self.left.borrow().iter().any(|left| left == key) {
             return Ok(Lookup::Left(json!("its last state")));
         }
-        Ok(self.records.borrow().get(key).map_or(Lookup::Gone, |etag| Lookup::Present(Self::record(key, *etag))))
+        let record = if self.dated { Self::dated } else { Self::record };
+        Ok(self.records.borrow().get(key).map_or(Lookup::Gone, |etag| Lookup::Present(record(key, *etag))))
     }
     fn draft(&self, happened: &Happened) -> EventDraft {
         EventDraft {
@@ -314,7 +358,7 @@ fn of_the_version_before(cursor: &Cursor) -> Cursor {
     state.pages = None;
     for known in state.records.values_mut() {
         let fingerprint = Fingerprint::of(["1"]);
-        *known = Known { fingerprint, parts: Parts::default(), memo: Box::default(), seen: known.seen };
+        *known = Known::new(fingerprint, Parts::default(), Box::default(), known.seen);
     }
     state.cursor()
 }
@@ -413,6 +457,102 @@ fn a_record_that_left_is_delivered_with_its_state_and_forgotten() {
     memory.left.borrow_mut().clear();
     let (events, _) = drain(&memory, &Start::Now, 100, Some(cursor));
     assert_eq!(events, [("created".to_owned(), "d0002".to_owned())], "it came back");
+}
+
+/// A collection whose records are dated delivers what any other one delivers, and reads pages in full only for changes.
+#[test]
+fn pages_without_a_change_are_read_at_a_glance() {
+    for events in [1, 3, 100] {
+        let memory = Memory { dated: true, ..Memory::new(25, 10) };
+        let (delivered, cursor) = drain(&memory, &Start::Now, events, None);
+        assert_eq!((delivered.len(), memory.in_full.get(), cursor.snapshot[0]), (0, 0, 6));
+        let (delivered, again) = drain(&memory, &Start::Now, events, Some(cursor.clone()));
+        assert_eq!((delivered.len(), memory.in_full.get()), (0, 0));
+        assert_eq!(State::read(&again), State::read(&cursor), "a scan without a change keeps the cursor");
+
+        memory.records.borrow_mut().insert("d0003".into(), 2);
+        memory.records.borrow_mut().remove("d0007");
+        memory.records.borrow_mut().insert("new".into(), 1);
+        let (mut delivered, cursor) = drain(&memory, &Start::Now, events, Some(cursor));
+        delivered.sort();
+        let expected = [("created", "new"), ("deleted", "d0007"), ("updated", "d0003")];
+        assert_eq!(delivered, expected.map(|(change, key)| (change.to_owned(), key.to_owned())));
+        assert!(memory.in_full.get() > 0);
+        let (delivered, _) = drain(&memory, &Start::Now, events, Some(cursor));
+        assert!(delivered.is_empty(), "nothing is delivered twice");
+    }
+}
+
+#[test]
+fn dated_records_can_be_committed_event_by_event_too() {
+    let memory = Memory { dated: true, ..Memory::new(25, 10) };
+    let (_, mut cursor) = drain(&memory, &Start::Now, 100, None);
+    for index in (0..25).step_by(2) {
+        memory.records.borrow_mut().insert(format!("d{index:04}"), 20 + index);
+    }
+    for index in (1..25).step_by(4) {
+        memory.records.borrow_mut().remove(&format!("d{index:04}"));
+    }
+    let mut seen = Vec::new();
+    for _ in 0..200 {
+        let page = run(&memory, &request(Start::Now, 100, Some(cursor.clone()))).expect("a page");
+        match page.events.first() {
+            Some(first) => {
+                seen.push(first.order_key.clone());
+                cursor = Cursor { snapshot: cursor.snapshot, position: first.position.clone() };
+            }
+            None if !page.more => break,
+            None => cursor = page.next,
+        }
+    }
+    let distinct: BTreeSet<&String> = seen.iter().collect();
+    assert_eq!((seen.len(), distinct.len()), (13 + 6, 13 + 6));
+    assert_eq!(cursor.position[0], 4);
+}
+
+/// The page is asked for once more, by the way that can ask for fewer records.
+#[test]
+fn a_page_that_is_too_large_to_read_is_asked_for_in_another_way() {
+    let memory = Memory { dated: true, too_large: true, ..Memory::new(25, 10) };
+    let (events, _) = drain(&memory, &Start::Earliest, 100, None);
+    assert_eq!((events.len(), memory.in_full.get()), (25, 3));
+}
+
+#[test]
+fn a_collection_of_dated_records_has_a_largest_number_too() {
+    let memory = Memory { most: 3, dated: true, ..Memory::new(4, 10) };
+    let error = run(&memory, &request(Start::Now, 100, None)).expect_err("too many");
+    assert_eq!(error.code(), ErrorCode::QuotaExceeded);
+}
+
+/// A cursor as the earlier version wrote it for dated records: six bytes of the state's hash, and two of the time's.
+#[test]
+fn dated_records_of_the_version_before_are_not_repeated_and_keep_their_times() {
+    let memory = Memory { dated: true, ..Memory::new(12, 5) };
+    let (_, cursor) = drain(&memory, &Start::Now, 100, None);
+    let mut old = State::read(&cursor).expect("readable");
+    for known in old.records.values_mut() {
+        *known = Known::new(Fingerprint::of(["1"]), Parts::of([day(1).as_str()]), Box::default(), known.seen);
+    }
+    let old = old.cursor();
+    assert_eq!(old.snapshot[0], 4);
+    for events in [1, 100] {
+        memory.records.borrow_mut().insert("d0003".into(), 2);
+        memory.records.borrow_mut().insert("d0009".into(), 2);
+        let (delivered, cursor) = drain_whole(&memory, &Start::Now, events, Some(old.clone()));
+        let of = |delivered: &[Event]| -> Vec<(String, Payload)> {
+            delivered.iter().map(|event| (event.order_key.clone(), event.data.clone())).collect()
+        };
+        let data = |etag: u32, parts: &str| Payload::Json(format!(r#"{{"body":{{"etag":"{etag}"}},"parts":{parts}}}"#));
+        // A cursor that was written in the middle of the first scan has no time for what was not read yet.
+        let second = if events == 1 { "null" } else { "[0]" };
+        let expected = [("d0003".to_owned(), data(2, "[0]")), ("d0009".to_owned(), data(2, second))];
+        assert_eq!(of(&delivered), expected);
+        assert_eq!(cursor.snapshot[0], 6);
+        memory.records.borrow_mut().insert("d0003".into(), 3);
+        let (delivered, _) = drain_whole(&memory, &Start::Now, events, Some(cursor));
+        assert_eq!(of(&delivered), [("d0003".to_owned(), data(3, "[0]"))]);
+    }
 }
 
 #[test]
