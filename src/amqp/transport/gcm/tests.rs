@@ -83,7 +83,7 @@ fn records_are_the_same_as_rings() {
             };
             let made = |mut by: Box<dyn MessageEncrypter>| {
                 let made = by.encrypt(message(), number).expect("encrypted");
-                assert_eq!(made.payload.len(), by.encrypted_payload_len(length));
+                assert_eq!(made.payload.as_ref().len(), by.encrypted_payload_len(length));
                 made.payload.as_ref().to_vec()
             };
             let read = |mut by: Box<dyn MessageDecrypter>, mut text: Vec<u8>, number| {
