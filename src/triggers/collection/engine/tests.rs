@@ -550,8 +550,14 @@ fn dated_records_of_the_version_before_are_not_repeated_and_keep_their_times() {
         assert_eq!(of(&delivered), expected);
         assert_eq!(cursor.snapshot[0], 6);
         memory.records.borrow_mut().insert("d0003".into(), 3);
+        let (delivered, cursor) = drain_whole(&memory, &Start::Now, events, Some(cursor));
+        // Its neighbours in the snapshot had no time in that cursor, so it has none either until it is read again.
+        assert_eq!(of(&delivered), [("d0003".to_owned(), data(3, second))]);
+        memory.records.borrow_mut().insert("d0003".into(), 4);
         let (delivered, _) = drain_whole(&memory, &Start::Now, events, Some(cursor));
-        assert_eq!(of(&delivered), [("d0003".to_owned(), data(3, "[0]"))]);
+        assert_eq!(of(&delivered), [("d0003".to_owned(), data(4, "[0]"))]);
+        memory.records.borrow_mut().insert("d0003".into(), 1);
+        memory.records.borrow_mut().insert("d0009".into(), 1);
     }
 }
 
