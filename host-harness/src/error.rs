@@ -69,6 +69,12 @@ pub enum LoadError {
     /// The component lacks an interface, or a function of an interface.
     #[error("this connector does not export `{0}`")]
     MissingInterface(String),
+    /// The component imports an interface of `workflow:connector-host` that this host does not know, or that
+    /// [`HostOptions::offer_tls`](crate::HostOptions::offer_tls) withholds.
+    #[error(
+        "this connector needs `{0}`, which this host does not offer; use the connector's file that needs WASI alone, or a host that offers it"
+    )]
+    HostInterface(String),
     /// The type of a function differs from its type in the interface.
     #[error("the type of this connector's `{function}` differs from the interface: {reason}")]
     FunctionType {

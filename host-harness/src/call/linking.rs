@@ -4,9 +4,10 @@ use wasmtime::component::Linker;
 
 use super::bounded;
 use super::state::State;
-use crate::egress::add_sockets_to_linker;
+use crate::egress::{add_sockets_to_linker, add_tls_to_linker};
 
-/// Links everything that a connector may import: wasmtime's WASI, and our own sockets and HTTP.
+/// Links everything that a connector may import: wasmtime's WASI, our own sockets and HTTP, and TLS by the host, which
+/// a host that does not offer it refuses before.
 ///
 /// wasmtime's sockets are never linked, rather than replaced afterwards, so that no version of their names leads to
 /// them.
@@ -36,6 +37,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     sockets::instance_network::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
     sockets::udp::add_to_linker::<State, WasiSockets>(linker, State::sockets)?;
     add_sockets_to_linker(linker, State::vetted_sockets)?;
+    add_tls_to_linker(linker, State::vetted_sockets)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     bounded::add_to_linker(linker)
 }

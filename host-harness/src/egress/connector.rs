@@ -10,8 +10,7 @@ use std::task::{Context, Poll};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -22,12 +21,13 @@ use tokio_rustls::client::TlsStream;
 use super::connect_error::ConnectError;
 use super::ledger::{Counted, Excess, Ledger};
 use super::resolver::{Asking, Resolver};
+use super::trust::provider;
 use crate::error::TenantError;
 use crate::limits::Limits;
 use crate::limits::fair::Rate;
 use crate::limits::lines::Lines;
 use crate::operators::telemetry::{self, TenantMeter};
-use crate::options::{TenantOptions, TrustRoots};
+use crate::options::TenantOptions;
 
 /// How many TLS sessions are remembered for resumption.
 const TLS_SESSIONS: usize = 64;
@@ -39,30 +39,8 @@ const ADDRESSES: usize = 8;
 const HTTP2: &[u8] = b"h2";
 
 /// Makes a new configuration for every tenant, because clones of a configuration would share its TLS sessions.
-fn tls_config(trust: &TrustRoots) -> Result<ClientConfig, TenantError> {
-    let (public, pem) = match trust {
-        TrustRoots::Public => (true, None),
-        TrustRoots::Only(pem) => (false, Some(pem)),
-        TrustRoots::PublicAnd(pem) => (true, Some(pem)),
-    };
-    let mut roots = RootCertStore::empty();
-    if public {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    if let Some(pem) = pem {
-        let mut count = 0;
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            let unusable = |reason: String| TenantError::TrustRoots(reason);
-            let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-            roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(TenantError::TrustRoots("they contain no certificate".to_owned()));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+fn tls_config(roots: Arc<RootCertStore>) -> Result<ClientConfig, TenantError> {
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TenantError::Tls)?
         .with_root_certificates(roots)
@@ -85,14 +63,15 @@ pub(crate) struct VettedConnector {
 impl VettedConnector {
     /// # Errors
     ///
-    /// [`TenantError`] if the trust roots cannot be read.
+    /// [`TenantError`] if TLS cannot be set up.
     pub(crate) fn new(
         options: &TenantOptions,
+        roots: Arc<RootCertStore>,
         resolver: Resolver,
         connects: Arc<Rate>,
         meter: Arc<TenantMeter>,
     ) -> Result<Self, TenantError> {
-        let tls = TlsConnector::from(Arc::new(tls_config(&options.trust_roots)?));
+        let tls = TlsConnector::from(Arc::new(tls_config(roots)?));
         let (tenant, limits) = (options.name.clone(), options.limits.clone());
         Ok(Self { tls, resolver, connects, meter, tenant, limits })
     }
@@ -132,7 +111,7 @@ impl VettedConnector {
 }
 
 /// Tries the addresses in order. Each gets an equal share of the time that is left.
-async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
+pub(super) async fn connect_first(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
     let mut last = ConnectError::TimedOut;
     let tried = addresses.len().min(ADDRESSES);
     for (index, address) in addresses.iter().take(tried).enumerate() {

@@ -9,7 +9,7 @@
 //! | exchange | `exchange.rs` | Does this request go to a permitted host, over https, within the quotas? |
 //! | sockets | `sockets/` | Does this address belong to a permitted name that the call looked up, within the quotas? |
 //! | addresses | `addresses.rs`, `resolver.rs` | Is the address of the name public, or permitted by the operator? |
-//! | connector | `connector.rs` | Does the server at the address have a certificate for the name? (HTTP only: on sockets, the guest checks this.) |
+//! | connector, trust | `connector.rs`, `trust.rs` | Does the server at the address have a certificate for the name? (HTTP, and TLS by the host: on sockets, the guest checks this.) |
 //! | pool | `pool.rs` | Does the tenant have a connection to the host, or a slot for a new connection? |
 //! | ledger | `ledger.rs` | Does the server send no more than its exchanges need, and which call pays for computing? |
 //!
@@ -31,6 +31,7 @@ mod pool_tests;
 mod resolver;
 mod shown;
 mod sockets;
+mod trust;
 
 pub(crate) use context::CallContext;
 pub(crate) use domains::review;
@@ -41,4 +42,4 @@ pub use policy::Destination;
 #[cfg(feature = "conformance")]
 pub(crate) use resolver::Nowhere;
 pub use resolver::{HostAddress, HostAddresses};
-pub(crate) use sockets::{Sockets, SocketsView, add_to_linker as add_sockets_to_linker};
+pub(crate) use sockets::{Sockets, SocketsView, add_tls_to_linker, add_to_linker as add_sockets_to_linker};

@@ -161,12 +161,13 @@ impl HostInner {
         &self,
         wasm: impl FnOnce(usize) -> Result<Vec<u8>, LoadError>,
     ) -> Result<(Component, Version), LoadError> {
-        let limit = self.runtime.options.max_component_bytes;
+        let options = &self.runtime.options;
+        let limit = options.max_component_bytes;
         let wasm = wasm(limit)?;
         if wasm.len() > limit {
             return Err(LoadError::TooLarge { size: wasm.len(), limit });
         }
-        let version = version::negotiate(&wasm, &self.runtime.options.interface)?;
+        let version = version::negotiate(&wasm, &options.interface, options.offer_tls)?;
         let component = self.compile(&wasm).map_err(|error| compile_error(&error))?;
         Ok((component, version))
     }

@@ -15,6 +15,7 @@ use crate::setters::setters;
 ///
 /// let options = HostOptions::default()
 ///     .with_interface(">=0.2.0, <0.3.0".parse()?)
+///     .with_offer_tls(false)
 ///     .with_cache_directory("/var/cache/connectors")
 ///     .with_cache_bytes(256 << 20)
 ///     .with_concurrent_calls(512)
@@ -37,6 +38,11 @@ use crate::setters::setters;
 pub struct HostOptions {
     /// The accepted versions of `workflow:connector`. Default: `>=0.1.0, <0.3.0`, all versions that this host supports.
     pub interface: VersionReq,
+    /// Whether connectors that import `workflow:connector-host/tls` are loaded: the host does TLS for them, with the
+    /// tenant's trust roots. Without it they are refused, see
+    /// [`LoadError::HostInterface`](crate::LoadError::HostInterface).
+    /// Default: true.
+    pub offer_tls: bool,
     /// The directory for compiled components; none: they are not kept. Only the operator may have write access, because
     /// the host runs the machine code in the directory. A missing directory is created with access for its owner only.
     /// A directory that belongs to another user, is writable by others or is a symbolic link is refused.
@@ -98,6 +104,7 @@ pub struct HostOptions {
 setters! {
     HostOptions {
         value with_interface (interface: VersionReq);
+        value with_offer_tls (offer_tls: bool);
         some with_cache_directory (cache_directory: PathBuf);
         value with_cache_bytes (cache_bytes: u64);
         value with_concurrent_calls (concurrent_calls: u32);
@@ -119,6 +126,7 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             interface: spoken(),
+            offer_tls: true,
             cache_directory: None,
             cache_bytes: 1 << 30,
             concurrent_calls: 256,

@@ -7,6 +7,9 @@
 //!    is asked;
 //! 2. connect to an address that such a name resolved to in this call, on a port that the rules permit for the name.
 //!
+//! A component that imports `workflow:connector-host/tls` leaves TLS to the host: `tls.rs`. It names a server, and the
+//! same rules, limits and addresses apply.
+//!
 //! Within a call, only the first answer for a name is used, so that a different second answer has no effect. No
 //! background task works for a socket: between the calls of a warm instance, received bytes stay in the kernel.
 
@@ -19,6 +22,10 @@ mod socket;
 mod state;
 mod stream;
 mod tcp;
+mod tls;
+mod tls_bindings;
+mod tls_connection;
+mod tls_session;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +34,7 @@ use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
 
 use bindings::wasi::sockets as wasi;
 pub(crate) use state::{Sockets, SocketsView};
+use tls_bindings::workflow::connector_host as own;
 
 use crate::error::EgressDenied;
 
@@ -45,6 +53,14 @@ pub(crate) fn add_to_linker<T: Send + 'static>(
     wasi::tcp_create_socket::add_to_linker::<T, HasSockets>(linker, view)?;
     wasi::udp_create_socket::add_to_linker::<T, HasSockets>(linker, view)?;
     wasi::ip_name_lookup::add_to_linker::<T, HasSockets>(linker, view)
+}
+
+/// Links TLS by the host.
+pub(crate) fn add_tls_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> SocketsView<'_>,
+) -> wasmtime::Result<()> {
+    own::tls::add_to_linker::<T, HasSockets>(linker, view)
 }
 
 impl wasi::udp_create_socket::Host for SocketsView<'_> {

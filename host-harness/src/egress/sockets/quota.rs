@@ -11,8 +11,11 @@ use crate::operators::telemetry::Way;
 /// The largest number of bytes that is read or written at once.
 pub(super) const CHUNK: usize = 64 << 10;
 
-/// The largest size of the buffers of both directions together, in bytes.
-const BUFFERS: u64 = 2 * CHUNK as u64;
+/// The largest size of the buffers of both directions of a socket together, in bytes.
+pub(super) const BUFFERS: u64 = 2 * CHUNK as u64;
+
+/// The same for a connection with TLS by the host, which also keeps records that are not complete.
+pub(super) const TLS_BUFFERS: u64 = 2 * BUFFERS;
 
 /// A socket's share of the limits on sockets and on their buffers.
 pub(super) struct Share {
@@ -21,9 +24,9 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Reserves the buffers of one more socket. None if a limit does not permit them.
-    pub(super) fn new(open: OwnedSemaphorePermit, exchange: &Exchange) -> Option<Self> {
-        Some(Self { _open: open, _buffers: exchange.reserve(BUFFERS)? })
+    /// Reserves the buffers of one more socket, in bytes. None if a limit does not permit them.
+    pub(super) fn new(open: OwnedSemaphorePermit, exchange: &Exchange, buffers: u64) -> Option<Self> {
+        Some(Self { _open: open, _buffers: exchange.reserve(buffers)? })
     }
 }
 

@@ -45,14 +45,14 @@ impl Sockets {
         self.open.available_permits() < permits(self.limit)
     }
 
-    /// Reserves one more socket. None if a limit does not permit it.
-    pub(super) fn room(&self) -> Option<Share> {
+    /// Reserves one more socket with buffers of this size, in bytes. None if a limit does not permit it.
+    pub(super) fn room(&self, buffers: u64) -> Option<Share> {
         let Ok(open) = self.open.clone().try_acquire_owned() else {
             let limit = self.exchange.network.options.limits.sockets;
             self.exchange.exceed(LimitExceeded::new(LimitName::Sockets, limit.saturating_add(1), limit));
             return None;
         };
-        Share::new(open, &self.exchange)
+        Share::new(open, &self.exchange, buffers)
     }
 
     /// Reserves one more name. Returns false if the limit is reached.

@@ -14,6 +14,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, Network, s
 use super::SocketsView;
 use super::bindings::wasi::sockets::tcp::{Host, HostTcpSocket, ShutdownType};
 use super::bindings::wasi::sockets::tcp_create_socket;
+use super::quota::BUFFERS;
 use super::socket::{Stage, TcpSocket};
 use super::stream::Connected;
 use crate::error::EgressDenied;
@@ -28,7 +29,7 @@ impl tcp_create_socket::Host for SocketsView<'_> {
             let denied = EgressDenied::socket("a TCP socket, which no egress rule opens for this connection");
             return Ok(Err(self.sockets.deny(denied)));
         }
-        let Some(share) = self.sockets.room() else {
+        let Some(share) = self.sockets.room(BUFFERS) else {
             return Ok(Err(ErrorCode::NewSocketLimit));
         };
         let socket = match family {
