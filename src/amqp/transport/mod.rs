@@ -1,20 +1,38 @@
 //! Moving bytes: a stream that is read and written until a deadline. It runs over TCP, over TLS on TCP, or over a
 //! WebSocket on TLS.
+//!
+//! TLS is either this crate's own (`tls.rs`, feature `guest-tls`) or the host's (`host_tls.rs`, feature `host-tls`).
+//! Nothing above this module knows which.
 
+#[cfg(not(any(feature = "guest-tls", all(feature = "host-tls", target_family = "wasm"))))]
+compile_error!("AMQP needs the feature `guest-tls`, or in WebAssembly `host-tls`");
+
+#[cfg(all(feature = "guest-tls", any(target_family = "wasm", test)))]
+mod gcm;
+#[cfg(not(feature = "guest-tls"))]
+mod host_tls;
 mod io;
 #[cfg(not(target_family = "wasm"))]
 mod native;
-mod tcp;
-mod tls;
 #[cfg(target_family = "wasm")]
+mod streams;
+#[cfg(feature = "guest-tls")]
+mod tcp;
+#[cfg(feature = "guest-tls")]
+mod tls;
+#[cfg(all(feature = "guest-tls", target_family = "wasm"))]
 mod wasi;
 mod web_socket;
 
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(not(feature = "guest-tls"))]
+use host_tls::Tls;
+#[cfg(feature = "guest-tls")]
 pub use tcp::Tcp;
-pub use tls::{Roots, Tls};
+#[cfg(feature = "guest-tls")]
+pub use tls::Tls;
 pub use web_socket::WebSocket;
 
 use super::stage::Stage;
@@ -94,10 +112,21 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
     }
 }
 
+/// The certificate authorities that are trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roots<'a> {
+    /// The authorities of Mozilla's root programme, which include the authorities that Azure uses. With TLS by the host:
+    /// the authorities that it trusts.
+    #[default]
+    WebPki,
+    /// Only the authorities of this PEM text: a private authority that the connection states.
+    Pem(&'a str),
+}
+
 /// Connects to a server that speaks AMQP over TLS, and over a WebSocket at `path` if `transport` is WebSockets.
 ///
 /// # Errors
-/// As [`Tls::open`] and [`WebSocket::connect`].
+/// As `Tls::open` and [`WebSocket::connect`].
 pub fn open(
     transport: AmqpTransport,
     (host, port): (&str, u16),

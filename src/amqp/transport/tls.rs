@@ -7,21 +7,11 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::io::Adapter;
-use super::{Deadline, Tcp, Transport, TransportError, TransportErrorKind};
+use super::{Deadline, Roots, Tcp, Transport, TransportError, TransportErrorKind};
 use crate::amqp::stage::Stage;
-
-/// The certificate authorities that are trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Roots<'a> {
-    /// The authorities of Mozilla's root programme, which include the authorities that Azure uses.
-    #[default]
-    WebPki,
-    /// Only the authorities of this PEM text: a private authority that the connection states.
-    Pem(&'a str),
-}
 
 /// A TLS connection over `T`. The server has shown a trusted certificate for the requested host name.
 #[derive(Debug)]
@@ -151,22 +141,17 @@ fn config(roots: Roots) -> Result<ClientConfig, TransportError> {
     Ok(config)
 }
 
-/// ring's cipher suites, ordered by cost on processors without AES instructions: a server that follows the client's
-/// preference takes the first one.
+/// ring's cipher suites. In WebAssembly, AES-GCM is not ring's, and the suites are ordered by their cost without AES
+/// instructions: a server that follows the client's preference takes the first one.
+#[cfg(not(target_family = "wasm"))]
+fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
+#[cfg(target_family = "wasm")]
 fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
-    if cfg!(target_family = "wasm") {
-        provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
-            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
-            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
-            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => 0,
-            // AES with ten rounds, where the other key length has fourteen.
-            CipherSuite::TLS13_AES_128_GCM_SHA256
-            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
-            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 1,
-            _ => 2,
-        });
-    }
+    provider.cipher_suites = super::gcm::without_aes_instructions(&provider.cipher_suites);
     provider
 }
 
