@@ -136,9 +136,7 @@ mod tests {
     #[test]
     fn what_the_host_does_not_offer_is_named_before_compiling() {
         let exports: String = interfaces(&LIFECYCLE_SINCE)
-            .map(|name| {
-                format!("(instance $i{name}) (export \"{PACKAGE}{name}@0.2.0\" (instance $i{name}))")
-            })
+            .map(|name| format!("(instance $i{name}) (export \"{PACKAGE}{name}@0.2.0\" (instance $i{name}))"))
             .collect();
         let importing = |name: &str| {
             let import = format!("(import \"{HOST_PACKAGE}{name}\" (instance))");

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::sync::LazyLock;
 
 use aes_gcm::aead::consts::{U12, U16};
-use aes_gcm::{Aes128Gcm, Aes256Gcm, AeadCore, AeadInOut, KeyInit, KeySizeUser};
+use aes_gcm::{AeadCore, AeadInOut, Aes128Gcm, Aes256Gcm, KeyInit};
 use rustls::crypto::cipher::{
     AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, KeyBlockShape, MessageDecrypter, MessageEncrypter, Nonce,
     OutboundOpaqueMessage, OutboundPlainMessage, PrefixedPayload, Tls12AeadAlgorithm, Tls13AeadAlgorithm,
@@ -18,8 +18,8 @@ use rustls::crypto::cipher::{
 };
 use rustls::crypto::ring::cipher_suite;
 use rustls::{
-    CipherSuite, CipherSuiteCommon, ConnectionTrafficSecrets, ContentType, Error, ProtocolVersion, SupportedCipherSuite,
-    Tls12CipherSuite, Tls13CipherSuite,
+    CipherSuite, CipherSuiteCommon, ConnectionTrafficSecrets, ContentType, Error, ProtocolVersion,
+    SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite,
 };
 
 /// The size of a tag, in bytes.
@@ -78,12 +78,7 @@ fn suites() -> impl Iterator<Item = SupportedCipherSuite> {
 
 fn tls13(suite: SupportedCipherSuite, aead_alg: &'static dyn Tls13AeadAlgorithm) -> Option<Tls13CipherSuite> {
     let ring = suite.tls13()?;
-    Some(Tls13CipherSuite {
-        common: common(&ring.common),
-        hkdf_provider: ring.hkdf_provider,
-        aead_alg,
-        quic: None,
-    })
+    Some(Tls13CipherSuite { common: common(&ring.common), hkdf_provider: ring.hkdf_provider, aead_alg, quic: None })
 }
 
 fn tls12(suite: SupportedCipherSuite, aead_alg: &'static dyn Tls12AeadAlgorithm) -> Option<Tls12CipherSuite> {
@@ -169,7 +164,7 @@ impl<C: Cipher> Tls12AeadAlgorithm for Gcm<C> {
 struct Key<C>(Option<C>);
 
 impl<C: Cipher> Key<C> {
-    /// rustls hands over as many bytes as [`KeySizeUser`] states; with any other number every record is refused.
+    /// rustls hands over as many bytes as the algorithm states; with any other number every record is refused.
     fn new(key: &AeadKey) -> Self {
         Self(C::new_from_slice(key.as_ref()).ok())
     }
@@ -266,8 +261,7 @@ impl<C: Cipher> MessageDecrypter for Tls12Decrypter<C> {
     ) -> Result<InboundPlainMessage<'a>, Error> {
         let plain = message.payload.len().checked_sub(EXPLICIT_NONCE + TAG).ok_or(Error::DecryptError)?;
         let about = make_tls12_aad(number, message.typ, message.version, plain);
-        let (explicit, text) =
-            message.payload.split_first_chunk_mut::<EXPLICIT_NONCE>().ok_or(Error::DecryptError)?;
+        let (explicit, text) = message.payload.split_first_chunk_mut::<EXPLICIT_NONCE>().ok_or(Error::DecryptError)?;
         let mut nonce = [0; SALT + EXPLICIT_NONCE];
         for (to, from) in nonce.iter_mut().zip(self.salt.iter().chain(explicit.iter())) {
             *to = *from;

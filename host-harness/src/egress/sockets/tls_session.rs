@@ -167,7 +167,11 @@ impl Session {
             Ok(0) => {
                 // TLS judges whether the server may end here.
                 self.tls.read_tls(&mut io::empty()).map_err(Fault::Broken)?;
-                if self.tls.is_handshaking() { Err(Fault::Broken(io::ErrorKind::UnexpectedEof.into())) } else { Ok(true) }
+                if self.tls.is_handshaking() {
+                    Err(Fault::Broken(io::ErrorKind::UnexpectedEof.into()))
+                } else {
+                    Ok(true)
+                }
             }
             Ok(read) => {
                 buffer.truncate(read);

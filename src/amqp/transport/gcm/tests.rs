@@ -115,13 +115,14 @@ fn records_are_the_same_as_rings() {
 #[test]
 fn records_that_are_too_large_are_refused() {
     let (key, iv) = (|| AeadKey::from([7; 32]), || Iv::new([9; 12]));
-    let refused = |mut encrypter: Box<dyn MessageEncrypter>, mut decrypter: Box<dyn MessageDecrypter>, length: usize| {
-        let plain = vec![1; length];
-        let (typ, version) = (ContentType::ApplicationData, ProtocolVersion::TLSv1_2);
-        let message = OutboundPlainMessage { typ, version, payload: OutboundChunks::Single(&plain) };
-        let mut sealed = encrypter.encrypt(message, 0).expect("encrypted").payload.as_ref().to_vec();
-        decrypter.decrypt(InboundOpaqueMessage::new(typ, version, &mut sealed), 0).map(|it| it.payload.len())
-    };
+    let refused =
+        |mut encrypter: Box<dyn MessageEncrypter>, mut decrypter: Box<dyn MessageDecrypter>, length: usize| {
+            let plain = vec![1; length];
+            let (typ, version) = (ContentType::ApplicationData, ProtocolVersion::TLSv1_2);
+            let message = OutboundPlainMessage { typ, version, payload: OutboundChunks::Single(&plain) };
+            let mut sealed = encrypter.encrypt(message, 0).expect("encrypted").payload.as_ref().to_vec();
+            decrypter.decrypt(InboundOpaqueMessage::new(typ, version, &mut sealed), 0).map(|it| it.payload.len())
+        };
     let own: &dyn Tls13AeadAlgorithm = &AES_256;
     let own12: &dyn Tls12AeadAlgorithm = &AES_256;
     for (length, expected) in [(1 << 14, Ok(1 << 14)), ((1 << 14) + 1, Err(Error::PeerSentOversizedRecord))] {
@@ -155,7 +156,8 @@ fn pair(version: &'static SupportedProtocolVersion, suite: CipherSuite) -> (Clie
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .expect("a certificate");
-    let client = ClientConnection::new(Arc::new(client), ServerName::try_from(NAME).expect("a name")).expect("a client");
+    let client =
+        ClientConnection::new(Arc::new(client), ServerName::try_from(NAME).expect("a name")).expect("a client");
     (client, ServerConnection::new(Arc::new(server)).expect("a server"))
 }
 
@@ -169,11 +171,7 @@ fn sent<S: SideData>(end: &mut ConnectionCommon<S>) -> Vec<u8> {
 }
 
 /// Hands bytes over in pieces, and returns the plain text.
-fn received<S: SideData>(
-    end: &mut ConnectionCommon<S>,
-    bytes: &[u8],
-    piece: usize,
-) -> Result<Vec<u8>, rustls::Error> {
+fn received<S: SideData>(end: &mut ConnectionCommon<S>, bytes: &[u8], piece: usize) -> Result<Vec<u8>, rustls::Error> {
     let mut plain = Vec::new();
     for mut piece in bytes.chunks(piece) {
         while !piece.is_empty() {
