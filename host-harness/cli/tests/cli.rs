@@ -1,7 +1,9 @@
 //! The program as a person runs it: exit codes, readable errors, and no key in any output.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -152,4 +154,38 @@ fn exit_codes_and_no_key_anywhere() {
             assert!(said(&output).contains(field), "{field} {arguments:?}: {}", said(&output));
         }
     }
+}
+
+#[test]
+fn compiling_is_told_on_a_pipe_and_only_where_it_happens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut said = Vec::new();
+    for _ in 0..2 {
+        let started = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_connector-host"))
+            .arg("--component")
+            .arg(component())
+            .arg("--cache")
+            .arg(folder.path().join("compiled"))
+            .args(["--json", "actions"])
+            .env_remove("RUST_LOG")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut lines = Vec::new();
+        for line in BufReader::new(child.stderr.take().expect("a pipe")).lines() {
+            lines.push((line.expect("text"), started.elapsed()));
+        }
+        assert!(child.wait().expect("an end").success(), "{lines:?}");
+        said.push((lines, started.elapsed()));
+    }
+    let [(first, whole), (second, _)] = said.try_into().expect("two runs");
+    let (line, after) = first.first().expect("a line");
+    assert!(line.starts_with("compiling the component"), "{first:?}");
+    // The line comes before the work and not with its end; a time in seconds would depend on the machine.
+    assert!(*after < whole / 2, "{after:?} of {whole:?}");
+    let (line, _) = first.last().expect("a line");
+    assert!(line.starts_with("the component is compiled and loaded: "), "{first:?}");
+    assert!(second.is_empty(), "{second:?}");
 }

@@ -42,6 +42,11 @@ impl CompiledCache {
         Ok(Self { directory: directory.to_owned(), most_bytes })
     }
 
+    /// Whether there is a file for this component. It is not read, so `load` can still find that it has to compile.
+    pub(crate) fn has(&self, engine: &Engine, wasm: &[u8]) -> bool {
+        self.directory.join(file_name(engine, wasm)).is_file()
+    }
+
     /// Loads the component from the cache, or compiles it and then stores it there.
     pub(crate) fn load(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
         let name = file_name(engine, wasm);
@@ -206,6 +211,10 @@ mod tests {
         _directory: tempfile::TempDir,
     }
 
+    fn component(number: u32) -> Vec<u8> {
+        wat::parse_str(format!("(component (core module (func (result i32) i32.const {number})))")).unwrap()
+    }
+
     impl Scene {
         fn new(most_bytes: u64) -> Self {
             let directory = tempfile::tempdir().unwrap();
@@ -219,8 +228,7 @@ mod tests {
 
         /// Loads a different component for each number, and returns whether it was in the cache.
         fn load(&self, number: u32) -> bool {
-            let wasm = wat::parse_str(format!("(component (core module (func (result i32) i32.const {number})))"));
-            let wasm = wasm.unwrap();
+            let wasm = component(number);
             let was_there = self.cache.read(&file_name(&self.engine, &wasm)).is_ok();
             self.cache.load(&self.engine, &wasm).unwrap();
             was_there
@@ -233,6 +241,8 @@ mod tests {
         assert!(!scene.load(1));
         assert_eq!(scene.files().len(), 1);
         assert!(scene.load(1));
+        assert!(scene.cache.has(&scene.engine, &component(1)));
+        assert!(!scene.cache.has(&scene.engine, &component(2)));
     }
 
     /// An incomplete file, for example after a power loss, is replaced and not trusted.

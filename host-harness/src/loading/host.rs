@@ -82,6 +82,13 @@ impl Host {
         self.inner.runtime.lifecycle.drain(within).await
     }
 
+    /// Whether the cache has a compiled file for this component. Where it has none, loading compiles the component, which
+    /// takes seconds; a program can say so. A damaged file counts as well, although loading then compiles again.
+    #[must_use]
+    pub fn has_compiled(&self, wasm: &[u8]) -> bool {
+        self.inner.cache.as_ref().is_some_and(|cache| cache.has(&self.inner.runtime.engine, wasm))
+    }
+
     /// Loads a component from a file. See [`Host::load`].
     ///
     /// # Errors

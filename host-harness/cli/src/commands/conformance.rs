@@ -31,9 +31,10 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Confo
         .map_err(usage)?;
     let (_, wasm) = session.component()?;
     let host = session.host()?;
-    let spinner = output.spinner("judging the connector");
+    // Compiles the component and says so, also where there is no account; judging then takes it from the cache.
+    let loaded = session.load(&host, wasm.clone()).await;
     let account = if session.has_connection() {
-        match host.load_with(wasm.clone(), &session.load_options()).await {
+        match loaded {
             Ok(connector) => {
                 let Linked { tenant, connection, .. } = session.linked_to(connector)?;
                 let configurations =
@@ -48,6 +49,7 @@ pub(crate) async fn run(session: &Session<'_>, output: &Output, arguments: Confo
     } else {
         None
     };
+    let spinner = output.spinner("judging the connector");
     let report = conformance::judge(&host, wasm, account.as_ref()).await;
     drop(spinner);
     if output.is_json() {

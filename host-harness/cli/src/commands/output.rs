@@ -1,7 +1,8 @@
 //! The output of the program, for people or for machines.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
@@ -14,6 +15,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Done, Exit};
+
+/// The time between two lines about a component that is being compiled.
+const BETWEEN_LINES: Duration = Duration::from_secs(2);
 
 /// Writes to standard output, as text for people or as JSON for machines.
 pub(crate) struct Output {
@@ -78,6 +82,34 @@ impl Output {
         let bar = ProgressBar::new_spinner().with_message(message);
         bar.enable_steady_tick(Duration::from_millis(120));
         Spinner(Some(bar))
+    }
+
+    /// Says on standard error that the component is compiled while `loading` loads it, how long that has taken, and that
+    /// it is done. A pipe gets plain lines, so that a log shows them, too.
+    pub(crate) async fn compiling<T, E>(&self, loading: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let started = Instant::now();
+        self.warn("compiling the component, once for each version of it ...");
+        let spinner = self.spinner("compiling the component");
+        let mut ticks = tokio::time::interval_at((started + BETWEEN_LINES).into(), BETWEEN_LINES);
+        let mut loading = pin!(loading);
+        let loaded = loop {
+            tokio::select! {
+                biased;
+                loaded = &mut loading => break loaded,
+                _ = ticks.tick() => {
+                    let message = format!("compiling the component: {} s so far", started.elapsed().as_secs());
+                    match &spinner.0 {
+                        Some(bar) => bar.set_message(message),
+                        None => self.warn(&message),
+                    }
+                }
+            }
+        };
+        drop(spinner);
+        if loaded.is_ok() {
+            self.warn(&format!("the component is compiled and loaded: {:.1} s", started.elapsed().as_secs_f64()));
+        }
+        loaded
     }
 
     /// Prints why a command failed: as JSON to standard output, or as text to standard error.

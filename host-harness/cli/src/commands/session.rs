@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use connector_host::{
-    Connection, Connector, Host, HostAddress, HostAddresses, HostOptions, HostRule, IpNetwork, Limits, LoadOptions,
-    Tenant, TenantOptions, TrustRoots,
+    Connection, Connector, Host, HostAddress, HostAddresses, HostOptions, HostRule, IpNetwork, Limits, LoadError,
+    LoadOptions, Tenant, TenantOptions, TrustRoots,
 };
 use etcetera::{BaseStrategy as _, choose_base_strategy};
 use tracing_subscriber::EnvFilter;
@@ -158,12 +158,20 @@ impl<'a> Session<'a> {
     pub(crate) async fn connector(&self) -> Done<Connector> {
         let (path, wasm) = self.component()?;
         let host = self.host()?;
-        let _spinner = self.output.spinner("loading the connector");
-        let options = self.load_options();
-        host.load_with(wasm, &options)
+        self.load(&host, wasm)
             .await
             .with_context(|| format!("{} cannot be loaded", path.display()))
             .map_err(Exit::Failed)
+    }
+
+    /// Loads these bytes, and says so where they have to be compiled first.
+    pub(crate) async fn load(&self, host: &Host, wasm: Vec<u8>) -> Result<Connector, LoadError> {
+        let options = self.load_options();
+        if !host.has_compiled(&wasm) {
+            return self.output.compiling(host.load_with(wasm, &options)).await;
+        }
+        let _spinner = self.output.spinner("loading the connector");
+        host.load_with(wasm, &options).await
     }
 
     /// Loads the component, and reads the tenant and the connection for its calls.
