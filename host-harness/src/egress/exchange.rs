@@ -868,8 +868,18 @@ pub(super) mod tests {
     }
 
     pub(in crate::egress) fn exchange_within(tenant: &Tenant, authority: &str, context: CallContext) -> Arc<Exchange> {
+        exchange_by(EgressProtocol::Https, tenant, authority, context)
+    }
+
+    /// A call that may connect to `authority` by `protocol`, and to nothing else.
+    pub(in crate::egress) fn exchange_by(
+        protocol: EgressProtocol,
+        tenant: &Tenant,
+        authority: &str,
+        context: CallContext,
+    ) -> Arc<Exchange> {
         let rule = EgressRule {
-            protocol: EgressProtocol::Https,
+            protocol,
             host: authority.to_owned(),
             default_port: 443,
             suffixes: Vec::new(),

@@ -28,6 +28,8 @@ mod tls_connection;
 mod tls_session;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 use wasmtime::component::{HasData, Linker};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
