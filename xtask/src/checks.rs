@@ -53,7 +53,7 @@ const GUESTS: [&str; 5] =
 const FUZZ: &str = "fuzz";
 
 /// What clippy checks in the workspace.
-const LINTS: [(&str, &[&str]); 4] = [
+const LINTS: [(&str, &[&str]); 5] = [
     ("Lints, host target", &["--workspace", "--all-targets"]),
     ("Lints, the host as it is embedded", &["--package", "connector-host", "--lib"]),
     ("Lints, component target", &["--package", "azure-iot-connector", "--target", "wasm32-wasip2", "--lib"]),
@@ -61,11 +61,29 @@ const LINTS: [(&str, &[&str]); 4] = [
         "Lints, component without AMQP",
         &["--package", "azure-iot-connector", "--target", "wasm32-wasip2", "--lib", "--no-default-features"],
     ),
+    (
+        "Lints, component that leaves TLS to its host",
+        &[
+            "--package",
+            "azure-iot-connector",
+            "--target",
+            "wasm32-wasip2",
+            "--lib",
+            "--no-default-features",
+            "--features",
+            "amqp,host-tls",
+        ],
+    ),
 ];
 
 /// The arguments for unit tests. They build the whole workspace, as all other stages do: with fewer packages, cargo
 /// would choose other features of dependencies and build them a second time.
 const UNIT_TESTS: [&str; 7] = ["--workspace", "--lib", "--bins", "--test", "corpus", "--test", "floors"];
+
+/// The arguments for the tests that also run on the file that leaves TLS to its host: AMQP on both ports,
+/// and what the test of a connection says of TLS.
+const HOST_TLS_TESTS: [&str; 7] =
+    ["--workspace", "--test", "telemetry", "--test", "web_sockets", "--test", "permissions"];
 
 /// The arguments for all targets that have no unit tests.
 const INTEGRATION_TESTS: [&str; 7] = ["--workspace", "--test", "*", "--bench", "*", "--example", "*"];
@@ -174,7 +192,11 @@ fn end_to_end() -> Result<()> {
     let component = component::build()?;
     step("Integration tests", || {
         let command = Command::new(env!("CARGO")).arg("test").args(INTEGRATION_TESTS);
-        command.env("CONNECTOR_COMPONENT", component).run()
+        command.env("CONNECTOR_COMPONENT", &component).run()
+    })?;
+    step("Tests of AMQP, TLS by the host", || {
+        let command = Command::new(env!("CARGO")).arg("test").args(HOST_TLS_TESTS);
+        command.env("CONNECTOR_COMPONENT", component.with_file_name(component::HOST_TLS)).run()
     })
 }
 

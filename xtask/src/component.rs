@@ -7,13 +7,16 @@ use anyhow::{Context, Result};
 
 use crate::run::{cargo, root, step, target_dir};
 
+/// The name of the file that leaves TLS to its host.
+pub const HOST_TLS: &str = "azure_iot_connector_host_tls.wasm";
+
 /// The two files of the component: what a person calls the build, its additional arguments, and the file.
 const FILES: [(&str, &[&str], &str); 2] = [
     ("Build the component", &[], "azure_iot_connector.wasm"),
     (
         "Build the component that leaves TLS to its host",
         &["--no-default-features", "--features", "amqp,host-tls"],
-        "azure_iot_connector_host_tls.wasm",
+        HOST_TLS,
     ),
 ];
 

@@ -18,7 +18,8 @@ cargo xtask COMMAND
 
   setup            install what the other commands need: the wasm target, Debian packages where one is missing, cargo-deny
                    and cargo-nextest
-  build            build the component: target/component/azure_iot_connector.wasm
+  build            build both files of the component in target/component/: azure_iot_connector.wasm for every host,
+                   azure_iot_connector_host_tls.wasm for hosts that offer `workflow:connector-host/tls`
   demo [ARGS]      build, then run a workflow on the embedded emulator; ARGS go to `connector-host demo`
   test             every stage of `check`
   check [STAGE...] the stages that are named, or all; see below
