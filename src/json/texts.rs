@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn what_is_no_list_of_records_is_none() {
-        for text in ["", "{}", "null", "[1]", "[{}", "[{}]x", r#"[{"id":"a}]"#, r#"[{"id":"\ud800"}]"#, "[{\"a\":01}]"] {
+        for text in ["", "{}", "null", "[1]", "[{}", "[{}]x", r#"[{"id":"a}]"#, r#"[{"id":"\ud800"}]"#, "[{\"a\":01}]"]
+        {
             assert_eq!(read(text), None, "{text}");
         }
         assert_eq!(texts_of_records(b"[{\"a\":\"\xff\"}]", ["id"]), None);

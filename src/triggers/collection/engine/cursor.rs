@@ -7,6 +7,7 @@
 //! with every event. An engine that commits in the middle of a page thus stores a few dozen bytes, not the collection.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
@@ -89,8 +90,8 @@ pub struct Stamp(i64);
 impl Stamp {
     /// The stamp of a record that states no time: it is earlier than all others.
     pub const NONE: Self = Self(i64::MIN);
-    /// A bound where nothing is known of the time: no stamp is later.
-    const UNKNOWN: Self = Self(i64::MAX);
+    /// How far a service's clock may be ahead of ours: a day, in steps of 100 nanoseconds.
+    const FASTEST_CLOCK: i64 = 24 * 60 * 60 * 10_000_000;
     /// A change that is stamped by more than this later than the known state shows without its fingerprint: 2 seconds.
     /// Services write the same time with 3 and with 7 decimals.
     const CLEARLY_LATER: i64 = 2 * 10_000_000;
@@ -99,6 +100,12 @@ impl Stamp {
     pub fn of(time: Option<OffsetDateTime>) -> Self {
         let steps = time.and_then(|time| i64::try_from(time.unix_timestamp_nanos().div_euclid(100)).ok());
         steps.map_or(Self::NONE, Self)
+    }
+
+    /// A bound for the stamps of all that a service has stamped until this time of our clock, since the Unix epoch.
+    pub fn bound(now: Duration) -> Self {
+        let steps = i64::try_from(now.as_nanos() / 100).unwrap_or(i64::MAX);
+        Self(steps.saturating_add(Self::FASTEST_CLOCK))
     }
 
     fn is_clearly_later_than(self, other: Self) -> bool {
@@ -299,6 +306,16 @@ impl State {
         Cursor { snapshot: self.pack(), position: vec![FORMAT] }
     }
 
+    /// Where some records have a time of change, gives this bound to those that an earlier version wrote without one, so
+    /// that each has one. Without such a bound the records around them would have none either.
+    pub fn bound_times(&mut self, bound: Stamp) {
+        if self.records.values().any(|known| known.latest.is_some()) {
+            for known in self.records.values_mut() {
+                known.latest.get_or_insert(bound);
+            }
+        }
+    }
+
     fn pack(&self) -> Vec<u8> {
         let mut raw = Vec::with_capacity(self.records.len() * 16 + 64);
         raw.extend(self.scope);
@@ -347,7 +364,8 @@ impl State {
         if is_dated {
             let all: Vec<&Known> = self.records.values().collect();
             for block in all.chunks(BLOCK) {
-                let latest = block.iter().map(|known| known.latest.unwrap_or(Stamp::UNKNOWN)).max();
+                // A record without a time has none that could be later: see `bound_times`.
+                let latest = block.iter().filter_map(|known| known.latest).max();
                 put_signed(&mut raw, latest.unwrap_or(Stamp::NONE).0);
             }
             // The fingerprints cannot be compressed, and would keep the ids from being.
@@ -540,10 +558,7 @@ mod tests {
         for index in 0..count {
             let key = format!("plant-north-press-{index:06}");
             let fingerprint = Fingerprint::of([key.as_str(), "etag"]);
-            state.records.insert(
-                key,
-                Known::new(fingerprint, Parts::default(), Box::default(), index % 3 == 0),
-            );
+            state.records.insert(key, Known::new(fingerprint, Parts::default(), Box::default(), index % 3 == 0));
         }
         state
     }
@@ -644,9 +659,14 @@ mod tests {
             let digits = hex(&random(index));
             [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
         };
-        let kinds: [(&str, &dyn Fn(u32) -> String, f64); 4] = [
+        type Ids<'a> = &'a dyn Fn(u32) -> String;
+        let kinds: [(&str, Ids, f64); 4] = [
             ("numbered", &|index| format!("plant-north-press-{index:06}"), 2.7),
-            ("one of ten numbers", &|index| format!("press-{:07}", u64::from(index) * 10 + u64::from(random(index)[0] % 10)), 4.2),
+            (
+                "one of ten numbers",
+                &|index| format!("press-{:07}", u64::from(index) * 10 + u64::from(random(index)[0] % 10)),
+                4.2,
+            ),
             ("eight random digits", &|index| format!("SN-{}", &hex(&random(index))[..8].to_uppercase()), 7.0),
             ("random UUID", &uuid, 23.5),
         ];
@@ -654,7 +674,6 @@ mod tests {
             let state = dated((0..20_000).map(id));
             let cursor = state.cursor();
             let each = cursor.snapshot.len() as f64 / state.records.len() as f64;
-            println!("{kind}: {each:.2} bytes");
             assert!(each < most, "{kind}: {each} bytes");
             let read = State::read(&cursor).expect("readable");
             assert_eq!(read.cursor(), cursor);
@@ -693,9 +712,6 @@ mod tests {
             assert_eq!(short.shows(alike, Some(Stamp(after))), same, "{after}");
         }
         assert!(short.shows(one, Some(Stamp::NONE)));
-        // What a scan has not read since an earlier version wrote the cursor has no time.
-        let unknown = Known { latest: Some(Stamp::UNKNOWN), ..short };
-        assert!(unknown.shows(one, Some(Stamp(i64::MAX - 1))) && !unknown.is_before(Stamp(0)));
         assert!(exact.is_before(Stamp(1)) && !exact.is_before(Stamp(0)));
     }
 
@@ -705,7 +721,8 @@ mod tests {
         assert_eq!(of("1970-01-01T00:00:00.0000019Z"), Stamp(19));
         assert_eq!(of("1969-12-31T23:59:59.99999999Z"), Stamp(-1));
         assert_eq!((of("never"), Stamp::of(None)), (Stamp::NONE, Stamp::NONE));
-        assert!(of("0000-01-01T00:00:00Z") > Stamp::NONE && of("9999-12-31T23:59:59Z") < Stamp::UNKNOWN);
+        assert!(of("0000-01-01T00:00:00Z") > Stamp::NONE && of("9999-12-31T23:59:59Z") < Stamp::bound(Duration::MAX));
+        assert_eq!(Stamp::bound(Duration::from_secs(5)), of("1970-01-02T00:00:05Z"));
     }
 
     #[test]

@@ -571,6 +571,7 @@ impl<'a> Scan<'a> {
         let pages =
             self.state.pages.get_or_insert_with(|| Pages { origin: self.session.platform().random(), count: 0 });
         pages.count = pages.count.wrapping_add(u64::from(!self.page.is_empty()));
+        self.state.bound_times(Stamp::bound(self.session.platform().unix_time()));
         let wait = if more { Duration::ZERO } else { self.interval };
         let wait_hint_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Page { wait_hint_ms, ..self.page.finish(self.state.cursor(), more) }

@@ -544,20 +544,40 @@ fn dated_records_of_the_version_before_are_not_repeated_and_keep_their_times() {
             delivered.iter().map(|event| (event.order_key.clone(), event.data.clone())).collect()
         };
         let data = |etag: u32, parts: &str| Payload::Json(format!(r#"{{"body":{{"etag":"{etag}"}},"parts":{parts}}}"#));
-        // A cursor that was written in the middle of the first scan has no time for what was not read yet.
+        // What the first poll did not read has no time in the cursor that it wrote.
         let second = if events == 1 { "null" } else { "[0]" };
         let expected = [("d0003".to_owned(), data(2, "[0]")), ("d0009".to_owned(), data(2, second))];
         assert_eq!(of(&delivered), expected);
         assert_eq!(cursor.snapshot[0], 6);
-        memory.records.borrow_mut().insert("d0003".into(), 3);
+        // A scan that one poll completes knows all times.
         let (delivered, cursor) = drain_whole(&memory, &Start::Now, events, Some(cursor));
-        // Its neighbours in the snapshot had no time in that cursor, so it has none either until it is read again.
-        assert_eq!(of(&delivered), [("d0003".to_owned(), data(3, second))]);
-        memory.records.borrow_mut().insert("d0003".into(), 4);
+        assert!(delivered.is_empty());
+        memory.records.borrow_mut().insert("d0003".into(), 3);
         let (delivered, _) = drain_whole(&memory, &Start::Now, events, Some(cursor));
-        assert_eq!(of(&delivered), [("d0003".to_owned(), data(4, "[0]"))]);
+        assert_eq!(of(&delivered), [("d0003".to_owned(), data(3, "[0]"))]);
         memory.records.borrow_mut().insert("d0003".into(), 1);
         memory.records.borrow_mut().insert("d0009".into(), 1);
+    }
+}
+
+/// Scans that always take several polls do not lose the times for good: what an earlier version wrote gets a bound a day
+/// ahead of our clock, and not one that no time exceeds.
+#[test]
+fn times_of_the_version_before_are_known_again_after_a_day() {
+    let mut state = State::new([1; 8], false);
+    let old = |key: &str| (key.to_owned(), Known::new(Fingerprint::of(["1"]), Parts::default(), Box::default(), false));
+    state.records.extend([old("a"), old("b")]);
+    let now = Duration::from_secs(1_800_000_000);
+    state.bound_times(Stamp::bound(now));
+    assert!(state.records.values().all(|known| known.latest.is_none()), "no record is dated");
+    let time = |seconds: i64| Stamp::of(time::OffsetDateTime::from_unix_timestamp(seconds).ok());
+    state.records.insert("a".to_owned(), Known::dated(Fingerprint::of(["1"]), time(1_700_000_000), true));
+    state.bound_times(Stamp::bound(now));
+    let read = State::read(&state.cursor()).expect("readable");
+    for (later, is_known) in [(3_600, false), (86_400 + 1, true)] {
+        for known in read.records.values() {
+            assert_eq!(known.is_before(time(1_800_000_000 + later)), is_known);
+        }
     }
 }
 
@@ -593,6 +613,43 @@ fn cursors_of_all_earlier_forms_are_readable() {
             assert_eq!((first.fingerprint.hex(), first.seen, first.memo.len()), (mark(1), true, 0));
             assert_eq!(first.parts.is_empty(), !has_parts, "form {form}");
         }
+    }
+}
+
+/// As above, for the forms whose records differ in more.
+#[test]
+fn cursors_with_memos_and_with_times_are_readable() {
+    let read = |snapshot: &str, position: &str| {
+        let bytes = |hex: &str| -> Vec<u8> {
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal")).collect()
+        };
+        let state = State::read(&Cursor { snapshot: bytes(snapshot), position: bytes(position) }).expect("readable");
+        assert_eq!((state.scope, state.seeding, &state.place), ([9; 8], false, &Place::Page("next".into())));
+        assert_eq!(state.pages, Some(Pages { origin: 5, count: 7 }));
+        state
+    };
+    let (one, two) = (Fingerprint::of(["1"]), Fingerprint::of(["2"]));
+    let with_memos = read(
+        "05014300bcff09090909090909090001046e657874050000000000000007000000000000000201026431d8a7ccf8c19d01ae61055b5b315d\
+         5d02013213882cbe278500055b5b325d5d",
+        "03",
+    );
+    let memo = |text: &str| text.to_owned().into_boxed_str();
+    let expected = [
+        ("d1".to_owned(), Known::new(one, Parts::of(["a"]), memo("[[1]]"), true)),
+        ("d2".to_owned(), Known::new(two, Parts::default(), memo("[[2]]"), false)),
+    ];
+    assert_eq!(with_memos.records, BTreeMap::from(expected));
+
+    let dated = "0605d8a7c13882e38402064696bcd48a125606086087500c4c8c4c29864c8c460d4d3d1f36bf7d620700";
+    let stamp = Stamp::of(instant::parse("2026-01-02T03:04:05Z"));
+    for (position, is_short) in [("01", true), ("0404026431d8a7ccf8c19d80e1e43d89420000", false)] {
+        let records = read(dated, position).records;
+        let (first, second) = (&records["d1"], &records["d2"]);
+        assert!(first.shows(one, Some(stamp)) == is_short && second.shows(two, Some(stamp)));
+        assert_eq!((first.short, first.seen, second.short, second.seen), (is_short, is_short, true, false));
+        // Neighbours share the later of their times.
+        assert_eq!(second.latest, Some(stamp));
     }
 }
 
