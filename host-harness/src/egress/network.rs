@@ -40,7 +40,8 @@ impl Network {
         let resolver = Resolver::new(options.resolver.clone(), Addresses::of(&options), limits);
         let connects = Arc::new(Rate::new(limits.connections_per_second));
         let roots = Arc::new(trust::roots(&options.trust_roots)?);
-        let connector = VettedConnector::new(&options, roots.clone(), resolver.clone(), connects.clone(), meter.clone())?;
+        let connector =
+            VettedConnector::new(&options, roots.clone(), resolver.clone(), connects.clone(), meter.clone())?;
         let pool = Pool::new(connector, limits);
         let requests = Rate::new(limits.http_requests_per_second);
         let http_permits = Arc::new(Semaphore::new(permits(limits.http_concurrency)));

@@ -22,12 +22,12 @@ mod socket;
 mod state;
 mod stream;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod tls_bindings;
 mod tls_connection;
 mod tls_session;
-#[cfg(test)]
-mod tests;
 #[cfg(test)]
 mod tls_tests;
 
