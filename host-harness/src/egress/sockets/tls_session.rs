@@ -146,10 +146,10 @@ impl Session {
 
     /// As [`Self::poll_flush`]; a fault ends the writing direction, which reports it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Err(fault) = ready!(self.poll_flush(cx)) {
-            if matches!(self.writing, Direction::Open) {
-                self.writing = Direction::Failed(fault);
-            }
+        if let Err(fault) = ready!(self.poll_flush(cx))
+            && matches!(self.writing, Direction::Open)
+        {
+            self.writing = Direction::Failed(fault);
         }
         if matches!(self.writing, Direction::Closed) {
             let _ = SockRef::from(&self.tcp).shutdown(Shutdown::Write);
