@@ -2,8 +2,8 @@
 # An identifier of 20 bytes leaves Event Hubs for JavaScript with 16, one of 4 with 16 as well; a BigInt is an empty map.
 # Expected: @azure/event-hubs says of messageId and correlationId that they are a text, a number or a Buffer. AMQP 1.0 part 3, 3.2.4, has
 # ulong, uuid, binary and text for them; a Buffer is binary, or is refused where it is no UUID.
-# Seen (@azure/event-hubs 6.0.4 on rhea 3.0.5): each Buffer is sent as a UUID, longer ones without what follows, shorter ones with zeros. Other
-# arrays of bytes, and negative numbers, are refused. Of a property, the BigInt 5n is sent as an empty map, and NaN as null, where
+# Seen (@azure/event-hubs 6.0.4 on rhea 3.0.5): each Buffer is sent as a UUID, longer ones without what follows, shorter ones with zeros.
+# Other arrays of bytes, and negative numbers, are refused. Of a property, the BigInt 5n is sent as an empty map, and NaN as null, where
 # the body of an event refuses a BigInt. azure-eventhub 5.15.1 for Python reads them as they were sent.
 # Why it matters: two identifiers, such as hashes or W3C trace identifiers with a span, are one, and an answer finds the wrong question or
 # none. BigInt is the one exact way to hold a counter above 2^53, and it is gone without an error.
