@@ -1,7 +1,7 @@
 //! `wasi:http/outgoing-handler`, and the responses that a guest waits for.
 //!
 //! wasmtime gives each exchange two tasks of its own. Here an exchange is an errand of the call that waits for it, see
-//! [`Errands`](crate::egress::Errands), so that no other thread has to be woken.
+//! `egress/errands.rs`, so that no other thread has to be woken.
 
 use bytes::Bytes;
 use http::uri::Scheme;

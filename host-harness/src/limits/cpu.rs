@@ -169,7 +169,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(RESTING - 1)
 }
 
-/// See [`CpuClock::counting`].
+/// See [`CpuClock::counting_for`].
 pub(crate) struct Counting<'a, F> {
     guest: Pin<Box<F>>,
     clock: &'a CpuClock,
